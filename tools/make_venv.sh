@@ -21,3 +21,4 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
 fi
 echo "Installing active-call[$extras] …" >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/lock.txt --editable ".[$extras]"
+.venv/bin/python -m compileall -q -j 0 src # else the first start does, and each one where the environment forbids bytecode

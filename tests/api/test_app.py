@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
 
 from calls_kit import Engines
 
-from active_call.api.app import ApiServices, create_app
+from active_call.api.app import create_app
+from active_call.api.services import ApiServices
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
@@ -56,12 +57,20 @@ class Api:
     registry: CallRegistry
     placing: Placing
     room: list[bool]
+    records: DatabaseRecords
 
 
 @asynccontextmanager
 async def an_api(
-    folder: Path, *, token: str | None = None, client: str = "127.0.0.1", explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
+    folder: Path,
+    *,
+    token: str | None = None,
+    client: str = "127.0.0.1",
+    explain: Callable[[dict[str, str]], dict[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Api]:
+    """The application over a real registry and real records. `more`: further fields of its services."""
+
     def find(name: str) -> Path:
         if not (folder / name).is_file():
             raise PlaybookError(name, 0, f"there is no playbook {name!r}")
@@ -74,10 +83,12 @@ async def an_api(
         playbooks = Playbooks(find, {})
         services = CallDependencies(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
         registry = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
-        api = create_app(ApiServices(registry, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
+        api = create_app(
+            ApiServices(registry, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain, **(more or {}))
+        )
         transport = httpx.ASGITransport(api, client=(client, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            yield Api(http, registry, placing, room)
+            yield Api(http, registry, placing, room, records)
         await registry.drain(0)
     await records.close()
 

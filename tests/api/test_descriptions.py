@@ -25,7 +25,7 @@ from active_call.contract.requests import PlaceCall
 
 def described(folder: Path) -> dict[str, Any]:
     async def story() -> dict[str, Any]:
-        async with an_api(folder) as api:
+        async with an_api(folder, more={"begin_talk": lambda playbook, on_event: None}) as api:
             assert (await api.http.get("/asyncapi.json")).json() == asyncapi()
             return dict((await api.http.get("/openapi.json")).json())
 
@@ -73,7 +73,7 @@ def test_every_command_and_event_is_a_message_with_the_fields_of_its_type() -> N
 
 
 def test_query_of_the_sockets_is_described_whole() -> None:
-    assert len(QUERY) == len(SocketQuery.__dataclass_fields__) + 2  # and `dump`, which has no effect, and `token`
+    assert len(QUERY) == len(SocketQuery.__dataclass_fields__) + 1  # and `token`
 
 
 def test_every_operation_says_how_it_is_refused(tmp_path: Path) -> None:

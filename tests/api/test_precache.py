@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from active_call.api.app import ApiServices, create_app
+from active_call.api.app import create_app
+from active_call.api.services import ApiServices
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies

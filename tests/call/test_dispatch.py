@@ -16,6 +16,7 @@ from active_call.call.company.attention import Why
 from active_call.call.company.machine_types import CallStates, Hold, HoldAnswered, Input, PeerHeld, Reject, Stage
 from active_call.call.dispatch import COMMANDS, Commanded, carry_out
 from active_call.call.events.leg_reports import LegReports, ReportedTo
+from active_call.call.events.quality_series import QualitySeries
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
@@ -41,6 +42,7 @@ class Bench:
         self.asked: list[tuple[Any, ...]] = []
         self.machine = self.part("machine", now=CallStates(True, Stage.ANSWERED))
         self.transfers = self.part("transfers", is_alone=False)
+        self.quality = QualitySeries()
         self.turn = SimpleNamespace(agent_voiced=lambda *_: None)
 
     def part(self, name: str, **values: object) -> Any:
@@ -53,9 +55,9 @@ class Bench:
     def reports(self) -> LegReports:
         names = ("speech_input", "speech_output", "overlap", "call_progress", "answering", "media_watchdog", "recording")
         parts = (self.part(name) for name in names)
-        time: Any = SimpleNamespace(utc_now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        time: Any = SimpleNamespace(utc_now=lambda: datetime(2026, 1, 1, tzinfo=UTC), to_epoch_ms=lambda at: int(at * 1000))
         over = self.part("leg").is_over
-        reported_to = ReportedTo(self.machine, *parts, self.transfers, self.turn, self.call.hang_up, over)  # type: ignore[call-arg, arg-type]
+        reported_to = ReportedTo(self.machine, *parts, self.transfers, self.turn, self.call.hang_up, over, self.quality)  # type: ignore[call-arg, arg-type]
         return LegReports(self.call.state, self.call.ports, time, reported_to)
 
 
@@ -178,3 +180,19 @@ def test_new_offer_of_the_peer_is_answered_by_an_event(fails: bool, told: events
         assert bench.call.emitted == [told]
 
     asyncio.run(story())
+
+
+def test_quality_of_the_stream_goes_into_the_series_of_the_call() -> None:
+    bench = Bench()
+    bench.reports().handle_media(link.QualityReported(1, 5.0, 250, 3, 1, 4.0))
+    (sample,) = bench.quality.samples()
+    assert (sample.timestamp, sample.received, sample.lost, sample.late) == (5000, 250, 3, 1)
+    assert bench.asked == []
+
+
+def test_variable_named_as_a_header_is_one_of_our_bye_without_an_agent_too() -> None:
+    bench = Bench()
+    carry_out(bench.commanded(), commands.SetVar(key="X-Ticket", value=4711))
+    carry_out(bench.commanded(), commands.SetVar(key="ticket", value=4711))
+    assert bench.call.state.bye_headers == {"X-Ticket": "4711"}
+    assert bench.call.state.facts.variables == {"X-Ticket": 4711, "ticket": 4711}

@@ -16,6 +16,7 @@ from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call import call as calls
 from active_call.call.company.attention import Why
+from active_call.call.cost.spending import Spending
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
 from active_call.call.opening.routing import Accepted, Decision, IncomingCall, Playbooks, Router
@@ -273,6 +274,7 @@ async def a_call(
     voice: Voice | None = None,
     engines: Engines | None = None,
     load_engines: Callable[[], None] | None = None,
+    spending: Spending | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -295,6 +297,7 @@ async def a_call(
             speech=speech,
             join=join_fakes,  # type: ignore[arg-type]
             load_engines=load_engines,
+            spending=spending or Spending(),
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from calls_kit import Always, a_call
 from test_scripted_calls import PLAYBOOK
 
+from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.call.opening.routing import LeftOpen, Refused
 from active_call.contract import commands, events
@@ -123,13 +124,13 @@ def test_voice_that_fails_leaves_the_call_alive(virtually: Any) -> None:
     virtually(story())
 
 
-def test_ear_that_fails_is_an_utterance_that_was_not_understood(virtually: Any) -> None:
+def test_ear_that_fails_has_lost_words_that_are_asked_for_again(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.ear.will_hear.append(ProviderError("ear", "deaf"))
             await call.leg.speak()
-            await call.until(lambda: "Sorry, I did not understand." in call.spoken)
+            await call.until(lambda: ENGLISH.not_heard in call.spoken)
 
     virtually(story())
 

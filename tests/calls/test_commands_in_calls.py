@@ -119,10 +119,13 @@ def test_tracks_are_muted_by_their_names(virtually: Any) -> None:
             call.session.post(commands.Mute(track_id="drums"))
             await call.until(lambda: bool(call.of(events.Error)))
             assert (stream.muted, stream.muted_tracks) == (True, {"plays", "partner", "caller"})
-            for track in (None, "agent", "caller"):
+            for track in ("agent", "caller"):
                 call.session.post(commands.Unmute(track_id=track))
             await asyncio.sleep(0.1)
-            assert (stream.muted, stream.muted_tracks) == (False, {"partner"})
+            assert (stream.muted, stream.muted_tracks) == (True, {"partner"})
+            call.session.post(commands.Unmute())
+            await asyncio.sleep(0.1)
+            assert (stream.muted, stream.muted_tracks) == (False, set())
 
     virtually(story())
 

@@ -157,15 +157,20 @@ def test_leg_that_replaces_one_on_hold_hears_the_agent(virtually: Any, doing: st
 
 @pytest.mark.parametrize("doing", DOING)
 @pytest.mark.parametrize("how", HOLDS)
-@pytest.mark.parametrize("ends_first", ["hold", "bridge"])
-def test_call_that_is_bridged_on_hold_comes_back_to_its_agent(virtually: Any, doing: str, how: str, ends_first: str) -> None:
+@pytest.mark.parametrize(("ends_first", "asked_by"), [("hold", "the call"), ("bridge", "the call"), ("hold", "the operator")])
+def test_call_that_is_bridged_on_hold_comes_back_to_its_agent(virtually: Any, doing: str, how: str, ends_first: str, asked_by: str) -> None:
+    """The other call is that of somebody who takes this one over, and has no agent."""
+
     async def story() -> None:
         house, agent = House(), Agent()
         async with an_answered_call(house=house) as call, an_answered_call(house=house, session_id="s.other") as other:
             await in_the_middle_of(doing, call, agent)
             await hold(how, call)
             n_started = len(call.of(events.TrackStart))
-            call.session.post(commands.Bridge(target_session_id="s.other"))
+            if asked_by == "the operator":
+                other.session.post(commands.Bridge(target_session_id="s.test"))
+            else:
+                call.session.post(commands.Bridge(target_session_id="s.other"))
             await call.until(lambda: bool(call.of(events.Bridge)))
             for ends in (ends_first, "bridge" if ends_first == "hold" else "hold"):
                 if ends == "bridge":

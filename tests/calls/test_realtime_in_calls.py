@@ -8,13 +8,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Call, Engines, a_call
+from calls_kit import Call, Engines, House, a_call, assert_sounds_as_said
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.legs.events import LegDigit, LegMedia
 from active_call.media.link.messages import CallerAudio
-from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, Transcript, UserTurn
+from active_call.providers.chat import Usage
+from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
+from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, ReplyDone, Transcript, UserTurn
+from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
 
 PLAYBOOK = """---
@@ -232,6 +236,129 @@ def test_call_on_hold_is_silent_and_no_sound_reaches_the_model(virtually: Any) -
     virtually(story())
 
 
+@pytest.mark.parametrize("by_peer", [True, False])
+@pytest.mark.parametrize("doing", ["silent", "speaking", "thinking"])
+def test_held_call_hears_music_of_ours_only_and_goes_on_where_it_stood(virtually: Any, doing: str, by_peer: bool) -> None:
+    async def story() -> None:
+        async with realtime_call(GREETING, LONG, "Back again.") as (call, model):
+            await heard(call)
+            if doing != "silent":
+                await says(model, "What do you have?")
+                await call.until(lambda: len(call.of(events.TrackStart)) == 2)
+                await asyncio.sleep(1.0 if doing == "speaking" else 0.0)
+            if by_peer:
+                call.leg.put_on_hold(True)
+            else:
+                call.session.post(commands.Hold())
+            await call.until(lambda: bool(call.of(events.Hold)))
+            stream: Any = call.leg.stream
+            assert (bool(stream.music), stream.paused, stream.listens) == (not by_peer, True, False)
+            pushed, n_started = stream_of(model).pushed_samples, len(call.of(events.TrackStart))
+            await asyncio.sleep(90)
+            call.leg.sink(LegMedia(CallerAudio(1, 0, b"\1\0" * 1600)))
+            assert_sounds_as_said(call)
+            assert (stream_of(model).pushed_samples, len(call.of(events.TrackStart))) == (pushed, n_started)
+            if by_peer:
+                call.leg.put_on_hold(False)
+            else:
+                call.session.post(commands.Unhold())
+            await call.until(lambda: len(call.of(events.Hold)) == 2)
+            assert (bool(stream.music), stream.paused, stream.listens) == (False, False, True)
+            n_items = 1 if doing == "silent" else 2
+            await heard(call, n_items)
+            await says(model, "And now?")
+            await heard(call, n_items + 1)
+            call.leg.end("caller", "remote_bye")
+            record = await call.over()
+            said = [text for speaker, text in turns_of(record) if speaker == "agent"]
+            assert said == [GREETING, *([LONG] if doing != "silent" else []), "Back again." if doing != "silent" else LONG]
+            assert (record.status, record.error) == ("answered", None)
+
+    virtually(story())
+
+
+def test_call_that_begins_on_hold_is_greeted_by_the_model_when_the_hold_is_over(virtually: Any) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel([GREETING])
+        async with a_call(PLAYBOOK, engines=RealtimeEngines(model), leg=FakeLeg(begins_on_hold=True)) as call:
+            await asyncio.sleep(60)
+            assert not call.of(events.TrackStart)
+            call.leg.put_on_hold(False)
+            await heard(call)
+            call.leg.end("caller", "remote_bye")
+            assert turns_of(await call.over()) == [("agent", GREETING)]
+
+    virtually(story())
+
+
+def test_sound_that_nobody_asked_for_reaches_no_model(virtually: Any) -> None:
+    """The media process forwards the caller's sound only where it was told to: a realtime call asks for it, without a recogniser."""
+
+    async def story() -> None:
+        async with realtime_call(GREETING) as (call, _):
+            await heard(call)
+            order = call.leg.stream.listen_order  # type: ignore[union-attr]
+            assert (order.detect, order.forward_audio) == (True, True)
+            call.session.post(commands.Hold())
+            await call.until(lambda: bool(call.of(events.Hold)))
+            order = call.leg.stream.listen_order  # type: ignore[union-attr]
+            assert (order.detect, order.forward_audio) == (False, False)
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("way", ["bridge", "replaces", "refer"])
+def test_model_hears_and_is_heard_by_whoever_is_left_when_the_call_has_changed_hands(virtually: Any, way: str, held: bool) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel([GREETING, *["Hello, you are back."] * 4])
+        desk = FakeLeg(call_id="far", callee="sip:desk@example.com")
+        house = House([desk])
+        book = PLAYBOOK.replace("greeting:", "refer: {onRequest: bridge}\ngreeting:")
+        async with (
+            a_call(book, engines=RealtimeEngines(model), house=house) as call,
+            a_call("---\nllm: {provider: script}\n---\n## hi\nHello.\n", house=house, session_id="s.other") as other,
+        ):
+            await heard(call)
+            await other.until(lambda: bool(other.of(events.MediaReady)))
+            if held:
+                call.leg.put_on_hold(True)
+                await call.until(lambda: bool(call.of(events.Hold)))
+            leg = call.leg
+            match way:
+                case "bridge":
+                    other.session.post(commands.Bridge(target_session_id="s.test"))
+                    await call.until(lambda: bool(call.of(events.Bridge)))
+                    call.leg.put_on_hold(False)
+                    await asyncio.sleep(1.0)
+                    assert_sounds_as_said(call)
+                    other.session.post(commands.Unbridge())
+                case "replaces":
+                    leg = FakeLeg(caller="sip:+15557777@example.com", call_id="new", replaces=call.leg)
+                    call.session.take_over(leg)
+                case _:
+                    leg = desk
+                    call.leg.ask_for_transfer("sip:desk@example.com")
+                    await call.until(lambda: any(event.state == "connected" for event in call.of(events.Transfer)))
+                    call.leg.end("caller", "remote_bye")
+            await call.until(lambda: call.session.state.leg is leg and call.session.parts.attention.state.hears)
+            await heard(call, 2)
+            assert call.session.state.leg is leg
+            assert_sounds_as_said(call)
+            stream: Any = leg.stream
+            assert (stream.paused, stream.music, stream.listen_order.forward_audio) == (False, b"", True)
+            pushed = stream_of(model).pushed_samples
+            leg.sink(LegMedia(CallerAudio(1, 0, b"\1\0" * 1600)))
+            assert stream_of(model).pushed_samples > pushed
+            await says(model, "Are you still there?")
+            await heard(call, 3)
+            leg.end("caller", "remote_bye")
+            record = await call.over()
+            assert (record.status, record.error) == ("answered", None)
+
+    virtually(story())
+
+
 def test_session_that_fails_ends_the_call_with_words_of_our_own_voice(virtually: Any) -> None:
     async def story() -> None:
         async with realtime_call(GREETING) as (call, model):
@@ -283,5 +410,29 @@ def test_playbook_without_a_realtime_model_is_a_cascade(virtually: Any) -> None:
             await heard(call)
             assert call.spoken == ["Welcome."]
             assert model.conversations == []
+
+    virtually(story())
+
+
+class MeteredEngines(RealtimeEngines):
+    """The model behind its wall, which counts."""
+
+    def get_realtime(self, option: Any, trust: object = None) -> Any:
+        return GuardedRealtimeModel(super().get_realtime(option), World())
+
+
+def test_budget_of_tokens_ends_the_session_and_the_last_sentence_is_spoken_by_the_synthesiser(virtually: Any) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel((GREETING, "We are open until six."))
+        model.capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True)
+        book = PLAYBOOK.replace("greeting:", 'budget: {tokens: 100, say: "Time is up."}\ngreeting:')
+        async with a_call(book, engines=MeteredEngines(model)) as call:
+            await heard(call)
+            stream = stream_of(model)
+            stream._tell(ReplyDone(usage=Usage(80, 40, audio_input_tokens=60, audio_output_tokens=40)))
+            record = await call.over()
+            assert call.spoken == ["Time is up."] and stream.is_closed and record.hangup_reason == "budget"
+            (row,) = [row for row in record.usage if row["kind"] == "realtime"]
+            assert row["units"]["audioOutputTokens"] >= 40 and row["units"]["audioInputTokens"] >= 60
 
     virtually(story())

@@ -130,7 +130,7 @@ _HARMLESS = [
 
 
 @given(st.lists(st.sampled_from(_HARMLESS), max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_no_command_ends_an_answered_call(sent: list[Any]) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 ARGUMENTS: Final = ("serve",)
 _MOST_BYTES: Final = 1024 * 1024
@@ -27,10 +28,10 @@ _MOST_BYTES: Final = 1024 * 1024
 class ForkedServer:
     """A server that was forked. It has of `Popen` what tests use."""
 
-    def __init__(self, starts: ForkedStarts, pid: int) -> None:
+    def __init__(self, starts: ForkedStarts, pid: int, program: str) -> None:
         self._starts = starts
         self.pid = pid
-        self.args = [sys.executable, "-m", "active_call.server.cli", *ARGUMENTS]
+        self.args = [sys.executable, program] if program else [sys.executable, "-m", "active_call.server.cli", *ARGUMENTS]
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -70,15 +71,15 @@ class ForkedStarts:
             command = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
 
-    def start(self, folder: Path, log: BinaryIO, environment: dict[str, str]) -> ForkedServer:
-        """A server in `folder` that writes to `log`."""
-        request = json.dumps({"folder": str(folder), "environment": environment}).encode()
-        socket.send_fds(self._socket, [request], [log.fileno()])
+    def start(self, folder: Path, log: int, environment: dict[str, str], program: str = "") -> ForkedServer:
+        """A server in `folder` that writes to the descriptor `log`. `program`: a Python file that is run instead of the command line."""
+        request = json.dumps({"folder": str(folder), "environment": environment, "program": program}).encode()
+        socket.send_fds(self._socket, [request], [log])
         message = self._receive()
         while "started" not in message:
             self._take_end(message)
             message = self._receive()
-        return ForkedServer(self, message["started"])
+        return ForkedServer(self, message["started"], program)
 
     def take_ends(self, timeout_s: float) -> None:
         """Hear of servers that have ended; wait so long for the first."""
@@ -119,16 +120,21 @@ def stop_forked_starts() -> None:
 def _import_the_program() -> None:
     import importlib
 
+    from active_call.server.preloading import load_httpx, preload_modules
+
+    preload_modules()
+    load_httpx()
     for name in (
         "uvloop",
-        "aiosqlite",
-        "sqlalchemy.dialects.sqlite.aiosqlite",
+        "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
+        "active_call.server.commands",
         "active_call.server.logs",
         "active_call.server.launching",
         "active_call.server.reloading",
         "active_call.server.serving",
         "active_call.server.starter_files",
+        "active_call.app.app",
     ):
         importlib.import_module(name)
 
@@ -161,7 +167,7 @@ def _serve(requests: socket.socket) -> None:
 
 
 def _become_server(request: dict[str, Any], log: int) -> None:
-    """What `python -m active_call.server.cli serve` does after its imports. Does not return."""
+    """What `python -m active_call.server.cli serve` does after its imports, or `python program`. Does not return."""
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.closerange(3, 256)
@@ -169,7 +175,12 @@ def _become_server(request: dict[str, Any], log: int) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path)]
-    sys.argv = ["active-call", *ARGUMENTS]
+    program = request["program"]
+    sys.argv = [program] if program else ["active-call", *ARGUMENTS]
+    if program:
+        sys.path[0] = str(Path(program).parent.resolve())
+        runpy.run_path(program, run_name="__main__")
+        raise SystemExit(0)
 
     from active_call.server.cli import main
 

@@ -191,7 +191,7 @@ root = "{root}"
 
 def _started(folder: Path, log: BinaryIO, environment: dict[str, str], cold: bool) -> subprocess.Popen[bytes] | ForkedServer:
     if not cold:
-        return forked_starts().start(folder, log, environment)
+        return forked_starts().start(folder, log.fileno(), environment)
     command = [sys.executable, "-m", "active_call.server.cli", "serve"]
     return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
 

@@ -114,6 +114,7 @@ def url(server: Server, path: str) -> str:
     return f"ws://127.0.0.1:{server.http_port}{path}"
 
 
+@pytest.mark.alone
 def test_browser_is_answered_hears_the_agent_and_is_heard(server: Server) -> None:
     async def story() -> None:
         async with a_browser() as browser, connect(url(server, "/call/webrtc?dump=true"), max_size=2**20) as line:

@@ -23,7 +23,7 @@ from running_server import Server, running_server
 from active_call.testing import audio, voice
 from active_call.testing.listening import Recogniser, utterances
 
-pytestmark = pytest.mark.skipif(chromium() is None, reason="chromium is not installed")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(chromium() is None, reason="chromium is not installed")]
 
 TOKEN = "let me in"
 GREETING = "Welcome to the harbour bakery."
@@ -284,6 +284,17 @@ def test_editor_marks_a_mistake_while_typing_and_saves_what_is_right(server: Ser
     page.click("Talk to it")
     page.wait("document.querySelector('.said.agent .words')?.textContent === 'Good morning.'")
     page.click("Hang up")
+
+
+def test_playbook_is_tried_by_typing_before_it_is_saved(page: Page) -> None:
+    page.run("location.hash = '#/playbooks/typed.md'")
+    page.wait("!!document.querySelector('textarea')")
+    page.click("Try it by text")
+    page.wait("document.querySelector('.transcript')?.textContent.includes('Hello. How may I help you?')")
+    page.fill("The caller says", "goodbye")
+    page.click("Say")
+    page.wait("document.querySelector('.transcript').textContent.includes('Goodbye.')")
+    page.wait("document.body.textContent.includes('the call is over')")
 
 
 def test_placed_call_that_fails_is_found_and_explained(page: Page) -> None:

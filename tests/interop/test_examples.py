@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_starts import forked_starts
 from running_server import LIGHT_ENGINES, START_S, Server
 
 from active_call.server.init_project import init_project
@@ -38,8 +39,8 @@ DECOYS = ["Your balance is forty two dollars.", "Please leave a message after th
 
 
 @contextmanager
-def running(folder: Path, *command: str, engines: str = LIGHT_ENGINES, **environment: str) -> Iterator[Server]:
-    """Start a program in `folder`, with ports of this test. `engines` empty: those that this machine has."""
+def running(folder: Path, program: str, *, engines: str = LIGHT_ENGINES, **environment: str) -> Iterator[Server]:
+    """Start a program in `folder`, with ports of this test; empty: the server itself. `engines` empty: those that this machine has."""
     udp_port, http_port = free_port(), free_port()
     file = folder / "active-call.toml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -55,14 +56,7 @@ graceful_shutdown_timeout = 1
     file.write_text(own + re.sub(rf"(?m)^({keys}) =.*\n", "", text) + RECORDS + engines, encoding="utf-8")
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
+        process = forked_starts().start(folder, log.fileno(), {**os.environ, **environment}, program)
     server = Server(folder, udp_port, 0, http_port, process, log_file)
     try:
         server.wait(lambda: is_healthy(server), START_S, "the program to be ready")
@@ -219,6 +213,7 @@ def test_reminder(tmp_path: Path) -> None:
         assert line.heard(*said) == said
 
 
+@pytest.mark.alone
 def test_callback_queue(tmp_path: Path) -> None:
     """The customer has an address of its own with SIP's port: the number of a caller carries none."""
     elsewhere = Trunk(generic_pbx("udp", supports_media=True), local_ip="127.0.0.2", port=5060)
@@ -262,8 +257,8 @@ def test_web_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_python", [False, True])
 def test_new_project(tmp_path: Path, is_python: bool) -> None:
     init_project(tmp_path, is_python=is_python)
-    command = ["bot.py"] if is_python else ["-m", "active_call.server.cli", "serve"]
-    with running(tmp_path, *command) as server, calling(server) as (phone, line):
+    program = str(tmp_path / "bot.py") if is_python else ""
+    with running(tmp_path, program) as server, calling(server) as (phone, line):
         line.listens()
         line.begins_anew()
         line.presses("1")
@@ -311,13 +306,14 @@ def _more_of(arguments: str) -> dict[str, Any]:
     return {"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}
 
 
+@pytest.mark.alone
 def test_agent_tools(tmp_path: Path) -> None:
     hours = "On Sunday we are open from nine to thirteen."
     greeting = "Harbour Street Bakery, good day. What can I do for you?"
     with ThreadingHTTPServer(("127.0.0.1", 0), _Model) as model:
         threading.Thread(target=model.serve_forever, daemon=True).start()
         environment = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"http://127.0.0.1:{model.server_port}/v1"}
-        with running(tmp_path, str(EXAMPLES / "agent_tools.py"), engines="", **environment) as server, calling(server) as (phone, line):
+        with running(tmp_path, example("agent_tools"), **environment) as server, calling(server) as (phone, line):
             line.listens()
             line.presses("1")
             line.listens()

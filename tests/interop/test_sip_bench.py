@@ -43,4 +43,4 @@ def test_bench_of_another_name_is_refused_with_the_known_ones() -> None:
     command = [sys.executable, "-m", "active_call.server.cli", "bench", "fax"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
-    assert "known: media, sip" in done.stderr
+    assert "known: media, server, sip" in done.stderr

@@ -12,7 +12,7 @@ from active_call.legs.sip.leg import SipLeg
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_leg import BareFakeLeg
 
-ALL = (abilities.Holdable, abilities.Transferable, abilities.Replaceable, abilities.Dtmf, abilities.Texting)
+ALL = (abilities.Holdable, abilities.Transferable, abilities.Replaceable, abilities.Dtmf, abilities.Texting, abilities.KeepsSignalling)
 
 
 @pytest.mark.parametrize("kind", [SipLeg, FakeLeg])
@@ -46,4 +46,5 @@ def test_missing_ability_is_told_with_the_kind_of_call() -> None:
     assert not abilities.can_refer(leg)
     assert not abilities.has_telephone_events(leg)
     assert abilities.attended_target(leg) == ""
+    assert abilities.signalling_of(leg, whole=True) == ()
     assert abilities.replaced_by(leg) is None

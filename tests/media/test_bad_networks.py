@@ -16,11 +16,11 @@ from active_call.media.link.messages import StreamClosed, StreamDead
 from active_call.testing import audio
 from active_call.testing.fake_net import Conditions
 
-SEEDS = range(8)
+SEEDS = range(4)
 MINUTE = 3000
 """Ticks."""
 CALL = 1250
-"""Ticks of most calls: 25 s, ten talkspurts. Eight seeds make 80 of them."""
+"""Ticks of most calls: 25 s, ten talkspurts. Four seeds make 40 of them."""
 LEARNT_FRAMES = 150
 TAIL = 15
 """Frames at the end that may still be under way."""
@@ -57,7 +57,7 @@ def assert_counted(far_end: FarEnd, closed: StreamClosed) -> None:
 
 
 def over(conditions: Conditions, n_ticks: int = CALL) -> list[tuple[FarEnd, Heard, StreamClosed]]:
-    """The same conditions by eight seeds, every other call secured."""
+    """The same conditions by four seeds, every other call secured."""
     with box() as made:
         far_ends = [made.call(conditions, seed, secured=seed % 2 == 1) for seed in SEEDS]
         made.run(n_ticks)

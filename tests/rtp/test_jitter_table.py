@@ -124,7 +124,7 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=6), st.integers(0, 1 << 32))
 def test_table_on_any_lines_plays_and_counts_what_each_buffer_would(lines: list[Line], seed: int) -> None:
     play(lines, seed)

@@ -6,15 +6,16 @@ Raw requests over real sockets, as browsers send them.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forked_starts import forked_starts
 from running_server import Server, running_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
@@ -139,17 +140,16 @@ def served(folder: Path, port: int) -> Iterator[None]:
     """`active-call serve` with the config file that is there."""
     log_file = folder / "again.log"
     with log_file.open("wb") as log:
-        command = [sys.executable, "-m", "active_call.server.cli", "serve"]
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = forked_starts().start(folder, log.fileno(), dict(os.environ))
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not is_ready(port):
             assert time.monotonic() < deadline, log_file.read_text(encoding="utf-8")
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
-        process.wait(20)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 def is_ready(port: int) -> bool:

@@ -48,6 +48,7 @@ def set_up_s(server: Server, carrier: RawPeer) -> float:
     return taken_s
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("settings", "first_is_slow"),
     [("", True), ('transport = "udp"', False), ('large_requests = "udp"', False), ('transport = "udp"\nlarge_requests = "tcp"', True)],
@@ -68,5 +69,5 @@ headers = {{"X-Long" = "{"x" * 300}"}}
             first, second, third = (set_up_s(server, carrier) for _ in range(3))
     print(f"{settings!r}: {first:.2f} s, {second:.2f} s, {third:.2f} s")
     assert (first > 2.0) == first_is_slow
-    assert first < 5.0
-    assert max(second, third) < 0.5
+    assert first < 6.0
+    assert max(second, third) < 1.5

@@ -6,16 +6,17 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+from forked_starts import ForkedServer, forked_starts
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
@@ -75,38 +76,46 @@ def to_header(answer: str) -> str:
     return next(line.partition(":")[2].strip() for line in answer.split("\r\n") if line.lower().startswith("to:"))
 
 
+@dataclass(frozen=True)
+class Serving:
+    process: ForkedServer
+    output: BinaryIO
+    udp_port: int
+    http_port: int
+
+
 @contextmanager
-def serving(folder: Path, extra: str = "") -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+def serving(folder: Path, extra: str = "") -> Iterator[Serving]:
     """The server with its output on a pipe that is read until it is ready, and not any more."""
     (folder / "playbooks").mkdir()
     (folder / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreeting: Hello.\n---\n## *\nYes.\n", encoding="utf-8")
     udp_port, http_port = free_port(), free_port()
     (folder / "active-call.toml").write_text(
         f'addr = "127.0.0.1"\nudp_port = {udp_port}\nhttp_addr = "127.0.0.1:{http_port}"\nmedia_workers = 1\n'
-        f'graceful_shutdown_timeout = 1\n{extra}\n[handler]\ntype = "playbook"\ndefault = "main.md"\n',
+        f'graceful_shutdown_timeout = 1\n{extra}\n[handler]\ntype = "playbook"\ndefault = "main.md"\n'
+        '[asr]\nprovider = "pocketsphinx"\n[tts]\nprovider = "espeak"\n',
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "active_call.server.cli", "serve"]
-    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        read_until(process, b"is ready")
-        yield process, udp_port, http_port
-    finally:
-        process.kill()
-        process.wait(10)
-        if process.stdout is not None:
-            process.stdout.close()
+    reads, writes = os.pipe()
+    process = forked_starts().start(folder, writes, dict(os.environ))
+    os.close(writes)
+    with os.fdopen(reads, "rb", buffering=0) as output:
+        try:
+            read_until(output, b"is ready")
+            yield Serving(process, output, udp_port, http_port)
+        finally:
+            process.kill()
+            process.wait(10)
 
 
-def read_until(process: subprocess.Popen[bytes], words: bytes) -> None:
-    assert process.stdout is not None
+def read_until(output: BinaryIO, words: bytes) -> None:
     seen = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        deadline = time.monotonic() + 40
+        selector.register(output, selectors.EVENT_READ)
+        deadline = time.monotonic() + 60
         while words not in seen:
             assert selector.select(max(0.0, deadline - time.monotonic())), f"not ready: {seen!r}"
-            piece = os.read(process.stdout.fileno(), 4096)
+            piece = os.read(output.fileno(), 4096)
             assert piece, f"it has ended: {seen!r}"
             seen += piece
 
@@ -117,7 +126,7 @@ def refuse_many(caller: Caller) -> list[str]:
     for index in range(N_REFUSED):
         call_id = f"refused{index}"
         caller.send("INVITE", call_id, "<sip:agent@127.0.0.1>", media=GSM)
-        answer = caller.final(call_id, "INVITE", 3.0)
+        answer = caller.final(call_id, "INVITE", 20.0)
         answers.append(answer[8:11])
         if not answer:
             break
@@ -126,51 +135,43 @@ def refuse_many(caller: Caller) -> list[str]:
 
 
 def health(port: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=3) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as response:
         return int(response.status)
 
 
-def calls_go_on(process: subprocess.Popen[bytes], udp_port: int, http_port: int) -> None:
-    caller = Caller(udp_port)
+def calls_go_on(server: Serving) -> None:
+    caller = Caller(server.udp_port)
     with caller.socket:
-        one_call_and_many_refused(caller, http_port)
-    assert process.poll() is None
+        one_call_and_many_refused(caller, server.http_port)
+    assert server.process.poll() is None
 
 
 def one_call_and_many_refused(caller: Caller, http_port: int) -> None:
     caller.send("INVITE", "running", "<sip:agent@127.0.0.1>", media=PCMU)
-    answer = caller.final("running", "INVITE", 5.0)
+    answer = caller.final("running", "INVITE", 30.0)
     assert answer.startswith("SIP/2.0 200"), answer
     caller.send("ACK", "running", to_header(answer))
     assert refuse_many(caller) == ["488"] * N_REFUSED
     assert health(http_port) == 200
     caller.send("BYE", "running", to_header(answer), cseq=2)
-    assert caller.final("running", "BYE", 3.0).startswith("SIP/2.0 200")
-
-
-def test_stderr_that_nobody_reads_stops_no_call(tmp_path: Path) -> None:
-    with serving(tmp_path, 'log_level = "debug"') as (process, udp_port, http_port):
-        calls_go_on(process, udp_port, http_port)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    assert caller.final("running", "BYE", 20.0).startswith("SIP/2.0 200")
 
 
 def test_log_file_that_hangs_stops_no_call(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
-    with serving(tmp_path, 'log_file = "log"') as (process, udp_port, http_port):
-        calls_go_on(process, udp_port, http_port)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    with serving(tmp_path, 'log_file = "log"') as server:
+        calls_go_on(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
 
 
-def test_log_goes_on_when_somebody_reads_again(tmp_path: Path) -> None:
-    with serving(tmp_path, 'log_level = "debug"') as (process, udp_port, http_port):
-        calls_go_on(process, udp_port, http_port)
+def test_output_that_nobody_reads_stops_no_call_and_goes_on_when_somebody_reads_again(tmp_path: Path) -> None:
+    with serving(tmp_path, 'log_level = "debug"') as server:
+        calls_go_on(server)
         lines: list[bytes] = []
-        assert process.stdout is not None
-        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
+        reader = threading.Thread(target=lambda: lines.extend(server.output), daemon=True)
         reader.start()
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        reader.join(5)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        reader.join(30)
         assert sum(b"refused" in line or b"call ended" in line for line in lines) > N_REFUSED

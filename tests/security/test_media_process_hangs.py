@@ -42,6 +42,7 @@ def workers(server: Server) -> dict[int, Any]:
     return {worker["index"]: worker for worker in server.health()["media"]}
 
 
+@pytest.mark.alone
 def test_hung_media_process_is_replaced_its_calls_end_and_new_ones_work_at_once(tmp_path: Path) -> None:
     with running_server(tmp_path, PLAYBOOK, extra="media_workers = 2") as server, Phone() as first, Phone() as second:
         for phone in (first, second):
@@ -61,7 +62,7 @@ def test_hung_media_process_is_replaced_its_calls_end_and_new_ones_work_at_once(
         (record,) = lost_records(server)
         assert (record["status"], record["hangupBy"]) == ("failed", "system")
         assert "does not answer" in record["error"]
-        assert not psutil.pid_exists(hung)
+        assert wait_until(lambda: not psutil.pid_exists(hung), 10)
         assert wait_until(lambda: workers(server)[0]["alive"] and workers(server)[0]["pid"] not in (0, hung), 10)
         assert workers(server)[1]["pid"] == before[1]["pid"]
         assert second.state == "answered"

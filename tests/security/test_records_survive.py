@@ -118,6 +118,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f'database = "{cluster.url}"\n'
 
 
+@pytest.mark.alone
 def test_kill_9_under_100_calls_leaves_exactly_one_closed_record_each(tmp_path: Path, database: str) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         scenario, target = staying(tmp_path / "scenario"), f"127.0.0.1:{server.udp_port}"

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from active_call.base.world import Randomness
-from active_call.server.cli import app
+from active_call.server.commands import app
 from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config
 from active_call.server.explain import Question, explain

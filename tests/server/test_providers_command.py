@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from active_call.providers.declared import declared_providers
 from active_call.providers.entry_points import found_adapters
-from active_call.server.cli import app
+from active_call.server.commands import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
 

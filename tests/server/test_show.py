@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from active_call.base.world import World
 from active_call.contract.events import TurnWait
-from active_call.server.cli import app
+from active_call.server.commands import app
 from active_call.server.config.sections import LocalCallRecord
 from active_call.server.show import waterfall
 from active_call.store.create_records import create_records
@@ -30,6 +30,12 @@ WAITS = (
 REPLY = TranscriptLine(
     speaker="agent", text="Gladly.\x1b[2J", at=START, latency_ms=600.0, waits=WAITS, marks_ms={"firstPacket": 600.0, "finalWords": 260.0}
 )
+
+USAGE = (
+    {"kind": "llm", "provider": "openai", "model": "gpt-4o-mini", "units": {"inputTokens": 12000}, "cost": 0.0018, "estimated": False},
+    {"kind": "tts", "provider": "acme", "units": {"characters": 41, "cachedCharacters": 8}, "estimated": True},
+)
+COST = {"currency": "USD", "total": 0.0018, "complete": False, "estimated": True, "unpriced": ["tts acme"]}
 
 
 def shown(*arguments: str) -> tuple[int, str]:
@@ -47,7 +53,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         async with httpx.AsyncClient() as client:
             store = create_records(LocalCallRecord(root=f"{tmp_path}/records"), client, World(), Troubles())
             await store.start()
-            store.write(record("s.42", turns=(TranscriptLine(speaker="caller", text="A table, please.", at=START), REPLY)))
+            store.write(
+                record("s.42", usage=USAGE, cost=COST, turns=(TranscriptLine(speaker="caller", text="A table, please.", at=START), REPLY))
+            )
             await store.close()
 
     asyncio.run(write())
@@ -70,6 +78,13 @@ def test_record_is_shown_from_a_file_and_as_json(folder: Path) -> None:
     assert shown(str(file)) == shown("s.42")
     whole: dict[str, Any] = json.loads(shown("s.42", "--json")[1])
     assert whole["turns"][1]["waits"][2] == {"owner": "model", "start": 260.0, "duration": 300.0}
+
+
+def test_what_the_call_used_and_cost_is_shown(folder: Path) -> None:
+    text = shown("s.42")[1]
+    assert "cost 0.0018 USD (estimated); without a price: tts acme" in text
+    assert "0.0018  llm openai gpt-4o-mini: 12,000 input tokens\n" in text
+    assert "no price  tts acme: 41 characters, 8 cached characters (estimated)" in text
 
 
 def test_unknown_call_and_unusable_file_have_their_own_exit_codes(folder: Path) -> None:

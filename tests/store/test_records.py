@@ -24,6 +24,7 @@ from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.store.create_records import create_records
 from active_call.store.database import outbox
+from active_call.store.database.sqlite import Sqlite
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords, replace_file
 from active_call.store.sinks import RecordRefused, SinkBusy
@@ -240,8 +241,8 @@ def test_full_disk_of_the_database_costs_no_record(tmp_path: Path) -> None:
             def limit(connection: Any, *_: object) -> None:
                 connection.cursor().execute(f"PRAGMA max_page_count={max_pages[0]}")
 
-            assert store._database._batches is not None
-            event.listen(store._database._batches._engine.pool, "checkout", limit)
+            assert isinstance(store._database._engine, Sqlite)
+            event.listen(store._database._engine._engine.pool, "checkout", limit)
             store.write(record("a", variables={"long": "x" * 200_000}))
             await until(lambda: bool(troubles.current()))
             assert "full" in troubles.current()[0]["reason"]

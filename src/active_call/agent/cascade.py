@@ -25,7 +25,6 @@ from typing import Any, assert_never
 from active_call.agent.answering.hold_wait import HoldWait
 from active_call.agent.collect.collecting import Collecting
 from active_call.agent.collect.port import CascadeCollectPort
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -47,9 +46,9 @@ from active_call.agent.effects import (
     TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
-from active_call.agent.items import AgentItem, Item, pressed
-from active_call.agent.outbox import Outbox
+from active_call.agent.items import AgentItem, pressed
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.playbook_conversation import PlaybookConversation
 from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
@@ -61,14 +60,14 @@ from active_call.agent.turn.caller_turn import CallerTurn
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.phase import Phase, Signal, State
-from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.phase import Signal, State
+from active_call.agent.turn.timers import Timer
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
 from active_call.agent.turn.voice_pauses import VoicePauses
 from active_call.contract import commands, events
 
 
-class CascadeConversation:
+class CascadeConversation(PlaybookConversation):
     """One conversation under one playbook.
 
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
@@ -87,13 +86,10 @@ class CascadeConversation:
         has_functions: bool = False,
         calls_tools: bool = True,
         turns: TurnTaking | None = None,
+        says_clauses: bool = False,
     ) -> None:
-        self.playbook = playbook
+        super().__init__(playbook, variables, sip_headers, has_functions=has_functions, says_clauses=says_clauses)
         turns = turns or TurnTaking(RecogniserTurnDetector(), language=playbook.llm.language)
-        self._outbox = Outbox()
-        self._phase = Phase()
-        self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
         self._floor = Floor(self._phase, self._timers, turns.detector)
         self._tools = tools or ToolRegistry()
         self._replies = Replies(
@@ -134,24 +130,9 @@ class CascadeConversation:
     # -- what the call uses --------------------------------------------------------------------------------------------------------------
 
     @property
-    def scene(self) -> str:
-        """The name of the current scene."""
-        return self._context.scene.id
-
-    @property
     def variables(self) -> dict[str, Any]:
         """The variables of the call."""
         return self._context.variables
-
-    @property
-    def history(self) -> list[Item]:
-        """What was said, heard and done so far."""
-        return self._outbox.history.items
-
-    @property
-    def state(self) -> State:
-        """What the conversation is doing."""
-        return self._phase.state
 
     @property
     def turn(self) -> Holder:
@@ -163,24 +144,13 @@ class CascadeConversation:
         """The number of the current reply."""
         return self._replies.number
 
-    def set_variable(self, key: str, value: Any) -> None:
-        """Set a variable from outside; keys `X-*` become headers of the BYE."""
-        self._context.set_variable(key, value)
-
-    def hangup_headers(self) -> dict[str, str]:
-        """The headers of the BYE, as they are now."""
-        return self._context.hangup_headers()
-
     def start(self, now: float) -> list[AgentEffect]:
         """Enter the first scene. The greeting waits for sound."""
         self._context.enter(self.playbook.start)
         self._replies.actions.expect_phrases()
         return self._outbox.take()
 
-    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
-        """Take one input."""
-        if self.state is State.ENDED:
-            return []
+    def _on_input(self, item: AgentInput, now: float) -> None:
         match item:
             case Heard():
                 self._hear(item.event, now)
@@ -212,7 +182,6 @@ class CascadeConversation:
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
                 assert_never(item)
-        return self._take(now)
 
     def _take(self, now: float) -> list[AgentEffect]:
         if self.state is not State.ENDED:
@@ -228,18 +197,10 @@ class CascadeConversation:
         if heard is not None and playback is not None and heard[0] == playback.play_id:
             self._outbox.add(AgentItem(heard[1], is_interrupted=True))
         self._caller.write_down()
+        if self._timers.is_set(Timer.UNHOLD):
+            self._outbox.perform(commands.Unhold())  # nobody else would end the agent's own hold
         self._on_hangup()
         return self._outbox.take()
-
-    def handle_timeout(self, now: float) -> list[AgentEffect]:
-        """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
-        while (timer := self._timers.take_due(now)) is not None:
-            self._on_timer(timer, now)
-        return self._take(now)
-
-    def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
-        return self._timers.next_at()
 
     def _hear(self, event: events.Event, now: float) -> None:
         if event.refer:

@@ -18,6 +18,7 @@ from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
+from active_call.agent.reply.sentences import FIRST_CLAUSE_WORDS, FIRST_CUT_WORDS
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
 from active_call.agent.script_answers import ScriptAnswers
@@ -30,10 +31,20 @@ Note = Callable[..., None]
 
 
 class PlaybookContext:
-    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags."""
+    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags.
+
+    `says_clauses`: the voice says a reply clause by clause in one breath while it is written.
+    """
 
     def __init__(
-        self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note, *, has_functions: bool = False
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str],
+        note: Note,
+        *,
+        has_functions: bool = False,
+        says_clauses: bool = False,
     ) -> None:
         self.playbook = playbook
         self.variables: dict[str, Any] = dict(variables)
@@ -44,6 +55,8 @@ class PlaybookContext:
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
         self.has_functions = has_functions
+        self.first_cut_words = FIRST_CLAUSE_WORDS if says_clauses else FIRST_CUT_WORDS
+        """From how many words on the first piece of a model's reply may end at a comma."""
         self.secrets: set[str] = set()
         """Names of variables that a model never sees."""
         self.language = ""

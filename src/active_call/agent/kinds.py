@@ -25,12 +25,14 @@ def make_conversation(
     calls_tools: bool = True,
     has_realtime: bool = False,
     turns: TurnTaking | None = None,
+    says_clauses: bool = False,
 ) -> Conversation:
     """The conversation for one call under `playbook`. `tools`: what a model may call beside the tools of the playbook.
 
     `calls_functions`: the model calls tools well, so that it is offered the agent's actions as functions where the playbook says nothing.
     `calls_tools`: it calls tools at all; else it is told them in its prompt, and calls them in JSON.
 
+    `says_clauses`: the voice says a reply clause by clause in one breath while it is written.
     `turns`: how the end of the caller's turn is found; a realtime model finds it by itself.
     It is a realtime one when the playbook asks for that (option `realtime`) and a realtime model can be had (`has_realtime`).
     """
@@ -41,7 +43,14 @@ def make_conversation(
     has_functions = playbook.script is None and _offers_functions(playbook, calls_functions=calls_functions and calls_tools)
     registry = _registry(playbook, tools, has_functions=has_functions)
     return CascadeConversation(
-        playbook, variables, sip_headers, tools=registry, has_functions=has_functions, calls_tools=calls_tools, turns=turns
+        playbook,
+        variables,
+        sip_headers,
+        tools=registry,
+        has_functions=has_functions,
+        calls_tools=calls_tools,
+        turns=turns,
+        says_clauses=says_clauses,
     )
 
 

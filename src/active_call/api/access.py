@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from active_call.api.origins import is_loopback, was_forwarded

@@ -4,49 +4,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from active_call.api.access import AccessControl, access_check
+from active_call.api.access import access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.asyncapi import asyncapi_routes
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
-from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
+from active_call.api.carrier_streams.access import StreamAccess
 from active_call.api.carrier_streams.routes import carrier_stream_routes
-from active_call.api.console_data.routes import ConsoleFacts, console_data_routes
+from active_call.api.console_data.routes import console_data_routes
+from active_call.api.console_data.text_talks import text_talk_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
+from active_call.api.health import health_answer, ready_answer
 from active_call.api.library import library_routes, load_playbook
 from active_call.api.listening_in import listening_routes, listening_sockets
+from active_call.api.metrics import metrics_routes
 from active_call.api.openapi import describe_fully
-from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
+from active_call.api.services import ApiServices
 from active_call.api.sockets.beginnings import Browsers
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.routes import socket_routes
-from active_call.api.walls import Walls, asked_by
+from active_call.api.walls import Walls
 from active_call.api.webhooks import webhook_routes
 from active_call.base.world import World
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
-from active_call.call.opening.registry import CallRegistry
-from active_call.call.opening.routing import Playbooks
-from active_call.call.speech.precaching import Precached
 from active_call.contract import commands, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
-from active_call.legs.webrtc.leg import BrowserSettings
-from active_call.media.pool.pool import MediaPool
-from active_call.store.records import RecordStore
-from active_call.store.webhook_delivery import WebhookDelivery
 
 log = logging.getLogger("active_call.api")
 
@@ -56,41 +49,7 @@ TTS_KEYS: Final = frozenset(info.encode_name for info in msgspec.structs.fields(
 """`POST /precache` takes a whole `tts` command; what concerns its playing changes nothing there."""
 
 
-DEFAULT_ICE_SERVERS: Final = ({"urls": ["stun:stun.l.google.com:19302"]},)
 ABOUT: Final = "Phone calls over SIP, held by a playbook."
-
-
-@dataclass(frozen=True, slots=True)
-class ApiServices:
-    """What the handlers need. `health` gives the body of /health, `is_ready` whether new calls are taken."""
-
-    registry: CallRegistry
-    playbooks: Playbooks
-    playbook_folder: Path
-    records: RecordStore
-    health: Callable[[], dict[str, Any]]
-    version: str
-    token: str | None = None
-    """The only one, where `access` is not given."""
-    explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
-    """What would happen to a call like that; raises ValueError for a question that makes no sense."""
-    precache: Callable[[PrecacheSpeech], Awaitable[Precached]] | None = None
-    """Makes a sound and keeps it."""
-    media: MediaPool | None = None
-    """Opens the streams of calls whose sound goes over a socket."""
-    browsers: BrowserSettings = field(default_factory=BrowserSettings)
-    streams: StreamSettings = field(default_factory=StreamSettings)
-    """Who may stream calls to us over WebSockets of carriers."""
-    ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
-    """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
-    console: ConsoleFacts = field(default_factory=ConsoleFacts)
-    """What the console shows of this server beside its calls."""
-    origins: OriginRules = field(default_factory=OriginRules)
-    """By which names this server may be asked, and which web pages may do so."""
-    webhooks: WebhookDelivery | None = None
-    """Events for web services; None: nobody is told."""
-    access: AccessControl | None = None
-    """Who may do what."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -106,8 +65,12 @@ def create_app(services: ApiServices) -> FastAPI:
         record_routes(services.records),
         listening_routes(services.registry),
         console_data_routes(services.registry, services.records, services.console),
+        metrics_routes(services.registry),
     ):
         app.include_router(router, dependencies=[Depends(check)])
+    if services.begin_talk is not None:
+        talks = text_talk_routes(services.begin_talk, services.playbooks, World().randomness)
+        app.include_router(talks, dependencies=[Depends(check)])
     if services.webhooks is not None:
         app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
     if services.media is not None:
@@ -130,13 +93,11 @@ def _open_routes(services: ApiServices) -> APIRouter:
 
     @router.get("/health", summary="Whether the server is alive, and what it is doing")
     async def health(request: Request) -> dict[str, Any]:
-        facts = services.health()
-        return facts if services.origins.any_host or services.origins.knows_host(asked_by(request.scope)) else {"status": facts["status"]}
+        return health_answer(services, request.scope)
 
     @router.get("/ready", summary="200 while new calls are taken, else 503")
     async def ready() -> JSONResponse:
-        accepting = services.registry.is_accepting
-        return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)
+        return ready_answer(services)
 
     return router
 
@@ -248,4 +209,5 @@ def _describe(call: CallHandle) -> dict[str, Any]:
         "answerTime": facts.answered_at.isoformat() if facts.answered_at else None,
         "direction": facts.direction,
         "playbook": facts.playbook,
+        "cost": facts.cost,
     }

@@ -19,7 +19,7 @@ SOCKETS: Final = {
 }
 QUERY: Final = {
     "id": "The session id of the call; of a live one: join it.",
-    "dump": "Taken, and without effect (also `dump_events`).",
+    "dump": "True: the record keeps the whole SIP messages (also `dump_events`); its events are there in any case.",
     "ping": "Seconds between ping frames (also `ping_interval`); 0: none.",
     "serverSideTrack": "The name of what the server plays (also `server_side_track`).",
     "detach": "The call goes on when the socket closes.",

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from active_call.api.openapi_contents import ANSWERS, BODIES, STREAM_ANSWERS, STREAM_CONTENTS
 from active_call.api.walls import error_code
 from active_call.contract import commands
-from active_call.contract.requests import BrowserCall, PlaceCall, PrecacheSpeech, RunPlaybook
+from active_call.contract.requests import BeginTalk, BrowserCall, PlaceCall, PrecacheSpeech, RunPlaybook, TalkTurn
 from active_call.contract.schemas import PREFIX, command_schemas, schemas_of
 
-NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall)
+NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall, BeginTalk, TalkTurn)
 """Bodies of requests."""
 OPEN_PATHS: Final = frozenset({"/health", "/ready", "/"})
 REFUSALS: Final = {
@@ -22,6 +23,7 @@ REFUSALS: Final = {
     413: "The body is too large.",
     415: "The body is not of this type.",
     429: "Too many requests; `Retry-After` says when to come again.",
+    500: "An error of ours; the log has it.",
     503: "There is no room now, or the records cannot be read; `Retry-After` says when to come again.",
 }
 EXAMPLES: Final[dict[tuple[str, str], dict[str, Any]]] = {
@@ -29,6 +31,8 @@ EXAMPLES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("post", "/command/{session_id}"): {"command": "tts", "text": "One moment, please."},
     ("post", "/precache"): {"text": "Good morning.", "cacheKey": "greeting"},
     ("post", "/api/playbook/run"): {"playbook": "sales.md"},
+    ("post", "/api/console/talks"): {"playbook": "sales.md"},
+    ("post", "/api/console/talks/{talk_id}"): {"text": "When do you open?"},
 }
 _ERROR: Final = {
     "title": "Error",
@@ -68,12 +72,28 @@ def _complete(described: dict[str, Any]) -> None:
         for method, operation in item.items():
             responses = operation.setdefault("responses", {})
             responses.pop("422", None)  # a mistake is a 400 here
+            _add_contents(method, path, operation)
             for status, about in REFUSALS.items():
                 if _may_refuse(status, path, operation):
                     responses.setdefault(str(status), _refusal(status, about))
             example = EXAMPLES.get((method, path))
             for content in operation.get("requestBody", {}).get("content", {}).values() if example else ():
                 content.setdefault("example", example)
+
+
+def _add_contents(method: str, path: str, operation: dict[str, Any]) -> None:
+    """Describe bodies and answers of which the framework knows nothing."""
+    if (method, path) in BODIES:
+        operation.setdefault("requestBody", {"required": True, "content": {}})["content"].update(BODIES[method, path])
+    if path == STREAM_ANSWERS:
+        operation["responses"]["200"] = {"description": "The document.", "content": STREAM_CONTENTS}
+    for status, (about, content) in ANSWERS.get((method, path), {}).items():
+        if content or status in ("204", "416"):
+            operation["responses"][status] = {"description": about, **({"content": content} if content else {})}
+        else:
+            operation["responses"][status] = _refusal(int(status), about)
+    if (method, path) == ("post", "/call/webrtc"):
+        operation["responses"].pop("200", None)  # a call that is made is a 201
 
 
 def _may_refuse(status: int, path: str, operation: dict[str, Any]) -> bool:

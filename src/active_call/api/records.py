@@ -22,6 +22,9 @@ from active_call.store.records import RecordPage, RecordQuery, RecordStore, Reco
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10_000_000
 MAX_TEXT: Final = 256
+ANY_BYTES: Final = "application/octet-stream"
+SOUND_TYPES: Final = {".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
+"""Media types of recordings by the endings of their files; sound without a header (`.pcm`, `.g722`) is `ANY_BYTES`."""
 
 T = TypeVar("T")
 Text = Annotated[str, Query(max_length=MAX_TEXT)]
@@ -80,7 +83,7 @@ def record_routes(records: RecordStore) -> APIRouter:
         path = (await _record(records, record_id)).get("recording")
         if not path or not await asyncio.to_thread(Path(path).is_file):
             raise HTTPException(404, f"no recording of {record_id!r}")
-        return FileResponse(path, media_type="audio/wav")
+        return FileResponse(path, media_type=SOUND_TYPES.get(Path(path).suffix.lower(), ANY_BYTES))
 
     return router
 

@@ -26,7 +26,7 @@ from active_call.app.call import Call
 from active_call.app.tools import bind_tool, is_tool
 from active_call.call.opening.playbook_trust import trust_of
 from active_call.call.requests import BeginAgent
-from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.contract.options import AsrOption, CallOption, RealtimeOption, TtsOption
 from active_call.providers.base import ChatModel
 
 
@@ -36,13 +36,15 @@ class Agent:
     instructions: ClassVar[str] = ""
     """What the model is told of its task; a template that knows the call's variables (`{{ caller }}`)."""
     greeting: ClassVar[str] = ""
-    """Said at the beginning; empty: the model begins."""
+    """Said at the beginning; empty: the caller begins."""
     llm: ClassVar[str | LlmOption | ChatModel | None] = None
     """`provider/model`, the options of a model, or a model of your own; None: the default provider's."""
     stt: ClassVar[str | AsrOption | None] = None
     """The recogniser: a provider's name or its options; None: the configuration's."""
     tts: ClassVar[str | TtsOption | None] = None
     """The voice: a provider's name or its options; None: the configuration's."""
+    realtime: ClassVar[str | RealtimeOption | None] = None
+    """A speech-to-speech model, in place of `stt`, `llm` and `tts`: `provider`, `provider/model`, or options; None: none."""
     language: ClassVar[str] = ""
     """Of recogniser and voice, such as `de`; empty: the configuration's."""
     tools: ClassVar[Sequence[Callable[..., Any]]] = ()
@@ -82,7 +84,7 @@ class Agent:
         book = Playbook(
             file=f"agent {type(self).__name__}",
             scenes=(Scene(id="main", line=1, text=self.instructions),),
-            option=CallOption(asr=self._asr(), tts=self._tts()),
+            option=CallOption(asr=self._asr(), tts=self._tts(), realtime=self._realtime()),
             greeting=self.greeting,
             llm=self._llm_option(),
             interruption=InterruptionOption(strategy="vad" if interruptible else "none"),
@@ -97,6 +99,12 @@ class Agent:
             return LlmOption()
         provider, _, model = self.llm.rpartition("/")
         return LlmOption(provider=provider or None, model=model or None)
+
+    def _realtime(self) -> RealtimeOption | None:
+        if not isinstance(self.realtime, str):
+            return self.realtime
+        provider, _, model = self.realtime.partition("/")
+        return RealtimeOption(provider=provider, model=model or None)
 
     def _asr(self) -> AsrOption | None:
         if isinstance(self.stt, AsrOption):

@@ -23,7 +23,7 @@ _SO_TIMESTAMPNS: Final = 35
 _SO_RCVBUFFORCE: Final = 33
 _MSG_DONTWAIT: Final = 0x40
 
-_MESSAGE: Final = np.dtype(
+MESSAGE: Final = np.dtype(
     {
         "names": ["name", "name_bytes", "iov", "n_iov", "control", "control_bytes", "flags", "size"],
         "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
@@ -31,9 +31,9 @@ _MESSAGE: Final = np.dtype(
         "itemsize": 64,
     }
 )
-_IOVEC: Final = np.dtype([("base", "u8"), ("size", "u8")])
-_ADDRESS: Final = np.dtype([("family", "u2"), ("port", ">u2"), ("ip", "u1", (4,)), ("zero", "u1", (8,))])
-_CONTROL: Final = np.dtype([("size", "u8"), ("level", "i4"), ("type", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")])
+IOVEC: Final = np.dtype([("base", "u8"), ("size", "u8")])
+ADDRESS: Final = np.dtype([("family", "u2"), ("port", ">u2"), ("ip", "u1", (4,)), ("zero", "u1", (8,))])
+CONTROL: Final = np.dtype([("size", "u8"), ("level", "i4"), ("type", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")])
 
 Rows = NDArray[np.uint8]
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -55,53 +55,65 @@ def open_peer_socket(ip: str) -> socket.socket:
     return sock
 
 
+def send_messages(fd: int, where: ctypes.c_void_p, count: int) -> int:
+    """Send `count` messages that lie at `where`; returns how many the kernel took."""
+    taken: int = _libc.sendmmsg(fd, where, count, 0)
+    return max(taken, 0)
+
+
 class Outgoing:
     """Prepared datagrams, sent in the order of their rows. `rows` (n, ROW_BYTES) stays the caller's and must not move."""
 
     def __init__(self, rows: Rows, sizes: NDArray[np.uint64]) -> None:
         n_rows = len(rows)
         self._rows = rows
-        self._vectors = np.zeros(n_rows, _IOVEC)
-        self._vectors["base"] = _address_of(rows) + np.arange(n_rows, dtype=np.uint64) * np.uint64(ROW_BYTES)
+        self._vectors = np.zeros(n_rows, IOVEC)
+        self._vectors["base"] = address_of(rows) + np.arange(n_rows, dtype=np.uint64) * np.uint64(ROW_BYTES)
         self._vectors["size"] = sizes
-        self._addresses = np.zeros(0, _ADDRESS)
-        self._messages = np.zeros(n_rows, _MESSAGE)
-        self._messages["iov"] = _address_of(self._vectors) + np.arange(n_rows, dtype=np.uint64) * np.uint64(_IOVEC.itemsize)
+        self._addresses = np.zeros(0, ADDRESS)
+        self._messages = np.zeros(n_rows, MESSAGE)
+        self._messages["iov"] = address_of(self._vectors) + np.arange(n_rows, dtype=np.uint64) * np.uint64(IOVEC.itemsize)
         self._messages["n_iov"] = 1
-        self._start = int(_address_of(self._messages))
+        self._start = int(address_of(self._messages))
 
     def point_at(self, ip: str, ports: list[int]) -> None:
         """Row n goes to the n-th of `ports`, around and around."""
-        addresses = self._addresses = np.zeros(len(ports), _ADDRESS)
+        addresses = self._addresses = np.zeros(len(ports), ADDRESS)
         addresses["family"] = socket.AF_INET
         addresses["port"] = ports
         addresses["ip"] = np.frombuffer(socket.inet_aton(ip), np.uint8)
         target = np.arange(len(self._messages), dtype=np.uint64) % np.uint64(len(ports))
-        self._messages["name"] = _address_of(addresses) + target * np.uint64(_ADDRESS.itemsize)
-        self._messages["name_bytes"] = _ADDRESS.itemsize
+        self._messages["name"] = address_of(addresses) + target * np.uint64(ADDRESS.itemsize)
+        self._messages["name_bytes"] = ADDRESS.itemsize
 
     def send(self, fd: int, first: int, count: int) -> int:
         """Send `count` rows from `first` on through `fd`; returns how many the kernel took."""
-        taken: int = _libc.sendmmsg(fd, ctypes.c_void_p(self._start + first * _MESSAGE.itemsize), count, 0)
-        return max(taken, 0)
+        return send_messages(fd, ctypes.c_void_p(self._start + first * MESSAGE.itemsize), count)
 
 
 class Incoming:
-    """A log of at most `n_rows` datagrams over all sockets. Full, it takes no more, and `is_full` says so."""
+    """A log of at most `n_rows` datagrams over all sockets. Full, it takes no more, and `is_full` says so.
 
-    def __init__(self, n_rows: int) -> None:
+    `with_sources`: `source_ports` tells where each came from.
+    """
+
+    def __init__(self, n_rows: int, *, with_sources: bool = False) -> None:
         index = np.arange(n_rows, dtype=np.uint64)
         self._rows: Rows = np.zeros((n_rows, ROW_BYTES), np.uint8)
-        self._control = np.zeros(n_rows, _CONTROL)
-        self._vectors = np.zeros(n_rows, _IOVEC)
-        self._vectors["base"] = _address_of(self._rows) + index * np.uint64(ROW_BYTES)
+        self._control = np.zeros(n_rows, CONTROL)
+        self._vectors = np.zeros(n_rows, IOVEC)
+        self._vectors["base"] = address_of(self._rows) + index * np.uint64(ROW_BYTES)
         self._vectors["size"] = ROW_BYTES
-        self._messages = np.zeros(n_rows, _MESSAGE)
-        self._messages["iov"] = _address_of(self._vectors) + index * np.uint64(_IOVEC.itemsize)
+        self._messages = np.zeros(n_rows, MESSAGE)
+        self._messages["iov"] = address_of(self._vectors) + index * np.uint64(IOVEC.itemsize)
         self._messages["n_iov"] = 1
-        self._messages["control"] = _address_of(self._control) + index * np.uint64(_CONTROL.itemsize)
-        self._messages["control_bytes"] = _CONTROL.itemsize
-        self._start = int(_address_of(self._messages))
+        self._messages["control"] = address_of(self._control) + index * np.uint64(CONTROL.itemsize)
+        self._messages["control_bytes"] = CONTROL.itemsize
+        self._sources = np.zeros(n_rows if with_sources else 0, ADDRESS)
+        if with_sources:
+            self._messages["name"] = address_of(self._sources) + index * np.uint64(ADDRESS.itemsize)
+            self._messages["name_bytes"] = ADDRESS.itemsize
+        self._start = int(address_of(self._messages))
         self._rows[:] = 1  # touch the pages now
         self._control["size"] = 0
         self.n_taken = 0
@@ -114,7 +126,7 @@ class Incoming:
     def take(self, fd: int) -> None:
         """Take what waits in `fd`."""
         room = len(self._messages) - self.n_taken
-        where = ctypes.c_void_p(self._start + self.n_taken * _MESSAGE.itemsize)
+        where = ctypes.c_void_p(self._start + self.n_taken * MESSAGE.itemsize)
         taken: int = _libc.recvmmsg(fd, where, room, _MSG_DONTWAIT, None)
         if taken > 0:
             self.n_taken += taken
@@ -131,11 +143,16 @@ class Incoming:
         """Their lengths."""
         return np.asarray(self._messages["size"][: self.n_taken])
 
+    def source_ports(self) -> NDArray[np.uint16]:
+        """The UDP port that sent each."""
+        return np.asarray(self._sources["port"][: self.n_taken], np.uint16)
+
     def arrivals(self) -> NDArray[np.int64]:
         """When the kernel took them in, in nanoseconds of Unix time."""
         control = self._control[: self.n_taken]
         return np.asarray(control["seconds"] * 1_000_000_000 + control["nanoseconds"])
 
 
-def _address_of(array: NDArray[Any]) -> np.uint64:
+def address_of(array: NDArray[Any]) -> np.uint64:
+    """Where the array lies; it must not move."""
     return np.uint64(array.ctypes.data)

@@ -70,12 +70,12 @@ def judge(incoming: Incoming, sessions: list[SrtpSession | None], window: tuple[
     for rows in np.split(good, np.flatnonzero(np.diff(ssrc[good])) + 1):
         if not len(rows):
             continue
-        unwrapped = sequence[rows[0]] + np.concatenate([[0], np.cumsum(_wrapped(np.diff(sequence[rows]), 16))])
+        unwrapped = sequence[rows[0]] + np.concatenate([[0], np.cumsum(wrapped(np.diff(sequence[rows]), 16))])
         n_distinct = len(np.unique(unwrapped))
         received[int(ssrc[rows[0]])] = len(rows)
         missing += int(np.ptp(unwrapped)) + 1 - n_distinct
         repeated += len(rows) - n_distinct
-        media = np.concatenate([[0], np.cumsum(_wrapped(np.diff(timestamp[rows]), 32))])
+        media = np.concatenate([[0], np.cumsum(wrapped(np.diff(timestamp[rows]), 32))])
         wrong += int(np.count_nonzero(media % 160))
         seen = in_window[rows]
         if np.count_nonzero(seen) >= _MIN_PACKETS:
@@ -106,7 +106,7 @@ def spread(values: NDArray[np.float64]) -> dict[str, float]:
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(float(values.max()), 3)}
 
 
-def _wrapped(steps: NDArray[np.int64], n_bits: int) -> NDArray[np.int64]:
+def wrapped(steps: NDArray[np.int64], n_bits: int) -> NDArray[np.int64]:
     """Differences of numbers that wrap around, the short way."""
     half = 1 << (n_bits - 1)
     return np.asarray((steps + half) % (2 * half) - half)

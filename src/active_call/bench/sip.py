@@ -143,7 +143,7 @@ async def _server(folder: Path, playbook: str) -> AsyncIterator[Running]:
         "tls_key_file": str(folder / "key.pem"),
         "http_addr": "127.0.0.1:0",
         "media_workers": 1,
-        "load_engines": "start",
+        "load_engines": "use",  # no caller speaks
         "rtp_start_port": PORTS[0],
         "rtp_end_port": PORTS[1],
         "handler": {"type": "playbook", "default": str(folder / "bench.md")},

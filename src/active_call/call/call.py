@@ -59,6 +59,7 @@ from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
 from active_call.providers.base import Recognised
+from active_call.providers.usage.metering import metered_by
 from active_call.store.records import OpenCall
 
 
@@ -194,6 +195,10 @@ class Call:
 
     async def run(self) -> None:
         """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
+        with metered_by(self.parts.cost.note):
+            await self._live()
+
+    async def _live(self) -> None:
         facts = self.state.facts
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -204,7 +209,8 @@ class Call:
         except* _CallOver:
             pass
         except* asyncio.CancelledError:
-            facts.error = facts.error or "server stopped"
+            if self.parts.own_leg.ended is None:  # else the call had ended by itself
+                facts.error = facts.error or "server stopped"
         except* Exception as failures:  # noqa: BLE001 - the wall of the call
             facts.error = "; ".join(f"{type(error).__name__}: {error}" for error in failures.exceptions)
             self._log.exception("call failed", exc_info=failures)
@@ -232,15 +238,9 @@ class Call:
             return self._mailbox.get_nowait()
         due = self._next_timeout()
         if due is None:
-            return await self._mailbox.get()
+            return await self._mailbox.wait()
         delay = due - self._time.now()
-        if delay <= 0:
-            return None
-        try:
-            async with asyncio.timeout(delay):
-                return await self._mailbox.get()
-        except TimeoutError:
-            return None
+        return None if delay <= 0 else await self._mailbox.wait(delay)
 
     def _next_timeout(self) -> float | None:
         parts, agent = self.parts, self.state.agent
@@ -255,6 +255,8 @@ class Call:
         return self.state.last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:
+        if self.parts.own_leg.ended is not None:
+            return
         if self._mailbox.is_overflowed and not self.parts.machine.now.is_ending:
             self.state.facts.error = f"mailbox overflow: the call could not keep up ({self._mailbox.n_refused} items dropped)"
             self.hang_up(by="system", cause="overload")
@@ -278,8 +280,8 @@ class Call:
             case Recognised():
                 self.state.last_activity_at = now
                 parts.speech_input.recognised(item, now)
-            case ForAgent(said):
-                if self.state.agent is not None:
+            case ForAgent(said, number):
+                if self.state.agent is not None and number in (None, self.state.agent_number):
                     self.state.agent.hear(said)
             case Routed(decision):
                 parts.machine.decided(decision)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from active_call.base.errors import LocalProtocolError
 from active_call.call.company.messages import BridgeInvite
+from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg, Item, Requested
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
@@ -69,7 +70,7 @@ class CallClosing:
 
     async def _next_report(self) -> None:
         """Take in what comes next, when the call is over and only the end of its recording still matters."""
-        item = await self._mailbox.get()
+        item = await self._mailbox.wait()
         item = item.event if isinstance(item, FromLeg) else item
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)
@@ -94,6 +95,10 @@ class CallClosing:
         facts.reach(Phase.ENDED, context.time.utc_now())
         journal.transfers = self._parts.transfers.records()
         facts.call_id = facts.call_id or context.state.leg.call_id
+        journal.sip_messages += sip_messages_of(context.state.leg, context.state.option)
+        used = self._parts.cost.close()
+        if used is not None:
+            context.output.tell(used)
         try:
             context.output.tell(journal.hangup_event(self._parts.own_leg.ended))
         finally:

@@ -12,6 +12,7 @@ import httpx
 from active_call.base.errors import MediaError
 from active_call.base.world import World
 from active_call.call.conversation.posthook import Posthooks
+from active_call.call.cost.spending import Spending
 from active_call.call.opening.routing import Playbooks
 from active_call.call.sound.call_sounds import SoundsByTrust
 from active_call.call.sound.outgoing_sockets import OpensSockets
@@ -78,5 +79,7 @@ class CallDependencies:
     """Opens WebSockets for `mediaPass` and `monitor`; None: this server opens none."""
     load_engines: Callable[[], None] | None = None
     """Called when a call has its engines, before it is answered: they load while it rings. None: they have loaded, or load at first use."""
+    spending: Spending = field(default_factory=Spending)
+    """Prices, and what all calls use and cost."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

@@ -188,6 +188,8 @@ def _record(call: Commanded, command: commands.Record) -> None:
 
 def _set_var(call: Commanded, command: commands.SetVar) -> None:
     call.state.facts.variables[command.key] = command.value
+    if command.key.upper().startswith("X-"):
+        call.state.bye_headers[command.key] = str(command.value)
     if call.state.agent is not None:
         call.state.agent.set_variable(command.key, command.value)
 

@@ -6,7 +6,7 @@ A handle outlives its call. `send` to a call that is over changes nothing; `subs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -51,6 +51,10 @@ class CallDescription:
     headers: Mapping[str, str] = field(default_factory=dict)
     """What came with the invitation; of a call that we place, with its answer."""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    usage: Sequence[Mapping[str, Any]] = ()
+    """What the call has used so far, by engine: kind, provider, model, units, money."""
+    cost: Mapping[str, Any] | None = None
+    """What it costs so far; None where nothing was used."""
     attended_target: str = ""
     """Where a third party can take our place in this call (RFC 3891); empty where nobody can."""
     mix: Mix = WITH_AGENT
@@ -150,6 +154,8 @@ def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str, scene: str
         scene=scene,
         headers=dict(leg.headers),
         variables=dict(facts.variables),
+        usage=tuple(facts.usage),
+        cost=facts.cost,
         attended_target=attended_target(leg),
         mix=mix,
         busy_because=busy_because,

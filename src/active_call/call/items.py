@@ -20,9 +20,10 @@ from active_call.providers.base import Recognised
 
 @dataclass(frozen=True, slots=True)
 class ForAgent:
-    """Something for the agent."""
+    """Something for the agent: for the one of that number in the call (`CallState.agent_number`), or for whoever is there."""
 
     item: effects.AgentInput
+    agent_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

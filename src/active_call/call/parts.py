@@ -19,6 +19,8 @@ from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
 from active_call.call.conversation.agent_start import start_agent
 from active_call.call.conversation.realtime_session import ModelSession, SessionPorts
+from active_call.call.cost.call_cost import CallCost
+from active_call.call.cost.last_sentence import LastSentence
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import Commanded
 from active_call.call.events.event_output import EventOutput
@@ -44,6 +46,7 @@ from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.other_voices import voice_for
 from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
+from active_call.call.speech.speech_metrics import RecogniserMetrics
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.transfer.executor import TransferExecutor
@@ -93,6 +96,7 @@ class CallParts:
     transfers: TransferExecutor
     reports: LegReports
     commanded: Commanded
+    cost: CallCost
     setup: CallSetup
     """Also begins and ends agents while the call is under way."""
 
@@ -138,7 +142,10 @@ class _Wiring:
         hang_up, watchdog = self._own_leg.hang_up, MediaWatchdog(state.facts, ports, self._own_leg.hang_up)
         answering = AnsweringWatch(state, ports, context.time, hang_up, setup.end_agent, lambda command: context.perform(command, "agent"))
         context.output.watch(answering.observe)
+        recogniser = lambda: state.facts.engines.get("asr", {}).get("provider", "asr")  # noqa: E731 (it changes with the language)
+        context.output.watch(RecogniserMetrics(context.output.tell, recogniser).observe)
         context.output.watch(MediaSockets(state, ports, taps, dependencies.open_socket).observe)
+        cost = self._cost(setup, speech_output, attention)
         reported_to = ReportedTo(
             executor,
             speech_input,
@@ -152,6 +159,7 @@ class _Wiring:
             self._turn,
             hang_up,
             self._own_leg.is_over,
+            context.journal.quality,
         )
         return CallParts(
             speech_input=speech_input,
@@ -169,12 +177,28 @@ class _Wiring:
             transfers=self._transfers,
             reports=LegReports(state, ports, context.time, reported_to),
             commanded=Commanded(state, ports, executor, attention, speech_output, recording, bridging, self._transfers, hang_up),
+            cost=cost,
             setup=setup,
         )
 
     def _hang_up(self, *, by: str, cause: str, reason: str = "", headers: object = None) -> None:
         del headers
         self._own_leg.hang_up(by=by, cause=cause, reason=reason)
+
+    def _cost(self, setup: CallSetup, speech_output: SpeechOutput, attention: AttentionExecutor) -> CallCost:
+        context = self._context
+        cost = CallCost(context.state, context.ports, context.time, context.dependencies.spending)
+        last = LastSentence(
+            context.state,
+            context.ports,
+            perform=lambda command: context.perform(command, "agent"),
+            hang_up=self._own_leg.hang_up,
+            end_agent=setup.end_agent,
+            voice=lambda: speech_output.synthesiser,
+        )
+        cost.on_near, cost.on_spent, cost.is_aside = last.prepare, last.begin, lambda: attention.state.is_aside
+        context.output.watch(last.observe)
+        return cost
 
     def _speech_input(self) -> SpeechInput:
         context = self._context
@@ -196,7 +220,7 @@ class _Wiring:
             sounds=self._sounds,
             speech=context.dependencies.speech,
         )
-        output.voice_of = self._voice_of
+        output.voice_of, output.tell_metrics = self._voice_of, context.output.tell
         return output
 
     def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:
@@ -256,14 +280,14 @@ class _Wiring:
         begin: BeginAgent | None = None,
         realtime: RealtimeModel | None = None,
     ) -> AgentRunner:
-        context = self._context
+        context, number = self._context, self._context.state.agent_number
         session = self._realtime_session(realtime, speech_output) if realtime is not None else None
-        speech_input.on_sound = session.push_audio if session is not None else None
+        speech_input.send_sound_to(session.push_audio if session is not None else None)
         ports = AgentPorts(
             perform=lambda command: context.perform(command, "agent"),
             attempt=context.faults.attempt,
             tell=context.output.tell,
-            post=lambda item: context.ports.post(ForAgent(item)),
+            post=lambda item: context.ports.post(ForAgent(item, number)),
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
             pause_reply=self._overlap.pause,
@@ -280,11 +304,11 @@ class _Wiring:
         return start_agent(playbook, responder, begin, state, context.dependencies, self._turn, ports, log, session)
 
     def _realtime_session(self, model: RealtimeModel, speech_output: SpeechOutput) -> ModelSession:
-        context = self._context
+        context, number = self._context, self._context.state.agent_number
         option = context.state.option.realtime
         ports = SessionPorts(
             player=speech_output,
-            post=lambda event: context.ports.post(ForAgent(effects.FromRealtime(event))),
+            post=lambda event: context.ports.post(ForAgent(effects.FromRealtime(event), number)),
             tell=context.output.tell,
             now=context.ports.now,
             log=context.ports.log,

@@ -28,8 +28,14 @@ class CallState:
     """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
     agent: AgentRunner | None = None
     """None until the call is prepared, and in a call without a playbook."""
+    agent_number: int = 1
+    """Of the agent that holds the conversation, or is the next to hold it: what comes late for one before it is not for this one."""
     hears_freely: bool = True
     """The recogniser understands any sentence, not the playbook's phrases alone."""
+    bye_headers: dict[str, str] = field(default_factory=dict)
+    """What commands have set under names `X-*`: headers of our BYE."""
+    says_clauses: bool = False
+    """The voice takes text while it is written, clause by clause."""
     has_turn_judge: bool = False
     """A model of the sound can be asked whether the caller's turn is over."""
     is_realtime: bool = False

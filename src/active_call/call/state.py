@@ -52,6 +52,10 @@ class CallFacts:
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     """By section (`asr`, `tts`, `llm`): which engine the call uses, and why (`Selection.as_facts`)."""
     variables: dict[str, Any] = field(default_factory=dict)
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    """What the call has used so far, by engine (`usage.account.Row.as_json`)."""
+    cost: dict[str, Any] | None = None
+    """What that costs (`usage.account.Account.cost_json`); None where nothing was used."""
 
     def reach(self, phase: Phase, at: datetime) -> bool:
         """Move forward to `phase`; False when the call was there or further already."""
@@ -69,6 +73,16 @@ class CallFacts:
     def who(self) -> dict[str, Any]:
         """Who talks with whom, for the log."""
         return {"direction": self.direction, "caller": self.caller, "callee": self.callee, "trunk": self.trunk}
+
+    @property
+    def over_at(self) -> datetime:
+        """When it ended; of a call that goes on, when it began."""
+        return self.ended_at or self.started_at
+
+    @property
+    def duration_s(self) -> float:
+        """From the answer to the end; 0 without either."""
+        return (self.ended_at - self.answered_at).total_seconds() if self.answered_at and self.ended_at else 0.0
 
     @property
     def status(self) -> str:

@@ -109,7 +109,7 @@ class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDel
 class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
     """The final text of one utterance. An empty text: there was speech, but no words were recognised.
 
-    `is_lost`: the utterance was not recognised, because the recogniser was overloaded.
+    `is_lost`: there may have been words; the recogniser was overloaded or has failed.
     """
 
     index: int = 0

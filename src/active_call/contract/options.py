@@ -96,6 +96,15 @@ class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     enable_limiter: bool | None = None
 
 
+class HedgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """When the next of several providers is asked beside one that is slow."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"after": "ms"}
+
+    after: bounds.HedgeMs
+    """ms without anything usable after which the next provider is asked, too; the first usable answer wins."""
+
+
 NO_RECOGNISER: Final = "none"
 """`asr.provider` of a call in which nothing is recognised."""
 
@@ -131,6 +140,8 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Whether texts so far are asked for (true)."""
     fallback: bounds.Fallback | None = None
     """Providers that take over, in turn, when this one fails; each with its own defaults."""
+    hedge: HedgeOption | None = None
+    """The next of `fallback` is asked beside this one where it is slow."""
     start_when_answer: bool | None = None
 
 
@@ -157,6 +168,8 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     extra: dict[str, Any] = {}
     fallback: bounds.Fallback | None = None
     """Providers that speak, in turn, when this one fails; each with a voice of its own."""
+    hedge: HedgeOption | None = None
+    """The next of `fallback` is asked beside this one where it is slow."""
     max_concurrent_tasks: bounds.Tasks | None = None
     cache_key: str | None = None
     session_id: str | None = None
@@ -312,6 +325,23 @@ class MonitorOption(Options, frozen=True, kw_only=True, rename="camel", omit_def
     headers: dict[str, str] = {}
 
 
+class BudgetOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What one call may cost or use. When one of these is reached, `say` is spoken and the call is ended."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"seconds": "s"}
+
+    per_call: bounds.Money | None = None
+    """Money, in the currency of `[prices]`. What has no price does not count."""
+    seconds: bounds.Amount | None = None
+    """Of sound sent to recognisers."""
+    characters: bounds.Amount | None = None
+    """Of text given to synthesisers; speech that is kept from before does not count."""
+    tokens: bounds.Amount | None = None
+    """Of all models, in and out."""
+    say: bounds.Speech | None = None
+    """The last sentence; none said: an English one. Empty: the call is ended without a word."""
+
+
 class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Everything that may be chosen for one call."""
 
@@ -343,6 +373,8 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     media_pass: MediaPassOption | None = None
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
+    budget: BudgetOption | None = None
+    """What this call may cost or use."""
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
     """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""
@@ -351,5 +383,7 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     ended (`operator`), or the call is ended."""
     machine_message: bounds.Speech | None = None
     """What is said after the beep; without it `message-after-beep` hangs up."""
+    sip_messages: Literal["off", "summary", "full"] | None = None
+    """What the record keeps of the call's SIP messages: nothing, their start lines and main headers (None), or their whole texts, too."""
     rtp_timeout: bounds.WaitS | None = None
     """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from active_call.base.errors import LocalProtocolError
 from active_call.legs.leg import Leg
+from active_call.legs.signalling import SignallingMessage
 
 
 class _KnowsPeerMethods(Protocol):
@@ -114,6 +115,15 @@ class Texting(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsSignalling(Protocol):
+    """The messages that have set the call up, changed and ended it are known."""
+
+    def signalling(self, *, whole: bool) -> tuple[SignallingMessage, ...]:
+        """Those so far, in order; with the `whole` texts where they are wanted. Also after `release`."""
+        ...
+
+
 def holdable(leg: Leg) -> Holdable:
     """`leg`, which can hold. Raises LocalProtocolError where it cannot."""
     if isinstance(leg, Holdable):
@@ -172,3 +182,8 @@ def replaced_by(leg: Leg) -> Leg | None:
 def has_telephone_events(leg: Leg) -> bool:
     """Whether digits can go as telephone events (RFC 4733) in the media of `leg`."""
     return isinstance(leg, Dtmf) and leg.has_telephone_events
+
+
+def signalling_of(leg: Leg, *, whole: bool) -> tuple[SignallingMessage, ...]:
+    """The messages of `leg` so far; none for a leg that keeps none."""
+    return leg.signalling(whole=whole) if isinstance(leg, KeepsSignalling) else ()

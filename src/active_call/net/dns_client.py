@@ -1,8 +1,9 @@
 """Questions to the DNS: a name and a record type enter, records leave, each answer with the time for which it may be kept.
 
-The protocol itself is dnspython's. Kept here: answers (RFC 1035 §3.2.1), also that there is none (RFC 2308), for their own time, in seconds
-of the given clock; and past it, for a day, in case no server answers any more (RFC 8767): a trunk outlives its provider's DNS. The same
-question asked by many at once is asked once. Knows nothing of SIP. Raises DnsUnanswered and nothing else.
+The protocol itself is dnspython's (`dns_query`), which is loaded for the first question. Kept here: answers (RFC 1035 §3.2.1), also that
+there is none (RFC 2308), for their own time, in seconds of the given clock; and past it, for a day, in case no server answers any more
+(RFC 8767): a trunk outlives its provider's DNS. The same question asked by many at once is asked once. Knows nothing of SIP. Raises
+DnsUnanswered and nothing else.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import dns.asyncresolver
-import dns.exception
-import dns.nameserver
-import dns.rdataclass
-import dns.rdatatype
-import dns.resolver
+from typing import TYPE_CHECKING
 
 from active_call.base.world import Clock
+from active_call.net.dns_records import AddressRecord, DnsUnanswered, NaptrRecord, Record, RecordType, SrvRecord
+
+if TYPE_CHECKING:
+    import dns.asyncresolver
+
+__all__ = ["AddressRecord", "DnsClient", "DnsUnanswered", "NaptrRecord", "Record", "RecordType", "SrvRecord"]
 
 QUESTION_DEADLINE_S = 2.0
 """For one question, all servers and repetitions together."""
@@ -38,48 +38,12 @@ UNANSWERED_SERVICE_PAUSE_S = 60.0
 STALE_S = 86_400.0
 """RFC 8767 §5 recommends one to three days."""
 MAX_KEPT = 2048
-MAX_CNAMES = 8
 
 RESOLV_CONF = Path("/etc/resolv.conf")
-
-RecordType = Literal["A", "AAAA", "SRV", "NAPTR"]
 
 log = logging.getLogger("active_call.dns")
 
 
-class DnsUnanswered(Exception):
-    """No usable answer: there is no server, it did not respond, or it returned an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressRecord:
-    """A or AAAA."""
-
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class SrvRecord:
-    """RFC 2782. `target` is without the final dot, so empty where the service is said not to exist."""
-
-    priority: int
-    weight: int
-    port: int
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class NaptrRecord:
-    """RFC 3403. `replacement` is without the final dot; `flags` and `service` are as sent."""
-
-    order: int
-    preference: int
-    flags: str
-    service: str
-    replacement: str
-
-
-Record = AddressRecord | SrvRecord | NaptrRecord
 Question = tuple[str, RecordType]
 
 
@@ -176,6 +140,8 @@ class DnsClient:
         self._kept[question] = answer
 
     async def _query(self, question: Question) -> tuple[tuple[Record, ...], float]:
+        from active_call.net import dns_query
+
         self._configure()
         resolver = self._resolver
         if resolver is None or not resolver.nameservers:
@@ -183,18 +149,19 @@ class DnsClient:
         name, kind = question
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await _resolve(resolver, name, kind, self._deadline_s)
+                return await dns_query.resolve(resolver, name, kind, self._deadline_s)
         except TimeoutError as error:
             raise DnsUnanswered(f"no answer within {self._deadline_s:g} s") from error
-        except (dns.exception.DNSException, OSError, UnicodeError, ValueError, EOFError) as error:
+        except dns_query.FAILURES as error:
             raise DnsUnanswered(str(error) or type(error).__name__) from error
 
     def _configure(self) -> None:
         """Take the servers given, or those of the system's file, anew whenever that has changed."""
         if self._servers is not None:
             if self._resolver is None:
-                self._resolver = dns.asyncresolver.Resolver(configure=False)
-                self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in self._servers]
+                from active_call.net import dns_query
+
+                self._resolver = dns_query.resolver_of(self._servers)
                 self._resolver.timeout = SERVER_DEADLINE_S
             return
         try:
@@ -205,58 +172,15 @@ class DnsClient:
         if state == self._configured_at:
             return
         self._configured_at = state
+        from active_call.net import dns_query
+
         try:
-            self._resolver = dns.asyncresolver.Resolver(str(RESOLV_CONF))
+            self._resolver = dns_query.resolver_of_file(RESOLV_CONF)
             self._resolver.timeout = SERVER_DEADLINE_S
-        except (dns.exception.DNSException, OSError, ValueError) as error:
+        except dns_query.FAILURES as error:
             self._resolver = None
             log.warning("this machine has no name server; names come from the hosts file alone", extra={"reason": str(error)})
 
 
 def _plain(name: str) -> str:
     return name.lower().rstrip(".")
-
-
-async def _resolve(
-    resolver: dns.asyncresolver.Resolver, name: str, kind: RecordType, lifetime_s: float
-) -> tuple[tuple[Record, ...], float]:
-    """Records and their time to live; a CNAME that was not followed by the server is followed here."""
-    ttl_s = float("inf")
-    for _ in range(MAX_CNAMES):
-        try:
-            answer = await resolver.resolve(f"{name}.", kind, lifetime=lifetime_s, search=False, raise_on_no_answer=False)
-        except dns.resolver.NXDOMAIN as error:
-            return (), min(ttl_s, _negative_ttl(error))
-        ttl_s = min(ttl_s, float(answer.chaining_result.minimum_ttl))
-        if answer.rrset is not None:
-            return tuple(_record(entry) for entry in answer.rrset), ttl_s
-        canonical = answer.canonical_name.to_text(omit_final_dot=True)
-        if canonical.lower() == name.lower():
-            return (), ttl_s
-        name = canonical
-    return (), ttl_s
-
-
-def _negative_ttl(error: dns.resolver.NXDOMAIN) -> float:
-    responses = list(error.responses().values())  # type: ignore[no-untyped-call]
-    return float(responses[0].resolve_chaining().minimum_ttl) if responses else MAX_KEEP_NOTHING_S
-
-
-def _record(entry: Any) -> Record:
-    match entry.rdtype:
-        case dns.rdatatype.SRV:
-            return SrvRecord(entry.priority, entry.weight, entry.port, _name(entry.target))
-        case dns.rdatatype.NAPTR:
-            return NaptrRecord(
-                entry.order,
-                entry.preference,
-                entry.flags.decode("ascii", "replace"),
-                entry.service.decode("ascii", "replace"),
-                _name(entry.replacement),
-            )
-        case _:
-            return AddressRecord(str(entry.address))
-
-
-def _name(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True) if name != dns.name.root else ""

@@ -27,6 +27,8 @@ from active_call.base.errors import ActiveCallError
 from active_call.base.trust import Place, Trust
 
 RESOLVE_S: Final = 5.0
+KEEP_S: Final = 30.0
+"""An idle connection is kept so long for the next request: a caller's turn often takes more than ten seconds."""
 MAX_CONNECTIONS: Final = 200
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -219,7 +221,7 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         super().__init__(verify=context, trust_env=False)
         self._policy = policy
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, max_connections=MAX_CONNECTIONS, keepalive_expiry=5.0, network_backend=_GuardedNetwork(policy)
+            ssl_context=context, max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_S, network_backend=_GuardedNetwork(policy)
         )
         proxies = {scheme: url for scheme, url in getproxies().items() if scheme in ("http", "https")}
         self._proxied = {scheme: httpx.AsyncHTTPTransport(verify=context, proxy=url) for scheme, url in proxies.items()}

@@ -81,7 +81,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the reply cost, in tokens."""
+    """What the reply used, in tokens. The last one of a reply counts."""
 
     input_tokens: int
     output_tokens: int
@@ -89,6 +89,12 @@ class Usage:
     """Of the input, those that the vendor had in its cache."""
     reasoning_tokens: int = 0
     """Of the output, those that the model thought with."""
+    audio_input_tokens: int = 0
+    """Of the input, those that are sound."""
+    cached_audio_tokens: int = 0
+    """Of the cached ones, those that are sound."""
+    audio_output_tokens: int = 0
+    """Of the output, those that are sound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ An option and the environment enter; a key or a URL leaves, or a ConfigError tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, quote_plus, urlsplit
 
 from active_call.base.errors import ConfigError
@@ -27,6 +27,11 @@ class KeySource:
     name: str = "apiKey"
     """What the option calls it."""
 
+    def with_server(self, url: str) -> KeySource:
+        """As this, with the host of `url`, which the environment names beside the key, among the vendor's own."""
+        host = urlsplit(url).hostname
+        return replace(self, domains=(*self.domains, host.lower())) if host else self
+
     def is_own(self, url: str) -> bool:
         """Whether `url` leads to the vendor."""
         host = (urlsplit(url).hostname or "").lower()
@@ -44,13 +49,17 @@ def find_key(section: str, given: str | None, url: str, source: KeySource, envir
     if not key and is_own:
         key = next((environment[variable].strip() for variable in source.variables if environment.get(variable, "").strip()), "")
     if not key and is_own:
-        variables = " or ".join(source.variables)
-        in_environment = f", or {variables} in the environment or in .env next to the config file" if variables else ""
-        reason = f"missing or empty: {source.vendor} needs it. Set it{in_environment}; it is made at {source.key_page}"
-        raise ConfigError(f"{section}.{source.name}", reason)
+        raise ConfigError(f"{section}.{source.name}", missing_key(source))
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"{section}.{source.name}", "is no key: it has spaces, control characters or letters beyond ASCII")
     return key
+
+
+def missing_key(source: KeySource) -> str:
+    """What to do about a key that is missing."""
+    variables = " or ".join(source.variables)
+    in_environment = f", or {variables} in the environment or in .env next to the config file" if variables else ""
+    return f"missing or empty: {source.vendor} needs it. Set it{in_environment}; it is made at {source.key_page}"
 
 
 def find_url(section: str, given: str | None, default: str) -> str:

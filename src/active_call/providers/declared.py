@@ -19,6 +19,7 @@ MODULES_OF_PACKAGES: Mapping[str, tuple[str, ...]] = {
     "espeak": ("espeakng_loader",),
     "pocketsphinx": ("pocketsphinx",),
     "sherpa": ("sherpa_onnx",),
+    "livekit": ("livekit",),
 }
 """What the engines of this machine import when they are used."""
 

@@ -46,6 +46,16 @@ class EngineChoice:
         """Another engine could take over."""
         return bool(self._usable - {self.position})
 
+    @property
+    def next_position(self) -> int | None:
+        """The engine that would take over from the one in use; None where there is no other."""
+        return self._following() if self.has_other else None
+
+    def take(self, position: int) -> None:
+        """Go on with another engine, which has given a result."""
+        self.position = position
+        self.note_result()
+
     def note_result(self) -> None:
         """The engine in use gave a result."""
         self._failures_of_engine = self._failures = 0
@@ -68,11 +78,14 @@ class EngineChoice:
 
     def _advance(self) -> bool:
         """Take the next usable engine. Whether that begins at the first one again."""
-        before = self.position
-        following = [(before + step) % self._n_engines for step in range(1, self._n_engines + 1)]
-        self.position = next(position for position in following if position in self._usable)
+        before, self.position = self.position, self._following()
         self._failures_of_engine = 0
         return self.position <= before
+
+    def _following(self) -> int:
+        """The next usable engine; the one in use where there is no other."""
+        following = [(self.position + step) % self._n_engines for step in range(1, self._n_engines + 1)]
+        return next(position for position in following if position in self._usable)
 
     def _delay_s(self) -> float:
         return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10))

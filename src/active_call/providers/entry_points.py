@@ -6,6 +6,7 @@ tools. Nothing is imported before it is chosen.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from active_call.base.errors import ConfigError
+from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.services import Services
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
-PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "moonshine_voice": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
+PIP_COMMANDS = {
+    "pocketsphinx": LOCAL_EXTRA,
+    "espeakng_loader": LOCAL_EXTRA,
+    "moonshine_voice": LOCAL_EXTRA,
+    "onnxruntime": LOCAL_EXTRA,
+    "livekit": "pip install 'active-call[livekit]' livekit-plugins-NAME",
+}
 """How a missing module is installed, where it is not simply `pip install` and its name."""
 
 Create = Callable[[Any, Services], Any]
@@ -44,6 +52,9 @@ LLM = Kind("llm", "a language model")
 REALTIME = Kind("realtime", "a speech-to-speech model")
 KINDS = {kind.section: kind for kind in (ASR, TTS, LLM, REALTIME)}
 
+FAMILIES = ("livekit",)
+"""Adapters that stand for many providers, which are named behind a slash: `livekit/murf`."""
+
 TOOLS_GROUP = "active_call.tools"
 MAX_TOOLS = 128
 """Of one entry point. Models refuse requests with more."""
@@ -62,11 +73,26 @@ def found_adapters(section: str) -> dict[str, str]:
 def load_adapter(kind: Kind, provider: str) -> Create:
     """The adapter's `create`, imported now. Raises ConfigError for an unknown name, and for a package that is not installed."""
     adapters = _found(kind.group)
-    point = adapters.get(provider.lower())
+    point = adapters.get(family_of(provider))
     if point is None:
         raise ConfigError(kind.key, f"unknown provider {provider!r}; known here: {', '.join(sorted(adapters)) or 'none'}")
     create: Create = _load(point, kind.key, provider)
     return create
+
+
+def default_model_of(create: Create) -> str:
+    """The model of an adapter's option that names none, as its module declares it; empty where it declares none."""
+    module = sys.modules.get(getattr(create, "__module__", ""))
+    declarations = getattr(module, "DECLARATIONS", None) or (getattr(module, "DECLARATION", None),)
+    declared = next((one for one in declarations if isinstance(one, ProviderDeclaration)), None)
+    return declared.default_model if declared is not None else ""
+
+
+def family_of(provider: str) -> str:
+    """The name of the adapter that serves `provider`: what stands before the slash, of a family."""
+    name = provider.lower()
+    family = name.partition("/")[0]
+    return family if family in FAMILIES else name
 
 
 def known_tools() -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx
 
 from active_call.base.errors import ProviderError
@@ -10,12 +12,24 @@ RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses after which the same request may succeed later (RFC 9110 §15, RFC 6585 §4; 529 is a widespread "overloaded")."""
 
 EXCERPT_CHARS = 200
+CONNECT_S = 4.0
+"""For a connection that is made ahead."""
+
+logger = logging.getLogger(__name__)
 
 
 def status_error(provider: str, status: int, body: str) -> ProviderError:
     """The error for a response that is not 2xx. `body` is quoted in part, since vendors say the reason there."""
     excerpt = " ".join(body.split())[:EXCERPT_CHARS]
     return ProviderError(provider, f"HTTP {status}: {excerpt or 'no explanation'}", retryable=status in RETRYABLE_STATUS)
+
+
+async def open_connection(http: httpx.AsyncClient, url: str) -> None:
+    """Let `http` have a connection to the server of `url` at hand: a request without a key, whose answer says nothing. Never raises."""
+    try:
+        await http.head(url, timeout=CONNECT_S)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        logger.debug("no connection ahead", extra={"reason": f"{type(error).__name__}: {error}"})
 
 
 async def check_status(provider: str, response: httpx.Response) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from active_call.base.errors import ConfigError
+from active_call.providers.credentials import KeySource, missing_key
+from active_call.providers.settings import LlmSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
 URL_VARIABLE = "OPENAI_BASE_URL"
 KEY_VARIABLE = "OPENAI_API_KEY"
+KEY: Final = KeySource("OpenAI", (KEY_VARIABLE,), "https://platform.openai.com/api-keys", ("openai.com",))
+MODEL_VARIABLE: Final = "OPENAI_MODEL"
 _KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
 """How the documentation calls URL and key of a section; the others have `endpoint` and `secretKey`."""
 
@@ -39,5 +44,15 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
     if not api_key and url in (OPENAI_URL, (environment.get(URL_VARIABLE) or "").rstrip("/")):
         api_key = environment.get(KEY_VARIABLE)
     if not api_key and url == OPENAI_URL:
-        raise ConfigError(key_name, f"missing or empty: set it, or {KEY_VARIABLE} in the environment or in .env next to the config file")
+        raise ConfigError(key_name, missing_key(KEY))
     return Server(url, api_key or None)
+
+
+def chosen_model(settings: LlmSettings, base_url: str, environment: Mapping[str, str], default: str) -> str:
+    """The model that is asked: the option's, else that of the environment, which counts for the environment's server (or OpenAI itself) as
+    its key does. Raises ConfigError for another server without a model."""
+    if settings.model:
+        return settings.model
+    if settings.base_url is not None:
+        raise ConfigError("llm.model", f"missing: which model of {base_url}?")
+    return environment.get(MODEL_VARIABLE, "").strip() or default

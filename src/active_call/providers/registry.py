@@ -16,9 +16,9 @@ from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.choices import Choices
-from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
+from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, default_model_of, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
-from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
+from active_call.providers.guarding.fallbacks import asr_chain, hedge_after_s, llm_chain, tts_chain
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
@@ -57,17 +57,20 @@ def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
 
 def create_synthesiser(option: TtsOption, services: Services, *, attempts: int | None = None) -> GuardedTextToSpeech:
     """The synthesis engine that `option` asks for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
-    return GuardedTextToSpeech(_adapter(option, services.environment)(option, services), services.world, attempts=attempts)
+    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    return GuardedTextToSpeech(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_responder(settings: LlmSettings, services: Services, *, attempts: int | None = None) -> GuardedChatModel:
     """The language model that `settings` ask for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
-    return GuardedChatModel(_adapter(settings, services.environment)(settings, services), services.world, attempts=attempts)
+    engine, model = _adapter(settings, services.environment)(settings, services), _model_of(settings, services)
+    return GuardedChatModel(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealtimeModel:
     """The speech-to-speech model that `option` asks for, behind the provider wall. Raises ConfigError."""
-    return GuardedRealtimeModel(_adapter(option, services.environment)(option, services), services.world)
+    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    return GuardedRealtimeModel(engine, services.world, default_model=model)
 
 
 class Engines:
@@ -94,18 +97,22 @@ class Engines:
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other, trust) for other in others]
         trusted = self._trusted(option, trust)
-        return self._recognisers.get(_key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust))
+        return self._recognisers.get(
+            _key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust, hedge_after_s(option))
+        )
 
-    def _make_recogniser(self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust) -> SupervisedSpeechToText:
+    def _make_recogniser(
+        self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust, hedge_after: float | None
+    ) -> SupervisedSpeechToText:
         services = self._services.trusting(self._trusted(option, trust))
-        engine = GuardedSpeechToText(create_recogniser(option, services), services.world)
-        return SupervisedSpeechToText(engine, fallbacks)
+        engine = GuardedSpeechToText(create_recogniser(option, services), services.world, default_model=_model_of(option, services))
+        return SupervisedSpeechToText(engine, fallbacks, hedge_after)
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
         chain = tts_chain(self._choices.of(resolved, option))
         engines = [self.get_voice(each, trust, has_fallback=each is not chain[-1]) for each in chain]
-        return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines)
+        return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines, hedge_after_s(option))
 
     def get_voice(self, option: TtsOption, trust: Trust = NO_TRUST, *, has_fallback: bool = False) -> CachedTextToSpeech:
         """The shared synthesis engine of `option` alone. Raises ConfigError.
@@ -114,7 +121,7 @@ class Engines:
         fallback's sound comes within the agent's patience.
         """
         provider = self._choices.of(select_tts, option).provider
-        option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None)
+        option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None, hedge=None)
         trusted = self._trusted(option, trust)
         return self._synthesisers.get(_key_of(option, trusted, has_fallback), lambda: self._make_voice(option, has_fallback, trusted))
 
@@ -127,7 +134,7 @@ class Engines:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
         chain = llm_chain(self._choices.of(resolved, settings))
         models = [self._get_model(each, trust, has_fallback=each is not chain[-1]) for each in chain]
-        return models[0] if len(models) == 1 else FailoverChatModel(models)
+        return models[0] if len(models) == 1 else FailoverChatModel(models, settings.hedge_after_s)
 
     def _get_model(self, settings: LlmSettings, trust: Trust, *, has_fallback: bool) -> GuardedChatModel:
         attempts, trusted = 1 if has_fallback else None, self._trusted(settings, trust)
@@ -156,9 +163,9 @@ class Engines:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
         return self._choices.of(_selections, (asr, tts, llm))
 
-    def has_room(self) -> bool:
-        """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
-        return self._services.local.has_room()
+    def has_room(self, n_calls: int = 0) -> bool:
+        """Whether the engines that compute on this machine keep up, so that one call more may be taken beside `n_calls`."""
+        return self._services.local.has_room(n_calls)
 
     async def create(self, *options: Option, trust: Trust = NO_TRUST) -> None:
         """Create the engines of `options` for calls with `trust`, without their models: a mistake is told now, not in the first call.
@@ -220,6 +227,12 @@ def _selections(options: tuple[AsrOption, TtsOption, LlmSettings | None], enviro
 
 def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:
     return msgspec.msgpack.encode([option, has_fallback, sorted(trusted)], order="deterministic")
+
+
+def _model_of(option: Option, services: Services) -> str:
+    """The model that `option` names, else the adapter's default, as its bill calls it; empty where neither says one."""
+    named = option.model_type if isinstance(option, AsrOption) else option.model
+    return named or default_model_of(_adapter(option, services.environment))
 
 
 def _adapter(option: Option, environment: Mapping[str, str]) -> Create:

@@ -21,5 +21,7 @@ class LlmSettings:
     """Further parameters of the request, sent as they are."""
     fallback: tuple[str, ...] = ()
     """Names of the providers that are asked in turn when this one fails."""
+    hedge_after_s: float | None = None
+    """After so long without a word the next of `fallback` is asked, too."""
     reasoning: str | None = None
     """How much a reasoning model is to think, in the vendor's word (`low`, `medium`, …); None: as little as it offers."""

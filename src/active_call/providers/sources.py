@@ -27,6 +27,13 @@ async def warm(engine: object) -> None:
         await load()
 
 
+async def connect_ahead(engine: object) -> None:
+    """Let `engine` have a connection at hand for what is asked next, where it keeps any. Failures are told by what is asked."""
+    connect = getattr(engine, "connect_ahead", None)
+    if connect is not None:
+        await connect()
+
+
 class EngineLoader:
     """Lets engines load in the background, each once, all at the same time."""
 

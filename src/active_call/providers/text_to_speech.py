@@ -29,6 +29,8 @@ class SpeechChunk:
     words: tuple[WordTime, ...] = ()
     is_substitute: bool = False
     """Another engine than the one that was asked for spoke this: it is heard, and not kept in a cache."""
+    ends_flush: bool = False
+    """With this, all sound has come of the oldest text that was flushed and not ended yet."""
 
 
 class SynthesisStream(Protocol):
@@ -62,7 +64,7 @@ class TextToSpeechCapabilities:
     rate_hz: int
     """The rate of its sound."""
     streaming_text: bool = False
-    """It begins to speak before `end_text` without a `flush`."""
+    """Text may be pushed and flushed while it is written: each clause is spoken at once, in one breath with what came before."""
     word_times: bool = False
     speakers: tuple[str, ...] = ()
     emotions: bool = False
@@ -94,6 +96,7 @@ async def speech_of(
         stream.push_text(text)
         stream.end_text()
         async for chunk in stream:
-            yield chunk
+            if chunk.pcm or chunk.words:
+                yield chunk
     finally:
         await stream.cancel()

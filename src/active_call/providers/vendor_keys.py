@@ -13,7 +13,11 @@ ASR_PREFERENCE: Final = (
     "deepgram", "assemblyai", "soniox", "speechmatics", "gladia", "elevenlabs", "cartesia", "azure", "google", "aliyun", "tencent", "groq",
 )  # fmt: skip
 """Recognisers in the order in which they are chosen where their keys are in the environment: those who stream and do nothing else first."""
-ORDER: Final[Mapping[str, tuple[str, ...]]] = {"asr": ASR_PREFERENCE}
+TTS_PREFERENCE: Final = (
+    "cartesia", "elevenlabs", "deepgram", "rime", "inworld", "hume", "azure", "google", "aliyun", "tencent",
+)  # fmt: skip
+"""Voices in the order in which they are chosen where their keys are in the environment: those who take text as it is written first."""
+ORDER: Final[Mapping[str, tuple[str, ...]]] = {"asr": ASR_PREFERENCE, "tts": TTS_PREFERENCE}
 
 _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("asr", "aliyun"): ("DASHSCOPE_API_KEY",),
@@ -23,6 +27,15 @@ _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("asr", "tencent"): ("TENCENT_SECRET_KEY",),
     ("asr", "openai-realtime"): (),
     ("asr", "whisper"): (),
+    ("tts", "aliyun"): ("DASHSCOPE_API_KEY",),
+    ("tts", "dashscope"): (),
+    ("tts", "cosyvoice"): (),
+    ("tts", "azure"): ("AZURE_SPEECH_KEY",),
+    ("tts", "tencent"): ("TENCENT_SECRET_KEY",),
+    ("tts", "tencent_basic"): (),
+    ("tts", "voiceapi"): (),
+    ("asr", "livekit"): (),
+    ("tts", "livekit"): (),
 }
 """None: the name is an alias, or is only used where it is named."""
 

@@ -45,6 +45,16 @@ class Losses:
             self.duplicate + other.duplicate,
         )
 
+    def __sub__(self, earlier: Losses) -> Losses:
+        """What has been counted since `earlier`."""
+        return Losses(
+            self.received - earlier.received,
+            self.lost - earlier.lost,
+            self.runs - earlier.runs,
+            self.late - earlier.late,
+            self.duplicate - earlier.duplicate,
+        )
+
     @property
     def share(self) -> float:
         """How much of the sound was not there in time, 0 to 1: lost on the way, or come too late."""

@@ -21,9 +21,10 @@ from typing import Any
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.api.connections import Connections
-from active_call.api.console_data.routes import ConsoleFacts
+from active_call.api.console_data.facts import ConsoleFacts
+from active_call.api.services import DEFAULT_ICE_SERVERS, ApiServices
+from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
@@ -41,7 +42,6 @@ from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
-from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
@@ -64,11 +64,15 @@ from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http_settings import HttpSettings
 from active_call.server.live_settings import LiveSettings
+from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
+from active_call.server.load.core_times import read_cores
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
 from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
+from active_call.server.spending import configure_spending, kept_spending
+from active_call.server.text_calls import TextCall
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -85,7 +89,6 @@ from active_call.store.troubles import Troubles
 log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
-ADMISSION_CHECK_S = 0.25
 MINUTES_CHECK_S = 1.0
 CLOSE_S = 20.0
 """What one part may take to close; records take up to 16 s when the database and the sink hang."""
@@ -117,19 +120,22 @@ async def running(
     world: World | None = None,
     *,
     wrap_router: Callable[[Router | None], Router] | None = None,
+    children: StartsChildren | None = None,
 ) -> AsyncIterator[Running]:
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start.
 
-    `wrap_router` gets the configured router and gives the one to use.
+    `wrap_router` gets the configured router and gives the one to use. `children` starts media and engine processes.
     """
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
-    pool = _media_pool(config, world)
+    children = children or Programs()
+    pool = _media_pool(config, world, children)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks)
+        load = CallLoad()
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children, load)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
@@ -137,9 +143,10 @@ async def running(
             configured = _router(config, shared.http)
             return configured if wrap_router is None else wrap_router(configured)
 
-        registry = _registry(config, shared, make_router(config), gateway, pool)
+        registry = _registry(config, shared, make_router(config), gateway, pool, load)
+        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
-        gateway.connect(driver, registry.handle_incoming, registrations.handle)
+        gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
             config, registry, gateway, registrations, watch, driver, playbooks, environment,
@@ -157,7 +164,7 @@ async def running(
         delivery, webhooks = make_webhooks(config, shared.http, records, world)
         registry.on_new_call = webhooks.follow
         stack.push_async_callback(_closed, "webhooks", webhooks.close)
-        watching = (_watch_certificate(driver, settings.http), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
+        watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
@@ -199,6 +206,8 @@ async def _shared_services(
     environment: Mapping[str, str],
     pool: MediaPool,
     playbooks: Playbooks,
+    children: StartsChildren,
+    load: CallLoad,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
     tls = httpx.create_ssl_context()
@@ -208,7 +217,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
-    local = EngineProcesses()
+    local = EngineProcesses(children=children, is_strained=lambda: load.is_strained)
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
@@ -217,6 +226,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
     pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
+    spending = await kept_spending(stack, config, world, troubles)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
@@ -239,6 +249,7 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        spending=spending,
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
@@ -270,6 +281,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
+        begin_talk=lambda playbook, on_event: TextCall(playbook, settings.services, on_event, caller="sip:you@console"),
         media=pool,
         browsers=browser_settings(settings.config),
         streams=stream_settings(settings.config),
@@ -285,11 +297,13 @@ def _console_facts(settings: LiveSettings) -> ConsoleFacts:
     )
 
 
-def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
+def _registry(
+    config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool, load: CallLoad
+) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
 
     def has_room() -> bool:
-        return pool.has_room() and shared.engines.has_room()
+        return load.has_room(registry) and pool.has_room() and shared.engines.has_room(registry.n_calls)
 
     registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
@@ -336,13 +350,14 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
         raise cancelled
 
 
-def _media_pool(config: Config, world: World) -> MediaPool:
+def _media_pool(config: Config, world: World, children: StartsChildren) -> MediaPool:
     return MediaPool(
         n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
         port_range=(config.rtp_start_port, config.rtp_end_port),
         clock=world.clock,
         logger=logging.getLogger("active_call.media"),
+        children=children,
     )
 
 
@@ -378,7 +393,6 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
     ready = engines.warm if config.load_engines == "start" else engines.create
-    await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
             await ready(config.asr or AsrOption(), config.tts or TtsOption())
@@ -404,6 +418,7 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
     """What calls use, as `config` has it."""
+    configure_spending(shared.spending, config)
     return replace(
         shared,
         recording=_recording_policy(config),
@@ -460,13 +475,9 @@ async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
 async def _watch_minutes(gateway: SipGateway) -> None:
     """Calls that we have placed end when the minutes of an hour are used up."""
     while True:
-        await asyncio.sleep(MINUTES_CHECK_S)
+        await asyncio.sleep(MINUTES_CHECK_S if gateway.endpoint.n_calls else 5 * MINUTES_CHECK_S)
         gateway.end_used_up()
 
 
-async def _watch_admission(registry: CallRegistry, gateway: SipGateway) -> None:
-    """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
-    while True:
-        gateway.endpoint.set_accepting(registry.is_accepting)
-        gateway.refusals.flush()
-        await asyncio.sleep(ADMISSION_CHECK_S)
+def _pids(pool: MediaPool) -> list[int]:
+    return [worker.pid for worker in pool.workers if worker.pid]

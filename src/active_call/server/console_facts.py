@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from active_call.agent.playbook.check import Surroundings
-from active_call.api.console_data.routes import ConsoleFacts
+from active_call.api.console_data.facts import ConsoleFacts
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.server.config.config import Config

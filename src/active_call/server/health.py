@@ -17,7 +17,7 @@ from active_call.store.troubles import Troubles
 
 def kept(registry: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
     """Calls and their records, as `/health` tells them."""
-    return {"records": {**records.health(), "refused_unrecorded": registry.refused_calls.n_unrecorded}}
+    return registry.spending.as_json() | {"records": {**records.health(), "refused_unrecorded": registry.refused_calls.n_unrecorded}}
 
 
 def media_and_calls(

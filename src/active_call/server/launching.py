@@ -8,10 +8,9 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
 from active_call.server.config.config import Config
@@ -19,9 +18,13 @@ from active_call.server.logs import LogOutput, settings_of
 from active_call.server.reloading import ConfigSource
 from active_call.server.serving import Program, serve_until_stopped
 from active_call.server.stopping import Stopping
+from active_call.server.terminal import Terminal
 
-err = Console(stderr=True)
-out = Console()
+if TYPE_CHECKING:
+    from rich.console import Console
+
+err = Terminal(stderr=True)
+out = Terminal()
 
 
 class Explained:
@@ -46,9 +49,16 @@ def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
         output.close()
 
 
-def queued_console() -> Console:
+def queued_output() -> QueuedText:
     """Standard output for what is printed while calls go on: a slow reader of it holds up no call."""
-    return Console(file=QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout), width=out.width)  # type: ignore[arg-type]
+    return QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout)
+
+
+def queued_console() -> Console:
+    """The same as rich's console."""
+    from rich.console import Console
+
+    return Console(file=queued_output(), width=out.console.width)  # type: ignore[arg-type]
 
 
 def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
@@ -69,12 +79,21 @@ def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -
             return None
 
 
-def serve(config: Config, source: ConfigSource, *, call: str | None = None, program: Program | None = None) -> None:
-    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler."""
+def serve(
+    config: Config,
+    source: ConfigSource,
+    *,
+    call: str | None = None,
+    program: Program | None = None,
+    children: StartsChildren | None = None,
+) -> None:
+    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler,
+    `children` starts media and engine processes.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
     stopping = Stopping()
     with logged(config) as output:
         serving = serve_until_stopped(
-            config, source.environment(), queued_console(), call, stopping, source=source, output=output, program=program
+            config, source.environment(), queued_output(), call, stopping, source=source, output=output, program=program, children=children
         )
         run_loop(serving, stopping)

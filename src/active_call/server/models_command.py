@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from active_call.providers.models.catalogue import MODELS, SpeechModel, model_named
 from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
 from active_call.server import launching
+from active_call.server.terminal import Terminal
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 models_app = typer.Typer(help="Speech models for asr.provider: sherpa.", no_args_is_help=True)
 
 
@@ -33,6 +32,8 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
     if as_json:
         typer.echo(json.dumps([_as_json(model, folder) for model in MODELS]))
         return
+    from rich.table import Table
+
     table = Table("name", "languages", "MB", "licence", "here")
     for model in MODELS:
         languages = " ".join(model.languages) or "dozens"
@@ -75,7 +76,7 @@ def _fetch(model: SpeechModel, folder: Path, url: str | None) -> Path:
     from active_call.providers.models.download import fetch_model
 
     columns = (TextColumn(model.name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with httpx.Client() as client, Progress(*columns, console=err, disable=not sys.stderr.isatty()) as bar:
+    with httpx.Client() as client, Progress(*columns, console=err.console, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(model.name, total=None)
         return fetch_model(model, folder, client, lambda n, n_all: bar.update(task, completed=n, total=n_all or None), url=url)
 

@@ -16,6 +16,9 @@ from active_call.net.outgoing import OutgoingPolicy, parse_place, places_of
 from active_call.server.config.config import Config
 from active_call.store.sound_folders import SoundFolders
 
+SERVER_VARIABLES = ("OPENAI_BASE_URL", "VOICEAPI_ENDPOINT", "AZURE_OPENAI_ENDPOINT")
+"""Variables of the environment that name a server which adapters ask."""
+
 
 def sound_folders(config: Config) -> SoundFolders:
     """The folders that files are played from."""
@@ -30,5 +33,6 @@ def outgoing_policy(config: Config, environment: Mapping[str, str]) -> OutgoingP
     """Whom the server asks; hosts in the config file and in the environment included."""
     groups = (config.asr, config.tts, config.eou, config.realtime, config.vad, config.ambiance)
     values = [msgspec.to_builtins(group) for group in groups if group is not None]
-    trusted = places_of([*urls_of_values(values), *urls_of_values(config.llm or {}), environment.get("OPENAI_BASE_URL")])
+    named = [environment.get(variable) for variable in SERVER_VARIABLES]
+    trusted = places_of([*urls_of_values(values), *urls_of_values(config.llm or {}), *named])
     return OutgoingPolicy(tuple(parse_place(text) for text in config.outgoing.allow_private), trusted)

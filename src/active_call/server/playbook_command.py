@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.agent.playbook.findings import Finding
@@ -20,9 +19,10 @@ from active_call.agent.playbook.parser import Reading
 from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.server.config.document import read_environment
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
+from active_call.server.terminal import Terminal
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 playbook_app = typer.Typer(help="Work with playbooks.", no_args_is_help=True)
 SECTIONS = ("asr", "tts", "llm")

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from active_call.server.config.document import read_environment
+from active_call.server.terminal import Terminal
 
 if TYPE_CHECKING:
     from active_call.providers.declared import Declared
 
-out = Console()
+out = Terminal()
 
 
 def providers(
@@ -38,6 +37,8 @@ def providers(
     elif as_json:
         typer.echo(json.dumps([_as_json(one) for one in found]))
     else:
+        from rich.table import Table
+
         table = Table("kind", "provider", "what", "it can", "here")
         for one in found:
             title, can = (one.declaration.title, ", ".join(features_of(one.declaration))) if one.declaration is not None else ("", "")

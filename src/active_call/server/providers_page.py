@@ -10,6 +10,7 @@ from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.realtime_model import RealtimeCapabilities
 from active_call.providers.speech_to_text import SpeechToTextCapabilities
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
+from active_call.providers.usage.prices import ANY, HERE, shipped_prices
 
 _TITLES: Final = {
     "asr": "Speech to text (`asr.provider`)",
@@ -52,7 +53,7 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
                 (not can.free_speech, "listed phrases only"),
             )
         case TextToSpeechCapabilities() as can:
-            known = ((can.word_times, "word times"), (can.emotions, "moods"))
+            known = ((can.streaming_text, "speaks while text is written"), (can.word_times, "word times"), (can.emotions, "moods"))
         case ChatModelCapabilities() as can:
             known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "tells its tokens"))
         case RealtimeCapabilities() as can:
@@ -86,4 +87,15 @@ def _section(one: ProviderDeclaration) -> str:
         lines.append("| option | meaning | default |\n|---|---|---|")
         lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'the vendor’s'} |" for o in one.options]
         lines.append("")
+    if known := _known_prices(one):
+        lines.append(f"[Known prices](cost.md#prices), US dollars: {known}.\n")
     return "\n".join(lines)
+
+
+def _known_prices(one: ProviderDeclaration) -> str:
+    """What the table that comes with the program says of it, each model with its units."""
+    by_model: dict[str, list[str]] = {}
+    for row in shipped_prices().rows:
+        if row.kind == one.kind and row.provider in one.names and row.source != HERE:
+            by_model.setdefault(row.model, []).append(f"{'about ' if row.is_estimate else ''}{row.price:g} per {row.unit}")
+    return "; ".join(f"{'all models' if model == ANY else f'`{model}`'} {', '.join(prices)}" for model, prices in by_model.items())

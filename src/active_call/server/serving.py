@@ -8,10 +8,10 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import TextIOBase
 from typing import Protocol
 
-from rich.console import Console
-
+from active_call.base.child_processes import StartsChildren
 from active_call.base.version import __version__
 from active_call.call.opening.routing import Router
 from active_call.contract.options import CallOption
@@ -58,22 +58,23 @@ class Program(Protocol):
 async def serve_until_stopped(
     config: Config,
     environment: Mapping[str, str],
-    out: Console,
+    out: TextIOBase,
     call: str | None = None,
     stopping: Stopping | None = None,
     *,
     source: ConfigSource | None = None,
     output: LogOutput | None = None,
     program: Program | None = None,
+    children: StartsChildren | None = None,
 ) -> None:
     """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
-    `stopping`, ends the calls that are waited for.
+    `stopping`, ends the calls that are waited for. `children` starts media and engine processes.
     """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
     async with (
         closing(program),
-        running(config, environment, wrap_router=program.router if program is not None else None) as server,
+        running(config, environment, wrap_router=program.router if program is not None else None, children=children) as server,
         asyncio.TaskGroup() as tasks,
     ):
         if program is not None:
@@ -85,7 +86,7 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
-        out.print(describe(server, program.describe_routes() if program is not None else ()), highlight=False, markup=False, soft_wrap=True)
+        out.write(describe(server, program.describe_routes() if program is not None else ()) + "\n")
         if call is not None:
             server.registry.place(CallOption(callee=call))
         await collect_now_and_then()

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from active_call.base.errors import ActiveCallError
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.terminal import Terminal
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 BAR_CHARS = 48
 """The width of a waterfall: with names and figures it fits 100 columns."""
@@ -88,6 +88,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
         f"  {record.get('caller', '')} -> {record.get('callee', '')}",
         f"  {record.get('startTime', '')}, {record.get('durationS', 0):.1f} s, ended by {ended}",
     ]
+    lines += [f"  {line}" for line in cost_lines(record)]
     for turn in record.get("turns") or ():
         lines.append("")
         cut = " [interrupted]" if turn.get("interrupted") else ""
@@ -95,6 +96,27 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
         if turn.get("latencyMs") is not None:
             lines += [f"  {line}" for line in waterfall(turn["latencyMs"], turn.get("waits") or (), turn.get("marksMs") or {})]
     return lines
+
+
+def cost_lines(record: Mapping[str, Any]) -> list[str]:
+    """What the call used and what it cost: the sum, then a line for each engine; none where nothing was used."""
+    cost, usage = record.get("cost"), record.get("usage") or ()
+    if not isinstance(cost, Mapping):
+        return []
+    total = f"{cost['total']:.4f} {cost.get('currency', '')}" if "total" in cost else "no price is known"
+    missing = ", ".join(cost.get("unpriced") or ())
+    lines = [f"cost {total}{' (estimated)' if cost.get('estimated') else ''}{f'; without a price: {missing}' if missing else ''}"]
+    for row in usage:
+        name = " ".join(str(row[key]) for key in ("kind", "provider", "model") if row.get(key))
+        units = ", ".join(f"{amount:,} {_words_of(unit)}" for unit, amount in (row.get("units") or {}).items())
+        price = f"{row['cost']:.4f}" if "cost" in row else "no price"
+        lines.append(f"  {price:>8}  {_plain(name)}: {units}{' (estimated)' if row.get('estimated') else ''}")
+    return lines
+
+
+def _words_of(unit: str) -> str:
+    """`cachedInputTokens` as `cached input tokens`."""
+    return "".join(f" {char.lower()}" if char.isupper() else char for char in unit)
 
 
 def waterfall(latency_ms: float, waits: Sequence[Mapping[str, Any]], marks: Mapping[str, float]) -> list[str]:

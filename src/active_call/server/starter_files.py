@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from active_call.base.errors import ConfigError, PlaybookError
-from active_call.server.certificate import write_development_certificate
+from active_call.base.fork_server import done_in_child
 from active_call.server.config.config import Config
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.config.sections import PlaybookHandler
@@ -49,9 +49,21 @@ def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
         _write(config_file, starter_text("active-call.toml"))
         written.append(config_file)
     if not CERTIFICATE.exists() and not KEY.exists():
-        write_development_certificate(CERTIFICATE, KEY, names)
+        _write_certificate(names)
         written += [CERTIFICATE, KEY]
     return written
+
+
+def _write_certificate(names: list[str]) -> None:
+    """Make key and certificate in a child, so that 8 MB of cryptography do not stay in the memory of the server. Raises ConfigError."""
+
+    def write() -> None:
+        from active_call.server.certificate import write_development_certificate
+
+        write_development_certificate(CERTIFICATE, KEY, names)
+
+    if not done_in_child(write):
+        write()
 
 
 def write_starter_playbook(config: Config, *named: str) -> list[Path]:

@@ -6,6 +6,9 @@ nothing of transactions; the hashing is `digest`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
 from active_call.sip.events import Credentials, HeaderList
 from active_call.sip.syntax.digest import Challenge, authorization, select_challenge
@@ -41,6 +44,21 @@ class Authenticator:
                 by_realm.setdefault(challenge.realm, []).append(challenge)
         taken = [self._take(names[1], challenges[0]) for challenges in by_realm.values()]
         return any(taken)
+
+    def meet(self, response: Response, send_again: Callable[[float], object], now: float) -> bool:
+        """Whether `response` is a challenge, and was met by sending the request again; else it is the outcome."""
+        if response.code not in _ANSWER_HEADERS or not self.take_challenge(response):
+            return False
+        try:
+            send_again(now)
+        except (LocalProtocolError, ParseError):  # the request can no longer be made
+            return False
+        return True
+
+    def add_to(self, request: Request) -> None:
+        """Put `headers_for` into the request, which is not changed after that."""
+        for name, value in self.headers_for(request):
+            request.headers.add(name, value)
 
     def headers_for(self, request: Request) -> HeaderList:
         """The values that answer every challenge so far, for exactly this request."""

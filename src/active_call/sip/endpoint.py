@@ -28,6 +28,7 @@ from active_call.sip.dialog.info import DialogInfo
 from active_call.sip.dispatch import Dispatcher
 from active_call.sip.events import EndpointConfig, Flow, Listener, LookUp, RequestRefused, SipEvent, Target, Transmit
 from active_call.sip.operations import Operations
+from active_call.sip.ports import MessageObserver
 from active_call.sip.syntax.framing import PING_BYTES, PONG_BYTES, MessageTooLarge
 from active_call.sip.transaction.layer import TransactionLayer
 
@@ -43,6 +44,8 @@ class Endpoint(Operations):
         self._reader = Reader(self._core.admission, self._core, self._registrations.registrars)
         self._connections = Connections()
         self._closes: list[Flow] = []
+        self.observer: MessageObserver | None = None
+        """Sees what comes and goes, for a trace. An error in it is reported as a fault and stops nothing."""
 
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
 
@@ -133,6 +136,9 @@ class Endpoint(Operations):
     def take_transmits(self) -> list[Transmit]:
         """What is to be sent, in order; handed out once."""
         taken, self._core.layer.transmits = self._core.layer.transmits, []
+        if self.observer is not None:
+            for transmit in taken:
+                self._core.guard("observer", partial(self.observer.sent, transmit.data, transmit.destination))
         return taken
 
     def take_look_ups(self) -> list[LookUp]:
@@ -225,6 +231,8 @@ class Endpoint(Operations):
             return
         if flow.connection_id is not None:
             self._connections.note_message(flow.connection_id, now)
+        if self.observer is not None:
+            self._core.guard("observer", partial(self.observer.received, data, flow))
         try:
             self._dispatcher.receive(data, flow, now)
         except Exception as error:  # noqa: BLE001 (a wall: one message)

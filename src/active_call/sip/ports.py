@@ -41,6 +41,16 @@ class DialogEntry:
     user: DialogUser
 
 
+class MessageObserver(Protocol):
+    """Sees each whole message that crosses the wire, and changes nothing. It is called for every message, so it must be quick."""
+
+    def received(self, data: bytes, flow: Flow) -> None:
+        """A message has come; whether it is acted on is not decided yet."""
+
+    def sent(self, data: bytes, destination: Flow | Target) -> None:
+        """A message goes out now, or a keep-alive of a stream; whether it arrives is not known."""
+
+
 class ConfiguredPort(Protocol):
     """What every part may read."""
 

@@ -41,6 +41,41 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     """As in `contract.events.Turn`: the latency, cut by who was waited for."""
 
 
+class QualitySample(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How some seconds of the call have sounded. None: not known, since no RTCP has told it, or too little was heard."""
+
+    timestamp: int
+    """When they ended, in milliseconds since 1970."""
+    received: int
+    """Packets of the peer's sound."""
+    lost: int = 0
+    late: int = 0
+    """Packets that came when their turn was over."""
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+    mos: float | None = None
+    """1 to 4.5, estimated."""
+    peer_loss_percent: float | None = None
+    """Of our packets, by the peer's reports."""
+
+
+class SipMessageLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One SIP message of the call, without credentials and the keys of the media."""
+
+    timestamp: int
+    """Milliseconds since 1970, as in events."""
+    received: bool
+    """The other side has sent it."""
+    transport: str
+    peer: str
+    """The other side's address and port."""
+    start_line: str
+    headers: dict[str, str] = {}
+    """Those that explain a call, by their full names."""
+    text: str = ""
+    """The whole message, where `sipMessages` was `full`."""
+
+
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A call in progress; the basis of its record when the server dies. Times are aware UTC; None: has not happened."""
 
@@ -92,13 +127,21 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     engines: dict[str, dict[str, str]] = {}
     """By section (`asr`, `tts`, `llm`): `provider`, `name` of the voice or model, `reason` it was chosen for, `fallback` behind it."""
     variables: dict[str, Any] = {}
+    usage: tuple[dict[str, Any], ...] = ()
+    """By engine: `kind`, `provider`, `model`, `units`, `cost` where it has a price, `estimated` where the vendor told no amounts."""
+    cost: dict[str, Any] | None = None
+    """`currency`, `total` of what has a price, `complete` (false: see `unpriced`), `estimated`; None where nothing was used."""
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
     """Contract events with their wire names, in order."""
+    sip_messages: tuple[SipMessageLine, ...] = ()
+    """Of the call's own leg, in order; a call of many keeps its first and its last ones. Those of far legs are in `transfers`."""
     transfers: tuple[dict[str, Any], ...] = ()
     """Each transfer: target, end state, code, reason and times, and its far legs."""
     media: dict[str, Any] = {}
     """Packet and loss counts, jitter and codec of the media stream."""
+    quality: tuple[QualitySample, ...] = ()
+    """The same over time: a sample every five seconds, or of more seconds in a long call."""
     recording: str | None = None
     """Path of the recording."""
     recording_ms: float | None = None

@@ -106,4 +106,4 @@ def _may_exist(url: URL) -> bool:
 def _url_of(settings: _WithRoot) -> URL:
     if settings.database:
         return parse_database_url(settings.database, "callrecord.database")
-    return URL.create("sqlite+aiosqlite", database=str(Path(settings.root) / FILE_NAME))
+    return URL.create("sqlite", database=str(Path(settings.root) / FILE_NAME))

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from active_call.base.errors import ActiveCallError
 from active_call.store.call_record import CallRecord as CallRecord
 from active_call.store.call_record import OpenCall as OpenCall
+from active_call.store.call_record import QualitySample as QualitySample
 from active_call.store.call_record import RecordSummary as RecordSummary
+from active_call.store.call_record import SipMessageLine as SipMessageLine
 from active_call.store.call_record import TranscriptLine as TranscriptLine
 
 

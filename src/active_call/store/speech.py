@@ -93,6 +93,18 @@ class SpeechLibrary:
                 async for pcm in pieces:
                     yield pcm
 
+    async def is_kept(self, key: str) -> bool:
+        """Whether there is sound of that key already; not, where the disk does not answer."""
+        loop = asyncio.get_running_loop()
+        making = self._making.get(key)
+        if making is not None or loop.time() < self._ask_again_at:
+            return making is not None and making.rendition.task.done()
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                return bool(await self._run(self._cache.path_of(_name_of(key)).is_file))
+        except TimeoutError:
+            return False
+
     async def n_bytes_kept(self, key: str, made_of: str) -> int | None:
         """How many bytes of PCM are kept as `key`; None where it is not kept, or made of something else. It counts as used."""
         kept = await self._run(self._read, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from active_call.legs.events import (
     LegDigit,
@@ -17,6 +17,7 @@ from active_call.legs.events import (
     LegTransferProgress,
     LegTransferRequested,
 )
+from active_call.legs.signalling import SignallingMessage
 from active_call.testing.fake_leg import BareFakeLeg
 from active_call.testing.fake_stream import FakeStream, join_fakes
 
@@ -44,6 +45,8 @@ class FakeLeg(BareFakeLeg):
     """What our texts and digits are refused with."""
     refuses_transfer: tuple[int, str] | None = None
     messages: list[str] = field(default_factory=list)
+    on_the_wire: list[SignallingMessage] = field(default_factory=list)
+    """What was said of the call between the two sides, with the whole texts."""
     referred_to: list[str] = field(default_factory=list)
     holds: list[str] = field(default_factory=list)
     """What the peer was offered, in order: `sendonly`, `inactive`, `sendrecv`."""
@@ -56,6 +59,10 @@ class FakeLeg(BareFakeLeg):
     _is_referring: bool = False
     _is_asked: bool = False
     _is_telling: bool = False
+
+    def signalling(self, *, whole: bool) -> tuple[SignallingMessage, ...]:
+        """See `legs.abilities.KeepsSignalling`."""
+        return tuple(message if whole else replace(message, text="") for message in self.on_the_wire)
 
     def _is_news(self, event: LegEvent) -> bool:
         match event:

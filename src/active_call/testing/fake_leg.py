@@ -81,9 +81,15 @@ class BareFakeLeg:
             sink(event)
 
     def sink(self, event: LegEvent) -> None:
-        """Tell the call of something, as far as a leg could tell it now."""
+        """Tell the call of something, as far as a leg could tell it now. The caller's sound comes where the call has asked for it only."""
+        if isinstance(event, LegMedia) and isinstance(event.report, link.CallerAudio) and not self._forwards_sound:
+            return
         if isinstance(event, LegMedia) or (self.ended is None and self._is_news(event)):
             self._tell(event)
+
+    @property
+    def _forwards_sound(self) -> bool:
+        return self.stream is None or (self.stream.listen_order is not None and self.stream.listen_order.forward_audio)
 
     def _tell(self, event: LegEvent) -> None:
         if self._listener is None:

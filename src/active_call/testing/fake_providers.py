@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.base.trust import NO_TRUST, Trust
 from active_call.providers.base import (
@@ -32,6 +32,7 @@ from active_call.providers.base import (
 )
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, Finished, ToolCallDelta
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.realtime_model import RealtimeModel
 from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
@@ -244,11 +245,13 @@ class FakeResponder(TextOnlyChatModel):
 
 @dataclass(slots=True)
 class FakeEngines:
-    """Stands in for `registry.Engines`: the same three instances whatever is asked for; `asked` holds the options."""
+    """Stands in for `registry.Engines`: the same instances whatever is asked for; `asked` holds the options."""
 
     recogniser: SpeechToText = field(default_factory=FakeRecogniser)
     synthesiser: TextToSpeech = field(default_factory=FakeSynthesiser)
     responder: ChatModel = field(default_factory=FakeResponder)
+    realtime: RealtimeModel | None = None
+    """None: no speech-to-speech model is installed."""
     asked: list[Any] = field(default_factory=list)
 
     def get_recogniser(self, option: Any, trust: Trust = NO_TRUST) -> SpeechToText:
@@ -263,6 +266,12 @@ class FakeEngines:
         self.asked.append(settings)
         return self.responder
 
+    def get_realtime(self, option: Any, trust: Trust = NO_TRUST) -> RealtimeModel:
+        self.asked.append(option)
+        if self.realtime is None:
+            raise ConfigError("realtime.provider", "no speech-to-speech model is installed here")
+        return self.realtime
+
     def selection(self, asr: Any, tts: Any, llm: Any) -> tuple[Selection, ...]:
         sections = ("asr", "tts") if llm is None else ("asr", "tts", "llm")
         return tuple(Selection(section, "fake", "a test") for section in sections)
@@ -273,6 +282,8 @@ class FakeEngines:
     async def close(self) -> None:
         for engine in (self.recogniser, self.synthesiser, self.responder):
             await engine.close()
+        if self.realtime is not None:
+            await self.realtime.close()
 
 
 def tone(n_samples: int, rate_hz: int) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
 from active_call.providers.realtime_model import (
     AgentSound,
@@ -28,19 +29,21 @@ MS_PER_CHAR = 50.0
 class FakeRealtimeModel:
     """Answers each `request_reply` with the next text of `script`, in sound and words; `call NAME ARGUMENTS` calls that tool instead.
 
-    `conversations` holds every stream opened, the newest last.
+    `conversations` holds every stream opened, the newest last. `heard`: what the caller has said and nobody has recognised yet; a
+    reply that is requested tells it first.
     """
 
     name = "fake"
     capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, transcripts=True, truncates=True)
 
-    def __init__(self, script: Iterable[str] = ()) -> None:
+    def __init__(self, script: Iterable[str] = (), heard: deque[str | ActiveCallError] | None = None) -> None:
         self.script = deque(script)
+        self.heard: deque[str | ActiveCallError] = deque() if heard is None else heard
         self.conversations: list[FakeRealtimeStream] = []
         self.is_closed = False
 
     def open(self, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> FakeRealtimeStream:
-        self.conversations.append(FakeRealtimeStream(self.script, session, on_event))
+        self.conversations.append(FakeRealtimeStream(self, session, on_event))
         return self.conversations[-1]
 
     async def close(self) -> None:
@@ -50,14 +53,14 @@ class FakeRealtimeModel:
 class FakeRealtimeStream:
     """One conversation. `items` are the texts of its history by id; `pushed_samples`, `answers` and `truncated` what it was told."""
 
-    def __init__(self, script: deque[str], session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> None:
+    def __init__(self, model: FakeRealtimeModel, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> None:
         self.session = session
         self.items: dict[str, tuple[Speaker, str]] = {}
         self.pushed_samples = 0
         self.answers: dict[str, str] = {}
         self.truncated: dict[str, int] = {}
         self.is_closed = False
-        self._script = script
+        self._script, self._heard = model.script, model.heard
         self._on_event = on_event
         self._reply: asyncio.Task[None] | None = None
 
@@ -72,6 +75,9 @@ class FakeRealtimeStream:
 
     def request_reply(self, instructions: str = "") -> None:
         self.cancel_reply()
+        while self._heard:
+            said = str(self._heard.popleft())
+            self._tell(Transcript(self._add("user", said), "user", said, is_final=True))
         text = self._script.popleft() if self._script else ""
         self._reply = asyncio.get_running_loop().create_task(self._speak(text), name="fake realtime reply")
         self._reply.add_done_callback(lambda reply: self._tell(ReplyDone(is_cancelled=reply.cancelled())))

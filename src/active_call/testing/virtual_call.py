@@ -80,16 +80,19 @@ def virtual_call(
     headers: Mapping[str, str] | None = None,
     trunk: str = "",
     model: Iterable[Reply] = (),
+    realtime: Iterable[str] | None = None,
     others: Mapping[str, Script | int] | None = None,
     allows_refer: bool = True,
 ) -> CallResult:
     """Call `program` and play `script`; returns when the call is over and its handler has ended.
 
-    `others`: scripts of those whom the program calls or transfers to, by address; a number refuses with that SIP status, an address that is
-    not named does not exist (404). `allows_refer`: whether the caller's carrier takes a REFER. Raises what the script raises.
+    `model`: the replies of the language model; `realtime`: those of a speech-to-speech model, of which `call NAME ARGUMENTS` calls a tool;
+    None: no such model is installed. `others`: scripts of those whom the program calls or transfers to, by address; a number refuses with
+    that SIP status, an address that is not named does not exist (404). `allows_refer`: whether the caller's carrier takes a REFER. Raises
+    what the script raises.
     """
     incoming = Incoming(script, 0.0, caller, callee, dict(headers or {}), trunk, allows_refer)
-    result = virtual_run(program, callers=[incoming], model=model, others=others)
+    result = virtual_run(program, callers=[incoming], model=model, realtime=realtime, others=others)
     return next(call for call in result.calls if call.record.direction == "inbound")
 
 
@@ -99,6 +102,7 @@ def virtual_run(
     *,
     callers: Sequence[Incoming] = (),
     model: Iterable[Reply] = (),
+    realtime: Iterable[str] | None = None,
     others: Mapping[str, Script | int] | None = None,
     for_s: float | None = None,
 ) -> RunResult:
@@ -107,7 +111,7 @@ def virtual_run(
     Returns when `work` and all calls of `callers` are over. `for_s`: stop `work` after so many seconds, as a stop signal does. `others` and
     `model` as in `virtual_call`. Raises what a script or `work` raises. In `work`, `async with app:` finds the application running.
     """
-    return run_virtually(_run(program, work, callers, model, others, for_s))
+    return run_virtually(_run(program, work, callers, model, others, for_s, realtime))
 
 
 async def _run(
@@ -117,12 +121,16 @@ async def _run(
     model: Iterable[Reply],
     others: Mapping[str, Script | int] | None,
     for_s: float | None,
+    realtime: Iterable[str] | None,
 ) -> RunResult:
     app = program if isinstance(program, App) else App()
     playbook = program if isinstance(program, Path) else None
     if not isinstance(program, App | Path):
         app.incoming()(program)
-    async with httpx.AsyncClient() as http, VirtualServer(app, http, model=model, others=others, playbook=playbook) as server:
+    async with (
+        httpx.AsyncClient() as http,
+        VirtualServer(app, http, model=model, others=others, playbook=playbook, realtime=realtime) as server,
+    ):
         working = asyncio.ensure_future(_limited(work, for_s))
         tasks = [working, *(asyncio.ensure_future(_call_in(server, one)) for one in callers)]
         try:

@@ -29,6 +29,7 @@ from active_call.server.playbook_files import find_playbook
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
 from active_call.testing.fake_providers import FakeEngines, FakeRecogniser, FakeResponder, Reply
+from active_call.testing.fake_realtime import FakeRealtimeModel
 from active_call.testing.virtual_caller import Caller, Script, is_end
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
@@ -84,7 +85,8 @@ class VirtualServer:
     """Runs `app` for as long as its context lasts. `others`: scripts of those who are called, or the SIP status that refuses a call.
 
     `playbook`: takes the calls that no function of the application takes; without one the configured playbooks do. `recogniser`: hears the
-    callers; without one what they say is understood as it was written.
+    callers; without one what they say is understood as it was written. `realtime`: the replies of the speech-to-speech model; None: there
+    is none.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class VirtualServer:
         others: Mapping[str, Script | int] | None = None,
         playbook: Path | None = None,
         recogniser: SpeechToText | None = None,
+        realtime: Iterable[str] | None = None,
     ) -> None:
         self._app = app
         self._others = dict(others or {})
@@ -105,6 +108,8 @@ class VirtualServer:
         self._placed: list[str] = []
         self._scripted = FakeRecogniser()
         self._engines = FakeEngines(recogniser=recogniser or self._scripted, responder=FakeResponder(model))
+        if realtime is not None:
+            self._engines.realtime = FakeRealtimeModel(realtime, self._scripted.script)
         self._records = _Records()
         self._failures: list[BaseException] = []
         self._began: list[tuple[str, Caller]] = []

@@ -28,7 +28,7 @@ BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Sc
     [
         ({}, SocketQuery()),
         ({"linger": "20"}, SocketQuery(linger_s=20)),
-        ({"id": "s.1", "dump": "true", "ping": "0"}, SocketQuery(id="s.1", ping_s=0.0)),
+        ({"id": "s.1", "dump": "true", "ping": "0"}, SocketQuery(id="s.1", ping_s=0.0, keeps_messages=True)),
         ({"dump_events": "false", "ping_interval": "2.5"}, SocketQuery(ping_s=2.5)),
         ({"server_side_track": "bot", "detach": "", "since": "17"}, SocketQuery(is_detached=True, since=17, server_side_track="bot")),
         ({"serverSideTrack": "bot", "forward": "x", "id": ""}, SocketQuery(server_side_track="bot")),

@@ -129,3 +129,9 @@ def test_changes_of_opposite_kinds_never_come_together(one: list[Claim], two: li
     assert not {Change.SUSPEND, Change.RESUME} <= set(found)
     assert not {Change.STEP_ASIDE, Change.STEP_BACK} <= set(found)
     assert changes(Attention(tuple(one)), Attention(tuple(one))) == []
+
+
+def test_unmute_without_a_track_undoes_every_mute() -> None:
+    muted = Attention().with_mute("plays", muted=True).with_mute("", muted=True)
+    assert muted.with_mute("plays", muted=False).muted == {""}
+    assert muted.with_mute("", muted=False).muted == frozenset()

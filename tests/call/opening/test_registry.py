@@ -69,6 +69,25 @@ def test_call_while_full_is_a_503_and_starts_nothing() -> None:
     asyncio.run(story())
 
 
+def test_call_when_the_days_budget_is_spent_is_a_503_with_its_reason_and_a_record() -> None:
+    async def story() -> None:
+        leg, records, told = FakeLeg(), Records(), []  # type: ignore[var-annotated]
+        async with httpx.AsyncClient() as http:
+            registry = a_registry(http, records)
+            registry.on_refused = told.append
+            registry.spending.day.limit(1.0)
+            assert registry.is_accepting
+            registry.spending.day.add(1.5)
+            assert not registry.is_accepting and registry.refuses_because == "budget"
+            registry.handle_incoming(leg)
+            assert leg.rejected == (503, "Budget of the day is spent") and told == ["budget"]
+            with pytest.raises(NoRoom, match="budget"):
+                registry.place(CallOption(callee="sip:x@example.com"))
+        assert [(record.sip_code, record.error) for record in records.written] == [(503, "budget"), (503, "budget")]
+
+    asyncio.run(story())
+
+
 class HungLeg(FakeLeg):
     """Its release never returns, and its end is never told."""
 

@@ -9,7 +9,7 @@ import pytest
 from active_call.base.errors import ParseError
 from active_call.legs.webrtc.description import Ours, build_answer, read_offer
 from active_call.legs.webrtc.fragments import fragment_of, read_fragment, with_ice
-from active_call.legs.webrtc.leg import CODECS
+from active_call.legs.webrtc.settings import CODECS
 from active_call.sdp.description import parse_description
 from active_call.sdp.negotiation import NegotiationError
 

@@ -76,7 +76,7 @@ def test_media_process_that_hangs_loses_its_streams_is_killed_and_never_chosen(m
                 await stream.close()
                 await asyncio.sleep(0.1)
             assert time.monotonic() - began < 3.0
-            assert not psutil.pid_exists(hung)
+            await until(lambda: not psutil.pid_exists(hung))
             assert not second.told(StreamLost)
             await until(lambda: pool.workers[first.stream.worker].alive)
 

@@ -172,7 +172,7 @@ def test_connection_that_the_vendor_has_closed_meanwhile_costs_no_text(case: Tts
     asyncio.run(run())
 
 
-@each_vendor
+@pytest.mark.parametrize("case", [case for case in CASES if case.variable], ids=lambda case: case.provider)
 def test_key_comes_from_the_environment_and_is_missed_by_name(case: TtsCase) -> None:
     async def run() -> None:
         async with services() as without:

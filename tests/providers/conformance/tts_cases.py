@@ -9,12 +9,16 @@ from typing import Any
 from active_call.contract.options import TtsOption
 from active_call.testing.vendors.azure_tts import AzureSpeechServer
 from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
+from active_call.testing.vendors.cosyvoice import CosyVoiceServer
 from active_call.testing.vendors.deepgram_tts import DeepgramSpeechServer
 from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
 from active_call.testing.vendors.google_tts import GoogleSpeechServer
 from active_call.testing.vendors.hume_tts import HumeServer
 from active_call.testing.vendors.inworld_tts import InworldServer
+from active_call.testing.vendors.rime_tts import RimeServer
 from active_call.testing.vendors.server import VendorServer
+from active_call.testing.vendors.tencent_tts import TencentBasicServer, TencentSpeechServer
+from active_call.testing.vendors.voiceapi import VoiceApiServer
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class TtsCase:
     provider: str
     server: Callable[[], VendorServer]
     variable: str
+    """The environment's variable with the key; empty: a server of one's own, which needs none."""
     keeps: bool = True
     words: bool = False
     is_socket: bool = True
@@ -45,4 +50,24 @@ CASES = [
     TtsCase("google", GoogleSpeechServer, "GOOGLE_API_KEY", is_socket=False, is_whole=True),
     TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True, is_socket=False),
     TtsCase("hume", HumeServer, "HUME_API_KEY", is_socket=False),
+    TtsCase("rime", RimeServer, "RIME_API_KEY", words=True),
+    TtsCase("aliyun", CosyVoiceServer, "DASHSCOPE_API_KEY", words=True),
+    TtsCase(
+        "tencent",
+        TencentSpeechServer,
+        "TENCENT_SECRET_KEY",
+        keeps=False,
+        words=True,
+        option={"app_id": TencentSpeechServer.app_id, "secret_id": TencentSpeechServer.secret_id},
+    ),
+    TtsCase(
+        "tencent_basic",
+        TencentBasicServer,
+        "TENCENT_SECRET_KEY",
+        words=True,
+        is_socket=False,
+        is_whole=True,
+        option={"secret_id": TencentBasicServer.secret_id},
+    ),
+    TtsCase("voiceapi", VoiceApiServer, "", keeps=False),
 ]

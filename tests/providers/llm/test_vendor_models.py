@@ -229,21 +229,51 @@ def test_two_hundred_replies_at_once_keep_apart(vendor: Vendor) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("name", ["anthropic", "gemini", "openai-responses"])
-def test_missing_key_is_told_with_the_variable_and_a_key_of_the_environment_stays_with_its_vendor(
-    name: str, services_with: Callable[..., Any]
-) -> None:
-    variable = {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY", "openai-responses": "OPENAI_API_KEY"}[name]
+KEY_VARIABLES = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "openai-responses": "OPENAI_API_KEY",
+    "openai": "OPENAI_API_KEY",
+}
 
+
+@pytest.mark.parametrize("name", list(KEY_VARIABLES))
+def test_missing_key_is_told_with_the_variable_and_the_page_where_it_is_made(name: str, services_with: Callable[..., Any]) -> None:
     async def run() -> None:
         async with services_with() as services:
-            with pytest.raises(ConfigError, match=variable):
+            with pytest.raises(ConfigError, match=f"{KEY_VARIABLES[name]}.*made at https://"):
                 create_responder(LlmSettings(name), services)
-        async with services_with({variable: "k"}) as services:
+        async with services_with({KEY_VARIABLES[name]: "k"}) as services:
             create_responder(LlmSettings(name), services)
-            if name != "openai-responses":
-                with pytest.raises(ConfigError, match=r"llm\.apiKey"):
-                    create_responder(LlmSettings(name, base_url="https://proxy.example"), services)
+
+    asyncio.run(run())
+
+
+@each_api
+def test_server_of_ones_own_may_need_no_key_and_never_gets_the_environments(vendor: Vendor, services_with: Callable[..., Any]) -> None:
+    variable = KEY_VARIABLES[vendor.name]
+
+    async def run() -> None:
+        async with vendor.server() as simulator, services_with({variable: "key-of-the-environment"}) as services:
+            own = LlmSettings(vendor.name, model=vendor.model, base_url=simulator.http_url + vendor.path)
+            model = create_responder(own, services, attempts=1)
+            with pytest.raises(ProviderError):  # the simulator insists on a key, as the vendor does
+                await events_of(model)
+            assert simulator.requests and "key-of-the-environment" not in str(simulator.requests)
+            await model.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["openai", "openai-responses"])
+def test_model_of_the_environment_counts_for_the_environments_server_only(name: str, services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        environment = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://llm.example/v1", "OPENAI_MODEL": "house-model"}
+        async with services_with(environment) as services:
+            assert create_responder(LlmSettings(name), services).inner._model == "house-model"
+            assert create_responder(LlmSettings(name, model="other"), services).inner._model == "other"
+            with pytest.raises(ConfigError, match="which model of https://own"):
+                create_responder(LlmSettings(name, base_url="https://own.example/v1"), services)
 
     asyncio.run(run())
 

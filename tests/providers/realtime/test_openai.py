@@ -217,3 +217,13 @@ def test_settings_that_are_missing_are_named() -> None:
     ):
         with pytest.raises(ConfigError, match=name):
             create_realtime(RealtimeOption(provider=provider, **option), services)
+
+
+def test_azures_key_of_the_environment_goes_to_azure_and_to_the_environments_server_only() -> None:
+    own = {"AZURE_OPENAI_API_KEY": "from-environment", "AZURE_OPENAI_ENDPOINT": "https://gateway.example"}
+    services: Any = Services(World(), None, None, own)  # type: ignore[arg-type]
+    for endpoint in (None, "https://gateway.example", "https://x.openai.azure.com"):
+        model = create_realtime(RealtimeOption(provider="azure", model="d", endpoint=endpoint), services)
+        assert model.inner._headers == {"api-key": "from-environment"}
+    with pytest.raises(ConfigError, match="secretKey"):
+        create_realtime(RealtimeOption(provider="azure", model="d", endpoint="https://openai.azure.com.evil.example"), services)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from active_call.contract.options import TtsOption
+from active_call.contract.options import HedgeOption, TtsOption
 from active_call.providers.speech.speech_key import Voice
 
 SHAPING = {
@@ -28,6 +28,7 @@ NOT_SHAPING = {
     "max_concurrent_tasks": 3,
     "cache_key": "greeting",
     "fallback": ["espeak"],
+    "hedge": HedgeOption(after=400),
     "session_id": "s",
 }
 

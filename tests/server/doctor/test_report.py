@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from active_call.base.errors import TransportError
-from active_call.server.cli import app
+from active_call.server.commands import app
 from active_call.server.config.loading import load_config
 from active_call.server.doctor import checks as doctor_checks
 from active_call.server.doctor.checks import Finding, findings

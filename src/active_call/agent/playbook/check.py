@@ -84,7 +84,8 @@ def _check_provider(
 ) -> None:
     """`also` are names that are known here without an adapter."""
     known = surroundings.providers.get(key.partition(".")[0])
-    if known is None or provider.lower() in known:
+    family, _, member = provider.lower().partition("/")
+    if known is None or provider.lower() in known or (member and family in known):
         return
     every = sorted({*known, *also})
     suggestion = nearest(provider.lower(), every)

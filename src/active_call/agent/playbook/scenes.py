@@ -16,7 +16,7 @@ from active_call.agent.tools.registry import Tool
 from active_call.base.trust import Trust
 from active_call.contract import bounds
 from active_call.contract.durations import Unit
-from active_call.contract.options import CallOption, Options
+from active_call.contract.options import CallOption, HedgeOption, Options
 
 
 class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -59,6 +59,8 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """How much a reasoning model is to think, in its vendor's word (`low`, `medium`, …). Unset: as little as it offers."""
     fallback: bounds.Fallback | None = None
     """Providers that are asked, in turn, when this one fails before its first word; each with its default model."""
+    hedge: HedgeOption | None = None
+    """The next of `fallback` is asked beside this one where it is slow."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -38,9 +37,9 @@ from active_call.agent.effects import (
     TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
-from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
-from active_call.agent.outbox import Outbox
+from active_call.agent.items import AgentItem, SystemItem, UserItem, pressed
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.playbook_conversation import PlaybookConversation
 from active_call.agent.realtime import events as realtime
 from active_call.agent.realtime.actions import RealtimeActions
 from active_call.agent.realtime.playback import PLAYBACK_SLACK_S, RealtimePlayback
@@ -49,15 +48,15 @@ from active_call.agent.realtime.turns import ANSWER_PATIENCE_S, TALKING, Realtim
 from active_call.agent.tools.calls import ToolCalls
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.phase import Phase, Signal, State
-from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.phase import Signal, State
+from active_call.agent.turn.timers import Timer
 from active_call.contract import commands, events
 
 _APOLOGY = "realtime-failed"
 """The play id of the error reply."""
 
 
-class RealtimeConversation:
+class RealtimeConversation(PlaybookConversation):
     """One conversation under one playbook, held by a realtime model. Arguments as those of the cascade."""
 
     def __init__(
@@ -69,11 +68,7 @@ class RealtimeConversation:
         tools: ToolRegistry | None = None,
         has_functions: bool = False,
     ) -> None:
-        self.playbook = playbook
-        self._outbox = Outbox()
-        self._phase = Phase()
-        self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
+        super().__init__(playbook, variables, sip_headers, has_functions=has_functions)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
         self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
@@ -85,29 +80,6 @@ class RealtimeConversation:
 
     # -- what the call uses --------------------------------------------------------------------------------------------------------------
 
-    @property
-    def state(self) -> State:
-        """What the conversation is doing."""
-        return self._phase.state
-
-    @property
-    def history(self) -> list[Item]:
-        """What was said, heard and done so far."""
-        return self._outbox.history.items
-
-    @property
-    def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
-        return self._context.scene.id
-
-    def set_variable(self, key: str, value: Any) -> None:
-        """Set a variable from outside; keys `X-*` become headers of the BYE."""
-        self._context.set_variable(key, value)
-
-    def hangup_headers(self) -> dict[str, str]:
-        """The headers of the BYE, as they are now."""
-        return self._context.hangup_headers()
-
     def start(self, now: float) -> list[AgentEffect]:
         """Open the session."""
         self._context.enter(self.playbook.start)
@@ -115,10 +87,7 @@ class RealtimeConversation:
         self._timers.set(Timer.MODEL, now + ANSWER_PATIENCE_S)
         return self._outbox.take()
 
-    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
-        """Take one input."""
-        if self.state is State.ENDED:
-            return []
+    def _on_input(self, item: AgentInput, now: float) -> None:
         match item:
             case FromRealtime(event):
                 self._on_session(event, now)
@@ -138,21 +107,11 @@ class RealtimeConversation:
                 self._turns.pause.on_refused()
             case _:
                 assert_never(item)
-        return self._take()
 
-    def _take(self) -> list[AgentEffect]:
+    def _take(self, now: float) -> list[AgentEffect]:
+        del now
         self._turns.pause.review(is_talking=self.state in TALKING)
         return self._outbox.take()
-
-    def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`, in monotonic seconds."""
-        return self._timers.next_at()
-
-    def handle_timeout(self, now: float) -> list[AgentEffect]:
-        """Do what is due at `now`."""
-        while (timer := self._timers.take_due(now)) is not None:
-            self._on_timer(timer, now)
-        return self._take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
         """The call is over; `heard`: the play id of what sounded, and its text as far as it was heard."""

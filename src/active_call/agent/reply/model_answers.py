@@ -92,7 +92,9 @@ class ModelAnswers:
         adopted = self._reply.speculation.adopt(request, now)
         self._reply.speculation.turn_ended()
         self._reply.start([], is_complete=False, number=adopted[0] if adopted is not None else None)
-        self._reply.stream = ModelStream(now, is_prefilled=self._context.playbook.llm.thinking == "prefilled")
+        self._reply.stream = ModelStream(
+            now, is_prefilled=self._context.playbook.llm.thinking == "prefilled", first_cut_words=self._context.first_cut_words
+        )
         self._reply.is_from_model = True
         self.has_results = self.is_yielding = False
         self._phase.fire(Signal.ASK)

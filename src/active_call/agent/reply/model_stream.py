@@ -7,6 +7,7 @@ and so has one that goes on writing, but nothing for the caller, for `REASONING_
 from __future__ import annotations
 
 from active_call.agent.reply.parser import ReplyParser, is_progress
+from active_call.agent.reply.sentences import FIRST_CUT_WORDS
 from active_call.agent.reply.steps import Step
 
 MODEL_PATIENCE_S = 10.0
@@ -16,10 +17,13 @@ REASONING_PATIENCE_S = 30.0
 
 
 class ModelStream:
-    """One answer, from the request to its end. `is_prefilled`: it begins in the middle of the model's reasoning."""
+    """One answer, from the request to its end. `is_prefilled`: it begins in the middle of the model's reasoning.
 
-    def __init__(self, now: float, *, is_prefilled: bool) -> None:
-        self._parser = ReplyParser(is_prefilled=is_prefilled)
+    `first_cut_words`: from how many words on its first piece may end at a comma.
+    """
+
+    def __init__(self, now: float, *, is_prefilled: bool, first_cut_words: int = FIRST_CUT_WORDS) -> None:
+        self._parser = ReplyParser(first_cut_words=first_cut_words, is_prefilled=is_prefilled)
         self._progress_due_at = now + REASONING_PATIENCE_S
         self.deadline = now + MODEL_PATIENCE_S
         """When the model has failed, if nothing comes before."""

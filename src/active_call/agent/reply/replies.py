@@ -73,7 +73,7 @@ class Replies:
         self._outbox = outbox
         self._on_done = on_done
         self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
-        self._reply = Reply(outbox, timers)
+        self._reply = Reply(outbox, timers, first_cut_words=context.first_cut_words)
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
         self._n_text_calls = 0
         self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None

@@ -12,6 +12,7 @@ from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import ModelStream
 from active_call.agent.reply.outcome import ReplyOutcome
 from active_call.agent.reply.queue import Cut, Playback, ReplyQueue
+from active_call.agent.reply.sentences import FIRST_CUT_WORDS
 from active_call.agent.reply.speculation import Speculation
 from active_call.agent.reply.steps import Step, spoken_s
 from active_call.agent.turn.timers import Timer, Timers
@@ -28,9 +29,9 @@ FILE_MAX_S = 3600.0
 class Reply:
     """The current reply."""
 
-    def __init__(self, outbox: Outbox, timers: Timers) -> None:
+    def __init__(self, outbox: Outbox, timers: Timers, *, first_cut_words: int = FIRST_CUT_WORDS) -> None:
         self.queue = ReplyQueue(outbox.perform)
-        self.speculation = Speculation(outbox, self.queue.option_of)
+        self.speculation = Speculation(outbox, self.queue.option_of, first_cut_words=first_cut_words)
         """What the model was asked before the caller's turn is over."""
         self.outcome = ReplyOutcome(outbox)
         self.stream: ModelStream | None = None

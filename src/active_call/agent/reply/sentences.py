@@ -24,6 +24,8 @@ from active_call.agent.reply.speakable import speakable
 
 FIRST_CUT_WORDS = 6
 """A comma ends the first piece of a reply when so many words stand before it."""
+FIRST_CLAUSE_WORDS = 3
+"""The same for a voice that takes text while it is written: what follows is said in the same breath as the short beginning."""
 MAX_CHARS = 400
 """A sentence that is longer is cut at a comma or a space."""
 MAX_SENTENCE_CHARS = 2 * MAX_CHARS

@@ -16,6 +16,7 @@ from active_call.agent.effects import AbandonModel, AskModel, ModelDone, ModelTe
 from active_call.agent.items import USER, Prompt
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.sentences import FIRST_CUT_WORDS
 from active_call.agent.reply.steps import Sentence
 from active_call.agent.script import words_of
 from active_call.contract.commands import Tts
@@ -43,11 +44,14 @@ class _Request:
 class Speculation:
     """The request under way, at most one."""
 
-    def __init__(self, outbox: Outbox, option_of: Callable[[Sentence], TtsOption | None]) -> None:
+    def __init__(
+        self, outbox: Outbox, option_of: Callable[[Sentence], TtsOption | None], *, first_cut_words: int = FIRST_CUT_WORDS
+    ) -> None:
         self._outbox = outbox
         self._option_of = option_of
         self._request: _Request | None = None
         self._n_asked = 0
+        self._first_cut_words = first_cut_words
 
     @property
     def is_under_way(self) -> bool:
@@ -62,7 +66,7 @@ class Speculation:
         """Ask the model; an earlier request is over. `is_prefilled`: the answer begins in the middle of reasoning."""
         self.cancel("the caller said more")
         self._n_asked += 1
-        self._request = _Request(ask, now, parser=None if is_prefilled else ReplyParser())
+        self._request = _Request(ask, now, parser=None if is_prefilled else ReplyParser(first_cut_words=self._first_cut_words))
         self._outbox.put(ask)
 
     def takes(self, item: ModelInput) -> bool:

@@ -147,7 +147,7 @@ class CallerTurn:
             self._on_words(text, now, confidence)
 
     def on_lost(self, now: float) -> None:
-        """The recogniser had no time for what the caller said, which may have been words: the caller is asked to say it again."""
+        """The recogniser could not answer what the caller said, which may have been words: the caller is asked to say it again."""
         self._floor.final("", now)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
             self._outbox.note("speech lost", reason=str(self._phase.state))

@@ -61,7 +61,8 @@ def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playboo
 
     for path in ("/call/stream/{name}/answer", "/call/stream/{name}/twiml"):
         summary = "The document that lets a carrier open a stream: TwiML, TeXML, Plivo's XML, an NCCO"
-        router.add_api_route(path, answer, methods=["GET", "POST"], summary=summary, include_in_schema=path.endswith("answer"))
+        for method in ("GET", "POST"):
+            router.add_api_route(path, answer, methods=[method], summary=summary, include_in_schema=path.endswith("answer"))
     return router
 
 

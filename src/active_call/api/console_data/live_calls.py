@@ -65,6 +65,7 @@ def _told(call: CallDescription) -> dict[str, Any]:
         "startedAt": call.started_at,
         "ringingAt": call.ringing_at,
         "answeredAt": call.answered_at,
+        "cost": call.cost,
         "bridgedBecause": call.busy_because,
     }
 

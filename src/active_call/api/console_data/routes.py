@@ -6,40 +6,18 @@ Nothing here changes anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 
-from active_call.agent.playbook.check import Surroundings
 from active_call.api.bodies import json_object
 from active_call.api.console_data.explained import explain_record
+from active_call.api.console_data.facts import ConsoleFacts
 from active_call.api.console_data.live_calls import LiveCalls, live_calls_stream
 from active_call.api.console_data.playbook_view import view_of
 from active_call.contract import wire
 from active_call.store.records import RecordStore, RecordsUnavailable
-
-
-def _nothing() -> list[dict[str, Any]]:
-    return []
-
-
-@dataclass(frozen=True, slots=True)
-class ConsoleFacts:
-    """What the server tells its console of itself."""
-
-    settings: Callable[[], Sequence[dict[str, Any]]] = _nothing
-    """Each setting with its value, without secrets, and where that comes from."""
-    trunks: Callable[[], Sequence[dict[str, Any]]] = _nothing
-    """Each trunk with its state."""
-    accounts: Callable[[], Sequence[dict[str, Any]]] = _nothing
-    """Each account that registers, with its state."""
-    refusals: Callable[[], dict[str, int]] = dict
-    """How many requests and calls were refused, by rule."""
-    surroundings: Callable[[], Surroundings] = field(default=lambda: Surroundings({}))
-    """What playbooks are checked against."""
 
 
 def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFacts) -> APIRouter:

@@ -15,7 +15,8 @@ from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
 from active_call.legs.webrtc.description import read_offer
-from active_call.legs.webrtc.leg import BrowserSettings, WebRtcLeg
+from active_call.legs.webrtc.leg import WebRtcLeg
+from active_call.legs.webrtc.settings import BrowserSettings
 from active_call.legs.websocket.formats import sound_format
 from active_call.legs.websocket.leg import WebSocketLeg
 from active_call.media.pool.pool import MediaPool

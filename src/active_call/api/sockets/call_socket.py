@@ -274,7 +274,7 @@ class CallSocket:
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket has a call already")
-        begun = self._begin(self._heard(command.option), self._query, self._playbook, self._sound.put)
+        begun = self._begin(self._chosen(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)
         for candidate in self._early_candidates:
@@ -288,7 +288,7 @@ class CallSocket:
         self._stop_listening = call.listen(lambda side, pcm: self._sound.put(bytes((side,)) + pcm))
 
     def _pass_on(self, call: CallHandle, command: commands.Command) -> None:
-        option = self._heard(command.option) if isinstance(command, commands.Accept) else CallOption()
+        option = self._chosen(command.option) if isinstance(command, commands.Accept) else CallOption()
         if isinstance(command, commands.Accept) and self._playbook is not None:
             playbook, self._playbook = self._playbook, None
             watching = call.subscribe()
@@ -299,8 +299,13 @@ class CallSocket:
             command = msgspec.structs.replace(command, option=option)
         call.send(command)
 
-    def _heard(self, option: CallOption) -> CallOption:
-        """A client that drives a call by itself and names no `asr` wants nothing recognised; `asr: {}` is what the server has."""
+    def _chosen(self, option: CallOption) -> CallOption:
+        """What the client has chosen with its command and with its query.
+
+        A client that drives a call by itself and names no `asr` wants nothing recognised; `asr: {}` is what the server has.
+        """
+        if self._query.keeps_messages and option.sip_messages is None:
+            option = msgspec.structs.replace(option, sip_messages="full")
         if self._playbook is not None or option.asr is not None:
             return option
         return msgspec.structs.replace(option, asr=AsrOption(provider=NO_RECOGNISER))

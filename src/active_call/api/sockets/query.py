@@ -38,6 +38,8 @@ class SocketQuery:
     since: int | None = None
     rate_hz: int | None = None
     """Of the sound as `pcm`; None: 16 kHz."""
+    keeps_messages: bool = False
+    """The record of the call that this socket begins has the whole texts of its SIP messages."""
     server_side_track: str = ""
     """The name that events give to what the server plays; empty: `server-side-track`."""
 
@@ -45,9 +47,8 @@ class SocketQuery:
 def read_query(parameters: Mapping[str, str]) -> SocketQuery:
     """The query of a socket's address. Raises QueryError, which names the parameter. Unknown parameters are ignored.
 
-    `dump` and `dump_events` are taken and change nothing: the record of every call has its events.
+    `dump` (`dump_events`), where it is given and true, asks for the whole SIP messages in the record; its events are there in any case.
     """
-    _flag(parameters, "dump", "dump_events", default=True)
     session_id = parameters.get("id") or None
     if session_id is not None and (len(session_id) > MAX_ID_CHARACTERS or not _ID.fullmatch(session_id)):
         raise QueryError(f"id: expected 1 to {MAX_ID_CHARACTERS} printable ASCII characters without spaces")
@@ -58,6 +59,7 @@ def read_query(parameters: Mapping[str, str]) -> SocketQuery:
         linger_s=_linger(parameters),
         since=_number(parameters, "since"),
         rate_hz=_number(parameters, "rate"),
+        keeps_messages=_flag(parameters, "dump", "dump_events", default=False),
         server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
     )
 

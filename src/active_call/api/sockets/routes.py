@@ -16,7 +16,7 @@ from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.protocol import EXTENSION
 from active_call.api.sockets.query import QueryError, read_query
 from active_call.base.world import World
-from active_call.legs.webrtc.leg import BrowserSettings
+from active_call.legs.webrtc.settings import BrowserSettings
 from active_call.media.pool.pool import MediaPool
 
 

@@ -104,8 +104,8 @@ class Attention:
         return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why))
 
     def with_mute(self, track: str, *, muted: bool) -> Attention:
-        """As this, and that track is muted, or is not."""
-        return replace(self, muted=self.muted | {track} if muted else self.muted - {track})
+        """As this, and that track is muted, or is not; without a name nothing is muted any more."""
+        return replace(self, muted=self.muted | {track} if muted else self.muted - {track} if track else frozenset())
 
     def has(self, why: Why) -> bool:
         """Whether that claim stands."""

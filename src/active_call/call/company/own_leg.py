@@ -15,6 +15,7 @@ from typing import Protocol
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine_types import Input, PeerHeld
 from active_call.call.events.journal import Journal
+from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.setup import CallSetup
 from active_call.call.ports import CallPorts, MachinePort
@@ -108,7 +109,8 @@ class OwnLeg:
         own_sip, agent = self._state.own_option.sip, self._state.agent
         own = own_sip.hangup_headers if own_sip else {}
         of_agent = agent.hangup_headers() if agent is not None else {}
-        self._state.leg.hang_up(headers={**own, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
+        set_by_command = self._state.bye_headers
+        self._state.leg.hang_up(headers={**own, **set_by_command, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
         self._parts.machine.feed(Input.ENDING)
 
     def adopt(self, leg: Leg, *, is_held: bool) -> None:
@@ -131,4 +133,5 @@ class OwnLeg:
         self._ports.spawn(self._release(before), "old leg's end")
 
     async def _release(self, leg: Leg) -> None:
+        self._journal.sip_messages += sip_messages_of(leg, self._state.option)
         self._journal.media["beforeTransfer"] = await leg.release()

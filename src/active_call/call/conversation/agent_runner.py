@@ -7,8 +7,8 @@ as tasks, and their results come back through the call's mailbox.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
+from active_call.call.conversation.model_metrics import ModelMetrics
 from active_call.call.conversation.model_request import inputs_of, request_of, summary_of, with_context
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
@@ -123,9 +124,30 @@ class AgentRunner:
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
         self._asked_at: dict[effects.ReplyNumber, float] = {}
+        self._metrics = ModelMetrics(ports.tell, ports.now)
+        self._plays_of_others: Counter[str] = Counter()
+        """How often the end of a play with that id will be told that is not this conversation's."""
+
+    def pass_over(self, plays: Iterable[str]) -> None:
+        """These plays, by their ids, are not over yet and were begun by others: what is told of them is not for this conversation."""
+        self._plays_of_others.update(plays)
+
+    def _is_of_another(self, event: events.Event) -> bool:
+        """Whether `event` is about a play that was there before this conversation, whose own plays may have the same ids."""
+        match event:
+            case events.TrackStart(play_id=str(play_id)):
+                return self._plays_of_others[play_id] > 0
+            case events.TrackEnd(play_id=str(play_id)) | events.Interruption(play_id=str(play_id)) if self._plays_of_others[play_id] > 0:
+                self._plays_of_others[play_id] -= 1
+                return True
+            case _:
+                return False
 
     def hear(self, item: effects.AgentInput) -> None:
         """Keep `item` for the next `settle`."""
+        if isinstance(item, effects.Heard) and self._is_of_another(item.event):
+            return
+        self._metrics.hear(item)
         if isinstance(item, effects.ModelText):
             asked_at = self._asked_at.get(item.reply)
             if asked_at is not None:
@@ -161,8 +183,21 @@ class AgentRunner:
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
 
+    def leave(self, heard: tuple[str, str] | None) -> None:
+        """The agent leaves the call, which goes on: as `close`, and what it has begun ends, but for tools that are not cancellable.
+
+        Nothing that it wanted of the call stands any more: a pause, what is kept secret, speech that was prepared.
+        """
+        for reply in list(self._model_tasks):
+            self._abandon(reply)
+        self._carry_out_all(self._conversation.close(heard))
+        self._tools.close()
+        self._ports.pause_on_voice(effects.PauseOnVoice(None))
+        self._ports.resume_reply()
+        self._ports.prepare_speech(None)
+
     async def release(self) -> None:
-        """End the session of a realtime model; after `close`."""
+        """End the session of a realtime model; after `close` or `leave`."""
         if self._realtime is not None:
             await self._realtime.close()
 
@@ -250,6 +285,7 @@ class AgentRunner:
             return
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
+        self._metrics.asked(effect.reply)
         request = request_of(effect)
         self._model_tasks[effect.reply] = self._ports.spawn(
             self._stream(self._responder, request, effect.reply, effect.query), f"model {effect.reply}"
@@ -283,6 +319,7 @@ class AgentRunner:
         asked_at = self._asked_at.pop(reply, None)
         if asked_at is not None:
             self._turn.model_abandoned(asked_at)
+        self._metrics.abandon(reply)
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()

@@ -67,6 +67,7 @@ def start_agent(
         calls_tools=capabilities.tools,
         has_realtime=realtime is not None,
         turns=turn_taking(state.option, playbook, hears_freely=state.hears_freely, has_judge=state.has_turn_judge),
+        says_clauses=state.says_clauses,
     )
     http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
     pool = dependencies.mcp

@@ -11,6 +11,7 @@ from typing import Final
 _WORDS: Final[Mapping[str, str]] = {
     "hangup": "system",
     "local_bye": "system",
+    "budget": "noBalance",
     "cancelled": "canceled",
     "inactivity": "inactivityTimeout",
     "transport": "serverUnavailable",

@@ -9,10 +9,11 @@ import msgspec
 
 from active_call.agent.items import is_pressed
 from active_call.call.events.hangup_reason import hangup_reason
+from active_call.call.events.quality_series import QualitySeries
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
-from active_call.store.records import CallRecord, OpenCall, TranscriptLine
+from active_call.store.records import CallRecord, OpenCall, SipMessageLine, TranscriptLine
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
@@ -33,10 +34,12 @@ class Journal:
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
         self.transfers: list[dict[str, Any]] = []
+        self.quality = QualitySeries()
+        self.sip_messages: tuple[SipMessageLine, ...] = ()
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
-        """Utterances that the recogniser had no time for."""
+        """Utterances that the recogniser had no time for, or could not answer."""
         self._problems: list[dict[str, str]] = []
 
     @property
@@ -99,7 +102,7 @@ class Journal:
             reason=reason,
             initiator=facts.ended_by,
             start_time=facts.started_at.isoformat(),
-            hangup_time=(facts.ended_at or facts.started_at).isoformat(),
+            hangup_time=facts.over_at.isoformat(),
             answer_time=facts.answered_at.isoformat() if facts.answered_at else None,
             ringing_time=facts.ringing_at.isoformat() if facts.ringing_at else None,
             from_=_attendee(facts.caller),
@@ -110,14 +113,14 @@ class Journal:
     def outcome(self) -> dict[str, Any]:
         """How the call has ended, for the log."""
         facts = self._facts
-        ended_at = facts.ended_at or facts.started_at
         return {
             "status": facts.status,
             "reason": facts.end_reason,
             "by": facts.ended_by,
             "code": facts.sip_code,
-            "duration_s": round((ended_at - facts.answered_at).total_seconds(), 1) if facts.answered_at else 0.0,
+            "duration_s": round(facts.duration_s, 1),
             "playbook": facts.playbook,
+            **({"cost": facts.cost["total"], "currency": facts.cost["currency"]} if facts.cost and "total" in facts.cost else {}),
         }
 
     def open_call(self) -> OpenCall:
@@ -141,7 +144,6 @@ class Journal:
     def record(self) -> CallRecord:
         """The record of the call, which is over."""
         facts = self._facts
-        ended_at = facts.ended_at or facts.started_at
         recording, recording_ms = next(iter(self._recordings.items()), (None, None))
         return CallRecord(
             session_id=facts.session_id,
@@ -153,8 +155,8 @@ class Journal:
             start_time=facts.started_at,
             ring_time=facts.ringing_at,
             answer_time=facts.answered_at,
-            end_time=ended_at,
-            duration_s=round((ended_at - facts.answered_at).total_seconds(), 3) if facts.answered_at else 0.0,
+            end_time=facts.over_at,
+            duration_s=round(facts.duration_s, 3),
             status=facts.status,
             hangup_reason=facts.end_reason,
             hangup_by=facts.ended_by,
@@ -163,10 +165,14 @@ class Journal:
             trunk=facts.trunk,
             engines=facts.engines,
             variables=facts.variables,
+            usage=tuple(facts.usage),
+            cost=facts.cost,
             turns=tuple(self._turns),
             events=tuple(self._events),
             transfers=tuple(self.transfers),
+            sip_messages=self.sip_messages,
             media=self._media_facts(),
+            quality=self.quality.samples(),
             recording=recording,
             recording_ms=recording_ms,
             recording_error=self._recording_error or None,

@@ -11,6 +11,7 @@ from active_call.call.call_time import CallTime
 from active_call.call.company.executor import CallExecutor
 from active_call.call.company.machine_types import HoldAnswered, Input, PeerHeld
 from active_call.call.conversation.turn_taking import pause_sound
+from active_call.call.events.quality_series import QualitySeries
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.call.sound.answering_watch import AnsweringWatch
@@ -46,6 +47,7 @@ class ReportedTo:
     turn: TurnClock
     hang_up: HangUp
     leg_over: Callable[[leg_events.LegEnded], None]
+    quality: QualitySeries
 
 
 class LegReports:
@@ -135,6 +137,8 @@ class LegReports:
                 parts.media_watchdog.dead(report)
             case link.OrderRefused():
                 self._refused(report)
+            case link.QualityReported():
+                parts.quality.take(report, self._time.to_epoch_ms)
             case link.MediaProblem():
                 parts.media_watchdog.problem(report)
             case StreamLost(reason=reason):

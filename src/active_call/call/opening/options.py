@@ -108,5 +108,6 @@ def _llm_settings(llm: LlmOption) -> LlmSettings:
         max_tokens=llm.max_tokens,
         extra=llm.extra,
         fallback=tuple(llm.fallback or ()),
+        hedge_after_s=llm.hedge.after / 1000 if llm.hedge is not None else None,
         reasoning=llm.reasoning,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.call.call import Call
+from active_call.call.cost.spending import Spending
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
 from active_call.call.opening.refused_calls import RefusedCalls
@@ -27,6 +28,14 @@ BYE_S = 3.0
 CLOSING_S = 15.0
 """What the parts of a call may take to close, each at its own limit."""
 TELL_EVERY_S = 5.0
+REFUSALS: Final = {"draining": "Draining", "full": "No room for more calls", "budget": "Budget of the day is spent"}
+"""The reason phrase of a 503, by what `refuses_because` says."""
+NO_ROOM: Final = {
+    "draining": "the server is draining",
+    "full": "no room for more calls",
+    "budget": "the day's budget is spent: no new calls are taken until midnight UTC",
+}
+"""The same for a client that wants a call placed."""
 
 
 class NoRoom(ActiveCallError):
@@ -73,7 +82,7 @@ class CallRegistry:
         self.on_new_call: Callable[[CallHandle], object] = lambda _: None
         """Told of each call before it runs."""
         self.on_refused: Callable[[str], object] = lambda _: None
-        """Told of each inbound call that is refused, by `full` or `draining`."""
+        """Told of each inbound call that is refused, by `full`, `draining` or `budget`."""
         self.refused_calls = RefusedCalls(services.world, services.records)
         """Records of calls that were refused before they became one."""
         self.is_draining = False
@@ -90,15 +99,33 @@ class CallRegistry:
         return {session_id: call.handle() for session_id, call in self._calls.items()}
 
     @property
+    def spending(self) -> Spending:
+        """What all calls use and cost."""
+        return self._services.spending
+
+    @property
     def n_calls(self) -> int:
         """How many calls are alive."""
         return len(self._calls)
 
     @property
+    def refuses_because(self) -> str:
+        """Why no new call is taken now: `draining`, `full`, or `budget` where that of the day is spent; empty while calls are taken."""
+        if self.is_draining:
+            return "draining"
+        if (self._max_calls is not None and len(self._calls) >= self._max_calls) or not self._has_room():
+            return "full"
+        return "budget" if self._services.spending.is_spent else ""
+
+    @property
     def is_accepting(self) -> bool:
         """Whether a new call is taken now."""
-        is_full = self._max_calls is not None and len(self._calls) >= self._max_calls
-        return not self.is_draining and not is_full and self._has_room()
+        return not self.refuses_because
+
+    @property
+    def takes_invites(self) -> bool:
+        """Whether INVITEs are to reach `handle_incoming`: also while the budget refuses them, each with its reason and a record."""
+        return self.refuses_because in ("", "budget")
 
     def find(self, session_id: str) -> CallHandle | None:
         """The handle of the live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
@@ -126,13 +153,12 @@ class CallRegistry:
         if replaced is not None:
             self._replace(leg, replaced)
             return
-        if not self.is_accepting:
-            why = "draining" if self.is_draining else "full"
+        if why := self.refuses_because:
             log.warning("call refused", extra={"why": why, "call_id": leg.call_id})
             self.on_refused(why)
             self.refused_calls.note(RefusedCall(why, 503, caller=leg.caller, callee=leg.callee, call_id=leg.call_id, trunk=leg.trunk))
             leg.attach(lambda _: None)
-            leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
+            leg.reject(503, REFUSALS[why])
             return
         session_id = f"s.{self._services.world.randomness.uuid()}"
         chosen = router if router is not None else self._router
@@ -159,9 +185,9 @@ class CallRegistry:
 
         `leg`: the connection of a client that is there already, which the call is with; None: one to `option.callee` is made.
         """
-        if not self.is_accepting:
-            self._note_unplaced(option, "draining" if self.is_draining else "full")
-            raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
+        if why := self.refuses_because:
+            self._note_unplaced(option, why)
+            raise NoRoom(NO_ROOM[why])
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
         if session_id in self._calls:
             raise ActiveCallError(f"a call with the id {session_id!r} exists already")

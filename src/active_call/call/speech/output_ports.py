@@ -50,6 +50,10 @@ class SoundSource(Protocol):
 class KeptSpeech(Protocol):
     """Where speech with a `cacheKey` is kept."""
 
+    async def is_kept(self, key: str) -> bool:
+        """Whether there is sound of that key already."""
+        ...
+
     def pieces(
         self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
     ) -> AsyncGenerator[tuple[bytes, int], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from active_call.call.speech.leading_silence import LeadingSilence
 from active_call.contract.options import TtsOption
@@ -31,6 +32,22 @@ class Piece:
     """All of its sound has been sent to the media process."""
 
 
+class GoesOn(Protocol):
+    """Speech that takes more words."""
+
+    def takes(self, job: Job) -> bool:
+        """Whether the words of `job` belong to it."""
+        ...
+
+    def add(self, piece: Piece) -> None:
+        """More words."""
+        ...
+
+    def end(self) -> None:
+        """No more words come. Harmless a second time."""
+        ...
+
+
 @dataclass(slots=True)
 class Play:
     """What is said or played under one playId without a gap. `closed`: no further command needs to come. `stopped`: it was cut."""
@@ -49,6 +66,8 @@ class Play:
     """The media process reported its end."""
     is_ended: bool = False
     """The media process was told that nothing more comes."""
+    written: GoesOn | None = None
+    """What says its words while they are written, where that is so: later words go there."""
     n_jobs: int = 0
     """Commands of it whose sound is not made yet."""
     lead: LeadingSilence = field(default_factory=LeadingSilence)

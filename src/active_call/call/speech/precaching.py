@@ -20,6 +20,7 @@ from active_call.contract.wire import ContractError
 from active_call.providers.base import speech_of
 from active_call.providers.registry import Engines
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
+from active_call.providers.usage.metering import metered_by
 
 MAX_TEXT_CHARS: Final = 10_000
 """About ten minutes of speech."""
@@ -51,7 +52,8 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
     n_kept = await services.speech.n_bytes_kept(key, made_of)
     if n_kept is not None:
         return Precached(key, n_kept, was_kept=True)
-    chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
+    with metered_by(services.spending.note):
+        chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
     if not any(chunks):
         raise ProviderError(synthesiser.name, "made no sound of this text")
     await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)

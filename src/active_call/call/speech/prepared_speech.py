@@ -73,6 +73,10 @@ class SpeechPreparation:
         self.drop()
         self._prepared = PreparedSpeech(key, pieces)
 
+    def has(self, key: SpeechKey) -> bool:
+        """Whether just that is prepared."""
+        return self._prepared is not None and self._prepared.key == key
+
     def take(self, key: SpeechKey) -> Pieces | None:
         """The pieces of what is said now, where it was prepared. Whatever else was prepared is dropped."""
         prepared, self._prepared = self._prepared, None

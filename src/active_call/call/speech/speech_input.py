@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from active_call.base.errors import ProviderBusy
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -48,6 +47,10 @@ def open_recognition(
                     on_turn(event)
 
     return engine.open(tell, language=language)
+
+
+PAUSE_COVERED_S = 1.2
+"""Utterances with longer pauses are heard with all the sound between; see `only_speech` of `link.Listen`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,8 @@ class SpeechInput:
         self._vad = VadSettings()
         self._is_suspended = False
         self._is_tapped = False
-        self.on_sound: Callable[[bytes], None] | None = None
+        self._hears_between = True
+        self._listener: Callable[[bytes], None] | None = None
         """Hears the caller's sound while it is not suspended: a realtime model."""
 
     @property
@@ -132,16 +136,29 @@ class SpeechInput:
             self._is_suspended = False
             self._order()
 
+    def hear_between_speech(self, wanted: bool) -> None:
+        """Whether the recogniser wants the sound between utterances, too."""
+        if wanted != self._hears_between:
+            self._hears_between = wanted
+            self._order()
+
     def forward_always(self, wanted: bool) -> None:
         """Let the caller's sound come even while nothing is recognised: somebody else listens."""
         if wanted != self._is_tapped:
             self._is_tapped = wanted
             self._order()
 
+    def send_sound_to(self, listener: Callable[[bytes], None] | None) -> None:
+        """Give the caller's sound (s16le mono at 16 kHz) to a realtime model, too, while it is not suspended; None: no longer."""
+        before, self._listener = self._listener, listener
+        if (before is None) is not (listener is None):
+            self._order()
+
     def _order(self) -> None:
         if self._stream is not None:
             vad, is_on = self._vad, not self._is_suspended
-            is_forwarded = (is_on and self._recognition is not None) or self._is_tapped
+            is_heard = self._recognition is not None or self._listener is not None
+            is_forwarded = (is_on and is_heard) or self._is_tapped
             self._stream.listen(
                 detect=is_on,
                 forward_audio=is_forwarded,
@@ -149,7 +166,14 @@ class SpeechInput:
                 min_speech_ms=vad.min_speech_ms,
                 silence_ms=vad.silence_ms,
                 pauses=is_on and vad.pauses,
+                only_speech=is_on and is_forwarded and not self._needs_all_sound,
             )
+
+    @property
+    def _needs_all_sound(self) -> bool:
+        has_judge = self._turn_audio is not None and self._turn_audio.is_used
+        is_patient = self._end_of_turn_s > PAUSE_COVERED_S
+        return self._hears_between or self._is_tapped or self._listener is not None or has_judge or is_patient
 
     @property
     def is_busy(self) -> bool:
@@ -158,7 +182,9 @@ class SpeechInput:
 
     def set_end_of_turn(self, end_of_turn_ms: int) -> None:
         """End utterances after this much silence from now on."""
-        self._end_of_turn_s = end_of_turn_ms / 1000
+        before, self._end_of_turn_s = self._needs_all_sound, end_of_turn_ms / 1000
+        if self._needs_all_sound is not before:
+            self._order()
 
     def use(self, recognition: RecognitionStream | None) -> None:
         """Recognise with this from now on; None: recognise nothing."""
@@ -195,8 +221,8 @@ class SpeechInput:
             return
         if self._recognition is not None:
             self._recognition.push_audio(report.pcm, report.sample)
-        if self.on_sound is not None:
-            self.on_sound(report.pcm)
+        if self._listener is not None:
+            self._listener(report.pcm)
         if self._turn_audio is not None:
             self._turn_audio.push(report)
 
@@ -293,7 +319,7 @@ class SpeechInput:
         )
 
     def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
-        """An utterance has its result. `is_lost`: the recogniser had no time for it."""
+        """An utterance has its result. `is_lost`: the recogniser could not answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
         self._emit(
@@ -308,11 +334,10 @@ class SpeechInput:
         )
 
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result ends with an empty text."""
+        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result is lost, whatever was said in it."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
-            index = min(self._awaiting)
-            self._end_waiting(Final("", index, *self._newest), now, is_lost=isinstance(error, ProviderBusy))
+            self._end_waiting(Final("", min(self._awaiting), *self._newest), now, is_lost=True)
 
     def _epoch_of(self, sample: int) -> int:
         """When a sample of the caller's came in, in ms since 1970."""

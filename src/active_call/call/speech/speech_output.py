@@ -12,16 +12,19 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
+from active_call.call.speech import speech_metrics
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
-from active_call.call.speech.tts_command import Spoken, checked
+from active_call.call.speech.tts_command import checked, job_of
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
+from active_call.call.speech.written_play import WrittenPlay, goes_on, manner_of, send_written
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
@@ -56,8 +59,12 @@ class SpeechOutput:
         self._speech = speech
         self.voice_of: VoiceOf = lambda option, current: None
         """Another synthesiser for a command with an option of its own, where there is one."""
+        self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
+        """Gets the `metrics` events of synthesis."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
+        self._items: dict[str, Play] = {}
+        """Plays of `add_sound` that are not over, by their playIds."""
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
@@ -86,9 +93,18 @@ class SpeechOutput:
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
+    def synthesiser(self) -> TextToSpeech | None:
+        """The voice of the call; None before there is one."""
+        return self._synthesiser
+
+    @property
     def is_speaking(self) -> bool:
         """Whether something is said or played, or will be."""
         return any(not play.stopped for play in self._plays.values())
+
+    def live_plays(self) -> list[str]:
+        """The playIds of all plays that are not over, stopped or not."""
+        return [play.play_id for play in self._plays.values()]
 
     # -- commands
 
@@ -99,16 +115,19 @@ class SpeechOutput:
         play.auto_hangup = play.auto_hangup or command.auto_hangup
         piece = Piece(said.text)
         play.closed = command.end_of_stream or not command.streaming
-        self._add_job(_job_of(said, play, piece, command))
+        job = job_of(said, play, piece, command)
+        if not goes_on(job):
+            self._add_job(job)
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
+            speech_metrics.spoken(piece.text, play.play_id, self.tell_metrics)
 
     def prepare(self, command: commands.Tts | None) -> None:
         """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
         self._prepared.drop()
         said = checked(command) if command is not None and self._synthesiser is not None else None
         if command is not None and said is not None and said.text:
-            job = _job_of(said, Play(""), Piece(said.text), command)
+            job = job_of(said, Play(""), Piece(said.text), command)
             self._prepared.begin(self._key_of(job), self._pcm_of(job))
 
     def _key_of(self, job: Job) -> SpeechKey:
@@ -140,10 +159,10 @@ class SpeechOutput:
 
         The first of it replaces what plays. False when the play was stopped, and where there is no stream.
         """
-        play = self._plays.get(play_id)
+        play = self._items.get(play_id)
         if play is None:
             self.interrupt()
-            play = self._add_play(play_id)
+            play = self._items[play_id] = self._add_play(play_id)
             play.pieces.append(Piece(""))
         if play.stopped or self._stream is None:
             return False
@@ -154,6 +173,10 @@ class SpeechOutput:
             play.closed = piece.is_whole = True
             self._end(play)
         return True
+
+    def forget_items(self) -> None:
+        """Plays of `add_sound` that come from now on are others, whatever their ids: another model may count its items as the last one."""
+        self._items.clear()
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
@@ -309,9 +332,8 @@ class SpeechOutput:
     async def _make(self, job: Job) -> None:
         try:
             await self._sound(job)
-            if job.play.takes_sound:
-                job.piece.is_whole = True
-                self._pace.learn(job.text, job.piece.duration_ms)
+            if job.play.takes_sound and not job.piece.is_whole:
+                self._note_whole(job)
         except ActiveCallError as error:
             self._fail(job, str(error))
         except Exception as error:  # a synthesiser outside the provider wall
@@ -330,9 +352,14 @@ class SpeechOutput:
         if job.source:
             await self._sound_file(job, self._stream.rate_hz)
             return
+        if (written := self._written_from(job)) is not None:
+            await send_written(written, job, self._stream.rate_hz, self._queue, partial(self._note_written, written.voice))
+            return
         stream = self._stream
         resampler: StreamResampler | None = None
-        async with aclosing(self._pieces_of(job)) as pieces:
+        voice = getattr(self._synthesiser, "name", "tts")
+        made = speech_metrics.measured(job, self._pieces_of(job), voice, self.tell_metrics, self._clock.now, self._speech)
+        async with aclosing(made) as pieces:
             async for pcm, rate_hz in pieces:
                 if not job.play.takes_sound:
                     return
@@ -343,6 +370,30 @@ class SpeechOutput:
             self._queue(job, resampler.flush())
         if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
             raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
+
+    def _written_from(self, job: Job) -> WrittenPlay | None:
+        """The speech that begins with `job` and goes on with words that are not known yet, where the voice can do that.
+
+        What is known whole is asked for sentence by sentence: its sound may be kept, and shared with other calls.
+        """
+        play, manner = job.play, manner_of(job)
+        if play.closed or play.n_jobs != 1 or manner is None or self._synthesiser is None or self._prepared.has(self._key_of(job)):
+            return None
+        voice = self.voice_of(job.option, self._synthesiser) or self._synthesiser
+        if not voice.capabilities.streaming_text:
+            return None
+        self._prepared.drop()
+        return WrittenPlay(voice, manner, self._clock.now)
+
+    def _note_whole(self, job: Job) -> None:
+        """All sound of the piece was sent."""
+        job.piece.is_whole = True
+        self._pace.learn(job.text, job.piece.duration_ms)
+
+    def _note_written(self, voice: str, job: Job, made: speech_metrics.Made | None) -> None:
+        self._note_whole(job)
+        if made is not None:
+            speech_metrics.completed(job, made, voice, self.tell_metrics)
 
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
@@ -432,24 +483,13 @@ class SpeechOutput:
             )
         if play is not None:
             self._plays.pop(report.play, None)
+            if self._items.get(play.play_id) is play:
+                del self._items[play.play_id]
             play.is_over = True
             play.has_news.set()
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
-
-
-def _job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    return Job(
-        play,
-        piece,
-        text=piece.text,
-        pcm=said.pcm,
-        speaker=said.speaker,
-        speed=said.speed,
-        cache_key=said.cache_key,
-        option=command.option,
-    )
 
 
 async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:

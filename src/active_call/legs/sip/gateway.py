@@ -20,6 +20,7 @@ from active_call.legs.sip.media import MediaSettings, SipMedia
 from active_call.legs.sip.plain_text import plain
 from active_call.legs.sip.ports import AddressedInvitation, InviteUsage
 from active_call.legs.sip.refusals import Refusals, RefusedCall
+from active_call.legs.sip.trace.log import SipTrace
 from active_call.legs.sip.unreadable_headers import ignored_headers
 from active_call.legs.trunks.outbound_guard import (
     ANYTHING,
@@ -72,6 +73,7 @@ class SipGateway:
 
     def __init__(self, endpoint: Endpoint, pool: MediaPool, settings: SipSettings, world: World, resolver: Resolver) -> None:
         self.endpoint = endpoint
+        self.trace = endpoint.observer = SipTrace(world.clock)
         self.settings = settings
         self._pool = pool
         self._world = world

@@ -16,6 +16,7 @@ from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaEr
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
+from active_call.legs.signalling import SignallingMessage
 from active_call.legs.sip.causes import told_reason, warning_header, with_reason
 from active_call.legs.sip.identity import allowed_methods, header_map
 from active_call.legs.sip.media import SipMedia
@@ -93,6 +94,9 @@ class SipLeg:
         self.callee = callee
         self.trunk = trunk.name if trunk is not None else ""
         self.call_id = plain(incoming.request.call_id) if incoming else ""
+        self._trace = gateway.trace.new_trace()
+        if incoming is not None:
+            gateway.trace.follow(self._trace, incoming.request.call_id)
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = allowed_methods(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
@@ -256,7 +260,9 @@ class SipLeg:
         """An INVITE has gone out."""
         self.call_handle = handle
         self._gateway.adopt(handle, self)
-        self.call_id = plain(self._gateway.endpoint.dialog_info(handle).call_id)
+        call_id = self._gateway.endpoint.dialog_info(handle).call_id
+        self.call_id = plain(call_id)
+        self._gateway.trace.follow(self._trace, call_id)
 
     # -- inside the call
 
@@ -307,7 +313,14 @@ class SipLeg:
 
     async def release(self) -> dict[str, float]:
         self._placement.close()
-        return await self._media.close()
+        try:
+            return await self._media.close()
+        finally:
+            self._trace.close()
+
+    def signalling(self, *, whole: bool) -> tuple[SignallingMessage, ...]:
+        """See `abilities.KeepsSignalling`."""
+        return self._trace.messages(whole=whole)
 
     # -- what the endpoint tells
 
@@ -413,6 +426,7 @@ class SipLeg:
             self._placement.close()
             if self.call_handle is not None:
                 self._gateway.forget(self.call_handle)
+            self._trace.end()
             self._ended = True
             self._sink(event)
 

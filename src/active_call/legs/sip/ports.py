@@ -12,6 +12,7 @@ from active_call.legs.events import LegEvent
 from active_call.legs.leg import Leg
 from active_call.legs.sip.dialling import Invitation
 from active_call.legs.sip.media import SipMedia
+from active_call.legs.sip.trace.log import SipTrace
 from active_call.legs.trunks.outbound_guard import Permit
 from active_call.legs.trunks.outbound_usage import PlacedCall
 from active_call.sip import events as sip
@@ -65,6 +66,11 @@ class GatewayPort(Protocol):
     @property
     def endpoint(self) -> Endpoint:
         """For questions; operations go through `run`."""
+        ...
+
+    @property
+    def trace(self) -> SipTrace:
+        """Keeps the messages of the calls."""
         ...
 
     @property

@@ -10,7 +10,7 @@ has changed), the keys and the sound go on.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -24,22 +24,13 @@ from active_call.legs.events import LegAnswered, LegEnded, LegReady
 from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer, Ours, build_answer, read_offer
 from active_call.legs.webrtc.dtls import SrtpKeys, own_certificate
 from active_call.legs.webrtc.fragments import fragment_of, read_fragment, with_ice
-from active_call.legs.webrtc.path import IcePath, IceSettings
+from active_call.legs.webrtc.path import IcePath
+from active_call.legs.webrtc.settings import CODECS, BrowserSettings
 from active_call.legs.webrtc.transport import BrowserTransport
 from active_call.media.pool.pool import MediaPool, MediaStream
 from active_call.sdp.negotiation import Agreement, NegotiationError
 
-CODECS: Final = ("opus", "g722", "pcmu", "pcma")
-"""What is agreed on with browsers, as far as the configuration allows it."""
 RTP_TIMEOUT_S: Final = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class BrowserSettings:
-    """What all calls with browsers of this server use."""
-
-    ice: IceSettings = field(default_factory=IceSettings)
-    codecs: tuple[str, ...] = CODECS
 
 
 class WebRtcLeg(ClientLeg):

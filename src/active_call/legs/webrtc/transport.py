@@ -20,7 +20,8 @@ from typing import Any, Final
 from active_call.base.errors import ActiveCallError
 from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer
 from active_call.legs.webrtc.dtls import Dtls, DtlsError, SrtpKeys
-from active_call.legs.webrtc.path import IcePath, IceSettings
+from active_call.legs.webrtc.path import IcePath
+from active_call.legs.webrtc.settings import IceSettings
 
 log = logging.getLogger("active_call.webrtc")
 

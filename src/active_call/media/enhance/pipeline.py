@@ -26,7 +26,8 @@ class EnhancePipeline:
         self._denoises: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self._levels: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
-        """No stream asks for it."""
+        """Nothing is to be done: no stream asks for it, or there is no time for it."""
+        self._is_left_out = False
 
     def use(self, slot: int, *, denoise: bool, gain: GainSettings | None) -> None:
         """What is to be done in `slot` from now on."""
@@ -35,7 +36,18 @@ class EnhancePipeline:
         if gain is not None:
             self._gain.reset(slot, gain)
         self._denoises[slot], self._levels[slot] = denoise, gain is not None
-        self.is_idle = not (self._denoises.any() or self._levels.any())
+        self._settle()
+
+    def leave_out(self, left_out: bool) -> None:
+        """Let sound pass as it came while there is no time for more. What follows afterwards begins anew: its state is old by then."""
+        if self._is_left_out and not left_out:
+            for slot in np.flatnonzero(self._denoises).tolist():
+                self._suppressor.reset(slot)
+        self._is_left_out = left_out
+        self._settle()
+
+    def _settle(self) -> None:
+        self.is_idle = self._is_left_out or not (self._denoises.any() or self._levels.any())
 
     def process(self, sound: Frames, slots: Slots) -> Frames:
         """`sound` (k, 320) in [-1, 1), rows as in `slots`; the same array, or a copy in which what was asked for is done."""

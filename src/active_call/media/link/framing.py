@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from active_call.base.blocking_frames import LENGTH_BYTES
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.media.link.messages import Link, Order, Report
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """An hour of 8 kHz sound in one message; anything longer is a broken stream."""
 
-_LENGTH_BYTES: Final = 4
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -28,7 +28,25 @@ def frame(message: Link) -> bytes:
         raise LocalProtocolError(f"{type(message).__name__}: {error}") from error
     if len(body) > MAX_MESSAGE_BYTES:
         raise LocalProtocolError(f"{type(message).__name__}: {len(body)} bytes are too many")
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def take_frames(buffer: bytearray) -> list[bytes]:
+    """The message bodies that are complete in `buffer`, which keeps the rest. Raises ParseError on a length that cannot be."""
+    bodies = []
+    start = 0
+    while len(buffer) - start >= LENGTH_BYTES:
+        size = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
+        if size > MAX_MESSAGE_BYTES:
+            raise ParseError("link message length", expected=f"at most {MAX_MESSAGE_BYTES}", found=str(size))
+        stop = start + LENGTH_BYTES + size
+        if stop > len(buffer):
+            break
+        bodies.append(bytes(memoryview(buffer)[start + LENGTH_BYTES : stop]))
+        start = stop
+    if start:
+        del buffer[:start]
+    return bodies
 
 
 class _FrameReader:
@@ -39,22 +57,8 @@ class _FrameReader:
 
     def split(self, data: bytes) -> list[bytes]:
         """The bodies that `data` completes. Raises ParseError on a length that cannot be."""
-        buffer = self._buffer
-        buffer += data
-        bodies = []
-        start = 0
-        while len(buffer) - start >= _LENGTH_BYTES:
-            size = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
-            if size > MAX_MESSAGE_BYTES:
-                raise ParseError("link message length", expected=f"at most {MAX_MESSAGE_BYTES}", found=str(size))
-            stop = start + _LENGTH_BYTES + size
-            if stop > len(buffer):
-                break
-            bodies.append(bytes(memoryview(buffer)[start + _LENGTH_BYTES : stop]))
-            start = stop
-        if start:
-            del buffer[:start]
-        return bodies
+        self._buffer += data
+        return take_frames(self._buffer)
 
 
 @dataclass(frozen=True, slots=True)

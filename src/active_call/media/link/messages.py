@@ -38,6 +38,8 @@ from active_call.media.link.orders import (
 )
 from active_call.media.link.reports import (
     ALIVE_EVERY_S,
+    IDLE_ALIVE_EVERY_S,
+    QUALITY_EVERY_S,
     Alive,
     CallerAudio,
     CodecChanged,
@@ -54,6 +56,7 @@ from active_call.media.link.reports import (
     PlayLow,
     PlayStarted,
     PlayStarved,
+    QualityReported,
     Ready,
     RecordingEnded,
     Report,
@@ -68,6 +71,8 @@ from active_call.media.link.reports import (
 
 __all__ = [
     "ALIVE_EVERY_S",
+    "IDLE_ALIVE_EVERY_S",
+    "QUALITY_EVERY_S",
     "Alive",
     "BridgeStreams",
     "CallerAudio",
@@ -102,6 +107,7 @@ __all__ = [
     "PlayStarved",
     "QueueAudio",
     "QueueMusic",
+    "QualityReported",
     "Ready",
     "RecordingEnded",
     "Report",

@@ -11,6 +11,10 @@ from active_call.media.link.message import Link
 
 ALIVE_EVERY_S: Final = 0.25
 """How often a media process says that it runs, whatever else it has to say."""
+IDLE_ALIVE_EVERY_S: Final = 1.0
+"""The same while it has no stream: an idle server sleeps."""
+QUALITY_EVERY_S: Final = 5.0
+"""How often the quality of a stream is told: as often as RTCP, whose figures are among it."""
 
 
 class Ready(Link, frozen=True, array_like=True, tag="ready"):
@@ -206,6 +210,24 @@ class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
     error: str = ""
 
 
+class QualityReported(Link, frozen=True, array_like=True, tag="quality"):
+    """How the last seconds have sounded, told every `QUALITY_EVERY_S`: what the jitter buffer has counted since the report before."""
+
+    stream: int
+    at: float
+    packets_received: int
+    packets_lost: int
+    packets_late: int
+    jitter_ms: float
+    """As RFC 3550 estimates it now."""
+    round_trip_ms: float = -1.0
+    """The latest; -1 while no RTCP has told it."""
+    mos: float = -1.0
+    """Of these seconds, as in StreamClosed."""
+    peer_loss_percent: float = -1.0
+    """Of our packets, by the peer's reports in these seconds; -1 without one."""
+
+
 class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
     """The slot is free; what crossed the wire."""
 
@@ -256,5 +278,6 @@ Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
     | SpeechStarted | SpeechEnded | PausedOnVoice | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported
     | PlayStarted | PlayEnded
-    | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | StreamFailed | Alive | Load
+    | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | QualityReported
+    | StreamClosed | StreamFailed | Alive | Load
 )  # fmt: skip

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.world import Clock
 from active_call.media.pool.process import WorkerOptions
 from active_call.media.pool.relay import Relay, join_streams
@@ -31,7 +32,8 @@ SHORTAGES: Final = ("ports", "descriptors")
 class MediaPool:
     """The media processes of this node. `start` it, open streams, `close` it.
 
-    The port range (inclusive) is split evenly between the workers; `capacity` is in streams per worker.
+    The port range (inclusive) is split evenly between the workers; `capacity` is in streams per worker. `children` starts
+    the processes; without it each is a program of its own.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class MediaPool:
         bind_ip: str,
         port_range: tuple[int, int],
         clock: Clock,
-        capacity: int = 512,
+        capacity: int = 1024,
         logger: logging.Logger | None = None,
+        children: StartsChildren | None = None,
     ) -> None:
         self.on_shortage: Callable[[str], None] = lambda _: None
         """Called with `ports` or `descriptors` when no process could open a stream for the want of these."""
@@ -51,7 +54,7 @@ class MediaPool:
         self._supervisors: list[asyncio.Task[None]] = []
         log = logger or logging.getLogger(__name__)
         self._workers = [
-            SupervisedWorker(WorkerOptions(index, first, last, capacity), clock, log)
+            SupervisedWorker(WorkerOptions(index, first, last, capacity), clock, log, children)
             for index, (first, last) in enumerate(split_ports(port_range, n_workers))
         ]
 

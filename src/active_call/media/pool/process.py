@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
+from active_call.base.child_processes import DESCRIPTOR, ChildProcess, Programs, StartsChildren
 from active_call.base.errors import MediaError, ParseError
+from active_call.base.numeric_threads import SINGLE_THREADED
 from active_call.media.link.framing import ReportReader, Unreadable, frame
-from active_call.media.link.messages import ALIVE_EVERY_S, Link, Ready, Report, Shutdown
+from active_call.media.link.messages import ALIVE_EVERY_S, IDLE_ALIVE_EVERY_S, Link, Ready, Report, Shutdown
 
 READY_TIMEOUT_S: Final = 10.0
 EXIT_TIMEOUT_S: Final = 3.0
@@ -28,10 +28,13 @@ QUIET_CHECKS: Final = 2
 HUNG_CHECKS: Final = 8
 """After so many it is taken for hung. Checks are counted, not seconds: when the control process itself stood still, it kills no media
 process."""
+IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
+IDLE_HUNG_CHECKS: Final = 3
+"""The same for a process without streams, which speaks more seldom."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
 
-_SINGLE_THREADED: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+WORKER_MODULE: Final = "active_call.media.worker.main"
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class _LinkProtocol(asyncio.Protocol):
 class MediaProcess:
     """A running media process. Make it with `spawn`; afterwards wait in `wait_lost` and then `end` it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.WriteTransport, link: _LinkProtocol) -> None:
+    def __init__(self, process: ChildProcess, transport: asyncio.WriteTransport, link: _LinkProtocol) -> None:
         self._process = process
         self._transport = transport
         self._link = link
@@ -109,13 +112,13 @@ class MediaProcess:
         """Returns when the process no longer answers: its socket is closed."""
         await self._link.lost.wait()
 
-    async def wait_lost_or_hung(self) -> bool:
+    async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
         """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
         n_quiet = 0
-        while n_quiet < HUNG_CHECKS:
+        while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
             n_reports = self._link.n_reports
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
+                async with asyncio.timeout(CHECK_S if has_streams() else IDLE_CHECK_S):
                     await self.wait_lost()
                     return False
             n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0
@@ -144,8 +147,10 @@ class MediaProcess:
                 self._process.send_signal(signal.SIGKILL)
 
 
-async def spawn(options: WorkerOptions, on_report: Callable[[Report], None], logger: logging.Logger) -> MediaProcess:
-    """Start a media process and wait until it is Ready.
+async def spawn(
+    options: WorkerOptions, on_report: Callable[[Report], None], logger: logging.Logger, children: StartsChildren | None = None
+) -> MediaProcess:
+    """Start a media process, by `children` or as a program of its own, and wait until it is Ready.
 
     Raises MediaError when it is not within `READY_TIMEOUT_S`; nothing of it is left behind then. `on_report` gets every report but Ready.
     """
@@ -157,7 +162,7 @@ async def spawn(options: WorkerOptions, on_report: Callable[[Report], None], log
         elif not ready.done():
             ready.set_result(report)
 
-    process = await _start(options, receive)
+    process = await _start(options, receive, children or Programs())
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             process.capacity = (await _ready_or_lost(process, ready)).capacity
@@ -182,7 +187,7 @@ async def _ready_or_lost(process: MediaProcess, ready: asyncio.Future[Ready]) ->
     return ready.result()
 
 
-async def _start(options: WorkerOptions, on_report: Callable[[Report], None]) -> MediaProcess:
+async def _start(options: WorkerOptions, on_report: Callable[[Report], None], children: StartsChildren) -> MediaProcess:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         for end in (ours, theirs):
@@ -190,12 +195,7 @@ async def _start(options: WorkerOptions, on_report: Callable[[Report], None]) ->
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINK_BUFFER_BYTES)
         link = _LinkProtocol(on_report)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(options, theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                env=os.environ | dict.fromkeys(_SINGLE_THREADED, "1"),
-            )
+            process = await children.start(WORKER_MODULE, _arguments(options), theirs.fileno(), SINGLE_THREADED)
         except BaseException:
             ours.close()
             raise
@@ -209,12 +209,5 @@ async def _start(options: WorkerOptions, on_report: Callable[[Report], None]) ->
     return MediaProcess(process, transport, link)
 
 
-def _command(options: WorkerOptions, fd: int) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "active_call.media.worker.main",
-        f"--fd={fd}",
-        f"--ports={options.first_port}-{options.last_port}",
-        f"--capacity={options.capacity}",
-    ]
+def _arguments(options: WorkerOptions) -> list[str]:
+    return [f"--fd={DESCRIPTOR}", f"--ports={options.first_port}-{options.last_port}", f"--capacity={options.capacity}"]

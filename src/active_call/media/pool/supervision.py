@@ -8,7 +8,7 @@ Reports enter from the process and go to the callback of the stream they are abo
 | is ready          | may be opened                                        |                                                         |
 | dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
 | says nothing, 0.5 s | no more are opened, while another process has room | as before when it speaks again                          |
-| says nothing, 2 s | as when it dies                                      | killed, and replaced                                    |
+| says nothing, 2 s | as when it dies                                      | killed, and replaced (4.5 s where it has no stream)     |
 | is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
 """
 
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
 from active_call.media.link import messages as link
@@ -69,13 +70,14 @@ class WorkerStatus:
 class SupervisedWorker:
     """One place in the pool: a media process, the next one when it dies, and the streams in it."""
 
-    def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger) -> None:
+    def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger, children: StartsChildren | None = None) -> None:
         self.status = WorkerStatus(options.index)
         self.first_ready = asyncio.Event()
         self.capacity = options.capacity
         self._options = options
         self._clock = clock
         self._logger = logger
+        self._children = children
         self._process: MediaProcess | None = None
         self._callbacks: dict[int, ReportCallback] = {}
         self._opening: dict[int, asyncio.Future[Opened]] = {}
@@ -117,7 +119,7 @@ class SupervisedWorker:
 
     async def _run_once(self) -> None:
         try:
-            process = await spawn(self._options, self._receive, self._logger)
+            process = await spawn(self._options, self._receive, self._logger, self._children)
         except (MediaError, OSError) as error:
             self._logger.error("media process did not start", extra={"worker": self._options.index, "reason": str(error)})
             return
@@ -128,7 +130,7 @@ class SupervisedWorker:
         self.first_ready.set()
         graceful = True
         try:
-            is_hung = await process.wait_lost_or_hung()
+            is_hung = await process.wait_lost_or_hung(lambda: self.status.n_streams > 0)
             graceful = False
             if is_hung:
                 self.status.alive, self._process = False, None

@@ -7,13 +7,12 @@ recording and the clock stay aligned whatever is lost on the way.
 from __future__ import annotations
 
 import socket
-from typing import Final
 
 import msgspec
 
+from active_call.base.blocking_frames import LENGTH_BYTES, receive_frame
+from active_call.media.link.framing import take_frames
 from active_call.media.link.messages import Link, RecordingEnded
-
-_LENGTH_BYTES: Final = 4
 
 
 class BeginRecording(Link, frozen=True, array_like=True, tag="begin"):
@@ -57,37 +56,18 @@ _reports: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
 
 def framed(message: Link) -> bytearray:
     """One message as it stands on the socket."""
-    whole = bytearray(_LENGTH_BYTES)
-    _encoder.encode_into(message, whole, _LENGTH_BYTES)
-    whole[:_LENGTH_BYTES] = (len(whole) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big")
+    whole = bytearray(LENGTH_BYTES)
+    _encoder.encode_into(message, whole, LENGTH_BYTES)
+    whole[:LENGTH_BYTES] = (len(whole) - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
     return whole
 
 
 def receive_order(connection: socket.socket) -> RecorderOrder | None:
     """The next order, or None when the other side has closed or died. Blocks."""
-    head = _receive_exactly(connection, _LENGTH_BYTES)
-    body = _receive_exactly(connection, int.from_bytes(head, "big")) if head is not None else None
+    body = receive_frame(connection)
     return _orders.decode(body) if body is not None else None
 
 
-def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
-    data = bytearray(n_bytes)
-    view = memoryview(data)
-    while view:
-        n = connection.recv_into(view)
-        if n == 0:
-            return None
-        view = view[n:]
-    return data
-
-
 def take_reports(buffer: bytearray) -> list[Ended]:
-    """The reports that are complete in `buffer`, which keeps the rest."""
-    reports: list[Ended] = []
-    while len(buffer) >= _LENGTH_BYTES:
-        end = _LENGTH_BYTES + int.from_bytes(buffer[:_LENGTH_BYTES], "big")
-        if len(buffer) < end:
-            break
-        reports.append(_reports.decode(buffer[_LENGTH_BYTES:end]))
-        del buffer[:end]
-    return reports
+    """The reports that are complete in `buffer`, which keeps the rest. Raises ParseError where the stream of bytes is broken."""
+    return [_reports.decode(body) for body in take_frames(buffer)]

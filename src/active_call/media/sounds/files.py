@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Final, Protocol
-
-import av
-import av.audio
-import av.container
-import av.error
+from typing import TYPE_CHECKING, Final, Protocol
 
 from active_call.base.errors import MediaError
+
+if TYPE_CHECKING:
+    import av
 
 FORMATS: Final = "wav,w64,mp3,ogg,flac,aac,aiff,au,matroska,mov,g722,mulaw,alaw"
 HEADERLESS: Final = {
@@ -47,6 +45,8 @@ def decode(source: ByteSource, name: str, rate_hz: int) -> Iterator[bytes]:
     `name` (a path or URL) is what errors call it, and its ending tells headerless files apart. Raises MediaError for what is no sound that
     can be read, and whatever `source` raises.
     """
+    import av.error  # FFmpeg, some 70 ms and 15 MB, which many servers never need
+
     try:
         with _open(source, name) as container:
             yield from _decode(container, name, rate_hz)
@@ -55,6 +55,8 @@ def decode(source: ByteSource, name: str, rate_hz: int) -> Iterator[bytes]:
 
 
 def _open(source: ByteSource, name: str) -> av.container.InputContainer:
+    import av
+
     options = {"format_whitelist": FORMATS, "probesize": str(PROBE_BYTES), "analyzeduration": "0"}
     chosen, rate = HEADERLESS.get(PurePosixPath(name.partition("?")[0]).suffix.lower(), (None, ""))
     if rate:
@@ -63,6 +65,8 @@ def _open(source: ByteSource, name: str) -> av.container.InputContainer:
 
 
 def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> Iterator[bytes]:
+    import av.error
+
     if not container.streams.audio:
         raise MediaError(f"{name}: there is no sound in it")
     stream = container.streams.audio[0]

@@ -137,6 +137,10 @@ class Engine:
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
         self._sent_audio.run()
 
+    def leave_out_optional(self, left_out: bool) -> None:
+        """Leave out what calls can do without, or do it again."""
+        self._hearing.improving.leave_out(left_out)
+
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these RTP sockets, which have one."""
         legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]

@@ -1,4 +1,4 @@
-"""What is done for each stream twice a second, and what is counted when it ends: RTCP, the watchdog, sound that goes one way only.
+"""What is done for each stream twice a second, and what is counted when it ends: RTCP, quality, the watchdog, sound that goes one way.
 
 A stream enters, with the tick and the time. RTCP leaves through its leg, reports leave through `emit`. Knows no tick of its own.
 """
@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from active_call.base.pcm import FRAME_MS
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Link
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.rtcp import RtcpSession, Sent
 from active_call.media.send.packet_batch import SendBatch
+from active_call.media.worker.quality_watch import mos_of_losses
 from active_call.media.worker.slots import Stream
-from active_call.rtp.quality import estimate_mos, one_way_delay_ms
 
 AGREED_SILENCE_S: Final = 600.0
 """How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
-MIN_JUDGED_PACKETS: Final = 50
-"""A second of sound."""
 
 
 class Housekeeping:
@@ -39,6 +36,9 @@ class Housekeeping:
             control.send_report(self.sent(stream, tick), now)
         leg.flush_digits(now)
         self._watch_direction(stream, leg, control, now)
+        quality = stream.quality.look(stream.number, leg, control, now)
+        if quality is not None:
+            self._emit(quality)
         silent_s = now - leg.last_sign_of_life
         limit_s = leg.config.rtp_timeout_s
         if limit_s and leg.is_silent_by_agreement:
@@ -88,17 +88,6 @@ class Housekeeping:
             packets_dropped=leg.refused.total,
             jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
             round_trip_ms=control.round_trip_ms,
-            mos=_mos(leg, control),
+            mos=mos_of_losses(leg.losses, leg, control),
             peer_loss_percent=control.peer_loss_percent,
         )
-
-
-def _mos(leg: Leg, control: RtcpSession) -> float:
-    """The E-model's estimate of how the peer was heard; -1 when there was nothing to judge by."""
-    losses = leg.losses
-    if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
-        return -1.0
-    delay_ms = one_way_delay_ms(
-        round_trip_ms=max(control.round_trip_ms, 0.0), buffered_ms=FRAME_MS * leg.sound.jitter.depth, packet_ms=leg.config.ptime_ms
-    )
-    return estimate_mos(leg.sound.codec.name, losses, delay_ms)

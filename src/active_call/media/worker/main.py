@@ -33,18 +33,18 @@ from active_call.base.child_log import log_as_child
 from active_call.base.errors import ParseError
 from active_call.base.world import World
 from active_call.media.link.framing import OrderReader, Unreadable, frame
-from active_call.media.link.messages import ALIVE_EVERY_S, Alive, Link, Ready
+from active_call.media.link.messages import ALIVE_EVERY_S, IDLE_ALIVE_EVERY_S, Alive, Link, Ready
 from active_call.media.receive.ports import PortPool
 from active_call.media.worker.engine import Engine
 from active_call.media.worker.load import LoadMeter
 from active_call.media.worker.outbox import Outbox
+from active_call.media.worker.shedding import Shedding
 from active_call.media.worker.tick_clock import TICK_S, TickClock
 
 LOOK_S: Final = 0.0025
 """How often the loop looks for orders: a call that is being answered waits for its stream. Waking up for every order would cost too much,
 since the sound of all calls comes in orders.
 """
-IDLE_S: Final = ALIVE_EVERY_S
 MAX_PASSES: Final = 8
 """Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
 READ_BYTES: Final = 256 * 1024
@@ -187,6 +187,7 @@ class Worker:
         self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
         self._grid = TickClock(time.monotonic())
         self._load = self._new_meter()
+        self._shedding = Shedding()
         self._collected_at = time.monotonic()
         self._capacity = capacity
         self._told_alive_at = 0.0
@@ -213,7 +214,7 @@ class Worker:
 
     def _idle(self) -> None:
         self._link.flush()
-        self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_S)
+        self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_ALIVE_EVERY_S)
         self._grid.resume(time.monotonic())
         self._engine.report_recordings()
         self._report_load()
@@ -234,6 +235,9 @@ class Worker:
     def _run_tick(self) -> None:
         index, late_s, skipped = self._grid.begin(time.monotonic())
         self._load.note_tick(late_s, skipped)
+        if self._shedding.note_tick(late_s):
+            self._engine.leave_out_optional(self._shedding.is_shedding)
+            logger.warning("ticks are late" if self._shedding.is_shedding else "ticks are in time again")
         now = time.monotonic()
         self._link.read(self._engine, now)
         self._engine.run_send(index)
@@ -245,7 +249,7 @@ class Worker:
 
     def _report_load(self) -> None:
         now = time.monotonic()
-        if now - self._told_alive_at >= ALIVE_EVERY_S:
+        if now - self._told_alive_at >= (ALIVE_EVERY_S if self._engine.n_streams else IDLE_ALIVE_EVERY_S):
             self._told_alive_at = now
             self._link.emit(Alive())
         if self._load.is_due(now):
@@ -292,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="active_call.media.worker.main")
     parser.add_argument("--fd", type=int, required=True, help="the link, an inherited Unix stream socket")
     parser.add_argument("--ports", type=_parse_ports, required=True, help="RTP port range LOW-HIGH, inclusive")
-    parser.add_argument("--capacity", type=int, default=512, help="streams at most")
+    parser.add_argument("--capacity", type=int, default=1024, help="streams at most")
     options = parser.parse_args(arguments)
     _prepare_process()
     with socket.socket(fileno=options.fd) as sock:

@@ -11,6 +11,7 @@ from active_call.media.receive.leg import Leg
 from active_call.media.receive.one_way_audio import OneWayWatch
 from active_call.media.receive.rtcp import RtcpSession
 from active_call.media.send.play_queue import PlayQueue
+from active_call.media.worker.quality_watch import QualityWatch
 
 
 class Stream:
@@ -30,6 +31,7 @@ class Stream:
         "number",
         "one_way",
         "plays",
+        "quality",
         "rate_hz",
         "recording",
         "recording_rate_hz",
@@ -57,6 +59,7 @@ class Stream:
         self.is_judged_narrow: bool | None = None
         """Speech is detected at 8 kHz rather than 16; None until something is heard."""
         self.one_way = OneWayWatch()
+        self.quality = QualityWatch()
         self.is_failed = False
         """Given up after an error: the tick leaves it out, and only the order to close it is carried out."""
         self.n_listeners = 0

@@ -44,7 +44,7 @@ DECLARATION = ProviderDeclaration(
     kind="asr",
     name=NAME,
     title="OpenAI transcription, and servers with its protocol",
-    capabilities=SpeechToTextCapabilities(phrases=True),
+    capabilities=SpeechToTextCapabilities(phrases=True, between_speech=False),
     transport="HTTP",
     documentation="https://platform.openai.com/docs/api-reference/audio/createTranscription",
     prices="https://openai.com/api/pricing",
@@ -69,7 +69,10 @@ def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
 
 
 class OpenAiSpeechToText:
-    """A transcription API as a `SpeechToText`. `response_format` is the form of the answer unless the option names one."""
+    """A transcription API as a `SpeechToText`. `response_format` is the form of the answer unless the option names one.
+
+    `least_s`: what the vendor bills of an utterance, however short it is.
+    """
 
     def __init__(
         self,
@@ -80,10 +83,13 @@ class OpenAiSpeechToText:
         name: str = NAME,
         default_model: str = DEFAULT_MODEL,
         response_format: str = PLAIN,
+        least_s: float = 0.0,
     ) -> None:
+        self.least_s = least_s
         self.name = name
         self._http = services.http
         self._server = server
+        self.endpoint = server.base_url
         self._option = option
         self._fields: dict[str, str | list[str]] = {
             "model": option.model_type or default_model,
@@ -93,7 +99,7 @@ class OpenAiSpeechToText:
         is_timed = self._fields["response_format"] == TIMED
         if is_timed:
             self._fields.setdefault("timestamp_granularities[]", ["word", "segment"])
-        self.capabilities = SpeechToTextCapabilities(phrases=True, words=is_timed)
+        self.capabilities = SpeechToTextCapabilities(phrases=True, words=is_timed, between_speech=False)
         self._guard = Guard(name, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> OpenAiRecognition:
@@ -131,6 +137,7 @@ class OpenAiRecognition(UtteranceRecognition):
     def __init__(self, engine: OpenAiSpeechToText, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(self._transcribe_one, on_event)
         self._engine = engine
+        self.least_s = engine.least_s
         self._language = language
         self._phrases: tuple[str, ...] = ()
 

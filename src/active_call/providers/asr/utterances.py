@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from active_call.base.errors import ActiveCallError, ProviderError
-from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
+from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.sound_ring import SoundRing
 from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent, Word
 
@@ -70,7 +70,12 @@ Transcribe = Callable[[Utterance], Awaitable[Transcript]]
 
 
 class UtteranceRecognition:
-    """`base.RecognitionStream` over a function that transcribes one utterance."""
+    """`base.RecognitionStream` over a function that transcribes one utterance.
+
+    `least_s`: what the vendor bills of an utterance, however short it is.
+    """
+
+    least_s = 0.0
 
     def __init__(self, transcribe: Transcribe, on_event: Callable[[RecognitionEvent], None]) -> None:
         self._transcribe = transcribe
@@ -81,6 +86,8 @@ class UtteranceRecognition:
         self._current: Utterance | None = None
         self._arrived = asyncio.Event()
         self._closed = False
+        self.sent_s = 0.0
+        """Sound that was transcribed, in seconds; an utterance counts as `least_s` at least."""
         self._loop = asyncio.get_running_loop()
         self._worker = self._loop.create_task(self._work(), name="utterance recognition")
 
@@ -136,6 +143,7 @@ class UtteranceRecognition:
     async def _recognise(self, utterance: Utterance) -> Transcript:
         if utterance.end_sample - utterance.start_sample < MIN_UTTERANCE_SAMPLES or not any(utterance.pcm):
             return Transcript("")
+        self.sent_s += max(self.least_s, len(utterance.pcm) / BYTES_PER_SAMPLE / LISTEN_RATE_HZ)
         return await self._transcribe(utterance)
 
     def _deliver(self, utterance: Utterance, event: RecognitionEvent) -> None:

@@ -1,21 +1,25 @@
 """Synthesis and replies with fallback engines: when one fails before its first result, the next one is asked the same.
 
 Every engine here stands behind its own wall (`guard`), which repeats what may be repeated and refuses at once while the engine is out of
-order. Nothing is asked twice after a first result, since the caller has heard it already.
+order. Nothing is asked twice after a first result, since the caller has heard it already. With `hedge_after_s` the next engine is asked
+beside the one that is slow (`hedge`), too.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from active_call.base.errors import ProviderError
 from active_call.codec.resample import StreamResampler
-from active_call.providers.chat import ChatEvent, ChatModel, ReplyRequest
-from active_call.providers.sources import close_source, warm
+from active_call.providers.chat import ChatEvent, ChatModel, ReplyRequest, TextDelta, ToolCallDelta
+from active_call.providers.guarding.hedge import Hedge
+from active_call.providers.sources import close_source, connect_ahead, warm
 from active_call.providers.speech.recorded_text import RecordedText
-from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeech
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +32,18 @@ def log_failover(kind: str, provider: str, fallback: str, reason: str) -> None:
 class FailoverTextToSpeech:
     """A synthesis engine with fallbacks. Its sound has the first engine's rate, whichever engine speaks."""
 
-    def __init__(self, engines: Sequence[TextToSpeech]) -> None:
+    def __init__(self, engines: Sequence[TextToSpeech], hedge_after_s: float | None = None) -> None:
         self.engines = tuple(engines)
+        self.hedge_after_s = hedge_after_s
         self.name = self.engines[0].name
         self.capabilities = self.engines[0].capabilities
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> FailoverSynthesis:
-        return FailoverSynthesis(self.engines, speaker, speed)
+        return FailoverSynthesis(self.engines, speaker, speed, self.hedge_after_s)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text of the first engine."""
+        await connect_ahead(self.engines[0])
 
     async def warm(self) -> None:
         """Load what the engines load at first use."""
@@ -49,21 +58,33 @@ class FailoverTextToSpeech:
 class FailoverSynthesis:
     """One stream. `speaker` is a voice of the first engine; a fallback speaks with its own."""
 
-    def __init__(self, engines: Sequence[TextToSpeech], speaker: str | None, speed: float | None) -> None:
+    def __init__(
+        self, engines: Sequence[TextToSpeech], speaker: str | None, speed: float | None, hedge_after_s: float | None = None
+    ) -> None:
         self._engines = engines
         self._speaker = speaker
         self._speed = speed
         self._text = RecordedText()
-        self._chunks = self._speak()
+        self._hedge: Hedge[SpeechChunk] | None = None
+        if hedge_after_s is not None and len(engines) > 1:
+            sources = [partial(self._spoken_by, number) for number in range(len(engines))]
+            self._hedge = Hedge(sources, hedge_after_s, lambda chunk: bool(chunk.pcm))
+        self._chunks = self._speak() if self._hedge is None else self._speak_hedged(self._hedge)
 
     def push_text(self, text: str) -> None:
         self._text.push_text(text)
 
     def flush(self) -> None:
         self._text.flush()
+        self._ask()
 
     def end_text(self) -> None:
         self._text.end_text()
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._hedge is not None:
+            self._hedge.asked()
 
     def __aiter__(self) -> FailoverSynthesis:
         return self
@@ -78,26 +99,42 @@ class FailoverSynthesis:
         last = len(self._engines) - 1
         for number, engine in enumerate(self._engines):
             has_begun = False
-            stream = engine.open(speaker=None if number else self._speaker, speed=self._speed)
-            convert = _Substitute(engine, self._engines[0]) if number else None
+            source = self._spoken_by(number)
             try:
-                self._text.attach(stream)
-                async for chunk in stream:
+                async for chunk in source:
                     has_begun = True
-                    yield convert.feed(chunk) if convert is not None else chunk
-                if convert is not None and (rest := convert.finish()).pcm:
-                    yield rest
+                    yield chunk
                 return
             except ProviderError as error:
                 if has_begun or number == last:
                     raise
                 log_failover("tts", engine.name, self._engines[number + 1].name, error.reason)
             finally:
-                await self._end(stream)
+                await source.aclose()
 
-    async def _end(self, stream: SynthesisStream) -> None:
-        self._text.detach(stream)
-        await stream.cancel()
+    async def _speak_hedged(self, hedge: Hedge[SpeechChunk]) -> AsyncGenerator[SpeechChunk, None]:
+        is_told = False
+        async with aclosing(hedge.run()) as chunks:
+            async for number, chunk in chunks:
+                if number and not is_told:
+                    is_told = True
+                    log_failover("tts", self._engines[0].name, self._engines[number].name, "was slower")
+                yield chunk
+
+    async def _spoken_by(self, number: int) -> AsyncGenerator[SpeechChunk, None]:
+        """The sound of one engine, at the rate of the first."""
+        engine = self._engines[number]
+        stream = engine.open(speaker=None if number else self._speaker, speed=self._speed)
+        convert = _Substitute(engine, self._engines[0]) if number else None
+        try:
+            self._text.attach(stream)
+            async for chunk in stream:
+                yield convert.feed(chunk) if convert is not None else chunk
+            if convert is not None and (rest := convert.finish()).pcm:
+                yield rest
+        finally:
+            self._text.detach(stream)
+            await stream.cancel()
 
 
 class _Substitute:
@@ -116,12 +153,29 @@ class _Substitute:
 class FailoverChatModel:
     """A language model with fallbacks."""
 
-    def __init__(self, models: Sequence[ChatModel]) -> None:
+    def __init__(self, models: Sequence[ChatModel], hedge_after_s: float | None = None) -> None:
         self.models = tuple(models)
+        self.hedge_after_s = hedge_after_s
         self.name = self.models[0].name
         self.capabilities = self.models[0].capabilities
 
-    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+    def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        if self.hedge_after_s is None or len(self.models) < 2:
+            return self._reply(request)
+        return self._reply_hedged(request, self.hedge_after_s)
+
+    async def _reply_hedged(self, request: ReplyRequest, after_s: float) -> AsyncGenerator[ChatEvent, None]:
+        hedge = Hedge([partial(model.reply, request) for model in self.models], after_s, _is_usable)
+        hedge.asked()
+        is_told = False
+        async with aclosing(hedge.run()) as events:
+            async for number, event in events:
+                if number and not is_told:
+                    is_told = True
+                    log_failover("llm", self.models[0].name, self.models[number].name, "was slower")
+                yield event
+
+    async def _reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         last = len(self.models) - 1
         for number, model in enumerate(self.models):
             has_begun = False
@@ -138,6 +192,10 @@ class FailoverChatModel:
             finally:
                 await close_source(stream)
 
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request to the first model."""
+        await connect_ahead(self.models[0])
+
     async def warm(self) -> None:
         """Load what the models load at first use."""
         for model in self.models:
@@ -146,3 +204,8 @@ class FailoverChatModel:
     async def close(self) -> None:
         for model in self.models:
             await model.close()
+
+
+def _is_usable(event: ChatEvent) -> bool:
+    """The agent can do something with it."""
+    return isinstance(event, ToolCallDelta) or (isinstance(event, TextDelta) and bool(event.text.strip()))

@@ -54,8 +54,13 @@ def tts_chain(option: TtsOption) -> list[TtsOption]:
 def llm_chain(settings: LlmSettings) -> list[LlmSettings]:
     """The models of `settings`, in order."""
     fallbacks = [LlmSettings(name, temperature=settings.temperature, max_tokens=settings.max_tokens) for name in settings.fallback]
-    return [replace(settings, fallback=()), *fallbacks]
+    return [replace(settings, fallback=(), hedge_after_s=None), *fallbacks]
 
 
 def _without_fallback(option: _Option) -> _Option:
-    return msgspec.structs.replace(option, fallback=None)
+    return msgspec.structs.replace(option, fallback=None, hedge=None)
+
+
+def hedge_after_s(option: AsrOption | TtsOption) -> float | None:
+    """After how long without anything usable the next engine is asked, too; None: not before the one before has failed."""
+    return None if option.hedge is None else option.hedge.after / 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from active_call.base.errors import ProviderError
@@ -21,7 +21,10 @@ from active_call.providers.chat import (
     Usage,
 )
 from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
-from active_call.providers.sources import close_source, warm
+from active_call.providers.sources import close_source, connect_ahead, warm
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import Meter, current_meter
+from active_call.providers.usage.token_usage import ReplyMeter
 from active_call.providers.vendor_values import TextRepair, text_of
 
 MAX_REPLY_CHARS = 200_000
@@ -34,28 +37,39 @@ MAX_TOKENS = 10**9
 class GuardedChatModel:
     """A language model behind the wall."""
 
-    def __init__(self, inner: ChatModel, world: World, *, attempts: int | None = None) -> None:
+    def __init__(self, inner: ChatModel, world: World, *, attempts: int | None = None, default_model: str = "") -> None:
         self.name = inner.name
+        self.billed = billed_by("llm", inner, default_model)
         self.capabilities = inner.capabilities
         self.guard = Guard(inner.name, world, limits_of(inner, attempts))
         self.inner = inner
 
     def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         life = SignsOfLife(self.guard.limits.next_result_s)
-        request = replace(_valid(request), on_progress=life.tell)
-        return self.guard.stream(lambda: self._checked(request), life)
+        request, meter = replace(_valid(request), on_progress=life.tell), current_meter()
+        return self.guard.stream(lambda: self._checked(request, meter), life)
 
-    async def _checked(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
-        check = ReplyCheck(self.name)
+    async def _checked(self, request: ReplyRequest, meter: Meter) -> AsyncGenerator[ChatEvent, None]:
+        """One attempt; what it used is told at its end, however it ends."""
+        check, used, was_refused = ReplyCheck(self.name), ReplyMeter(self.billed, request, meter), False
         source = self.inner.reply(request)
         try:
             async for event in source:
                 for checked in check.feed(event):
+                    used.note(checked)
                     yield checked
+        except Exception:
+            was_refused = True
+            raise
         finally:
+            used.close(was_refused=was_refused)
             await close_source(source)
         for checked in check.finish():
             yield checked
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -84,8 +98,7 @@ class ReplyCheck:
             case ToolCallDelta():
                 yield from self._tool_call(event)
             case Usage():
-                tokens = (event.input_tokens, event.output_tokens, event.cached_tokens, event.reasoning_tokens)
-                yield Usage(*(_tokens(value) for value in tokens))
+                yield checked_usage(event)
             case Finished():
                 yield Finished(valid_unicode(text_of(event.reason))[:64])
             case _:
@@ -115,6 +128,11 @@ class ReplyCheck:
         self._n_chars += len(text)
         if self._n_chars > MAX_REPLY_CHARS:
             raise ProviderError(self._provider, "the reply has no end")
+
+
+def checked_usage(usage: Usage) -> Usage:
+    """`usage` with numbers that everybody can use."""
+    return Usage(*(_tokens(getattr(usage, field.name)) for field in fields(Usage)))
 
 
 def _tokens(value: Any) -> int:

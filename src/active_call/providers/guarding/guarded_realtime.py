@@ -13,7 +13,9 @@ from typing import Any
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
+from active_call.providers.chat import Usage
 from active_call.providers.guarding.guard import Guard, limits_of
+from active_call.providers.guarding.guarded_chat import checked_usage
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
@@ -30,6 +32,9 @@ from active_call.providers.realtime_model import (
     UserTurn,
 )
 from active_call.providers.sources import warm
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.speech_usage import RealtimeMeter
 from active_call.providers.vendor_values import text_of
 
 logger = logging.getLogger(__name__)
@@ -43,8 +48,9 @@ MAX_MS = 7 * 24 * 3600 * 1000
 class GuardedRealtimeModel:
     """A speech-to-speech model behind the wall."""
 
-    def __init__(self, inner: RealtimeModel, world: World) -> None:
+    def __init__(self, inner: RealtimeModel, world: World, *, default_model: str = "") -> None:
         self.name = inner.name
+        self.billed = billed_by("realtime", inner, default_model)
         self.capabilities = inner.capabilities
         self.guard = Guard(inner.name, world, limits_of(inner))
         self.inner = inner
@@ -78,12 +84,16 @@ class GuardedRealtimeStream:
         self._is_over = False
         self._halves: dict[str, bytes] = {}
         """Of each item, the first half of a sample whose second half is still to come."""
+        rates = model.capabilities
+        self._used = RealtimeMeter(model.billed, rates.input_rate_hz, rates.output_rate_hz, current_meter())
 
     def attach(self, inner: RealtimeStream) -> None:
         """The adapter's stream. Called once, before anything else."""
         self._inner = inner
 
     def push_audio(self, pcm: bytes) -> None:
+        if not self._is_over:
+            self._used.heard(len(pcm))
         self._do(lambda stream: stream.push_audio(pcm))
 
     def push_text(self, text: str, speaker: Speaker = "user") -> None:
@@ -106,6 +116,7 @@ class GuardedRealtimeStream:
 
     async def close(self) -> None:
         self._is_over = True
+        self._used.close()
         try:
             if self._inner is not None:
                 await self._inner.close()
@@ -149,8 +160,10 @@ class GuardedRealtimeStream:
                 return ToolWithdrawn(_id(call_id))
             case UserTurn(is_speaking, at_ms):
                 return UserTurn(bool(is_speaking), _ms(at_ms))
-            case ReplyDone():
-                return event
+            case ReplyDone(is_cancelled, usage):
+                done = ReplyDone(bool(is_cancelled), checked_usage(usage) if isinstance(usage, Usage) else None)
+                self._used.reply_done(done.usage)
+                return done
             case RealtimeFailed() if isinstance(event.error, ActiveCallError):
                 return event
             case _:
@@ -164,6 +177,7 @@ class GuardedRealtimeStream:
         n_even = len(sound) & ~1
         if sound[n_even:]:
             self._halves = {item: sound[n_even:]}
+        self._used.spoke(n_even)
         return AgentSound(item, sound[:n_even]) if n_even else None
 
 

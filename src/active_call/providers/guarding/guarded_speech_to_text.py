@@ -27,6 +27,9 @@ from active_call.providers.speech_to_text import (
     TurnEvent,
     Word,
 )
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.speech_usage import SoundMeter
 from active_call.providers.vendor_values import text_of
 
 logger = logging.getLogger(__name__)
@@ -40,8 +43,9 @@ MAX_WORDS = 4_000
 class GuardedSpeechToText:
     """A recognition engine behind the wall. `guard` holds its limits, and refuses new streams while the engine is out of order."""
 
-    def __init__(self, inner: SpeechToText, world: World) -> None:
+    def __init__(self, inner: SpeechToText, world: World, *, default_model: str = "") -> None:
         self.name = inner.name
+        self.billed = billed_by("asr", inner, default_model)
         self.capabilities = inner.capabilities
         self.guard = Guard(inner.name, world, limits_of(inner))
         self.inner = inner
@@ -83,10 +87,12 @@ class GuardedRecognition:
         self._on_event = on_event
         self._has_failed = False
         self._push = inner.push_audio
+        self._used = SoundMeter(engine.billed, current_meter(), inner)
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
         try:
             self._push(pcm, sample)
+            self._used.pushed(len(pcm))
         except Exception as error:  # noqa: BLE001 - the provider wall
             self._fail(error)
 
@@ -107,6 +113,8 @@ class GuardedRecognition:
             await self._inner.close()
         except Exception as error:  # noqa: BLE001 - the provider wall
             self._fail(error)
+        finally:
+            self._used.report()
 
     def _do(self, work: Callable[[], None], *, awaited_index: int | None = None) -> None:
         try:

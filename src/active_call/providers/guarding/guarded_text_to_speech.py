@@ -11,9 +11,12 @@ from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
 from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
-from active_call.providers.sources import warm
+from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, WordTime
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.speech_usage import SpeechMeter
 from active_call.providers.vendor_values import SoundCheck, text_of
 
 MAX_SOUND_S = 1200
@@ -25,8 +28,9 @@ MAX_WORDS = 20_000
 class GuardedTextToSpeech:
     """A synthesis engine behind the wall."""
 
-    def __init__(self, inner: TextToSpeech, world: World, *, attempts: int | None = None) -> None:
+    def __init__(self, inner: TextToSpeech, world: World, *, attempts: int | None = None, default_model: str = "") -> None:
         self.name = inner.name
+        self.billed = billed_by("tts", inner, default_model)
         self.capabilities = inner.capabilities
         self.endpoint: str | None = getattr(inner, "endpoint", None)
         """The server that is really asked, where there is one."""
@@ -35,6 +39,10 @@ class GuardedTextToSpeech:
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> GuardedSynthesis:
         return GuardedSynthesis(self, speaker, speed)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -56,6 +64,7 @@ class GuardedSynthesis:
         self._speed = speed
         self._text = RecordedText()
         self._has_begun = False
+        self._meter = current_meter()
         self._life = SignsOfLife(engine.guard.limits.next_result_s, self._is_due)
         self._chunks = engine.guard.stream(self._attempt, self._life)
 
@@ -88,15 +97,21 @@ class GuardedSynthesis:
 
     async def _attempt(self) -> AsyncGenerator[SpeechChunk, None]:
         engine = self._engine
-        check = ChunkCheck(engine.name, engine.capabilities.rate_hz)
+        check, was_refused = ChunkCheck(engine.name, engine.capabilities.rate_hz), False
+        used = SpeechMeter(engine.billed, engine.capabilities.rate_hz, self._meter)
         stream = engine.inner.open(speaker=self._speaker, speed=self._speed)
         try:
             self._text.attach(stream)
             async for chunk in stream:
                 if (checked := check.feed(chunk)) is not None:
                     self._has_begun = True
+                    used.spoke(len(checked.pcm), self._text.n_chars)
                     yield checked
+        except Exception:
+            was_refused = True
+            raise
         finally:
+            used.close(self._text.n_chars, was_refused=was_refused)
             self._text.detach(stream)
             await stream.cancel()
         if rest := check.finish():
@@ -124,7 +139,7 @@ class ChunkCheck:
         words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
         self._n_words += len(words)
         pcm = self._sound.feed(chunk.pcm)
-        return SpeechChunk(pcm, words, chunk.is_substitute) if pcm or words else None
+        return SpeechChunk(pcm, words, chunk.is_substitute, bool(chunk.ends_flush)) if pcm or words or chunk.ends_flush else None
 
     def finish(self) -> bytes:
         """What is left."""

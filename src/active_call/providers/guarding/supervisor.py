@@ -2,7 +2,8 @@
 
 Sound and utterances of one caller enter, events leave, as with any `SpeechToText`. The recent sound is kept. A new stream gets
 the utterances that have no final yet, with their sound; what was final is not sent again. `engine_choice` says which engine is next, and
-when. A caller of this sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
+when. With a hedge, an engine that is slow with an utterance gets another one beside it, and the first final text decides who goes on. A
+caller of this sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from itertools import count
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
-from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
+from active_call.providers.guarding.replay import Utterance, replay
+from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities
+from active_call.providers.usage.metering import current_meter, metered_by
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +33,25 @@ MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
 """Of utterances without a final, all sound is kept up to this."""
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
 """Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
-TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
-"""Sound after an utterance that a new stream gets before it is told the end."""
 FAILOVER_S = 4.0
 """With another engine at hand, an utterance without an answer for so long is given to that one."""
+WITHOUT_STREAM_S = 4.0
+"""An utterance that has ended is given up when no stream could be opened for so long: its caller waits."""
 CLOSE_S = 2.0
 
 
 class SupervisedSpeechToText:
     """A recognition engine whose streams do not fail while it, or one of its `fallbacks`, works."""
 
-    def __init__(self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = ()) -> None:
+    def __init__(
+        self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = (), hedge_after_s: float | None = None
+    ) -> None:
         self.name = inner.name
-        self.capabilities = inner.capabilities
+        between = inner.capabilities.between_speech or any(fallback.capabilities.between_speech for fallback in fallbacks)
+        self.capabilities: SpeechToTextCapabilities = replace(inner.capabilities, between_speech=between)
         self.inner = inner
+        self.hedge_after_s = hedge_after_s
+        """After so long without the final text of an utterance the next engine is asked for it, too."""
         self.engines = (inner, *(fallback.inner for fallback in fallbacks))
         self._fallbacks = tuple(fallbacks)
         """Held: what is held by nobody is closed."""
@@ -60,17 +68,6 @@ class SupervisedSpeechToText:
         await self.inner.close()
 
 
-@dataclass(slots=True)
-class _Utterance:
-    """An utterance without a final. `end_sample` is None while the caller speaks."""
-
-    index: int
-    start_sample: int
-    end_sample: int | None = None
-    n_streams: int = 0
-    """How many streams were told its end."""
-
-
 class SupervisedRecognition:
     """One caller. Must be made on the loop."""
 
@@ -83,17 +80,24 @@ class SupervisedRecognition:
         self._sound = RecentSound(KEPT_SAMPLES, MAX_KEPT_SAMPLES)
         self._unanswered_from: int | None = None
         """From where on sound may have to be sent again; None while every utterance is answered."""
-        self._utterances: dict[int, _Utterance] = {}
+        self._utterances: dict[int, Utterance] = {}
         self._phrases: tuple[str, ...] | None = None
         self._stream: GuardedRecognition | None = None
-        self._n_streams = 0
+        self._second: GuardedRecognition | None = None
+        """The next engine's stream, beside the one that is slow (`hedge_after_s`): the first final text decides."""
+        self._second_position = 0
+        self._numbers = count(1)
+        self._number = self._second_number = 0
         self._opened_at = 0.0
         self._reopening: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._hopeless: ActiveCallError | None = None
         """Why no engine is usable any more."""
+        self._lost_by: ActiveCallError | None = None
+        """Why there was no stream the last time."""
         self._choice = EngineChoice(len(self._engines))
+        self._meter = current_meter()
         self._open_first()
 
     # -- from the call
@@ -102,53 +106,67 @@ class SupervisedRecognition:
         self._sound.push(pcm, sample, self._unanswered_from)
         if self._stream is not None:
             self._stream.push_audio(pcm, sample)
+        if self._second is not None:
+            self._second.push_audio(pcm, sample)
 
     def start_utterance(self, index: int, sample: int) -> None:
-        self._utterances[index] = _Utterance(index, sample)
+        self._utterances[index] = Utterance(index, sample)
         self._note_unanswered()
-        if self._stream is not None:
-            self._stream.start_utterance(index, sample)
+        for stream in self._streams:
+            stream.start_utterance(index, sample)
 
     def end_utterance(self, index: int, sample: int) -> None:
-        utterance = self._utterances.setdefault(index, _Utterance(index, sample))
+        utterance = self._utterances.setdefault(index, Utterance(index, sample))
         utterance.end_sample = sample
         self._note_unanswered()
         if self._hopeless is not None:
             self._give_up(utterance, self._hopeless)
         elif self._stream is not None:
             self._end(self._stream, utterance, sample)
+            if self._second is not None:
+                self._second.end_utterance(index, sample)
+        else:
+            self._loop.call_later(WITHOUT_STREAM_S, self._check_stream, utterance)
 
     def cancel_utterance(self, index: int) -> None:
         self._utterances.pop(index, None)
         self._note_unanswered()
-        if self._stream is not None:
-            self._stream.cancel_utterance(index)
+        for stream in self._streams:
+            stream.cancel_utterance(index)
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         self._phrases = tuple(phrases)
-        if self._stream is not None:
-            self._stream.expect_phrases(self._phrases)
+        for stream in self._streams:
+            stream.expect_phrases(self._phrases)
 
     async def close(self) -> None:
         self._is_closed = True
         self._utterances.clear()
         if self._reopening is not None:
             self._reopening.cancel()
-        stream, self._stream = self._stream, None
-        if stream is not None:
+        streams, self._stream, self._second = self._streams, None, None
+        for stream in streams:
             await stream.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     # -- from the engine
 
-    def _handle(self, n_stream: int, event: RecognitionEvent) -> None:
-        if n_stream != self._n_streams or self._is_closed:
+    def _handle(self, number: int, event: RecognitionEvent) -> None:
+        if number == self._second_number and self._second is not None and not self._is_closed:
+            self._handle_second(event)
+            return
+        if number != self._number or self._is_closed:
             return  # the stream was given up
         if isinstance(event, Failed):
             self._handle_failure(event)
             return
+        if isinstance(event, Final) and self._is_awaited(event.index):
+            self._drop_second()
         self._choice.note_result()
         self._engine.guard.note_success()
+        self._take(event)
+
+    def _take(self, event: RecognitionEvent) -> None:
         if isinstance(event, Partial | Final):
             utterance = self._utterances.get(event.index)
             if utterance is None:
@@ -172,7 +190,66 @@ class SupervisedRecognition:
         else:
             self._give_up(utterance, event.error)
 
+    # -- a second stream beside a slow one
+
+    def _is_awaited(self, index: int) -> bool:
+        utterance = self._utterances.get(index)
+        return utterance is not None and utterance.end_sample is not None
+
+    def _begin_second(self, number: int, utterance: Utterance) -> None:
+        """The utterance has no final text in time: give it to the next engine, too."""
+        position = self._choice.next_position
+        is_awaited = self._utterances.get(utterance.index) is utterance
+        if not is_awaited or number != self._number or self._is_closed or self._second is not None or position is None:
+            return
+        engine = self._engines[position]
+        if engine.guard.is_refusing:
+            return
+        self._second_position = position
+        self._second_number = next(self._numbers)
+        try:
+            with metered_by(self._meter):
+                second = self._second = engine.open(partial(self._handle, self._second_number), language=self._language)
+        except ActiveCallError as error:
+            logger.warning("second recogniser could not be asked", extra={"provider": engine.name, "reason": str(error)})
+            return
+        logger.info("next recogniser asked beside a slow one", extra={"provider": self._engine.name, "second": engine.name})
+        self._replay(second, is_second=True)
+
+    def _handle_second(self, event: RecognitionEvent) -> None:
+        """The first final text decides; nothing else of the second stream counts."""
+        if isinstance(event, Failed):
+            if event.index is None or self._is_awaited(event.index):
+                self._drop_second()
+        elif isinstance(event, Final) and self._is_awaited(event.index):
+            self._go_on_with_second("was sooner")
+            self._take(event)
+
+    def _go_on_with_second(self, why: str) -> None:
+        """The second stream takes the place of the first, for the rest of the call."""
+        before, engine = self._stream, self._engine
+        self._stream, self._second, self._number = self._second, None, self._second_number
+        self._choice.take(self._second_position)
+        self._opened_at = self._loop.time()
+        logger.warning(
+            "recognition goes on with the next provider", extra={"provider": engine.name, "next": self._engine.name, "reason": why}
+        )
+        if before is not None:
+            self._close_later(before)
+        for utterance in self._utterances.values():
+            if utterance.end_sample is not None:
+                self._watch(utterance)
+
+    def _drop_second(self) -> None:
+        second, self._second = self._second, None
+        if second is not None:
+            self._close_later(second)
+
     # -- streams
+
+    @property
+    def _streams(self) -> list[GuardedRecognition]:
+        return [stream for stream in (self._stream, self._second) if stream is not None]
 
     @property
     def _engine(self) -> GuardedSpeechToText:
@@ -193,10 +270,10 @@ class SupervisedRecognition:
         raise errors[0]
 
     def _open(self, engine: GuardedSpeechToText) -> None:
-        self._n_streams += 1
-        n_stream = self._n_streams
-        stream = engine.open(partial(self._handle, n_stream), language=self._language)
-        if n_stream == self._n_streams:
+        number = self._number = next(self._numbers)
+        with metered_by(self._meter):  # whoever pushed the sound that this follows from
+            stream = engine.open(partial(self._handle, number), language=self._language)
+        if number == self._number:
             self._stream = stream
             self._opened_at = self._loop.time()
         else:  # it failed while it was opened
@@ -214,8 +291,15 @@ class SupervisedRecognition:
 
     def _lose(self, error: ActiveCallError, *, leave: bool = False) -> None:
         """The stream in use is of no use any more. `leave`: neither is its engine, for this call, if there is another one."""
-        self._n_streams += 1
-        failed, lived_s = self._engine, self._loop.time() - self._opened_at if self._stream is not None else 0.0
+        if self._second is not None:
+            if isinstance(error, ProviderError) and error.retryable:
+                self._engine.guard.note_outage()
+            self._choice.fail(error, leave=True)
+            self._go_on_with_second(str(error))
+            return
+        self._number = next(self._numbers)
+        failed, had_stream = self._engine, self._stream is not None
+        lived_s = self._loop.time() - self._opened_at if had_stream else 0.0
         if self._stream is not None:
             self._close_later(self._stream)
             self._stream = None
@@ -229,26 +313,28 @@ class SupervisedRecognition:
             self._give_up_ended(error, 0)
             return
         logger.warning("recognition stream lost", extra={**fields, "next": self._engine.name, "delay_s": choice.delay_s})
+        self._lost_by = error
         self._give_up_ended(error, len(self._engines) + 1)
+        if had_stream:
+            for utterance in self._utterances.values():
+                if utterance.end_sample is not None:
+                    self._loop.call_later(WITHOUT_STREAM_S, self._check_stream, utterance)
         self._reopening = self._loop.call_later(choice.delay_s, self._reopen)
 
-    def _replay(self, stream: GuardedRecognition) -> None:
+    def _replay(self, stream: GuardedRecognition, *, is_second: bool = False) -> None:
         """Give a new stream the sound that has no answer yet, with the starts and ends of its utterances."""
         if self._phrases is not None:
             stream.expect_phrases(self._phrases)
         start = self._sound.end - LEAD_SAMPLES if self._unanswered_from is None else self._unanswered_from
-        pieces = deque(self._sound.since(start))
-        utterances = sorted(self._utterances.values(), key=lambda utterance: utterance.index)
-        for number, utterance in enumerate(utterances):
-            _push_until(stream, pieces, utterance.start_sample)
-            stream.start_utterance(utterance.index, utterance.start_sample)
-            if utterance.end_sample is not None:
-                until = utterance.end_sample + TAIL_SAMPLES
-                if number + 1 < len(utterances):
-                    until = min(until, utterances[number + 1].start_sample)
-                _push_until(stream, pieces, until)
-                self._end(stream, utterance, utterance.end_sample)
-        _push_until(stream, pieces, self._sound.end)
+
+        def end(utterance: Utterance, sample: int) -> None:
+            if is_second:
+                utterance.n_streams += 1
+                stream.end_utterance(utterance.index, sample)
+            else:
+                self._end(stream, utterance, sample)
+
+        replay(stream, self._sound, start, self._utterances.values(), end)
 
     # -- utterances
 
@@ -256,12 +342,19 @@ class SupervisedRecognition:
         starts = [utterance.start_sample for utterance in self._utterances.values()]
         self._unanswered_from = max(0, min(starts) - LEAD_SAMPLES) if starts else None
 
-    def _end(self, stream: GuardedRecognition, utterance: _Utterance, sample: int) -> None:
+    def _end(self, stream: GuardedRecognition, utterance: Utterance, sample: int) -> None:
         utterance.n_streams += 1
+        self._watch(utterance)
+        hedge_s = self._owner.hedge_after_s
+        if hedge_s is not None and self._choice.has_other:
+            self._loop.call_later(hedge_s, self._begin_second, self._number, utterance)
+        stream.end_utterance(utterance.index, sample)
+
+    def _watch(self, utterance: Utterance) -> None:
+        """The stream in use has so long for the answer."""
         patience_s = self._patience_s()
         if patience_s is not None:
-            self._loop.call_later(patience_s, self._check_answered, self._n_streams, utterance, patience_s)
-        stream.end_utterance(utterance.index, sample)
+            self._loop.call_later(patience_s, self._check_answered, self._number, utterance, patience_s)
 
     def _patience_s(self) -> float | None:
         """How long an answer may take. An engine that takes whole utterances has deadlines of its own, which may be longer."""
@@ -269,12 +362,18 @@ class SupervisedRecognition:
             return FAILOVER_S
         return self._engine.guard.limits.first_result_s if self._engine.capabilities.partials else None
 
-    def _check_answered(self, n_stream: int, utterance: _Utterance, patience_s: float) -> None:
+    def _check_answered(self, number: int, utterance: Utterance, patience_s: float) -> None:
         is_awaited = self._utterances.get(utterance.index) is utterance
-        if not is_awaited or n_stream != self._n_streams or self._is_closed:
+        if not is_awaited or number != self._number or self._is_closed:
             return
         error = ProviderError(self._engine.name, f"no result within {patience_s:g} s", retryable=True)
         self._handle_failure(Failed(error, utterance.index if self._choice.has_other else None))
+
+    def _check_stream(self, utterance: Utterance) -> None:
+        """There was no stream some seconds ago: where there is none yet, the utterance is not waited for any longer."""
+        is_awaited = self._utterances.get(utterance.index) is utterance
+        if is_awaited and self._stream is None and self._lost_by is not None and not self._is_closed:
+            self._give_up(utterance, self._lost_by)
 
     def _give_up_ended(self, error: ActiveCallError, n_streams: int) -> None:
         """Give up the utterances whose end was told to that many streams."""
@@ -282,7 +381,7 @@ class SupervisedRecognition:
             if utterance.end_sample is not None and utterance.n_streams >= n_streams:
                 self._give_up(utterance, error)
 
-    def _give_up(self, utterance: _Utterance, error: ActiveCallError) -> None:
+    def _give_up(self, utterance: Utterance, error: ActiveCallError) -> None:
         del self._utterances[utterance.index]
         self._note_unanswered()
         self._loop.call_soon(self._tell, Failed(error, utterance.index))
@@ -295,13 +394,6 @@ class SupervisedRecognition:
         task = self._loop.create_task(_close(stream), name="lost recognition stream")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _push_until(stream: GuardedRecognition, pieces: deque[tuple[int, bytes]], end: int) -> None:
-    """Send the pieces that begin before the sample `end`."""
-    while pieces and pieces[0][0] < end:
-        sample, pcm = pieces.popleft()
-        stream.push_audio(pcm, sample)
 
 
 async def _close(stream: GuardedRecognition) -> None:

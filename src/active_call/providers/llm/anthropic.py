@@ -14,17 +14,18 @@ import httpx
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.anthropic_messages import DEFAULT_MAX_TOKENS, EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
-from active_call.providers.llm.vendor_server import VendorServer, vendor_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
 NAME: Final = "anthropic"
 URL: Final = "https://api.anthropic.com"
-KEY_VARIABLE: Final = "ANTHROPIC_API_KEY"
+SOURCE: Final = KeySource("Anthropic", ("ANTHROPIC_API_KEY",), "https://platform.claude.com/settings/keys", ("anthropic.com", "claude.com"))
 API_VERSION: Final = "2023-06-01"
 DEFAULT_MODEL: Final = "claude-haiku-4-5"
 """The fastest family: what is said on the telephone must begin soon."""
@@ -40,8 +41,8 @@ DECLARATION: Final = ProviderDeclaration(
     transport="HTTP",
     documentation="https://platform.claude.com/docs/en/api/messages",
     prices="https://platform.claude.com/docs/en/about-claude/pricing",
-    keys=(KEY_VARIABLE,),
-    key_page="https://platform.claude.com/settings/keys",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -56,9 +57,9 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(settings: LlmSettings, services: Services) -> AnthropicChatModel:
-    """The adapter. Raises ConfigError without a key."""
-    server = vendor_server(settings, services.environment, default_url=URL, key_variables=(KEY_VARIABLE,))
-    return AnthropicChatModel(settings, server, services.http)
+    """The adapter. Raises ConfigError without a key for Anthropic itself; another server may need none."""
+    url = find_url("llm", settings.base_url, URL)
+    return AnthropicChatModel(settings, url, find_key("llm", settings.api_key, url, SOURCE, services.environment), services.http)
 
 
 class AnthropicChatModel:
@@ -68,16 +69,15 @@ class AnthropicChatModel:
     limits = Limits()
     capabilities = CAPABILITIES
 
-    def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
+    def __init__(self, settings: LlmSettings, url: str, key: str, http: httpx.AsyncClient) -> None:
         self._settings = settings
-        self._server = server
+        self._url = f"{url.removesuffix('/v1')}/v1/messages"
+        self._headers = {"anthropic-version": API_VERSION, **({"x-api-key": key} if key else {})}
         self._http = http
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
-        headers = {"x-api-key": self._server.api_key, "anthropic-version": API_VERSION}
-        url = f"{self._server.base_url.removesuffix('/v1')}/v1/messages"
         reader = EventReader(NAME)
-        async for event in events_of(self._http, NAME, url, headers=headers, body=self._body(request)):
+        async for event in events_of(self._http, NAME, self._url, headers=self._headers, body=self._body(request)):
             events = reader.events_in(event)
             if not events:
                 request.on_progress()
@@ -85,6 +85,10 @@ class AnthropicChatModel:
                 yield one
         if not reader.is_over:
             raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self._url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

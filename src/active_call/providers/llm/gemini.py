@@ -17,18 +17,19 @@ from urllib.parse import quote
 import httpx
 
 from active_call.base.errors import ProviderError
+from active_call.providers.accounts.gemini import SOURCE
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.credentials import find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.gemini_contents import ChunkReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
-from active_call.providers.llm.vendor_server import VendorServer, vendor_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
 NAME: Final = "gemini"
 URL: Final = "https://generativelanguage.googleapis.com"
-KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 DEFAULT_MODEL: Final = "gemini-2.5-flash"
 MAX_SIGNATURES: Final = 2_000
 """Tool calls of all conversations with this model; an older one is of no interest any more."""
@@ -44,8 +45,8 @@ DECLARATION: Final = ProviderDeclaration(
     transport="HTTP",
     documentation="https://ai.google.dev/api/generate-content",
     prices="https://ai.google.dev/gemini-api/docs/pricing",
-    keys=KEY_VARIABLES,
-    key_page="https://aistudio.google.com/apikey",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -59,9 +60,9 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(settings: LlmSettings, services: Services) -> GeminiChatModel:
-    """The adapter. Raises ConfigError without a key."""
-    server = vendor_server(settings, services.environment, default_url=URL, key_variables=KEY_VARIABLES)
-    return GeminiChatModel(settings, server, services.http)
+    """The adapter. Raises ConfigError without a key for Google itself; another server may need none."""
+    url = find_url("llm", settings.base_url, URL)
+    return GeminiChatModel(settings, url, find_key("llm", settings.api_key, url, SOURCE, services.environment), services.http)
 
 
 class GeminiChatModel:
@@ -71,20 +72,19 @@ class GeminiChatModel:
     limits = Limits()
     capabilities = CAPABILITIES
 
-    def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
+    def __init__(self, settings: LlmSettings, url: str, key: str, http: httpx.AsyncClient) -> None:
         self._settings = settings
-        self._server = server
+        self._url = url.removesuffix("/v1beta")
+        self._headers = {"x-goog-api-key": key} if key else {}
         self._http = http
         self._model = (settings.model or DEFAULT_MODEL).removeprefix("models/")
         self._signatures: dict[str, str] = {}
         self._numbers = itertools.count()
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
-        base = self._server.base_url.removesuffix("/v1beta")
-        url = f"{base}/v1beta/models/{quote(self._model)}:streamGenerateContent?alt=sse"
-        headers = {"x-goog-api-key": self._server.api_key}
+        url = f"{self._url}/v1beta/models/{quote(self._model)}:streamGenerateContent?alt=sse"
         reader = ChunkReader(NAME, self._numbers.__next__)
-        async for chunk in events_of(self._http, NAME, url, headers=headers, body=self._body(request)):
+        async for chunk in events_of(self._http, NAME, url, headers=self._headers, body=self._body(request)):
             events = reader.events_in(chunk)
             if not events:
                 request.on_progress()
@@ -98,6 +98,10 @@ class GeminiChatModel:
         self._signatures.update(signatures)
         while len(self._signatures) > MAX_SIGNATURES:
             del self._signatures[next(iter(self._signatures))]
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self._url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

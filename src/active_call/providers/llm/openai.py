@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import openai
 
-from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import status_error
+from active_call.providers.http import open_connection, status_error
 from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply
-from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
+from active_call.providers.openai_settings import KEY, KEY_VARIABLE, OPENAI_URL, Server, chosen_model, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -44,7 +45,7 @@ DECLARATION = ProviderDeclaration(
     documentation="https://platform.openai.com/docs/api-reference/chat",
     prices="https://openai.com/api/pricing",
     keys=(KEY_VARIABLE,),
-    key_page="https://platform.openai.com/api-keys",
+    key_page=KEY.key_page,
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -64,8 +65,7 @@ DECLARATION = ProviderDeclaration(
 def create(settings: LlmSettings, services: Services) -> OpenAiChatModel:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
     server = find_server("llm", settings.base_url, settings.api_key, services.environment)
-    if settings.model is None and settings.base_url is not None:
-        raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
+    settings = replace(settings, model=chosen_model(settings, server.base_url, services.environment, DEFAULT_MODEL))
     return OpenAiChatModel(settings, server, services.new_http() if services.new_http is not None else None)
 
 
@@ -77,6 +77,9 @@ class OpenAiChatModel:
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
+        self.endpoint = server.base_url
+        self.model = settings.model or DEFAULT_MODEL
+        self._http = http
         self._model = settings.model or DEFAULT_MODEL
         self.profile = profile_of(server.base_url, self._model)
         self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)
@@ -134,6 +137,11 @@ class OpenAiChatModel:
         """Whether the server has answered with JSON or a page instead of a stream of events."""
         kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
         return kind in ("application/json", "text/html")
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        if self._http is not None:
+            await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         await self._client.close()

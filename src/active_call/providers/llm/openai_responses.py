@@ -8,18 +8,20 @@ they are asked to think little.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx
 
-from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
-from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
+from active_call.providers.openai_settings import KEY, KEY_VARIABLE, OPENAI_URL, Server, chosen_model, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -40,7 +42,7 @@ DECLARATION: Final = ProviderDeclaration(
     documentation="https://platform.openai.com/docs/api-reference/responses",
     prices="https://openai.com/api/pricing",
     keys=(KEY_VARIABLE,),
-    key_page="https://platform.openai.com/api-keys",
+    key_page=KEY.key_page,
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -57,8 +59,7 @@ DECLARATION: Final = ProviderDeclaration(
 def create(settings: LlmSettings, services: Services) -> OpenAiResponsesModel:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
     server = find_server("llm", settings.base_url, settings.api_key, services.environment)
-    if settings.model is None and settings.base_url is not None:
-        raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
+    settings = replace(settings, model=chosen_model(settings, server.base_url, services.environment, DEFAULT_MODEL))
     return OpenAiResponsesModel(settings, server, services.http)
 
 
@@ -72,6 +73,7 @@ class OpenAiResponsesModel:
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient) -> None:
         self._settings = settings
         self._server = server
+        self.endpoint = server.base_url
         self._http = http
         self._model = settings.model or DEFAULT_MODEL
         self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API have models of those families
@@ -87,6 +89,10 @@ class OpenAiResponsesModel:
                 yield one
         if not reader.is_over:
             raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

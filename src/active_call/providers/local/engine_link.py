@@ -7,10 +7,10 @@ import contextlib
 import logging
 import pickle
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from active_call.base.child_processes import DESCRIPTOR, ChildProcess, StartsChildren
 from active_call.providers.local import engine_process
 
 logger = logging.getLogger(__name__)
@@ -21,19 +21,18 @@ CLOSE_S = 2.0
 class EngineLink:
     """A running process and the socket to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, process: ChildProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def start(cls, name: str) -> EngineLink:
-        """Start the process. It ends by itself when our end of the socket is closed, also if this is cancelled."""
+    async def start(cls, name: str, children: StartsChildren) -> EngineLink:
+        """Start the process by `children`. It ends by itself when our end of the socket is closed, also if this is cancelled."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                command = (sys.executable, "-m", engine_process.__name__, name, str(theirs.fileno()))
-                process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL)
+                process = await children.start(engine_process.__name__, (name, DESCRIPTOR), theirs.fileno(), {})
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
@@ -41,13 +40,16 @@ class EngineLink:
         logger.info("engine process started", extra={"engine": name, "pid": process.pid})
         return cls(process, reader, writer)
 
-    async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Send one request and wait for its answer. Raises OSError or EOFError when the process dies, and what pickling raises."""
+    async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any, float]:
+        """Send one request and wait for its answer: whether it succeeded, the result or the reason, the processor seconds that it took.
+
+        Raises OSError or EOFError when the process dies, and what pickling raises.
+        """
         self._writer.write(engine_process.frame((function, args)))
         await self._writer.drain()
         head = await self._reader.readexactly(engine_process.LENGTH.size)
         body = await self._reader.readexactly(engine_process.LENGTH.unpack(head)[0])
-        answer: tuple[bool, Any] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
+        answer: tuple[bool, Any, float] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
         return answer
 
     def kill(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ProviderBusy, ProviderError
 from active_call.base.world import Clock
 from active_call.providers.local.engine_link import EngineLink
@@ -56,10 +57,13 @@ class Request:
 class EnginePool:
     """One module's processes and their queue. `n_processes` may be raised at any time."""
 
-    def __init__(self, name: str, clock: Clock, request_limit_s: float, max_waiting: int) -> None:
+    def __init__(self, name: str, clock: Clock, request_limit_s: float, max_waiting: int, children: StartsChildren | None = None) -> None:
         self.name = name
         self.clock = clock
         self.request_limit_s = request_limit_s
+        self.children: StartsChildren = children or Programs()
+        self.on_spent: Callable[[float], None] = lambda cpu_s: None
+        """Called with the processor time of each request for which somebody has waited."""
         self.n_processes = 1
         self.warm: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
         """What a further process calls before it takes requests."""
@@ -189,7 +193,7 @@ class _Carrier:
     async def _get_ready(self) -> None:
         """Start the process and load what it needs. Where that fails, the first request will tell."""
         try:
-            self._link = await EngineLink.start(self._pool.name)
+            self._link = await EngineLink.start(self._pool.name, self._pool.children)
             if self._pool.warm is not None:
                 async with asyncio.timeout(self._pool.request_limit_s):
                     await self._link.ask(*self._pool.warm)
@@ -202,17 +206,20 @@ class _Carrier:
         name = self._pool.name
         try:
             after_s = ABANDONED_LIMIT_S
+            is_loading = self._link is None
             if self._link is None:
                 self._pool.note_loading()
-                self._link = await EngineLink.start(name)
+                self._link = await EngineLink.start(name, self._pool.children)
                 after_s = ABANDONED_WHILE_LOADING_S
             async with asyncio.timeout(self._pool.request_limit_s) as limit:
                 forget = hurry_when_abandoned(request, limit, after_s)
                 try:
-                    succeeded, value = await self._link.ask(request.function, request.args)
+                    succeeded, value, cpu_s = await self._link.ask(request.function, request.args)
                 finally:
                     forget()
             self._pool.note_loaded()
+            if not (is_loading or request.is_background):
+                self._pool.on_spent(cpu_s)
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"its process died ({str(error) or type(error).__name__})"
             if isinstance(error, TimeoutError):

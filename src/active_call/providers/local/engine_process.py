@@ -1,7 +1,8 @@
 """The inside of an engine process: `python -m active_call.providers.local.engine_process NAME FD`.
 
 Requests enter on the socket FD, answers leave on it, one at a time and in order. A request is a pickled `(function, args)`, an answer a
-pickled `(True, result)` or `(False, reason)`, each behind its length in 4 bytes, big-endian. The process ends when the socket does.
+pickled `(True, result, cpu_s)` or `(False, reason, cpu_s)` with the processor time that it has taken, each behind its length in 4 bytes,
+big-endian. The process ends when the socket does.
 It must not know what the functions do, and imports nothing that the engines do not need.
 """
 
@@ -15,7 +16,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import Any
+
+from active_call.base.blocking_frames import receive_frame
 
 LENGTH = struct.Struct(">I")
 NICENESS = 5
@@ -25,21 +29,15 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 
 
-def main(name: str, fd: int) -> None:
-    """Serve requests until the parent closes the socket or dies."""
+def main(arguments: list[str]) -> int:
+    """Serve requests on the socket FD of `arguments` (NAME, FD) until the parent closes it or dies."""
+    name, fd = arguments
     _settle(name)
-    with socket.socket(fileno=fd) as connection:
+    with socket.socket(fileno=int(fd)) as connection:
         connection.setblocking(True)
         while (request := receive_frame(connection)) is not None:
             connection.sendall(_answer(request))
-
-
-def receive_frame(connection: socket.socket) -> bytearray | None:
-    """The next frame's payload, or None when the other side has closed."""
-    head = _receive_exactly(connection, LENGTH.size)
-    if head is None:
-        return None
-    return _receive_exactly(connection, LENGTH.unpack(head)[0])
+    return 0
 
 
 def frame(value: Any) -> bytes:
@@ -49,22 +47,12 @@ def frame(value: Any) -> bytes:
 
 
 def _answer(request: bytearray) -> bytes:
+    began = time.process_time()
     try:
         function, args = pickle.loads(request)  # noqa: S301 - the parent process, over an inherited socket
-        return frame((True, function(*args)))
+        return frame((True, function(*args), time.process_time() - began))
     except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
-        return frame((False, f"{type(error).__name__}: {error}"))
-
-
-def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
-    data = bytearray(n_bytes)
-    view = memoryview(data)
-    while view:
-        n = connection.recv_into(view)
-        if n == 0:
-            return None
-        view = view[n:]
-    return data
+        return frame((False, f"{type(error).__name__}: {error}", time.process_time() - began))
 
 
 def _settle(name: str) -> None:
@@ -82,4 +70,4 @@ def _settle(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    raise SystemExit(main(sys.argv[1:]))

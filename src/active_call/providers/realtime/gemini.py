@@ -17,6 +17,8 @@ from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import RealtimeOption
+from active_call.providers.accounts.gemini import SOURCE as GEMINI
+from active_call.providers.credentials import find_key
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.realtime.connections import Connections
 from active_call.providers.realtime.gemini_messages import (
@@ -36,7 +38,7 @@ from active_call.providers.websocket import open_socket
 NAME: Final = "gemini"
 URL: Final = "wss://generativelanguage.googleapis.com"
 PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
-KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+SOURCE: Final = replace(GEMINI, name="secretKey")
 DEFAULT_MODEL: Final = "gemini-2.5-flash-native-audio-preview"
 VOICES: Final = ("Aoede", "Charon", "Fenrir", "Kore", "Leda", "Orus", "Puck", "Zephyr")
 LIVES_S: Final = 9 * 60.0
@@ -56,8 +58,8 @@ DECLARATION: Final = ProviderDeclaration(
     transport="WebSocket",
     documentation="https://ai.google.dev/api/live",
     prices="https://ai.google.dev/gemini-api/docs/pricing",
-    keys=KEY_VARIABLES,
-    key_page="https://aistudio.google.com/apikey",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -71,15 +73,11 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: RealtimeOption, services: Services) -> GeminiRealtimeModel:
-    """The adapter. Raises ConfigError without a key."""
+    """The adapter. Raises ConfigError without a key for Google itself; another server may need none."""
     parts = urlsplit((option.endpoint or URL).rstrip("/"))
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
         raise ConfigError("realtime.endpoint", f"an http(s) or ws(s) URL, not {option.endpoint!r}")
-    key = option.secret_key
-    if not key and not option.endpoint:
-        key = next((services.environment[name] for name in KEY_VARIABLES if services.environment.get(name)), None)
-    if not key:
-        raise ConfigError("realtime.secretKey", f"missing: set it, or {KEY_VARIABLES[0]} in the environment")
+    key = find_key("realtime", option.secret_key, parts.geturl(), SOURCE, services.environment)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     url = urlunsplit((scheme, parts.netloc, parts.path.removesuffix(PATH) + PATH, "", ""))
     return GeminiRealtimeModel(option, services, url, key)
@@ -104,7 +102,9 @@ class GeminiRealtimeModel:
         """Nothing is held."""
 
     async def _connect(self) -> ClientConnection:
-        return await open_socket(self._services, NAME, self._url, headers={"x-goog-api-key": self._key}, secrets=(self._key,))
+        return await open_socket(
+            self._services, NAME, self._url, headers={"x-goog-api-key": self._key} if self._key else {}, secrets=(self._key,)
+        )
 
 
 class GeminiDialect:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ToolDefinition, Usage
-from active_call.providers.json_values import count_in, mapping_in
+from active_call.providers.json_values import count_in, mapping_in, mappings
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
@@ -186,4 +186,17 @@ def usage_in(usage: Mapping[str, Any]) -> Usage | None:
         return None
     thoughts = count_in(usage, "thoughtsTokenCount")
     n_output = count_in(usage, "responseTokenCount") + thoughts
-    return Usage(count_in(usage, "promptTokenCount"), n_output, count_in(usage, "cachedContentTokenCount"), thoughts)
+    return Usage(
+        count_in(usage, "promptTokenCount"),
+        n_output,
+        count_in(usage, "cachedContentTokenCount"),
+        thoughts,
+        audio_input_tokens=_of_sound(usage, "promptTokensDetails"),
+        cached_audio_tokens=_of_sound(usage, "cacheTokensDetails"),
+        audio_output_tokens=_of_sound(usage, "responseTokensDetails"),
+    )
+
+
+def _of_sound(usage: Mapping[str, Any], name: str) -> int:
+    """The tokens of sound in a list of tokens by modality."""
+    return sum(count_in(part, "tokenCount") for part in mappings(usage.get(name)) if part.get("modality") == "AUDIO")

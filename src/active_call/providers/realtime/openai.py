@@ -10,6 +10,7 @@ Whether the caller's voice interrupts the agent is decided by the conversation h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -17,8 +18,10 @@ from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import RealtimeOption
+from active_call.providers.credentials import KeySource, find_key
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL
+from active_call.providers.openai_settings import KEY as OPENAI_KEY
+from active_call.providers.openai_settings import OPENAI_URL
 from active_call.providers.realtime.connections import Connections
 from active_call.providers.realtime.openai_messages import (
     BYTES_PER_MS,
@@ -44,8 +47,11 @@ from active_call.providers.websocket import open_socket
 
 OPENAI: Final = "openai"
 AZURE: Final = "azure"
-AZURE_KEY_VARIABLE: Final = "AZURE_OPENAI_API_KEY"
 AZURE_URL_VARIABLE: Final = "AZURE_OPENAI_ENDPOINT"
+OPENAI_SOURCE: Final = replace(OPENAI_KEY, name="secretKey")
+AZURE_SOURCE: Final = KeySource(
+    "Azure OpenAI", ("AZURE_OPENAI_API_KEY",), "https://portal.azure.com", ("azure.com", "azure.us", "azure.cn"), "secretKey"
+)
 DEFAULT_MODEL: Final = "gpt-realtime"
 VOICES: Final = ("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse")
 LIVES_S: Final = 55 * 60.0
@@ -74,8 +80,8 @@ DECLARATIONS: Final = (
         transport="WebSocket",
         documentation="https://platform.openai.com/docs/guides/realtime-websocket",
         prices="https://openai.com/api/pricing",
-        keys=(KEY_VARIABLE,),
-        key_page="https://platform.openai.com/api-keys",
+        keys=OPENAI_SOURCE.variables,
+        key_page=OPENAI_SOURCE.key_page,
         base_url=OPENAI_URL,
         default_model=DEFAULT_MODEL,
         options=(DeclaredOption("model", "gpt-realtime-mini costs less", DEFAULT_MODEL), *_OPTIONS),
@@ -89,8 +95,8 @@ DECLARATIONS: Final = (
         transport="WebSocket",
         documentation="https://learn.microsoft.com/azure/ai-foundry/openai/realtime-audio-reference",
         prices="https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/",
-        keys=(AZURE_KEY_VARIABLE,),
-        key_page="https://portal.azure.com",
+        keys=AZURE_SOURCE.variables,
+        key_page=AZURE_SOURCE.key_page,
         base_url="https://RESOURCE.openai.azure.com",
         options=(
             DeclaredOption("endpoint", f"https://RESOURCE.openai.azure.com; else {AZURE_URL_VARIABLE}"),
@@ -104,21 +110,21 @@ DECLARATIONS: Final = (
 def create(option: RealtimeOption, services: Services) -> OpenAiRealtimeModel:
     """OpenAI's service, or another server of that protocol. Raises ConfigError without a key for OpenAI itself."""
     base = (option.endpoint or OPENAI_URL).rstrip("/")
-    key = option.secret_key or (services.environment.get(KEY_VARIABLE) if base == OPENAI_URL else None)
-    if base == OPENAI_URL and not key:
-        raise ConfigError("realtime.secretKey", f"missing: set it, or {KEY_VARIABLE} in the environment or in .env next to the config file")
+    key = find_key("realtime", option.secret_key, base, OPENAI_SOURCE, services.environment)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return OpenAiRealtimeModel(OPENAI, option, services, _socket_url(base, "/realtime", option.model or DEFAULT_MODEL), headers)
 
 
 def create_azure(option: RealtimeOption, services: Services) -> OpenAiRealtimeModel:
     """Azure's service; `model` is the name of the deployment. Raises ConfigError without an endpoint, a key or a deployment."""
-    base = (option.endpoint or services.environment.get(AZURE_URL_VARIABLE) or "").rstrip("/")
-    key = option.secret_key or services.environment.get(AZURE_KEY_VARIABLE)
+    own = (services.environment.get(AZURE_URL_VARIABLE) or "").rstrip("/")
+    base = (option.endpoint or own).rstrip("/")
     if not base:
         raise ConfigError("realtime.endpoint", f"missing: https://RESOURCE.openai.azure.com, here or as {AZURE_URL_VARIABLE}")
+    asked = AZURE_SOURCE.with_server(own) if base == own else AZURE_SOURCE
+    key = find_key("realtime", option.secret_key, base, asked, services.environment)
     if not key:
-        raise ConfigError("realtime.secretKey", f"missing: set it, or {AZURE_KEY_VARIABLE} in the environment")
+        raise ConfigError("realtime.secretKey", f"missing: {base} needs one")
     if not option.model:
         raise ConfigError("realtime.model", "missing: the name of the deployment")
     return OpenAiRealtimeModel(AZURE, option, services, _socket_url(base, "/openai/v1/realtime", option.model), {"api-key": key})
@@ -142,6 +148,7 @@ class OpenAiRealtimeModel:
         self._option = option
         self._services = services
         self._url = url
+        self.endpoint = url
         self._headers = headers
 
     def open(self, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> OpenAiRealtimeStream:

@@ -191,8 +191,15 @@ class EventReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one reply; None where the vendor tells none. Sound and text are counted together."""
+    """The tokens of one reply, those of its sound among them; None where the vendor tells none."""
     if not usage:
         return None
-    cached = count_in(mapping_in(usage, "input_token_details"), "cached_tokens")
-    return Usage(count_in(usage, "input_tokens"), count_in(usage, "output_tokens"), cached)
+    details = mapping_in(usage, "input_token_details")
+    return Usage(
+        count_in(usage, "input_tokens"),
+        count_in(usage, "output_tokens"),
+        count_in(details, "cached_tokens"),
+        audio_input_tokens=count_in(details, "audio_tokens"),
+        cached_audio_tokens=count_in(mapping_in(details, "cached_tokens_details"), "audio_tokens"),
+        audio_output_tokens=count_in(mapping_in(usage, "output_token_details"), "audio_tokens"),
+    )

@@ -8,12 +8,14 @@ from active_call.providers.text_to_speech import SynthesisStream
 
 
 class RecordedText:
-    """Passes text on to the attached stream, and gives a stream that is attached later all that came before."""
+    """Passes text on to the attached streams, and gives a stream that is attached later all that came before."""
 
     def __init__(self) -> None:
         self._inputs: list[Callable[[SynthesisStream], None]] = []
-        self._stream: SynthesisStream | None = None
+        self._streams: list[SynthesisStream] = []
         self._pieces: list[str] = []
+        self.n_chars = 0
+        """Of all text so far."""
         self.is_flushed = False
         """The sound of some text was asked for."""
         self.is_ended = False
@@ -25,6 +27,7 @@ class RecordedText:
 
     def push_text(self, text: str) -> None:
         self._pieces.append(text)
+        self.n_chars += len(text)
         self._give(lambda stream: stream.push_text(text))
 
     def flush(self) -> None:
@@ -36,17 +39,16 @@ class RecordedText:
         self._give(lambda stream: stream.end_text())
 
     def attach(self, stream: SynthesisStream) -> None:
-        """Give `stream` all the text so far, and what comes from now on."""
-        self._stream = stream
+        """Give `stream` all the text so far, and what comes from now on. Several streams may be attached."""
+        self._streams.append(stream)
         for give in self._inputs:
             give(stream)
 
     def detach(self, stream: SynthesisStream) -> None:
         """`stream` gets no more text."""
-        if self._stream is stream:
-            self._stream = None
+        self._streams = [each for each in self._streams if each is not stream]
 
     def _give(self, give: Callable[[SynthesisStream], None]) -> None:
         self._inputs.append(give)
-        if self._stream is not None:
-            give(self._stream)
+        for stream in self._streams:
+            give(stream)

@@ -2,7 +2,9 @@
 
 Text, speaker and speed enter; sound leaves: from memory, from the speech that was prepared, or from the engine behind. Callers who ask for
 the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no vendor and no
-file. What lies between two flushes of a stream is a sentence here: it is looked up, and made, as a whole.
+file. A text that is known whole when it is asked for is a sentence here: it is looked up, and made, as a whole; of engines that speak a
+text by texts only, what lies between two flushes is one, too. A text that is spoken while it is written is the engine's own: nobody knows
+yet what it will be, and its clauses sound as one breath and not as sentences.
 """
 
 from __future__ import annotations
@@ -11,15 +13,18 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
-from active_call.providers.sources import warm
+from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech.speech_rendition import SpeechRendition
-from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, speech_of
+from active_call.providers.speech.written_text import WholeOrWritten
+from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeech, speech_of
 from active_call.providers.tts.whole_text import WholeTextStream
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.units import Billed, Unit, Used
 
 DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 """12 minutes at 22 050 Hz."""
@@ -47,25 +52,31 @@ class CachedTextToSpeech:
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> None:
         self.name = inner.name
-        self.capabilities = replace(inner.capabilities, streaming_text=False)
+        self.capabilities = inner.capabilities
         self.voice = voice or Voice(inner.name, TtsOption())
         self.hits = 0
         self.misses = 0
         self.size_bytes = 0
+        self.billed: Billed = getattr(inner, "billed", None) or billed_by("tts", inner)
         self.inner = inner
         self._prepared_speech = prepared
         self._limit_bytes = limit_bytes
         self._done: OrderedDict[Key, tuple[SpeechChunk, ...]] = OrderedDict()
         self._making: dict[Key, SpeechRendition] = {}
 
-    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
-        return WholeTextStream(lambda text: self._speak(text, speaker, speed), self.capabilities.rate_hz)
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
+        def sentences() -> SynthesisStream:
+            return WholeTextStream(lambda text: self._speak(text, speaker, speed), self.capabilities.rate_hz)
+
+        if not self.capabilities.streaming_text:
+            return sentences()
+        return WholeOrWritten(sentences, lambda: self.inner.open(speaker=speaker, speed=speed))
 
     async def _speak(self, text: str, speaker: str | None, speed: float | None) -> AsyncGenerator[SpeechChunk, None]:
         key = (text, speaker, speed)
         kept = self._done.get(key)
         if kept is not None:
-            self.hits += 1
+            self._note_hit(text)
             self._done.move_to_end(key)
             for chunk in kept:
                 yield chunk
@@ -76,7 +87,7 @@ class CachedTextToSpeech:
             rendition = self._making[key] = SpeechRendition(self._prepared_or_made(text, speaker, speed))
             rendition.task.add_done_callback(lambda _: self._keep(key, rendition))
         else:
-            self.hits += 1
+            self._note_hit(text)
         try:
             async with aclosing(rendition.listen(self.name)) as chunks:
                 async for chunk in chunks:
@@ -84,6 +95,18 @@ class CachedTextToSpeech:
         finally:
             if rendition.is_abandoned and self._making.get(key) is rendition:
                 del self._making[key]
+
+    def _note_hit(self, text: str) -> None:
+        """`text` is there already, or in the making for somebody else: it costs nothing."""
+        self.hits += 1
+        self._tell_kept(text)
+
+    def _tell_kept(self, text: str) -> None:
+        current_meter()(Used(self.billed, {Unit.CACHED_CHARACTERS: float(len(text))}))
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text that is not kept."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -108,6 +131,7 @@ class CachedTextToSpeech:
                     is_prepared = True
                     yield SpeechChunk(pcm)
             if is_prepared:
+                self._tell_kept(text)
                 return
         async with aclosing(speech_of(self.inner, text, speaker=speaker, speed=speed)) as chunks:
             async for chunk in chunks:

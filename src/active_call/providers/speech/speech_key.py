@@ -42,6 +42,7 @@ class Voice:
             cache_key=None,
             session_id=None,
             fallback=None,
+            hedge=None,
         )
         said = json.dumps([_FORMAT, msgspec.to_builtins(shape), text], sort_keys=True, default=str)  # any text: a model's may be no Unicode
         return hashlib.sha256(said.encode()).hexdigest()[:KEY_CHARS]

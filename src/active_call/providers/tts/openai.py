@@ -16,7 +16,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import check_status
+from active_call.providers.http import check_status, open_connection
 from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
@@ -76,6 +76,7 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
         self._server = server
         self.endpoint = server.base_url
         model, voice = _model_and_voice(option)
+        self.model = model
         self._voice = voice
         self._speed = option.speed
         self._body: dict[str, Any] = {"model": model, "response_format": "pcm", **extra}
@@ -106,6 +107,10 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
                 odd = sound[n_even:]
                 if n_even:
                     yield sound[:n_even]
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text."""
+        await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

@@ -78,6 +78,7 @@ class WholeTextStream:
                     yield _later(chunk, began_ms) if began_ms and chunk.words else chunk
             finally:
                 await close_source(source)
+            yield SpeechChunk(b"", ends_flush=True)
 
 
 def _later(chunk: SpeechChunk, ms: float) -> SpeechChunk:

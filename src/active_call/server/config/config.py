@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from active_call.base.version import __version__
 from active_call.contract.options import CallOption
+from active_call.server.config import cost_sections as cost
 from active_call.server.config import sections, values
 from active_call.server.config import trunk_sections as trunking
 from active_call.server.config.values import parse_host_port
@@ -144,6 +145,10 @@ class Config(values.Section):
     """End of utterance."""
     realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)
     """Speech-to-speech model."""
+    budget: cost.Budget = cost.Budget()
+    """What calls may cost, one by one and on a day."""
+    prices: cost.Prices = cost.Prices()
+    """What engines and trunks cost."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
     load_engines: Literal["start", "call", "use"] = "call"
@@ -254,4 +259,5 @@ def default_option(config: Config) -> CallOption:
         eou=config.eou,
         realtime=config.realtime,
         ringback_detection=config.ringback_detection,
+        budget=config.budget.as_option(),
     )

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.terminal import Terminal
 from active_call.server.trunk_profiles import load_profile, profile_names
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[bold red]FAIL[/bold red]"}
 ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -35,13 +38,19 @@ def doctor(
     caller: Annotated[str, typer.Option("--from", help="With --explain: who calls.")] = "",
     user_agent: Annotated[str, typer.Option("--user-agent", help="With --explain: the caller's User-Agent.")] = "",
     transport: Annotated[str, typer.Option("--transport", help="With --explain: udp, tcp, tls, ws or wss.")] = "udp",
+    providers: Annotated[
+        bool, typer.Option("--providers", help="Try each configured provider for real: a short utterance, a word, a reply, a conversation.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Look whether everything is in order; or, with --explain IP, say which rule a call from there would meet."""
+    """Look whether everything is in order; or, with --explain IP, say which rule a call from there would meet; or try the providers."""
     try:
         config = _config(conf)
         if explain is not None:
             code = _explain(config, explain, to=to, caller=caller, user_agent=user_agent, transport=transport, as_json=as_json)
+        elif providers:
+            environment = read_environment(conf.parent if conf else Path(), os.environ)
+            code = asyncio.run(_try_providers(config, environment, as_json=as_json))
         else:
             environment = read_environment(conf.parent if conf else Path(), os.environ)
             code = asyncio.run(_examine(config, environment, conf, as_json=as_json))
@@ -87,6 +96,48 @@ async def _examine(config: Config, environment: dict[str, str], conf: Path | Non
             out.print(f"{MARKS[finding.level]}  {finding.check:<11}  ", end="")
             out.print(finding.text, highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+async def _try_providers(config: Config, environment: dict[str, str], *, as_json: bool) -> int:
+    import httpx
+
+    from active_call.base.world import World
+    from active_call.providers.base import Services
+    from active_call.providers.declared import declared_providers
+    from active_call.providers.local.local_engines import EngineProcesses
+    from active_call.server.doctor.provider_targets import provider_targets
+    from active_call.server.doctor.provider_trials import try_providers
+
+    targets = await asyncio.to_thread(provider_targets, config, environment)
+    with _only_critical_logs():  # the report says what goes wrong
+        async with httpx.AsyncClient() as http:
+            services = Services(World(), http, EngineProcesses(), environment)
+            try:
+                trials = await try_providers(targets, declared_providers(environment), services)
+            finally:
+                await services.local.close()
+    ok = all(trial.ok for trial in trials)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "providers": [trial.as_json() for trial in trials]}, ensure_ascii=False))
+        return 0 if ok else 1
+    for trial in trials:
+        target, ms = trial.target, "" if trial.latency_ms is None else f"{trial.latency_ms} ms"
+        out.print(f"{MARKS['ok' if trial.ok else 'fail']}  {target.kind:<8}  {target.provider:<16}  {ms:>8}  ", end="")
+        out.print(f"{trial.text} ({target.whose})", highlight=False, markup=False, soft_wrap=True)
+    if not trials:
+        out.print("no provider is configured: there is no key in the environment, and no engine of this machine is installed")
+    return 0 if ok else 1
+
+
+@contextmanager
+def _only_critical_logs() -> Iterator[None]:
+    logger = logging.getLogger("active_call")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 trunk_app = typer.Typer(help="The carriers' profiles, and the trunks of the config file.")

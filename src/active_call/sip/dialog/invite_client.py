@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.base.errors import LocalProtocolError
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.requests import Attempt, add_body
@@ -86,8 +86,7 @@ class ClientInvite:
     def send(self, now: float, give_up_s: float | None = None) -> None:
         """Make and send the next attempt; cancel it after `give_up_s` without a final response. Raises LocalProtocolError."""
         request, target, origin = self._make()
-        for name, value in self._authenticator.headers_for(request):
-            request.headers.add(name, value)
+        self._authenticator.add_to(request)
         self._sent = self._port.send_request(request, target, self, now, origin)
         if give_up_s is not None:
             self._timer = self._port.timers.start(now + give_up_s, self.cancel, self._sent)
@@ -150,19 +149,10 @@ class ClientInvite:
         self._owner.on_invite_success(self, response, flow, now)
 
     def _on_failure(self, response: Response, now: float) -> None:
-        is_challenge = not self.is_cancelled and response.code in (401, 407)
-        if is_challenge and self._authenticator.take_challenge(response) and self._try_again(now):
+        if not self.is_cancelled and self._authenticator.meet(response, self.send, now):
             return
         self._finish()
         self._owner.on_invite_failure(self, response.code, response.reason, response, now)
-
-    def _try_again(self, now: float) -> bool:
-        """Send it with credentials; False when it can no longer be made: then the challenge is the outcome."""
-        try:
-            self.send(now)
-        except (LocalProtocolError, ParseError):
-            return False
-        return True
 
     def _send_cancel(self, request: FailoverRequest, now: float) -> None:
         self._is_cancel_sent = True

@@ -37,16 +37,13 @@ class OutgoingRequest:
     def send(self, now: float) -> None:
         """Make and send the next attempt. Raises LocalProtocolError when it cannot even be made."""
         request, target, origin = self._make()
-        for name, value in self._authenticator.headers_for(request):
-            request.headers.add(name, value)
+        self._authenticator.add_to(request)
         self._port.send_request(request, target, self, now, origin)
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
         """A final response is the outcome, unless it is a challenge that can be met."""
         del request
-        if response.code < 200:
-            return
-        if response.code in (401, 407) and self._authenticator.take_challenge(response) and self._try_again(now):
+        if response.code < 200 or self._authenticator.meet(response, self.send, now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 
@@ -54,14 +51,6 @@ class OutgoingRequest:
         """No final response, or the request could not be sent."""
         del request
         self._on_outcome(code, reason, None, None, now)
-
-    def _try_again(self, now: float) -> bool:
-        """Send it with credentials; False when it can no longer be made: then the challenge is the outcome."""
-        try:
-            self.send(now)
-        except (LocalProtocolError, ParseError):
-            return False
-        return True
 
 
 def in_dialog(port: SendingPort, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = "") -> Attempt:

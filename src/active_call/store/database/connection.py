@@ -1,7 +1,7 @@
-"""Opens the records database: SQLite in a file (WAL) or PostgreSQL by URL, brought up to date by Alembic.
+"""Opens the records database: SQLite in a file (WAL) or PostgreSQL by URL, brought up to date by `schema`.
 
-In: a URL or a path. Out: an engine whose tables are those of `tables`. A database that cannot be reached raises what SQLAlchemy raises;
-callers try again. A URL that can never work raises ConfigError.
+In: a URL or a path. Out: connections to a database whose tables are those of `tables`. A database that cannot be reached raises what
+SQLAlchemy raises; callers try again. A URL that can never work raises ConfigError.
 """
 
 from __future__ import annotations
@@ -9,40 +9,37 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from active_call.base.errors import ConfigError
-from active_call.store.database.tables import HEAD_REVISION
+from active_call.store.database.schema import bring_up_to_date
+from active_call.store.database.sqlite import Sqlite, Statement
 from active_call.store.private_files import private_folder
 
-BUSY_TIMEOUT_MS: Final = 5_000
-"""How long one process waits for another that writes to the same SQLite file."""
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 15.0
 MIGRATION_LOCK: Final = 0x61637469
 """PostgreSQL's advisory lock under which one server at a time migrates; any number that nobody else uses."""
-MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 KEY: Final = "callrecord.url"
 
-Statement = tuple[sa.Executable, list[dict[str, Any]]]
-"""And its rows."""
+T = TypeVar("T")
 
 _DRIVERS: Final = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite",
+    "sqlite+aiosqlite": "sqlite",
 }
 
 
@@ -72,14 +69,39 @@ def _with_ssl(url: URL) -> URL:
     return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode if isinstance(mode, str) else mode[-1]})
 
 
+class Connection(Protocol):
+    """What a piece of work gets of either database."""
+
+    async def execute(self, statement: sa.Executable, parameters: Any = None, /) -> sa.Result[Any]:
+        """Execute one statement, for each of the parameters where these are a list."""
+        ...
+
+    async def scalar(self, statement: sa.Executable, /) -> Any:
+        """The first value of the first row."""
+        ...
+
+    async def run_sync(self, function: Callable[[sa.Connection], T], /) -> T:
+        """Call `function` with a plain connection."""
+        ...
+
+
+class _Engine(Protocol):
+    """SQLite or PostgreSQL."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]: ...
+
+    async def execute_all(self, statements: Sequence[Statement]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Database:
     """One records database. `transaction` opens and migrates it when that has not been done yet."""
 
     def __init__(self, url: URL) -> None:
         self.is_sqlite = url.drivername.startswith("sqlite")
         self._url = url
-        self._engine = _create_engine(url)
-        self._batches = _SqliteBatches(url) if self.is_sqlite else None
+        self._engine: _Engine = Sqlite(url) if self.is_sqlite else _Postgres(url)
         self._is_open = False
         self._opening = asyncio.Lock()
 
@@ -100,38 +122,49 @@ class Database:
                 return
             if self.is_sqlite:
                 await asyncio.to_thread(_prepare_file, Path(self._url.database or ""))
-            async with self._connected() as connection:
-                await self._lock(connection)
-                await connection.run_sync(_migrate)
-                await connection.commit()
+            async with self._engine.transaction() as connection:
+                await connection.run_sync(self._bring_up_to_date)
             self._is_open = True
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """A connection whose work is committed at the end, or undone on an error."""
         await self.open()
-        async with self._connected() as connection, connection.begin():
+        async with self._engine.transaction() as connection:
             yield connection
 
     async def execute_all(self, statements: Sequence[Statement]) -> None:
         """Execute statements in one transaction, each for all of its rows."""
         await self.open()
-        if self._batches is not None:
-            await self._batches.execute_all(statements)
-            return
-        async with self.transaction() as connection:
-            for statement, values in statements:
-                await connection.execute(statement, values)
+        await self._engine.execute_all(statements)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._batches is not None:
-            self._batches.close()
-        await self._engine.dispose()
+        await self._engine.close()
+
+    def _bring_up_to_date(self, connection: sa.Connection) -> None:
+        """One server at a time does; SQLite takes table changes into a transaction only where it is told to."""
+        if self.is_sqlite:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        bring_up_to_date(connection)
+
+
+class _Postgres:
+    """PostgreSQL by asyncpg."""
+
+    def __init__(self, url: URL) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine  # with the object mapper, which takes a tenth of a second
+
+        limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S}
+        self._engine: AsyncEngine = create_async_engine(
+            url, pool_size=4, max_overflow=4, pool_use_lifo=True, pool_pre_ping=True, connect_args=limits
+        )
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """A connection from the pool. Whatever a driver says of a server that refuses is an OSError: it may be tried again."""
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Whatever the driver says of a server that refuses is an OSError: it may be tried again."""
         try:
             connection = await self._engine.connect()
         except (SQLAlchemyError, OSError):
@@ -139,78 +172,23 @@ class Database:
         except Exception as error:  # drivers have families of their own, and not all of them reach SQLAlchemy's
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
         try:
-            yield connection
+            async with connection.begin():
+                yield connection
         finally:
             await asyncio.shield(asyncio.ensure_future(connection.close()))
 
-    async def _lock(self, connection: AsyncConnection) -> None:
-        """One server at a time migrates; SQLite takes table changes into a transaction only where it is told to."""
-        if self.is_sqlite:
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-
-
-class _SqliteBatches:
-    """Runs batches on a connection in a thread of its own: one hand-over a batch, where aiosqlite needs two a statement."""
-
-    def __init__(self, url: URL) -> None:
-        self._engine = sa.create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
-        event.listen(self._engine, "connect", _set_up_sqlite)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records-database")
-
     async def execute_all(self, statements: Sequence[Statement]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._execute_all, statements)
-
-    def close(self) -> None:
-        """Close the connection when what is under way has ended; nobody waits for it."""
-        self._thread.submit(self._engine.dispose)
-        self._thread.shutdown(wait=False)
-
-    def _execute_all(self, statements: Sequence[Statement]) -> None:
-        with self._engine.begin() as connection:
+        """Execute statements in one transaction, each for all of its rows."""
+        async with self.transaction() as connection:
             for statement, values in statements:
-                connection.execute(statement, values)
+                await connection.execute(statement, values)
 
-
-def _create_engine(url: URL) -> AsyncEngine:
-    if url.drivername.startswith("sqlite"):
-        limits = {"timeout": BUSY_TIMEOUT_MS / 1000}
-        # `transaction` ends each piece of work itself; a further rollback would be one more trip to the connection's thread
-        engine = create_async_engine(url, pool_size=4, max_overflow=4, pool_use_lifo=True, pool_reset_on_return=None, connect_args=limits)
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        return engine
-    limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S}
-    return create_async_engine(url, pool_size=4, max_overflow=4, pool_use_lifo=True, pool_pre_ping=True, connect_args=limits)
-
-
-def _set_up_sqlite(connection: Any, _: object) -> None:
-    """WAL: readers do not wait for the writer. `synchronous` NORMAL: a process may die at any time, a machine loses its last seconds."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_size_limit=67108864"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
 
 
 def _prepare_file(path: Path) -> None:
     """Make the folder and the file. Only the owner may read it; SQLite's other files take its mode."""
     private_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _migrate(connection: sa.Connection) -> None:
-    if sa.inspect(connection).has_table("alembic_version"):
-        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        if found == HEAD_REVISION:
-            return
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise ConfigError("callrecord", f"the records database belongs to another version of active-call: {error}") from error

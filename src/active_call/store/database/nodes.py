@@ -10,15 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from active_call.base.world import World
 from active_call.store.call_record import crashed_record
 from active_call.store.database import rows
-from active_call.store.database.connection import Database
+from active_call.store.database.connection import Connection, Database
 from active_call.store.database.tables import calls, nodes, outbox
 
 BEAT_S: Final = 10.0
@@ -52,7 +51,7 @@ class Nodes:
         now = self._now()
         async with self._database.transaction() as connection:
             seen = await connection.execute(sa.update(nodes).where(nodes.c.node == self._node).values(seen_at=now))
-            if not seen.rowcount:
+            if not cast("sa.CursorResult[Any]", seen).rowcount:
                 await connection.execute(sa.insert(nodes).values(node=self._node, slot=self._slot, seen_at=now))
 
     async def bury(self) -> int:
@@ -81,7 +80,7 @@ class Nodes:
             if not n_open and not n_waiting:
                 await connection.execute(sa.delete(nodes).where(nodes.c.node == self._node))
 
-    async def _bury(self, connection: AsyncConnection, node: str) -> int:
+    async def _bury(self, connection: Connection, node: str) -> int:
         """Close the calls of one node. The row of the node is the lock: whoever deletes it is the one."""
         claim = sa.delete(nodes).where(nodes.c.node == node, self._is_dead()).returning(nodes.c.seen_at)
         seen_at = (await connection.execute(claim)).scalar()
@@ -94,7 +93,7 @@ class Nodes:
         await connection.execute(sa.update(outbox).where(outbox.c.node == node).values(node=self._node))
         return n_calls
 
-    async def _close(self, connection: AsyncConnection, left: Sequence[sa.Row[Any]], seen_at: datetime) -> None:
+    async def _close(self, connection: Connection, left: Sequence[sa.Row[Any]], seen_at: datetime) -> None:
         records = [crashed_record(rows.open_call_of(row), record_id=row.id, end_time=seen_at) for row in left]
         await connection.execute(rows.CLOSE_CALL, [{"key": record.id, **rows.closed_columns(record)} for record in records])
         if self._has_sink:

@@ -19,12 +19,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.world import World
 from active_call.store.call_record import CallRecord
-from active_call.store.database.connection import Database
+from active_call.store.database.connection import Connection, Database
 from active_call.store.database.tables import calls, outbox
 from active_call.store.sinks import RecordDelivery, RecordRefused, SinkBusy
 from active_call.store.troubles import Troubles
@@ -137,7 +136,7 @@ class Outbox:
         await self._settle([row.seq for row in due if row.seq in self._taken], changes)
         return len(due) if not changes else 0
 
-    async def _count(self, connection: AsyncConnection) -> None:
+    async def _count(self, connection: Connection) -> None:
         now = self._world.clock.now()
         if now - self._counted_at >= LOOK_AGAIN_S / 2:
             self._counted_at = now

@@ -1,21 +1,29 @@
 """Deepgram's streaming synthesis on loopback, by https://developers.deepgram.com/reference/text-to-speech/speak-streaming.
 
-Refused as there: a wrong key (401), no credit (402), an unknown encoding or rate (400), text that is no known message (1008), and a text
-of more than 2000 characters (a warning, and nothing is said).
+Refused as there: a wrong key (401), no credit (402), an unknown encoding or rate (400), text that is no known message (1008), a text of
+more than 2000 characters and more than 20 flushes in a minute (a warning, and nothing is said).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any, Final
 
 from active_call.testing.vendors.server import Refused, Request, VendorServer, require
 from active_call.testing.vendors.socket import VendorSocket
 from active_call.testing.vendors.speaking import pieces_of
 
+MAX_FLUSHES: Final = 20
+"""In a minute, of one connection."""
+
 
 class DeepgramSpeechServer(VendorServer):
-    """`/v1/speak`."""
+    """`/v1/speak`. `spoken` holds what was said at a time, in order."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.spoken: list[str] = []
 
     def check_handshake(self, request: Request) -> None:
         if self.faults.wrong_key or request.headers.get("authorization") != f"Token {self.key}":
@@ -30,6 +38,8 @@ class DeepgramSpeechServer(VendorServer):
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
         rate_hz, pending, number = int(request.query["sample_rate"]), "", 0
+        flushes: list[float] = []
+        now = asyncio.get_running_loop().time
         await socket.send_json({"type": "Metadata", "request_id": "r", "model_name": request.query["model"]})
         while True:
             message = json.loads(await socket.receive(60))
@@ -41,6 +51,13 @@ class DeepgramSpeechServer(VendorServer):
                         await socket.send_json({"type": "Warning", "code": "TEXT_LENGTH_EXCEEDED", "description": "too long"})
                         pending = ""
                 case "Flush":
+                    flushes = [at for at in flushes if now() - at < 60]
+                    if len(flushes) >= MAX_FLUSHES:
+                        about = f"The maximum number of Flush messages is {MAX_FLUSHES} in 60 seconds."
+                        await socket.send_json({"type": "Warning", "code": "EXCESSIVE_FLUSH", "description": about})
+                        continue
+                    flushes.append(now())
+                    self.spoken.append(pending)
                     for piece in pieces_of(pending, rate_hz):
                         await socket.send(piece)
                         await asyncio.sleep(0)

@@ -19,8 +19,25 @@ MOST_CONTEXTS: Final = 5
 FORMATS: Final = ("pcm_8000", "pcm_16000", "pcm_22050", "pcm_24000", "pcm_44100", "ulaw_8000")
 
 
+class _Context:
+    """One text in the making; None ends it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.orders: asyncio.Queue[tuple[str, bool] | None] = asyncio.Queue()
+
+
 class ElevenLabsSpeechServer(VendorServer):
-    """`/v1/text-to-speech/{voice}/multi-stream-input`."""
+    """`/v1/text-to-speech/{voice}/multi-stream-input`. `n_contexts` counts the texts; `spoken` holds what was said at a time, in order.
+
+    `times_are_of_pieces`: the times of characters begin anew with each piece of sound.
+    """
+
+    def __init__(self, *, times_are_of_pieces: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.times_are_of_pieces = times_are_of_pieces
+        self.n_contexts = 0
+        self.spoken: list[str] = []
 
     def check_handshake(self, request: Request) -> None:
         parts = request.path.split("/")
@@ -38,7 +55,7 @@ class ElevenLabsSpeechServer(VendorServer):
             await socket.close(1008, message)
             return
         rate_hz = int(request.query["output_format"].partition("_")[2])
-        contexts: dict[str, str] = {}
+        contexts: dict[str, _Context] = {}
         speaking: set[asyncio.Task[None]] = set()
         try:
             while True:
@@ -50,40 +67,56 @@ class ElevenLabsSpeechServer(VendorServer):
             await asyncio.gather(*speaking, return_exceptions=True)
 
     async def _take(
-        self, message: dict[str, Any], contexts: dict[str, str], speaking: set[asyncio.Task[None]], socket: VendorSocket, rate_hz: int
+        self, message: dict[str, Any], contexts: dict[str, _Context], speaking: set[asyncio.Task[None]], socket: VendorSocket, rate_hz: int
     ) -> None:
-        context, text = str(message.get("context_id", "default")), message.get("text")
+        name, text = str(message.get("context_id", "default")), message.get("text")
+        context = contexts.get(name)
         if message.get("close_context"):
-            if context in contexts:
-                task = asyncio.create_task(self._say(context, contexts.pop(context), socket, rate_hz))
-                speaking.add(task)
-                task.add_done_callback(speaking.discard)
+            if context is not None:
+                contexts.pop(name).orders.put_nowait(None)
             return
-        if context not in contexts:
+        if context is None:
             if text != " ":
                 self.complain(f"the first text of a context is {text!r}, no space")
             if len(contexts) >= MOST_CONTEXTS:
                 await socket.close(1008, "too many contexts")
                 return
-            contexts[context] = ""
             speed = message.get("voice_settings", {}).get("speed", 1.0)
             if not 0.7 <= speed <= 1.2:
                 self.complain(f"speed {speed}")
+            self.n_contexts += 1
+            context = contexts[name] = _Context(name)
+            task = asyncio.create_task(self._work(context, socket, rate_hz))
+            speaking.add(task)
+            task.add_done_callback(speaking.discard)
             return
         if not str(text).endswith(" "):
             self.complain("a text must end with a space")
-        contexts[context] += str(text)
+        context.orders.put_nowait((str(text), bool(message.get("flush"))))
 
-    async def _say(self, context: str, text: str, socket: VendorSocket, rate_hz: int) -> None:
+    async def _work(self, context: _Context, socket: VendorSocket, rate_hz: int) -> None:
+        """Say what is flushed, and the rest at the end of the context."""
+        pending, begun = "", 0
+        while (order := await context.orders.get()) is not None:
+            pending += order[0]
+            if order[1]:
+                await self._say(context.name, pending, begun, socket, rate_hz)
+                pending, begun = "", begun + len(pending)
+        if pending:
+            await self._say(context.name, pending, begun, socket, rate_hz)
+        await socket.send_json({"audio": None, "isFinal": True, "contextId": context.name})
+
+    async def _say(self, context: str, text: str, begun: int, socket: VendorSocket, rate_hz: int) -> None:
+        self.spoken.append(text)
         per_piece = PIECE_MS // MS_PER_CHAR
         for number, piece in enumerate(pieces_of(text, rate_hz)):
             letters = text[number * per_piece : (number + 1) * per_piece]
+            first = 0 if self.times_are_of_pieces else begun + number * per_piece
             alignment = {
                 "chars": list(letters),
-                "charStartTimesMs": [(number * per_piece + place) * MS_PER_CHAR for place in range(len(letters))],
+                "charStartTimesMs": [(first + place) * MS_PER_CHAR for place in range(len(letters))],
                 "charDurationsMs": [MS_PER_CHAR] * len(letters),
             }
             sound = base64.b64encode(piece).decode()
             await socket.send_json({"audio": sound, "isFinal": None, "contextId": context, "alignment": alignment})
             await asyncio.sleep(0)
-        await socket.send_json({"audio": None, "isFinal": True, "contextId": context})

@@ -186,7 +186,13 @@ class LiveConversation:
                 await asyncio.sleep(self._server.piece_s)
             self.history.append(("model", text))
             await self._content({"generationComplete": True})
-        usage = {"promptTokenCount": 120, "responseTokenCount": 40, "totalTokenCount": 160}
+        usage = {
+            "promptTokenCount": 120,
+            "responseTokenCount": 40,
+            "totalTokenCount": 160,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 80}, {"modality": "AUDIO", "tokenCount": 40}],
+            "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 40}],
+        }
         await self._content({"turnComplete": True}, usageMetadata=usage)
         if self._server.resumes:
             handle = f"handle-{next(self._server.numbers)}"

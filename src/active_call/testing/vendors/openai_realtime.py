@@ -261,7 +261,18 @@ class Conversation:
             return
         else:
             await self._say(text)
-        usage = {"input_tokens": 120, "output_tokens": 40, "input_token_details": {"cached_tokens": 64}}
+        usage = {
+            "total_tokens": 160,
+            "input_tokens": 120,
+            "output_tokens": 40,
+            "input_token_details": {
+                "text_tokens": 80,
+                "audio_tokens": 40,
+                "cached_tokens": 64,
+                "cached_tokens_details": {"text_tokens": 64, "audio_tokens": 0},
+            },
+            "output_token_details": {"text_tokens": 10, "audio_tokens": 30},
+        }
         await self._send({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": usage}})
 
     async def _call(self, name: str, arguments: str = "{}") -> None:

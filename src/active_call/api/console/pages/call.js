@@ -1,9 +1,11 @@
 // One finished call: what happened in plain words, the recording tied to the words, signalling, latencies, sound, tools.
 
 import { attempt, client, get, useLoaded } from "../api.js";
-import { bookName, dateTime, length, ms, parties, value } from "../format.js";
+import { bookName, dateTime, length, ms, parties } from "../format.js";
 import { hear, NOTHING, told } from "../parts/conversation.js";
+import { Cost, total } from "../parts/cost.js";
 import { Ladder } from "../parts/ladder.js";
+import { Quality } from "../parts/quality.js";
 import { Transcript } from "../parts/transcript.js";
 import { Legend } from "../parts/waterfall.js";
 import { Variables } from "../parts/variables.js";
@@ -81,7 +83,7 @@ function Whole({ record, id }) {
       <div class="row"><${Badge} kind=${KINDS[record.status]}>${record.status}<//> <span>${dateTime(record.startTime)}</span> <span class="timer">${length(record.durationS)}</span></div>
       <${Facts} pairs=${[
         ["Direction", record.direction], ["From", record.caller], ["To", record.callee], ["Trunk", record.trunk], ["Playbook", bookName(record.playbook)],
-        ["Ended by", record.hangupBy], ["Reason", record.hangupReason], ["SIP", record.sipCode], ["Cost", record.cost !== undefined ? value(record.cost) : undefined],
+        ["Ended by", record.hangupBy], ["Reason", record.hangupReason], ["SIP", record.sipCode], ["Cost", total(record.cost) || undefined],
         ...Object.entries(record.engines ?? {}).map(([section, engine]) => [section.toUpperCase(), `${engine.provider ?? ""} ${engine.name ?? ""}`]),
       ]} /><${Variables} variables=${record.variables} />
     </section>
@@ -95,7 +97,9 @@ function Whole({ record, id }) {
       <section class="card" aria-labelledby="sip"><h2 id="sip">Signalling</h2><${Ladder} record=${record} /></section>
       <section class="card" aria-labelledby="sound"><h2 id="sound">Sound</h2>
         <${Sound} media=${record.media ?? {}} />
-        <h2>Tools</h2><${Tools} events=${record.events} /></section>
+        <h3>Over time</h3><${Quality} samples=${record.quality} />
+        <h2>Tools</h2><${Tools} events=${record.events} />
+        <h2>Cost</h2><${Cost} usage=${record.usage} cost=${record.cost} /></section>
     </div>
     <details class="card"><summary>The whole record</summary><pre tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>`;
 }

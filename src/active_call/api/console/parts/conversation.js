@@ -15,7 +15,7 @@ export function hear(state, event) {
     case "asrDelta": return { ...state, partial: { index: event.index, text: event.text, at: event.startTime ?? at } };
     case "asrFinal":
       if (event.text) return { ...state, partial: { index: event.index, text: event.text, at: event.startTime ?? at, isFinal: true } };
-      return noted({ ...state, partial: null }, event, at, event.isLost ? "speech, not listened to: the recogniser was busy" : "speech without words");
+      return noted({ ...state, partial: null }, event, at, event.isLost ? "speech, lost: the recogniser was busy or did not answer" : "speech without words");
     case "trackStart": return { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
     case "trackEnd": return { ...state, isAgentSpeaking: false };
     case "interruption": return { ...state, isAgentSpeaking: false, wasCut: true };

@@ -13,30 +13,23 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from active_call.base.errors import ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
+from active_call.providers.accounts.dashscope import NAME, SOURCE, URL, headers_of, task_error
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
 from active_call.providers.asr.vendors.wire import Address, Last, Message, Setup
-from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
+from active_call.providers.credentials import find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities, Word
 from active_call.providers.vendor_parameters import OURS, base_language
 
-NAME: Final = "aliyun"
-URL: Final = "wss://dashscope.aliyuncs.com/api-ws/v1/inference"
 DEFAULT_MODEL: Final = "paraformer-realtime-v2"
 TELEPHONE_MODEL: Final = "paraformer-realtime-8k-v2"
-SOURCE: Final = KeySource(
-    "DashScope", ("DASHSCOPE_API_KEY",), "https://bailian.console.aliyun.com/?tab=model#/api-key", ("aliyuncs.com", "alibabacloud.com")
-)
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000))
-RETRYABLE: Final = ("Throttling", "Internal", "ResponseTimeout", "ServiceUnavailable", "ModelServingError", "CLIENT_ERROR")
-"""How the codes of errors begin after which another task may do better."""
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",
@@ -86,8 +79,7 @@ class DashScopeRecognition(StreamingRecognition):
         """Where the running task and those that wait begin, in samples sent: the vendor counts each task's sound from zero."""
 
     async def address(self) -> Address:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return Address(self._url, headers, secrets=(self._key,))
+        return Address(self._url, headers_of(self._key), secrets=(self._key,))
 
     def opening(self) -> Sequence[Message]:
         return (self._run_task(),)
@@ -134,9 +126,7 @@ class DashScopeRecognition(StreamingRecognition):
                     self._starts.popleft()
                 self.send_now(self._run_task())
             case "task-failed":
-                code = text(header.get("error_code"))
-                reason = without_secrets(f"{code}: {text(header.get('error_message')) or 'no explanation'}", self._secrets)
-                raise ProviderError(NAME, reason, retryable=code.startswith(RETRYABLE))
+                raise task_error(message, self._secrets)
             case _:
                 pass
 

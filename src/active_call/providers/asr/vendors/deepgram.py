@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
+from active_call.providers.accounts.deepgram import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors import deepgram_flux
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
@@ -21,7 +22,6 @@ from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import mapping, mappings, number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange

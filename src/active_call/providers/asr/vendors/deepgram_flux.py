@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
+from active_call.providers.accounts.deepgram import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
 from active_call.providers.asr.vendors.vendor_options import number_in, terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import find_key, find_url, without_secrets
-from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import mappings, number, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange

@@ -19,13 +19,15 @@ from active_call.providers.speech_to_text import SpeechToTextCapabilities
 NAME: Final = "groq"
 URL: Final = "https://api.groq.com/openai/v1"
 DEFAULT_MODEL: Final = "whisper-large-v3-turbo"
+BILLED_S: Final = 10.0
+"""At least, for each request."""
 SOURCE: Final = KeySource("Groq", ("GROQ_API_KEY",), "https://console.groq.com/keys", ("groq.com",))
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",
     name=NAME,
     title="Groq (Whisper)",
-    capabilities=SpeechToTextCapabilities(phrases=True, words=True),
+    capabilities=SpeechToTextCapabilities(phrases=True, words=True, between_speech=False),
     transport="HTTP",
     documentation="https://console.groq.com/docs/speech-to-text",
     prices="https://groq.com/pricing",
@@ -47,4 +49,5 @@ def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
     """The adapter. Raises ConfigError without a key."""
     url = find_url("asr", option.endpoint, URL)
     key = find_key("asr", option.secret_key, url, SOURCE, services.environment)
-    return OpenAiSpeechToText(option, Server(url, key or None), services, name=NAME, default_model=DEFAULT_MODEL, response_format=TIMED)
+    server = Server(url, key or None)
+    return OpenAiSpeechToText(option, server, services, name=NAME, default_model=DEFAULT_MODEL, response_format=TIMED, least_s=BILLED_S)

@@ -108,6 +108,8 @@ class StreamingRecognition(SegmentedRecognition):
         self._urgent: deque[Message] = deque()
         """What is sent before all that waits, also while the vendor does not listen."""
         self._backlog_bytes = 0
+        self._n_encoded_bytes = 0
+        """Of sound that was given to the connection, in the vendor's format."""
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -116,6 +118,7 @@ class StreamingRecognition(SegmentedRecognition):
         self._n_open = 0
         self._turn_is_open = False
         self._last_heard_at = 0.0
+        self._has_listened = False
         self._phrases: tuple[str, ...] = ()
         self._secrets: Sequence[str] = ()
         self._task = self._loop.create_task(self._run(), name=f"{self.provider} recognition")
@@ -176,6 +179,11 @@ class StreamingRecognition(SegmentedRecognition):
             self._outgoing.append(message)
             self._backlog_bytes += len(message)
         self._due.set()
+
+    @property
+    def sent_s(self) -> float:
+        """Seconds of sound that the vendor was sent; none where it never listened."""
+        return self._n_encoded_bytes / self._sound.bytes_per_s if self._has_listened else 0.0
 
     def sample_at(self, seconds: float | None) -> int:
         """The call's sample at `seconds` of the sound that the vendor was sent."""
@@ -301,6 +309,7 @@ class StreamingRecognition(SegmentedRecognition):
             if len(piece) < least:
                 self._collected += piece
             elif sound := self._encoder.encode(piece):
+                self._n_encoded_bytes += len(sound)
                 self.send(self.packet(sound))
         if self._backlog_bytes > 2 * MAX_BACKLOG_S * self._sound.bytes_per_s:
             error = ProviderError(self.provider, "takes the sound more slowly than it is spoken", retryable=True)
@@ -356,6 +365,7 @@ class StreamingRecognition(SegmentedRecognition):
             raise ProviderError(self.provider, f"did not begin to listen within {READY_S:g} s", retryable=True) from None
         while True:
             self._due.clear()
+            self._has_listened = True
             while self._urgent or (self._outgoing and self._ready.is_set()):
                 await socket.send(self._urgent.popleft() if self._urgent else self._take_next())
             await self._wait_for_more()

@@ -8,34 +8,25 @@ HMAC-SHA1 over host, path and sorted query); sound goes as binary frames, result
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
 
-from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
+from active_call.providers.accounts.tencent import APP_ID, KEY_PAGE, KEYS, LIFETIME_S, NAME, find_account, signed_url
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
 from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
-from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
+from active_call.providers.credentials import find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities
-from active_call.providers.vendor_parameters import OURS, base_language, text_of_parameter
+from active_call.providers.vendor_parameters import OURS, base_language
 
-NAME: Final = "tencent"
 URL: Final = "wss://asr.cloud.tencent.com/asr/v2"
-KEY_PAGE: Final = "https://console.cloud.tencent.com/cam/capi"
-DOMAINS: Final = ("tencent.com", "tencentcloudapi.com")
-APP_ID: Final = KeySource("Tencent", ("TENCENT_APPID",), KEY_PAGE, DOMAINS, "appId")
-SECRET_ID: Final = KeySource("Tencent", ("TENCENT_SECRET_ID",), KEY_PAGE, DOMAINS, "secretId")
-SECRET_KEY: Final = KeySource("Tencent", ("TENCENT_SECRET_KEY",), KEY_PAGE, DOMAINS, "secretKey")
 DEFAULT_ENGINE: Final = "16k_zh"
 TELEPHONE_ENGINE: Final = "8k_zh"
 ENGINES: Final = {
@@ -44,7 +35,6 @@ ENGINES: Final = {
     "de": "16k_de",
 }  # fmt: skip
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000), phrases=True)
-LIFETIME_S: Final = 3_600
 DEFAULT_PAUSE_MS: Final = 300
 """Shorter than the pause after which the voice detector ends an utterance; 240 is the least that the vendor takes."""
 MAX_TERMS: Final = 128
@@ -60,7 +50,7 @@ DECLARATION: Final = ProviderDeclaration(
     transport="WebSocket",
     documentation="https://cloud.tencent.com/document/product/1093/48982",
     prices="https://cloud.tencent.com/document/product/1093/35686",
-    keys=(*SECRET_KEY.variables, *SECRET_ID.variables, *APP_ID.variables),
+    keys=(*KEYS, *APP_ID.variables),
     key_page=KEY_PAGE,
     base_url=URL,
     default_model=DEFAULT_ENGINE,
@@ -80,14 +70,9 @@ DECLARATION: Final = ProviderDeclaration(
 def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
     """The adapter. Raises ConfigError without the three parts of an account."""
     url = find_url("asr", option.endpoint, URL)
-    environment = services.environment
-    app_id = find_key("asr", option.app_id, url, APP_ID, environment)
-    secret_id = find_key("asr", option.secret_id, url, SECRET_ID, environment)
-    key = find_key("asr", option.secret_key, url, SECRET_KEY, environment)
-    if not (app_id and secret_id and key):
-        raise ConfigError("asr.secretKey", "appId, secretId and secretKey are needed: the address of every session is signed with them")
+    account = find_account("asr", url, services.environment, app_id=option.app_id, secret_id=option.secret_id, secret_key=option.secret_key)
     sound = chosen_format(option, WIDE, SoundFormat(8_000))
-    setup = Setup(option, f"{url}/{app_id}", key, sound, secret_id)
+    setup = Setup(option, f"{url}/{account.app_id}", account.secret_key, sound, account.secret_id)
     return StreamingSpeechToText(TencentRecognition, CAPABILITIES, services, setup)
 
 
@@ -120,7 +105,7 @@ class TencentRecognition(StreamingRecognition):
         if terms := terms_of(option, self._phrases, MAX_TERMS):
             parameters["hotword_list"] = ",".join(f"{_clean(term)}|10" for term in terms)
         parameters.update({key: value for key, value in option.extra.items() if key not in OURS})
-        return Address(signed(self._url, parameters, self._key), secrets=(self._key, secret_id))
+        return Address(signed_url(self._url, parameters, self._key), secrets=(self._key, secret_id))
 
     def _engine(self) -> str:
         language = base_language(self._language)
@@ -152,15 +137,6 @@ class TencentRecognition(StreamingRecognition):
             self.note_turn_final(segment)
         else:
             self.note_interim(segment)
-
-
-def signed(url: str, parameters: Mapping[str, Any], secret_key: str) -> str:
-    """`url` with its parameters in order and their signature."""
-    query = "&".join(f"{name}={text_of_parameter(value)}" for name, value in sorted(parameters.items()))
-    parts = urlsplit(url)
-    digest = hmac.new(secret_key.encode(), f"{parts.netloc}{parts.path}?{query}".encode(), hashlib.sha1).digest()
-    encoded = "&".join(f"{name}={quote(text_of_parameter(value), safe='')}" for name, value in sorted(parameters.items()))
-    return f"{url}?{encoded}&signature={quote(base64.b64encode(digest).decode(), safe='')}"
 
 
 def _clean(term: str) -> str:

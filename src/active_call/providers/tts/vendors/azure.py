@@ -17,8 +17,8 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.socket_speech import Wish
 from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "azure"

@@ -1,7 +1,9 @@
 """Synthesis by Cartesia Sonic: one context for each text, several texts on a connection.
 
-Wire: https://docs.cartesia.ai/api-reference/tts/websocket. Options: `speaker` (a voice id), `model` (sonic-3), `speed` 0.6 to 1.5,
-`emotion`, `language`, `samplerate`; `extra` is sent as further fields of the request, but for `cartesia_version`.
+Wire: https://docs.cartesia.ai/api-reference/tts/websocket. Of a text that is spoken while it is written, the clauses go one by one into
+its context: https://docs.cartesia.ai/api-reference/tts/working-with-web-sockets/contexts, and …/context-flushing-and-flush-i-ds. Options:
+`speaker` (a voice id), `model` (sonic-3), `speed` 0.6 to 1.5, `emotion`, `language`, `samplerate`; `extra` is sent as further fields of
+the request, but for `cartesia_version`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from active_call.providers.http import RETRYABLE_STATUS
 from active_call.providers.json_values import mapping, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "cartesia"
@@ -29,7 +32,7 @@ SOURCE: Final = KeySource("Cartesia", ("CARTESIA_API_KEY",), "https://play.carte
 DEFAULT_MODEL: Final = "sonic-3"
 DEFAULT_VOICE: Final = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True, emotions=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
@@ -65,6 +68,8 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
 
     name = NAME
     keeps_s = 60.0  # the vendor closes after five minutes
+    takes_written_text = True
+    context_idle_s = 0.7  # the vendor forgets a context a second after its last sound
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 16_000))
@@ -74,7 +79,7 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
+        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True, emotions=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         version = str(self._option.extra.get("cartesia_version", API_VERSION))
@@ -82,16 +87,26 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
         return VoiceAddress(with_parameters(self.endpoint, {"cartesia_version": version}, {}), headers, (self._key,))
 
     def ask(self, wish: Wish) -> Sequence[Message]:
+        return (self._order(wish, wish.text, goes_on=False),)
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        """The clause, and a flush, which is an order of its own without a text."""
+        return (self._order(wish, clause.rstrip() + " ", goes_on=True), self._order(wish, "", goes_on=True, flush=True))
+
+    def finish(self, wish: Wish) -> Sequence[Message]:
+        return (self._order(wish, "", goes_on=False),)
+
+    def _order(self, wish: Wish, transcript: str, *, goes_on: bool, flush: bool = False) -> str:
         option = self._option
         request: dict[str, Any] = {
             "model_id": option.model or DEFAULT_MODEL,
-            "transcript": wish.text,
+            "transcript": transcript,
             "voice": {"mode": "id", "id": wish.speaker or option.speaker or DEFAULT_VOICE},
             "language": base_language(option.language) or "en",
             "context_id": wish.id,
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.rate_hz},
             "add_timestamps": True,
-            "continue": False,
+            "continue": goes_on,
         }
         manner: dict[str, Any] = {}
         if (speed := speed_in(option, wish.speed, 0.6, 1.5)) is not None:
@@ -100,7 +115,9 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
             manner["emotion"] = option.emotion
         if manner:
             request["generation_config"] = manner
-        return (write_object({**request, **parameters_in(option.extra, "cartesia_version")}),)
+        if flush:
+            request["flush"] = True
+        return write_object({**request, **parameters_in(option.extra, "cartesia_version")})
 
     def abandon(self, wish: Wish) -> Sequence[Message]:
         return (write_object({"context_id": wish.id, "cancel": True}),)
@@ -117,6 +134,8 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
                 return SpeechChunk(sound_in(NAME, event.get("data")))
             case "timestamps":
                 return SpeechChunk(b"", words_in(mapping(event.get("word_timestamps")), "words", "start", "end"))
+            case "flush_done":
+                return SpeechChunk(b"", ends_flush=True)
             case "done":
                 return None
             case _:

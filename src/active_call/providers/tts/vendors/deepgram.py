@@ -9,28 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from weakref import WeakKeyDictionary
+
+from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
+from active_call.providers.accounts.deepgram import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
 from active_call.providers.tts.vendors.vendor_voice import rate_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import with_parameters
 
 DEFAULT_VOICE: Final = "aura-2-thalia-en"
 PATH: Final = "/v1/speak"
+REFUSALS: Final = ("flush", "length", "limit")
+"""Warnings after which the text is not spoken: more than 20 flushes in a minute of one connection
+(https://developers.deepgram.com/docs/tts-ws-flush), or a text that is too long."""
+MAX_TEXTS: Final = 12
+"""Of one connection."""
 RATES: Final = (8_000, 16_000, 24_000, 32_000, 48_000)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Deepgram Aura",
-    capabilities=TextToSpeechCapabilities(24_000),
+    capabilities=TextToSpeechCapabilities(24_000, streaming_text=True),
     transport="WebSocket",
     documentation="https://developers.deepgram.com/reference/text-to-speech/speak-streaming",
     prices="https://deepgram.com/pricing",
@@ -56,12 +65,29 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
     """Aura as a `TextToSpeech`."""
 
     name = NAME
+    takes_written_text = True
+    has_contexts = False
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 24_000))
         self.endpoint = url
         self._option = option
         self._key = key
+        self._n_texts: WeakKeyDictionary[ClientConnection, int] = WeakKeyDictionary()
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True)
+
+    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+        self._n_texts[socket] = self._n_texts.get(socket, 0) + 1
+
+    def keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
+        """A connection is used for some texts and not for more, so that no minute of it has more flushes than the vendor takes."""
+        if self._n_texts.get(socket, 0) < MAX_TEXTS:
+            super().keep(address, socket)
+        else:
+            self.close_later(socket)
 
     def address(self, wish: Wish) -> VoiceAddress:
         voice = wish.speaker or self._option.speaker or self._option.model or DEFAULT_VOICE
@@ -72,6 +98,9 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
     def ask(self, wish: Wish) -> Sequence[Message]:
         return (write_object({"type": "Speak", "text": wish.text}), '{"type":"Flush"}')
 
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        return (write_object({"type": "Speak", "text": clause}), '{"type":"Flush"}')
+
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
         if isinstance(message, bytes):
             return SpeechChunk(message)
@@ -79,6 +108,9 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
         match event.get("type"):
             case "Flushed":
                 return None
+            case "Warning" if any(word in str(event).lower() for word in REFUSALS):
+                reason = f"{text(event.get('code'))} {text(event.get('description'))}".strip()
+                raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable="flush" in reason.lower())
             case "Error":
                 reason = text(event.get("description")) or text(event.get("err_msg")) or "an error without a reason"
                 raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable=True)

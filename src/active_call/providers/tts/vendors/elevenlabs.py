@@ -8,18 +8,21 @@ which the times of words are made. Options: `speaker` (a voice id), `model` (ele
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from active_call.base.errors import ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.json_values import mapping, number, read_object, text, write_object
+from active_call.providers.json_values import mapping, read_object, text, write_object
 from active_call.providers.services import Services
-from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
-from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
+from active_call.providers.tts.vendors.spelling import Spelling
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "elevenlabs"
@@ -33,7 +36,7 @@ RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100)
 IDLE_S: Final = 60
 """After so long without a message the vendor closes a context; 20 unless told."""
 _SETTINGS: Final = ("stability", "similarity_boost", "style", "use_speaker_boost")
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
@@ -68,18 +71,20 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
     """ElevenLabs as a `TextToSpeech`."""
 
     name = NAME
+    takes_written_text = True
+    context_idle_s = IDLE_S - 10.0
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 16_000))
         self.endpoint = url
         self._option = option
         self._key = key
-        self._letters: dict[str, tuple[str, float, float]] = {}
-        """The word that is being spelt, of each text: its letters, its start and its end in ms."""
+        self._spelt: dict[str, Spelling] = {}
+        """Of each text that is spoken now: what of it has sounded."""
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         option = self._option
@@ -98,19 +103,25 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         return VoiceAddress(url, (("xi-api-key", self._key),) if self._key else (), (self._key,))
 
     def ask(self, wish: Wish) -> Sequence[Message]:
+        return (*self.begin(wish), *self.say(wish, wish.text), *self.finish(wish))
+
+    def begin(self, wish: Wish) -> Sequence[Message]:
         settings: dict[str, Any] = {name: self._option.extra[name] for name in _SETTINGS if name in self._option.extra}
         if (speed := speed_in(self._option, wish.speed, 0.7, 1.2)) is not None:
             settings["speed"] = speed
-        begin = {"text": " ", "context_id": wish.id, **({"voice_settings": settings} if settings else {})}
-        return (
-            write_object(begin),
-            write_object({"text": wish.text.rstrip() + " ", "context_id": wish.id, "flush": True}),
-            write_object({"context_id": wish.id, "close_context": True}),
-        )
+        self._spelt[wish.id] = Spelling()
+        return (write_object({"text": " ", "context_id": wish.id, **({"voice_settings": settings} if settings else {})}),)
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        self._spelt.setdefault(wish.id, Spelling()).add(clause)
+        return (write_object({"text": clause.rstrip() + " ", "context_id": wish.id, "flush": True}),)
+
+    def finish(self, wish: Wish) -> Sequence[Message]:
+        return (write_object({"context_id": wish.id, "close_context": True}),)
 
     def abandon(self, wish: Wish) -> Sequence[Message]:
         """The context is closed already, or will be: what still comes of it is passed over by its id."""
-        self._letters.pop(wish.id, None)
+        self._spelt.pop(wish.id, None)
         return (write_object({"context_id": wish.id, "close_context": True}),)
 
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
@@ -120,28 +131,9 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         if (text(event.get("contextId")) or text(event.get("context_id"))) != wish.id:
             return SpeechChunk(b"")
         if event.get("isFinal") is True or event.get("is_final") is True:
-            self._letters.pop(wish.id, None)
+            self._spelt.pop(wish.id, None)
             return None
         pcm = sound_in(NAME, event.get("audio")) if event.get("audio") else b""
-        return SpeechChunk(pcm, self._words(mapping(event.get("alignment")), wish.id))
-
-    def _words(self, alignment: Mapping[str, Any], wish_id: str) -> tuple[WordTime, ...]:
-        """Words of which all letters have come: a space ends one."""
-        lists = [alignment.get(name) for name in ("chars", "charStartTimesMs", "charDurationsMs")]
-        if not all(isinstance(one, list) for one in lists):
-            return ()
-        found: list[WordTime] = []
-        letters, start, end = self._letters.pop(wish_id, ("", 0.0, 0.0))
-        for char, begin_ms, duration_ms in zip(*lists, strict=False):
-            begin, duration = number(begin_ms), number(duration_ms)
-            if begin is None or duration is None:
-                continue
-            if not text(char).strip():
-                if letters:
-                    found.append(WordTime(letters, start, end))
-                letters = ""
-                continue
-            letters, start, end = letters + text(char), start if letters else begin, begin + duration
-        if letters:
-            self._letters[wish_id] = (letters, start, end)
-        return tuple(found)
+        spelling = self._spelt.setdefault(wish.id, Spelling())
+        words, ends_clause = spelling.take(mapping(event.get("alignment")), len(pcm) / BYTES_PER_SAMPLE * 1000 / self.rate_hz)
+        return SpeechChunk(pcm, words, ends_flush=ends_clause)

@@ -15,8 +15,8 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.socket_speech import Wish
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header
+from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "google"

@@ -6,20 +6,21 @@ each piece. Knows no vendor.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 import httpx
 
-from active_call.base.errors import ProviderError
+from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.credentials import without_secrets
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import status_error
+from active_call.providers.http import open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.socket_speech import Wish
+from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.tts.whole_text import WholeTextStream
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -61,6 +62,11 @@ class HttpTextToSpeech:
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
         return WholeTextStream(lambda text: self._speak(Wish(text, "", speaker, speed)), self.rate_hz)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text."""
+        with contextlib.suppress(ConfigError, ProviderError):
+            await open_connection(self._http, self.request(Wish("", "")).url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

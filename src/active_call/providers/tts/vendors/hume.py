@@ -17,8 +17,8 @@ from active_call.providers.json_values import text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.socket_speech import Wish
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header
+from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "hume"
 BASE_URL: Final = "https://api.hume.ai"

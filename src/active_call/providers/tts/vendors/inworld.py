@@ -17,8 +17,8 @@ from active_call.providers.json_values import mapping, text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.socket_speech import Wish
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header, words_in
+from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "inworld"
 BASE_URL: Final = "https://api.inworld.ai"

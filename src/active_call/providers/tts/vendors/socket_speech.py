@@ -21,33 +21,14 @@ from websockets.protocol import State
 from active_call.base.errors import ProviderError
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.services import Services
-from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+from active_call.providers.tts.vendors.written_text import WrittenTextStream
 from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.providers.websocket import closed_error, open_socket
 
-Message = str | bytes
-
 MAX_KEPT: Final = 8
 """Connections that wait for a text, of one voice."""
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceAddress:
-    """Where a voice is spoken. Equal addresses share connections. `secrets` are the texts in it that no message may hold."""
-
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One text: `id` is no other text's on this server."""
-
-    text: str
-    id: str
-    speaker: str | None = None
-    speed: float | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +45,12 @@ class SocketTextToSpeech:
     limits = Limits(next_result_s=5.0)
     keeps_s: ClassVar[float] = 15.0
     """How long an unused connection is kept: less than the vendor's own limit. 0: each text has a connection of its own."""
+    takes_written_text: ClassVar[bool] = False
+    """Clauses of one text may go one by one while it is written: the adapter gives `begin`, `say` and `finish`, too."""
+    has_contexts: bool = True
+    """Of written text: `read` gives None at the end of the whole text. False: at the end of each clause."""
+    context_idle_s: float = 15.0
+    """Of written text: so long after its last sound more can be said in the same breath."""
 
     def __init__(self, services: Services, rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -71,12 +58,17 @@ class SocketTextToSpeech:
         self._kept: dict[VoiceAddress, _Kept] = {}
         self._numbers = count(1)
         self._is_closed = False
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
         return TextToSpeechCapabilities(self.rate_hz)
 
     # -- what an adapter gives
+
+    def new_id(self) -> str:
+        """The id of a text, which no other one has on this server."""
+        return f"text-{next(self._numbers)}"
 
     def address(self, wish: Wish) -> VoiceAddress:
         """Where `wish` is spoken. Raises ConfigError, ProviderError."""
@@ -89,6 +81,18 @@ class SocketTextToSpeech:
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
         """What must be said and heard before anything is asked; called for each text."""
 
+    def begin(self, wish: Wish) -> Sequence[Message]:
+        """Of written text: what is sent before its first clause."""
+        return ()
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        """Of written text: what is sent for the next clause, whose sound is to come at once."""
+        raise NotImplementedError
+
+    def finish(self, wish: Wish) -> Sequence[Message]:
+        """Of written text: what is sent after its last clause."""
+        return ()
+
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
         """The sound in `message`; None at the end of it. An empty chunk for what says nothing. Raises ProviderError."""
         raise NotImplementedError
@@ -99,8 +103,14 @@ class SocketTextToSpeech:
 
     # -- what the wall uses
 
-    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
-        return WholeTextStream(lambda text: self._speak(Wish(text, f"text-{next(self._numbers)}", speaker, speed)), self.rate_hz)
+    def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish:
+        """A text with an id of its own."""
+        return Wish(text, self.new_id(), speaker, speed)
+
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
+        if self.takes_written_text:
+            return WrittenTextStream(self, speaker, speed)
+        return WholeTextStream(lambda text: self.speak(self.new_wish(text, speaker, speed)), self.rate_hz)
 
     async def warm(self) -> None:
         """Open a connection for the first text. One that cannot be made is not told: the first text tells it."""
@@ -108,20 +118,29 @@ class SocketTextToSpeech:
             return
         with contextlib.suppress(ProviderError):
             address = self.address(Wish("", "warm"))
-            self._keep(address, await self._connect(address))
+            self.keep(address, await self.connect(address))
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand that lasts some seconds more. One that cannot be made is not told."""
+        with contextlib.suppress(ProviderError):
+            kept = self._kept.get(self.address(Wish("", "warm")))
+            young = asyncio.get_running_loop().time() - self.keeps_s / 2
+            if kept is None or not any(since > young and socket.state is State.OPEN for since, socket in kept.waiting):
+                await self.warm()
 
     async def close(self) -> None:
         """Close what is kept."""
         self._is_closed = True
         sockets = [socket for kept in self._kept.values() for _, socket in kept.waiting]
         self._kept.clear()
-        await asyncio.gather(*(_close(socket) for socket in sockets))
+        await asyncio.gather(*(_close(socket) for socket in sockets), *self._closing)
 
-    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+        """The sound of one whole text."""
         if not wish.text.strip():
             return
         address = self.address(wish)
-        socket, is_kept = await self._take(address)
+        socket, is_kept = await self.take(address)
         try:
             try:
                 first = await self._begin(socket, wish)
@@ -129,15 +148,15 @@ class SocketTextToSpeech:
                 if not is_kept:
                     raise
                 await _close(socket)  # it had been closed meanwhile: nothing of this text was asked
-                socket = await self._connect(address)
+                socket = await self.connect(address)
                 first = await self._begin(socket, wish)
             async for chunk in self._chunks(socket, wish, first):
                 yield chunk
-            self._keep(address, socket)
+            self.keep(address, socket)
         except ConnectionClosed as error:
             raise closed_error(self.name, error, address.secrets) from error
         except (GeneratorExit, asyncio.CancelledError):
-            await self._give_up(address, socket, wish)
+            await self.give_up(address, socket, wish)
             raise
         except BaseException:
             await _close(socket)  # what else it would say cannot be trusted
@@ -156,35 +175,51 @@ class SocketTextToSpeech:
                 yield chunk
             message = await socket.recv()
 
-    async def _take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
+    async def take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
         """A connection, and whether it was kept."""
-        kept = self._kept.get(address)
+        kept = self._kept.pop(address, None)
         now = asyncio.get_running_loop().time()
         while kept is not None and kept.waiting:
             since, socket = kept.waiting.pop()
             if socket.state is State.OPEN and now - since < self.keeps_s:
+                if kept.waiting:
+                    self._kept[address] = kept
                 return socket, True
             await _close(socket)
-        return await self._connect(address), False
+        return await self.connect(address), False
 
-    async def _connect(self, address: VoiceAddress) -> ClientConnection:
+    async def connect(self, address: VoiceAddress) -> ClientConnection:
+        """A new connection. Raises ProviderError."""
         return await open_socket(self._services, self.name, address.url, headers=dict(address.headers), secrets=address.secrets)
 
-    def _keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
-        waiting = self._kept.setdefault(address, _Kept()).waiting
-        if self.keeps_s and not self._is_closed and len(waiting) < MAX_KEPT and socket.state is State.OPEN:
-            waiting.append((asyncio.get_running_loop().time(), socket))
+    def keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
+        """The connection is free for another text."""
+        kept = self._kept.get(address) or _Kept()
+        if self.keeps_s and not self._is_closed and len(kept.waiting) < MAX_KEPT and socket.state is State.OPEN:
+            kept.waiting.append((asyncio.get_running_loop().time(), socket))
+            self._kept[address] = kept
         else:
-            asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
+            self.close_later(socket)
 
-    async def _give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
+    def close_later(self, socket: ClientConnection) -> None:
+        """Close a connection without waiting for that."""
+        task = asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def drop(self, socket: ClientConnection) -> None:
+        """Close a connection that cannot be used further."""
+        await _close(socket)
+
+    async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
+        """End `wish` early, and keep the connection where that is possible."""
         messages = self.abandon(wish)
         try:
             if messages is None:
                 raise ConnectionAbortedError
             for message in messages:
                 await socket.send(message)
-            self._keep(address, socket)
+            self.keep(address, socket)
         except (ConnectionError, ConnectionClosed):
             await _close(socket)
 

@@ -1,4 +1,4 @@
-"""What Deepgram's two recognition APIs share: the server, where a key is made, and how it is sent."""
+"""What Deepgram's APIs share: the server, where a key is made, and how it is sent."""
 
 from __future__ import annotations
 

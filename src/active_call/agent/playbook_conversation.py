@@ -1,0 +1,97 @@
+"""What both kinds of conversation are made of: the playbook's context, the phase, the timers and the outbox.
+
+In: inputs and times, as `conversation` says. Out: effects. A kind adds what an input and a timer mean to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import AgentEffect, AgentInput
+from active_call.agent.items import Item
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import Playbook
+from active_call.agent.turn.phase import Phase, State
+from active_call.agent.turn.timers import Timer, Timers
+
+
+class PlaybookConversation:
+    """The base of a conversation under a playbook.
+
+    `has_functions`: the model is offered the agent's own actions as functions. `says_clauses`: the voice takes text clause by clause.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str] | None,
+        *,
+        has_functions: bool,
+        says_clauses: bool = False,
+    ) -> None:
+        self.playbook = playbook
+        self._outbox = Outbox()
+        self._phase = Phase()
+        self._timers = Timers()
+        self._context = PlaybookContext(
+            playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
+        )
+
+    # -- what a kind adds
+
+    def _on_input(self, item: AgentInput, now: float) -> None:
+        """Take one input of a conversation that is not over."""
+        raise NotImplementedError
+
+    def _on_timer(self, timer: Timer, now: float) -> None:
+        """`timer` is due."""
+        raise NotImplementedError
+
+    def _take(self, now: float) -> list[AgentEffect]:
+        """The effects of what has happened until `now`."""
+        raise NotImplementedError
+
+    # -- what the call uses
+
+    @property
+    def state(self) -> State:
+        """What the conversation is doing."""
+        return self._phase.state
+
+    @property
+    def history(self) -> list[Item]:
+        """What was said, heard and done so far."""
+        return self._outbox.history.items
+
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        return self._context.scene.id
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable from outside; keys `X-*` become headers of the BYE."""
+        self._context.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of the BYE, as they are now."""
+        return self._context.hangup_headers()
+
+    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
+        """Take one input."""
+        if self.state is State.ENDED:
+            return []
+        self._on_input(item, now)
+        return self._take(now)
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
+        return self._timers.next_at()
+
+    def handle_timeout(self, now: float) -> list[AgentEffect]:
+        """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
+        while (timer := self._timers.take_due(now)) is not None:
+            self._on_timer(timer, now)
+        return self._take(now)

@@ -1,0 +1,29 @@
+"""What the server tells its console of itself, as functions that are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from active_call.agent.playbook.check import Surroundings
+
+
+def _nothing() -> list[dict[str, Any]]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleFacts:
+    """What the server tells its console of itself."""
+
+    settings: Callable[[], Sequence[dict[str, Any]]] = _nothing
+    """Each setting with its value, without secrets, and where that comes from."""
+    trunks: Callable[[], Sequence[dict[str, Any]]] = _nothing
+    """Each trunk with its state."""
+    accounts: Callable[[], Sequence[dict[str, Any]]] = _nothing
+    """Each account that registers, with its state."""
+    refusals: Callable[[], dict[str, int]] = dict
+    """How many requests and calls were refused, by rule."""
+    surroundings: Callable[[], Surroundings] = field(default=lambda: Surroundings({}))
+    """What playbooks are checked against."""

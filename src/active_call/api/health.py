@@ -1,0 +1,25 @@
+"""`GET /health` and `GET /ready`: who may know how much, and the answers. Nothing of the framework."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+from starlette.types import Scope
+
+from active_call.api.services import ApiServices
+from active_call.api.walls import asked_by
+
+PATHS: Final = ("/health", "/ready")
+
+
+def health_answer(services: ApiServices, scope: Scope) -> dict[str, Any]:
+    """All facts; the status alone for a web page that may not know more (`origins`)."""
+    facts = services.health()
+    return facts if services.origins.any_host or services.origins.knows_host(asked_by(scope)) else {"status": facts["status"]}
+
+
+def ready_answer(services: ApiServices) -> JSONResponse:
+    """200 while new calls are taken, else 503."""
+    accepting = services.registry.is_accepting
+    return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)

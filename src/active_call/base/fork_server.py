@@ -1,0 +1,183 @@
+"""The process that forks: it has imported what its children need, waits, and forks for each that is asked for.
+
+A child is there in milliseconds instead of half a second, and its code and tables are the same pages of memory as those of others. The
+process that forks has one thread and no loop, so that a fork of it is safe. It is made first, before this program starts threads, and holds
+nothing that its children do not need: no asyncio either. `forked_children` asks it.
+
+A Unix socket of whole messages leads to it. A request is JSON (module, arguments, differences of the environment) with the child's
+descriptor and standard error; the answer is the pid with a pidfd, or why there is none. When a child has ended, its return code follows.
+The process ends with the socket, whatever becomes of us; its children notice that their own sockets end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from active_call.base.process_title import set_process_title
+
+STDIN, STDERR = 0, 2
+MAX_BYTES: Final = 64 * 1024
+DESCRIPTOR: Final = "{fd}"
+"""Stands in the arguments of a child for the number that its descriptor has there."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Sent by a terminal or a service manager to a whole group. Who ends when is the first process's to say."""
+
+
+def start_fork_server() -> tuple[socket.socket, int] | None:
+    """Fork the process that forks; what is imported by now, its children have. Gives the socket to it and its pid, for `ForkServer`.
+
+    None where that is not safe, or not possible: on other systems than Linux, and in a process that has several threads already.
+    """
+    if not hasattr(os, "pidfd_open") or not _has_one_thread():
+        return None
+    gc.collect()
+    gc.freeze()  # no process looks at what all share: a page that is looked at by the collector is a page that is copied
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+    except OSError:
+        return None
+    if pid == 0:
+        ours.close()
+        _serve(theirs)
+    theirs.close()
+    return ours, pid
+
+
+def done_in_child(work: Callable[[], object]) -> bool:
+    """Do `work` in a forked child and wait for it: what it loads is gone with it. False when it could not be done, or failed."""
+    if not _has_one_thread():
+        return False
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001, S110 (a wall: the caller does it again itself, and gets the error)
+            pass
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _has_one_thread() -> bool:
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
+
+
+# -- in the process that forks
+
+
+def _serve(requests: socket.socket) -> NoReturn:
+    """Fork for each request, until nobody can ask any more. It never returns into what this process was before."""
+    try:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), STDIN)
+        set_process_title(__name__)
+        _Forks(requests).run()
+    except BaseException:  # noqa: BLE001 (a wall: above it stands the program that was forked)
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+class _Forks:
+    """Its children, and the socket to the process that asks."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._pid_of: dict[int, int] = {}
+        """By pidfd."""
+        self._poll = select.poll()
+        self._poll.register(requests, select.POLLIN)
+
+    def run(self) -> None:
+        """Until the socket ends."""
+        while True:
+            ready = [fd for fd, _ in self._poll.poll()]
+            for pidfd in ready:
+                if pidfd in self._pid_of:
+                    self._tell_end(pidfd)
+            if self._requests.fileno() in ready and not self._take_request():
+                return
+
+    def _take_request(self) -> bool:
+        """False: there will be no more."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._requests, MAX_BYTES, 2)
+        except ConnectionError:
+            return False
+        if not message:
+            return False
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(json.loads(message), *descriptors)
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            self._tell({"failed": error.strerror or str(error)})
+        else:
+            self._pid_of[pidfd] = pid
+            self._poll.register(pidfd, select.POLLIN)
+            self._tell({"started": pid}, pidfd)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def _tell_end(self, pidfd: int) -> None:
+        pid = self._pid_of.pop(pidfd)
+        self._poll.unregister(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(pidfd)
+        self._tell({"ended": pid, "code": code})
+
+    def _tell(self, message: dict[str, Any], *descriptors: int) -> None:
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._requests, [json.dumps(message).encode()], descriptors)
+
+    def _become(self, request: dict[str, Any], fd: int, stderr: int) -> NoReturn:
+        """The child: be what was asked for, and end as a program would."""
+        code = 1
+        try:
+            self._requests.close()
+            for pidfd in self._pid_of:
+                os.close(pidfd)
+            os.dup2(stderr, STDERR)
+            os.close(stderr)
+            for number in SIGNALS:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            os.environ.update(request["set"])
+            for name in request["unset"]:
+                os.environ.pop(name, None)
+            arguments = [word.replace(DESCRIPTOR, str(fd)) for word in request["arguments"]]
+            set_process_title(request["module"], *arguments)
+            code = int(importlib.import_module(request["module"]).main(arguments))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:  # noqa: BLE001 (a wall: the frames above belong to another process)
+            traceback.print_exc()
+        finally:
+            logging.shutdown()
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os._exit(code)

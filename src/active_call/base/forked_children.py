@@ -1,0 +1,158 @@
+"""Children that are forked for us by the process of `fork_server`, as `child_processes` has them.
+
+| the process that forks | children                                                          |
+|------------------------|-------------------------------------------------------------------|
+| lives                  | are forked                                                        |
+| cannot fork, or is gone| are started as programs of their own; it is logged                |
+| dies                   | go on; that one has ended is learnt by its pidfd, its code is not |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from active_call.base.child_processes import ChildProcess, Programs
+from active_call.base.fork_server import MAX_BYTES, STDERR
+
+UNKNOWN_CODE: Final = -signal.SIGKILL
+"""Of a child whose end only its pidfd has told: the process that could have asked for its code is gone, and was hardly gone in peace."""
+
+log = logging.getLogger(__name__)
+
+
+class ForkedProcess:
+    """A child that was forked, as `asyncio.subprocess.Process` would show it."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._pidfd = pidfd
+        self._ended = asyncio.Event()
+
+    async def wait(self) -> int:
+        """Returns when it has ended, with its return code."""
+        await self._ended.wait()
+        return UNKNOWN_CODE if self.returncode is None else self.returncode
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal. Raises ProcessLookupError where it is gone."""
+        if self.returncode is not None:
+            raise ProcessLookupError
+        signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill(self) -> None:
+        """End it at once. Raises ProcessLookupError where it is gone."""
+        self.send_signal(signal.SIGKILL)
+
+    def note_end(self, code: int) -> None:
+        """It has ended."""
+        if self.returncode is None:
+            self.returncode = code
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._ended.set()
+
+    def watch(self) -> None:
+        """Learn of its end by its pidfd: nobody else tells."""
+        if self.returncode is None:
+            asyncio.get_running_loop().add_reader(self._pidfd, self.note_end, UNKNOWN_CODE)
+
+
+class ForkServer:
+    """The process that forks, as this one sees it. Used on one loop; `close` it when that has ended."""
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._socket = connection
+        self._socket.setblocking(False)
+        self._environment = dict(os.environ)
+        """Which it has, and with it its children."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: deque[asyncio.Future[ForkedProcess]] = deque()
+        self._running: dict[int, ForkedProcess] = {}
+        self._is_lost = False
+        self._programs = Programs()
+
+    async def start(self, module: str, arguments: Sequence[str], fd: int, environment: Mapping[str, str]) -> ChildProcess:
+        """As `StartsChildren` says."""
+        try:
+            return await self._fork(module, arguments, fd, dict(os.environ) | dict(environment))
+        except OSError as error:
+            log.warning("process cannot be forked, its program is started anew", extra={"program": module, "reason": str(error)})
+            return await self._programs.start(module, arguments, fd, environment)
+
+    def close(self) -> None:
+        """Let the process end. Children that still run are left to themselves."""
+        self._socket.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    async def _fork(self, module: str, arguments: Sequence[str], fd: int, environment: dict[str, str]) -> ForkedProcess:
+        """Raises OSError."""
+        if self._is_lost:
+            raise ConnectionError("the process that forks is gone")
+        self._attach()
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "set": {name: value for name, value in environment.items() if self._environment.get(name) != value},
+            "unset": [name for name in self._environment if name not in environment],
+        }
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [fd, STDERR])
+        answer: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
+        self._starting.append(answer)
+        return await answer
+
+    def _attach(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.add_reader(self._socket.fileno(), self._receive)
+
+    def _receive(self) -> None:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._socket, MAX_BYTES, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            message, descriptors = b"", []
+        if not message:
+            self._lose()
+            return
+        told = json.loads(message)
+        if "ended" in told:
+            child = self._running.pop(told["ended"], None)
+            if child is not None:
+                child.note_end(told["code"])
+            return
+        starting = self._starting.popleft()
+        if "started" in told:
+            child = self._running[told["started"]] = ForkedProcess(told["started"], descriptors[0])
+            if starting.done():  # nobody waits for it any more
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+            else:
+                starting.set_result(child)
+        elif not starting.done():
+            starting.set_exception(OSError(told["failed"]))
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        log.error("the process that forks is gone", extra={"pid": self.pid})
+        for starting in self._starting:
+            if not starting.done():
+                starting.set_exception(ConnectionError("the process that forks has ended"))
+        self._starting.clear()
+        for child in self._running.values():
+            child.watch()
+        self._running.clear()

@@ -1,0 +1,100 @@
+"""The end of a call whose budget is spent: the agent stops, a last sentence is spoken, and the call is hung up.
+
+Most of a budget used makes the sentence beforehand, so that it comes at once and costs nothing more. Where nothing can be spoken (before
+the answer, without a voice) the call is ended at once; a sentence that takes too long is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from active_call.agent.reply.speakable import as_pronounced
+from active_call.base.errors import ActiveCallError
+from active_call.call.ports import CallPorts, HangUp
+from active_call.call.shared_state import CallState
+from active_call.call.state import Phase
+from active_call.contract import commands, events
+from active_call.providers.base import TextToSpeech, speech_of
+
+SAY: Final = "I am sorry, I have to end this call now. Goodbye."
+PLAY_ID: Final = "budget"
+SPOKEN_S: Final = 20.0
+"""What the sentence may take, with its making."""
+CAUSE: Final = "budget"
+
+
+class LastSentence:
+    """See the module. `voice` has a cache of its sentences."""
+
+    def __init__(
+        self,
+        state: CallState,
+        ports: CallPorts,
+        perform: Callable[[commands.Command], object],
+        hang_up: HangUp,
+        end_agent: Callable[[], object],
+        voice: Callable[[], TextToSpeech | None],
+    ) -> None:
+        self._state = state
+        self._ports = ports
+        self._perform = perform
+        self._hang_up = hang_up
+        self._end_agent = end_agent
+        self._voice = voice
+        self._why = ""
+
+    def prepare(self) -> None:
+        """The budget is nearly spent."""
+        voice = self._voice()
+        if self._say and voice is not None and self._state.facts.phase is Phase.ANSWERED:
+            self._ports.spawn(_speak_to_nobody(voice, self._say), "last sentence")
+
+    def begin(self, why: str) -> None:
+        """The budget is spent. Harmless a second time."""
+        if self._why or self._state.facts.phase is Phase.ENDED:
+            return
+        self._why = why
+        self._ports.emit(events.Error(sender="budget", error=why))
+        self._end_agent()
+        if self._state.facts.phase is not Phase.ANSWERED or not self._say:
+            self._end()
+            return
+        self._perform(commands.Tts(text=self._say, play_id=PLAY_ID))
+        self._ports.spawn(self._end_in_time(), "budget")
+
+    def observe(self, event: events.Event) -> None:
+        """An event of the call: the sentence was spoken, or cannot be."""
+        if not self._why or event.refer:
+            return
+        match event:
+            case events.TrackEnd(play_id=play_id) | events.Interruption(play_id=play_id) if play_id == PLAY_ID:
+                self._end()
+            case events.Error(sender="tts"):
+                self._end()
+            case _:
+                pass
+
+    @property
+    def _say(self) -> str:
+        budget = self._state.option.budget
+        return SAY if budget is None or budget.say is None else budget.say.strip()
+
+    async def _end_in_time(self) -> None:
+        await asyncio.sleep(SPOKEN_S)
+        self._end()
+
+    def _end(self) -> None:
+        if self._state.facts.phase is not Phase.ENDED:
+            self._hang_up(by="system", cause=CAUSE, reason=self._why)
+
+
+async def _speak_to_nobody(voice: TextToSpeech, text: str) -> None:
+    """Make the sound, so that the voice's cache has it. One that cannot be made is told when it is needed."""
+    with contextlib.suppress(ActiveCallError):
+        async with aclosing(speech_of(voice, as_pronounced(text) or text)) as chunks:
+            async for _ in chunks:
+                pass

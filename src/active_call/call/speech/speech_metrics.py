@@ -1,0 +1,81 @@
+"""The `metrics` events of synthesis and recognition: how soon the first of it came, and how long all of it took.
+
+Pieces of speech and the recogniser's events pass by, events with the contract's keys leave. Nothing is changed or held up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from active_call.call.speech.output_ports import KeptSpeech
+from active_call.call.speech.play import Job
+from active_call.contract import events
+
+Pieces = AsyncGenerator[tuple[bytes, int], None]
+Tell = Callable[[events.Metrics], object]
+
+
+def spoken(command_text: str, play_id: str, tell: Tell) -> None:
+    """A text will be spoken under that playId."""
+    tell(events.Metrics(key="tts_play_id_map", data={"playId": play_id, "text": command_text}))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How the sound of a text was made: the time until the first of it and until all of it, and how much it is."""
+
+    first_ms: int
+    duration_ms: int
+    n_bytes: int
+
+
+def completed(job: Job, made: Made, voice: str, tell: Tell, *, is_cached: bool = False) -> None:
+    """All sound of `job` has come."""
+    data = {
+        "speaker": job.speaker or "",
+        "playId": job.play.play_id,
+        "cmdSeq": next((number for number, piece in enumerate(job.play.pieces) if piece is job.piece), 0),
+        "length": made.n_bytes,
+        "cached": is_cached,
+        "ttfb": made.first_ms,
+        "duration": made.duration_ms,
+    }
+    tell(events.Metrics(key=f"completed.tts.{voice}", duration=made.duration_ms, data=data))
+
+
+async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callable[[], float], kept: KeptSpeech | None = None) -> Pieces:
+    """`pieces`, told of when all of them have come; speech that is abandoned is not. `now` gives monotonic seconds."""
+    began, first_ms, n_bytes = now(), 0, 0
+    is_cached = bool(job.cache_key) and kept is not None and await kept.is_kept(job.cache_key)
+    async with aclosing(pieces) as all_of_them:
+        async for pcm, rate_hz in all_of_them:
+            if not n_bytes:
+                first_ms = round((now() - began) * 1000)
+            n_bytes += len(pcm)
+            yield pcm, rate_hz
+    if not job.text or not n_bytes:
+        return
+    completed(job, Made(first_ms, round((now() - began) * 1000), n_bytes), voice, tell, is_cached=is_cached)
+
+
+class RecogniserMetrics:
+    """Observes the events of a call. `recogniser`: the name of the one that hears the caller now."""
+
+    def __init__(self, tell: Tell, recogniser: Callable[[], str]) -> None:
+        self._tell = tell
+        self._recogniser = recogniser
+        self._begun = -1
+        """The utterance of which some words have been told."""
+
+    def observe(self, event: events.Event) -> None:
+        """The first words of an utterance, and all of them; both counted from where the caller began to say them."""
+        if not isinstance(event, events.AsrDelta | events.AsrFinal) or event.refer or event.start_time is None or not event.text:
+            return
+        duration_ms, data = max(0, event.timestamp - event.start_time), {"index": event.index}
+        if self._begun != event.index:
+            self._begun = event.index
+            self._tell(events.Metrics(key=f"ttfb.asr.{self._recogniser()}", duration=duration_ms, data=data))
+        if isinstance(event, events.AsrFinal):
+            self._tell(events.Metrics(key=f"completed.asr.{self._recogniser()}", duration=duration_ms, data=data))

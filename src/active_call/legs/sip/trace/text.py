@@ -1,0 +1,86 @@
+"""Reads the bytes of one SIP message for people: its start line, the headers that a ladder shows, and the whole text without secrets.
+
+Bytes enter, clean Unicode leaves. It judges nothing: a message that no parser takes is shown, too. Credentials and the keys of the media
+(RFC 3261 section 22, RFC 4568) never leave.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from active_call.contract.secrets import STARS
+from active_call.legs.sip.plain_text import plain, plain_body
+from active_call.sdp.protection import without_keys
+
+SHOWN: Final = (
+    "Allow", "CSeq", "Contact", "Content-Type", "Event", "From", "Min-SE", "P-Asserted-Identity", "Reason", "Refer-To", "Replaces",
+    "Require", "Retry-After", "Server", "Session-Expires", "Subscription-State", "To", "Unsupported", "User-Agent", "Warning",
+)  # fmt: skip
+"""The headers of a summary."""
+_COMPACT: Final = {b"c": "Content-Type", b"f": "From", b"m": "Contact", b"r": "Refer-To", b"t": "To", b"x": "Session-Expires"}
+_FULL: Final = {name.lower().encode(): name for name in SHOWN} | _COMPACT
+MAX_VALUE: Final = 300
+"""Characters of a header's value, or of a start line, in a summary."""
+
+_CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_END_OF_HEADERS: Final = re.compile(r"\r?\n\r?\n")
+_CREDENTIALS: Final = re.compile(r"(?im)^((?:proxy-)?authorization[ \t]*:[ \t]*)(?:[^\r\n]|\r?\n[ \t])*")
+_DIGITS: Final = re.compile(r"(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf")
+"""Keys that were pressed (SIP INFO): a caller may have been asked for a card number."""
+_PASSWORD: Final = re.compile(r"(?i)(sips?:[^\s:@<>;?]+):[^\s@<>]*@")
+
+
+def call_id_of(data: bytes) -> bytes:
+    """The Call-ID as it stands in the message; empty where there is none."""
+    found = _CALL_ID.search(data)
+    return found[1].rstrip() if found is not None else b""
+
+
+def start_line_of(data: bytes) -> str:
+    """The first line, without the password that a URI may have."""
+    return _without_passwords(plain(_text(data.partition(b"\n")[0].rstrip(b"\r"))))[:MAX_VALUE]
+
+
+def headers_of(data: bytes) -> dict[str, str]:
+    """The headers of a summary by their full names; several of one name are joined as RFC 3261 section 7.3.1 has it."""
+    shown: dict[str, str] = {}
+    for line in _header_lines(data):
+        name, _, value = line.partition(b":")
+        full = _FULL.get(name.rstrip().lower())
+        if full is not None:
+            text = _without_passwords(plain(_text(value.strip())))
+            shown[full] = (f"{shown[full]}, {text}" if full in shown else text)[:MAX_VALUE]
+    return shown
+
+
+def _header_lines(data: bytes) -> Iterator[bytes]:
+    """The lines between the first one and the body, folded ones joined (RFC 3261 section 7.3.1)."""
+    line = b""
+    for part in data.splitlines()[1:]:
+        if part[:1] in (b" ", b"\t"):
+            line += b" " + part.strip()
+            continue
+        yield line
+        if not part:
+            return
+        line = part
+    yield line
+
+
+def whole_text_of(data: bytes) -> str:
+    """The message with stars in place of credentials and of digits, and without the keys of its media."""
+    text = plain_body(data)
+    end = _END_OF_HEADERS.search(text)
+    head, rest = (text[: end.start()], text[end.start() :]) if end is not None else (text, "")
+    rest = f"\r\n\r\n{STARS}" if rest and _DIGITS.search(head) is not None else without_keys(rest)
+    return _without_passwords(_CREDENTIALS.sub(rf"\g<1>{STARS}", head)) + rest
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _without_passwords(text: str) -> str:
+    return _PASSWORD.sub(rf"\1:{STARS}@", text) if "@" in text else text

@@ -1,0 +1,165 @@
+"""Synthesis by Alibaba Cloud's DashScope (Model Studio): CosyVoice.
+
+Wire: https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. `run-task` begins a task and
+`task-started` answers it; text goes by `continue-task`, sound comes as binary frames, `finish-task` ends the task and `task-finished`
+says that all was sent. The next task begins on the same connection. A task cannot be stopped: a text that is given up costs its
+connection. Options: `speaker` (longanyang), `model` (cosyvoice-v3-flash), `speed` 0.5 to 2, `volume`, `language`, `samplerate`; `extra` is
+merged into the task's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection
+
+from active_call.contract.options import TtsOption
+from active_call.providers.accounts.dashscope import NAME, SOURCE, URL, headers_of, task_error
+from active_call.providers.credentials import find_key, find_url
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.json_values import mapping, mappings, number, read_object, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+from active_call.providers.vendor_parameters import base_language
+
+DEFAULT_MODEL: Final = "cosyvoice-v3-flash"
+DEFAULT_VOICE: Final = "longanyang"
+MODELS_OF_VOICES: Final = {"_v2": "cosyvoice-v2", "_v3": DEFAULT_MODEL}
+"""The model of a voice by the end of its name, where none is chosen: a voice belongs to one generation."""
+RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="Alibaba Cloud DashScope (CosyVoice)",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api",
+    prices="https://www.alibabacloud.com/help/en/model-studio/model-pricing",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
+    base_url=URL,
+    default_model=DEFAULT_MODEL,
+    aliases=("dashscope", "cosyvoice"),
+    options=(
+        DeclaredOption("speaker", "the name of a voice of the model", DEFAULT_VOICE),
+        DeclaredOption("model", "cosyvoice-v3-flash is the fastest; cosyvoice-v3-plus, cosyvoice-v2", "by the voice", is_latency_knob=True),
+        DeclaredOption("speed", "0.5 to 2", "1.0"),
+        DeclaredOption("volume", "1 to 10", "5"),
+        DeclaredOption("language", "a hint: zh, en, ja, ko, fr, de, ru"),
+        DeclaredOption("samplerate", "8000 to 48000", "16000"),
+        DeclaredOption("extra.*", "any further parameter of the task, such as pitch, seed or instruction"),
+    ),
+    notes="Outside China: baseUrl wss://dashscope-intl.aliyuncs.com, whose keys are others.",
+)
+
+
+def create(option: TtsOption, services: Services) -> CosyVoiceTextToSpeech:
+    """The adapter. Raises ConfigError without a key."""
+    url = find_url("tts", option.endpoint, URL)
+    return CosyVoiceTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
+
+
+class CosyVoiceTextToSpeech(SocketTextToSpeech):
+    """CosyVoice as a `TextToSpeech`."""
+
+    name = NAME
+    keeps_s = 30.0  # the vendor closes after a minute without a task
+
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
+        super().__init__(services, rate_in(option, RATES, 16_000))
+        self.endpoint = url
+        self._option = option
+        self._key = key
+        self._uuid = services.world.randomness.uuid
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+
+    def new_id(self) -> str:
+        """Ids of tasks are UUIDs."""
+        return self._uuid()
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        return VoiceAddress(self.endpoint, tuple(headers_of(self._key).items()), (self._key,))
+
+    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+        """Begin a task; text is taken once it has begun."""
+        await socket.send(self._run_task(wish))
+        while True:
+            event = read_object(NAME, await socket.recv())
+            match mapping(event.get("header")).get("event"):
+                case "task-started":
+                    return
+                case "task-failed":
+                    raise task_error(event, (self._key,))
+                case _:
+                    pass
+
+    def _run_task(self, wish: Wish) -> str:
+        option = self._option
+        voice = wish.speaker or option.speaker or DEFAULT_VOICE
+        parameters: dict[str, Any] = {
+            "text_type": "PlainText",
+            "voice": voice,
+            "format": "pcm",
+            "sample_rate": self.rate_hz,
+            "word_timestamp_enabled": True,
+        }
+        if (speed := speed_in(option, wish.speed, 0.5, 2.0)) is not None:
+            parameters["rate"] = speed
+        if option.volume is not None:
+            parameters["volume"] = round(100 * option.volume / MAX_VOLUME)
+        if language := base_language(option.language):
+            parameters["language_hints"] = [language]
+        payload = {
+            "task_group": "audio",
+            "task": "tts",
+            "function": "SpeechSynthesizer",
+            "model": option.model or next((model for end, model in MODELS_OF_VOICES.items() if voice.endswith(end)), DEFAULT_MODEL),
+            "parameters": {**parameters, **option.extra},
+            "input": {},
+        }
+        return _order("run-task", wish, payload)
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        return (
+            _order("continue-task", wish, {"input": {"text": wish.text}}),
+            _order("finish-task", wish, {"input": {}}),
+        )
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        if isinstance(message, bytes):
+            return SpeechChunk(message)
+        event = read_object(NAME, message)
+        match mapping(event.get("header")).get("event"):
+            case "task-finished":
+                return None
+            case "task-failed":
+                raise task_error(event, (self._key,))
+            case "result-generated":
+                return SpeechChunk(b"", _words(mapping(mapping(event.get("payload")).get("output"))))
+            case _:
+                return SpeechChunk(b"")
+
+
+def _order(action: str, wish: Wish, payload: Mapping[str, Any]) -> str:
+    return write_object({"header": {"action": action, "task_id": wish.id, "streaming": "duplex"}, "payload": payload})
+
+
+def _words(output: Mapping[str, Any]) -> tuple[WordTime, ...]:
+    """The words of a sentence, which are told when its sound ends."""
+    if output.get("type") not in (None, "sentence-end"):
+        return ()
+    words = []
+    for word in mappings(mapping(output.get("sentence")).get("words")):
+        begin, end = number(word.get("begin_time")), number(word.get("end_time"))
+        if text(word.get("text")).strip() and begin is not None and end is not None:
+            words.append(WordTime(text(word.get("text")).strip(), begin, end))
+    return tuple(words)

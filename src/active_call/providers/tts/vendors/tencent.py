@@ -1,0 +1,177 @@
+"""Synthesis by Tencent Cloud: text as it comes over a WebSocket (`tencent`), and whole short texts by the cloud API (`tencent_basic`).
+
+Wires: https://cloud.tencent.com/document/api/1073/108595 (stream_wsv2) and https://cloud.tencent.com/document/product/1073/37995
+(TextToVoice). On the WebSocket the address carries every parameter and a signature; `ready` comes, `ACTION_SYNTHESIS` and
+`ACTION_COMPLETE` go, sound comes as binary frames, then `final`; each session has a connection of its own. Options: `appId`, `secretId`,
+`secretKey`, `speaker` (the number of a voice), `speed`, `volume`, `emotion`, `samplerate`; `extra` is sent as further parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.contract.options import TtsOption
+from active_call.providers.accounts.tencent import APP_ID, KEY_PAGE, KEYS, LIFETIME_S, NAME, TencentAccount, find_account, signed_url
+from active_call.providers.credentials import find_url, without_secrets
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.json_values import mapping, mappings, number, read_object, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.vendor_voice import rate_in, speed_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+
+URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
+DEFAULT_VOICE: Final = "101001"
+RATES: Final = (8_000, 16_000, 24_000)
+SPEEDS: Final = ((0.6, -2.0), (0.8, -1.0), (1.0, 0.0), (1.2, 1.0), (1.5, 2.0), (2.5, 6.0))
+"""The pace, and what the vendor calls it; what lies between is in proportion."""
+REFUSED_FOR_GOOD: Final = frozenset({10_001, 10_002, 10_003})
+"""Codes after which another attempt fails alike: parameters, no account or quota, and the signature."""
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
+OPTIONS: Final = (
+    DeclaredOption("speaker", "the number of a voice", DEFAULT_VOICE),
+    DeclaredOption("speed", "0.6 to 2.5", "1.0"),
+    DeclaredOption("volume", "1 to 10", "5"),
+    DeclaredOption("emotion", "one that the voice has, such as happy"),
+    DeclaredOption("samplerate", "8000, 16000, and 24000 with some voices", "16000"),
+    DeclaredOption("extra.*", "any further parameter, such as SegmentRate or FastVoiceType"),
+)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="Tencent Cloud streaming synthesis",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://cloud.tencent.com/document/api/1073/108595",
+    prices="https://cloud.tencent.com/document/product/1073/34112",
+    keys=(*KEYS, *APP_ID.variables),
+    key_page=KEY_PAGE,
+    base_url=URL,
+    default_model=DEFAULT_VOICE,
+    options=(DeclaredOption("appId, secretId, secretKey", "the account"), *OPTIONS),
+)
+
+
+def create(option: TtsOption, services: Services) -> TencentTextToSpeech:
+    """The adapter. Raises ConfigError without the three parts of an account, and for a voice that is no number."""
+    url = find_url("tts", option.endpoint, URL)
+    account = find_account("tts", url, services.environment, app_id=option.app_id, secret_id=option.secret_id, secret_key=option.secret_key)
+    if not account.app_id.isdecimal():
+        raise ConfigError("tts.appId", "expected the number of the account")
+    check_voice(option)
+    return TencentTextToSpeech(option, services, url, account)
+
+
+def check_voice(option: TtsOption) -> None:
+    """Raises ConfigError for a voice that is no number."""
+    if option.speaker and not option.speaker.isdecimal():
+        raise ConfigError("tts.speaker", f"expected the number of a voice, such as {DEFAULT_VOICE}, found {option.speaker!r}")
+
+
+def manner_of(option: TtsOption, wish: Wish) -> dict[str, Any]:
+    """The parameters of a voice that both APIs have. Raises ProviderError for a voice that is no number."""
+    voice = wish.speaker or option.speaker or DEFAULT_VOICE
+    if not voice.isdecimal():
+        raise ProviderError(NAME, f"voices are numbers, such as {DEFAULT_VOICE}; asked for {voice!r}")
+    manner: dict[str, Any] = {"VoiceType": int(voice), "ModelType": 1}
+    if (speed := speed_in(option, wish.speed, SPEEDS[0][0], SPEEDS[-1][0])) is not None:
+        manner["Speed"] = vendor_speed(speed)
+    if option.volume is not None:
+        manner["Volume"] = 2 * (option.volume - 5)
+    if option.emotion:
+        manner["EmotionCategory"] = option.emotion
+    return manner
+
+
+def vendor_speed(pace: float) -> float:
+    """`pace` (1.0 is normal) on the vendor's scale."""
+    for (low, low_value), (high, high_value) in pairwise(SPEEDS):
+        if pace <= high:
+            return round(low_value + (pace - low) / (high - low) * (high_value - low_value), 2)
+    return SPEEDS[-1][1]
+
+
+def words_of_subtitles(subtitles: Any) -> tuple[WordTime, ...]:
+    """Words (of Chinese: characters) with their times."""
+    words = []
+    for one in mappings(subtitles):
+        begin, end = number(one.get("BeginTime")), number(one.get("EndTime"))
+        if text(one.get("Text")).strip() and begin is not None and end is not None:
+            words.append(WordTime(text(one.get("Text")).strip(), begin, end))
+    return tuple(words)
+
+
+class TencentTextToSpeech(SocketTextToSpeech):
+    """The streaming API as a `TextToSpeech`."""
+
+    name = NAME
+    keeps_s = 0.0
+
+    def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
+        super().__init__(services, rate_in(option, RATES, 16_000))
+        self.endpoint = url
+        self._option = option
+        self._account = account
+        self._world = services.world
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
+
+    def new_id(self) -> str:
+        """Ids of sessions are UUIDs."""
+        return self._world.randomness.uuid()
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        now = int(self._world.clock.utc_now().timestamp())
+        parameters = {
+            "Action": "TextToStreamAudioWSv2",
+            "AppId": int(self._account.app_id),
+            "SecretId": self._account.secret_id,
+            "Timestamp": now,
+            "Expired": now + LIFETIME_S,
+            "SessionId": wish.id,
+            "Codec": "pcm",
+            "SampleRate": self.rate_hz,
+            "EnableSubtitle": True,
+            **manner_of(self._option, wish),
+            **self._option.extra,
+        }
+        url = signed_url(self.endpoint, parameters, self._account.secret_key, before="GET", name="Signature")
+        return VoiceAddress(url, (), self._account.secrets)
+
+    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+        """Text is taken once the session is ready."""
+        while True:
+            event = self._event(await socket.recv())
+            if event.get("ready") == 1:
+                return
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        orders = (("ACTION_SYNTHESIS", wish.text), ("ACTION_COMPLETE", ""))
+        return [
+            write_object({"session_id": wish.id, "message_id": f"{wish.id}-{number}", "action": action, "data": data})
+            for number, (action, data) in enumerate(orders)
+        ]
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        if isinstance(message, bytes):
+            return SpeechChunk(message)
+        event = self._event(message)
+        if event.get("final") == 1:
+            return None
+        return SpeechChunk(b"", words_of_subtitles(mapping(event.get("result")).get("subtitles")))
+
+    def _event(self, message: Message) -> Mapping[str, Any]:
+        event = read_object(NAME, message)
+        if code := number(event.get("code")):
+            reason = without_secrets(f"{code:g}: {text(event.get('message')) or 'no explanation'}", self._account.secrets)
+            raise ProviderError(NAME, reason, retryable=int(code) not in REFUSED_FOR_GOOD)
+        return event

@@ -1,0 +1,147 @@
+"""Synthesis by Tencent Cloud's basic API: one request for each short text (`tencent_basic`).
+
+Wire: https://cloud.tencent.com/document/product/1073/37995 (TextToVoice), signed by TC3-HMAC-SHA256. A text of more than 150 Chinese
+characters or 500 letters is asked for in parts. Options as those of `tencent`, but for `appId`, which this API needs none of; and
+`extra.Region`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from active_call.contract.options import TtsOption
+from active_call.providers.accounts.tencent import KEY_PAGE, KEYS, TencentAccount, cloud_api_authorization, find_account
+from active_call.providers.credentials import find_url
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.json_values import mapping, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
+from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.socket_speech import parameters_in
+from active_call.providers.tts.vendors.tencent import DEFAULT_VOICE, OPTIONS, check_voice, manner_of, words_of_subtitles
+from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, without_wav_header
+from active_call.providers.tts.vendors.wish import Wish
+
+NAME: Final = "tencent_basic"
+URL: Final = "https://tts.tencentcloudapi.com"
+VERSION: Final = "2019-08-23"
+DEFAULT_REGION: Final = "ap-guangzhou"
+RATES: Final = (8_000, 16_000, 24_000)
+MAX_WEIGHT: Final = 450
+"""Of one request: a letter weighs 1, a Chinese character 3."""
+RETRYABLE: Final = ("RequestLimitExceeded", "InternalError", "ResourceUnavailable", "FailedOperation.ServerError")
+"""How the codes of errors begin after which another attempt may do better."""
+_PARTS: Final = re.compile(r"[^.!?。！？;；,，\n]*[.!?。！？;；,，\n]*\s*")
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="Tencent Cloud basic synthesis",
+    capabilities=TextToSpeechCapabilities(16_000, word_times=True, emotions=True),
+    transport="HTTP",
+    documentation="https://cloud.tencent.com/document/product/1073/37995",
+    prices="https://cloud.tencent.com/document/product/1073/34112",
+    keys=KEYS,
+    key_page=KEY_PAGE,
+    base_url=URL,
+    default_model=DEFAULT_VOICE,
+    options=(
+        DeclaredOption("secretId, secretKey", "the account"),
+        *OPTIONS,
+        DeclaredOption("extra.Region", "where it is computed", DEFAULT_REGION, is_latency_knob=True),
+    ),
+    notes="The sound comes when all of a text is made; tencent streams.",
+)
+
+
+def create(option: TtsOption, services: Services) -> TencentBasicTextToSpeech:
+    """The adapter. Raises ConfigError without the two parts of an account, and for a voice that is no number."""
+    url = find_url("tts", option.endpoint, URL)
+    secrets = {"secret_id": option.secret_id, "secret_key": option.secret_key}
+    account = find_account("tts", url, services.environment, app_id=None, needs_app_id=False, **secrets)
+    check_voice(option)
+    return TencentBasicTextToSpeech(option, services, url, account)
+
+
+class TencentBasicTextToSpeech(HttpTextToSpeech):
+    """The basic API as a `TextToSpeech`."""
+
+    name = NAME
+    answer = "object"
+
+    def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
+        super().__init__(services, rate_in(option, RATES, 16_000), account.secrets)
+        self.endpoint = url
+        self._option = option
+        self._account = account
+        self._world = services.world
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
+
+    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+        began_ms = 0.0
+        for part in parts_of(wish.text):
+            n_bytes = 0
+            async for chunk in super()._speak(replace(wish, text=part)):
+                n_bytes += len(chunk.pcm)
+                words = tuple(WordTime(word.text, word.start_ms + began_ms, word.end_ms + began_ms) for word in chunk.words)
+                yield SpeechChunk(chunk.pcm, words)
+            began_ms += n_bytes / 2 * 1000 / self.rate_hz
+
+    def request(self, wish: Wish) -> SpeechRequest:
+        option = self._option
+        body = write_object(
+            {
+                "Text": wish.text,
+                "SessionId": self._world.randomness.uuid(),
+                "Codec": "pcm",
+                "SampleRate": self.rate_hz,
+                "EnableSubtitle": True,
+                **manner_of(option, wish),
+                **parameters_in(option.extra, "Region"),
+            }
+        )
+        now, host = self._world.clock.utc_now(), urlsplit(self.endpoint).netloc
+        headers = {
+            "Authorization": cloud_api_authorization(self._account, host, body.encode(), now, "tts"),
+            "X-TC-Action": "TextToVoice",
+            "X-TC-Version": VERSION,
+            "X-TC-Timestamp": str(int(now.timestamp())),
+            "X-TC-Region": str(option.extra.get("Region", DEFAULT_REGION)),
+        }
+        return SpeechRequest(self.endpoint, body, headers)
+
+    def read(self, answer: Mapping[str, Any]) -> SpeechChunk:
+        response = mapping(answer.get("Response"))
+        if error := mapping(response.get("Error")):
+            code = text(error.get("Code"))
+            raise self.fail(f"{code}: {text(error.get('Message')) or 'no explanation'}", retryable=code.startswith(RETRYABLE))
+        pcm = without_wav_header(sound_in(NAME, response.get("Audio"))) if response.get("Audio") else b""
+        return SpeechChunk(pcm, words_of_subtitles(response.get("Subtitles")))
+
+
+def parts_of(said: str) -> Iterator[str]:
+    """`said` in parts that one request takes, cut after punctuation where there is any, else after a space or anywhere."""
+    part = ""
+    for clause in _PARTS.findall(said):
+        if part and _weight(part + clause) > MAX_WEIGHT:
+            yield part
+            part = ""
+        part += clause
+        while _weight(part) > MAX_WEIGHT:
+            n_chars = next(n for n in range(len(part), 0, -1) if _weight(part[:n]) <= MAX_WEIGHT)
+            n_chars = part.rfind(" ", 1, n_chars) + 1 or n_chars
+            yield part[:n_chars]
+            part = part[n_chars:]
+    if part.strip():
+        yield part
+
+
+def _weight(said: str) -> int:
+    return sum(1 if char < "\u2000" else 3 for char in said)

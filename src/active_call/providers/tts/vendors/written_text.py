@@ -1,0 +1,278 @@
+"""Speech of a text while it is written: its clauses go to the vendor one after the other, on one connection and in one breath.
+
+What enters (clauses, the end, the vendor's messages) comes into one queue and is worked off in order. A clause that was flushed is spoken
+at once; the last chunk of its sound is marked (`SpeechChunk.ends_flush`). Vendors who keep a context by its id forget it when nothing is
+said for a while (`context_idle_s`): the next clause begins a new one then. Knows no vendor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from active_call.base.errors import ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.providers.text_to_speech import SpeechChunk, WordTime
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+from active_call.providers.websocket import closed_error
+
+
+class Voice(Protocol):
+    """What a synthesis engine over a WebSocket gives; see `socket_speech.SocketTextToSpeech`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def has_contexts(self) -> bool: ...
+
+    @property
+    def context_idle_s(self) -> float: ...
+
+    def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish: ...
+
+    def address(self, wish: Wish) -> VoiceAddress: ...
+
+    async def prepare(self, socket: ClientConnection, wish: Wish) -> None: ...
+
+    def begin(self, wish: Wish) -> Sequence[Message]: ...
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]: ...
+
+    def finish(self, wish: Wish) -> Sequence[Message]: ...
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None: ...
+
+    def speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]: ...
+
+    async def take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]: ...
+
+    async def connect(self, address: VoiceAddress) -> ClientConnection: ...
+
+    def keep(self, address: VoiceAddress, socket: ClientConnection) -> None: ...
+
+    async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None: ...
+
+    async def drop(self, socket: ClientConnection) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """No more text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    error: ConnectionClosed
+
+
+class WrittenTextStream:
+    """`SynthesisStream` whose text is spoken while it is written. A text that is known whole is asked for as one."""
+
+    def __init__(self, voice: Voice, speaker: str | None, speed: float | None) -> None:
+        self._voice = voice
+        self._speaker = speaker
+        self._speed = speed
+        self._pending = ""
+        self._inbox: asyncio.Queue[_Clause | _Heard | _End | _Broken] = asyncio.Queue()
+        self._n_flushed = 0
+        self._is_ended = False
+        self._chunks = self._make()
+
+    def push_text(self, text: str) -> None:
+        self._pending += text
+
+    def flush(self) -> None:
+        text, self._pending = self._pending, ""
+        if text.strip() and not self._is_ended:
+            self._n_flushed += 1
+            self._inbox.put_nowait(_Clause(text))
+
+    def end_text(self) -> None:
+        self.flush()
+        self._is_ended = True
+        self._inbox.put_nowait(_End())
+
+    def __aiter__(self) -> WrittenTextStream:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        return await anext(self._chunks)
+
+    async def cancel(self) -> None:
+        self._inbox.put_nowait(_End())
+        with contextlib.suppress(RuntimeError):  # another task waits in it, which ends with what it waits for
+            await self._chunks.aclose()
+
+    async def _make(self) -> AsyncGenerator[SpeechChunk, None]:
+        first = await self._inbox.get()
+        if not isinstance(first, _Clause):
+            return
+        if self._is_ended and self._n_flushed == 1:
+            async with aclosing(self._voice.speak(self._voice.new_wish(first.text, self._speaker, self._speed))) as chunks:
+                async for chunk in chunks:
+                    yield replace(chunk, ends_flush=False) if chunk.ends_flush else chunk
+            yield SpeechChunk(b"", ends_flush=True)
+            return
+        dictation = _Dictation(self._voice, self._inbox, self._speaker, self._speed)
+        async with aclosing(dictation.chunks(first)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+class _Dictation:
+    """One text on one connection."""
+
+    def __init__(
+        self, voice: Voice, inbox: asyncio.Queue[_Clause | _Heard | _End | _Broken], speaker: str | None, speed: float | None
+    ) -> None:
+        self._voice = voice
+        self._inbox = inbox
+        self._speaker = speaker
+        self._speed = speed
+        self._wish = voice.new_wish("", speaker, speed)
+        self._is_begun = False
+        self._n_owed = 0
+        """Clauses whose sound has not all come."""
+        self._n_bytes = 0
+        self._began_ms = 0.0
+        """Where the sound of this context begins in that of the stream."""
+        self._sounded_at = 0.0
+        self._is_ended = False
+
+    async def chunks(self, first: _Clause) -> AsyncGenerator[SpeechChunk, None]:
+        voice = self._voice
+        address = voice.address(self._wish)
+        socket, is_kept = await voice.take(address)
+        listening: asyncio.Task[None] | None = None
+        try:
+            try:
+                await self._say(socket, first)
+            except ConnectionClosed:
+                if not is_kept:
+                    raise
+                await voice.drop(socket)  # it had been closed meanwhile: nothing of this text was asked
+                self._is_begun, self._n_owed = False, 0
+                socket = await voice.connect(address)
+                await self._say(socket, first)
+            listening = asyncio.get_running_loop().create_task(self._listen(socket), name=f"{voice.name} sound")
+            async with aclosing(self._work(socket)) as made:
+                async for chunk in made:
+                    yield chunk
+            await _stop(listening)
+            voice.keep(address, socket)
+        except ConnectionClosed as error:
+            raise closed_error(voice.name, error, address.secrets) from error
+        except (GeneratorExit, asyncio.CancelledError):
+            await _stop(listening)
+            await voice.give_up(address, socket, self._wish)
+            raise
+        except BaseException:
+            await _stop(listening)
+            await voice.drop(socket)  # what else it would say cannot be trusted
+            raise
+
+    async def _listen(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                self._inbox.put_nowait(_Heard(await socket.recv()))
+        except ConnectionClosed as error:
+            self._inbox.put_nowait(_Broken(error))
+
+    async def _work(self, socket: ClientConnection) -> AsyncGenerator[SpeechChunk, None]:
+        while True:
+            match await self._inbox.get():
+                case _Clause() as clause:
+                    await self._say(socket, clause)
+                case _Heard(message):
+                    try:
+                        chunk = self._read(message)
+                    except ProviderError:
+                        if self._is_ended and not self._n_owed:
+                            return  # all was heard; the vendor had forgotten the context before it was ended
+                        raise
+                    if chunk is not None:
+                        yield chunk
+                    if self._is_ended and not self._n_owed and not (self._is_begun and self._voice.has_contexts):
+                        return
+                case _End():
+                    self._is_ended = True
+                    if self._is_idle() or not (self._voice.has_contexts or self._n_owed):
+                        return
+                    for order in self._voice.finish(self._wish) if self._is_begun else ():
+                        await socket.send(order)
+                case _Broken(error):
+                    raise error
+
+    def _is_idle(self) -> bool:
+        """Nothing is owed, and the vendor may have forgotten the context."""
+        now = asyncio.get_running_loop().time()
+        return not self._n_owed and (not self._is_begun or now - self._sounded_at > self._voice.context_idle_s)
+
+    async def _say(self, socket: ClientConnection, clause: _Clause) -> None:
+        if self._is_begun and self._is_idle():
+            self._is_begun = False
+            self._wish = self._voice.new_wish("", self._speaker, self._speed)
+        if not self._is_begun:
+            self._began_ms = self._n_bytes / BYTES_PER_SAMPLE * 1000 / self._voice.rate_hz
+            await self._voice.prepare(socket, self._wish)
+            for order in self._voice.begin(self._wish):
+                await socket.send(order)
+            self._is_begun = True
+        self._n_owed += 1
+        for order in self._voice.say(self._wish, clause.text):
+            await socket.send(order)
+
+    def _read(self, message: Message) -> SpeechChunk | None:
+        """What `message` says. Raises ProviderError."""
+        chunk = self._voice.read(message, self._wish) if self._is_begun else SpeechChunk(b"")
+        if chunk is None:
+            return self._end_of_sound()
+        if chunk.ends_flush and not self._n_owed:
+            chunk = replace(chunk, ends_flush=False)
+        self._n_owed -= chunk.ends_flush
+        self._n_bytes += len(chunk.pcm)
+        if chunk.pcm or chunk.ends_flush:
+            self._sounded_at = asyncio.get_running_loop().time()
+        if self._began_ms and chunk.words:
+            words = tuple(WordTime(word.text, word.start_ms + self._began_ms, word.end_ms + self._began_ms) for word in chunk.words)
+            chunk = replace(chunk, words=words)
+        return chunk if chunk.pcm or chunk.words or chunk.ends_flush else None
+
+    def _end_of_sound(self) -> SpeechChunk | None:
+        """The sound of a clause is over, or, of a vendor with contexts, that of the context."""
+        if not self._voice.has_contexts:
+            self._n_owed -= 1
+            self._sounded_at = asyncio.get_running_loop().time()
+            return SpeechChunk(b"", ends_flush=True)
+        self._is_begun = False
+        if self._n_owed and not self._is_ended:
+            raise ProviderError(self._voice.name, "ended a text that was not all written", retryable=True)
+        self._n_owed = 0  # a vendor that does not tell clauses apart tells the end of all
+        return None
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

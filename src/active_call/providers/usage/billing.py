@@ -1,0 +1,43 @@
+"""Who bills what an engine does: from the engine, the provider and the model that its option asks for. Pure.
+
+Adapters for OpenAI's protocols ask any server. A server that is not OpenAI's own bills under the name of its vendor, where that is known,
+else under its host: what it costs is its operator's to say, and is never taken from OpenAI's prices.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from active_call.providers.usage.units import Billed, Kind
+
+ANY_SERVER: Final = frozenset({"openai", "openai-responses", "whisper"})
+"""Adapters whose server may be anybody's."""
+VENDOR_HOSTS: Final = {
+    "openai.com": "openai",
+    "groq.com": "groq",
+    "deepseek.com": "deepseek",
+    "aliyuncs.com": "aliyun",
+    "mistral.ai": "mistral",
+    "together.xyz": "together",
+    "together.ai": "together",
+    "anthropic.com": "anthropic",
+    "googleapis.com": "gemini",
+    "x.ai": "xai",
+    "openrouter.ai": "openrouter",
+    "azure.com": "azure",
+}
+
+
+def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
+    """What `engine` counts as. Its attributes `model` and `endpoint` count where it has them, else `default_model`."""
+    name = str(getattr(engine, "name", "") or type(engine).__name__)
+    model, endpoint = getattr(engine, "model", None), getattr(engine, "endpoint", None)
+    provider = provider_at(endpoint) if name in ANY_SERVER and isinstance(endpoint, str) else name
+    return Billed(kind, provider, model if isinstance(model, str) and model else default_model)
+
+
+def provider_at(url: str) -> str:
+    """The vendor of the server at `url`, else its host."""
+    host = (urlsplit(url).hostname or url).lower()
+    return next((vendor for suffix, vendor in VENDOR_HOSTS.items() if host == suffix or host.endswith(f".{suffix}")), host)

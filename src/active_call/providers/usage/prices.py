@@ -1,0 +1,181 @@
+"""What a unit of an engine costs: the price table, and the look-up in it.
+
+The table that comes with the program is `prices.toml`: a row for each vendor, model and unit, with the day on which it was read and the
+page it was read on. Rows of the configuration come first, and may name anybody. What no row names has no price: it is never taken for
+free. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final
+
+from active_call.base.errors import ConfigError
+from active_call.providers.usage.units import KINDS, UNPRICED, Amounts, Billed, Unit
+
+UNITS: Final[Mapping[str, tuple[Unit, float]]] = {
+    "second": (Unit.SECONDS, 1.0),
+    "minute": (Unit.SECONDS, 60.0),
+    "hour": (Unit.SECONDS, 3600.0),
+    "character": (Unit.CHARACTERS, 1.0),
+    "thousand characters": (Unit.CHARACTERS, 1e3),
+    "million characters": (Unit.CHARACTERS, 1e6),
+    "million input tokens": (Unit.INPUT_TOKENS, 1e6),
+    "million cached input tokens": (Unit.CACHED_INPUT_TOKENS, 1e6),
+    "million output tokens": (Unit.OUTPUT_TOKENS, 1e6),
+    "million audio input tokens": (Unit.AUDIO_INPUT_TOKENS, 1e6),
+    "million cached audio tokens": (Unit.CACHED_AUDIO_TOKENS, 1e6),
+    "million audio output tokens": (Unit.AUDIO_OUTPUT_TOKENS, 1e6),
+}
+"""Names of units in a table, what they measure, and how much of it is one."""
+ANY: Final = "*"
+HERE: Final = "this machine"
+"""The source of engines that run here."""
+OTHERWISE: Final[Mapping[Unit, Unit]] = {
+    Unit.CACHED_INPUT_TOKENS: Unit.INPUT_TOKENS,
+    Unit.CACHED_AUDIO_TOKENS: Unit.AUDIO_INPUT_TOKENS,
+}
+"""Where a vendor has no price for cached tokens, they cost what others cost."""
+ALIASES: Final[Mapping[str, str]] = {
+    "dashscope": "aliyun",
+    "sensevoice": "sherpa",
+    "openai-responses": "openai",
+    "openai-realtime": "openai",
+}
+"""Adapters that another name's prices hold for."""
+_DATED: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
+"""The end of a model's name that names a snapshot of it."""
+_KEYS: Final = frozenset({"kind", "provider", "model", "unit", "price", "date", "source", "estimate", "increment"})
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A row. `price` is for one `unit`, in the table's currency; a `model` of `*` stands for all of the provider."""
+
+    kind: str
+    provider: str
+    model: str
+    unit: str
+    price: float
+    read_on: date | None
+    """None: a row of the configuration, which says nothing of it."""
+    source: str
+    is_estimate: bool = False
+    """The vendor bills in another unit, and says what this comes to."""
+    increment: float = 0.0
+    """Of `telephony`: begun increments of so many seconds are billed; 0: to the second."""
+
+    def cost_of(self, amount: float) -> float:
+        """What `amount` of the row's unit costs."""
+        if self.increment > 0:
+            amount = -(-amount // self.increment) * self.increment
+        return amount / UNITS[self.unit][1] * self.price
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What a use costs."""
+
+    amount: float
+    is_estimated: bool = False
+
+
+class PriceTable:
+    """Prices in one currency. Of several rows for the same thing the first counts."""
+
+    def __init__(self, rows: Iterable[Price], currency: str = "USD") -> None:
+        self.rows = tuple(rows)
+        self.currency = currency
+        self._by_name: dict[tuple[str, str, str], dict[Unit, Price]] = {}
+        for row in self.rows:
+            units = self._by_name.setdefault((row.kind, row.provider, row.model.lower()), {})
+            units.setdefault(UNITS[row.unit][0], row)
+
+    def prices_of(self, billed: Billed) -> Mapping[Unit, Price]:
+        """The prices of `billed`, by unit; none where nobody has said what it costs."""
+        model = billed.model.lower().rpartition("/")[2]
+        for provider in dict.fromkeys((billed.provider, ALIASES.get(billed.provider, billed.provider))):
+            for name in dict.fromkeys((model, _DATED.sub("", model), ANY)):
+                found = self._by_name.get((billed.kind, provider, name))
+                if found:
+                    return found
+        return {}
+
+    def cost_of(self, billed: Billed, amounts: Amounts) -> Money | None:
+        """What `amounts` cost; None where a part of them has no price."""
+        due = {unit: amount for unit, amount in amounts.items() if amount > 0 and unit not in UNPRICED}
+        if not due:
+            return Money(0.0)
+        prices = self.prices_of(billed)
+        if billed.kind == "tts" and (Unit.CHARACTERS in prices or Unit.SECONDS in prices):  # the one or the other is billed
+            due = {unit: amount for unit, amount in due.items() if unit in prices}
+        total, is_estimated = 0.0, False
+        for unit, amount in due.items():
+            price = prices.get(unit) or prices.get(OTHERWISE.get(unit, unit))
+            if price is None:
+                return None
+            total += price.cost_of(amount)
+            is_estimated = is_estimated or price.is_estimate
+        return Money(total, is_estimated)
+
+    def over(self, rows: Iterable[Price], currency: str | None = None, per_dollar: float = 1.0) -> PriceTable:
+        """This table in `currency`, of which a unit of this one's is worth `per_dollar`, below `rows`, which are in that currency."""
+        converted = (replace(row, price=row.price * per_dollar) for row in self.rows)
+        return PriceTable((*rows, *converted), currency or self.currency)
+
+
+@lru_cache(maxsize=1)
+def shipped_prices() -> PriceTable:
+    """The table that comes with the program, in US dollars."""
+    text = resources.files("active_call.providers.usage").joinpath("prices.toml").read_text("utf-8")
+    pages = tomllib.loads(text)["page"]
+    return PriceTable(
+        price_in({"source": page.get("source"), "date": page.get("date"), **row}, f"prices.toml, {page.get('source')}, row {number}")
+        for page in pages
+        for number, row in enumerate(page["rows"], 1)
+    )
+
+
+def price_in(row: Mapping[str, Any], where: str) -> Price:
+    """A row as it stands in a file. Raises ConfigError, which names the key of `where` that is wrong."""
+    unknown = sorted(set(row) - _KEYS)
+    if unknown:
+        raise ConfigError(f"{where}.{unknown[0]}", f"unknown; expected one of {', '.join(sorted(_KEYS))}")
+    kind, unit, read_on = row.get("kind"), row.get("unit"), row.get("date")
+    if kind not in KINDS:
+        raise ConfigError(f"{where}.kind", f"expected one of {', '.join(KINDS)}, found {kind!r}")
+    if unit not in UNITS:
+        raise ConfigError(f"{where}.unit", f"expected one of {', '.join(UNITS)}, found {unit!r}")
+    if not isinstance(read_on, date):
+        raise ConfigError(f"{where}.date", f"expected the day on which the price was read, such as 2026-11-29, found {read_on!r}")
+    return Price(
+        kind=str(kind),
+        provider=_text(row, "provider", where).lower(),
+        model=_text(row, "model", where, ANY),
+        unit=str(unit),
+        price=_amount(row, "price", where),
+        read_on=read_on,
+        source=_text(row, "source", where),
+        is_estimate=row.get("estimate") is True,
+        increment=_amount(row, "increment", where, 0.0),
+    )
+
+
+def _text(row: Mapping[str, Any], name: str, where: str, otherwise: str | None = None) -> str:
+    value = row.get(name, otherwise)
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{where}.{name}", f"expected a text, found {value!r}")
+    return value.strip()
+
+
+def _amount(row: Mapping[str, Any], name: str, where: str, otherwise: float | None = None) -> float:
+    value = row.get(name, otherwise)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ConfigError(f"{where}.{name}", f"expected a number from 0 to a million, found {value!r}")
+    return float(value)

@@ -1,0 +1,256 @@
+"""Tries providers as a call would: a recogniser with a short utterance, a voice with a word, a model with a word, a conversation opened.
+
+Targets enter; what came of each leaves, with how long the first result took and what helps where there was none. Every trial ends in time,
+and no key is in what it tells. It costs what the vendors ask for a second of speech and some tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from active_call.base.errors import ActiveCallError, ProviderError
+from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.base.world import Clock
+from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
+from active_call.providers.base import (
+    ChatMessage,
+    Failed,
+    Final,
+    RecognitionEvent,
+    RecognitionStream,
+    ReplyRequest,
+    Services,
+    TextDelta,
+    speech_of,
+)
+from active_call.providers.credentials import without_secrets
+from active_call.providers.declared import Declared
+from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
+from active_call.providers.realtime_model import AgentSound, RealtimeEvent, RealtimeFailed, RealtimeSession, ReplyDone, Transcript
+from active_call.providers.registry import create_realtime, create_recogniser, create_responder, create_synthesiser
+from active_call.providers.settings import LlmSettings
+from active_call.providers.sources import warm
+from active_call.server.doctor.provider_targets import Target
+
+TRIAL_S = 15.0
+"""Of one provider, all told."""
+LOAD_S = 30.0
+"""Until an engine of this machine has loaded its model."""
+AT_ONCE = 4
+WORD = "Hello."
+UTTERANCE = "hello can you hear me"
+REPLY_TOKENS = 16
+"""The least that every vendor takes."""
+PIECE_S = 0.1
+SILENCE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one target. `latency_ms`: until the first result of it (recognition: from the end of the utterance)."""
+
+    target: Target
+    ok: bool
+    text: str
+    latency_ms: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        target = self.target
+        return {
+            "kind": target.kind,
+            "provider": target.provider,
+            "usedBy": target.whose,
+            "ok": self.ok,
+            "latencyMs": self.latency_ms,
+            "text": self.text,
+        }
+
+
+async def try_providers(targets: Sequence[Target], declared: Sequence[Declared], services: Services) -> list[Trial]:
+    """What came of each target, in their order; several are tried at once."""
+    room = asyncio.Semaphore(AT_ONCE)
+    known = {(one.kind, name): one for one in declared if one.declaration is not None for name in one.declaration.names}
+
+    async def one(target: Target) -> Trial:
+        async with room:
+            return await _try(target, known.get((target.kind, target.provider)), services)
+
+    return await asyncio.gather(*(one(target) for target in targets))
+
+
+class Stopwatch:
+    """Measures until the first result."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.now()
+        self.latency_ms: int | None = None
+
+    def begin(self) -> None:
+        """The time begins now."""
+        self._began = self._clock.now()
+
+    def stop(self) -> None:
+        """A result has come; later ones do not count."""
+        if self.latency_ms is None:
+            self.latency_ms = round((self._clock.now() - self._began) * 1000)
+
+
+async def _try(target: Target, declared: Declared | None, services: Services) -> Trial:
+    if target.mistake:
+        return Trial(target, False, target.mistake)
+    watch = Stopwatch(services.world.clock)
+    is_local = declared is not None and declared.declaration is not None and declared.declaration.transport == "local"
+    limit_s = LOAD_S + TRIAL_S if is_local else TRIAL_S
+    try:
+        async with asyncio.timeout(limit_s):
+            text = await _trial(target, services, watch)
+    except TimeoutError:
+        return Trial(target, False, f"no result within {limit_s:g} s")
+    except ActiveCallError as error:
+        return Trial(target, False, _told(error, target, declared, services.environment))
+    except Exception as error:  # noqa: BLE001 - an adapter of another package; the others are tried all the same
+        return Trial(target, False, _told(error, target, declared, services.environment))
+    return Trial(target, True, text, watch.latency_ms)
+
+
+def _told(error: Exception, target: Target, declared: Declared | None, environment: Mapping[str, str]) -> str:
+    """The reason, and what helps."""
+    reason = str(error)
+    declaration = declared.declaration if declared is not None else None
+    page = declaration.key_page if declaration is not None else ""
+    if page and page not in reason and isinstance(error, ProviderError) and not error.retryable:
+        reason += f" (keys are made at {page})"
+    return without_secrets(reason, [*_secrets(target), *(value for name, value in environment.items() if _is_secret(name))])
+
+
+def _is_secret(name: str) -> bool:
+    return any(part in name.upper() for part in ("KEY", "SECRET", "TOKEN", "PASSWORD"))
+
+
+def _secrets(target: Target) -> list[str]:
+    option = target.option
+    values = [getattr(option, name, None) for name in ("secret_key", "secret_id", "api_key")]
+    return [value for value in values if isinstance(value, str) and value]
+
+
+async def _trial(target: Target, services: Services, watch: Stopwatch) -> str:
+    """What was heard, said or answered. Raises ActiveCallError, TimeoutError."""
+    match target.option:
+        case AsrOption() as option:
+            return await _recognise(option, services, watch)
+        case TtsOption() as option:
+            return await _speak(option, services, watch)
+        case LlmSettings() as settings:
+            return await _reply(settings, services, watch)
+        case RealtimeOption() as option:
+            return await _converse(option, services, watch)
+
+
+async def _recognise(option: AsrOption, services: Services, watch: Stopwatch) -> str:
+    inner = await asyncio.to_thread(create_recogniser, option, services)
+    engine = GuardedSpeechToText(inner, services.world)
+    done: asyncio.Future[Final] = asyncio.get_running_loop().create_future()
+
+    def take(event: RecognitionEvent) -> None:
+        if isinstance(event, Failed) and not done.done():
+            done.set_exception(event.error)
+        elif isinstance(event, Final) and not done.done():
+            watch.stop()
+            done.set_result(event)
+
+    try:
+        await warm(engine)
+        stream = engine.open(take, language=option.language)
+        try:
+            stream.expect_phrases([UTTERANCE])
+            await _say(stream, done, watch)
+            heard = (await done).text
+        finally:
+            await stream.close()
+    finally:
+        await engine.close()
+    return f"heard {heard!r}" if heard.strip() else "answers; heard no words in an English sentence"
+
+
+async def _say(stream: RecognitionStream, done: asyncio.Future[Final], watch: Stopwatch) -> None:
+    """The utterance as a caller says it, twice as fast; no further once there is a result."""
+    silence = bytes(2 * round(SILENCE_S * LISTEN_RATE_HZ))
+    speech = utterance()
+    sound, step, sample = silence + speech + silence, 2 * round(PIECE_S * LISTEN_RATE_HZ), 0
+    stream.start_utterance(1, len(silence) // 2)
+    for start in range(0, len(sound), step):
+        piece = sound[start : start + step]
+        stream.push_audio(piece, sample)
+        sample += len(piece) // 2
+        await asyncio.wait([done], timeout=PIECE_S / 2)
+        if done.done():
+            return
+    watch.begin()
+    stream.end_utterance(1, len(silence + speech) // 2)
+
+
+def utterance() -> bytes:
+    """A short English question, s16le at 16 kHz."""
+    with (files("active_call.server.doctor") / "hello.wav").open("rb") as file, wave.open(file, "rb") as sound:
+        return sound.readframes(sound.getnframes())
+
+
+async def _speak(option: TtsOption, services: Services, watch: Stopwatch) -> str:
+    engine = await asyncio.to_thread(create_synthesiser, option, services, attempts=1)
+    try:
+        if not engine.endpoint:  # of this machine: to load its model is no part of what a caller waits for
+            await warm(engine)
+        watch.begin()
+        n_bytes = 0
+        async for chunk in speech_of(engine, WORD):
+            if chunk.pcm:
+                watch.stop()
+            n_bytes += len(chunk.pcm)
+    finally:
+        await engine.close()
+    return f"said {WORD!r} in {n_bytes / 2 / engine.capabilities.rate_hz:.1f} s of sound"
+
+
+async def _reply(settings: LlmSettings, services: Services, watch: Stopwatch) -> str:
+    model = await asyncio.to_thread(create_responder, settings, services, attempts=1)
+    request = ReplyRequest((ChatMessage("user", "Reply with the word OK."),), max_tokens=REPLY_TOKENS)
+    text = ""
+    try:
+        watch.begin()
+        async for event in model.reply(request):
+            watch.stop()
+            if isinstance(event, TextDelta):
+                text += event.text
+    finally:
+        await model.close()
+    return f"replied {text.strip()[:40]!r}" if text.strip() else "answers; wrote no text within the few tokens that it was given"
+
+
+async def _converse(option: RealtimeOption, services: Services, watch: Stopwatch) -> str:
+    model = await asyncio.to_thread(create_realtime, option, services)
+    done: asyncio.Future[RealtimeEvent] = asyncio.get_running_loop().create_future()
+
+    def take(event: RealtimeEvent) -> None:
+        if done.done():
+            return
+        if isinstance(event, RealtimeFailed):
+            done.set_exception(event.error)
+        elif isinstance(event, AgentSound | Transcript | ReplyDone):
+            watch.stop()
+            done.set_result(event)
+
+    try:
+        stream = model.open(RealtimeSession(instructions="Say OK.", voice=option.voice, detects_turns=False), take)
+        try:
+            stream.request_reply("Say OK.")
+            await done
+        finally:
+            await stream.close()
+    finally:
+        await model.close()
+    return "a conversation was opened, and the model spoke"

@@ -1,0 +1,128 @@
+"""Keeps the judgement on new calls up to date: beats with the loop, looks at the cores, tells the SIP endpoint.
+
+While the server takes no calls the endpoint itself refuses them, and OPTIONS, with 503 and Retry-After, which costs next to nothing. How
+soon a caller may try again depends on why: a wave of calls is over in a moment, a full server is full for longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALLS, CoreAdmission, CoreSample, NewCallPace
+
+LOOK_EVERY_S: Final = 0.25
+REST_S: Final = 1.0
+"""From one beat to the next while there is no call; the first one that comes ends the rest."""
+RETRY_SOON_S: Final = 1
+RETRY_FULL_S: Final = 5
+RETRY_DRAINING_S: Final = 30
+log = logging.getLogger("active_call.server")
+
+_Taken = TypeVar("_Taken")
+"""What a new call comes as: a leg."""
+
+
+class Calls(Protocol):
+    """The calls that are alive."""
+
+    is_draining: bool
+    n_calls_total: int
+
+    @property
+    def n_calls(self) -> int: ...
+
+    @property
+    def takes_invites(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class CallLoad:
+    """The judgement of this server, asked before each new call."""
+
+    cores: CoreAdmission = field(default_factory=CoreAdmission)
+    pace: NewCallPace = field(default_factory=NewCallPace)
+    is_full: bool = False
+    """The cores had no room at the last look."""
+    is_strained: bool = False
+    """Optional work is to be left out, since the last look."""
+
+    def has_room(self, calls: Calls) -> bool:
+        """Whether the cores and the pace allow one more call."""
+        return self.cores.has_room(calls.n_calls) and self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+
+    def retry_after_s(self, calls: Calls) -> int:
+        """When a refused caller may come again."""
+        if calls.is_draining:
+            return RETRY_DRAINING_S
+        is_only_pace = self.cores.has_room(calls.n_calls) and not self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+        return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
+
+    def look(self, sample: CoreSample | None, n_calls: int) -> None:
+        """Take a look at the cores, and log where the judgement changes."""
+        if sample is None:
+            return
+        self.cores.take(sample, n_calls)
+        self.is_strained = self.cores.is_strained(n_calls)
+        was_full, self.is_full = self.is_full, not self.cores.has_room(n_calls)
+        if self.is_full is not was_full:
+            fields = {"calls": n_calls, "core_percent": round(self.cores.share * 100)}
+            if self.is_full:
+                log.warning("the cores are full, no more calls are taken", extra=fields)
+            else:
+                log.info("the cores take calls again", extra=fields)
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionWatch:
+    """Runs beside the calls. `read` looks at the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
+
+    load: CallLoad
+    calls: Calls
+    read: Callable[[], CoreSample | None]
+    tell: Callable[[bool, int], None]
+    flush: Callable[[], None]
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """A call has come."""
+
+    def refresh(self) -> None:
+        """Tell the endpoint what counts now."""
+        self.tell(self.calls.takes_invites, self.load.retry_after_s(self.calls))
+
+    def judging(self, take: Callable[[_Taken], object]) -> Callable[[_Taken], None]:
+        """`take` a new call, and then judge whether the next one is welcome: a wave of them comes within one pass of the loop."""
+
+        def taking(taken: _Taken) -> None:
+            take(taken)
+            self.begun.set()
+            self.refresh()
+
+        return taking
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        looked_at = 0.0
+        while True:
+            if not self.calls.n_calls:
+                await self._rest()
+            due = loop.time() + (BEAT_S if self.calls.n_calls >= MIN_CALLS else IDLE_BEAT_S if self.calls.n_calls else 0.0)
+            await asyncio.sleep(due - loop.time())
+            now = loop.time()
+            self.load.pace.beat(now - due, self.calls.n_calls_total)
+            if now - looked_at >= LOOK_EVERY_S:
+                looked_at = now
+                if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
+                    self.load.look(self.read(), self.calls.n_calls)
+                self.flush()
+            self.refresh()
+
+    async def _rest(self) -> None:
+        self.begun.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                await self.begun.wait()

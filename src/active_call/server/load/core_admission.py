@@ -1,0 +1,134 @@
+"""Whether the cores under this server carry one more call. Processor times enter, `has_room` leaves. Pure.
+
+Theory. Control and media processes may share a core, and the machine may belong to others too. So the load is what all our processes take
+of what is there for us: the allowed cores, or the quota of the control group, less what the host has given to other machines (steal) and
+less half of what neighbours use, since the kernel shares a contended core between them and us. The control process has one thread, so it
+is also judged by itself. The load grows with every call, by about the same for each: calls that have begun since the last look are counted
+with the share of an average one.
+
+`NewCallPace` limits how fast new calls begin. To set one up takes as long as seconds of its sound, and all of it falls on the control
+process: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that comes in time brings an allowance, so
+that calls are taken as fast as the loop keeps up, and no faster.
+
+| more calls are refused when                                                                         | because                      |
+|-----------------------------------------------------------------------------------------------------|------------------------------|
+| with one call more, the load or the control process alone would be over `MAX_SHARE`                 | sound would begin to be late |
+| the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
+
+With fewer than `MIN_CALLS` neither counts: what fills the cores then is something else, and the calls that are there are not helped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+MAX_SHARE: Final = 0.85
+STRAINED_SHARE: Final = 0.93
+"""Above it optional work is left out: less is left than the rare long tick needs."""
+NEIGHBOURS_WEIGHT: Final = 0.5
+MIN_CALLS: Final = 20
+WINDOW_S: Final = 1.0
+BEAT_S: Final = 0.02
+IDLE_BEAT_S: Final = 0.25
+LATE_BEAT_S: Final = 0.04
+"""Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
+BURST: Final = 30
+"""New calls at once: what the loop works off in some 0.2 s."""
+PER_BEAT: Final = 10
+"""500 new calls a second, more than one core sets up."""
+PER_LATE_BEAT: Final = 2
+"""A loop that is behind still takes callers who come one after another, as on a machine that is slow for other reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSample:
+    """Processor times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
+
+    at: float
+    n_cores: float
+    control_s: float
+    ours_s: float
+    """Of control and media processes together."""
+    idle_s: float
+    """Of all allowed cores together."""
+    steal_s: float
+    n_allowed: int = 0
+    """Cores that `idle_s` and `steal_s` are sums over; 0: as many as `n_cores`."""
+
+
+class CoreAdmission:
+    """The judgement on the cores. Without samples there is always room."""
+
+    def __init__(self) -> None:
+        self._samples: deque[CoreSample] = deque()
+        self._n_known = 0
+        self.share = 0.0
+        """Of what is there for us, in the last second."""
+
+    def take(self, sample: CoreSample, n_calls: int) -> None:
+        """One more look at the cores, with how many calls there are."""
+        samples = self._samples
+        if samples and sample.at - samples[-1].at > WINDOW_S:
+            samples.clear()  # there were no calls, and nobody has looked
+        samples.append(sample)
+        while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_S:
+            samples.popleft()
+        first = samples[0]
+        if sample.at > first.at:
+            self.share = _share(first, sample)
+            self._n_known = n_calls
+
+    def expected_share(self, n_calls: int) -> float:
+        """The load that `n_calls` are expected to make."""
+        if self._n_known < MIN_CALLS:
+            return self.share
+        return self.share + (n_calls - self._n_known) * self.share / self._n_known
+
+    def has_room(self, n_calls: int) -> bool:
+        """Whether one more beside `n_calls` is welcome."""
+        return n_calls < MIN_CALLS or self.expected_share(n_calls + 1) <= MAX_SHARE
+
+    def is_strained(self, n_calls: int) -> bool:
+        """Whether optional work is to be left out."""
+        return n_calls >= MIN_CALLS and self.share > STRAINED_SHARE
+
+
+def _share(first: CoreSample, last: CoreSample) -> float:
+    wall_s = last.at - first.at
+    ours_s, steal_s = max(last.ours_s - first.ours_s, 0.0), last.steal_s - first.steal_s
+    idle_s = last.idle_s - first.idle_s
+    all_s = wall_s * (last.n_allowed or last.n_cores)
+    neighbours_s = max(all_s - idle_s - steal_s - ours_s, 0.0)
+    there_s = min(all_s - steal_s - NEIGHBOURS_WEIGHT * neighbours_s, wall_s * last.n_cores)
+    control_share = (last.control_s - first.control_s) / wall_s
+    return max(ours_s / max(there_s, 0.01 * wall_s), control_share)
+
+
+class NewCallPace:
+    """How many calls may begin now. `beat` it every `BEAT_S`, or every `IDLE_BEAT_S` while there are few calls."""
+
+    def __init__(self) -> None:
+        self._allowance = BURST
+        self._n_begun = 0
+        self._is_late = False
+
+    def beat(self, late_s: float, n_begun: int) -> None:
+        """The loop has come to this beat `late_s` late. `n_begun`: calls that have begun, ever.
+
+        One late beat is a pause of the loop, such as a collection of garbage. Two in a row are a queue.
+        """
+        self._settle(n_begun)
+        was_late, self._is_late = self._is_late, late_s > LATE_BEAT_S
+        is_queue = was_late and self._is_late
+        self._allowance = min(max(self._allowance, 0) + (PER_LATE_BEAT if is_queue else PER_BEAT), BURST)
+
+    def may_begin(self, n_calls: int, n_begun: int) -> bool:
+        """Whether one more may begin beside `n_calls`."""
+        self._settle(n_begun)
+        return n_calls < MIN_CALLS or self._allowance > 0
+
+    def _settle(self, n_begun: int) -> None:
+        self._allowance -= n_begun - self._n_begun
+        self._n_begun = n_begun

@@ -1,0 +1,64 @@
+"""Reads what `core_admission` judges, from /proc and the control group. Where the kernel does not tell, there is no sample."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from active_call.server.load.core_admission import CoreSample
+
+CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
+"""`quota period` in µs, or `max period` (Linux, control groups version 2)."""
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns of /proc/stat (proc(5))."""
+
+
+def read_cores(media_pids: Iterable[int]) -> CoreSample | None:
+    """The processor times so far; `media_pids` are our media processes."""
+    try:
+        cores = os.sched_getaffinity(0)
+        idle_s, steal_s = core_times(Path("/proc/stat").read_text(encoding="ascii"), cores)
+    except (AttributeError, OSError, ValueError, IndexError):
+        return None
+    control_s = time.process_time()
+    ours_s = control_s + sum(_thread_s(pid) for pid in media_pids)
+    return CoreSample(time.monotonic(), min(len(cores), _quota()), control_s, ours_s, idle_s, steal_s, len(cores))
+
+
+def core_times(stat: str, cores: set[int]) -> tuple[float, float]:
+    """Idle and stolen seconds of `cores`, from the text of /proc/stat. Raises ValueError and IndexError for another text."""
+    names = {f"cpu{core}" for core in cores}
+    idle = steal = 0
+    for line in stat.splitlines():
+        name, *fields = line.split()
+        if name in names:
+            idle += int(fields[_IDLE]) + int(fields[_IOWAIT])
+            steal += int(fields[_STEAL])
+    return idle / _TICKS_PER_S, steal / _TICKS_PER_S
+
+
+def quota_of(text: str) -> float:
+    """Cores that `cpu.max` allows; infinite without a limit, and for what is no such text."""
+    quota, _, period = text.strip().partition(" ")
+    try:
+        return int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return float("inf")
+
+
+def _quota() -> float:
+    with contextlib.suppress(OSError, ValueError):
+        return quota_of(CPU_MAX.read_text(encoding="ascii"))
+    return float("inf")
+
+
+def _thread_s(pid: int) -> float:
+    """Processor time of a process's first thread, which is what computes in a media process; 0 once it is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) * 1e-9
+    return 0.0

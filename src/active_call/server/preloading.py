@@ -1,0 +1,54 @@
+"""What `active-call serve` does before anything else: load the code of the media processes, and fork the process that forks them.
+
+A media process is then a copy that has its code already, and shares the memory of it with this process. It must come first: a process that
+has threads cannot be forked safely, and what this process loads for itself is of no use to the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+from active_call.base.fork_server import start_fork_server
+from active_call.base.numeric_threads import single_threaded
+from active_call.net.descriptors import raise_descriptor_limit
+
+if TYPE_CHECKING:
+    from active_call.base.forked_children import ForkServer
+
+MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.engine_process")
+"""Of the processes that are forked."""
+
+
+def preload() -> ForkServer | None:
+    """The process that forks media and engine processes; None where there can be none, and each is a program of its own."""
+    preload_modules()
+    raise_descriptor_limit()  # which the children inherit
+    started = start_fork_server()
+    if started is None:
+        return None
+    from active_call.base.forked_children import ForkServer  # with asyncio, of which the other process has no use
+
+    return ForkServer(*started)
+
+
+def preload_modules() -> None:
+    """Load the code of media and engine processes."""
+    with single_threaded():
+        for module in MODULES:
+            importlib.import_module(module)
+
+
+def load_httpx() -> None:
+    """Load httpx without its command line, which brings a formatter of terminals and of 500 languages (rich, pygments; 50 ms, 4 MB).
+
+    Python's own word for a module that is not to be had is None in `sys.modules`; httpx does without it, as where these are not installed.
+    """
+    name = "httpx._main"
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("httpx")
+        finally:
+            del sys.modules[name]

@@ -1,0 +1,45 @@
+"""The prices and budgets of a configuration, and the sum of the day that a restart goes on from. Wires `call.cost` to the store."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from active_call.base.world import World
+from active_call.call.cost.spending import PART, DayBudget, Spending
+from active_call.server.config.config import Config
+from active_call.store.day_spending import DaySpendingFile, DaySum
+from active_call.store.troubles import Troubles
+
+
+async def kept_spending(stack: AsyncExitStack, config: Config, world: World, troubles: Troubles) -> Spending:
+    """What calls cost, going on from what was written down today; the stack's end writes it. `/health` tells a budget that is spent."""
+    day = DayBudget(clock=world.clock)
+    spending, file = Spending(day=day), DaySpendingFile(Path(config.budget.file))
+    configure_spending(spending, config)
+    day.on_spent = lambda reason: troubles.note(PART, reason)
+    day.on_all_clear = lambda: troubles.clear(PART)
+    found = await file.load() if config.budget.per_day is not None else None
+    if found is not None and found.currency == spending.prices.currency:
+        day.restore(found.day, found.spent)
+    day.on_change = lambda changed: _keep(changed, spending, file)
+    keeping = asyncio.get_running_loop().create_task(file.keep(), name="the day's spending")
+    stack.push_async_callback(_end, keeping, file)
+    return spending
+
+
+def configure_spending(spending: Spending, config: Config) -> None:
+    """Go by `config` from now on."""
+    spending.reconfigure(config.prices.table(), config.budget.per_day)
+
+
+async def _end(keeping: asyncio.Task[None], file: DaySpendingFile) -> None:
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await file.close()
+
+
+def _keep(day: DayBudget, spending: Spending, file: DaySpendingFile) -> None:
+    if day.per_day is not None:
+        file.note(DaySum(day.day, day.spent, spending.prices.currency))

@@ -1,0 +1,33 @@
+"""The terminal that commands print to: rich's console, loaded when the first of them prints. A server prints plain text, without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Terminal:
+    """Standard output, or standard error."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """rich's console."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=self._stderr)
+        return self._console
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As `Console.print`."""
+        self.console.print(*objects, **options)
+
+    def print_json(self, *, data: Any) -> None:
+        """As `Console.print_json`."""
+        self.console.print_json(data=data)

@@ -1,0 +1,117 @@
+"""SQLite as the loop sees it: each step of a transaction is done in a thread, over SQLAlchemy's plain connections.
+
+Statements enter, rows that are all read leave. Batches have a thread of their own, so that a long list that somebody reads does not keep
+records from being written. SQLAlchemy's own way with asyncio takes two hand-overs a step and loads its object mapper, which nobody uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long one process waits for another that writes to the same file."""
+READERS: Final = 4
+
+Statement = tuple[sa.Executable, list[dict[str, Any]]]
+"""And its rows."""
+T = TypeVar("T")
+
+
+class SqliteConnection:
+    """A connection for one piece of work. Its steps are done one after another, also where nobody waits for one any more."""
+
+    def __init__(self, engine: sa.Engine, threads: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._connection: sa.Connection | None = None
+
+    async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.Result[Any]:
+        """Execute one statement; the rows of its result are read already. Raises SQLAlchemyError."""
+        return await self.run_sync(lambda connection: _execute(connection, statement, parameters))
+
+    async def scalar(self, statement: sa.Executable) -> Any:
+        """The first value of the first row, None where there is none. Raises SQLAlchemyError."""
+        return await self.run_sync(lambda connection: connection.scalar(statement))
+
+    async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
+        """Call `function` in a thread, with the connection that is opened for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._step, function)
+
+    async def close(self) -> None:
+        """Give the connection back; what is not committed is undone."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._close)
+
+    def _step(self, function: Callable[[sa.Connection], T]) -> T:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            return function(self._connection)
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
+
+class Sqlite:
+    """The file of `url`."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = sa.create_engine(
+            url.set(drivername="sqlite"),
+            pool_size=READERS,
+            max_overflow=READERS,
+            pool_use_lifo=True,
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        )
+        event.listen(self._engine, "connect", _set_up)
+        self._threads = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="records-database")
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records-writer")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteConnection]:
+        """A connection whose work is committed at the end, or undone on an error."""
+        connection = SqliteConnection(self._engine, self._threads)
+        try:
+            yield connection
+            await connection.run_sync(sa.Connection.commit)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(connection.close()))
+
+    async def execute_all(self, statements: Sequence[Statement]) -> None:
+        """Execute statements in one transaction, each for all of its rows."""
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._execute_all, statements)
+
+    async def close(self) -> None:
+        """Close the connections when what is under way has ended; nobody waits for it."""
+        self._writing.submit(self._engine.dispose)
+        for threads in (self._writing, self._threads):
+            threads.shutdown(wait=False)
+
+    def _execute_all(self, statements: Sequence[Statement]) -> None:
+        with self._engine.begin() as connection:
+            for statement, values in statements:
+                connection.execute(statement, values)
+
+
+def _execute(connection: sa.Connection, statement: sa.Executable, parameters: Any) -> sa.Result[Any]:
+    result = connection.execute(statement, parameters)
+    return result.freeze()() if result.returns_rows else result
+
+
+def _set_up(connection: Any, _: object) -> None:
+    """WAL: readers do not wait for the writer. `synchronous` NORMAL: a process may die at any time, a machine loses its last seconds."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_size_limit=67108864"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,129 @@
+"""The HTTP application that is made when it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from active_call.api import late_app
+from active_call.api.late_app import LateApp
+from active_call.api.origins import OriginRules
+
+
+class Services:
+    """What the early answers need."""
+
+    class registry:  # noqa: N801
+        is_accepting = False
+
+    origins = OriginRules()
+
+    def health(self) -> dict[str, Any]:
+        return {"status": "ok", "calls": 3}
+
+
+async def ask(app: LateApp, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, Any]:
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", host.encode())],
+        "server": ("127.0.0.1", 8080),
+        "client": ("127.0.0.1", 9),
+    }
+    await app(scope, receive, send)
+    return told[0]["status"], told[1]["body"]
+
+
+def test_health_and_readiness_are_answered_before_the_application_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_app, "_make", lambda services: pytest.fail("made"))
+
+    async def story() -> None:
+        app = LateApp(Services())  # type: ignore[arg-type]
+        status, body = await ask(app, "/health")
+        assert (status, json.loads(body)) == (200, {"status": "ok", "calls": 3})
+        assert json.loads((await ask(app, "/health", host="elsewhere.example"))[1]) == {"status": "ok"}
+        status, body = await ask(app, "/ready")
+        assert (status, json.loads(body)) == (503, {"accepting": False})
+
+    asyncio.run(story())
+
+
+def test_application_is_made_once_in_a_thread_and_requests_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_in: list[int] = []
+    may_end = threading.Event()
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(f"whole {scope['path']}")(scope, receive, send)
+
+    def make(services: Any) -> Any:
+        made_in.append(threading.get_ident())
+        assert may_end.wait(30)
+        return whole
+
+    monkeypatch.setattr(late_app, "_make", make)
+
+    async def story() -> None:
+        app = LateApp(Services())  # type: ignore[arg-type]
+        first, second = asyncio.ensure_future(ask(app, "/list")), asyncio.ensure_future(ask(app, "/call", "POST"))
+        while not made_in:
+            await asyncio.sleep(0.001)
+        assert (await ask(app, "/health"))[0] == 200  # the loop goes on, and so does this
+        assert not first.done()
+        first.cancel()  # a client that leaves takes nothing from the other
+        may_end.set()
+        assert (await second)[1] == b"whole /call"
+        assert (await ask(app, "/health"))[1] == b"whole /health"
+        assert len(made_in) == 1
+        assert made_in[0] != threading.get_ident()
+
+    asyncio.run(story())
+
+
+def test_failure_to_make_the_application_is_the_request_s_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[Any] = [OSError("too many open files"), PlainTextResponse("here")]
+
+    def make(services: Any) -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(late_app, "_make", make)
+
+    async def story() -> None:
+        app = LateApp(Services())  # type: ignore[arg-type]
+        assert (await ask(app, "/list"))[0] == 500
+        assert await ask(app, "/list") == (200, b"here")
+
+    asyncio.run(story())
+
+
+def test_start_of_a_server_loads_none_of_what_few_calls_need() -> None:
+    unwanted = ("fastapi", "alembic", "aioice", "OpenSSL", "cryptography", "av", "dns", "rich", "openai", "sqlalchemy.orm", "onnxruntime")
+    program = (
+        "import sys\nfrom active_call.server.preloading import load_httpx, preload_modules\npreload_modules()\n"
+        "before = set(sys.modules)\nload_httpx()\n"
+        "import active_call.server.commands\nfrom active_call.server import launching, starter_files\n"
+        f"print(*(name for name in {unwanted} if name in sys.modules), *({{'asyncio'}} & before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []

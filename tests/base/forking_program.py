@@ -1,0 +1,92 @@
+"""A program that forks children, for test_fork_server: `python forking_program.py`, its findings as JSON on standard output.
+
+Run with an argument list as a module's `main` it is the child: it says what it sees, then does as it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from active_call.base.fork_server import start_fork_server
+from active_call.base.forked_children import ForkServer
+
+MODULE = "forking_program"
+
+
+def main(arguments: list[str]) -> int:
+    """The child: `FD WORD`. Tells what it is, then ends with code 7 when it is told to, or fails."""
+    with socket.socket(fileno=int(arguments[0])) as line:
+        facts = {
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "word": arguments[1],
+            "added": os.environ.get("ADDED"),
+            "taken": os.environ.get("TAKEN"),
+            "stdin": os.read(0, 10).decode(),
+            "shown": Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode().strip(),
+            "threads": len(list(Path("/proc/self/task").iterdir())),
+            "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        }
+        line.sendall(json.dumps(facts).encode() + b"\n")
+        order = line.recv(100)
+    if order == b"fail":
+        raise ValueError("as it was told")
+    return 7
+
+
+class Child:
+    """A child that was started, and the socket to it."""
+
+    @classmethod
+    async def start(cls, server: ForkServer, word: str) -> Child:
+        self = cls()
+        self.line, theirs = socket.socketpair()
+        with theirs:
+            self.process = await server.start(MODULE, ("{fd}", word), theirs.fileno(), {"ADDED": word})
+        self.line.setblocking(False)
+        self.facts: dict[str, Any] = json.loads(await asyncio.get_running_loop().sock_recv(self.line, 4096))
+        return self
+
+    async def end(self, order: bytes = b"end") -> int:
+        with self.line:
+            await asyncio.get_running_loop().sock_sendall(self.line, order)
+            return await self.process.wait()
+
+
+async def story(server: ForkServer) -> dict[str, Any]:
+    os.environ.pop("TAKEN")
+    first, second = await Child.start(server, "one"), await Child.start(server, "two")
+    found: dict[str, Any] = {"own": os.getpid(), "server": server.pid, "first": first.facts, "second": second.facts}
+    found["codes"] = [await first.end(), await second.end(b"fail")]
+    third = await Child.start(server, "three")
+    third.process.kill()
+    found["killed"] = await third.process.wait()
+    starting = asyncio.ensure_future(server.start(MODULE, ("0", "cancelled"), 0, {}))
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    fourth = await Child.start(server, "four")
+    os.kill(server.pid, signal.SIGKILL)
+    found["orphan"] = await fourth.end()  # only its pidfd tells
+    fifth = await Child.start(server, "five")
+    found["as_a_program"] = fifth.facts
+    found["its_code"] = await fifth.end()
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(main(sys.argv[1:]))
+    os.environ["TAKEN"] = "yes"
+    started = start_fork_server()
+    assert started is not None
+    forks = ForkServer(*started)
+    print(json.dumps(asyncio.run(asyncio.wait_for(story(forks), 60))))
+    forks.close()
