@@ -238,15 +238,9 @@ class Call:
             return self._mailbox.get_nowait()
         due = self._next_timeout()
         if due is None:
-            return await self._mailbox.get()
+            return await self._mailbox.wait()
         delay = due - self._time.now()
-        if delay <= 0:
-            return None
-        try:
-            async with asyncio.timeout(delay):
-                return await self._mailbox.get()
-        except TimeoutError:
-            return None
+        return None if delay <= 0 else await self._mailbox.wait(delay)
 
     def _next_timeout(self) -> float | None:
         parts, agent = self.parts, self.state.agent

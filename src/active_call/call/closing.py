@@ -70,7 +70,7 @@ class CallClosing:
 
     async def _next_report(self) -> None:
         """Take in what comes next, when the call is over and only the end of its recording still matters."""
-        item = await self._mailbox.get()
+        item = await self._mailbox.wait()
         item = item.event if isinstance(item, FromLeg) else item
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)

@@ -88,7 +88,9 @@ class RecognitionStream(Protocol):
     """
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
-        """s16le mono, 16 kHz, beginning at `sample`. Called all the time, in speech and between."""
+        """s16le mono, 16 kHz, beginning at `sample`. Called all the time, in speech and between; of an engine without `between_speech`, in
+        speech and closely around it: what lies between counts as silence.
+        """
         ...
 
     def start_utterance(self, index: int, sample: int) -> None:
@@ -128,6 +130,10 @@ class SpeechToTextCapabilities:
     """It understands any sentence. False: only the phrases given by `expect_phrases`."""
     phrases: bool = False
     """`expect_phrases` has an effect."""
+    between_speech: bool = True
+    """It wants the sound between utterances, too: it segments by itself, or its server counts the time. False: only what the caller says is
+    brought to it, which spares the way there for the rest.
+    """
 
 
 class SpeechToText(Protocol):

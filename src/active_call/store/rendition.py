@@ -15,6 +15,8 @@ from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
 from active_call.store.audio_cache import DATA_OFFSET
 
 PIECE_MS: Final = 500
+READ_PIECES: Final = 4
+"""Pieces read from the file at one time: each reading goes by way of a thread, which costs more than the reading."""
 
 
 class Rendition:
@@ -50,9 +52,10 @@ class Rendition:
             while await self._reaches_beyond(position) or (repeat and self._n_bytes):
                 if position == self._n_bytes:
                     position = 0
-                pcm = await self._read(position)
-                position += len(pcm)
-                yield pcm
+                block = await self._read(position)
+                position += len(block)
+                for start in range(0, len(block), self._piece_bytes):
+                    yield block[start : start + self._piece_bytes]
         finally:
             self._n_readers -= 1
             self._let_go()
@@ -79,7 +82,7 @@ class Rendition:
 
     async def _read(self, position: int) -> bytes:
         assert self._file is not None  # noqa: S101 (there are bytes)
-        n_bytes = min(self._n_bytes - position, self._piece_bytes)
+        n_bytes = min(self._n_bytes - position, self._piece_bytes * READ_PIECES)
         pcm = await asyncio.to_thread(os.pread, self._file.fileno(), n_bytes, DATA_OFFSET + position)
         if not pcm:
             raise MediaError("a sound in the cache was cut short")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from active_call.base.errors import ProviderError
 from active_call.call.speech.latency import TurnClock
-from active_call.call.speech.speech_input import MAX_UTTERANCE_S, SpeechInput, open_recognition
+from active_call.call.speech.speech_input import MAX_UTTERANCE_S, SpeechInput, VadSettings, open_recognition
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.providers.base import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities, TurnChange, TurnEvent
@@ -144,3 +144,38 @@ def test_each_kind_of_event_of_a_recognition_goes_to_its_own_callback() -> None:
     open_recognition(engine, results.append, failures.append, language=None)
     engine.tell(TurnEvent(TurnChange.ENDED, 2))
     assert len(turns) == 1
+
+
+class Ordered:
+    """Stands in for the media stream: keeps what is ordered."""
+
+    def __init__(self) -> None:
+        self.orders: list[dict[str, object]] = []
+
+    def listen(self, **order: object) -> None:
+        self.orders.append(order)
+
+    def forwards(self) -> tuple[object, object]:
+        return self.orders[-1]["forward_audio"], self.orders[-1]["only_speech"]
+
+
+def test_recogniser_that_needs_speech_alone_gets_no_silence_over_the_link() -> None:
+    hearing, _, _ = a_hearing()
+    stream = Ordered()
+    hearing.listen_to(stream, VadSettings())  # type: ignore[arg-type]
+    assert stream.forwards() == (True, False)
+    hearing.hear_between_speech(False)
+    assert stream.forwards() == (True, True)
+    hearing.forward_always(True)  # somebody listens in
+    assert stream.forwards() == (True, False)
+    hearing.forward_always(False)
+    hearing.set_end_of_turn(1500)  # longer pauses than are kept
+    assert stream.forwards() == (True, False)
+    hearing.set_end_of_turn(500)
+    assert stream.forwards() == (True, True)
+    hearing.suspend()
+    assert stream.forwards() == (False, False)
+    hearing.resume()
+    assert stream.forwards() == (True, True)
+    hearing.send_sound_to(len)  # a realtime model
+    assert stream.forwards() == (True, False)

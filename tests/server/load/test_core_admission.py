@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from active_call.server.load import admission_watch
 from active_call.server.load.admission_watch import RETRY_DRAINING_S, RETRY_FULL_S, RETRY_SOON_S, AdmissionWatch, CallLoad
 from active_call.server.load.core_admission import (
     BURST,
@@ -15,6 +16,7 @@ from active_call.server.load.core_admission import (
     MAX_SHARE,
     MIN_CALLS,
     PER_BEAT,
+    PER_LATE_BEAT,
     CoreAdmission,
     CoreSample,
     NewCallPace,
@@ -119,11 +121,22 @@ def test_one_late_beat_is_a_pause_and_two_are_a_queue() -> None:
     assert pace.may_begin(100, BURST)
     pace.beat(LATE_BEAT_S * 2, BURST + PER_BEAT)
     assert pace.may_begin(100, BURST + PER_BEAT)
-    pace.beat(LATE_BEAT_S * 2, BURST + 2 * PER_BEAT)
-    assert not pace.may_begin(100, BURST + 2 * PER_BEAT)
-    assert pace.may_begin(MIN_CALLS - 1, BURST + 2 * PER_BEAT)
-    pace.beat(0.0, BURST + 2 * PER_BEAT)
-    assert pace.may_begin(100, BURST + 2 * PER_BEAT)
+    n_begun = BURST + 2 * PER_BEAT
+    pace.beat(LATE_BEAT_S * 2, n_begun)
+    assert pace.may_begin(100, n_begun + PER_LATE_BEAT - 1)
+    n_begun += PER_LATE_BEAT
+    assert not pace.may_begin(100, n_begun)
+    assert pace.may_begin(MIN_CALLS - 1, n_begun)
+    pace.beat(0.0, n_begun)
+    assert pace.may_begin(100, n_begun + PER_BEAT - 1)
+    assert not pace.may_begin(100, n_begun + PER_BEAT)
+
+
+def test_callers_one_after_another_are_taken_by_a_loop_that_is_always_late() -> None:
+    pace = NewCallPace()
+    for n_begun in range(200):
+        pace.beat(LATE_BEAT_S * 3, n_begun)
+        assert pace.may_begin(n_begun, n_begun)
 
 
 STAT = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 10 0 10 500 50 0 5 20 0 0\ncpu1 10 0 10 100 0 0 5 30 0 0\nintr 1 2\n"
@@ -207,3 +220,26 @@ def test_watch_goes_on_telling_until_it_is_cancelled() -> None:
 
     asyncio.run(watched())
     assert told[0] == (True, RETRY_FULL_S)
+
+
+def test_first_call_ends_the_rest_of_an_idle_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_watch, "REST_S", 1e6)
+    load = CallLoad()
+    calls = Calls(load, 0)
+    watch, told = watch_of(load, calls)
+
+    def take(_: object) -> None:
+        calls.n_calls = MIN_CALLS
+
+    async def story() -> None:
+        running = asyncio.create_task(watch.run())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert told == []
+        watch.judging(take)(object())
+        async with asyncio.timeout(30):
+            while len(told) < 3:  # one of the call itself, the others of beats
+                await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(story())

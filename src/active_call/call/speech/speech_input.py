@@ -49,6 +49,10 @@ def open_recognition(
     return engine.open(tell, language=language)
 
 
+PAUSE_COVERED_S = 1.2
+"""Utterances with longer pauses are heard with all the sound between; see `only_speech` of `link.Listen`."""
+
+
 @dataclass(frozen=True, slots=True)
 class VadSettings:
     """Voice activity detection in the media process: which probability counts as speech, and how long speech and silence must last."""
@@ -101,6 +105,7 @@ class SpeechInput:
         self._vad = VadSettings()
         self._is_suspended = False
         self._is_tapped = False
+        self._hears_between = True
         self._listener: Callable[[bytes], None] | None = None
         """Hears the caller's sound while it is not suspended: a realtime model."""
 
@@ -131,6 +136,12 @@ class SpeechInput:
             self._is_suspended = False
             self._order()
 
+    def hear_between_speech(self, wanted: bool) -> None:
+        """Whether the recogniser wants the sound between utterances, too."""
+        if wanted != self._hears_between:
+            self._hears_between = wanted
+            self._order()
+
     def forward_always(self, wanted: bool) -> None:
         """Let the caller's sound come even while nothing is recognised: somebody else listens."""
         if wanted != self._is_tapped:
@@ -155,7 +166,14 @@ class SpeechInput:
                 min_speech_ms=vad.min_speech_ms,
                 silence_ms=vad.silence_ms,
                 pauses=is_on and vad.pauses,
+                only_speech=is_on and is_forwarded and not self._needs_all_sound,
             )
+
+    @property
+    def _needs_all_sound(self) -> bool:
+        has_judge = self._turn_audio is not None and self._turn_audio.is_used
+        is_patient = self._end_of_turn_s > PAUSE_COVERED_S
+        return self._hears_between or self._is_tapped or self._listener is not None or has_judge or is_patient
 
     @property
     def is_busy(self) -> bool:
@@ -164,7 +182,9 @@ class SpeechInput:
 
     def set_end_of_turn(self, end_of_turn_ms: int) -> None:
         """End utterances after this much silence from now on."""
-        self._end_of_turn_s = end_of_turn_ms / 1000
+        before, self._end_of_turn_s = self._needs_all_sound, end_of_turn_ms / 1000
+        if self._needs_all_sound is not before:
+            self._order()
 
     def use(self, recognition: RecognitionStream | None) -> None:
         """Recognise with this from now on; None: recognise nothing."""

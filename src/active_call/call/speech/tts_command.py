@@ -41,19 +41,8 @@ def checked(command: commands.Tts) -> Spoken:
     )
 
 
-def _pcm(text: str) -> bytes:
-    """The sound in `text`, which may have line breaks."""
-    try:
-        pcm = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise LocalProtocolError(f"text: not base64 ({error})") from error
-    if len(pcm) % 2:
-        raise LocalProtocolError(f"text: samples have two bytes each, found {len(pcm)} bytes")
-    return pcm
-
-
 def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    """What is to be made for `command`, as a piece of `play`."""
+    """The work that `said` means, as a piece of `play`."""
     return Job(
         play,
         piece,
@@ -64,3 +53,14 @@ def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job
         cache_key=said.cache_key,
         option=command.option,
     )
+
+
+def _pcm(text: str) -> bytes:
+    """The sound in `text`, which may have line breaks."""
+    try:
+        pcm = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise LocalProtocolError(f"text: not base64 ({error})") from error
+    if len(pcm) % 2:
+        raise LocalProtocolError(f"text: samples have two bytes each, found {len(pcm)} bytes")
+    return pcm

@@ -43,6 +43,11 @@ class TurnAudio:
         if judge is not None:
             self._spawn(self._warm(judge), "turn judge")
 
+    @property
+    def is_used(self) -> bool:
+        """A model is asked, and the sound is to be complete."""
+        return self._judge is not None
+
     def push(self, report: CallerAudio) -> None:
         """More of the caller's sound."""
         if self._judge is None:

@@ -12,6 +12,9 @@ Theory. Each slot gathers frames of 20 ms into chunks of 32 ms and evaluates all
 | speaking | p >= threshold - 0.15         | speaking, this is the last voiced chunk so far                                   |
 | speaking | lower, for `silence_ms`       | quiet, an end is told                                                            |
 
+Where the detector is gated, chunks that are no louder than the noise of their line (`noise_gate`) are not evaluated while a slot is quiet:
+they count as silence, and the network goes on afterwards from the quiet that it has heard before.
+
 A chunk says only within 32 ms where speech began; the first packet with energy among those that reach into the first voiced chunk and the
 one before it says it within a packet. All state is in arrays over slots; only slots that change state are looked at one by one.
 """
@@ -24,6 +27,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from active_call.media.detect.noise_gate import NoiseGate
 from active_call.media.detect.silero import CHUNK_MS, SileroBatch
 
 __all__ = ["Detection", "SileroBatch", "SpeechDetector", "energy_voiced"]
@@ -55,6 +59,8 @@ _HYSTERESIS: Final = 0.15
 _RENEW_AFTER: Final = 30 * 16000
 """Samples of clear non-speech after which the recurrent state begins anew: it drifts over minutes of silence or music."""
 _CLEAR: Final = 0.1
+_GATED_THRESHOLD: Final = 0.3
+"""A stream with a lower threshold is evaluated all the time: there the gate's clear non-speech might count as speech."""
 _VOICED_RMS: Final = 10 ** (-45 / 20)
 """Of full scale: softer than any speech on a phone line (about -20 to -35 dBov), louder than its noise."""
 
@@ -88,8 +94,11 @@ def energy_voiced(frames: NDArray[np.int16]) -> NDArray[np.bool_]:
 class SpeechDetector:
     """Speech detection for `n_slots` streams with sound of `rate_hz`. A slot must be `reset` before its first frame."""
 
-    def __init__(self, n_slots: int, rate_hz: int = 16_000) -> None:
+    def __init__(self, n_slots: int, rate_hz: int = 16_000, *, is_gated: bool = False) -> None:
+        """`is_gated`: chunks no louder than the noise of their line are not evaluated."""
         self.rate_hz = rate_hz
+        self._is_gated = is_gated
+        self._gate = NoiseGate(n_slots)
         self._network = SileroBatch(n_slots, rate_hz)
         self._unit = _UNIT_MS * rate_hz // 1000
         self._buffer = np.zeros((n_slots, _BUFFER_UNITS, self._unit), np.float32)
@@ -140,6 +149,7 @@ class SpeechDetector:
         self._confidence[slot] = 0
         self._energy[slot] = 0
         self._recent[slot] = 0
+        self._gate.reset(slot)
         self.configure(slot, threshold, min_speech_ms, silence_ms)
 
     def configure(self, slot: int, threshold: float, min_speech_ms: int, silence_ms: int) -> None:
@@ -179,10 +189,28 @@ class SpeechDetector:
         ready = slots[self._units[slots] >= _CONTEXT_UNITS + _CHUNK_UNITS]
         if not len(ready):
             return []
-        probabilities = self._network.infer_windows(self._take_windows(ready), ready)
+        windows = self._take_windows(ready)
         self._chunk_end[ready] += CHUNK
-        self._recent[ready, self._chunk_end[ready] // CHUNK % _RECENT] = probabilities
+        if not self._is_gated:
+            return self._judge(ready, self._infer(windows, ready))
+        chunks = windows[:, _CONTEXT_UNITS * self._unit :]
+        energies = np.einsum("ij,ij->i", chunks, chunks) / chunks.shape[1]
+        is_quiet = (self._state[ready] == _QUIET) & (self._threshold[ready] >= _GATED_THRESHOLD)
+        seen = self._gate.must_see(energies, ready, is_quiet)
+        if not seen.all():
+            passed = ready[~seen]
+            self._recent[passed, self._chunk_end[passed] // CHUNK % _RECENT] = 0
+            windows, ready, energies = windows[seen], ready[seen], energies[seen]
+            if not len(ready):
+                return []
+        probabilities = self._infer(windows, ready)
+        self._gate.learn(energies, ready, probabilities)
         return self._judge(ready, probabilities)
+
+    def _infer(self, windows: NDArray[np.float32], slots: Slots) -> NDArray[np.float32]:
+        probabilities = self._network.infer_windows(windows, slots)
+        self._recent[slots, self._chunk_end[slots] // CHUNK % _RECENT] = probabilities
+        return probabilities
 
     def _store(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> None:
         units = self._units[slots]

@@ -87,6 +87,10 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
     silence_ms: int = 100
     pauses: bool = False
     """With detection: report pauses at some of their moments, see `PauseHeard`."""
+    only_speech: bool = False
+    """With detection: forward what the caller says, from up to 1.2 s before its beginning is told until 0.5 s after its end. Pauses of up
+    to 1.7 s are forwarded whole, once the caller goes on.
+    """
 
 
 class HearTones(Link, frozen=True, array_like=True, tag="tones"):

@@ -84,9 +84,10 @@ class MediaStream:
         min_speech_ms: int = 64,
         silence_ms: int = 100,
         pauses: bool = False,
+        only_speech: bool = False,
     ) -> None:
-        """Turn detection, reports of pauses, and the forwarding of the caller's sound on or off."""
-        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses))
+        """Turn detection, reports of pauses, and the forwarding of the caller's sound on or off; see `link.Listen`."""
+        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses, only_speech))
 
     def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
         """Listen for digits that come as sound, and for tones; see `link.HearTones`."""

@@ -34,6 +34,12 @@ WIDE_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
 BULK_TICKS: Final = 5
 """Sound is forwarded in pieces of 100 ms, and at once when speech begins or ends."""
+KEPT_TICKS: Final = 60
+"""Sound that is kept of a stream that forwards only speech: what precedes the beginning of speech, or the pause before it."""
+AFTER_SPEECH_TICKS: Final = 25
+"""How long sound is still forwarded after the end of speech was told: recognisers take 0.4 s from the last voiced packet on."""
+_ALWAYS: Final = np.iinfo(np.int64).max
+_NEVER: Final = -1
 
 _FRAME_S: Final = FRAME_MS / 1000
 _FULL_SCALE: Final = np.float32(32768)
@@ -115,7 +121,7 @@ class ReceivePipeline:
         """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
-        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
+        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ, is_gated=True)
         self._pauses = PauseWatch(capacity)
         self._watched: Slots = np.zeros(0, np.intp)
         """Rows whose pauses are to be told."""
@@ -124,8 +130,15 @@ class ReceivePipeline:
         self._narrower = Downsampler16to8(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
-        self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
+        self._bulk: NDArray[np.int16] = np.zeros((capacity, KEPT_TICKS, WIDE_SAMPLES), np.int16)
+        """The last frames of each slot that forwards, each at its number modulo the length."""
+        self._bulk_end: NDArray[np.intp] = np.zeros(capacity, np.intp)
+        """The number of the frame that comes next."""
         self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
+        """How many of the last frames wait to be forwarded."""
+        self._forwards_until: NDArray[np.int64] = np.full(capacity, _ALWAYS, np.int64)
+        """The last tick in which sound is forwarded; later it is kept."""
+        self._tick = 0
         self._stream_of: dict[int, Stream] = {}
         self._together: Slots = np.zeros(0, np.intp)
         """Those whose G.711 comes from the batch: the first rows."""
@@ -180,12 +193,20 @@ class ReceivePipeline:
         self._narrower.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
+        self._forwards_until[slot] = _ALWAYS
 
     def listen(self, stream: Stream, order: Listen) -> None:
         """Apply an order. A detection that goes on keeps what it has heard; sound that still waits is forwarded first."""
-        before = stream.listen
+        before, slot = stream.listen, stream.slot
         if before.forward_audio and not order.forward_audio:
-            self._forward_bulk(stream)
+            if self._forwards_until[slot] >= self._tick:
+                self._forward_bulk(stream)
+            self._bulk_ticks[slot] = 0
+        is_only_speech = order.only_speech and order.detect
+        if is_only_speech is not (before.only_speech and before.detect):
+            is_speaking = before.detect and self._detector_of(stream).is_speaking(slot)
+            self._forwards_until[slot] = _NEVER if is_only_speech and not is_speaking else _ALWAYS
+            self._bulk_ticks[slot] = min(self._bulk_ticks[slot], BULK_TICKS)
         if order.detect:
             settings = (order.threshold, order.min_speech_ms, order.silence_ms)
             for detector in (self._detector, self._narrow_detector):
@@ -254,8 +275,12 @@ class ReceivePipeline:
         frame: Samples = frames[row]
         return frame
 
+    def _detector_of(self, stream: Stream) -> SpeechDetector:
+        return self._narrow_detector if stream.is_judged_narrow else self._detector
+
     def run(self, tick: int, now: float) -> None:
         """Take the frame of `tick` from every stream that has started."""
+        self._tick = tick
         self._skip_unheard()
         self._narrowed = None
         if len(self._slots):
@@ -361,8 +386,7 @@ class ReceivePipeline:
         self._pauses.push(frames, slots, n_heard)
         for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
             stream = self._stream_of[pause.slot]
-            detector = self._narrow_detector if stream.is_judged_narrow else self._detector
-            probability = detector.voice_probability(pause.slot)
+            probability = self._detector_of(stream).voice_probability(pause.slot)
             sound = (pause.energy_db, pause.prosody.pitch_change_st, pause.prosody.final_lengthening)
             self._emit(PauseHeard(stream.number, pause.since, pause.silence_ms, probability, *sound))
 
@@ -385,12 +409,14 @@ class ReceivePipeline:
     def _collect(self, tick: int) -> None:
         """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
         slots = self._slots[self._forwarding]
-        waiting = self._bulk_ticks[slots]
+        end = self._bulk_end[slots]
         sound = self._forwarded()
-        self._bulk[slots, waiting] = sound if len(slots) == len(sound) else sound[self._forwarding]
-        waiting += 1
+        self._bulk[slots, end % KEPT_TICKS] = sound if len(slots) == len(sound) else sound[self._forwarding]
+        self._bulk_end[slots] = end + 1
+        waiting = np.minimum(self._bulk_ticks[slots] + 1, KEPT_TICKS)
         self._bulk_ticks[slots] = waiting
-        due = (waiting == BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)
+        due = (waiting >= BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)
+        due &= self._forwards_until[slots] >= tick
         for slot in slots[due].tolist():
             self._forward_bulk(self._stream_of[slot], ahead=WIDE_SAMPLES)
 
@@ -400,11 +426,18 @@ class ReceivePipeline:
         n_ticks = int(self._bulk_ticks[slot])
         if n_ticks:
             first = int(self._n_heard[slot]) + ahead - n_ticks * WIDE_SAMPLES
-            self._emit_audio(CallerAudio(stream.number, first, self._bulk[slot, :n_ticks].tobytes()))
+            end = int(self._bulk_end[slot]) % KEPT_TICKS
+            begin = end - n_ticks
+            frames = self._bulk[slot, max(begin, 0) : end].tobytes()
+            if begin < 0:
+                frames = self._bulk[slot, begin:].tobytes() + frames
+            self._emit_audio(CallerAudio(stream.number, first, frames))
             self._bulk_ticks[slot] = 0
 
     def _report(self, detection: Detection, now: float) -> None:
         stream = self._stream_of[detection.slot]
+        if stream.listen.only_speech:
+            self._forwards_until[detection.slot] = _ALWAYS if detection.started else self._tick + AFTER_SPEECH_TICKS
         if stream.listen.forward_audio:
             self._forward_bulk(stream, ahead=WIDE_SAMPLES)
         sample = int(self._detect_from[detection.slot]) + detection.sample

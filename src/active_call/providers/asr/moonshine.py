@@ -29,7 +29,7 @@ DECLARATION = ProviderDeclaration(
     kind="asr",
     name="moonshine",
     title="Moonshine, free English speech on this machine",
-    capabilities=SpeechToTextCapabilities(languages=("en",), partials=True, phrases=True),
+    capabilities=SpeechToTextCapabilities(languages=("en",), partials=True, phrases=True, between_speech=False),
     transport="local",
     documentation="https://github.com/moonshine-ai/moonshine",
     options=(),
@@ -63,7 +63,7 @@ class MoonshineSpeechToText:
     """Moonshine as a `SpeechToText`."""
 
     name = NAME
-    capabilities = SpeechToTextCapabilities(languages=("en",), partials=True)
+    capabilities = SpeechToTextCapabilities(languages=("en",), partials=True, between_speech=False)
     """The tiny model tells no times of words."""
 
     def __init__(self, services: Services) -> None:

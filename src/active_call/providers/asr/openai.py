@@ -44,7 +44,7 @@ DECLARATION = ProviderDeclaration(
     kind="asr",
     name=NAME,
     title="OpenAI transcription, and servers with its protocol",
-    capabilities=SpeechToTextCapabilities(phrases=True),
+    capabilities=SpeechToTextCapabilities(phrases=True, between_speech=False),
     transport="HTTP",
     documentation="https://platform.openai.com/docs/api-reference/audio/createTranscription",
     prices="https://openai.com/api/pricing",
@@ -99,7 +99,7 @@ class OpenAiSpeechToText:
         is_timed = self._fields["response_format"] == TIMED
         if is_timed:
             self._fields.setdefault("timestamp_granularities[]", ["word", "segment"])
-        self.capabilities = SpeechToTextCapabilities(phrases=True, words=is_timed)
+        self.capabilities = SpeechToTextCapabilities(phrases=True, words=is_timed, between_speech=False)
         self._guard = Guard(name, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> OpenAiRecognition:

@@ -30,7 +30,7 @@ DECLARATION = ProviderDeclaration(
     kind="asr",
     name="pocketsphinx",
     title="PocketSphinx, listed phrases in English on this machine",
-    capabilities=SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True),
+    capabilities=SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True, between_speech=False),
     transport="local",
     documentation="https://github.com/cmusphinx/pocketsphinx",
     options=(),
@@ -60,7 +60,7 @@ class PocketsphinxSpeechToText:
     """PocketSphinx as a `SpeechToText`."""
 
     name = NAME
-    capabilities = SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True)
+    capabilities = SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True, between_speech=False)
     """It knows the phrases that a playbook expects; what is said freely is understood badly."""
 
     def __init__(self, phrases: Sequence[str], services: Services) -> None:

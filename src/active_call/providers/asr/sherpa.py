@@ -50,7 +50,7 @@ DECLARATION = ProviderDeclaration(
     kind="asr",
     name="sherpa",
     title="sherpa-onnx, many languages on this machine",
-    capabilities=SpeechToTextCapabilities(partials=True),
+    capabilities=SpeechToTextCapabilities(partials=True, between_speech=False),
     transport="local",
     documentation="https://k2-fsa.github.io/sherpa/onnx/",
     options=(DeclaredOption("model", "a name that active-call models list shows, or a folder"),),
@@ -108,7 +108,7 @@ class SherpaSpeechToText:
     def __init__(self, model: LocalModel, language: str | None, services: Services) -> None:
         self.name = NAME
         has_times = model.kind in WITH_TIMES
-        self.capabilities = SpeechToTextCapabilities(languages=model.languages, partials=True, words=has_times)
+        self.capabilities = SpeechToTextCapabilities(languages=model.languages, partials=True, words=has_times, between_speech=False)
         self._model = model
         self._language = language
         self._local = services.local

@@ -10,10 +10,10 @@ with the share of an average one.
 process: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that comes in time brings an allowance, so
 that calls are taken as fast as the loop keeps up, and no faster.
 
-| more calls are refused when                                                               | because                       |
-|-------------------------------------------------------------------------------------------|-------------------------------|
-| with one call more, the load or the control process alone would be over `MAX_SHARE`       | sound would begin to be late  |
-| the allowance is used up; it returns with each beat that is less than `LATE_BEAT_S` late  | the loop is behind            |
+| more calls are refused when                                                                         | because                      |
+|-----------------------------------------------------------------------------------------------------|------------------------------|
+| with one call more, the load or the control process alone would be over `MAX_SHARE`                 | sound would begin to be late |
+| the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 
 With fewer than `MIN_CALLS` neither counts: what fills the cores then is something else, and the calls that are there are not helped.
 """
@@ -32,11 +32,14 @@ MIN_CALLS: Final = 20
 WINDOW_S: Final = 1.0
 BEAT_S: Final = 0.02
 IDLE_BEAT_S: Final = 0.25
-LATE_BEAT_S: Final = 0.025
+LATE_BEAT_S: Final = 0.04
+"""Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
 """New calls at once: what the loop works off in some 0.2 s."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
+PER_LATE_BEAT: Final = 2
+"""A loop that is behind still takes callers who come one after another, as on a machine that is slow for other reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class CoreAdmission:
     def take(self, sample: CoreSample, n_calls: int) -> None:
         """One more look at the cores, with how many calls there are."""
         samples = self._samples
+        if samples and sample.at - samples[-1].at > WINDOW_S:
+            samples.clear()  # there were no calls, and nobody has looked
         samples.append(sample)
         while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_S:
             samples.popleft()
@@ -116,8 +121,8 @@ class NewCallPace:
         """
         self._settle(n_begun)
         was_late, self._is_late = self._is_late, late_s > LATE_BEAT_S
-        if not (was_late and self._is_late):
-            self._allowance = min(max(self._allowance, 0) + PER_BEAT, BURST)
+        is_queue = was_late and self._is_late
+        self._allowance = min(max(self._allowance, 0) + (PER_LATE_BEAT if is_queue else PER_BEAT), BURST)
 
     def may_begin(self, n_calls: int, n_begun: int) -> bool:
         """Whether one more may begin beside `n_calls`."""

@@ -34,7 +34,7 @@ DEFAULT_LANGUAGE: Final = "en-US"
 SOURCE: Final = KeySource(
     "Google", ("GOOGLE_SPEECH_API_KEY", "GOOGLE_API_KEY"), "https://console.cloud.google.com/apis/credentials", ("googleapis.com",)
 )
-CAPABILITIES: Final = SpeechToTextCapabilities(words=True, phrases=True)
+CAPABILITIES: Final = SpeechToTextCapabilities(words=True, phrases=True, between_speech=False)
 LIMITS: Final = Limits(first_result_s=10.0)
 MAX_TERMS: Final = 500
 MAX_BYTES: Final = 59 * 2 * LISTEN_RATE_HZ

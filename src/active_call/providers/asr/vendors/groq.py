@@ -27,7 +27,7 @@ DECLARATION: Final = ProviderDeclaration(
     kind="asr",
     name=NAME,
     title="Groq (Whisper)",
-    capabilities=SpeechToTextCapabilities(phrases=True, words=True),
+    capabilities=SpeechToTextCapabilities(phrases=True, words=True, between_speech=False),
     transport="HTTP",
     documentation="https://console.groq.com/docs/speech-to-text",
     prices="https://groq.com/pricing",

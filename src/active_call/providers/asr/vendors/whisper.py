@@ -25,7 +25,7 @@ DECLARATION: Final = ProviderDeclaration(
     kind="asr",
     name=NAME,
     title="Any server with OpenAI's transcription protocol",
-    capabilities=SpeechToTextCapabilities(phrases=True),
+    capabilities=SpeechToTextCapabilities(phrases=True, between_speech=False),
     transport="HTTP",
     documentation="https://platform.openai.com/docs/api-reference/audio/createTranscription",
     prices="https://github.com/speaches-ai/speaches",
