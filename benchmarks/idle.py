@@ -37,8 +37,8 @@ from typing import Any, Final
 HERE: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "127.0.0.1"
 START_S: Final = 60.0
-REST_S: Final = 15.0
-"""From the line "is ready" to the first look at the server at rest: it has done then what it does later."""
+REST_S: Final = 3.0
+"""From the line "is ready" to the first look at the server at rest."""
 CALL_S: Final = 30.0
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -109,7 +109,7 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, 
     delays = [turn.delay_s * 1000 for _, turn in played if turn.delay_s is not None]
     cut = [(recorded, turn) for recorded, turn in played if turn.is_cut_off]
     n_silent = sum(not turn.answers for _, turn in played)
-    n_sound = sum(_sounds(recorded.trace, turn.answers[0]) for recorded, turn in cut)
+    n_sound = sum(sounds(recorded.trace, turn.answers[0]) for recorded, turn in cut)
     print(
         f"  {name:12} cut off {len(cut):3} ({100 * len(cut) / len(played):4.1f} %), sounds {n_sound:3}  no answer {n_silent}  delay median "
         f"{median(delays):4.0f}  p95 {np.percentile(delays, 95):5.0f}  within 200 ms {sum(delay <= 200 for delay in delays)}",
@@ -123,7 +123,7 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, 
             )
 
 
-def _sounds(trace: TurnTrace, decided_at: float) -> bool:
+def sounds(trace: TurnTrace, decided_at: float) -> bool:
     """The reply sounds before the caller is heard again."""
     return all(not decided_at <= start.detected_at < decided_at + REPLY_S for start in trace.starts())
 

@@ -53,7 +53,7 @@ N_EXAMPLES = 6
 ENDLESS = {"/api/console/calls"}
 ENDLESS_WHILE_ALIVE = {"/events/{session_id}", "/listen/{session_id}"}
 STREAMS = "/call/stream/{name}/answer"
-KNOWN = {"session_id": "c.live", "record_id": "c.done", "name": "main.md", "delivery_id": "nothing"}
+KNOWN = {"session_id": "c.live", "record_id": "c.done", "name": "main.md", "delivery_id": "nothing", "talk_id": "t.none"}
 """What there is, by the parameter of the path that names it."""
 
 
@@ -67,6 +67,32 @@ class NoMedia:
 
     async def open_stream(self, *_: Any, **__: Any) -> None:
         raise MediaError("no room")
+
+
+class Talk:
+    """A call by text in which nothing is said; it ends with the second line."""
+
+    scene = "main"
+
+    def __init__(self) -> None:
+        self.n_lines = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.n_lines > 1
+
+    def variables(self) -> dict[str, Any]:
+        return {}
+
+    async def says(self, text: str) -> None:
+        self.n_lines += 1
+
+    async def presses(self, digits: str) -> None:
+        self.n_lines += 1
+
+    async def settled(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Running:
@@ -95,6 +121,7 @@ class Running:
         outside = await self._stack.enter_async_context(httpx.AsyncClient())
         more = {
             "precache": precache,
+            "begin_talk": lambda playbook, on_event: Talk(),
             "media": NoMedia(),
             "webhooks": WebhookDelivery(WebhookSpool(self._folder / "spool"), {}, outside, World()),
             "streams": StreamSettings(token=TOKEN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ ANSWERED: dict[str, Any] = {
     "turns": [{"speaker": "caller", "text": "hello"}],
     "media": {"packets_received": 3000, "packets_lost": 1, "jitter_ms": 2.0, "round_trip_ms": 20.0, "mos": 4.4},
 }
+ANSWERED_MS = int(datetime.fromisoformat(str(ANSWERED["answerTime"])).timestamp() * 1000)
+QUALITY = [
+    {"timestamp": ANSWERED_MS + 5_000, "received": 250, "mos": 4.4},
+    {"timestamp": ANSWERED_MS + 10_000, "received": 100, "lost": 150, "mos": 2.0},
+    {"timestamp": ANSWERED_MS + 15_000, "received": 0},
+]
 WAITS = [{"owner": "turn", "start": 0, "duration": 500}, {"owner": "model", "start": 500, "duration": 2500}]
 
 
@@ -55,6 +62,8 @@ WAITS = [{"owner": "turn", "start": 0, "duration": 500}, {"owner": "model", "sta
         ({"media": {"packets_received": 0}}, "problem", "Not one packet"),
         ({"media": {"packets_received": 0, "problems": [{"problem": "nothing_received", "detail": "NAT"}]}}, "problem", "answer: NAT"),
         ({"media": {"mos": 2.5, "jitter_ms": 80.0, "round_trip_ms": 900.0, "packets_received": 9}}, "problem", "MOS 2.5"),
+        ({"quality": QUALITY}, "problem", "poor once: estimated MOS 2.0 of 4.5 at worst, 10 s after the answer"),
+        ({"quality": QUALITY * 2, "answerTime": None}, "problem", "poor in 2 of 4 stretches: estimated MOS 2.0 of 4.5 at worst."),
         (
             {"turns": [{"speaker": "agent", "latencyMs": 3000.0, "waits": WAITS}]},
             "problem",

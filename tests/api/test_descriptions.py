@@ -25,7 +25,7 @@ from active_call.contract.requests import PlaceCall
 
 def described(folder: Path) -> dict[str, Any]:
     async def story() -> dict[str, Any]:
-        async with an_api(folder) as api:
+        async with an_api(folder, more={"begin_talk": lambda playbook, on_event: None}) as api:
             assert (await api.http.get("/asyncapi.json")).json() == asyncapi()
             return dict((await api.http.get("/openapi.json")).json())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,3 +116,25 @@ def test_reply_that_stands_still_when_its_agent_leaves_keeps_nobody_silent() -> 
 
     result = virtual_call(take, caller)
     assert said_by_agents(result)[-1] == "We are closed now."
+
+
+def test_playbook_with_a_speech_to_speech_model_takes_over_from_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    book = tmp_path / "kitchen.md"
+    book.write_text("---\nrealtime: {provider: fake}\ngreeting: Good day.\n---\nYou are the kitchen.\n", encoding="utf-8")
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Plain())
+        await call.run_playbook("kitchen.md")
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears(PLAIN)
+        await caller.says("the kitchen, please")
+        await caller.hears(SPOKEN)
+        await caller.says("rolls")
+        await caller.hears("They are warm")
+
+    result = virtual_call(take, caller, model=[ToolUse("goodbye"), "One moment."], realtime=[SPOKEN, "They are warm."])
+    assert said_by_agents(result) == [PLAIN, "One moment.", SPOKEN, "They are warm."]
+    assert result.record.playbook.endswith("kitchen.md")

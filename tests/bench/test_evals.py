@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
+from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
 from active_call.bench.evals.persona import parse_persona
 
@@ -101,3 +104,18 @@ def test_caller_who_only_listens_has_no_findings_and_figures_are_not_judged() ->
 def test_interruption_between_two_sentences_gives_no_stop_time() -> None:
     found = judge_act(Act("interrupt", "stop", 2.0, 2.6), talk((0.0, 1.8), (3.4, 4.0)), 9.0)
     assert (found.stop_ms, found.missed, found.void) == (None, False, False)
+
+
+def test_hums_are_written_so_that_no_voice_spells_them():
+    assert speech.spoken("Mm hmm.") == speech.spoken("Mhm.") == "um hum."
+    assert (speech.spoken("Hmm, well"), speech.spoken("Uh-huh."), speech.spoken("I am here")) == ("hum, well", "Uh-huh.", "I am here")
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="needs the program flite")
+def test_pause_within_a_sentence_is_put_between_its_words():
+    whole, paused = (
+        speech.say("I want to change my booking.", "flite:rms"),
+        speech.with_pauses(["I want to", 0.6, "change my booking."], "flite:rms"),
+    )
+    assert len(whole) < len(paused) <= len(whole) + 0.65 * 8000, "said in one breath"
+    assert not paused[int(0.7 * 8000) : int(1.2 * 8000)].any()

@@ -7,18 +7,21 @@ from datetime import date
 from typing import Any
 
 import pytest
-from calls_kit import Engines, Voice, a_call
+from calls_kit import Engines, House, Model, Voice, a_call
 
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.world import World
 from active_call.call.cost.last_sentence import PLAY_ID, SAY
 from active_call.call.cost.spending import DayBudget, Spending
+from active_call.call.requests import BeginAgent, EndAgent
 from active_call.contract import commands, events
-from active_call.contract.options import BudgetOption, CallOption
+from active_call.contract.options import BudgetOption, CallOption, ReferOption
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.usage.prices import Price, PriceTable
+from active_call.providers.usage.units import Billed, Unit, Used
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.virtual_time import VirtualClock
 
@@ -69,6 +72,10 @@ class Metered(Engines):
 
     def get_responder(self, _: object, trust: object = None) -> Any:
         return self.model_wall
+
+
+def used_of(kind: Any, provider: str) -> Used:
+    return Used(Billed(kind, provider), {Unit.CHARACTERS: 1.0})
 
 
 def units_of(record: Any, kind: str) -> dict[str, float]:
@@ -182,5 +189,47 @@ def test_day_that_is_spent_ends_the_calls_of_all(virtually: Any) -> None:
             call.session.handle().send(commands.Tts(text="One more."))
             assert (await call.over()).hangup_reason == "budget"
             assert spending.is_spent and call.spoken[-1] == SAY
+
+    virtually(story())
+
+
+def test_legs_of_transfers_are_billed_and_a_caller_who_is_with_somebody_else_is_not_cut_off(virtually: Any) -> None:
+    async def story() -> None:
+        target = FakeLeg(call_id="far", caller="", callee="sip:desk@example.com")
+        target.kind, target.trunk = "sip", "acme"
+        day = DayBudget(per_day=1.0, clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        spending = Spending(prices(tts=0.001, telephony=0.06), day)
+        async with a_call(book(), engines=Metered(), spending=spending, house=House([target])) as call:
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
+            call.session.post(commands.Refer(callee="sip:desk@example.com", options=ReferOption(mode="bridge")))
+            await call.until(lambda: any(event.state == "connected" for event in call.of(events.Transfer)))
+            day.add(5.0)
+            call.session.parts.cost.note(used_of("tts", "voice"))
+            await asyncio.sleep(10.0)
+            assert not call.of(events.Hangup)
+            target.end("callee", "remote_bye")
+            await call.until(lambda: any(event.returned for event in call.of(events.Transfer)))
+            record = await call.over()  # the agent's first sentence is too much
+            assert record.hangup_reason == "budget" and call.spoken[-1] == SAY
+            assert units_of(record, "telephony")["seconds"] == pytest.approx(10.0, abs=1.0)
+
+    virtually(story())
+
+
+def test_model_of_a_program_is_counted_without_a_price(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(book(), engines=Metered()) as call:
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
+            call.session.request(EndAgent())
+            model = Model()
+            model.will_say = ["Yes we are."]
+            await call.session.request(BeginAgent(parse_playbook(book(), file="own.md", environment={}), model=model))
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 2)
+            await call.says("Are you open?")
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 3)
+            call.session.hang_up(by="api", cause="hangup")
+            record = await call.over()
+            (row,) = [row for row in record.usage if row["kind"] == "llm"]
+            assert row["provider"] == "program" and row["estimated"] and "cost" not in row
 
     virtually(story())

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Call, Engines, a_call, assert_sounds_as_said
+from calls_kit import Call, Engines, House, a_call, assert_sounds_as_said
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.legs.events import LegDigit, LegMedia
 from active_call.media.link.messages import CallerAudio
-from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, Transcript, UserTurn
+from active_call.providers.chat import Usage
+from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
+from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, ReplyDone, Transcript, UserTurn
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
 
@@ -304,6 +307,58 @@ def test_sound_that_nobody_asked_for_reaches_no_model(virtually: Any) -> None:
     virtually(story())
 
 
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("way", ["bridge", "replaces", "refer"])
+def test_model_hears_and_is_heard_by_whoever_is_left_when_the_call_has_changed_hands(virtually: Any, way: str, held: bool) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel([GREETING, *["Hello, you are back."] * 4])
+        desk = FakeLeg(call_id="far", callee="sip:desk@example.com")
+        house = House([desk])
+        book = PLAYBOOK.replace("greeting:", "refer: {onRequest: bridge}\ngreeting:")
+        async with (
+            a_call(book, engines=RealtimeEngines(model), house=house) as call,
+            a_call("---\nllm: {provider: script}\n---\n## hi\nHello.\n", house=house, session_id="s.other") as other,
+        ):
+            await heard(call)
+            await other.until(lambda: bool(other.of(events.MediaReady)))
+            if held:
+                call.leg.put_on_hold(True)
+                await call.until(lambda: bool(call.of(events.Hold)))
+            leg = call.leg
+            match way:
+                case "bridge":
+                    other.session.post(commands.Bridge(target_session_id="s.test"))
+                    await call.until(lambda: bool(call.of(events.Bridge)))
+                    call.leg.put_on_hold(False)
+                    await asyncio.sleep(1.0)
+                    assert_sounds_as_said(call)
+                    other.session.post(commands.Unbridge())
+                case "replaces":
+                    leg = FakeLeg(caller="sip:+15557777@example.com", call_id="new", replaces=call.leg)
+                    call.session.take_over(leg)
+                case _:
+                    leg = desk
+                    call.leg.ask_for_transfer("sip:desk@example.com")
+                    await call.until(lambda: any(event.state == "connected" for event in call.of(events.Transfer)))
+                    call.leg.end("caller", "remote_bye")
+            await call.until(lambda: call.session.state.leg is leg and call.session.parts.attention.state.hears)
+            await heard(call, 2)
+            assert call.session.state.leg is leg
+            assert_sounds_as_said(call)
+            stream: Any = leg.stream
+            assert (stream.paused, stream.music, stream.listen_order.forward_audio) == (False, b"", True)
+            pushed = stream_of(model).pushed_samples
+            leg.sink(LegMedia(CallerAudio(1, 0, b"\1\0" * 1600)))
+            assert stream_of(model).pushed_samples > pushed
+            await says(model, "Are you still there?")
+            await heard(call, 3)
+            leg.end("caller", "remote_bye")
+            record = await call.over()
+            assert (record.status, record.error) == ("answered", None)
+
+    virtually(story())
+
+
 def test_session_that_fails_ends_the_call_with_words_of_our_own_voice(virtually: Any) -> None:
     async def story() -> None:
         async with realtime_call(GREETING) as (call, model):
@@ -355,5 +410,29 @@ def test_playbook_without_a_realtime_model_is_a_cascade(virtually: Any) -> None:
             await heard(call)
             assert call.spoken == ["Welcome."]
             assert model.conversations == []
+
+    virtually(story())
+
+
+class MeteredEngines(RealtimeEngines):
+    """The model behind its wall, which counts."""
+
+    def get_realtime(self, option: Any, trust: object = None) -> Any:
+        return GuardedRealtimeModel(super().get_realtime(option), World())
+
+
+def test_budget_of_tokens_ends_the_session_and_the_last_sentence_is_spoken_by_the_synthesiser(virtually: Any) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel((GREETING, "We are open until six."))
+        model.capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True)
+        book = PLAYBOOK.replace("greeting:", 'budget: {tokens: 100, say: "Time is up."}\ngreeting:')
+        async with a_call(book, engines=MeteredEngines(model)) as call:
+            await heard(call)
+            stream = stream_of(model)
+            stream._tell(ReplyDone(usage=Usage(80, 40, audio_input_tokens=60, audio_output_tokens=40)))
+            record = await call.over()
+            assert call.spoken == ["Time is up."] and stream.is_closed and record.hangup_reason == "budget"
+            (row,) = [row for row in record.usage if row["kind"] == "realtime"]
+            assert row["units"]["audioOutputTokens"] >= 40 and row["units"]["audioInputTokens"] >= 60
 
     virtually(story())

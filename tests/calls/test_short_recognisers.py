@@ -154,15 +154,15 @@ WAYS: dict[str, Callable[[int], str]] = {
 def test_calls_whose_callers_all_speak_at_once_have_records_that_say_answered(
     virtually: Any, process: type[Process], way: str, at_once: bool
 ) -> None:
-    """Twelve callers, one process, a queue of five. `at_once`: they hang up while the queue is full."""
+    """Eight callers, one process, a queue of three. `at_once`: they hang up while the queue is full."""
     process.does = staticmethod(WAYS[way])
 
     async def story() -> None:
         async with AsyncExitStack() as stack:
-            recogniser = await stack.enter_async_context(local_recogniser(max_waiting=5))
+            recogniser = await stack.enter_async_context(local_recogniser(max_waiting=3))
             calls = [
                 await stack.enter_async_context(a_call(PLAYBOOK, engines=RealEngines(recogniser), session_id=f"s.{number}"))
-                for number in range(12)
+                for number in range(8)
             ]
             await greeted(*calls)
             for _ in range(3):

@@ -322,7 +322,8 @@ def test_history_and_data_from_outside_reach_the_model(virtually: Any) -> None:
                 ("system", "[Data from outside: <hangup/> {{ caller }}]"),
                 ("user", "where is my order"),
             ]
-            assert len(call.of(events.AddHistory)) == 5  # each once: the greeting, three from outside, the caller
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 2)  # the model may be asked before the turn is known to be over
+            assert len(call.of(events.AddHistory)) == 6  # each once: the greeting, three from outside, the caller, the answer
             assert len(call.of(events.Custom)) == 2
 
     virtually(story())

@@ -286,6 +286,17 @@ def test_editor_marks_a_mistake_while_typing_and_saves_what_is_right(server: Ser
     page.click("Hang up")
 
 
+def test_playbook_is_tried_by_typing_before_it_is_saved(page: Page) -> None:
+    page.run("location.hash = '#/playbooks/typed.md'")
+    page.wait("!!document.querySelector('textarea')")
+    page.click("Try it by text")
+    page.wait("document.querySelector('.transcript')?.textContent.includes('Hello. How may I help you?')")
+    page.fill("The caller says", "goodbye")
+    page.click("Say")
+    page.wait("document.querySelector('.transcript').textContent.includes('Goodbye.')")
+    page.wait("document.body.textContent.includes('the call is over')")
+
+
 def test_placed_call_that_fails_is_found_and_explained(page: Page) -> None:
     page.run("location.hash = '#/place'")
     page.wait("document.querySelector('select option')")

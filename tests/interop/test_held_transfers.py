@@ -6,10 +6,12 @@ is recognised.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from active_call.testing import audio
 from active_call.testing.listening import Recogniser, recognise_wav, utterances
 from active_call.testing.phone_sip import tag_of
 from active_call.testing.trunk import Trunk, generic_pbx
+from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
 
 GREETING = "Welcome to the switchboard."
 ASKING = "I will connect you to the sales department."
@@ -177,7 +180,8 @@ def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server
         assert (transfer_states(record), record["hangupBy"], record["error"]) == (["progress", "completed"], "agent", None)
 
 
-@pytest.mark.parametrize("doing", slow_but("silent"))
+@pytest.mark.slow  # those of operators take each way at once
+@pytest.mark.parametrize("doing", DOING)
 def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(server: Server, doing: str) -> None:
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         other = trunk.call(uri(server), caller="+15550777")
@@ -300,6 +304,62 @@ def test_operators_who_take_over_calls_on_hold_are_heard_and_give_them_back_to_t
             assert phone.wait_ended(20) == "peer hung up"
         assert [sentences_of(phone, left_at)[:1] for phone in phones] == [[BACK], [BACK], [BACK]]
         trunk.check()
+
+
+REALTIME = """---
+realtime: {{provider: openai, endpoint: {url}/v1, secretKey: {key}, model: gpt-realtime}}
+greeting: Good day.
+---
+You sell flowers.
+"""
+
+
+@contextmanager
+def a_realtime_model() -> Iterator[OpenAiRealtimeServer]:
+    """A vendor's speech-to-speech model, simulated in a thread: it takes loud sound for speech."""
+    loop, model = asyncio.new_event_loop(), OpenAiRealtimeServer()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(model.__aenter__(), loop).result(20)
+    try:
+        yield model
+    finally:
+        asyncio.run_coroutine_threadsafe(model.__aexit__(None, None, None), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
+def test_realtime_model_hears_the_caller_before_and_after_a_hold(server: Server) -> None:
+    n_records = len(server.records())
+    with a_realtime_model() as model, Trunk(generic_pbx(supports_media=True)) as trunk:
+        replies = ["Good day, this is the flower shop.", "We have roses.", "And tulips."]
+        model.script.extend(replies)
+        playbook = REALTIME.format(url=model.http_url, key=model.key)
+        (server.folder / "playbooks" / "realtime.md").write_text(playbook, encoding="utf-8")
+        epoch = time.monotonic()
+        server.post("/call", {"callee": f"sip:+15550190@{trunk.edge}", "playbook": "realtime.md"})
+        phone = trunk.wait_call(20)
+        assert phone.wait_answered(20)
+        assert wait_until(lambda: has_said(phone, epoch, 1), 30), server.log
+        phone.sound.mouth.say(sine(700))
+        assert wait_until(lambda: has_said(phone, epoch, 2), 30), server.log
+        assert phone.wait_final(phone.reinvite(direction="sendonly"), 20) == 200
+        assert phone.wait_final(phone.reinvite(), 20) == 200
+        phone.sound.mouth.say(sine(700))
+        assert wait_until(lambda: has_said(phone, epoch, 3), 30), server.log
+        assert phone.hang_up() == 200
+        record = server.wait_records(n_records + 1, 20)[-1]
+        trunk.check()
+        said = [(turn["speaker"], turn["text"]) for turn in record["turns"]]
+        assert said == [
+            ("agent", replies[0]),
+            ("caller", model.heard),
+            ("agent", replies[1]),
+            ("caller", model.heard),
+            ("agent", replies[2]),
+        ]
+        assert (model.complaints, record["status"], record["error"]) == ([], "answered", None)
 
 
 def test_call_that_begins_on_hold_is_greeted_when_the_hold_is_over(server: Server) -> None:

@@ -139,7 +139,7 @@ class EnginesHere:
     def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
         """There is one."""
 
-    def has_room(self) -> bool:
+    def has_room(self, n_calls: int = 0) -> bool:
         return True
 
     async def close(self) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from active_call.base.errors import ConfigError
-from active_call.contract.options import TtsOption
+from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers import choices as module
 from active_call.providers.choices import Choices
+from active_call.providers.selection import resolved
 
 
 @pytest.fixture
@@ -47,3 +48,9 @@ def test_error_is_not_kept(period: list[int]) -> None:
         choices.of(find, TtsOption())
     answers.append("piper")
     assert choices.of(find, TtsOption()) == "piper"
+
+
+def test_options_of_two_kinds_without_values_are_not_taken_for_each_other() -> None:
+    choices = Choices({})
+    assert isinstance(choices.of(resolved, AsrOption()), AsrOption)
+    assert isinstance(choices.of(resolved, TtsOption()), TtsOption)

@@ -152,8 +152,9 @@ def test_engines_have_room_as_long_as_those_of_this_machine_keep_up(monkeypatch:
     given = services()
     engines = Engines(given)
     assert engines.has_room()
-    monkeypatch.setattr(given.local, "has_room", lambda: False)
-    assert not engines.has_room()
+    monkeypatch.setattr(given.local, "has_room", lambda n_calls: n_calls < 10)
+    assert engines.has_room(9)
+    assert not engines.has_room(10)
 
 
 class SlowToLoad:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
+from active_call.contract import events
+from active_call.server import placing
 from active_call.server.commands import app
+from active_call.server.config.config import Config
 
 runner = CliRunner()
 CALL = {
@@ -135,3 +145,66 @@ def test_playbook_with_a_mistake_is_said_with_its_line(tmp_path: Path, monkeypat
     (tmp_path / "bad.md").write_text(PLAYBOOK + "## bye\nAgain.\n", encoding="utf-8")
     result = runner.invoke(app, ["chat", "bad.md"])
     assert result.exit_code == 2 and "bad.md:" in result.stderr and "given twice" in result.stderr
+
+
+def test_chat_prints_events_and_state_as_json_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bakery.md").write_text(PLAYBOOK, encoding="utf-8")
+    talked = runner.invoke(app, ["chat", "bakery.md", "--json"], input="opening hours\n:state\nbye\n")
+    values = [json.loads(line) for line in talked.stdout.splitlines()]
+    assert [one["text"] for one in values if one.get("event") == "addHistory"][-1] == "Goodbye."
+    assert {"asked": "hours"} in values
+    assert values[-1]["event"] == "hangup"
+
+
+def test_each_command_about_calls_takes_json() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name in ("call", "calls", "show", "tail", "say", "hangup", "listen", "chat"):
+        assert any("--json" in option.opts for option in commands[name].params), name
+
+
+def test_what_is_written_and_done_is_told_as_json(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.wav"
+    told = runner.invoke(app, ["listen", "s.1", str(file), "--json", *flags])
+    assert json.loads(told.stdout) == {"id": "s.1", "file": str(file), "bytes": len(b"RIFFsound")}
+    assert file.read_bytes() == b"RIFFsound"
+    piped = runner.invoke(app, ["listen", "s.1", "--json", *flags])
+    assert piped.exit_code == 2 and piped.stdout == "" and "needs a file" in piped.stderr
+    assert json.loads(runner.invoke(app, ["hangup", "s.1", "--json", *flags]).stdout) == {"status": "killed", "id": "s.1"}
+    monkeypatch.setattr(typer, "launch", lambda url: 0)
+    assert json.loads(runner.invoke(app, ["call", "browser", "--json", *flags]).stdout) == {"url": f"{flags[1]}/"}
+
+
+def test_call_that_this_machine_places_prints_its_events_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [
+        events.Ringing(timestamp=1),
+        events.AddHistory(timestamp=2, speaker="assistant", text=":smile: [red]hi"),
+        events.Hangup(timestamp=3),
+    ]
+
+    class Subscription:
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            for event in told:
+                yield SimpleNamespace(event=event)
+
+    call = SimpleNamespace(
+        subscribe=Subscription, describe=lambda: SimpleNamespace(answered_at=None, error="", sip_code=486, end_reason="rejected")
+    )
+    server = SimpleNamespace(playbooks=SimpleNamespace(load=str), registry=SimpleNamespace(place=lambda option, playbook: call))
+
+    @asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[Any]:
+        yield server
+
+    monkeypatch.setattr(placing, "running", running)
+    for as_json in (True, False):
+        out = Console(file=io.StringIO(), width=20)
+        wish = placing.CallWish("sip:a@b", "main.md", as_json=as_json)
+        assert asyncio.run(placing.place_one_call(Config(), {}, out, wish)) is False
+        lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        if as_json:
+            assert [json.loads(line)["event"] for line in lines] == ["ringing", "addHistory", "hangup"]
+            assert json.loads(lines[1])["text"] == ":smile: [red]hi"
+        else:
+            assert lines[0] == "calling sip:a@b …" and lines[-1] == "not answered: 486 rejected"
+            assert "  agent  :smile: [red]hi" in lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.config.config import Config
 
@@ -15,6 +17,20 @@ def test_first_stun_and_turn_server_serve_us_too_and_lite_is_an_option() -> None
     assert (ice.stun, ice.turn, ice.turn_tls) == (("stun.example.com", 3478), ("2001:db8::1", 5350), True)
     assert (ice.turn_username, ice.turn_password, ice.is_lite, ice.public_ip) == ("u", "p", True, "203.0.113.5")
     assert browser_settings(Config()).ice.is_lite is False
+
+
+@pytest.mark.parametrize(
+    ("url", "is_tls", "transport"),
+    [
+        ("turn:t.example.com", False, "udp"),
+        ("turn:t.example.com:80?transport=tcp", False, "tcp"),
+        ("turn:t.example.com?transport=udp", False, "udp"),
+        ("turns:t.example.com", True, "tcp"),
+    ],
+)
+def test_turn_server_is_reached_as_its_url_says_rfc_7065(url: str, is_tls: bool, transport: str) -> None:
+    ice = browser_settings(Config.model_validate({"ice_servers": [{"urls": url, "username": "u", "credential": "p"}]})).ice
+    assert (ice.turn_tls, ice.turn_transport) == (is_tls, transport)
 
 
 def test_secrets_of_streams_are_handed_on() -> None:

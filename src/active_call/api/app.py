@@ -18,6 +18,7 @@ from active_call.api.browser_calls import browser_call_routes
 from active_call.api.carrier_streams.access import StreamAccess
 from active_call.api.carrier_streams.routes import carrier_stream_routes
 from active_call.api.console_data.routes import console_data_routes
+from active_call.api.console_data.text_talks import text_talk_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
@@ -67,6 +68,9 @@ def create_app(services: ApiServices) -> FastAPI:
         metrics_routes(services.registry),
     ):
         app.include_router(router, dependencies=[Depends(check)])
+    if services.begin_talk is not None:
+        talks = text_talk_routes(services.begin_talk, services.playbooks, World().randomness)
+        app.include_router(talks, dependencies=[Depends(check)])
     if services.webhooks is not None:
         app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
     if services.media is not None:

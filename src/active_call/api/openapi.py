@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from active_call.api.openapi_contents import ANSWERS, BODIES, STREAM_ANSWERS, STREAM_CONTENTS
 from active_call.api.walls import error_code
 from active_call.contract import commands
-from active_call.contract.requests import BrowserCall, PlaceCall, PrecacheSpeech, RunPlaybook
+from active_call.contract.requests import BeginTalk, BrowserCall, PlaceCall, PrecacheSpeech, RunPlaybook, TalkTurn
 from active_call.contract.schemas import PREFIX, command_schemas, schemas_of
 
-NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall)
+NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall, BeginTalk, TalkTurn)
 """Bodies of requests."""
 OPEN_PATHS: Final = frozenset({"/health", "/ready", "/"})
 REFUSALS: Final = {
@@ -31,6 +31,8 @@ EXAMPLES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("post", "/command/{session_id}"): {"command": "tts", "text": "One moment, please."},
     ("post", "/precache"): {"text": "Good morning.", "cacheKey": "greeting"},
     ("post", "/api/playbook/run"): {"playbook": "sales.md"},
+    ("post", "/api/console/talks"): {"playbook": "sales.md"},
+    ("post", "/api/console/talks/{talk_id}"): {"text": "When do you open?"},
 }
 _ERROR: Final = {
     "title": "Error",

@@ -58,6 +58,7 @@ ANSWERS: Final[dict[tuple[str, str], dict[str, tuple[str, Contents]]]] = {
         "412": ("`If-Match` names an older path.", {}),
         "428": ("A fragment needs `If-Match`.", {}),
     },
+    ("post", "/api/console/talks/{talk_id}"): {"409": ("The agent still answers the line before.", {})},
     ("post", "/precache"): {"502": ("The vendor has not made the sound.", {})},
 }
 """Answers by status: what they mean, and what is in them. Those of errors that name no content have the usual body."""

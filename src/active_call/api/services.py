@@ -10,6 +10,7 @@ from typing import Any, Final
 from active_call.api.access import AccessControl
 from active_call.api.carrier_streams.access import StreamSettings
 from active_call.api.console_data.facts import ConsoleFacts
+from active_call.api.console_data.text_call import BeginTextCall
 from active_call.api.origins import OriginRules
 from active_call.call.opening.registry import CallRegistry
 from active_call.call.opening.routing import Playbooks
@@ -52,5 +53,7 @@ class ApiServices:
     """By which names this server may be asked, and which web pages may do so."""
     webhooks: WebhookDelivery | None = None
     """Events for web services; None: nobody is told."""
+    begin_talk: BeginTextCall | None = None
+    """Begins calls by text, for trying playbooks; None: there are none here."""
     access: AccessControl | None = None
     """Who may do what."""

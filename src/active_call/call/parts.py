@@ -195,9 +195,8 @@ class _Wiring:
             hang_up=self._own_leg.hang_up,
             end_agent=setup.end_agent,
             voice=lambda: speech_output.synthesiser,
-            is_aside=lambda: attention.state.is_aside,
         )
-        cost.on_near, cost.on_spent = last.prepare, last.begin
+        cost.on_near, cost.on_spent, cost.is_aside = last.prepare, last.begin, lambda: attention.state.is_aside
         context.output.watch(last.observe)
         return cost
 

@@ -61,3 +61,21 @@ class BrowserCall(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     option: CallOption | None = None
     vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
     id: bounds.Name | None = None
+
+
+class BeginTalk(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`POST /api/console/talks`: try a playbook by text."""
+
+    playbook: bounds.Name | None = None
+    """Name of a playbook file."""
+    content: bounds.Speech | None = None
+    """A playbook given as text; wins over `playbook`."""
+
+
+class TalkTurn(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`POST /api/console/talks/{id}`: what the caller does next."""
+
+    text: bounds.Speech | None = None
+    """What the caller says."""
+    digits: bounds.Name | None = None
+    """The keys that the caller presses; win over `text`."""

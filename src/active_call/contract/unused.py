@@ -30,8 +30,6 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     },
     options.AsrOption: {"buffer_size": "", "start_when_answer": ""},
     options.TtsOption: {
-        "app_id": "",
-        "secret_id": "",
         "session_id": "",
         "codec": "",
         "subtitle": "",

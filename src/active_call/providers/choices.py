@@ -22,7 +22,8 @@ class Choices:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._found: dict[tuple[Callable[..., Any], bytes], Any] = {}
+        self._found: dict[tuple[Callable[..., Any], type, bytes], Any] = {}
+        """By the question, the kind of option (two kinds without values look alike) and its values."""
         self._period = (-1, -1)
 
     def of(self, find: Callable[[Options, Mapping[str, str]], T], option: Options) -> T:
@@ -31,7 +32,7 @@ class Choices:
         if period != self._period:
             self._found.clear()
             self._period = period
-        key = (find, msgspec.msgpack.encode(option))
+        key = (find, type(option), msgspec.msgpack.encode(option))
         if key not in self._found:
             self._found[key] = find(option, self._environment)
         found: T = self._found[key]

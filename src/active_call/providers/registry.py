@@ -163,9 +163,9 @@ class Engines:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
         return self._choices.of(_selections, (asr, tts, llm))
 
-    def has_room(self) -> bool:
-        """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
-        return self._services.local.has_room()
+    def has_room(self, n_calls: int = 0) -> bool:
+        """Whether the engines that compute on this machine keep up, so that one call more may be taken beside `n_calls`."""
+        return self._services.local.has_room(n_calls)
 
     async def create(self, *options: Option, trust: Trust = NO_TRUST) -> None:
         """Create the engines of `options` for calls with `trust`, without their models: a mistake is told now, not in the first call.

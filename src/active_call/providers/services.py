@@ -30,7 +30,7 @@ class LocalEngines(Protocol):
         """
         ...
 
-    def has_room(self) -> bool:
+    def has_room(self, n_calls: int = 0) -> bool:
         """Whether requests are begun in time, so that one call more may be taken."""
         ...
 

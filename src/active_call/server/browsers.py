@@ -14,7 +14,7 @@ def browser_settings(config: Config) -> BrowserSettings:
     """The first STUN and the first TURN server of the configuration serve us, too."""
     stun = turn = None
     of_turn: IceServer | None = None
-    is_tls = False
+    is_tls, transport = False, "udp"
     for server in config.ice_servers:
         for url in server.urls:
             scheme, _, place = url.partition(":")
@@ -23,6 +23,7 @@ def browser_settings(config: Config) -> BrowserSettings:
                 stun = (host, port)
             elif scheme in ("turn", "turns") and turn is None:
                 turn, of_turn, is_tls = (host, port), server, scheme == "turns"
+                transport = "tcp" if is_tls or place.partition("?")[2].strip().lower() == "transport=tcp" else "udp"
     allowed = {name.lower() for name in config.codecs}
     ice = IceSettings(
         stun=stun,
@@ -30,6 +31,7 @@ def browser_settings(config: Config) -> BrowserSettings:
         turn_username=of_turn.username if of_turn is not None else None,
         turn_password=of_turn.credential if of_turn is not None else None,
         turn_tls=is_tls,
+        turn_transport=transport,
         public_ip=config.public_ip or "",
         is_lite=config.enable_ice_lite,
     )

@@ -108,21 +108,26 @@ def listen(
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
     pcm: Annotated[bool, typer.Option("--pcm", help="Samples without a header: s16le, 16 kHz, stereo.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say at the end, as JSON, what was written; needs a file.")] = False,
 ) -> None:
     """Listen in on a call until its end: both sides, the caller left. `active-call listen ID | ffplay -` plays it."""
-    if (file is None or str(file) == "-") and sys.stdout.isatty():
-        err.print("sound would be written to the terminal: name a file, or pipe it", style="red")
-        raise typer.Exit(REFUSED)
+    is_piped = file is None or str(file) == "-"
+    if is_piped and (as_json or sys.stdout.isatty()):
+        fail("--json needs a file for the sound" if as_json else "sound would be written to the terminal: name a file, or pipe it", REFUSED)
 
     async def work(client: Client) -> None:
-        target = sys.stdout.buffer if file is None or str(file) == "-" else file.open("wb")
+        n_bytes = 0
+        target = sys.stdout.buffer if file is None or is_piped else file.open("wb")
         try:
             async for piece in client.listen(session_id, format="pcm" if pcm else "wav"):
                 target.write(piece)
                 target.flush()
+                n_bytes += len(piece)
         finally:
             if target is not sys.stdout.buffer:
                 target.close()
+        if as_json:
+            print_line(json.dumps({"id": session_id, "file": str(file), "bytes": n_bytes}))
 
     run(url, token, work)
 
@@ -130,7 +135,8 @@ def listen(
 def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_json: bool) -> None:
     """Place a call by a running server and follow it to its end. `handler`: a playbook file of this machine; without, nobody talks."""
     if uri == "browser":
-        print_line(f"open {url.rstrip('/')}/ in a browser to talk to a playbook of the server")
+        page = f"{url.rstrip('/')}/"
+        print_line(json.dumps({"url": page}) if as_json else f"open {page} in a browser to talk to a playbook of the server")
         typer.launch(url)
         return
 

@@ -130,7 +130,7 @@ def call(
             err.print(f"wrote {path}", highlight=False)
         Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
         with launching.logged(config, level="warn"):
-            wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
+            wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp, as_json=as_json)
             answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), wish))
     raise typer.Exit(0 if answered else 1)
 

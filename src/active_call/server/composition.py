@@ -63,7 +63,6 @@ from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http_settings import HttpSettings
-from active_call.server.late_loading import load_the_rest
 from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
@@ -73,6 +72,7 @@ from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.spending import configure_spending, kept_spending
+from active_call.server.text_calls import TextCall
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -166,7 +166,7 @@ async def running(
         stack.push_async_callback(_closed, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run(), load_the_rest()))
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
         sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         health = partial(_health, *sources)
@@ -283,6 +283,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
+        begin_talk=lambda playbook, on_event: TextCall(playbook, settings.services, on_event, caller="sip:you@console"),
         media=pool,
         browsers=browser_settings(settings.config),
         streams=stream_settings(settings.config),
@@ -304,7 +305,7 @@ def _registry(
     """The registry of calls; refused calls get a record, and the gateway counts them."""
 
     def has_room() -> bool:
-        return load.has_room(registry) and pool.has_room() and shared.engines.has_room()
+        return load.has_room(registry) and pool.has_room() and shared.engines.has_room(registry.n_calls)
 
     registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
@@ -476,7 +477,7 @@ async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
 async def _watch_minutes(gateway: SipGateway) -> None:
     """Calls that we have placed end when the minutes of an hour are used up."""
     while True:
-        await asyncio.sleep(MINUTES_CHECK_S)
+        await asyncio.sleep(MINUTES_CHECK_S if gateway.endpoint.n_calls else 5 * MINUTES_CHECK_S)
         gateway.end_used_up()
 
 

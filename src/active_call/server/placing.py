@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from active_call.contract import events
+from active_call.contract import events, wire
 from active_call.contract.options import CallOption, SipOption
 from active_call.server.composition import running
 from active_call.server.config.config import Config
@@ -23,6 +23,8 @@ class CallWish:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     srtp: bool | None = None
+    as_json: bool = False
+    """Print each event as JSON, and nothing else."""
 
 
 async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, wish: CallWish) -> bool:
@@ -34,14 +36,23 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         option = CallOption(callee=wish.uri, caller=wish.caller, sip=login)
         call = server.registry.place(option, playbook=book)
         events_of_call = call.subscribe()
-        out.print(f"calling {wish.uri} …", highlight=False, markup=False)
+        if not wish.as_json:
+            _print(f"calling {wish.uri} …", out)
         async for item in events_of_call:
-            _show(item.event, out)
+            if wish.as_json:
+                _print(wire.encode_event(item.event).decode(), out)
+            else:
+                _show(item.event, out)
         described = call.describe()
-        if described.answered_at is None:
+        if described.answered_at is None and not wish.as_json:
             why = described.error or f"{described.sip_code or ''} {described.end_reason}".strip()
-            out.print(f"not answered: {why}", style="red", highlight=False, markup=False, soft_wrap=True)
+            _print(f"not answered: {why}", out, style="red")
         return described.answered_at is not None
+
+
+def _print(text: str, out: Console, style: str | None = None) -> None:
+    """One line as it stands: what others have said is no markup, and no emoji by its name."""
+    out.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _show(event: events.Event, out: Console) -> None:
@@ -52,12 +63,12 @@ def _show(event: events.Event, out: Console) -> None:
             out.print("answered", style="dim")
         case events.AddHistory(speaker=speaker, text=text):
             who = {"assistant": "agent", "user": "callee"}.get(speaker, speaker)
-            out.print(f"{who:>7}  {text}", highlight=False, markup=False, soft_wrap=True)
+            _print(f"{who:>7}  {text}", out)
         case events.Dtmf(digit=digit):
-            out.print(f"{'digit':>7}  {digit}", highlight=False, markup=False)
+            _print(f"{'digit':>7}  {digit}", out)
         case events.Error(sender=sender, error=error):
-            out.print(f"{sender}: {error}", style="red", highlight=False, markup=False)
+            _print(f"{sender}: {error}", out, style="red")
         case events.Hangup(reason=reason, initiator=initiator):
-            out.print(f"over: {reason} (by {initiator})", style="dim", highlight=False, markup=False)
+            _print(f"over: {reason} (by {initiator})", out, style="dim")
         case _:
             pass

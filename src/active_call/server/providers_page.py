@@ -53,7 +53,7 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
                 (not can.free_speech, "listed phrases only"),
             )
         case TextToSpeechCapabilities() as can:
-            known = ((can.word_times, "word times"), (can.emotions, "moods"))
+            known = ((can.streaming_text, "speaks while text is written"), (can.word_times, "word times"), (can.emotions, "moods"))
         case ChatModelCapabilities() as can:
             known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "tells its tokens"))
         case RealtimeCapabilities() as can:

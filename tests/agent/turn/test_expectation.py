@@ -15,7 +15,7 @@ from active_call.agent.turn.expectation import (
 )
 from active_call.agent.turn.turn_words import _tables, turn_words
 
-SURE, QUESTION, COMPLETE, TOLD, ANSWER, LEADING, OPEN, UNFINISHED = Completeness
+SURE, QUESTION, COMPLETE, TOLD, ANSWER, GROUP, LEADING, OPEN, UNFINISHED = Completeness
 
 
 @pytest.mark.parametrize("language", list(_tables()))
@@ -62,6 +62,7 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
         ("yes", LEADING),
         ("Yes, please.", SURE),
         ("thank you", LEADING),
+        ("no, thank you", ANSWER),
         ("thank you, goodbye", SURE),
         ("I would like to book a table", COMPLETE),
         ("I would like to", UNFINISHED),
@@ -70,6 +71,11 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
         ("my name is", UNFINISHED),
         ("I'm calling because,", UNFINISHED),
         ("My flight was cancelled.", TOLD),
+        ("When I press the button.", UNFINISHED),
+        ("When I press the button, nothing happens.", TOLD),
+        ("When do you close today?", QUESTION),
+        ("My order number is four two seven", GROUP),
+        ("I think the second one", TOLD),
         ("My card was charged twice and I want my money back.", COMPLETE),
         ("Baker", OPEN),
         ("我想订一张桌子", COMPLETE),
@@ -100,6 +106,26 @@ def test_a_sentence_that_tells_something_is_the_answer_where_something_was_asked
 )
 def test_a_number_of_known_length_is_measured_by_what_is_missing(text, completeness):
     assert completeness_of(text, Expectation(Asked.DIGITS, 4, 4)) is completeness
+
+
+def test_what_may_have_been_misheard_in_a_number_is_not_waited_for_as_long_as_what_is_missing():
+    six = Expectation(Asked.DIGITS, 6, 6)
+    assert completeness_of("A31629", six) is OPEN
+    assert completeness_of("31629", six) is UNFINISHED
+    assert completeness_of("Visit anneticsample.org.", Expectation(Asked.EMAIL)) is COMPLETE, "the at was misheard"
+
+
+def test_a_date_of_birth_is_open_until_the_year_is_said():
+    born = expected_after("What is your date of birth?")
+    assert born.asked is Asked.BIRTHDAY and born.is_slot
+    assert completeness_of("The third of May.", born) is OPEN
+    assert completeness_of("The third of May 1984.", born) is COMPLETE
+    assert completeness_of("the ninth of june nineteen seventy two", born) is COMPLETE
+
+
+def test_a_word_or_two_answer_what_was_asked():
+    assert completeness_of("Two adults", Expectation(Asked.SOMETHING)) is ANSWER
+    assert completeness_of("Two adults", NOTHING_EXPECTED) is OPEN
 
 
 def test_a_phone_number_is_open_from_seven_digits_on():

@@ -54,7 +54,7 @@ def test_rules_decide_in_their_order(overlap, now, verdict):
     [
         (words(2), 0.6, 0.3, True),
         (words(3), 0.6, 0.3, False),
-        (words(2), 0.6, 0.5, False),
+        (words(2), 0.6, 0.7, False),
         (words(2), 0.8, 0.3, False),
         (words(2), None, 0.3, False),
         (OverlapText(Kind.STOP, 1), 0.6, 0.3, False),
@@ -62,6 +62,16 @@ def test_rules_decide_in_their_order(overlap, now, verdict):
 )
 def test_short_sound_of_which_the_recogniser_is_not_sure_is_doubtful(text, confidence, spoke_s, doubtful):
     assert is_doubtful(text, confidence, spoke_s) is doubtful
+
+
+def test_what_was_heard_as_a_back_channel_before_must_be_surer():
+    assert not is_doubtful(words(2), 0.75, 0.3) and is_doubtful(words(2), 0.75, 0.3, after_backchannel=True)
+    assert not is_doubtful(words(2), 0.9, 0.3, after_backchannel=True)
+
+
+def test_phrase_that_is_misheard_still_asks_to_stop():
+    assert backchannels("en").read("Sold on.").kind is Kind.STOP, "hold on"
+    assert backchannels("en").read("I sold it.").kind is Kind.WORDS
 
 
 @given(

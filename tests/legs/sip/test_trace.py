@@ -182,3 +182,10 @@ def test_message_that_no_parser_takes_is_shown_as_clean_text() -> None:
     whole_text_of(data).encode()
     assert call_id_of(data) == b""
     assert (start_line_of(b""), headers_of(b""), whole_text_of(b"")) == ("", {}, "")
+
+
+@pytest.mark.parametrize("header", ["Content-Type: application/dtmf-relay", "c:application/dtmf", "CONTENT-TYPE :  Application/DTMF"])
+def test_digits_that_were_pressed_are_in_no_text(header: str) -> None:
+    data = f"INFO sip:a@b SIP/2.0\r\nCall-ID: x\r\n{header}\r\n\r\nSignal=7\r\nDuration=160\r\n".encode()
+    assert whole_text_of(data).endswith("\r\n\r\n***")
+    assert "=7" not in whole_text_of(data)

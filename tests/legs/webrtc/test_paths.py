@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -91,11 +92,11 @@ class Media(asyncio.DatagramProtocol):
 
 
 class Stage:
-    def __init__(self) -> None:
+    def __init__(self, settings: IceSettings = IceSettings()) -> None:  # noqa: B008 (frozen)
         self.page, self.media = Page(), Media()
         self.lost: list[tuple[str, bool]] = []
         self.keys: list[Any] = []
-        self.transport = BrowserTransport(IceSettings(), self.keys.append, lambda why, by: self.lost.append((why, by)))
+        self.transport = BrowserTransport(settings, self.keys.append, lambda why, by: self.lost.append((why, by)))
 
     async def connect(self) -> BrowserOffer:
         loop = asyncio.get_running_loop()
@@ -134,9 +135,9 @@ async def until(condition: Callable[[], bool], again: Callable[[], Awaitable[Non
             await asyncio.sleep(0.02)
 
 
-def play(story: Callable[[Stage], Awaitable[None]]) -> None:
+def play(story: Callable[[Stage], Awaitable[None]], settings: IceSettings = IceSettings()) -> None:  # noqa: B008 (frozen)
     async def run() -> None:
-        stage = Stage()
+        stage = Stage(settings)
         try:
             await story(stage)
         finally:
@@ -222,6 +223,24 @@ def test_candidate_that_cannot_be_used_is_passed_over(text: str) -> None:
         await path.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["stun", "turn"])
+def test_server_that_does_not_answer_costs_its_own_candidate_alone(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("active_call.legs.webrtc.path.GATHER_S", 0.2)
+
+    async def story() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            path = IcePath(IceSettings(**{kind: silent.getsockname()}, turn_username="u", turn_password="p"))  # type: ignore[arg-type]
+            await path.gather()
+            assert path.candidates and all("typ host" in one for one in path.candidates)
+            await path.close()
+
+    asyncio.run(story())
+    assert ("TURN server has given no relay" in caplog.text) == (kind == "turn")
 
 
 def test_lite_agent_asks_no_server_and_names_its_public_address_as_its_own() -> None:

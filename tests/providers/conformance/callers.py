@@ -30,7 +30,7 @@ class NoEngines:
     def use_all_cores(self, *_args: Any) -> None:
         pass
 
-    def has_room(self) -> bool:
+    def has_room(self, n_calls: int = 0) -> bool:
         return True
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from active_call.server.load import admission_watch
 from active_call.server.load.admission_watch import RETRY_DRAINING_S, RETRY_FULL_S, RETRY_SOON_S, AdmissionWatch, CallLoad
 from active_call.server.load.core_admission import (
     BURST,
@@ -220,3 +221,26 @@ def test_watch_goes_on_telling_until_it_is_cancelled() -> None:
 
     asyncio.run(watched())
     assert told[0] == (True, RETRY_FULL_S)
+
+
+def test_first_call_ends_the_rest_of_an_idle_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_watch, "REST_S", 1e6)
+    load = CallLoad()
+    calls = Calls(load, 0)
+    watch, told = watch_of(load, calls)
+
+    def take(_: object) -> None:
+        calls.n_calls = MIN_CALLS
+
+    async def story() -> None:
+        running = asyncio.create_task(watch.run())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert told == []
+        watch.judging(take)(object())
+        async with asyncio.timeout(30):
+            while len(told) < 3:  # one of the call itself, the others of beats
+                await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(story())

@@ -62,16 +62,19 @@ class TurnWeights:
     """Of the words (`Completeness`)."""
     question: float = 2.2
     complete: float = 1.5
-    told: float = 0.75
+    told: float = 0.45
     answer: float = 0.5
+    group: float = -0.7
     leading: float = -0.2
     open: float = 0.0
     unfinished: float = -2.0
+    later_part: float = 0.5
+    """Of a sentence that ends a turn which had a pause already."""
     comma: float = -0.7
     """Of a comma at the end of the final text."""
-    sure_confidence: float = 0.8
+    sure_confidence: float = 0.6
     """Of the recogniser. With less confidence the words are less evidence of an end, with `no_confidence` none."""
-    no_confidence: float = 0.4
+    no_confidence: float = 0.3
     without_text: float = -0.2
     falling: float = 1.0
     """At most, of a pitch that falls: a third of this for each semitone."""
@@ -99,6 +102,8 @@ class TurnWeights:
                 return self.told
             case Completeness.ANSWER:
                 return self.answer
+            case Completeness.GROUP:
+                return self.group
             case Completeness.LEADING:
                 return self.leading
             case Completeness.OPEN:
@@ -120,7 +125,7 @@ class TurnSettings:
     max_s: float = 1.2
     slot_min_s: float = 0.8
     """While a number, a spelling or an address is expected whose length is not known."""
-    slot_max_s: float = 3.0
+    slot_max_s: float = 2.0
     blind_text_s: float = 0.35
     """Where the recogniser tells no partials: when it is asked for its text at the earliest."""
     has_judge: bool = False
@@ -203,6 +208,8 @@ class AdaptiveTurnDetector:
 def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
     """The log-odds of the text: less of what the recogniser is not sure of, where it says that an end was heard."""
     odds = weights.of_text(completeness)
+    if facts.said and completeness in (Completeness.TOLD, Completeness.COMPLETE):
+        odds += weights.later_part
     if odds > 0 and facts.confidence is not None and completeness is not Completeness.SURE:
         share = (facts.confidence - weights.no_confidence) / (weights.sure_confidence - weights.no_confidence)
         odds *= max(0.0, min(1.0, share))

@@ -13,11 +13,15 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 
+from active_call.agent.matching.phones import likeness_of_all
 from active_call.agent.script import words_of
 
 DEFAULT_LANGUAGE = "en"
 ECHO_MIN_WORDS = 2
 """One word that the agent said too may be the caller's; two in its order are an echo."""
+
+ALIKE = 0.75
+"""A text that sounds so much like a phrase that asks the agent to stop is one, misheard ("sold on": hold on)."""
 
 
 class Kind(StrEnum):
@@ -60,7 +64,7 @@ class Backchannels:
         own_words = words_of(own)
         if len(words) >= ECHO_MIN_WORDS and _contains(own_words, words):
             return OverlapText(Kind.ECHO)
-        if any(_contains(words, phrase) for phrase in self.stopping):
+        if any(_contains(words, phrase) or likeness_of_all(words, phrase) >= ALIKE for phrase in self.stopping):
             return OverlapText(Kind.STOP, len(words))
         n_content = _uncovered(words, self.listening if is_question else (*self.listening, *self.agreeing))
         return OverlapText(Kind.WORDS if n_content else Kind.BACKCHANNEL, n_content)

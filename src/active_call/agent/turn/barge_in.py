@@ -151,9 +151,8 @@ class BargeIn:
 
         `confidence`: the recogniser's, where it tells one.
         """
-        read, facts = self._read(text), self._floor.facts
-        is_over = not facts.is_speaking and facts.voice_ended_at is not None
-        if is_over and not self._is_asking and is_doubtful(read, confidence, (facts.voice_ended_at or now) - facts.since):
+        read = self._read(text)
+        if self._is_doubtful(read, confidence, now):
             self._outbox.note("speech over the agent not answered", reason="short and doubtful", confidence=confidence)
             if self.is_overlapping:
                 self.go_on(now)
@@ -165,6 +164,13 @@ class BargeIn:
             self._text, self._is_final = read, True
             self.decide(now)
         return False
+
+    def _is_doubtful(self, read: OverlapText, confidence: float | None, now: float) -> bool:
+        facts = self._floor.facts
+        if self._is_asking or facts.is_speaking or facts.voice_ended_at is None:
+            return False
+        is_after = self._text.kind is Kind.BACKCHANNEL
+        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, after_backchannel=is_after)
 
     def on_cut_due(self, now: float) -> None:
         """The caller has spoken long enough."""

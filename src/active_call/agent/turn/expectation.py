@@ -18,6 +18,9 @@ _TOP_DOMAINS = frozenset(
         "biz", "me", "tv", "app", "dev", "in", "jp", "cn",
     }
 )  # fmt: skip
+_MISHEARD_DOTS = frozenset({"dot", "dots", "dock", "duck", "got"})
+"""What a recogniser makes of the last "dot" of an address without "at"."""
+_CENTURIES = frozenset({"eighteen", "nineteen", "twenty", "thousand"})
 _SENTENCE = re.compile(r"[^.?!…。？！]+[.?!…。？！]*")
 _QUESTION_MARKS = ("?", "？")
 _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -40,6 +43,7 @@ class Asked(Enum):
     SPELLING = "spelling"
     EMAIL = "e-mail"
     ADDRESS = "address"
+    BIRTHDAY = "date of birth"
 
 
 class Completeness(Enum):
@@ -54,7 +58,10 @@ class Completeness(Enum):
     TOLD = "told"
     """A finished sentence that tells something: the next one often says what for."""
     ANSWER = "answer"
-    """A lone yes or no, where that was asked: "yes", and then "but"."""
+    """A word or two that answer what was asked: "yes", and then "but"; "two adults", and then "and one child"; "no thank you", and then
+    "goodbye"."""
+    GROUP = "group"
+    """Digits at the end that may be a part of a number."""
     LEADING = "leading"
     """It is a turn by itself, and as often the beginning of one: "thank you", and then "goodbye"."""
     OPEN = "open"
@@ -74,7 +81,7 @@ class Expectation:
     @property
     def is_slot(self) -> bool:
         """Something that is said in pieces, with pauses between them."""
-        return self.asked in (Asked.DIGITS, Asked.SPELLING, Asked.EMAIL, Asked.ADDRESS)
+        return self.asked in (Asked.DIGITS, Asked.SPELLING, Asked.EMAIL, Asked.ADDRESS, Asked.BIRTHDAY)
 
 
 NOTHING_EXPECTED = Expectation()
@@ -91,6 +98,8 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
         return Expectation(Asked.EMAIL)
     if words.ask_spelling.search(question):
         return Expectation(Asked.SPELLING)
+    if words.ask_birthday is not None and words.ask_birthday.search(question):
+        return Expectation(Asked.BIRTHDAY)
     is_polar = _is_polar(question, words)
     if not is_polar and words.ask_digits.search(question):
         n_digits = _counted(question, words)
@@ -145,8 +154,16 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
         case Asked.SPELLING | Asked.ADDRESS:
             general = _general(said, text, words)
             return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION) else general
+        case Asked.BIRTHDAY:
+            general = _general(said, text, words)
+            is_open = general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.GROUP)
+            return (Completeness.COMPLETE if _has_year(said) else Completeness.OPEN) if is_open else general
+        case Asked.SOMETHING:
+            general = _general(said, text, words)
+            return Completeness.ANSWER if general is Completeness.OPEN else general
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
-            return Completeness.SURE if len(said) > 1 else Completeness.ANSWER
+            is_sure = len(said) > 1 and not words.ends_with_thanks(said)
+            return Completeness.SURE if is_sure else Completeness.ANSWER if len(said) == 1 else Completeness.COMPLETE
         case _:
             return _general(said, text, words)
 
@@ -165,6 +182,8 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
     n = count_digits(said, words)
     if n == 0:
         return _general(said, text, words)
+    if not _is_clean(said, words) and n < max(expected.n_digits or 0, expected.at_least):
+        return Completeness.OPEN  # some may have been misheard
     if words.is_open_at_end(said) and said[-1] not in words.digits:
         return Completeness.UNFINISHED
     if expected.n_digits is not None:
@@ -175,13 +194,31 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
     return Completeness.COMPLETE if is_phone and n >= WHOLE_PHONE_DIGITS else Completeness.OPEN
 
 
+def _is_clean(said: list[str], words: TurnWords) -> bool:
+    """Nothing but digits, and words with which numbers are read."""
+    return all(word.isdigit() or word in words.digits or word in words.repeats or word in words.unfinished for word in said)
+
+
+def _has_year(said: list[str]) -> bool:
+    """A year of four digits, in figures or in words of English ("nineteen eighty four")."""
+    n_after = next((len(said) - place - 1 for place, word in enumerate(said) if word in _CENTURIES), 0)
+    return n_after > 0 or any(word.isdigit() and len(word) == 4 for word in said)
+
+
 def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
     if any(word in words.unwilling for word in said):
         return _general(said, text, words)
     rest = text.partition("@")[2]
     at = next((place for place, word in enumerate(said) if word in words.at or "@" in word), None)
-    if at is None and not rest:
-        return Completeness.UNFINISHED
+    if at is None and not rest:  # "at" is easily misheard, the end of a domain is not
+        is_domain = len(said) > 2 and said[-1] in _TOP_DOMAINS and said[-2] in words.dot
+        return (
+            Completeness.COMPLETE
+            if is_domain
+            else Completeness.OPEN
+            if len(said) > 4 and _MISHEARD_DOTS.intersection(said[-3:])
+            else Completeness.UNFINISHED
+        )
     tail = said[at + 1 :] if at is not None else []
     domain = rest.lower().rstrip(" .").rsplit(".", 1)[-1] if "." in rest.rstrip(" .") else ""
     has_dot = bool(domain) or any(word in words.dot for word in tail)
@@ -193,17 +230,25 @@ def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
 
 def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.whole:
-        return Completeness.SURE
+        return Completeness.ANSWER if words.ends_with_thanks(said) else Completeness.SURE
     if " ".join(said) in words.leading:
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "..."))
-    if is_cut or words.is_open_at_end(said):
+    if is_cut or words.is_open_at_end(said) or _lacks_main_clause(text, words):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
-        return Completeness.OPEN  # a group of a number that nobody has asked for
+        return Completeness.GROUP
     n_letters = sum(len(word) if ord(word[0]) > 0x2E80 else 0 for word in said)
     if len(said) < 3 and n_letters < 4:
         return Completeness.OPEN
     if text.rstrip().endswith(_QUESTION_MARKS):
         return Completeness.QUESTION
     return Completeness.COMPLETE if n_letters or words.asks_for_something(said) else Completeness.TOLD
+
+
+def _lacks_main_clause(text: str, words: TurnWords) -> bool:
+    """The last sentence begins with "if" or its like, and has no second part."""
+    sentence = (_SENTENCE.findall(text) or [""])[-1].strip()
+    said = spoken_words(sentence)
+    is_clause = len(said) > 2 and said[0] in words.subordinate and not sentence.endswith(_QUESTION_MARKS)
+    return is_clause and "," not in sentence.rstrip(" ,.")

@@ -33,10 +33,11 @@ FIRST_S = 1.0
 LAST_MS = 1000
 """With less than this left of a reply, it is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5
-DOUBTFUL_S = 0.4
+DOUBTFUL_S = 0.6
 DOUBTFUL_WORDS = 2
 SURE_CONFIDENCE = 0.7
 """Of a recogniser's text, 0 to 1. Short sounds of a listener ("uh-huh", "yeah") become any two words with 0.55 to 0.69."""
+SURE_AFTER_BACKCHANNEL = 0.85
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35
 AFTER_LONG_S = 0.7
@@ -97,11 +98,15 @@ def decide(overlap: Overlap, now: float) -> OverlapVerdict:
     return Resume() if now >= resume_at else AskAgain(resume_at)
 
 
-def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float) -> bool:
+def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float, *, after_backchannel: bool = False) -> bool:
     """Whether a final text is too doubtful to take the turn: two words at most, of a short sound (in seconds), of which the recogniser is
-    not sure. Who only listens must not stop the agent; who wants the turn goes on."""
-    is_short = spoke_s < DOUBTFUL_S and text.n_content <= DOUBTFUL_WORDS
-    return text.kind is Kind.WORDS and is_short and confidence is not None and confidence < SURE_CONFIDENCE
+    not sure. Who only listens must not stop the agent; who wants the turn goes on.
+
+    `after_backchannel`: the same sound was heard as a back-channel before; then the recogniser must be surer.
+    """
+    is_short = spoke_s < DOUBTFUL_S and text.n_content <= DOUBTFUL_WORDS + int(after_backchannel)
+    sure = SURE_AFTER_BACKCHANNEL if after_backchannel else SURE_CONFIDENCE
+    return text.kind is Kind.WORDS and is_short and confidence is not None and confidence < sure
 
 
 def _patience_s(text: OverlapText, spoke_s: float) -> float:

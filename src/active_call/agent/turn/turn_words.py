@@ -44,10 +44,17 @@ class TurnWords:
     wishes: tuple[str, ...] = ()
     invites: re.Pattern[str] | None = None
     """None: the language has no such list."""
+    ask_birthday: re.Pattern[str] | None = None
+    subordinate: frozenset[str] = frozenset()
+    thanks: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
         return not self.wishes or any(f" {wish} " in f" {' '.join(said)} " for wish in self.wishes)
+
+    def ends_with_thanks(self, said: list[str]) -> bool:
+        """A goodbye may follow."""
+        return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """What was said ends with a word, or with a few, after which more must come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 SLOW_MS: Final = 1500.0
@@ -123,8 +124,26 @@ def _sound(record: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("problem", f"A packet took {media['round_trip_ms']:.0f} ms to the other side and back: people talk into each other.")
     if 0 < _number(media.get("mos")) < LOW_MOS:
         yield Remark("problem", f"The sound was poor: estimated MOS {media['mos']:.1f} of 4.5.")
+    else:
+        yield from _poor_moments(record)
     if record.get("recordingError"):
         yield Remark("problem", f"The recording is not complete: {record['recordingError']}.")
+
+
+def _poor_moments(record: Mapping[str, Any]) -> Iterator[Remark]:
+    """Where a call that was good as a whole has sounded badly for a while."""
+    samples = [sample for sample in record.get("quality") or () if sample.get("mos") is not None]
+    poor = [sample for sample in samples if sample["mos"] < LOW_MOS]
+    if not poor:
+        return
+    worst = min(poor, key=lambda sample: sample["mos"])
+    try:
+        answered_at = datetime.fromisoformat(str(record.get("answerTime"))).timestamp()
+        when = f", {max(0.0, worst['timestamp'] / 1000 - answered_at):.0f} s after the answer"
+    except ValueError:
+        when = ""
+    times = "once" if len(poor) == 1 else f"in {len(poor)} of {len(samples)} stretches"
+    yield Remark("problem", f"The sound was poor {times}: estimated MOS {worst['mos']:.1f} of 4.5 at worst{when}.")
 
 
 def _replies(record: Mapping[str, Any]) -> Iterator[Remark]:

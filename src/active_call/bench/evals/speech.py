@@ -30,7 +30,7 @@ def say(text: str, name: str) -> Pcm:
     """`text` in a voice, without silence around it: `espeak:en-us+f2`, `flite:slt`, `piper:joe`, `piper:joe*1.2` (at the same pace, but a
     smaller person: pitch and vowels higher by the factor). Raises `voice.VoiceError`."""
     engine, _, which = name.partition(":")
-    text = _spoken(text)
+    text = spoken(text)
     match engine:
         case "flite":
             pcm = _flite(text, which or "slt")
@@ -49,7 +49,7 @@ _HUMS = (
 """Hums as they are written, which synthesisers spell ("em em, aitch em em"), and what sounds like them."""
 
 
-def _spoken(text: str) -> str:
+def spoken(text: str) -> str:
     """`text` so that no voice spells a hum."""
     for written, sound in _HUMS:
         text = written.sub(sound, text)

@@ -42,7 +42,7 @@ def turn_taking(option: CallOption, playbook: Playbook, *, hears_freely: bool, h
         first_s=min(0.2, longest_s),
         max_s=longest_s,
         slot_min_s=min(0.8, longest_s),
-        slot_max_s=max(3.0, longest_s),
+        slot_max_s=max(2.0, longest_s),
         blind_text_s=0.35 if hears_freely else DEFAULT_END_OF_TURN_MS / 1000,
         has_judge=has_judge and choice.turn.kind == "smart-turn",
         language=language,

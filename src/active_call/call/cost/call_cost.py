@@ -13,12 +13,13 @@ from typing import Final
 from active_call.call.call_time import CallTime
 from active_call.call.cost.budget import WARN_AT, nearest_limit
 from active_call.call.cost.spending import Spending
+from active_call.call.cost.telephone import leg_use
 from active_call.call.ports import CallPorts
 from active_call.call.shared_state import CallState
 from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.providers.usage.account import Account, limited_amounts
-from active_call.providers.usage.units import Billed, Unit, Used
+from active_call.providers.usage.units import Used
 
 METRICS_KEY: Final = "usage"
 """Of the event at the end of a call."""
@@ -36,6 +37,8 @@ class CallCost:
         self._amounts: dict[str, float] = {}
         """What limits count: seconds of recognition, characters, tokens."""
         self._is_near = self._is_spent = self._is_closed = False
+        self.is_aside: Callable[[], bool] = lambda: False
+        """The caller is with somebody else, or on hold: nothing is ended now, and a spent budget counts at the next use after that."""
         self.on_near: Callable[[], object] = lambda: None
         self.on_spent: Callable[[str], object] = lambda why: None
 
@@ -77,11 +80,9 @@ class CallCost:
         return max(0.0, ((facts.ended_at or self._time.utc_now()) - facts.answered_at).total_seconds())
 
     def _leg_use(self) -> Used | None:
-        """The telephone leg, from answer to end. Who bills it is the trunk; one by no trunk of ours costs nothing."""
-        facts, seconds = self._state.facts, self._answered_s()
-        if facts.call_type != "sip" or not facts.trunk or not seconds:
-            return None
-        return Used(Billed("telephony", facts.trunk.lower(), facts.direction), {Unit.SECONDS: round(seconds, 3)})
+        """The call's own leg, as far as it has come."""
+        facts = self._state.facts
+        return leg_use(self._state.leg, facts.trunk, facts.direction, facts.answered_at, facts.ended_at or self._time.utc_now())
 
     def _cost(self) -> float:
         """So far, the telephone leg included."""
@@ -90,7 +91,7 @@ class CallCost:
         return self._account.cost + (money.amount if money is not None else 0.0)
 
     def _judge(self) -> None:
-        if self._is_spent or self._state.facts.phase is Phase.ENDED:
+        if self._is_spent or self._state.facts.phase is Phase.ENDED or self.is_aside():
             return
         if self._spending.is_spent:
             self._spend("the day's budget is spent")

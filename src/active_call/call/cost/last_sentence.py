@@ -1,7 +1,7 @@
 """The end of a call whose budget is spent: the agent stops, a last sentence is spoken, and the call is hung up.
 
 Most of a budget used makes the sentence beforehand, so that it comes at once and costs nothing more. Where nothing can be spoken (before
-the answer, during a hold or a transfer, without a voice) the call is ended at once; a sentence that takes too long is not waited for.
+the answer, without a voice) the call is ended at once; a sentence that takes too long is not waited for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CAUSE: Final = "budget"
 
 
 class LastSentence:
-    """See the module. `voice` has a cache of its sentences; `is_aside`: the caller does not hear this side now."""
+    """See the module. `voice` has a cache of its sentences."""
 
     def __init__(
         self,
@@ -38,7 +38,6 @@ class LastSentence:
         hang_up: HangUp,
         end_agent: Callable[[], object],
         voice: Callable[[], TextToSpeech | None],
-        is_aside: Callable[[], bool],
     ) -> None:
         self._state = state
         self._ports = ports
@@ -46,7 +45,6 @@ class LastSentence:
         self._hang_up = hang_up
         self._end_agent = end_agent
         self._voice = voice
-        self._is_aside = is_aside
         self._why = ""
 
     def prepare(self) -> None:
@@ -62,7 +60,7 @@ class LastSentence:
         self._why = why
         self._ports.emit(events.Error(sender="budget", error=why))
         self._end_agent()
-        if self._state.facts.phase is not Phase.ANSWERED or self._is_aside() or not self._say:
+        if self._state.facts.phase is not Phase.ANSWERED or not self._say:
             self._end()
             return
         self._perform(commands.Tts(text=self._say, play_id=PLAY_ID))

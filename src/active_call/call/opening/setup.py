@@ -10,21 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
-from active_call.base.trust import NO_TRUST, Trust
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.trust import NO_TRUST
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
 from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
-from active_call.call.conversation.turn_taking import proposal_of
 from active_call.call.dependencies import CallDependencies
-from active_call.call.items import Fatal, ForAgent, RecogniserFailed, Routed
+from active_call.call.items import Fatal, Routed
 from active_call.call.opening.connections import keep_connected
+from active_call.call.opening.engines import CallEngines
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
 from active_call.call.ports import CallPorts
@@ -32,16 +30,14 @@ from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.taps import SoundTaps
-from active_call.call.speech.other_voices import heard_in
-from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
+from active_call.call.speech.speech_input import SpeechInput, VadSettings
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
-from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
+from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
-from active_call.providers.base import ChatModel, RealtimeModel, RecognitionStream, SpeechToText, TextToSpeech
-from active_call.providers.turn.judge import TurnJudge
+from active_call.providers.base import ChatModel, RealtimeModel
 
 RING_AFTER_S = 0.2
 
@@ -67,16 +63,6 @@ class SetupParts:
     start_agent: StartAgent
 
 
-@dataclass(frozen=True, slots=True)
-class _Engines:
-    """What one conversation hears, thinks and speaks with: a realtime model, or perhaps a recogniser and a chat model."""
-
-    synthesiser: TextToSpeech
-    recogniser: SpeechToText | None = None
-    responder: ChatModel | None = None
-    realtime: RealtimeModel | None = None
-
-
 class CallSetup:
     """The beginning of one call."""
 
@@ -95,6 +81,7 @@ class CallSetup:
         self._dependencies = dependencies
         self._router = router
         self._parts = parts
+        self._engines = CallEngines(state, ports, dependencies, parts.speech_input, parts.speech_output, parts.turn_audio)
         self._is_speaking = False
 
     @property
@@ -128,7 +115,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
-            self._hear_again(choice)
+            self._engines.hear_again(choice)
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
@@ -150,13 +137,13 @@ class CallSetup:
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
         choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
-        chosen = self._engines_for(playbook, option, choice, trust, own_model=begin.model)
+        chosen = self._engines.choose(playbook, option, choice, trust, own_model=begin.model)
         is_heard_otherwise = chosen.realtime is not None or choice.asr != before.asr
-        recognition = self._open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None
+        recognition = self._engines.open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
-        self._take_engines(chosen, choice, has_own_model=begin.model is not None)
+        self._engines.take(chosen, choice, has_own_model=begin.model is not None)
         if is_heard_otherwise:
-            self._listen_with(recognition)  # none beside a realtime model
+            self._engines.hear_with(recognition)  # none beside a realtime model
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
@@ -167,20 +154,8 @@ class CallSetup:
         state.agent.hear(effects.Heard(events.MediaReady()))
 
     def switch_language(self, language: str) -> None:
-        """Recognise another language from now on; an `error` event where no engine does. A realtime model hears any language by itself."""
-        state = self._state
-        if state.is_realtime:
-            return
-        asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
-        try:
-            recognition = self._open_recognition(self._recogniser_of(asr, state.trust), language)
-        except ActiveCallError as error:
-            self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
-            return
-        state.option = msgspec.structs.replace(state.option, asr=asr)
-        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
-        state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
-        self._listen_with(recognition)
+        """Recognise another language from now on; an `error` event where no engine does."""
+        self._engines.switch_language(language)
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none. The call is heard by its own recogniser from then on."""
@@ -197,94 +172,7 @@ class CallSetup:
         if state.is_realtime:
             speech_input.send_sound_to(None)
             state.is_realtime = False
-            self._hear_again(choose_speech(state.option, state.playbook))
-
-    def _hear_again(self, choice: SpeechChoice) -> None:
-        """A stream of its own for a call that is under way: it goes on where that cannot be had, and an `error` event says so."""
-        recognition: RecognitionStream | None = None
-        try:
-            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
-        except ActiveCallError as error:
-            self._ports.emit(events.Error(sender="asr", error=str(error)))
-        self._listen_with(recognition)
-
-    def _listen_with(self, recognition: RecognitionStream | None) -> None:
-        """Recognise with this from now on; None: recognise nothing."""
-        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
-
-    def _engines_for(
-        self, playbook: Playbook | None, option: CallOption, choice: SpeechChoice, trust: Trust, *, own_model: ChatModel | None = None
-    ) -> _Engines:
-        """The engines of a conversation. A realtime model hears, thinks and speaks; the synthesiser is for what others say in the call.
-
-        Where the playbook asks for a realtime model that is not installed here, an `error` event says so. Raises ConfigError.
-        """
-        engines, synthesiser = self._dependencies.engines, self._dependencies.engines.get_synthesiser(choice.tts, trust)
-        wanted = option.realtime if playbook is not None and playbook.option.realtime is not None and playbook.script is None else None
-        if wanted is not None and own_model is None:
-            try:
-                return _Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
-            except ConfigError as error:
-                self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
-        responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
-        return _Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
-
-    def _take_engines(self, chosen: _Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
-        """Speak and listen with these from now on."""
-        state = self._state
-        state.is_realtime = chosen.realtime is not None
-        if chosen.realtime is None:
-            state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
-            self._choose_turn_judge(choice)
-        state.says_clauses = chosen.synthesiser.capabilities.streaming_text
-        self._note_engines(choice, chosen, has_own_model)
-        self._parts.speech_output.use(None, chosen.synthesiser)
-        self._parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-
-    def _note_engines(self, choice: SpeechChoice, engines: _Engines, has_own_model: bool = False) -> None:
-        """Keep for the record which engines the call uses, and why."""
-        if engines.realtime is not None:
-            self._state.facts.engines = {"realtime": {"provider": engines.realtime.name, "reason": "realtime.provider"}}
-            self._ports.log.info("engines", extra={"engines": [f"realtime: {engines.realtime.name}"]})
-            return
-        llm = None if has_own_model else choice.llm
-        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
-        facts = {selection.section: selection.as_facts() for selection in chosen}
-        if has_own_model:
-            facts["llm"] = {"provider": "program", "reason": "given by the program"}
-        self._state.facts.engines = facts
-        self._ports.log.info("engines", extra={"engines": [str(selection) for selection in chosen]})
-
-    def _recogniser_failed(self, error: Exception) -> None:
-        self._ports.post(RecogniserFailed(error))
-
-    def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
-        """None where nothing is to be recognised. Raises ConfigError."""
-        return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)
-
-    def _open_recognition(self, recogniser: SpeechToText | None, language: str | None) -> RecognitionStream | None:
-        if recogniser is None:
-            return None
-        self._parts.speech_input.hear_between_speech(recogniser.capabilities.between_speech)
-        return open_recognition(
-            recogniser,
-            self._ports.post,
-            self._recogniser_failed,
-            language=language,
-            on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
-        )
-
-    def _choose_turn_judge(self, choice: SpeechChoice) -> None:
-        """A model of the sound judges turns where it was asked for; one that cannot be had is told, and the turns are taken without it."""
-        judge: TurnJudge | None = None
-        if choice.turn.kind == "smart-turn":
-            try:
-                judge = self._dependencies.engines.get_turn_judge(choice.turn.model)
-            except ConfigError as error:
-                self._ports.emit(events.Error(sender="eou", error=str(error)))
-        self._state.has_turn_judge = judge is not None
-        number = self._state.agent_number
-        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer, number)))
+            self._engines.hear_again(choose_speech(state.option, state.playbook))
 
     # -- tasks
 
@@ -384,14 +272,14 @@ class CallSetup:
             of_playbook = state.playbook.option
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
-        chosen = self._engines_for(state.playbook, state.option, choice, state.trust)
+        chosen = self._engines.choose(state.playbook, state.option, choice, state.trust)
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
-        self._take_engines(chosen, choice)
+        self._engines.take(chosen, choice)
         ahead = (chosen.synthesiser, chosen.responder)
         self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
-            parts.speech_input.use(self._open_recognition(chosen.recogniser, choice.asr.language))
+            parts.speech_input.use(self._engines.open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, chosen.responder, realtime=chosen.realtime)
         await self._open_sound()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from active_call.call.speech.output_ports import KeptSpeech
 from active_call.call.speech.play import Job
@@ -21,6 +22,29 @@ def spoken(command_text: str, play_id: str, tell: Tell) -> None:
     tell(events.Metrics(key="tts_play_id_map", data={"playId": play_id, "text": command_text}))
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How the sound of a text was made: the time until the first of it and until all of it, and how much it is."""
+
+    first_ms: int
+    duration_ms: int
+    n_bytes: int
+
+
+def completed(job: Job, made: Made, voice: str, tell: Tell, *, is_cached: bool = False) -> None:
+    """All sound of `job` has come."""
+    data = {
+        "speaker": job.speaker or "",
+        "playId": job.play.play_id,
+        "cmdSeq": next((number for number, piece in enumerate(job.play.pieces) if piece is job.piece), 0),
+        "length": made.n_bytes,
+        "cached": is_cached,
+        "ttfb": made.first_ms,
+        "duration": made.duration_ms,
+    }
+    tell(events.Metrics(key=f"completed.tts.{voice}", duration=made.duration_ms, data=data))
+
+
 async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callable[[], float], kept: KeptSpeech | None = None) -> Pieces:
     """`pieces`, told of when all of them have come; speech that is abandoned is not. `now` gives monotonic seconds."""
     began, first_ms, n_bytes = now(), 0, 0
@@ -33,17 +57,7 @@ async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callab
             yield pcm, rate_hz
     if not job.text or not n_bytes:
         return
-    duration_ms = round((now() - began) * 1000)
-    data = {
-        "speaker": job.speaker or "",
-        "playId": job.play.play_id,
-        "cmdSeq": next((number for number, piece in enumerate(job.play.pieces) if piece is job.piece), 0),
-        "length": n_bytes,
-        "cached": is_cached,
-        "ttfb": first_ms,
-        "duration": duration_ms,
-    }
-    tell(events.Metrics(key=f"completed.tts.{voice}", duration=duration_ms, data=data))
+    completed(job, Made(first_ms, round((now() - began) * 1000), n_bytes), voice, tell, is_cached=is_cached)
 
 
 class RecogniserMetrics:

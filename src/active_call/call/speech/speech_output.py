@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
@@ -21,7 +22,7 @@ from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
-from active_call.call.speech.tts_command import Spoken, checked
+from active_call.call.speech.tts_command import checked, job_of
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.call.speech.written_play import WrittenPlay, goes_on, manner_of, send_written
 from active_call.codec.resample import StreamResampler
@@ -114,7 +115,7 @@ class SpeechOutput:
         play.auto_hangup = play.auto_hangup or command.auto_hangup
         piece = Piece(said.text)
         play.closed = command.end_of_stream or not command.streaming
-        job = _job_of(said, play, piece, command)
+        job = job_of(said, play, piece, command)
         if not goes_on(job):
             self._add_job(job)
         if piece.text:
@@ -126,7 +127,7 @@ class SpeechOutput:
         self._prepared.drop()
         said = checked(command) if command is not None and self._synthesiser is not None else None
         if command is not None and said is not None and said.text:
-            job = _job_of(said, Play(""), Piece(said.text), command)
+            job = job_of(said, Play(""), Piece(said.text), command)
             self._prepared.begin(self._key_of(job), self._pcm_of(job))
 
     def _key_of(self, job: Job) -> SpeechKey:
@@ -352,7 +353,7 @@ class SpeechOutput:
             await self._sound_file(job, self._stream.rate_hz)
             return
         if (written := self._written_from(job)) is not None:
-            await send_written(written, job, self._stream.rate_hz, self._queue, self._note_whole)
+            await send_written(written, job, self._stream.rate_hz, self._queue, partial(self._note_written, written.voice))
             return
         stream = self._stream
         resampler: StreamResampler | None = None
@@ -382,12 +383,17 @@ class SpeechOutput:
         if not voice.capabilities.streaming_text:
             return None
         self._prepared.drop()
-        return WrittenPlay(voice, manner)
+        return WrittenPlay(voice, manner, self._clock.now)
 
     def _note_whole(self, job: Job) -> None:
         """All sound of the piece was sent."""
         job.piece.is_whole = True
         self._pace.learn(job.text, job.piece.duration_ms)
+
+    def _note_written(self, voice: str, job: Job, made: speech_metrics.Made | None) -> None:
+        self._note_whole(job)
+        if made is not None:
+            speech_metrics.completed(job, made, voice, self.tell_metrics)
 
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
@@ -484,19 +490,6 @@ class SpeechOutput:
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
-
-
-def _job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    return Job(
-        play,
-        piece,
-        text=piece.text,
-        pcm=said.pcm,
-        speaker=said.speaker,
-        speed=said.speed,
-        cache_key=said.cache_key,
-        option=command.option,
-    )
 
 
 async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:

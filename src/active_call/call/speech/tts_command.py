@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.repair import valid_unicode
+from active_call.call.speech.play import Job, Piece, Play
 from active_call.contract import commands
 
 
@@ -37,6 +38,20 @@ def checked(command: commands.Tts) -> Spoken:
         speaker=valid_unicode(command.speaker or "") or (option.speaker if option else None),
         speed=option.speed if option else None,
         cache_key=valid_unicode(cache_key or ""),
+    )
+
+
+def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
+    """The work that `said` means, as a piece of `play`."""
+    return Job(
+        play,
+        piece,
+        text=piece.text,
+        pcm=said.pcm,
+        speaker=said.speaker,
+        speed=said.speed,
+        cache_key=said.cache_key,
+        option=command.option,
     )
 
 

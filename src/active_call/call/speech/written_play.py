@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.call.speech.play import Job, Piece
+from active_call.call.speech.speech_metrics import Made
 from active_call.call.speech.words_heard import weight_of
 from active_call.codec.resample import StreamResampler
 from active_call.contract.options import TtsOption
@@ -38,10 +39,16 @@ def manner_of(job: Job) -> Manner | None:
 class WrittenPlay:
     """The words of a play from the first piece on, until they end or are said in another manner."""
 
-    def __init__(self, voice: TextToSpeech, manner: Manner) -> None:
+    def __init__(self, voice: TextToSpeech, manner: Manner, now: Callable[[], float]) -> None:
+        """`now` gives monotonic seconds."""
+        self.voice = voice.name
         self.rate_hz = voice.capabilities.rate_hz
+        self._now = now
         self._manner = manner
         self.pieces: list[Piece] = []
+        self._asked_at: list[float] = []
+        self._first_at: dict[int, float] = {}
+        self._n_bytes: dict[int, int] = {}
         self._speech = WrittenSpeech(voice, speaker=manner.speaker, speed=manner.speed)
 
     def takes(self, job: Job) -> bool:
@@ -51,17 +58,29 @@ class WrittenPlay:
     def add(self, piece: Piece) -> None:
         """More words, to be spoken as soon as possible."""
         self.pieces.append(piece)
+        self._asked_at.append(self._now())
         self._speech.say(as_pronounced(piece.text))
 
     def end(self) -> None:
         """No more words belong to it. Harmless a second time."""
         self._speech.end()
 
-    async def sound(self) -> AsyncGenerator[tuple[Piece, bytes, bool], None]:
-        """Sound with its piece, and whether it is the last of that piece. Raises ProviderError. Closing this abandons the rest."""
+    async def sound(self) -> AsyncGenerator[tuple[int, bytes, bool], None]:
+        """Sound with the number of its piece, and whether it is the last of that piece. Raises ProviderError. Closing this abandons the
+        rest."""
         async with aclosing(self._speech.sound()) as chunks:
             async for number, chunk in chunks:
-                yield self.pieces[number], chunk.pcm, chunk.ends_flush
+                if chunk.pcm:
+                    self._first_at.setdefault(number, self._now())
+                    self._n_bytes[number] = self._n_bytes.get(number, 0) + len(chunk.pcm)
+                yield number, chunk.pcm, chunk.ends_flush
+
+    def made(self, number: int) -> Made | None:
+        """How the sound of that piece, which has all come, was made; None: there is none."""
+        if number not in self._first_at:
+            return None
+        asked = self._asked_at[number]
+        return Made(round((self._first_at[number] - asked) * 1000), round((self._now() - asked) * 1000), self._n_bytes[number])
 
 
 def goes_on(job: Job) -> bool:
@@ -79,7 +98,7 @@ def goes_on(job: Job) -> bool:
 
 
 async def send_written(
-    written: WrittenPlay, job: Job, rate_hz: int, send: Callable[[Job, bytes], None], note_whole: Callable[[Job], None]
+    written: WrittenPlay, job: Job, rate_hz: int, send: Callable[[Job, bytes], None], note_whole: Callable[[Job, Made | None], None]
 ) -> None:
     """Send the sound of the words of `job`, and of all that are written from now on, piece by piece. Raises ProviderError."""
     play, resampler, latest = job.play, StreamResampler(written.rate_hz, rate_hz), job
@@ -87,16 +106,20 @@ async def send_written(
     written.add(job.piece)
     try:
         async with aclosing(written.sound()) as sound:
-            async for piece, pcm, is_last in sound:
+            async for number, pcm, is_last in sound:
                 if not play.takes_sound:
                     return
+                piece = written.pieces[number]
                 latest = replace(job, piece=piece, text=piece.text)
                 send(latest, resampler.push(pcm))
                 if is_last:
-                    note_whole(latest)
+                    note_whole(latest, written.made(number))
                     if play.ends_early:
                         return
         send(latest, resampler.flush())
+        for number, piece in enumerate(written.pieces):
+            if not piece.is_whole and (made := written.made(number)) is not None:
+                note_whole(replace(job, piece=piece, text=piece.text), made)
         _share(written.pieces)
     finally:
         play.written = None

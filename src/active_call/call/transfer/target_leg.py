@@ -16,6 +16,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
+from active_call.call.cost.telephone import leg_use
 from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, choose_speech, given
@@ -33,6 +34,7 @@ from active_call.legs.leg import Leg
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import MediaStream, Relay, StreamLost
 from active_call.providers.base import Recognised
+from active_call.providers.usage.metering import current_meter
 
 RELEASE_DEADLINE_S = 3.0
 _CODES = {"timeout": 408, "transport": 503, "no_media": 488, "no_ack": 408}
@@ -54,6 +56,7 @@ class TargetLeg:
         self._hearing: SpeechInput | None = None
         self._has_early_media = False
         self._answered_at: datetime | None = None
+        self._is_use_noted = False
         self._ringing_at: datetime | None = None
         self._started_at: datetime = ports.time.utc_now()
         self._ended: leg_events.LegEnded | None = None
@@ -300,6 +303,7 @@ class TargetLeg:
         if self._is_told:
             return False
         self._is_told = True
+        self._note_use()
         if self._briefing is not None:
             self._briefing.close()
         if self._relay is not None:
@@ -338,8 +342,16 @@ class TargetLeg:
         self.hang_up()
         self._tell_end(self._ended or _TAKEN_BACK)
 
+    def _note_use(self) -> None:
+        """Tell the meter of the call how long this leg was connected; once, and not where it is the call's own now."""
+        is_noted, self._is_use_noted = self._is_use_noted, True
+        used = leg_use(self.leg, self.leg.trunk, "outbound", self._answered_at, self._ports.time.utc_now())
+        if used is not None and not is_noted and not self._is_adopted:
+            current_meter()(used)
+
     async def release(self) -> None:
         """Free what it holds; bounded, and harmless a second time."""
+        self._note_use()
         if self._is_released:
             return
         try:

@@ -21,12 +21,19 @@ log = logging.getLogger("active_call.webrtc")
 
 GATHER_S: Final = 3.0
 """For answers of STUN and TURN servers; candidates that come later are left out."""
+GIVES_UP_S: Final = 6.0
+"""For all of it, name look-ups included."""
 
 
 class _Connection(aioice.Connection):
     """Hands datagrams on as they come, instead of waking a task for each."""
 
     take: Callable[[bytes], None] | None = None
+
+    async def get_component_candidates(self, component: int, addresses: list[str], timeout: float = GATHER_S) -> list[aioice.Candidate]:
+        """Our own addresses, and what the servers have told within `GATHER_S`: one that does not answer costs its own candidate alone."""
+        del timeout  # aioice's own is longer than an answer may take
+        return await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes, component: int) -> None:
         if self.take is None:
@@ -49,6 +56,7 @@ class IcePath:
             turn_username=settings.turn_username,
             turn_password=settings.turn_password,
             turn_ssl=settings.turn_tls,
+            turn_transport="tcp" if settings.turn_tls else settings.turn_transport,
         )
         self._lookups: set[asyncio.Task[None]] = set()
         self._n_candidates = 0
@@ -69,9 +77,12 @@ class IcePath:
     async def gather(self) -> None:
         """Find our candidates."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_S):
+            async with asyncio.timeout(GIVES_UP_S):
                 await self._ice.gather_candidates()
         found = list(self._ice.local_candidates)
+        if self._may_relay and not any(one.type == "relay" for one in found):
+            host, port = self._settings.turn or ("", 0)
+            log.warning("TURN server has given no relay: it does not answer, or refuses us", extra={"server": f"{host}:{port}"})
         self.candidates = [one.to_sdp() for one in [*found, *self._public_ones(found)]]
 
     def _public_ones(self, found: Sequence[aioice.Candidate]) -> list[aioice.Candidate]:

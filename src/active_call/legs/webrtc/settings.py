@@ -18,6 +18,9 @@ class IceSettings:
     turn_username: str | None = None
     turn_password: str | None = None
     turn_tls: bool = False
+    """Over TCP, always (RFC 7065 `turns:`)."""
+    turn_transport: str = "udp"
+    """How we reach the TURN server: `udp` or `tcp`."""
     public_ip: str = ""
     is_lite: bool = False
     """Tell browsers that the checks are theirs to make (RFC 8445, section 2.5), and no candidates but our own addresses."""

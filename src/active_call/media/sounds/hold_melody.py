@@ -34,10 +34,17 @@ _BELL: Final = ((1.0, 1.0, 0.9), (2.0, 0.35, 0.5), (3.0, 0.12, 0.3))
 _BASS: Final = ((1.0, 0.55, 1.4), (2.0, 0.5, 1.0), (3.0, 0.2, 0.6))
 
 
+_NOTE_S: Final = 2.5
+_BLOCK: Final = 250
+"""Samples of a note that are made from the one before it by one turn of the phase."""
+
+Floats = NDArray[np.float32]
+
+
 @lru_cache(maxsize=4)
 def hold_melody(rate_hz: int = 8000) -> bytes:
-    """The melody, once through, as s16le mono; to be repeated without a gap. The first time takes a twentieth of a second."""
-    sound = np.zeros(int(len(_BARS) * BAR_S * rate_hz))
+    """The melody, once through, as s16le mono; to be repeated without a gap. The first time takes a hundredth of a second."""
+    sound = np.zeros(int(len(_BARS) * BAR_S * rate_hz), np.float32)
     bells = {note: _note(note, _BELL, rate_hz) for chord in _CHORDS.values() for note in chord[1:]}
     basses = {chord[0]: _note(chord[0] + 12, _BASS, rate_hz) for chord in _CHORDS.values()}
     for bar, name in enumerate(_BARS):
@@ -49,18 +56,25 @@ def hold_melody(rate_hz: int = 8000) -> bytes:
     return sound.astype("<i2").tobytes()
 
 
-def _note(note: int, partials: tuple[tuple[float, float, float], ...], rate_hz: int) -> NDArray[np.float64]:
-    """One note: struck softly, and damped before its end."""
+def _note(note: int, partials: tuple[tuple[float, float, float], ...], rate_hz: int) -> Floats:
+    """One note: struck softly, and damped before its end.
+
+    A partial is the imaginary part of exp(k t), which is exp(k t1) exp(k t2) for t = t1 + t2: all of its samples come of a few hundred.
+    """
     pitch_hz = 440.0 * 2 ** ((note - 69) / 12)
-    times = np.arange(int(2.5 * rate_hz)) / rate_hz
-    tone = np.zeros(len(times))
+    n_samples = int(_NOTE_S * rate_hz)
+    begins, within = np.arange(-(-n_samples // _BLOCK)) * _BLOCK, np.arange(_BLOCK)
+    tone = np.zeros((len(begins), _BLOCK), np.float32)
     for multiple, strength, fall_s in partials:
-        tone += strength * np.exp(-times / fall_s) * np.sin(2 * np.pi * pitch_hz * multiple * times)
-    tone *= np.minimum(1.0, np.minimum(times / 0.012, (times[-1] - times) / 0.1))
-    return tone
+        turn = complex(-1 / fall_s, 2 * np.pi * pitch_hz * multiple) / rate_hz
+        at_begin, inside = (strength * np.exp(turn * begins)).astype(np.complex64), np.exp(turn * within).astype(np.complex64)
+        tone += np.outer(at_begin.real, inside.imag) + np.outer(at_begin.imag, inside.real)
+    times = np.arange(n_samples, dtype=np.float32) / np.float32(rate_hz)
+    edges = np.minimum(1.0, np.minimum(times / 0.012, (times[-1] - times) / 0.1))
+    return np.asarray(tone.ravel()[:n_samples] * edges, np.float32)
 
 
-def _add(sound: NDArray[np.float64], start: int, note: NDArray[np.float64]) -> None:
+def _add(sound: Floats, start: int, note: Floats) -> None:
     """Add a note; what rings beyond the end rings into the beginning."""
     within = min(len(note), len(sound) - start)
     sound[start : start + within] += note[:within]

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -22,6 +21,7 @@ from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
+from active_call.providers.guarding.replay import Utterance, replay
 from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities
 from active_call.providers.usage.metering import current_meter, metered_by
 
@@ -33,8 +33,6 @@ MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
 """Of utterances without a final, all sound is kept up to this."""
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
 """Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
-TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
-"""Sound after an utterance that a new stream gets before it is told the end."""
 FAILOVER_S = 4.0
 """With another engine at hand, an utterance without an answer for so long is given to that one."""
 WITHOUT_STREAM_S = 4.0
@@ -70,17 +68,6 @@ class SupervisedSpeechToText:
         await self.inner.close()
 
 
-@dataclass(slots=True)
-class _Utterance:
-    """An utterance without a final. `end_sample` is None while the caller speaks."""
-
-    index: int
-    start_sample: int
-    end_sample: int | None = None
-    n_streams: int = 0
-    """How many streams were told its end."""
-
-
 class SupervisedRecognition:
     """One caller. Must be made on the loop."""
 
@@ -93,7 +80,7 @@ class SupervisedRecognition:
         self._sound = RecentSound(KEPT_SAMPLES, MAX_KEPT_SAMPLES)
         self._unanswered_from: int | None = None
         """From where on sound may have to be sent again; None while every utterance is answered."""
-        self._utterances: dict[int, _Utterance] = {}
+        self._utterances: dict[int, Utterance] = {}
         self._phrases: tuple[str, ...] | None = None
         self._stream: GuardedRecognition | None = None
         self._second: GuardedRecognition | None = None
@@ -123,13 +110,13 @@ class SupervisedRecognition:
             self._second.push_audio(pcm, sample)
 
     def start_utterance(self, index: int, sample: int) -> None:
-        self._utterances[index] = _Utterance(index, sample)
+        self._utterances[index] = Utterance(index, sample)
         self._note_unanswered()
         for stream in self._streams:
             stream.start_utterance(index, sample)
 
     def end_utterance(self, index: int, sample: int) -> None:
-        utterance = self._utterances.setdefault(index, _Utterance(index, sample))
+        utterance = self._utterances.setdefault(index, Utterance(index, sample))
         utterance.end_sample = sample
         self._note_unanswered()
         if self._hopeless is not None:
@@ -209,7 +196,7 @@ class SupervisedRecognition:
         utterance = self._utterances.get(index)
         return utterance is not None and utterance.end_sample is not None
 
-    def _begin_second(self, number: int, utterance: _Utterance) -> None:
+    def _begin_second(self, number: int, utterance: Utterance) -> None:
         """The utterance has no final text in time: give it to the next engine, too."""
         position = self._choice.next_position
         is_awaited = self._utterances.get(utterance.index) is utterance
@@ -339,22 +326,15 @@ class SupervisedRecognition:
         if self._phrases is not None:
             stream.expect_phrases(self._phrases)
         start = self._sound.end - LEAD_SAMPLES if self._unanswered_from is None else self._unanswered_from
-        pieces = deque(self._sound.since(start))
-        utterances = sorted(self._utterances.values(), key=lambda utterance: utterance.index)
-        for number, utterance in enumerate(utterances):
-            _push_until(stream, pieces, utterance.start_sample)
-            stream.start_utterance(utterance.index, utterance.start_sample)
-            if utterance.end_sample is not None:
-                until = utterance.end_sample + TAIL_SAMPLES
-                if number + 1 < len(utterances):
-                    until = min(until, utterances[number + 1].start_sample)
-                _push_until(stream, pieces, until)
-                if is_second:
-                    utterance.n_streams += 1
-                    stream.end_utterance(utterance.index, utterance.end_sample)
-                else:
-                    self._end(stream, utterance, utterance.end_sample)
-        _push_until(stream, pieces, self._sound.end)
+
+        def end(utterance: Utterance, sample: int) -> None:
+            if is_second:
+                utterance.n_streams += 1
+                stream.end_utterance(utterance.index, sample)
+            else:
+                self._end(stream, utterance, sample)
+
+        replay(stream, self._sound, start, self._utterances.values(), end)
 
     # -- utterances
 
@@ -362,7 +342,7 @@ class SupervisedRecognition:
         starts = [utterance.start_sample for utterance in self._utterances.values()]
         self._unanswered_from = max(0, min(starts) - LEAD_SAMPLES) if starts else None
 
-    def _end(self, stream: GuardedRecognition, utterance: _Utterance, sample: int) -> None:
+    def _end(self, stream: GuardedRecognition, utterance: Utterance, sample: int) -> None:
         utterance.n_streams += 1
         self._watch(utterance)
         hedge_s = self._owner.hedge_after_s
@@ -370,7 +350,7 @@ class SupervisedRecognition:
             self._loop.call_later(hedge_s, self._begin_second, self._number, utterance)
         stream.end_utterance(utterance.index, sample)
 
-    def _watch(self, utterance: _Utterance) -> None:
+    def _watch(self, utterance: Utterance) -> None:
         """The stream in use has so long for the answer."""
         patience_s = self._patience_s()
         if patience_s is not None:
@@ -382,14 +362,14 @@ class SupervisedRecognition:
             return FAILOVER_S
         return self._engine.guard.limits.first_result_s if self._engine.capabilities.partials else None
 
-    def _check_answered(self, number: int, utterance: _Utterance, patience_s: float) -> None:
+    def _check_answered(self, number: int, utterance: Utterance, patience_s: float) -> None:
         is_awaited = self._utterances.get(utterance.index) is utterance
         if not is_awaited or number != self._number or self._is_closed:
             return
         error = ProviderError(self._engine.name, f"no result within {patience_s:g} s", retryable=True)
         self._handle_failure(Failed(error, utterance.index if self._choice.has_other else None))
 
-    def _check_stream(self, utterance: _Utterance) -> None:
+    def _check_stream(self, utterance: Utterance) -> None:
         """There was no stream some seconds ago: where there is none yet, the utterance is not waited for any longer."""
         is_awaited = self._utterances.get(utterance.index) is utterance
         if is_awaited and self._stream is None and self._lost_by is not None and not self._is_closed:
@@ -401,7 +381,7 @@ class SupervisedRecognition:
             if utterance.end_sample is not None and utterance.n_streams >= n_streams:
                 self._give_up(utterance, error)
 
-    def _give_up(self, utterance: _Utterance, error: ActiveCallError) -> None:
+    def _give_up(self, utterance: Utterance, error: ActiveCallError) -> None:
         del self._utterances[utterance.index]
         self._note_unanswered()
         self._loop.call_soon(self._tell, Failed(error, utterance.index))
@@ -414,13 +394,6 @@ class SupervisedRecognition:
         task = self._loop.create_task(_close(stream), name="lost recognition stream")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _push_until(stream: GuardedRecognition, pieces: deque[tuple[int, bytes]], end: int) -> None:
-    """Send the pieces that begin before the sample `end`."""
-    while pieces and pieces[0][0] < end:
-        sample, pcm = pieces.popleft()
-        stream.push_audio(pcm, sample)
 
 
 async def _close(stream: GuardedRecognition) -> None:

@@ -40,13 +40,16 @@ class EngineLink:
         logger.info("engine process started", extra={"engine": name, "pid": process.pid})
         return cls(process, reader, writer)
 
-    async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Send one request and wait for its answer. Raises OSError or EOFError when the process dies, and what pickling raises."""
+    async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any, float]:
+        """Send one request and wait for its answer: whether it succeeded, the result or the reason, the processor seconds that it took.
+
+        Raises OSError or EOFError when the process dies, and what pickling raises.
+        """
         self._writer.write(engine_process.frame((function, args)))
         await self._writer.drain()
         head = await self._reader.readexactly(engine_process.LENGTH.size)
         body = await self._reader.readexactly(engine_process.LENGTH.unpack(head)[0])
-        answer: tuple[bool, Any] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
+        answer: tuple[bool, Any, float] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
         return answer
 
     def kill(self) -> None:

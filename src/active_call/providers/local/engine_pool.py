@@ -62,6 +62,8 @@ class EnginePool:
         self.clock = clock
         self.request_limit_s = request_limit_s
         self.children: StartsChildren = children or Programs()
+        self.on_spent: Callable[[float], None] = lambda cpu_s: None
+        """Called with the processor time of each request for which somebody has waited."""
         self.n_processes = 1
         self.warm: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
         """What a further process calls before it takes requests."""
@@ -204,6 +206,7 @@ class _Carrier:
         name = self._pool.name
         try:
             after_s = ABANDONED_LIMIT_S
+            is_loading = self._link is None
             if self._link is None:
                 self._pool.note_loading()
                 self._link = await EngineLink.start(name, self._pool.children)
@@ -211,10 +214,12 @@ class _Carrier:
             async with asyncio.timeout(self._pool.request_limit_s) as limit:
                 forget = hurry_when_abandoned(request, limit, after_s)
                 try:
-                    succeeded, value = await self._link.ask(request.function, request.args)
+                    succeeded, value, cpu_s = await self._link.ask(request.function, request.args)
                 finally:
                     forget()
             self._pool.note_loaded()
+            if not (is_loading or request.is_background):
+                self._pool.on_spent(cpu_s)
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"its process died ({str(error) or type(error).__name__})"
             if isinstance(error, TimeoutError):

@@ -1,7 +1,8 @@
 """The inside of an engine process: `python -m active_call.providers.local.engine_process NAME FD`.
 
 Requests enter on the socket FD, answers leave on it, one at a time and in order. A request is a pickled `(function, args)`, an answer a
-pickled `(True, result)` or `(False, reason)`, each behind its length in 4 bytes, big-endian. The process ends when the socket does.
+pickled `(True, result, cpu_s)` or `(False, reason, cpu_s)` with the processor time that it has taken, each behind its length in 4 bytes,
+big-endian. The process ends when the socket does.
 It must not know what the functions do, and imports nothing that the engines do not need.
 """
 
@@ -15,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import Any
 
 from active_call.base.blocking_frames import receive_frame
@@ -45,11 +47,12 @@ def frame(value: Any) -> bytes:
 
 
 def _answer(request: bytearray) -> bytes:
+    began = time.process_time()
     try:
         function, args = pickle.loads(request)  # noqa: S301 - the parent process, over an inherited socket
-        return frame((True, function(*args)))
+        return frame((True, function(*args), time.process_time() - began))
     except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
-        return frame((False, f"{type(error).__name__}: {error}"))
+        return frame((False, f"{type(error).__name__}: {error}", time.process_time() - began))
 
 
 def _settle(name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ProviderError
 from active_call.base.world import Clock, SystemClock
+from active_call.providers.local.call_cost import CallCost
 from active_call.providers.local.engine_pool import EnginePool
 
 MAX_WAITING = 128
@@ -52,6 +53,7 @@ class EngineProcesses:
         self._max_waiting = max_waiting
         self._children = children
         self._pools: dict[str, EnginePool] = {}
+        self._cost = CallCost(n_usable_cores())
         self._closed = False
 
     def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
@@ -82,9 +84,13 @@ class EngineProcesses:
         """Like `run`, without interest in the result: `function` loads what its module's other functions need."""
         await self.run(function, *args)
 
-    def has_room(self) -> bool:
-        """Whether the requests of all modules are begun in time. Admission asks before each new call, which would make all wait longer."""
-        return not any(pool.is_late() for pool in self._pools.values())
+    def has_room(self, n_calls: int = 0) -> bool:
+        """Whether one call more fits beside `n_calls`: by what calls cost here, and requests of all modules are begun in time.
+
+        Admission asks before each new call, which would make all wait longer.
+        """
+        fits = self._cost.has_room(self._clock.now(), n_calls)
+        return fits and not any(pool.is_late() for pool in self._pools.values())
 
     async def close(self) -> None:
         """End all processes; what waits or runs fails with ProviderError."""
@@ -94,8 +100,9 @@ class EngineProcesses:
     def _pool(self, module: str) -> EnginePool:
         if self._closed:
             raise ProviderError(module, "the engine processes are closed")
-        if module not in self._pools:
-            self._pools[module] = EnginePool(
-                module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting, self._children
-            )
-        return self._pools[module]
+        pool = self._pools.get(module)
+        if pool is None:
+            name = module.rpartition(".")[2]
+            pool = self._pools[module] = EnginePool(name, self._clock, self._request_limit_s, self._max_waiting, self._children)
+            pool.on_spent = self._cost.spend
+        return pool

@@ -6,9 +6,11 @@ that was cancelled, or broke off, used its input and what was written until then
 
 from __future__ import annotations
 
-from active_call.providers.chat import ChatEvent, ReplyRequest, TextDelta, ToolCallDelta, Usage
+from collections.abc import AsyncGenerator
+
+from active_call.providers.chat import ChatEvent, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, Usage
 from active_call.providers.usage.estimates import tokens_of_request, tokens_of_text
-from active_call.providers.usage.metering import Meter
+from active_call.providers.usage.metering import Meter, current_meter
 from active_call.providers.usage.units import Billed, Unit, Used
 
 
@@ -25,6 +27,32 @@ def amounts_of(usage: Usage) -> dict[Unit, float]:
         Unit.REASONING_TOKENS: usage.reasoning_tokens,
     }
     return {unit: float(amount) for unit, amount in amounts.items() if amount > 0}
+
+
+class MeteredChatModel:
+    """A model that stands behind no wall, such as a program's own: its replies are counted as those of `program`."""
+
+    def __init__(self, inner: ChatModel) -> None:
+        self.name = inner.name
+        self.capabilities = inner.capabilities
+        self.inner = inner
+        self.billed = Billed("llm", "program", "")
+
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        used, was_refused, stream = ReplyMeter(self.billed, request, current_meter()), False, self.inner.reply(request)
+        try:
+            async for event in stream:
+                used.note(event)
+                yield event
+        except Exception:
+            was_refused = True
+            raise
+        finally:
+            used.close(was_refused=was_refused)
+            await stream.aclose()
+
+    async def close(self) -> None:
+        await self.inner.close()
 
 
 class ReplyMeter:

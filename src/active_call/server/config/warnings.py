@@ -20,7 +20,7 @@ UNUSED = {
     "auto_refer": "`refer: {onRequest: bridge}` in a playbook lets the other side transfer",
     "auto_refer_timeout": "",
     "options_response": "enable_options_response switches the answer to OPTIONS",
-    "sipflow": "",
+    "sipflow": "each record has its call's SIP messages; `sipMessages: full` in a playbook keeps their whole texts",
     "llm": "a playbook's front matter chooses the model",
     "realtime": "a playbook's front matter chooses the model",
     "http_access_skip_paths": "there is no access log",

@@ -7,6 +7,7 @@ soon a caller may try again depends on why: a wave of calls is over in a moment,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Final, Protocol, TypeVar
 from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALLS, CoreAdmission, CoreSample, NewCallPace
 
 LOOK_EVERY_S: Final = 0.25
+REST_S: Final = 1.0
+"""From one beat to the next while there is no call; the first one that comes ends the rest."""
 RETRY_SOON_S: Final = 1
 RETRY_FULL_S: Final = 5
 RETRY_DRAINING_S: Final = 30
@@ -87,6 +90,8 @@ class AdmissionWatch:
     read: Callable[[], CoreSample | None]
     tell: Callable[[bool, int], None]
     flush: Callable[[], None]
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """A call has come."""
 
     def refresh(self) -> None:
         """Tell the endpoint what counts now."""
@@ -97,6 +102,7 @@ class AdmissionWatch:
 
         def taking(taken: _Taken) -> None:
             take(taken)
+            self.begun.set()
             self.refresh()
 
         return taking
@@ -106,12 +112,21 @@ class AdmissionWatch:
         loop = asyncio.get_running_loop()
         looked_at = 0.0
         while True:
-            due = loop.time() + (BEAT_S if self.calls.n_calls >= MIN_CALLS else IDLE_BEAT_S)
+            if not self.calls.n_calls:
+                await self._rest()
+            due = loop.time() + (BEAT_S if self.calls.n_calls >= MIN_CALLS else IDLE_BEAT_S if self.calls.n_calls else 0.0)
             await asyncio.sleep(due - loop.time())
             now = loop.time()
             self.load.pace.beat(now - due, self.calls.n_calls_total)
             if now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
-                self.load.look(self.read(), self.calls.n_calls)
+                if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
+                    self.load.look(self.read(), self.calls.n_calls)
                 self.flush()
             self.refresh()
+
+    async def _rest(self) -> None:
+        self.begun.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                await self.begun.wait()

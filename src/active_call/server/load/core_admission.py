@@ -70,6 +70,8 @@ class CoreAdmission:
     def take(self, sample: CoreSample, n_calls: int) -> None:
         """One more look at the cores, with how many calls there are."""
         samples = self._samples
+        if samples and sample.at - samples[-1].at > WINDOW_S:
+            samples.clear()  # there were no calls, and nobody has looked
         samples.append(sample)
         while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_S:
             samples.popleft()

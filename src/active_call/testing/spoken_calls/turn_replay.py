@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 
 from active_call.agent.cascade import CascadeConversation
 from active_call.agent.effects import AgentEffect, Heard, Perform
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector
 from active_call.agent.turn.turn_detector import TurnDetector, TurnTaking
 from active_call.call.opening.options import DEFAULT_END_OF_TURN_MS
@@ -45,12 +47,16 @@ def replay_turn(
     return _Replay(trace, asked, detector or AdaptiveTurnDetector(), end_of_turn_ms).run()
 
 
+@functools.cache
+def _playbook(asked: str) -> Playbook:
+    return parse_playbook(_PLAYBOOK.format(json.dumps(asked)), file="turn.md", environment={})
+
+
 class _Replay:
     """An agent that has asked, and a caller who answers."""
 
     def __init__(self, trace: TurnTrace, asked: str, detector: TurnDetector, end_of_turn_ms: int) -> None:
-        playbook = parse_playbook(_PLAYBOOK.format(json.dumps(asked)), file="turn.md", environment={})
-        conversation = CascadeConversation(playbook, {}, turns=TurnTaking(detector, speculates=False))
+        conversation = CascadeConversation(_playbook(asked), {}, turns=TurnTaking(detector, speculates=False))
         self._call = TracedCall(trace, conversation, self._do, end_of_turn_ms=end_of_turn_ms)
         self._turn = ReplayedTurn(trace.began, trace.ended)
         self._asking: str | None = None

@@ -1,8 +1,9 @@
 """Cartesia's synthesis over a WebSocket on loopback, by https://docs.cartesia.ai/api-reference/tts/websocket.
 
-A context takes one text, or its parts while it is written (…/tts/working-with-web-sockets/contexts): a part is spoken when it is flushed,
-when it ends a sentence, or with the last one. Refused as there: a missing version or key (400, 401), unknown or missing fields, a context
-that is over or was forgotten a second after its last sound, other settings within a context, a flush with a text (an `error` message).
+A context takes one text, or its parts while it is written (…/tts/working-with-web-sockets/contexts): a part is spoken when it is flushed
+(with `max_buffer_delay_ms` 0 each one is), when it ends a sentence, or with the last one. Refused as there: a missing version or key (400,
+401), unknown or missing fields, a context that is over or was forgotten a second after its last sound, other settings within a context, a
+flush with a text (an `error` message).
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class CartesiaSpeechServer(VendorServer):
         while True:
             order = await context.orders.get()
             pending += order.get("transcript") or ""
-            is_last, is_flush = not order.get("continue"), bool(order.get("flush"))
+            is_last = not order.get("continue")
+            is_flush = bool(order.get("flush")) or (order.get("max_buffer_delay_ms") == 0 and bool(pending.strip()) and not is_last)
             if pending.strip() and (is_last or is_flush or pending.rstrip()[-1:] in (".", "!", "?")):
                 begun_ms += await self._say(pending, begun_ms, context, socket, {**more, "flush_id": n_flushed})
                 pending = ""

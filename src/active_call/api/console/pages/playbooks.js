@@ -1,10 +1,11 @@
-// Playbooks: write one with its mistakes marked while typing, see its scenes, try it by voice before it is saved.
+// Playbooks: write one with its mistakes marked while typing, see its scenes, try it by voice or by text before it is saved.
 
 import { attempt, client, get, useLoaded } from "../api.js";
 import { dateTime } from "../format.js";
 import { useBrowserCall } from "../parts/browser_call.js";
 import { Editor } from "../parts/editor.js";
 import { SceneGraph } from "../parts/scene_graph.js";
+import { TextTalk } from "../parts/text_talk.js";
 import { Transcript } from "../parts/transcript.js";
 import { Badge, Empty, Field, goTo, html, Page, Problem, Table, useEffect, useRef, useState } from "../ui.js";
 import { CallControls } from "./talk.js";
@@ -79,6 +80,7 @@ function TryIt({ text, isOk }) {
       <button class="main" onClick=${start} disabled=${isBusy || !isOk}>Talk to it</button>
       <${Problem} text=${line.problem} />
       ${line.call && html`<div class="split"><${Transcript} state=${line.talk} isLive /><${CallControls} line=${line} begunAt=${begunAt} /></div>`}
+      <${TextTalk} content=${text} isOk=${isOk} />
     </section>`;
 }
 

@@ -26,7 +26,7 @@ function Texts({ messages }) {
   const written = message => message.text || [message.startLine, ...Object.entries(message.headers ?? {}).map(([name, value]) => `${name}: ${value}`)].join("\n");
   return html`
     <details><summary>${messages.length} messages</summary>
-      ${messages.map(message => html`<p class="hint">${clock(message.timestamp)} ${message.received ? "from" : "to"} ${message.transport} ${message.peer}</p><pre tabindex="0">${written(message)}</pre>`)}
+      ${messages.map(message => html`<p class="hint">${clock(message.timestamp)} ${message.received ? "from" : "to"} ${message.transport} ${message.peer}</p><div class="message">${written(message)}</div>`)}
     </details>`;
 }
 

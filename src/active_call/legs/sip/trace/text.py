@@ -27,6 +27,8 @@ MAX_VALUE: Final = 300
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _END_OF_HEADERS: Final = re.compile(r"\r?\n\r?\n")
 _CREDENTIALS: Final = re.compile(r"(?im)^((?:proxy-)?authorization[ \t]*:[ \t]*)(?:[^\r\n]|\r?\n[ \t])*")
+_DIGITS: Final = re.compile(r"(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf")
+"""Keys that were pressed (SIP INFO): a caller may have been asked for a card number."""
 _PASSWORD: Final = re.compile(r"(?i)(sips?:[^\s:@<>;?]+):[^\s@<>]*@")
 
 
@@ -68,11 +70,12 @@ def _header_lines(data: bytes) -> Iterator[bytes]:
 
 
 def whole_text_of(data: bytes) -> str:
-    """The message with stars in place of credentials, and without the keys of its media."""
+    """The message with stars in place of credentials and of digits, and without the keys of its media."""
     text = plain_body(data)
     end = _END_OF_HEADERS.search(text)
     head, rest = (text[: end.start()], text[end.start() :]) if end is not None else (text, "")
-    return _without_passwords(_CREDENTIALS.sub(rf"\g<1>{STARS}", head)) + without_keys(rest)
+    rest = f"\r\n\r\n{STARS}" if rest and _DIGITS.search(head) is not None else without_keys(rest)
+    return _without_passwords(_CREDENTIALS.sub(rf"\g<1>{STARS}", head)) + rest
 
 
 def _text(data: bytes) -> str:

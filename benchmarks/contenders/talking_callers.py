@@ -1,0 +1,189 @@
+"""Callers who talk with an agent over Twilio's Media Streams: each says its sentence, waits for the answer, and says it again.
+
+Reads `{"calls", "port", "path", "speech" (µ-law, 8 kHz), "turns", "every"}`, connects, says `{"connected"}`; on the next line all talk,
+each at a moment of its own within `every` seconds. At the end it tells `delays_ms`, one for each answer: from the last sound of the caller
+to the first of the agent. A caller hears sound where a frame is louder than a line's noise. Imports nothing of active-call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from common import FRAME_SAMPLES, listen, say
+
+FRAME_S = 0.02
+LOUD = frozenset(range(256)) - {value ^ sign for value in range(0x70, 0x80) for sign in (0x00, 0x80)}
+"""Codes of µ-law above some 0.4 % of full scale (G.711: the quiet ones lie around 0x7F and 0xFF)."""
+MIN_LOUD = 40
+"""Loud samples of a frame that is sound."""
+
+
+def text_frame(body: bytes) -> bytes:
+    """A masked text frame (RFC 6455 section 5.2); the mask is zero, which is allowed to be."""
+    size = bytes([0x80 | len(body)]) if len(body) < 126 else bytes([0x80 | 126]) + struct.pack("!H", len(body))
+    return b"\x81" + size + bytes(4) + body
+
+
+def media_frame(payload: bytes, number: int) -> bytes:
+    """The `number`-th frame of a stream. `payload`: Base64 of 20 ms of sound."""
+    return text_frame(
+        b'{"event": "media", "sequenceNumber": "%d", "streamSid": "MZ0", "media": {"track": "inbound", "chunk": "%d", "timestamp": "%d", '
+        b'"payload": "%s"}}' % (number + 2, number + 1, number * 20, payload)
+    )
+
+
+class Caller(asyncio.Protocol):
+    """One call."""
+
+    def __init__(self, index: int, port: int, path: str) -> None:
+        self._index, self._port, self._path = index, port, path
+        self._buffer = b""
+        self._is_open = False
+        self.opened = asyncio.Event()
+        self.is_lost = False
+        self.place = -1
+        """The frame of the sentence that is said next; -1: none."""
+        self.spoken_at: float | None = None
+        self.delays: list[float] = []
+        self.n_turns = 0
+        self._n_frames = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [f"GET {self._path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", "Upgrade: websocket", "Connection: Upgrade"]
+        transport.write("\r\n".join([*lines, f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""]).encode())  # type: ignore[attr-defined]
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.is_lost = True
+        self.opened.set()
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        self._buffer += data
+        if not self._is_open:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            assert b" 101 " in head.split(b"\r\n")[0], head
+            self._is_open, self._buffer = True, rest
+            start = {
+                "streamSid": "MZ0",
+                "callSid": f"CA{self._index}",
+                "accountSid": "AC0",
+                "tracks": ["inbound"],
+                "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                "customParameters": {},
+            }
+            connected = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+            for message in (connected, {"event": "start", "sequenceNumber": "1", "streamSid": "MZ0", "start": start}):
+                self.write(text_frame(json.dumps(message).encode()))
+            self.opened.set()
+        self._take_frames(now)
+
+    def _take_frames(self, now: float) -> None:
+        while len(self._buffer) >= 4:
+            kind, size, start = self._buffer[0] & 0x0F, self._buffer[1] & 0x7F, 2
+            if size == 126:
+                size, start = struct.unpack_from("!H", self._buffer, 2)[0], 4
+            elif size == 127:
+                size, start = struct.unpack_from("!Q", self._buffer, 2)[0], 10
+            if len(self._buffer) < start + size:
+                return
+            body, self._buffer = self._buffer[start : start + size], self._buffer[start + size :]
+            if kind == 9:
+                self.write(b"\x8a" + bytes([0x80 | len(body)]) + bytes(4) + body)
+            elif kind == 1:
+                self._take(json.loads(body), now)
+
+    def _take(self, message: dict[str, Any], now: float) -> None:
+        if message.get("event") == "mark":
+            self.write(text_frame(json.dumps({**message, "sequenceNumber": "1"}).encode()))
+        elif message.get("event") == "media" and self.spoken_at is not None:
+            sound = base64.b64decode(message["media"]["payload"])
+            if sum(value in LOUD for value in sound[:FRAME_SAMPLES]) >= MIN_LOUD:
+                self.delays.append((now - self.spoken_at) * 1000)
+                self.spoken_at = None
+
+    def send(self, payload: bytes) -> None:
+        """The next 20 ms of sound."""
+        self.write(media_frame(payload, self._n_frames))
+        self._n_frames += 1
+
+    def write(self, data: bytes) -> None:
+        if not self.is_lost:
+            self._transport.write(data)
+
+
+async def main() -> None:
+    task = listen()
+    loop = asyncio.get_running_loop()
+    speech = Path(task["speech"]).read_bytes()
+    frames = [
+        base64.b64encode(speech[at : at + FRAME_SAMPLES].ljust(FRAME_SAMPLES, b"\xff")) for at in range(0, len(speech), FRAME_SAMPLES)
+    ]
+    silence = base64.b64encode(b"\xff" * FRAME_SAMPLES)
+    callers = [Caller(index, task["port"], task["path"]) for index in range(task["calls"])]
+    talking = False
+    begins: list[list[float]] = [[] for _ in callers]
+    late_s = 0.0
+
+    async def tick() -> None:
+        """Send a frame of every caller every 20 ms, spread over that time."""
+        nonlocal late_s
+        began, sent, n_callers = time.monotonic(), 0, len(callers)
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.monotonic()
+            due = int((now - began) / FRAME_S * n_callers)
+            late_s = max(late_s, (due - sent) * FRAME_S / n_callers if talking else 0.0)
+            while sent < due:
+                send(sent % n_callers, now)
+                sent += 1
+
+    def send(index: int, now: float) -> None:
+        caller = callers[index]
+        if not caller.opened.is_set() or caller.is_lost:
+            return
+        if caller.place < 0 and begins[index] and now >= begins[index][0]:
+            begins[index].pop(0)
+            caller.place, caller.spoken_at = 0, None
+        if caller.place < 0:
+            caller.send(silence)
+            return
+        caller.send(frames[caller.place])
+        caller.place += 1
+        if caller.place == len(frames):
+            caller.place, caller.spoken_at = -1, now
+            caller.n_turns += 1
+
+    ticking = asyncio.create_task(tick())
+    for caller in callers:
+        await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", task["port"])
+        await caller.opened.wait()
+        await asyncio.sleep(0.05)
+    say({"connected": True})
+    await loop.run_in_executor(None, listen)
+    began, talking = time.monotonic(), True
+    for index in range(len(callers)):
+        begins[index] = [began + (turn + index / len(callers)) * task["every"] for turn in range(task["turns"])]
+    await asyncio.sleep(task["every"] * (task["turns"] + 1))
+    ticking.cancel()
+    say(
+        {
+            "delays_ms": [round(delay) for caller in callers for delay in caller.delays],
+            "turns": sum(caller.n_turns for caller in callers),
+            "lost": sum(caller.is_lost for caller in callers),
+            "late_ms": round(late_s * 1000),
+        }
+    )
+
+
+asyncio.run(main())

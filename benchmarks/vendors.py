@@ -1,0 +1,234 @@
+"""Calls that talk over three vendors: what the server costs, and how soon the caller hears the answer.
+
+    python benchmarks/vendors.py [--calls 20,200] [--turns 4] [--contender own|pipecat] [--json]
+
+Callers come as Twilio's Media Streams (µ-law, 8 kHz, real time); recognition is Deepgram, the model OpenAI's chat completions, the voice
+Cartesia: simulators that speak the documented protocols over real sockets, in a process of their own, with the pace of real ones. Callers,
+vendors and the server share this machine.
+
+`heard after`: from the last sound of the caller to the first of the agent's answer. Of that the vendors' own pace is `model_s`, the words
+of the first clause times `token_s`, and `voice_s`; the rest is the end of the turn, and what the server adds (`addedMs` of its records).
+`CPU`: seconds of a core of the server's processes, children included, for each second of a call, in the time in which all talk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import psutil
+
+HERE: Final = Path(__file__).parent
+SPEECH: Final = HERE.parent / "tests" / "vectors" / "speech" / "joe_01.ulaw"
+HOST: Final = "127.0.0.1"
+PACE: Final = {"model_s": 0.25, "token_s": 0.02, "voice_s": 0.1}
+PLAYBOOK: Final = """---
+asr: {{provider: deepgram, endpoint: "ws://127.0.0.1:{deepgram}", secretKey: "{key}"}}
+llm: {{provider: openai, baseUrl: "http://127.0.0.1:{openai}/v1", apiKey: "{key}", model: gpt-4o-mini}}
+tts: {{provider: cartesia, endpoint: "ws://127.0.0.1:{cartesia}", secretKey: "{key}"}}
+---
+You answer the telephone.
+"""
+CONFIG: Final = """
+addr = "127.0.0.1"
+udp_port = {udp}
+http_addr = "127.0.0.1:{http}"
+graceful_shutdown_timeout = 2
+[handler]
+type = "playbook"
+default = "main.md"
+[callrecord]
+type = "local"
+root = "cdr"
+"""
+
+
+class Program:
+    """A process that is spoken to in lines of JSON."""
+
+    def __init__(self, *command: str, environment: dict[str, str] | None = None, log: Path) -> None:
+        self._log = log.open("wb")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **(environment or {})}
+        )
+
+    def tell(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a program has ended: {self.process.args}; see {self._log.name}")
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self._log.close()
+
+
+def free_port(kind: int) -> int:
+    """A port that nobody has."""
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind((HOST, 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def own_server(folder: Path, vendors: dict[str, Any]) -> Iterator[tuple[int, str, int]]:
+    """active-call; gives its port, the path of streams and its process id."""
+    http = free_port(socket.SOCK_STREAM)
+    (folder / "main.md").write_text(PLAYBOOK.format(**vendors), encoding="utf-8")
+    (folder / "active-call.toml").write_text(CONFIG.format(udp=free_port(socket.SOCK_DGRAM), http=http), encoding="utf-8")
+    with (folder / "server.log").open("wb") as log:
+        command = [sys.executable, "-m", "active_call.server.cli", "serve"]
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 60
+        while not _is_ready(http):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server does not start:\n{(folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield http, "/call/stream/twilio", process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _is_ready(http: int) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{HOST}:{http}/health", timeout=5) as response:
+        return bool(json.loads(response.read())["status"] == "ok")
+    return False
+
+
+@contextlib.contextmanager
+def pipecat_server(folder: Path, vendors: dict[str, Any], python: str) -> Iterator[tuple[int, str, int]]:
+    """Pipecat's bot with the same three services."""
+    port = free_port(socket.SOCK_STREAM)
+    program = Program(python, str(HERE / "contenders" / "pipecat_vendors.py"), log=folder / "pipecat.log")
+    try:
+        program.tell({"port": port, **vendors})
+        program.hear()
+        yield port, "/ws", program.process.pid
+    finally:
+        program.close()
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of the process and its children, in seconds."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(time_.user + time_.system for time_ in times)
+
+
+def rss_mb(pid: int) -> float:
+    process = psutil.Process(pid)
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20
+
+
+def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One run; its figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vendors = Program(sys.executable, str(HERE / "contenders" / "simulated_vendors.py"), log=folder / "vendors.log")
+    callers = Program(sys.executable, str(HERE / "contenders" / "talking_callers.py"), log=folder / "callers.log")
+    try:
+        vendors.tell(PACE)
+        ports = vendors.hear()
+        serving = own_server(folder, ports) if options.contender == "own" else pipecat_server(folder, ports, options.python)
+        with serving as (port, path, pid):
+            task = {
+                "calls": calls,
+                "port": port,
+                "path": path,
+                "speech": str(options.speech),
+                "turns": options.turns,
+                "every": options.every,
+            }
+            callers.tell(task)
+            callers.hear()
+            time.sleep(options.settle)
+            began, cpu_before, vendors_before = time.monotonic(), cpu_s(pid), cpu_s(vendors.process.pid)
+            callers.tell({"talk": True})
+            heard = callers.hear()
+            took_s, used_s, memory = time.monotonic() - began, cpu_s(pid) - cpu_before, rss_mb(pid)
+            vendors_used_s = cpu_s(vendors.process.pid) - vendors_before
+        vendors.tell({})
+        told = vendors.hear()
+        own = own_waits(folder)
+    finally:
+        callers.close()
+        vendors.close()
+    return figures_of(calls, heard, took_s, used_s) | {
+        **own,
+        "contender": options.contender,
+        "rss_mb": round(memory),
+        "vendors_cpu_per_call_s": round(vendors_used_s / (calls * took_s), 4),
+        "vendors": told,
+    }
+
+
+def figures_of(calls: int, heard: dict[str, Any], took_s: float, used_s: float) -> dict[str, Any]:
+    """What the callers and the clock say."""
+    delays = sorted(heard["delays_ms"])
+    p95 = delays[min(len(delays) - 1, round(0.95 * len(delays)))] if delays else None
+    return {
+        "calls": calls,
+        "turns": heard["turns"],
+        "answered": len(delays),
+        "lost": heard["lost"],
+        "heard_after_ms_median": round(median(delays)) if delays else None,
+        "heard_after_ms_p95": p95,
+        "cpu_per_call_s": round(used_s / (calls * took_s), 4),
+        "callers_late_ms": heard["late_ms"],
+    }
+
+
+def own_waits(folder: Path) -> dict[str, Any]:
+    """What the records of active-call say of the same answers, in ms: the server's own part, the end of the turn, and the vendors'."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "cdr").rglob("*.json")]
+    turns = [turn for record in records for turn in record.get("turns", ()) if "addedMs" in turn]
+    told: dict[str, Any] = {}
+    for name in ("addedMs", "endOfTurnWaitMs", "recognitionMs", "modelMs", "synthesisMs"):
+        values = sorted(turn[name] for turn in turns if turn.get(name) is not None)
+        if values:
+            told[name] = {"median": round(median(values), 1), "p95": round(values[min(len(values) - 1, round(0.95 * len(values)))], 1)}
+    return told
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", default="20,200")
+    parser.add_argument("--turns", type=int, default=4, help="how often each caller speaks")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds from one time to the next")
+    parser.add_argument("--settle", type=float, default=8.0, help="seconds between the last call's beginning and the first word")
+    parser.add_argument("--contender", choices=("own", "pipecat"), default="own")
+    parser.add_argument("--python", default=sys.executable, help="the Python that has pipecat-ai")
+    parser.add_argument("--speech", type=Path, default=SPEECH)
+    parser.add_argument("--keep", type=Path, help="leave logs and records in this folder")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    for calls in map(int, options.calls.split(",")):
+        with tempfile.TemporaryDirectory(prefix="vendors-") as folder:
+            figures = measure(calls, options, (options.keep or Path(folder)) / str(calls))
+        print(json.dumps(figures) if options.json else "  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

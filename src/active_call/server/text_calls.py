@@ -1,0 +1,188 @@
+"""Calls by text: the real agent and the real language model; only the caller's words are typed, and the agent's are not spoken.
+
+In: a playbook, typed lines, digits. Out: the events of a call. Leg, stream and the two engines for speech are stand-ins that take no time.
+`active-call chat` and the console's "try it by text" are made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.trust import Trust
+from active_call.call.call import Call
+from active_call.call.dependencies import CallDependencies
+from active_call.call.opening.routing import Accepted, IncomingCall
+from active_call.contract import events
+from active_call.contract.options import AsrOption, CallOption, EouOption, TtsOption
+from active_call.providers.base import ChatModel, RecognitionEvent, SpeechToTextCapabilities
+from active_call.providers.base import Final as FinalWords
+from active_call.providers.registry import Engines
+from active_call.providers.settings import LlmSettings
+from active_call.providers.tts.whole_text import WholeTextToSpeech
+from active_call.store.records import CallRecord, OpenCall
+from active_call.testing.fake_call import FakeLeg
+
+AT_ONCE: Final = CallOption(eou=EouOption(type="fixed", timeout=50))
+"""Who types has finished with the end of the line."""
+PATIENCE_S: Final = 120.0
+SETTLED_S: Final = 0.4
+"""Without anything said for so long, the caller is to type."""
+CLOSING_S: Final = 5.0
+
+
+class _TypedWords:
+    """Recognises what was typed, at once."""
+
+    name = "typed"
+    capabilities = SpeechToTextCapabilities(free_speech=True)
+
+    def __init__(self) -> None:
+        self.typed: deque[str] = deque()
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> _Utterances:
+        return _Utterances(self, on_event)
+
+    async def close(self) -> None: ...
+
+
+class _Utterances:
+    def __init__(self, words: _TypedWords, on_event: Callable[[RecognitionEvent], None]) -> None:
+        self._words, self._on_event = words, on_event
+        self._begun: dict[int, int] = {}
+
+    def push_audio(self, pcm: bytes, sample: int) -> None: ...
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        self._begun[index] = sample
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        text = self._words.typed.popleft() if self._words.typed else ""
+        self._on_event(FinalWords(text, index, self._begun.pop(index, sample), sample, 1.0))
+
+    def cancel_utterance(self, index: int) -> None: ...
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _PrintedVoice(WholeTextToSpeech):
+    """Makes a moment of sound of each text."""
+
+    name = "printed"
+    rate_hz = 8000
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        yield b"\1\0" * 320
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class _TextEngines:
+    """The engines of one call by text: typed words, printed voice, and the model that the playbook names."""
+
+    engines: Engines
+    words: _TypedWords = field(default_factory=_TypedWords)
+    voice: _PrintedVoice = field(default_factory=_PrintedVoice)
+
+    def get_recogniser(self, option: AsrOption, trust: Trust | None = None) -> _TypedWords:
+        return self.words
+
+    def get_synthesiser(self, option: TtsOption, trust: Trust | None = None) -> _PrintedVoice:
+        return self.voice
+
+    def get_responder(self, option: LlmSettings, trust: Trust) -> ChatModel:
+        return self.engines.get_responder(option, trust)
+
+    def selection(self, *_: object) -> tuple[Any, ...]:
+        return ()
+
+
+class NothingKept:
+    """Takes the records of calls, and keeps none."""
+
+    def begin(self, call: OpenCall) -> None: ...
+
+    def update(self, call: OpenCall) -> None: ...
+
+    def write(self, record: CallRecord) -> None: ...
+
+
+@dataclass
+class _Always:
+    playbook: Playbook
+
+    async def route(self, call: IncomingCall) -> Accepted:
+        return Accepted(self.playbook)
+
+
+class TextCall:
+    """One call by text, which begins at once. `on_event` gets each event; `says` and `presses` return when the agent has answered.
+
+    `dependencies` are those of any call; what would outlast this one (records, recordings, reports) is left out.
+    """
+
+    def __init__(self, playbook: Playbook, dependencies: CallDependencies, on_event: Callable[[events.Event], None], caller: str) -> None:
+        engines = _TextEngines(dependencies.engines)
+        own = replace(dependencies, engines=engines, records=NothingKept(), recording=None, posthooks=None)  # type: ignore[arg-type]
+        self._words = engines.words
+        self._leg = FakeLeg(caller=caller, callee="sip:agent@text")
+        self._call = Call("s.text", self._leg, own, direction="inbound", option=AT_ONCE, router=_Always(playbook))  # type: ignore[arg-type]
+        self._last_at = time.monotonic()
+        self._call.watch(on_event)
+        self._call.watch(lambda _: self._touch())
+        self._running = asyncio.get_running_loop().create_task(self._call.run(), name="call by text")
+
+    def _touch(self) -> None:
+        self._last_at = time.monotonic()
+
+    async def says(self, text: str) -> None:
+        """The caller says `text`."""
+        self._words.typed.append(text)
+        self._touch()
+        await self._leg.speak(0.08)
+        await self.settled()
+
+    async def presses(self, digits: str) -> None:
+        """The caller presses keys."""
+        for digit in digits:
+            self._leg.signal(digit)
+        self._touch()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Return when nothing is said or awaited any more, or the call is over."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.is_over and time.monotonic() < deadline:
+            agent = self._call.state.agent
+            is_busy = self._call.parts.speech_output.is_speaking or self._call.parts.speech_input.is_busy or agent is None
+            if not is_busy and time.monotonic() - self._last_at > SETTLED_S and not getattr(agent, "is_answering", False):
+                return
+            await asyncio.sleep(0.02)
+
+    @property
+    def is_over(self) -> bool:
+        """The agent has hung up, or the call has failed."""
+        return self._call.parts.own_leg.ended is not None or self._running.done()
+
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        return self._call.state.agent.scene if self._call.state.agent is not None else ""
+
+    def variables(self) -> dict[str, Any]:
+        """The variables of the call."""
+        return dict(self._call.state.facts.variables)
+
+    async def close(self) -> None:
+        """Hang up, and wait for the call's end, but not for ever. Harmless a second time."""
+        self._leg.end("caller", "remote_bye")
+        await asyncio.wait((self._running,), timeout=CLOSING_S)
+        self._running.cancel()
