@@ -1,7 +1,8 @@
 """Rime's JSON WebSocket on loopback, by https://docs.rime.ai/docs/websockets and https://docs.rime.ai/docs/segmentation.
 
 Refused as there: a wrong key (401), no credit (402), an unknown model, format or rate (400), a message that is neither text nor an
-operation (an `error` message, and the end). With `segment=never` sound is made by `flush` alone; one of nothing is answered by nothing.
+operation (an `error` message, and the end). With `segment=never` sound is made by `flush` alone, else at the ends of
+sentences, too; a flush of nothing is answered by nothing.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class RimeServer(VendorServer):
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
         rate_hz, pending, context = int(request.query["samplingRate"]), "", ""
-        if request.query.get("segment") != "never":
-            self.complain("segment is not never: when sound is made is the vendor's to guess")
+        is_never = request.query.get("segment") == "never"
         while True:
             order = order_in(await socket.receive(60))
             match order.get("operation"):
                 case None if isinstance(order.get("text"), str) and order["text"]:
                     pending, context = pending + order["text"], str(order.get("contextId", ""))
+                    if not is_never and pending.rstrip()[-1:] in (".", "!", "?"):
+                        await self._say(socket, pending, context, rate_hz)
+                        pending = ""
                 case "flush":
                     if pending.strip():
                         await self._say(socket, pending, context, rate_hz)
