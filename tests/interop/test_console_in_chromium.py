@@ -129,7 +129,7 @@ def enter(page: Page, server: Server, to: str = "") -> None:
     page.wait("document.querySelector('input[type=password]')")
     page.faults.clear()  # the refusals that made it ask
     page.fill("Token", TOKEN)
-    page.press("Enter")
+    page.click("Enter")
     page.wait("document.querySelector('nav')")
 
 

@@ -168,7 +168,7 @@ async def running(
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
-        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections)
+        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         health = partial(_health, *sources)
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
         services = replace(services, console=_console_facts(settings), webhooks=delivery)
@@ -188,6 +188,7 @@ def _health(
     troubles: Troubles,
     driver: SipDriver,
     connections: Connections,
+    load: CallLoad,
 ) -> dict[str, Any]:
     """What `/health` says."""
     return (
@@ -196,6 +197,7 @@ def _health(
         | sip_connections(driver)
         | http_health(connections)
         | log_health()
+        | {"load": load.describe()}
     )
 
 
