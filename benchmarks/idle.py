@@ -1,6 +1,6 @@
 """What a server costs that has nothing to do, and how soon it is there: `python benchmarks/idle.py [--vs CHECKOUT] [--rounds 3] [--json]`.
 
-Each round starts `active-call serve` in an empty folder, as a first user does (`--conf`: with a configuration file of one's own), and tells:
+Each round starts `active-call serve` in an empty folder, as a first user does (`--conf`: with a configuration file), and tells:
 
 | figure | is |
 |---|---|
@@ -10,8 +10,8 @@ Each round starts `active-call serve` in an empty folder, as a first user does (
 | idle | processor time of each process in `--seconds` without calls, in per cent of one core (the scheduler's nanoseconds) |
 | call 1, 2 | INVITE to 100, to the first 18x and to 200, over UDP. The engines of this machine load while the first call rings |
 
-`--vs` measures another checkout in turn with this one, so that both have the same neighbours. Budgets (DESIGN): ready in 1.5 s; 120 MB and 0.2 %
-of a core for all processes together.
+`--vs` measures another checkout in turn with this one, so that both have the same neighbours. Budgets (DESIGN): ready in 1.5 s; 120 MB and
+0.2 % of a core for all processes together.
 """
 
 from __future__ import annotations

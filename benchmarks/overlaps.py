@@ -92,6 +92,8 @@ def entries() -> Iterator[tuple[str, Entry]]:
     """Every overlap with its name."""
     said = yaml.safe_load((HERE / "overlaps.yaml").read_text(encoding="utf-8"))
     for name, voices in VOICES.items():
+        if name not in said:
+            continue
         texts = [(kind, text) for kind in ("listens", "interrupts") for text in said[name][kind]]
         spoken = [(kind, text, voice) for kind, text in texts for voice in voices]
         sounds = [

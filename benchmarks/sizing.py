@@ -23,7 +23,7 @@ from rich.table import Table
 from active_call.bench.server.measurement import Workload, measure
 from active_call.server.load.core_admission import MAX_SHARE
 
-RATE: Final = 30.0
+RATE: Final = 20.0
 
 
 def fit(sizes: list[int], values: list[float]) -> tuple[float, float]:

@@ -16,7 +16,11 @@ from active_call.testing.audio import MULAW, Pcm
 from active_call.testing.spoken_calls.turn_trace import TurnTrace, from_json, record_turn, to_json, with_silence
 
 FOLDER = Path(__file__).parent / "traces"
-VOICES = {"tune": ("piper:joe", "flite:rms"), "held-out": ("flite:slt", "flite:awb", "piper:joe*1.2")}
+VOICES = {
+    "tune": ("piper:joe", "flite:rms"),
+    "held-out": ("flite:slt", "flite:awb", "piper:joe*1.2"),
+    "fresh": ("flite:slt", "piper:joe*1.2"),
+}
 """Whose turns rules and weights may be looked at with, and by whose they are judged."""
 SNR_DB = (44.0, 30.0, 20.0)
 """Of the lines, in turn: a quiet one, an ordinary one, a noisy one."""

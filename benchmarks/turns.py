@@ -7,7 +7,7 @@ recogniser (the real model, in the time of a free core). What these tell is kept
 `--record` makes what is lacking in it. The call's own speech input, conversation and turn detector then take each turn (`turn_replay`).
 
 `delay`: from the last sample of the caller to the agent's decision. `cut off`: the decision came before the last sample. `sounds`: of
-those, the caller had not gone on within 0.3 s, which a reply needs until it sounds; the others are merged without anything being heard.
+those, the caller was not heard again before a reply sounds that needs 0.15 or 0.3 s; the others are merged without anything being heard.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, line_of, load
 
 HERE = Path(__file__).parent
 ASK = "Hello. What can I do for you?"
-REPLY_S = 0.3
-"""So long after the decision a reply sounds at the earliest."""
+REPLIES_S = (0.15, 0.3)
+"""So long after the decision a reply sounds: one of a script, one of a fast model."""
 NOW = TurnSettings()
 
 
@@ -109,9 +109,9 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, 
     delays = [turn.delay_s * 1000 for _, turn in played if turn.delay_s is not None]
     cut = [(recorded, turn) for recorded, turn in played if turn.is_cut_off]
     n_silent = sum(not turn.answers for _, turn in played)
-    n_sound = sum(sounds(recorded.trace, turn.answers[0]) for recorded, turn in cut)
+    heard = "/".join(str(sum(sounds(recorded.trace, turn.answers[0], reply_s) for recorded, turn in cut)) for reply_s in REPLIES_S)
     print(
-        f"  {name:12} cut off {len(cut):3} ({100 * len(cut) / len(played):4.1f} %), sounds {n_sound:3}  no answer {n_silent}  delay median "
+        f"  {name:12} cut off {len(cut):3} ({100 * len(cut) / len(played):4.1f} %), sounds {heard:>5}  no answer {n_silent}  delay median "
         f"{median(delays):4.0f}  p95 {np.percentile(delays, 95):5.0f}  within 200 ms {sum(delay <= 200 for delay in delays)}",
         flush=True,
     )
@@ -123,9 +123,9 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, 
             )
 
 
-def sounds(trace: TurnTrace, decided_at: float) -> bool:
-    """The reply sounds before the caller is heard again."""
-    return all(not decided_at <= start.detected_at < decided_at + REPLY_S for start in trace.starts())
+def sounds(trace: TurnTrace, decided_at: float, reply_s: float) -> bool:
+    """The reply, `reply_s` after the decision, sounds before the caller is heard again."""
+    return all(not decided_at <= start.detected_at < decided_at + reply_s for start in trace.starts())
 
 
 # -- the turns

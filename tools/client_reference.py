@@ -44,7 +44,9 @@ def _members(cls: type) -> list[str]:
 
 def _signature(member: object) -> str:
     text = re.sub(r"\(self(, )?", "(", str(inspect.signature(member)))  # type: ignore[arg-type]
-    text = re.sub(r": ['\"]([^'\"]*(?:'[^']*'[^'\"]*)*)['\"](?=[,) ])", r": \1", text.partition(" -> ")[0] if "->" in text else text)
+    text = text.partition(" -> ")[0] if "->" in text else text
+    # Annotations are strings in these modules: show them without their quotes.
+    text = re.sub(r": '([^']*)'|: \"([^\"]*)\"", lambda found: f": {found[1] or found[2]}", text)
     return text.replace("|", "\\|")
 
 

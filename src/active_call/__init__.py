@@ -2,7 +2,7 @@
 
     from active_call import Agent, App, Call, tool
 
-`App` is a server whose calls are taken by Python functions, `Call` one phone call in the hands of such a function. docs/python.md teaches
+`App` is a server that lets Python functions answer its calls, `Call` is one phone call in such a function. docs/python.md teaches
 them in ten minutes. `Client` drives the calls of a server that runs elsewhere (docs/python-client.md). Everything
 else in this package is internal, except `active_call.testing.virtual_call`.
 """
@@ -50,7 +50,7 @@ _NAMES = {
     "TransferResult": "app.values",
     "tool": "app.tools",
 }
-"""Loaded when first used: commands and processes of this package that need no application start faster without."""
+"""Loaded on first use: commands and processes of this package that need no application start faster without it."""
 
 __all__ = ["__version__", *_NAMES]
 

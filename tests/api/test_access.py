@@ -65,7 +65,7 @@ def test_each_request_needs_its_scope_and_a_token_goes_as_far_as_its_own(method:
 def test_refusal_names_the_token_and_what_is_needed() -> None:
     with pytest.raises(HTTPException) as refusal:
         AccessControl(Clock(), (READER,))(asked("POST", "/call", READER.secret))
-    assert refusal.value.detail == "the token 'wallboard' has the scope read; this needs control"
+    assert refusal.value.detail == "the token 'wallboard' has the scope read; needed: control"
 
 
 def test_token_in_the_query_is_for_sockets_only() -> None:

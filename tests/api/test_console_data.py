@@ -47,9 +47,9 @@ WAITS = [{"owner": "turn", "start": 0, "duration": 500}, {"owner": "model", "sta
 @pytest.mark.parametrize(
     ("change", "level", "words"),
     [
-        ({}, "good", "Nothing in the record points to a fault"),
+        ({}, "good", "The record shows no fault"),
         ({}, "note", "after 61 s ended by caller"),
-        ({"hangupReason": "rtp_timeout", "hangupBy": "system"}, "problem", "no sound came from the other side any more"),
+        ({"hangupReason": "rtp_timeout", "hangupBy": "system"}, "problem", "no more sound came from the other side"),
         ({"status": "rejected", "direction": "outbound", "sipCode": 486, "answerTime": None}, "problem", "the callee is busy"),
         (
             {"status": "failed", "sipCode": 488, "error": "no codec", "answerTime": None},
@@ -72,7 +72,7 @@ WAITS = [{"owner": "turn", "start": 0, "duration": 500}, {"owner": "model", "sta
         ({"turns": [{"speaker": "agent", "text": "a", "interrupted": True}]}, "note", "interrupted the agent 1 time"),
         ({"turns": [], "events": [{"event": "speaking"}]}, "problem", "no words were recognised"),
         ({"turns": []}, "note", "The caller said nothing"),
-        ({"events": [{"event": "asrFinal", "text": "", "isLost": True}]}, "problem", "too much to do"),
+        ({"events": [{"event": "asrFinal", "text": "", "isLost": True}]}, "problem", "overloaded"),
         ({"events": [{"event": "error", "sender": "tts", "error": "401"}] * 3}, "problem", "tts: 401 (3 times)"),
         ({"transfers": [{"target": "sip:desk", "state": "failed", "code": 486}]}, "problem", "sip:desk: failed (486: the callee is busy)"),
         ({"recordingError": "disk full"}, "problem", "disk full"),

@@ -185,10 +185,13 @@ def test_option_stands_over_the_defaults_of_the_server_as_in_a_call(tmp_path: Pa
     ("body", "error"),
     [
         ({}, "object missing required field `text`"),
-        ({"text": " \n"}, "text: empty; expected what is to be said"),
+        ({"text": " \n"}, "text: empty; expected the text to speak"),
         ({"text": 5}, "text: expected `str`, got `int`"),
         ({"text": "a" * (MAX_TEXT_CHARS + 1)}, "text: too long: expected at most 10000 characters, found 10001"),
-        ({"text": "Hi", "cacheKey": ""}, "cacheKey: expected 1 to 256 characters (leave it out for a key made of text and voice), found 0"),
+        (
+            {"text": "Hi", "cacheKey": ""},
+            "cacheKey: expected 1 to 256 characters (leave it out to derive the key from text and voice), found 0",
+        ),
         ({"text": "Hi", "cacheKey": "k" * (MAX_KEY_CHARS + 1)}, "cacheKey: expected 1 to 256 characters"),
         ({"text": "Hi \ud800"}, "text: expected Unicode text, found '\\ud800'"),
         ({"text": "Hi", "cacheKey": "\ud800"}, "cacheKey: expected Unicode text"),
@@ -246,7 +249,7 @@ def test_text_of_which_no_sound_comes_is_a_502(tmp_path: Path, vendors: Vendors)
         vendors.voice.ms_per_char = 0
         async with a_server(tmp_path) as server:
             answer = await server.post(text="…")
-            assert (answer.status_code, answer.json()["error"]) == (502, "fake: made no sound of this text")
+            assert (answer.status_code, answer.json()["error"]) == (502, "fake: returned no sound for this text")
             assert files_in(tmp_path) == []
 
     asyncio.run(story())

@@ -96,7 +96,7 @@ def test_traceback_cannot_forge_a_line_and_is_bounded() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "+190015144433322: [outbound] deny_numbers names this number",
+        "+190015144433322: this number is forbidden by [outbound] deny_numbers",
         "404 for sip:+4930123456@example.com;user=phone",
         "no answer of <sip:erika@example.com>",
         "tel:+49-30-123456 is busy",

@@ -161,7 +161,7 @@ def judged(packets: list[bytes], key: bytes = b"") -> Any:
     far.answer(far.invites()[0], "200 OK", "Contact: <sip:s@h>", body=ANSWER.format(port=port))
     (call,) = far.calls.answered
     call.server_key = key
-    return listen(incoming, [call], Window(1.0, time.monotonic() + 1), is_secured=bool(key))
+    return listen(incoming, [call], Window(1.5, time.monotonic() + 1), is_secured=bool(key))
 
 
 def test_judge_counts_what_is_lost_skipped_and_repeated() -> None:
@@ -298,7 +298,7 @@ def test_callers_call_speak_hear_and_hang_up(monkeypatch: pytest.MonkeyPatch) ->
         """The window opens once all three callers are up, and closes when each must have heard something."""
         if not window and len(caller.calls.answered) == 3:
             now = time.monotonic()
-            window.append(Window(now, now + 0.4))
+            window.append(Window(now + 1.1, now + 1.5))
         return window[0] if window else None
 
     monkeypatch.setattr(caller, "asked_for", told)

@@ -105,12 +105,12 @@ def test_commands_that_cannot_be_carried_out_raise() -> None:
     call = bench.commanded()
     for command, reason in (
         (commands.Mute(), "no media stream"),
-        (commands.Record(action="rewind"), "cannot be told to 'rewind'"),
+        (commands.Record(action="rewind"), "unknown action 'rewind'"),
     ):
         with pytest.raises(LocalProtocolError, match=reason):
             carry_out(call, command)
     bench.machine.now = CallStates(True, Stage.ANSWERED, is_ending=True)
-    with pytest.raises(LocalProtocolError, match="being ended already"):
+    with pytest.raises(LocalProtocolError, match="already ending"):
         carry_out(call, commands.Hangup())
     assert bench.call.hung_up == [("client", "hangup", "")]
 
@@ -172,7 +172,7 @@ def test_new_offer_of_the_peer_is_answered_by_an_event(fails: bool, told: events
 
     async def story() -> None:
         bench = Bench()
-        with pytest.raises(LocalProtocolError, match="cannot take another offer"):
+        with pytest.raises(LocalProtocolError, match="cannot accept another offer"):
             carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))
         bench.call.state.leg = Browser()
         carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))

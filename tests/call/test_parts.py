@@ -103,7 +103,7 @@ def test_recording_that_fails_is_told_and_stands_among_the_troubles() -> None:
     assert "disk full" in str(troubles.current())
     recording.ended(RecordingEnded(1, "/tmp/b.wav", 1.0, ""))
     assert not troubles.current()
-    with pytest.raises(LocalProtocolError, match="no sound yet"):
+    with pytest.raises(LocalProtocolError, match="no sound to record yet"):
         recording.pause(True)
 
 
@@ -177,7 +177,7 @@ def test_executor_keeps_the_option_of_the_first_accept_only() -> None:
     executor, setup = an_executor(call)
     executor.feed(Input.BEGIN)
     executor.accept(CallOption(caller="first"))
-    with pytest.raises(LocalProtocolError, match="being answered already"):
+    with pytest.raises(LocalProtocolError, match="already being answered"):
         executor.accept(CallOption(caller="second"))
     assert call.state.own_option.caller == "first"
     assert setup.asked == ["ask_who_takes_it", "answer"]

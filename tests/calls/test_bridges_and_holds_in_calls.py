@@ -61,7 +61,7 @@ def test_bridge_joins_two_calls_and_either_end_gives_the_other_back(virtually: A
             two.leg.end("caller", "remote_bye")
             await two.over()
             await one.until(lambda: len(one.of(events.Bridge)) == 2)
-            assert bridge_states(one)[-1] == ("parted", "s.2", "the other call has ended")
+            assert bridge_states(one)[-1] == ("parted", "s.2", "the other call ended")
             assert ours.hears == set()
             assert ours.listens
             assert one.leg.ended is None

@@ -31,7 +31,7 @@ def test_request_is_done_when_it_was_carried_out_and_raises_where_it_cannot(virt
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             await handle.request(commands.Hold())
             assert call.leg.holds == ["sendonly"]
-            with pytest.raises(LocalProtocolError, match="on hold already"):
+            with pytest.raises(LocalProtocolError, match="already on hold"):
                 await handle.request(commands.Hold())
             assert call.of(events.Error) == []
             await handle.request(commands.Hangup(reason="enough"))

@@ -85,7 +85,7 @@ def test_model_without_tools_gets_the_passages_with_the_callers_words(virtually:
 
 
 def test_text_that_came_over_http_names_no_folder() -> None:
-    with pytest.raises(PlaybookError, match="not in a text that came over HTTP"):
+    with pytest.raises(PlaybookError, match="not a text that came over HTTP"):
         Playbooks(lambda name: None, {}).parse("---\nknowledge: /etc\n---\nHi.\n")  # type: ignore[arg-type,return-value]
 
 

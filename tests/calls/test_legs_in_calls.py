@@ -35,8 +35,8 @@ def test_command_that_the_leg_has_no_ability_for_is_an_error_and_the_call_goes_o
             await call.until(lambda: len(call.of(events.Error)) == 3)
             assert [fault_in(event) for event in call.of(events.Error)] == [
                 ("hold", "a websocket call cannot be put on hold"),
-                ("message", "a websocket call cannot carry a text"),
-                ("dtmf", "a websocket call cannot send digits other than as sound"),
+                ("message", "a websocket call cannot carry a text message"),
+                ("dtmf", "a websocket call cannot send digits as signalling; use method 'inband'"),
             ]
             await call.says("hello")
             await call.until(lambda: "Hello again." in call.spoken)

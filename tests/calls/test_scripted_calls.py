@@ -210,7 +210,7 @@ def test_recording_that_would_leave_its_folder_is_an_error_and_the_call_goes_on(
     async def story() -> None:
         async with a_call(PLAYBOOK, option=CallOption(recorder=RecorderOption(recorder_file=name))) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            assert "folder of recordings" in call.of(events.Error)[0].error
+            assert "recordings folder" in call.of(events.Error)[0].error
             await call.says("goodbye")
             assert (await call.over()).recording is None
 

@@ -150,7 +150,7 @@ def test_voice_that_makes_no_sound_for_words_has_failed(virtually: Any) -> None:
             call.engines.model.will_say = ["We open at nine."]
             await call.says("when do you open")
             await ended(call, 3)
-            assert [event.error for event in call.of(events.Error)] == ["voice: the synthesiser made no sound"]
+            assert [event.error for event in call.of(events.Error)] == ["voice: the synthesiser returned no sound"]
             assert not any("nine" in text for _, text in turns_of_call(call))
 
     virtually(story())

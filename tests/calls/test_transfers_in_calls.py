@@ -203,7 +203,7 @@ def test_second_transfer_waits_for_the_first_and_works_after_it(virtually: Any) 
             call.session.post(commands.Refer(callee="+15550123", options=ReferOption(mode="bridge")))
             call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
             await call.until(lambda: "failed" in states(call))
-            assert "under way" in call.of(events.Error)[0].error
+            assert "in progress" in call.of(events.Error)[0].error
             call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
             assert [option.callee for option in call.house.wanted] == ["sip:+15550123@example.com", "sip:+15550124@example.com"]

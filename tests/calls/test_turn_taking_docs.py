@@ -82,7 +82,7 @@ async def numbers(call: Call) -> None:
     call.engines.model.will_say += ["Thank you."] * 3
     await greeted(call)
     await says(call, "one two three")
-    await asyncio.sleep(2)
+    await asyncio.sleep(1.5)
     assert len(call.of(events.TrackStart)) == 1, "three digits are missing"
     ended_at = await says(call, "four five six")
     waited = await silence_until(call, ended_at, lambda: bool(call.engines.model.asked))

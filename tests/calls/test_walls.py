@@ -43,7 +43,7 @@ def test_command_for_an_answered_call_is_reported_and_the_call_goes_on(virtually
             await call.until(lambda: bool(call.of(events.MediaReady)))
             call.session.post(second)
             await asyncio.sleep(1)
-            assert errors_of(call) == [(type(second).__name__.lower(), "the call is answered already")]
+            assert errors_of(call) == [(type(second).__name__.lower(), "the call is already answered")]
             assert call.leg.ended is None
             assert call.of(events.Reject) == []
 
@@ -57,7 +57,7 @@ def test_second_accept_while_the_first_is_under_way_is_reported_and_the_call_is_
                 call.session.post(commands.Accept())
             await call.until(lambda: bool(call.of(events.MediaReady)))
             await asyncio.sleep(1)
-            assert errors_of(call) == [("accept", "the call is being answered already")] * 2
+            assert errors_of(call) == [("accept", "the call is already being answered")] * 2
             assert call.leg.ended is None
             assert len(call.of(events.Answer)) == 1
 

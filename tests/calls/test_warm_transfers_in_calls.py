@@ -167,7 +167,7 @@ def test_briefing_in_a_mode_without_one_is_refused_and_the_caller_stays(virtuall
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.session.post(commands.Refer(callee=DESK, options=option))
             await call.until(lambda: bool(call.of(events.Transfer)))
-            assert (states(call), last_word(call).reason) == (["failed"], "a briefing needs mode warm, not refer")
+            assert (states(call), last_word(call).reason) == (["failed"], "options.briefing needs mode warm, found refer")
 
     virtually(story())
 

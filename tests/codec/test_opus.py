@@ -136,7 +136,7 @@ def test_libopus_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     libopus.load.cache_clear()
     try:
         assert not libopus.is_available()
-        with pytest.raises(libopus.OpusError, match="no libopus was found"):
+        with pytest.raises(libopus.OpusError, match="libopus was not found"):
             OpusDecoder()
     finally:
         libopus.load.cache_clear()

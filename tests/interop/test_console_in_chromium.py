@@ -129,7 +129,7 @@ def enter(page: Page, server: Server, to: str = "") -> None:
     page.wait("document.querySelector('input[type=password]')")
     page.faults.clear()  # the refusals that made it ask
     page.fill("Token", TOKEN)
-    page.press("Enter")
+    page.click("Enter")
     page.wait("document.querySelector('nav')")
 
 
@@ -304,7 +304,7 @@ def test_placed_call_that_fails_is_found_and_explained(page: Page) -> None:
     page.fill("Variables", "order = 7\nname = Ann")
     page.click("Place the call")
     page.click("Its record")
-    page.wait("document.querySelector('.remarks').innerText.includes('The other side did not take the call')")
+    page.wait("document.querySelector('.remarks').innerText.includes('The other side did not accept the call')")
     variables = json.loads(page.run("document.querySelector('pre').textContent"))["variables"]
     assert (variables["order"], variables["name"]) == (7, "Ann")
     assert page.run("document.querySelector('.ladder').getAttribute('aria-label')").startswith("Signalling: sent INVITE")

@@ -38,7 +38,7 @@ def test_missing_ability_is_told_with_the_kind_of_call() -> None:
     for ask, what in (
         (abilities.holdable, "be put on hold"),
         (abilities.transferable, "be transferred by its peer"),
-        (abilities.dtmf, "send digits other than as sound"),
+        (abilities.dtmf, "send digits as signalling; use method 'inband'"),
         (abilities.texting, "carry a text"),
     ):
         with pytest.raises(LocalProtocolError, match=re.escape(f"a websocket call cannot {what}")):

@@ -179,7 +179,7 @@ def test_second_stop_signal_ends_calls_at_once_each_with_bye_and_record(tmp_path
         assert {(record["hangupReason"], record["status"]) for record in records} == {("shutdown", "answered")}
         assert len(records) == 5
         assert re.search(r"stopping, no new calls are taken .*calls=5", server.log)
-        assert re.search(r"calls are ended now", server.log)
+        assert re.search(r"ending calls now", server.log)
 
 
 def test_calls_under_a_storm_of_two_signals_get_bye_and_record(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_call_is_followed_to_its_end(flags: list[str]) -> None:
 
 
 def test_call_is_hung_up_and_listened_to(flags: list[str], tmp_path: Path) -> None:
-    assert runner.invoke(app, ["hangup", "s.1", *flags]).stdout == "s.1 is hung up\n"
+    assert runner.invoke(app, ["hangup", "s.1", *flags]).stdout == "s.1 was hung up\n"
     assert runner.invoke(app, ["listen", "s.1", str(tmp_path / "a.wav"), *flags]).exit_code == 0
     assert (tmp_path / "a.wav").read_bytes() == b"RIFFsound"
 
@@ -112,7 +112,7 @@ def test_call_that_is_not_there_is_exit_code_1(
 
 def test_refusal_and_silence_are_exit_code_2_with_advice(flags: list[str]) -> None:
     wrong = runner.invoke(app, ["calls", *flags[:2], "--token", "wrong"])
-    assert wrong.exit_code == 2 and "401: expected a token; give a token by --token" in wrong.stderr
+    assert wrong.exit_code == 2 and "401: expected a token; give a token with --token" in wrong.stderr
     silent = runner.invoke(app, ["calls", "--url", "http://127.0.0.1:9"])
     assert silent.exit_code == 2 and "is `active-call serve` running there?" in silent.stderr
     assert runner.invoke(app, ["calls", "--url", "nonsense"]).exit_code == 2

@@ -86,7 +86,7 @@ def test_explanation_is_what_the_server_does(home: Path, ip: str, user_agent: st
     assert found.trunk == trunk
     assert found.rule in RULES
     if code == 0:
-        assert found.reply == "none: it hears nothing"
+        assert found.reply == "none: it gets no response"
     else:
         assert found.reply.startswith("100 Trying" if code == 100 else str(code))
 
@@ -113,7 +113,7 @@ def test_trunk_range_limits_and_media_are_told(home: Path) -> None:
     assert (found.trunk, found.profile, found.range) == ("twilio", "twilio", "54.172.60.0/30")
     assert "RTP/AVP is refused with 488" in found.media and "pcmu, pcma" in found.media
     assert "10 calls on the trunk" in found.limits and "2 new calls a second" in found.limits
-    assert any("keys travel in the open" in note for note in found.notes)
+    assert any("keys are sent unencrypted" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_address_that_the_running_server_has_silenced_is_told(home: Path) -> Non
     [
         (["--explain", "54.172.60.1", "--to", "+18005551234"], 0, "let in"),
         (["--explain", "203.0.113.9"], 1, "403 Forbidden"),
-        (["--explain", "203.0.113.9", "--user-agent", "pplsip"], 1, "hears nothing"),
+        (["--explain", "203.0.113.9", "--user-agent", "pplsip"], 1, "gets no response"),
         (["--explain", "10.1.2.3", "--to", "+4930", "--from", "+1555"], 1, "404"),
         (["--explain", "nonsense"], 2, "expected an IP address"),
-        (["--explain", "10.1.2.3", "--transport", "pigeon"], 2, "expected a transport"),
+        (["--explain", "10.1.2.3", "--transport", "pigeon"], 2, "expected one of the transports"),
         (["--explain", "10.1.2.3", "--conf", "absent.toml"], 2, "there is no such file"),
     ],
 )

@@ -43,4 +43,4 @@ def test_file_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: Any) -
             await file.close()
 
     asyncio.run(run())
-    assert [record.message for record in caplog.records] == ["the day's spending cannot be written down"]
+    assert [record.message for record in caplog.records] == ["the day's spending cannot be stored"]

@@ -222,7 +222,7 @@ def failing(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
     [
         (lambda _: httpx.Response(404), "404 Not Found"),
         (lambda _: httpx.Response(304), "304"),
-        (lambda _: httpx.Response(200, content=b"<html>Sign in</html>"), "not a sound file"),
+        (lambda _: httpx.Response(200, content=b"<html>Sign in</html>"), "not a playable sound file"),
         (lambda _: httpx.Response(200, content=b"", headers={"Content-Length": "99999999999"}), "99999999999 bytes"),
         (failing(httpx.ReadTimeout("")), "did not answer for 10 s"),
         (failing(httpx.ConnectTimeout("")), "did not answer for 5 s"),

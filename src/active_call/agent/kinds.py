@@ -60,7 +60,7 @@ def _offers_functions(playbook: Playbook, *, calls_functions: bool) -> bool:
 
 
 def _registry(playbook: Playbook, given: ToolRegistry | None, *, has_functions: bool, only: Collection[str] | None = None) -> ToolRegistry:
-    """All tools of a call. A tool of the program wins over one of the playbook with its name, and both over an action of the agent."""
+    """All tools of a call. A tool of the program overrides one of the playbook with its name, and both over an action of the agent."""
     registry = ToolRegistry(given.tools() if given is not None else ())
     actions = builtin_tools(playbook) if has_functions else ()
     for tool in (*playbook.tools, *(action for action in actions if only is None or action.name in only)):

@@ -142,7 +142,7 @@ def _entries(blocks: Sequence[tuple[int, str, list[str]]], findings: Findings) -
     for line, title, body in blocks:
         reply = "\n".join(body).strip()
         if not reply:
-            findings.error(line, f"nothing is answered under `## {title}`")
+            findings.error(line, f"there is no answer under `## {title}`")
         phrases = tuple(part.strip() for part in title.split("|") if part.strip())
         if len(phrases) == 1 and phrases[0].lower() in special:
             special[phrases[0].lower()].append(Entry(line, phrases, reply))

@@ -94,7 +94,7 @@ class AccessControl:
         method = request.scope.get("method", "WEBSOCKET") if request.scope["type"] == "http" else "WEBSOCKET"
         needed = needed_scope(method, request.scope["path"])
         if token.scope < needed:
-            raise HTTPException(403, f"the token {token.name!r} has the scope {token.scope.name.lower()}; this needs {needed.name.lower()}")
+            raise HTTPException(403, f"the token {token.name!r} has the scope {token.scope.name.lower()}; needed: {needed.name.lower()}")
         self._count(f"token {token.name}", self._rate_per_s)
 
     def _holder(self, request: HTTPConnection, address: str) -> Token:
@@ -131,9 +131,9 @@ def access_check(token: str | None) -> AccessControl:
 
 def _require_this_machine(request: HTTPConnection, address: str) -> None:
     if not is_loopback(address):
-        raise HTTPException(403, "without http_token in the configuration only clients on this machine may control calls")
+        raise HTTPException(403, "only clients on this machine may control calls; set http_token in the configuration to allow others")
     if was_forwarded(request.headers.keys()):
-        raise HTTPException(403, "without http_token in the configuration no client behind a proxy may control calls")
+        raise HTTPException(403, "clients behind a proxy may not control calls; set http_token in the configuration to allow them")
 
 
 def _digest(secret: str) -> bytes:

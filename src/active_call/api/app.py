@@ -49,7 +49,7 @@ TTS_KEYS: Final = frozenset(info.encode_name for info in msgspec.structs.fields(
 """`POST /precache` takes a whole `tts` command; what concerns its playing changes nothing there."""
 
 
-ABOUT: Final = "Phone calls over SIP, held by a playbook."
+ABOUT: Final = "Phone calls over SIP, with an agent that follows a playbook."
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -91,11 +91,11 @@ def create_app(services: ApiServices) -> FastAPI:
 def _open_routes(services: ApiServices) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/health", summary="Whether the server is alive, and what it is doing")
+    @router.get("/health", summary="The state of the server, and its counters")
     async def health(request: Request) -> dict[str, Any]:
         return health_answer(services, request.scope)
 
-    @router.get("/ready", summary="200 while new calls are taken, else 503")
+    @router.get("/ready", summary="200 while the server accepts new calls, else 503")
     async def ready() -> JSONResponse:
         return ready_answer(services)
 
@@ -113,7 +113,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/call"})
         return {"session_id": _place(services, decoded.value).id}
 
-    @router.get("/list", summary="Calls that are alive")
+    @router.get("/list", summary="Live calls")
     async def list_calls() -> dict[str, Any]:
         return {"active_calls": [_describe(call) for call in services.registry.calls.values()]}
 
@@ -144,7 +144,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
     @router.get("/api/explain", summary="What would happen to a call from an address: the rule, the trunk, the answer")
     async def explain(ip: str, transport: str = "udp", to: str = "", caller: str = "", user_agent: str = "") -> dict[str, Any]:
         if services.explain is None:
-            raise HTTPException(404, "nothing is explained here")
+            raise HTTPException(404, "this server cannot explain calls")
         question = {"ip": ip, "transport": transport, "to": to, "caller": caller, "user_agent": user_agent}
         try:
             return services.explain(question)
@@ -165,17 +165,17 @@ def _call_routes(services: ApiServices) -> APIRouter:
 def _speech_routes(services: ApiServices) -> APIRouter:
     router = APIRouter(tags=["speech"])
 
-    @router.post("/precache", summary="Make a sound now and keep it for calls", openapi_extra=body_schema(PrecacheSpeech))
+    @router.post("/precache", summary="Synthesise a sound now and keep it for calls", openapi_extra=body_schema(PrecacheSpeech))
     async def precache(request: Request) -> dict[str, Any]:
         body = await json_object(request)
         if body.pop("command", "tts") != "tts":
-            raise wire.ContractError("command", "only 'tts' can be made beforehand")
+            raise wire.ContractError("command", "expected 'tts'; only speech can be prepared")
         decoded = wire.convert(body, PrecacheSpeech)
         unknown = [key for key in decoded.unknown if key not in TTS_KEYS]
         if unknown:
             log.warning("unknown keys ignored", extra={"keys": unknown, "path": "/precache"})
         if services.precache is None:
-            raise HTTPException(404, "nothing is kept here")
+            raise HTTPException(404, "this server keeps no sounds")
         kept = await services.precache(decoded.value)
         return {"status": "exists" if kept.was_kept else "cached", "key": kept.key, "cacheKey": kept.key, "bytes": kept.n_bytes}
 

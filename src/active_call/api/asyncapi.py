@@ -11,22 +11,22 @@ from active_call.base.version import __version__
 from active_call.contract import commands, events
 from active_call.contract.schemas import command_schemas, event_schemas, message_names
 
-ABOUT: Final = "Phone calls over SIP, driven by commands and told by events."
+ABOUT: Final = "Phone calls over SIP, controlled by commands and reported by events."
 SOCKETS: Final = {
-    "/call/sip": "One call by SIP: commands in, events out.",
-    "/call/webrtc": "A call with a browser, whose sound goes by WebRTC.",
-    "/call": "A call with the client itself, whose sound goes over the socket as binary messages.",
+    "/call/sip": "One call over SIP: commands in, events out.",
+    "/call/webrtc": "A call with a browser, with sound over WebRTC.",
+    "/call": "A call with the client itself, with sound as binary messages over the socket.",
 }
 QUERY: Final = {
-    "id": "The session id of the call; of a live one: join it.",
-    "dump": "True: the record keeps the whole SIP messages (also `dump_events`); its events are there in any case.",
+    "id": "The session id of the call; the id of a live call joins it.",
+    "dump": "True: the record keeps the complete SIP messages (also `dump_events`); it always has the events.",
     "ping": "Seconds between ping frames (also `ping_interval`); 0: none.",
     "serverSideTrack": "The name of what the server plays (also `server_side_track`).",
     "detach": "The call goes on when the socket closes.",
-    "linger": "The call goes on for so many seconds when the socket closes.",
+    "linger": "How many seconds the call goes on after the socket closes.",
     "since": "Give the events after this number first.",
-    "rate": "Of the sound as `pcm`, in Hz.",
-    "token": "A token, where headers cannot be set.",
+    "rate": "Sample rate of `pcm` sound, in Hz.",
+    "token": "A token, for clients that cannot set headers.",
 }
 COMMAND_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "invite": {"command": "invite", "option": {"callee": "sip:bob@example.com"}},

@@ -15,7 +15,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises ContractError."""
     body = decode_json(await request.body())
     if not isinstance(body, dict):
-        raise wire.ContractError("", f"the body is a JSON object, found {type(body).__name__}")
+        raise wire.ContractError("", f"expected a JSON object as the body, found {type(body).__name__}")
     return body
 
 

@@ -55,7 +55,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
             return Response(sdp, 201, location, SDP)
         return JSONResponse({"session_id": call.id, "sdp": sdp}, 201, location)
 
-    @router.patch("/call/{session_id}", summary="A browser's network has changed: candidates, a fragment or an offer in, ours out")
+    @router.patch("/call/{session_id}", summary="After a change of the browser's network: candidates, a fragment or an offer in, ours out")
     @router.post("/call/{session_id}", include_in_schema=False)
     async def offer_again(session_id: str, request: Request) -> Response:
         call = browsers.calls.find(session_id)
@@ -65,7 +65,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
         if kind not in (SDP, FRAGMENT):
             raise HTTPException(415, f"expected 'Content-Type: {FRAGMENT}' or '{SDP}'")
         if kind == FRAGMENT and tag is None:
-            raise HTTPException(428, "expected If-Match with the ETag of the last answer, or * to begin ICE anew")
+            raise HTTPException(428, "expected If-Match with the ETag of the last answer, or * to restart ICE")
         offer = (await request.body()).decode("utf-8", "replace")
         try:
             text, tag = await ask_again(call, offer, is_fragment=kind == FRAGMENT, if_match=tag or "*")
@@ -99,7 +99,7 @@ def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
 
 
 async def _answer_of(call: CallHandle) -> str:
-    """Our description. Raises HTTPException where the call ends before it has one; then there is no call."""
+    """Our description. Raises HTTPException if the call ends before it has one; then there is no call."""
     subscription = call.subscribe(from_seq=1)
     try:
         async with asyncio.timeout(ANSWER_S):

@@ -106,7 +106,7 @@ class Connections:
             self._waiting.setdefault(served)
 
     def shed(self, source: str | None = None) -> bool:
-        """Close the connection that waits longest, of `source` where one is given; False where none waits."""
+        """Close the connection that waits longest, of `source` where one is given; False if none waits."""
         served = next((one for one in self._waiting if source is None or self._open[one] == source), None)
         if served is None:
             return False

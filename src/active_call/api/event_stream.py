@@ -66,6 +66,6 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
 
 
 def number_after(last_event_id: str | None) -> int | None:
-    """The number that follows a client's `Last-Event-ID`; None where it names none."""
+    """The number that follows a client's `Last-Event-ID`; None if it names none."""
     is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MAX_DIGITS
     return int(last_event_id) + 1 if is_number and last_event_id is not None else None

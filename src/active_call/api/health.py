@@ -20,6 +20,6 @@ def health_answer(services: ApiServices, scope: Scope) -> dict[str, Any]:
 
 
 def ready_answer(services: ApiServices) -> JSONResponse:
-    """200 while new calls are taken, else 503."""
+    """200 while the server accepts new calls, else 503."""
     accepting = services.registry.is_accepting
     return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)

@@ -53,7 +53,7 @@ class _Reader(h11.Connection):
             self._n_pieces += 1
             self._n_bytes += len(event.data)
             if self._n_pieces > MAX_SMALL_PIECES and self._n_bytes < SMALL_BYTES * self._n_pieces:
-                raise h11.RemoteProtocolError("the body comes in too many small chunks")
+                raise h11.RemoteProtocolError("the body arrives in too many small chunks")
         return event
 
 

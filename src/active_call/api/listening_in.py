@@ -25,7 +25,7 @@ from active_call.call.sound.taps import RATE_HZ
 
 WAITING_PIECES: Final = 250
 """Five seconds of sound may wait for a listener."""
-SLOW: Final = "too slow: sound that nobody reads cannot wait any longer"
+SLOW: Final = "too slow: the listener does not read the sound"
 CHANNELS: Final = 2
 
 
@@ -85,7 +85,7 @@ def listening_routes(calls: Calls) -> APIRouter:
     """`GET /listen/{id}`."""
     router = APIRouter(tags=["calls"])
 
-    @router.get("/listen/{session_id}", summary="Listen in: both sides as sound that goes on until the call is over (left: the caller)")
+    @router.get("/listen/{session_id}", summary="Listen in: the sound of both sides until the call is over (left: the caller)")
     async def listen(session_id: str, request: Request, format: Literal["wav", "pcm"] = "wav") -> StreamingResponse:  # noqa: A002 (the query's name)
         del request
         call = calls.find(session_id)

@@ -41,22 +41,22 @@ def metrics_routes(counted: Counted) -> APIRouter:
 
 def lines_of(counted: Counted) -> Iterator[str]:
     """The lines of the answer."""
-    yield from _family("active_call_calls", "gauge", "Calls that are alive.")
+    yield from _family("active_call_calls", "gauge", "Live calls.")
     yield f"active_call_calls {counted.n_calls}"
     yield from _family("active_call_calls_total", "counter", "Calls since the process began.")
     yield f"active_call_calls_total {counted.n_calls_total}"
     spending = counted.spending
     rows, currency = spending.totals.rows, spending.prices.currency
-    yield from _family("active_call_usage_total", "counter", "What calls have used, by provider, model and unit.")
+    yield from _family("active_call_usage_total", "counter", "Usage of calls, by provider, model and unit.")
     for row in rows:
         for unit, amount in row.amounts.items():
             yield f"active_call_usage_total{_labels({**_names_of(row), 'unit': unit.value})} {amount:.10g}"
-    yield from _family("active_call_cost_total", "counter", "What that costs, where a price is known.")
+    yield from _family("active_call_cost_total", "counter", "Cost of that usage, if a price is known.")
     for row in rows:
         if row.cost is not None:
             yield f"active_call_cost_total{_labels({**_names_of(row), 'currency': currency})} {row.cost:.10g}"
     if spending.day.per_day:
-        yield from _family("active_call_budget_share", "gauge", "The part of the day's budget that is spent.")
+        yield from _family("active_call_budget_share", "gauge", "The spent part of the day's budget.")
         yield f"active_call_budget_share {spending.day.share:.6g}"
 
 

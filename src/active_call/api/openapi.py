@@ -16,15 +16,15 @@ NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall, BeginTalk, 
 """Bodies of requests."""
 OPEN_PATHS: Final = frozenset({"/health", "/ready", "/"})
 REFUSALS: Final = {
-    400: "The request has a mistake, which `error` names with its place.",
-    401: "A token is needed.",
-    403: "The token does not go so far, or without one this machine is not meant; or the number is forbidden.",
-    404: "There is no such thing.",
+    400: "The request has a mistake; `error` says where.",
+    401: "A token is required.",
+    403: "The scope of the token is too small; or there is no token and the client is not on this machine; or the number is forbidden.",
+    404: "It does not exist.",
     413: "The body is too large.",
     415: "The body is not of this type.",
-    429: "Too many requests; `Retry-After` says when to come again.",
-    500: "An error of ours; the log has it.",
-    503: "There is no room now, or the records cannot be read; `Retry-After` says when to come again.",
+    429: "Too many requests; `Retry-After` says when to try again.",
+    500: "An internal error of the server; see its log.",
+    503: "No room now, or the records cannot be read; `Retry-After` says when to try again.",
 }
 EXAMPLES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("post", "/call"): {"callee": "sip:+18005551234@example.com", "playbook": "sales.md", "vars": {"name": "Ann"}},
@@ -39,8 +39,8 @@ _ERROR: Final = {
     "type": "object",
     "required": ["error", "code"],
     "properties": {
-        "error": {"type": "string", "description": "For people: what, where, and what was expected."},
-        "code": {"type": "string", "description": "For programs: a stable word."},
+        "error": {"type": "string", "description": "For people: what is wrong, where, and what was expected."},
+        "code": {"type": "string", "description": "For programs: a stable error code."},
     },
 }
 

@@ -50,13 +50,13 @@ class OriginRules:
     """Calls are controlled with a token, which no foreign page knows: by which name it has come here does not matter."""
 
     def why_not(self, asked: Asked) -> str | None:
-        """Why the request is refused; None where it may go on."""
+        """Why the request is refused; None if it may go on."""
         if not (self.any_host or asked.path in STATUS_PATHS or self.knows_host(asked)):
             name = str(asked.get("host"))[:80]
             return f"this server is not known as {name!r}; list its names in http_hosts"
         origins = asked.get_all("origin")
         if any(not self._is_own(origin, asked) for origin in origins):
-            return "requests of other web pages (Origin) are not taken"
+            return "requests of other sites are refused (Origin)"
         if origins:
             return None
         return self._why_not_by_site(asked)
@@ -71,12 +71,12 @@ class OriginRules:
 
     def _why_not_by_site(self, asked: Asked) -> str | None:
         sites = {site.strip() for site in asked.get_all("sec-fetch-site")}
-        reason = "requests of other web pages (Sec-Fetch-Site) are not taken"
+        reason = "requests of other sites are refused (Sec-Fetch-Site)"
         changes = asked.path.startswith("/kill/")
         if not sites:
             referer = asked.get("referer")
             is_foreign = referer is not None and not self._is_own(_origin_of(referer), asked)
-            return "requests of other web pages (Referer) are not taken" if is_foreign and (changes or asked.path not in PAGES) else None
+            return "requests of other sites are refused (Referer)" if is_foreign and (changes or asked.path not in PAGES) else None
         if sites <= ({"same-origin"} if changes else {"same-origin", "none"}):
             return None  # each of them, where the header comes twice
         is_visit = asked.method == "GET" and asked.path in PAGES and asked.get("sec-fetch-mode") == "navigate"

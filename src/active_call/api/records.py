@@ -34,7 +34,7 @@ def record_routes(records: RecordStore) -> APIRouter:
     """The routes below `/api/records`."""
     router = APIRouter(prefix="/api/records", tags=["records"])
 
-    @router.get("", summary="Finished calls, newest first; X-Total-Count and Link tell of further pages")
+    @router.get("", summary="Finished calls, newest first; X-Total-Count and Link describe further pages")
     async def list_records(
         request: Request,
         response: Response,
@@ -74,7 +74,7 @@ def record_routes(records: RecordStore) -> APIRouter:
             response.headers["Link"] = link
         return list(page.items)
 
-    @router.get("/{record_id}", summary="The whole record of a call")
+    @router.get("/{record_id}", summary="The complete record of a call")
     async def read_record(record_id: str) -> dict[str, Any]:
         return await _record(records, record_id)
 
@@ -119,7 +119,7 @@ def _parse_cursor(text: str) -> tuple[datetime, int]:
         at, _, seq = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().partition(" ")
         return datetime.fromisoformat(at).astimezone(UTC), int(seq)
     except (ValueError, OverflowError, binascii.Error) as error:
-        raise HTTPException(400, "cursor: expected what the Link header of an earlier page says") from error
+        raise HTTPException(400, "cursor: expected the value from the Link header of the previous page") from error
 
 
 def _parse_time(name: str, text: str) -> datetime | None:

@@ -13,7 +13,7 @@ ANSWER_S: Final = 10.0
 
 
 async def ask_again(call: CallHandle, text: str, *, is_fragment: bool = False, if_match: str = "*") -> tuple[str, str]:
-    """Our answer to an offer, or to a fragment of one (empty where it holds candidates only), and the entity tag that holds then.
+    """Our answer to an offer, or to a fragment of one (empty if it holds candidates only), and the entity tag that holds then.
 
     Raises OtherPath for a tag of before, ActiveCallError where it cannot be answered.
     """

@@ -96,12 +96,12 @@ class Walls:
             await answer.refuse(error.status_code, error.detail)
         except Exception as error:  # noqa: BLE001 (a wall: one request's fault is that request's)
             _log_failure(scope, error)
-            await answer.refuse(500, "this server has made a mistake; its log says more")
+            await answer.refuse(500, "internal error of this server; see its log")
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         n_bytes = _header_bytes(scope)
         if n_bytes > HEADER_BYTES:  # those that came in one piece with their end, which the reader of the connection lets pass
-            return 431, f"the headers have {n_bytes} bytes, of at most {HEADER_BYTES}"
+            return 431, f"the headers have {n_bytes} bytes; expected at most {HEADER_BYTES}"
         asked = asked_by(scope)
         why = self.rules.why_not(asked)
         if why is not None:
@@ -124,7 +124,7 @@ def asked_by(scope: Scope) -> Asked:
 def _body_refusal(asked: Asked) -> tuple[int, str] | None:
     length = asked.get("content-length") or "0"
     if not length.isdigit() or len(length) > 12 or int(length) > MAX_BODY_BYTES:
-        return 413, f"the body has {length[:40]} bytes, of at most {MAX_BODY_BYTES}"
+        return 413, f"the body has {length[:40]} bytes; expected at most {MAX_BODY_BYTES}"
     given = asked.get_all("content-type")
     has_body = length != "0" or asked.get("transfer-encoding") is not None
     if asked.path.startswith(TEXT_PATH) and all(map(_is_text, given)):

@@ -13,7 +13,7 @@ def webhook_routes(webhooks: WebhookDelivery) -> APIRouter:
     """Below `/api/webhooks`."""
     router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
-    @router.get("", summary="How many wait, and the dead letters: events that were refused for good, or for three days")
+    @router.get("", summary="The number of waiting events, and the dead letters: events that were refused for good, or for three days")
     async def state() -> dict[str, Any]:
         spool = webhooks.spool
         return {"waiting": len(spool.waiting), "dead": [spool.dead[key].described() for key in sorted(spool.dead)]}

@@ -1,4 +1,4 @@
-"""`Agent`: who holds a conversation with a caller: instructions, voice, ears, model and tools.
+"""`Agent` holds a conversation with a caller: instructions, voice, recogniser, model and tools.
 
     class Reception(Agent):
         instructions = "You answer for Harbour Street Bakery."
@@ -10,7 +10,7 @@
 
     outcome = await call.converse(Reception())
 
-What is not set comes from the call's own options and the configuration. An instance serves one conversation.
+Settings that are not set come from the call's own options and the configuration. An instance serves one conversation.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from active_call.providers.base import ChatModel
 
 
 class Agent:
-    """Subclass it, set what is to be set, add methods marked with `@tool`."""
+    """Subclass it, set its attributes, and add methods marked with `@tool`."""
 
     instructions: ClassVar[str] = ""
-    """What the model is told of its task; a template that knows the call's variables (`{{ caller }}`)."""
+    """The instructions for the model; a template with the call's variables (`{{ caller }}`)."""
     greeting: ClassVar[str] = ""
-    """Said at the beginning; empty: the caller begins."""
+    """What the agent says at the beginning; empty: the caller begins."""
     llm: ClassVar[str | LlmOption | ChatModel | None] = None
-    """`provider/model`, the options of a model, or a model of your own; None: the default provider's."""
+    """`provider/model`, the options of a model, or your own model; None: that of the default provider."""
     stt: ClassVar[str | AsrOption | None] = None
-    """The recogniser: a provider's name or its options; None: the configuration's."""
+    """The recogniser: the name or the options of a provider; None: that of the configuration."""
     tts: ClassVar[str | TtsOption | None] = None
-    """The voice: a provider's name or its options; None: the configuration's."""
+    """The synthesiser: the name or the options of a provider; None: that of the configuration."""
     realtime: ClassVar[str | RealtimeOption | None] = None
-    """A speech-to-speech model, in place of `stt`, `llm` and `tts`: `provider`, `provider/model`, or options; None: none."""
+    """A speech-to-speech model instead of `stt`, `llm` and `tts`: `provider`, `provider/model`, or options; None: none."""
     language: ClassVar[str] = ""
-    """Of recogniser and voice, such as `de`; empty: the configuration's."""
+    """The language of recogniser and synthesiser, such as `de`; empty: that of the configuration."""
     tools: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """Further functions marked with `@tool`."""
+    """More functions marked with `@tool`."""
     followup: ClassVar[FollowupOption | None] = None
-    """Speaking up when the caller stays silent."""
+    """How the agent speaks up when the caller stays silent."""
 
     def __init__(self) -> None:
         self._done: asyncio.Future[Any] | None = None
 
     def finish(self, result: Any = None) -> None:
-        """End the conversation when what the agent is saying has been heard; `Call.converse` returns with `result`."""
+        """End the conversation when the caller has heard what the agent is saying; `Call.converse` returns with `result`."""
         if self._done is not None and not self._done.done():
             self._done.set_result(result)
 
     # -- for Call.converse
 
     def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
-        """What the call is asked for, and what is done when the agent is finished. Raises RuntimeError for an agent that is at work."""
+        """What the call is asked for, and what is done when the agent is finished. Raises RuntimeError if the agent is already in use."""
         if self._done is not None:
-            raise RuntimeError("this agent holds, or has held, a conversation: make a new one for each")
+            raise RuntimeError("this agent is already used by a conversation; create a new one for each conversation")
         self._done = asyncio.get_running_loop().create_future()
         registry, functions = ToolRegistry(), {}
         for function in (*self._own_tools(), *self.tools):
@@ -80,7 +80,7 @@ class Agent:
         return [getattr(self, name) for name in dict.fromkeys(names)]
 
     def _playbook(self, *, interruptible: bool) -> Playbook:
-        """The agent as a playbook. Its author is the operator, whose program this is."""
+        """The agent as a playbook. It is trusted like the operator's files, because the program belongs to the operator."""
         book = Playbook(
             file=f"agent {type(self).__name__}",
             scenes=(Scene(id="main", line=1, text=self.instructions),),

@@ -1,4 +1,4 @@
-"""`App`: a server whose calls are taken by Python functions.
+"""`App`: a server that lets Python functions answer its calls.
 
     app = App("active-call.toml")
 
@@ -45,17 +45,17 @@ NOBODY = Refused(404, "No handler for this call")
 
 
 class CallServer(Protocol):
-    """What an application needs of the server that it runs in."""
+    """The interface of the server for an application."""
 
     @property
     def registry(self) -> CallRegistry:
-        """The calls that are alive, and how new ones are placed."""
+        """The live calls, and how to place new ones."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A function and the calls that it takes; None takes any."""
+    """A function and the calls that it takes; None matches every call."""
 
     handler: Handler
     callee: re.Pattern[str] | None
@@ -80,8 +80,8 @@ class _Route:
 class App:
     """Answers and places calls.
 
-    `config`: the path of a config file; None: `active-call.toml` in the working directory where there is one, else the defaults.
-    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError when the configuration cannot be used.
+    `config`: the path of a config file; None: `active-call.toml` in the working directory if it exists, else the defaults.
+    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError if the configuration cannot be used.
     """
 
     def __init__(self, config: str | os.PathLike[str] | None = None, **overrides: Any) -> None:
@@ -113,14 +113,14 @@ class App:
     # -- life
 
     def run(self) -> None:
-        """Serve until a stop signal; what is wrong with the configuration is told in one line, and the process ends with 2."""
+        """Serve until a stop signal. A mistake in the configuration is printed in one line, and the process exits with 2."""
         file = self._file or DEFAULT_FILE
         source = ConfigSource(file, self._overrides, os.environ, had_file=self._file is not None)
         with launching.Explained():
             launching.serve(self.config, source, program=self)
 
     async def __aenter__(self) -> App:
-        """Start serving, beside other work of this loop; where the application runs already (in tests: virtually), it goes on."""
+        """Start serving, beside other work of this loop. If the application already runs (in tests: virtually), it goes on."""
         if self._server is not None:
             return self
         stack = AsyncExitStack()
@@ -137,13 +137,13 @@ class App:
 
     @property
     def server(self) -> CallServer:
-        """The server that runs. Raises RuntimeError before `run` or `async with`."""
+        """The running server. Raises RuntimeError before `run` or `async with`."""
         if self._server is None:
-            raise RuntimeError("the application does not run yet: use app.run() or 'async with app:'")
+            raise RuntimeError("the application is not running yet; use app.run() or 'async with app:'")
         return self._server
 
     def calls(self) -> list[Call]:
-        """The calls that functions of this application hold."""
+        """The calls that functions of this application handle."""
         return self._programs.calls
 
     # -- placing calls
@@ -159,10 +159,10 @@ class App:
         timeout: float = 60.0,
         option: CallOption | None = None,
     ) -> Call:
-        """Call a SIP or tel URI, or a number for the trunk; returns when it is answered.
+        """Place a call to a SIP or tel URI, or to a number over the trunk; returns when it is answered.
 
-        `handler` is then run for it, and the call ends when it returns; without one the call is the caller's of this method to end.
-        Raises CallRefused when it is not answered, ActiveCallError when it cannot even be placed.
+        `handler` is then run for it, and the call ends when the handler returns; without a handler you end the call.
+        Raises CallRefused if it is not answered, ActiveCallError if it cannot be placed.
         """
         given = option or CallOption()
         sip = SipOption(headers=dict(headers)) if headers else given.sip
@@ -181,15 +181,15 @@ class App:
     # -- for the server
 
     def router(self, configured: Router | None) -> Router:
-        """Gives calls to this application's functions, and those that none takes to `configured`."""
+        """Passes calls to this application's functions, and calls that no function takes to `configured`."""
         return _AppRouter(self, configured)
 
     def begin(self, server: CallServer) -> None:
-        """The server is about to take calls."""
+        """The server is about to accept calls."""
         self._server = server
 
     def describe_routes(self) -> list[str]:
-        """Who takes which calls, in the order in which they are tried."""
+        """Which function takes which calls, in the order in which they are tried."""
         return [str(route) for route in self._routes]
 
     async def close(self) -> None:
@@ -198,7 +198,7 @@ class App:
         await self._programs.close()
 
     def take(self, incoming: IncomingCall) -> bool:
-        """Start the function that takes `incoming`; False when none does."""
+        """Start the function that takes `incoming`; False if none does."""
         route = next((route for route in self._routes if route.takes(incoming)), None)
         live = self.server.registry.find(incoming.session_id) if route is not None else None
         if route is None or live is None:
@@ -209,7 +209,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class _AppRouter:
-    """Gives a call to the application's function, else to the configured handler."""
+    """Passes a call to the application's function, else to the configured handler."""
 
     app: App
     otherwise: Router | None

@@ -1,6 +1,6 @@
-"""`Call`: one phone call in the hands of a program. Each method returns when the caller has heard it, or when it is done.
+"""`Call`: one phone call, controlled by a program. Each method returns when the caller has heard it, or when it is done.
 
-Commands leave by a `CallHandle`, events come back by it. A method raises `CallError`: `CommandRefused` when the call cannot do it now,
+Commands and events go through a `CallHandle`. A method raises `CallError`: `CommandRefused` if the call cannot do it now,
 `CallEnded` when the call ends meanwhile or has ended. Cancelling a method (`asyncio.timeout`) stops what it plays and leaves the call as
 it is. Times are in seconds.
 """
@@ -39,11 +39,11 @@ from active_call.contract.options import BriefingOption, CallOption, ReferOption
 T = TypeVar("T")
 
 DIGIT_GAP_MS = 40
-"""Between two digits that we send."""
+"""Pause between two digits that we send."""
 
 
 class Converses(Protocol):
-    """An agent, as `converse` takes it: see `active_call.Agent`."""
+    """The agent for `converse`: see `active_call.Agent`."""
 
     def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
         """What the call is asked for, and what is done when the agent is finished."""
@@ -51,14 +51,14 @@ class Converses(Protocol):
 
 
 class Call:
-    """One phone call. Made by `App`; programs get it, they do not construct it."""
+    """One phone call. `App` creates it; programs receive it and do not construct it."""
 
     def __init__(self, handle: CallHandle) -> None:
         self._handle = handle
         self._exchange = Exchange(handle)
         self._n_plays = itertools.count(1)
         self.variables: MutableMapping[str, Any] = Variables(handle, self._set_variable)
-        """Variables of the call: templates of playbooks know them, the record keeps them."""
+        """Variables of the call: templates of playbooks can use them, the record stores them."""
 
     # -- what is known
 
@@ -69,12 +69,12 @@ class Call:
 
     @property
     def caller(self) -> str:
-        """Who calls: a SIP or tel URI."""
+        """The caller: a SIP or tel URI."""
         return self._handle.describe().caller
 
     @property
     def callee(self) -> str:
-        """Who is called: a SIP or tel URI."""
+        """The callee: a SIP or tel URI."""
         return self._handle.describe().callee
 
     @property
@@ -84,12 +84,12 @@ class Call:
 
     @property
     def trunk(self) -> str:
-        """The trunk that the call comes or goes by; empty where it is none of the configuration's."""
+        """The trunk of the call; empty if it uses none of the configuration."""
         return self._handle.describe().trunk
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The SIP headers of the invitation; of a call that we placed, those of the answer."""
+        """The SIP headers of the INVITE; for a call that we placed, those of the answer."""
         return self._handle.describe().headers
 
     @property
@@ -118,7 +118,7 @@ class Call:
     # -- beginning and end
 
     async def ring(self, *, ringtone: str | None = None, early_media: bool = False) -> None:
-        """Let the caller hear ringing: the network's own, a `ringtone` (file or URL), or what is said and played with `early_media`."""
+        """Let the caller hear ringing: the network's own, a `ringtone` (file or URL), or speech and files with `early_media`."""
         await self._exchange.send(commands.Ringing(ringtone=ringtone, early_media=early_media))
 
     async def answer(self, option: CallOption | None = None) -> None:
@@ -126,7 +126,7 @@ class Call:
         await self._exchange.do(commands.Accept(option=option or CallOption()), answered)
 
     async def wait_answered(self) -> None:
-        """Wait until the call is answered. Raises CallRefused for a call of ours that is not, CallEnded for any other."""
+        """Wait until the call is answered. Raises CallRefused if a call that we placed is not answered, CallEnded for others."""
         if not self.is_answered:
             await self._exchange.unless_over(self._exchange.waits.expect(answered).result())
 
@@ -136,21 +136,21 @@ class Call:
         await self._exchange.over.wait()
 
     async def hangup(self, reason: str = "", *, headers: Mapping[str, str] | None = None) -> None:
-        """End the call; returns when it is over. A call that is over already stays so. `headers` go into the BYE."""
+        """End the call; returns when it is over. Does nothing if the call is already over. `headers` go into the BYE."""
         if self._exchange.ended is not None:
             return
-        with suppress(CommandRefused, CallEnded):  # it is ending already
+        with suppress(CommandRefused, CallEnded):  # it is already ending
             await self._exchange.send(commands.Hangup(reason=reason or None, initiator="agent", headers=dict(headers or {})))
         await self._exchange.over.wait()
 
     async def wait_ended(self) -> CallEnded:
-        """Wait for the end of the call, and tell how it came."""
+        """Wait for the end of the call, and return how it ended."""
         await self._exchange.over.wait()
         assert self._exchange.ended is not None  # noqa: S101 (set with the event)
         return self._exchange.ended
 
     async def unless_over(self, work: Awaitable[T]) -> T:
-        """The result of `work` that is no method of this call; when the call ends before, `work` is cancelled and CallEnded raised."""
+        """The result of other `work`. If the call ends first, `work` is cancelled and CallEnded is raised."""
         return await self._exchange.unless_over(work)
 
     # -- speaking
@@ -158,7 +158,7 @@ class Call:
     async def say(self, text: str, *, voice: str | None = None, speed: float | None = None, interruptible: bool = False) -> Heard:
         """Say `text`; returns when it was heard. `interruptible`: the caller stops it by speaking or pressing a key.
 
-        Replaces what is being said or played. Raises PlaybackFailed when it cannot be synthesised.
+        Replaces the current playback. Raises PlaybackFailed if it cannot be synthesised.
         """
         return await self._play(self._tts(text, voice, speed), text, caller_input if interruptible else None)
 
@@ -167,7 +167,7 @@ class Call:
         return await self._play(commands.Play(url=source), "", caller_input if interruptible else None)
 
     async def stop_speaking(self, *, fade_ms: int | None = None) -> None:
-        """Cut short what is being said or played."""
+        """Stop the current playback."""
         await self._exchange.send(commands.Interrupt(fade_out_ms=fade_ms))
 
     def _tts(self, text: str, voice: str | None = None, speed: float | None = None) -> commands.Tts:
@@ -190,9 +190,9 @@ class Call:
     # -- listening
 
     async def listen(self, *, timeout: float | None = 15.0) -> Speech:
-        """What the caller says next, when the turn is over; speech since the last `say` or `play` began counts.
+        """What the caller says next, returned when the turn is over; speech since the last `say` or `play` began counts.
 
-        Raises NoInput when nobody has said anything within `timeout`, which counts from now to the end of the turn.
+        Raises NoInput if the caller says nothing within `timeout`, which counts from now to the end of the turn.
         """
         if self._exchange.speech:
             return self._exchange.speech.pop(0)
@@ -207,7 +207,7 @@ class Call:
     async def ask(
         self, prompt: str, *, timeout: float = 8.0, retries: int = 1, reprompt: str | None = None, interruptible: bool = True
     ) -> Speech:
-        """Say `prompt` and give what the caller answers. Asks again `retries` times, with `reprompt` where one is given, else NoInput."""
+        """Say `prompt` and return the caller's answer. Asks again `retries` times (with `reprompt` if given), then raises NoInput."""
         for attempt in range(retries + 1):
             await self.say(prompt if attempt == 0 or reprompt is None else reprompt, interruptible=interruptible)
             try:
@@ -234,8 +234,8 @@ class Call:
         """The digits that the caller presses after `prompt`; the first one cuts the prompt short.
 
         `digits`: exactly that many, else from `min_digits` to `max_digits`, ended by the `finish` key or by `digit_timeout` between two
-        keys. `timeout`: from the end of the prompt to the first key. `check` says whether the input is accepted. What is too short, wrong
-        or missing is asked for again `retries` times (`reprompt` where given); then NoInput is raised. Keys that were pressed before count.
+        keys. `timeout`: from the end of the prompt to the first key. `check` says whether the input is accepted. If it is too short, wrong
+        or missing, the call asks again `retries` times (with `reprompt` if given), then raises NoInput. Keys pressed earlier count.
         """
         least, most = (digits, digits) if digits is not None else (min_digits, max_digits)
         pressed = ""
@@ -266,7 +266,7 @@ class Call:
     async def converse(self, agent: Converses, *, interruptible: bool = True) -> Outcome:
         """Let `agent` hold the conversation until it is finished (`Agent.finish`); the call goes on afterwards.
 
-        Raises CallEnded when the call ends meanwhile, also by the agent's own hang-up or transfer. Cancelling ends the agent's part.
+        Raises CallEnded if the call ends meanwhile, also by the agent's own hang-up or transfer. Cancelling ends the agent's part.
         """
         begin, finished = agent.begin(self, interruptible=interruptible)
         conversation = await self._exchange.begin_agent(begin)
@@ -297,12 +297,12 @@ class Call:
         await self._exchange.do(commands.Hold(moh=music, mode="inactive" if silent else "sendonly"), hold_agreed(True))
 
     async def unhold(self) -> None:
-        """Take the caller back; returns when the other side has agreed."""
+        """Resume the caller; returns when the other side has agreed."""
         await self._exchange.do(commands.Unhold(), hold_agreed(False))
 
     @asynccontextmanager
     async def on_hold(self, *, music: str | None = None) -> AsyncIterator[None]:
-        """`async with call.on_hold():` the caller is on hold meanwhile."""
+        """`async with call.on_hold():` keeps the caller on hold inside the block."""
         await self.hold(music=music)
         try:
             yield
@@ -325,9 +325,9 @@ class Call:
         """Connect the caller with `target` (a SIP or tel URI, or a number for the trunk); returns when that is over.
 
         `refer` asks the carrier to do it, `bridge` calls the target from here and joins the two, `auto` tries the first and then the
-        second. `warm` calls the target and tells it `briefing` first (a text, or with keys and times): it takes the call with a key, `1`
-        unless said otherwise, and the caller hears music until then. With `then_hang_up=False` the caller is back here after a bridged
-        target has hung up. Raises TransferFailed when the target is not reached or does not take the call; the caller is then still here.
+        second. `warm` calls the target and tells it `briefing` first (a text, or with keys and times): it accepts the call with a key, `1`
+        by default, and the caller hears music until then. With `then_hang_up=False` the caller is back here after a bridged
+        target has hung up. Raises TransferFailed if the target is not reached or does not accept the call; the caller is then still here.
         """
         options = ReferOption(
             mode="warm" if briefing is not None and mode == "auto" else mode,
@@ -340,7 +340,7 @@ class Call:
         return await self._exchange.do(commands.Refer(callee=target, caller=caller, options=options), transferred(target))
 
     async def bridge(self, other: Call) -> str:
-        """Let the two callers talk with each other; returns when that is over, with the reason. Both calls go on afterwards."""
+        """Let the two callers talk with each other. Returns the reason when the bridge ends; both calls go on afterwards."""
         parted = self._exchange.waits.expect(bridge_parted(other.id))
         try:
             await self._exchange.do(commands.Bridge(target_session_id=other.id), bridge_joined(other.id))
@@ -352,7 +352,7 @@ class Call:
             parted.cancel()
 
     async def record(self, action: Literal["start", "stop", "pause", "resume"] = "start") -> None:
-        """Begin, end, pause or go on with the recording of the call."""
+        """Start, stop, pause or resume the recording of the call."""
         await self._exchange.send(commands.Record(action=action))
 
     async def mute(self, track: Literal["agent", "partner", "caller"] | None = None) -> None:
@@ -368,11 +368,11 @@ class Call:
         await self._exchange.send(commands.Message(body=text, content_type=content_type))
 
     async def send(self, command: commands.Command) -> None:
-        """Carry out any command of the contract (`active_call.contract.commands`); returns when it has been taken."""
+        """Carry out any command of the contract (`active_call.contract.commands`); returns when it has been accepted."""
         await self._exchange.send(command)
 
     def events(self) -> AsyncIterator[Event]:
-        """Every event of the call from now on, to its hangup. A reader that is 1000 events late is ended."""
+        """Every event of the call from now on, until its hangup. A reader that is 1000 events late is ended."""
         return self._exchange.events()
 
 
@@ -388,7 +388,7 @@ class Variables(MutableMapping[str, Any]):
         return self._own[key] if key in self._own else self._handle.describe().variables[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        plain = str(value) if isinstance(value, str) else value  # templates and records know no Speech
+        plain = str(value) if isinstance(value, str) else value  # templates and records need a plain str
         self._own[key] = plain
         self._set(key, plain)
 

@@ -11,7 +11,7 @@ MAX_KEPT = 64
 
 
 class DigitQueue:
-    """Digits enter by `put`, `get` gives them one by one."""
+    """`put` adds digits, `get` returns them one by one."""
 
     def __init__(self) -> None:
         self._digits: deque[str] = deque(maxlen=MAX_KEPT)
@@ -29,7 +29,7 @@ class DigitQueue:
         self._news.set()
 
     def clear(self) -> None:
-        """Forget what was pressed and not read."""
+        """Discard the digits that were pressed and not read."""
         self._digits.clear()
 
     @property

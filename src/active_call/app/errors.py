@@ -1,4 +1,4 @@
-"""What the methods of a `Call` raise. One family: `CallError`; every error has a stable `code`."""
+"""The errors that the methods of a `Call` raise. One family: `CallError`; every error has a stable `code`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from active_call.base.errors import ActiveCallError
 
 
 class CallError(ActiveCallError):
-    """The root of what a call's methods raise."""
+    """The base class of the errors of a call's methods."""
 
     code = "call_error"
 
 
 class CallEnded(CallError):
-    """The call is over, so that nothing more can be done in it.
+    """The call is over.
 
     `by` is `caller`, `callee`, `agent` or `system`, `cause` a stable word (`remote_bye`, `cancelled`, …), `sip_code` the status of a
     refusal. A handler need not catch it: it then ends with its call.
@@ -26,19 +26,19 @@ class CallEnded(CallError):
 
 
 class CallRefused(CallEnded):
-    """A call that we placed was not answered: refused, busy, timed out. `sip_code` says it in numbers."""
+    """A call that we placed was not answered: refused, busy, timed out. `sip_code` is the status."""
 
     code = "call_refused"
 
 
 class CommandRefused(CallError):
-    """The call cannot do this now; the message says why. It goes on."""
+    """The call cannot do this now; the message says why. The call goes on."""
 
     code = "command_refused"
 
 
 class PlaybackFailed(CallError):
-    """Speech could not be synthesised, or a file not be played. `heard` is what was heard of it."""
+    """Speech could not be synthesised, or a file could not be played. `heard` is the part that was heard."""
 
     code = "playback_failed"
 
@@ -48,7 +48,7 @@ class PlaybackFailed(CallError):
 
 
 class TransferFailed(CallError):
-    """The target was not reached; the caller is still here. `sip_code` is its refusal, `reason` the same in words."""
+    """The target was not reached; the caller is still here. `sip_code` is the status of the refusal, `reason` the same in words."""
 
     code = "transfer_failed"
 

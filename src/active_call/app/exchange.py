@@ -1,4 +1,4 @@
-"""Commands out and events in: what the methods of one `Call` are made of.
+"""Commands out and events in: the base of the methods of one `Call`.
 
 A method sends a command and waits for the event that says it is done; the end of the call ends every wait with CallEnded. Events are taken
 in the call's own loop, in their order.
@@ -31,14 +31,14 @@ NEXT_WORDS_S = 4.0
 
 
 class Exchange:
-    """The conversation of a program with one live call."""
+    """The exchange of a program with one live call."""
 
     def __init__(self, handle: CallHandle) -> None:
         self._handle = handle
         self.waits = EventWaits()
         self.digits = DigitQueue()
         self.speech: list[Speech] = []
-        """What was said since the last play began, and not read."""
+        """What the caller said since the last play began, and nobody has read."""
         self.over = asyncio.Event()
         self.has_agent = False
         """An agent holds the conversation, and writes it down."""
@@ -47,11 +47,11 @@ class Exchange:
 
     @property
     def ended(self) -> CallEnded | None:
-        """Why the call is over; None while it lives."""
+        """Why the call is over; None while it is alive."""
         return self.waits.ended
 
     async def send(self, command: Request) -> None:
-        """Have `command` carried out. Raises CommandRefused, or CallEnded."""
+        """Carry out `command`. Raises CommandRefused, or CallEnded."""
         try:
             await self.unless_over(self._request(command))
         except CallEnded:
@@ -70,7 +70,7 @@ class Exchange:
             self.send_soon(commands.History(speaker=speaker, text=str(text)))
 
     async def do(self, command: Request, look: Look[T]) -> T:
-        """Have `command` carried out and wait for what `look` wants of the events."""
+        """Carry out `command` and wait until `look` finds its event."""
         wait = self.waits.expect(look)
         try:
             try:
@@ -84,7 +84,7 @@ class Exchange:
             wait.cancel()
 
     async def do_until(self, stop: Look[bool], command: Request, look: Look[T]) -> T:
-        """As `do`; what plays is cut short when `stop` finds its event."""
+        """As `do`; stops the playback when `stop` finds its event."""
         stopping = self.waits.expect(stop)
         doing = asyncio.ensure_future(self.do(command, look))
         stopped = asyncio.ensure_future(stopping.result())
@@ -99,7 +99,7 @@ class Exchange:
             await asyncio.gather(doing, stopped, return_exceptions=True)
 
     async def begin_agent(self, begin: BeginAgent) -> AgentConversation:
-        """Have an agent take over the conversation. Raises CommandRefused, or CallEnded."""
+        """Let an agent take over the conversation. Raises CommandRefused, or CallEnded."""
         try:
             await self.send(begin)
         except asyncio.CancelledError:
@@ -190,7 +190,7 @@ class AgentConversation:
             return False
 
     def end(self) -> None:
-        """The agent leaves; harmless a second time, and when the call is over."""
+        """End the agent's part. A second call does nothing, and neither does one after the end of the call."""
         self._listening.cancel()
         self._exchange.has_agent = False
         self._exchange.speech.clear()

@@ -1,4 +1,4 @@
-"""What the methods of a `Call` look for among its events: each function gives a result, None while that has not come, or raises."""
+"""The events that the methods of a `Call` wait for: each function returns a result, None if it has not come yet, or raises."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reply_over(event: events.Event) -> bool | None:
 
 
 class Playback:
-    """The end of one play. A play that could not be made is told by an `error` before its end."""
+    """The end of one play. If a play could not be made, an `error` comes before its end."""
 
     def __init__(self, play_id: str, text: str, sender: str) -> None:
         self._play_id = play_id
@@ -82,7 +82,7 @@ def hold_agreed(on_hold: bool) -> Callable[[events.Event], bool | None]:
 
 
 def transferred(target: str) -> Callable[[events.Event], TransferResult | None]:
-    """The last word of a transfer of ours; raises TransferFailed when the target was not reached."""
+    """The final event of a transfer; raises TransferFailed if the target was not reached."""
 
     def look(event: events.Event) -> TransferResult | None:
         match event:
@@ -97,7 +97,7 @@ def transferred(target: str) -> Callable[[events.Event], TransferResult | None]:
 
 
 def bridge_joined(target_session_id: str) -> Callable[[events.Event], bool | None]:
-    """The two calls hear each other; raises CommandRefused when that cannot be."""
+    """The two calls hear each other; raises CommandRefused if that is not possible."""
 
     def look(event: events.Event) -> bool | None:
         match event:
@@ -112,7 +112,7 @@ def bridge_joined(target_session_id: str) -> Callable[[events.Event], bool | Non
 
 
 def bridge_parted(target_session_id: str) -> Callable[[events.Event], str | None]:
-    """The two calls hear each other no more; gives the reason."""
+    """The two calls no longer hear each other; returns the reason."""
 
     def look(event: events.Event) -> str | None:
         is_it = isinstance(event, events.Bridge) and event.state == "parted" and event.target_session_id == target_session_id

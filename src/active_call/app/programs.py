@@ -1,4 +1,4 @@
-"""Runs the handlers of an application: one task a call, from its beginning to a little after its end.
+"""Runs the handlers of an application: one task per call, from its beginning to shortly after its end.
 
 A handler that returns leaves its call to be ended; one that fails ends it, and the log says why. A handler that goes on after its call is
 over has `GRACE_S` for what is left to do, and is then cancelled.
@@ -20,18 +20,18 @@ log = logging.getLogger("active_call.app")
 Handler = Callable[[Call], Awaitable[object]]
 
 GRACE_S: Final = 10.0
-"""What a handler may take after the end of its call, for instance to write down what was said."""
+"""The time that a handler has after the end of its call, for instance to store what was said."""
 
 
 class Programs:
-    """The handlers that run. `close` waits for them, for `GRACE_S` at most."""
+    """The running handlers. `close` waits for them, at most `GRACE_S`."""
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], Call] = {}
 
     @property
     def calls(self) -> list[Call]:
-        """The calls whose handlers run."""
+        """The calls with a running handler."""
         return list(self._tasks.values())
 
     def start(self, handler: Handler, call: Call) -> asyncio.Task[None]:
@@ -59,7 +59,7 @@ async def _drive(handler: Handler, call: Call) -> None:
         if not running.done():
             await asyncio.wait({running}, timeout=GRACE_S)
         if not running.done():
-            log.warning("handler goes on after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
+            log.warning("handler still runs after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
     finally:
         running.cancel()
         ended.cancel()
@@ -72,7 +72,7 @@ async def _run(handler: Handler, call: Call) -> None:
         await handler(call)
     except CallEnded:
         if not call.is_over:
-            log.exception("handler failed: another call of its has ended", extra={"session_id": call.id})
+            log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
     except Exception:  # a user's handler may raise anything
         log.exception("handler failed", extra={"session_id": call.id})
         code, reason = 500, "Server Internal Error"
@@ -81,7 +81,7 @@ async def _run(handler: Handler, call: Call) -> None:
 
 
 async def _end(call: Call, code: int, reason: str) -> None:
-    """End a call that its handler has left."""
+    """End a call after its handler has returned."""
     with contextlib.suppress(CallError):
         if call.direction == "inbound" and not call.is_answered:
             await call.reject(code, reason)

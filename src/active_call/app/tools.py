@@ -25,7 +25,7 @@ _MARK = "__active_call_tool__"
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """How a tool is called; see `tool`."""
+    """The options of a tool; see `tool`."""
 
     name: str
     say_meanwhile: str
@@ -52,8 +52,8 @@ def tool(
 ) -> F | Callable[[F], F]:
     """Mark a function, or a method of an Agent, as a tool of the language model. Its docstring says what it is for.
 
-    `say_meanwhile`: what the agent says while it runs, when the model says nothing. `cancellable`: an interruption cancels it;
-    else it runs on, and the model gets its result later. `timeout`: seconds after which it has failed. `result_at`: when a result that
+    `say_meanwhile`: what the agent says while it runs, if the model says nothing. `cancellable`: an interruption cancels it;
+    else it runs on, and the model gets its result later. `timeout`: seconds after which it fails. `result_at`: when a result that
     comes late is spoken about: at the next `silence`, `now` (after the sentence that sounds), or never by itself (`next`: nobody waits, the
     model sees it at the caller's next turn). What it returns is shown to the
     model as text, anything else as JSON; an exception is told to the model.
@@ -70,12 +70,12 @@ def tool(
 
 
 def is_tool(value: object) -> bool:
-    """Whether `value` is marked by `@tool`."""
+    """Whether `value` is marked with `@tool`."""
     return hasattr(value, _MARK)
 
 
 def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunction]:
-    """A marked function as the conversation and the tool's execution take it. Raises TypeError for parameters without annotation."""
+    """A marked function in the form for conversation and execution. Raises TypeError for parameters without annotation."""
     manners: Manners = getattr(function, _MARK)
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     fields: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunct
         if hint is Call:
             given.append(parameter.name)
         elif hint is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs an annotation and a name")
+            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs a name and an annotation")
         else:
             fields[parameter.name] = (hint, Field() if parameter.default is parameter.empty else parameter.default)
     model = create_model(manners.name, __config__=ConfigDict(extra="forbid"), **fields)

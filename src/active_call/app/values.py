@@ -1,4 +1,4 @@
-"""What the methods of a `Call` give back. Values only."""
+"""The return values of the methods of a `Call`. Values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Speech(str):
-    """What the caller said: a text, with `confidence` (0 to 1, None where the recogniser gives none) and its times (ms since 1970)."""
+    """What the caller said: a text, with `confidence` (0 to 1, None if the recogniser gives none) and its times (ms since 1970)."""
 
     confidence: float | None
     started_ms: int | None
@@ -26,24 +26,24 @@ class Heard:
     text: str
     """The words that were heard; of a file: empty."""
     is_complete: bool
-    """False: it was cut short, by the caller or by what was said next."""
+    """False: it was cut short, by the caller or by the next prompt."""
     duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """How a transfer has ended that reached its target."""
+    """The result of a transfer that reached its target."""
 
     target: str
     has_returned: bool
-    """The target has hung up and the caller is back in this call; False: the caller is with the target, this call is over."""
+    """True: the target has hung up and the caller is back in this call. False: the caller is with the target, this call is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a conversation has ended."""
+    """The result of a conversation."""
 
     result: Any = None
-    """What the agent's `finish` was given."""
+    """The argument of the agent's `finish`."""
     transcript: tuple[tuple[str, str], ...] = ()
     """Who (`caller` or `agent`) said what; of the agent only what was heard."""

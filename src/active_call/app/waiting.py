@@ -15,11 +15,11 @@ from active_call.contract import events
 T = TypeVar("T")
 
 Look = Callable[[events.Event], T | None]
-"""Gives what it wants from an event, None while that has not come; raises what the wait is to raise."""
+"""Returns a result from an event, or None to wait on; raises the error of the wait."""
 
 
 class Wait(Generic[T]):
-    """One wait. `result` returns or raises once; `cancel` gives it up."""
+    """One wait. `result` returns or raises once; `cancel` ends it."""
 
     def __init__(self, look: Look[T], waits: EventWaits) -> None:
         self._look = look
@@ -62,7 +62,7 @@ class Wait(Generic[T]):
             self.cancel()
 
     def cancel(self) -> None:
-        """Look at no more events. Harmless a second time."""
+        """Stop looking at events. A second call does nothing."""
         self._waits.forget(self)
         if not self._future.cancel():
             _failure(self._future)  # it has been seen
@@ -74,10 +74,10 @@ class EventWaits:
     def __init__(self) -> None:
         self._waits: list[Wait[object]] = []
         self.ended: CallEnded | None = None
-        """Why nothing comes any more; None while the call lives."""
+        """Why no more events come; None while the call is alive."""
 
     def expect(self, look: Look[T]) -> Wait[T]:
-        """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded when the call is over."""
+        """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded if the call is over."""
         if self.ended is not None:
             raise self.ended
         wait = Wait(look, self)

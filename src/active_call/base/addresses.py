@@ -58,7 +58,7 @@ def address_key(host: str) -> str:
 
 
 def embedded_ipv4(address: IpAddress) -> IPv4Address | None:
-    """The IPv4 address that packets to an IPv6 one end at: mapped, compatible, NAT64, 6to4. None where there is none."""
+    """The IPv4 address that packets to an IPv6 one end at: mapped, compatible, NAT64, 6to4. None if there is none."""
     if isinstance(address, IPv4Address):
         return None
     if embedded := address.ipv4_mapped or address.sixtofour:

@@ -33,11 +33,11 @@ class ChildProcess(Protocol):
         ...
 
     def send_signal(self, number: int, /) -> None:
-        """Raises ProcessLookupError where it is gone."""
+        """Raises ProcessLookupError if it is gone."""
         ...
 
     def kill(self) -> None:
-        """SIGKILL. Raises ProcessLookupError where it is gone."""
+        """SIGKILL. Raises ProcessLookupError if it is gone."""
         ...
 
 

@@ -39,7 +39,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def start_fork_server() -> tuple[socket.socket, int] | None:
     """Fork the process that forks; what is imported by now, its children have. Gives the socket to it and its pid, for `ForkServer`.
 
-    None where that is not safe, or not possible: on other systems than Linux, and in a process that has several threads already.
+    None if that is not safe, or not possible: on other systems than Linux, and in a process that has several threads already.
     """
     if not hasattr(os, "pidfd_open") or not _has_one_thread():
         return None

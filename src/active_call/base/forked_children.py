@@ -44,13 +44,13 @@ class ForkedProcess:
         return UNKNOWN_CODE if self.returncode is None else self.returncode
 
     def send_signal(self, number: int, /) -> None:
-        """Send it a signal. Raises ProcessLookupError where it is gone."""
+        """Send it a signal. Raises ProcessLookupError if it is gone."""
         if self.returncode is not None:
             raise ProcessLookupError
         signal.pidfd_send_signal(self._pidfd, number)
 
     def kill(self) -> None:
-        """End it at once. Raises ProcessLookupError where it is gone."""
+        """End it at once. Raises ProcessLookupError if it is gone."""
         self.send_signal(signal.SIGKILL)
 
     def note_end(self, code: int) -> None:

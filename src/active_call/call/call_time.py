@@ -1,6 +1,6 @@
-"""The time of one call: monotonic seconds, and the time of day as the call's beginning and what has passed since.
+"""The time of one call: monotonic seconds, and the time of day as the start of the call plus the time since.
 
-A clock that is set while the call goes on changes no duration and no order.
+Setting the clock during the call changes no duration and no order.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class CallClosing:
         """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""
         match item:
             case Requested(_, done) if not done.done():
-                done.set_exception(LocalProtocolError("the call is over" if self.is_closed else "the call cannot keep up"))
+                done.set_exception(LocalProtocolError("the call is over" if self.is_closed else "the call has too many waiting items"))
             case BridgeInvite():
                 self._parts.bridging.refuse(item, "is over" if self.is_closed else "cannot keep up")
             case _:

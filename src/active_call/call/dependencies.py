@@ -46,7 +46,7 @@ class JoinStreams(Protocol):
 
 
 async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Relay:
-    raise MediaError("this server joins no streams")
+    raise MediaError("this server cannot join streams")
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _hangup(call: Commanded, command: commands.Hangup) -> None:
     was_ending = call.machine.now.is_ending
     call.hang_up(by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers)
     if was_ending:
-        raise LocalProtocolError("the call is being ended already")
+        raise LocalProtocolError("the call is already ending")
 
 
 def _history(call: Commanded, command: commands.History) -> None:
@@ -183,7 +183,7 @@ def _record(call: Commanded, command: commands.Record) -> None:
         case "pause" | "resume":
             call.recording.pause(command.action == "pause")
         case _:
-            raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
+            raise LocalProtocolError(f"record: unknown action {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
 
 
 def _set_var(call: Commanded, command: commands.SetVar) -> None:

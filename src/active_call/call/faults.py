@@ -1,4 +1,4 @@
-"""The wall around each single thing that a call does: an item of its mailbox, a deadline, a command, a task.
+"""The wall around each action of a call: an item of its mailbox, a deadline, a command, a task.
 
 An exception there is logged, told as one `error` event, and the call goes on. After `MAX_FAULTS` of them something is broken for good:
 the call is ended, and no other. This is the call's one place that catches everything.

@@ -54,13 +54,13 @@ class CallDescription:
     usage: Sequence[Mapping[str, Any]] = ()
     """What the call has used so far, by engine: kind, provider, model, units, money."""
     cost: Mapping[str, Any] | None = None
-    """What it costs so far; None where nothing was used."""
+    """What it costs so far; None if nothing was used."""
     attended_target: str = ""
-    """Where a third party can take our place in this call (RFC 3891); empty where nobody can."""
+    """Where a third party can take our place in this call (RFC 3891); empty if nobody can."""
     mix: Mix = WITH_AGENT
     """The parties of the call, and who hears whom."""
     busy_because: str = ""
-    """Why the call cannot be bridged now; empty where it can."""
+    """Why the call cannot be bridged now; empty if it can."""
 
     @property
     def session_id(self) -> str:

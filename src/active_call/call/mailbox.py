@@ -31,7 +31,7 @@ class Mailbox(Generic[T]):
         self.n_refused = 0
 
     def put(self, item: T, *, always: bool = False) -> bool:
-        """Take `item`; False when there was no room for it. With `always` it is taken whatever waits already."""
+        """Add `item`; False if there is no room for it. With `always` it is added in any case."""
         n_waiting = len(self._items)
         if n_waiting >= self._size and not always:
             has_room = n_waiting < self._size + self._reserved
@@ -44,7 +44,7 @@ class Mailbox(Generic[T]):
 
     @property
     def is_overflowed(self) -> bool:
-        """Something was refused."""
+        """An item was refused."""
         return self.n_refused > 0
 
     def is_empty(self) -> bool:

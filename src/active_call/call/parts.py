@@ -235,7 +235,7 @@ class _Wiring:
     def _pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""
         if self._sounds is None:
-            raise MediaError(f"{source}: there is no library of sounds to play it from")
+            raise MediaError(f"{source}: this server cannot play sounds")
         return self._sounds.pieces(source, rate_hz)
 
     def _music_failed(self, error: ActiveCallError) -> None:

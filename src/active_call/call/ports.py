@@ -55,7 +55,7 @@ class MachinePort(Protocol):
         ...
 
     def feed(self, item: AnyInput) -> None:
-        """Something has happened: carry out what follows. Raises LocalProtocolError where it is refused."""
+        """Something has happened: carry out what follows. Raises LocalProtocolError if it is refused."""
         ...
 
 
@@ -67,7 +67,7 @@ class CallNetwork(Protocol):
         ...
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError when the address cannot be used."""
+        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError if the address cannot be used."""
         ...
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
@@ -75,7 +75,7 @@ class CallNetwork(Protocol):
         ...
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        """The address of the named trunk, else of the first one that has any; empty if there is none."""
         ...
 
 
@@ -88,7 +88,7 @@ class NoNetwork:
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """Raises MediaError."""
-        raise MediaError("this server places no calls")
+        raise MediaError("this server cannot place calls")
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
         """Nothing is forbidden."""

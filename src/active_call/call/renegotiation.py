@@ -12,7 +12,7 @@ async def renegotiate(leg: Renegotiable, asked: Renegotiate) -> None:
     answer = asked.answer
     try:
         if asked.if_match not in ("*", leg.ice_tag):
-            raise OtherPath(f"the path is {leg.ice_tag} by now, not {asked.if_match[:80]}")
+            raise OtherPath(f"If-Match: the current tag is {leg.ice_tag}, not {asked.if_match[:80]}")
         text = await (leg.take_fragment(asked.text) if asked.is_fragment else leg.renegotiate(asked.text))
         if not answer.done():
             answer.set_result((text, leg.ice_tag))

@@ -44,7 +44,7 @@ class OtherPath(ActiveCallError):
 class Renegotiate:
     """The peer's client offers again. `text`: a description, or a fragment of one (RFC 8840). `if_match`: the entity tag that it knows.
 
-    `answer` gets our description, or fragment (empty where only candidates came), and the entity tag that holds then; or ActiveCallError.
+    `answer` gets our description, or fragment (empty if only candidates came), and the entity tag that holds then; or ActiveCallError.
     """
 
     text: str

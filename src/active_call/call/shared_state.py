@@ -1,4 +1,4 @@
-"""What the parts of one call share: its facts, its leg, its options, its playbook and its agent."""
+"""The state that the parts of one call share: its facts, its leg, its options, its playbook and its agent."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class CallState:
     facts: CallFacts
     leg: Leg
     option: CallOption
-    """As it holds: the call's own over the playbook's over the server's."""
+    """The merged options: the call's own override the playbook's, which override the server's."""
     own_option: CallOption
-    """What was chosen for this call alone, by its client or its handler."""
+    """The options of this call alone, from its client or its handler."""
     playbook: Playbook | None = None
     given_texts: list[str] = field(default_factory=list)
     """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
@@ -33,7 +33,7 @@ class CallState:
     hears_freely: bool = True
     """The recogniser understands any sentence, not the playbook's phrases alone."""
     bye_headers: dict[str, str] = field(default_factory=dict)
-    """What commands have set under names `X-*`: headers of our BYE."""
+    """Variables `X-*` that commands have set: headers of our BYE."""
     says_clauses: bool = False
     """The voice takes text while it is written, clause by clause."""
     has_turn_judge: bool = False
@@ -45,7 +45,7 @@ class CallState:
 
     @property
     def is_inbound(self) -> bool:
-        """Somebody has called us."""
+        """The call is inbound."""
         return self.facts.direction == "inbound"
 
     @property

@@ -48,14 +48,14 @@ class CallFacts:
     error: str = ""
     playbook: str = ""
     trunk: str = ""
-    """The trunk that it came by or goes by; empty where it is none of ours."""
+    """The trunk that it came by or goes by; empty if it is none of ours."""
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     """By section (`asr`, `tts`, `llm`): which engine the call uses, and why (`Selection.as_facts`)."""
     variables: dict[str, Any] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
     """What the call has used so far, by engine (`usage.account.Row.as_json`)."""
     cost: dict[str, Any] | None = None
-    """What that costs (`usage.account.Account.cost_json`); None where nothing was used."""
+    """What that costs (`usage.account.Account.cost_json`); None if nothing was used."""
 
     def reach(self, phase: Phase, at: datetime) -> bool:
         """Move forward to `phase`; False when the call was there or further already."""

@@ -1,7 +1,7 @@
-"""One call in the hands of a program that runs elsewhere: commands out, events in, over a WebSocket that is opened again when it breaks.
+"""One call of a remote server: commands out, events in, over a WebSocket that is opened again when it breaks.
 
     call = client.call("sip:bob@example.com")      placed by `async with`
-    events: one iterator for the program, and one for each command that waits for what becomes of it
+    events: one iterator for the program, and one for each command that waits for its result
 
 The server numbers the events. After a break the socket is opened again with the id and the number of the last event, so that none is
 missed; commands that were given meanwhile wait. Leaving the `async with` hangs up, unless the call is `detached`.
@@ -26,16 +26,16 @@ from active_call.contract import events as told
 from active_call.contract.options import CallOption
 
 RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Pauses before the socket is opened again; after the last the call counts as lost to this program."""
+"""Pauses before each attempt to open the socket again; after the last one the call counts as lost for this program."""
 LINGER_S: Final = 20
-"""So long the server keeps the call of a socket that has broken."""
+"""How long the server keeps the call after its socket broke."""
 ANSWER_S: Final = 90.0
 MAX_WAITING: Final = 10_000
-"""Events that wait for a program that does not read them."""
+"""Most events that wait for a program that does not read them."""
 
 
 class ClientCall:
-    """One call of a server. Made by `Client.call`, `Client.join` and `Client.answer`; used in an `async with`."""
+    """One call of a server. `Client.call`, `Client.join` and `Client.answer` create it; use it in an `async with`."""
 
     def __init__(
         self, connection: Connection, *, session_id: str | None, begin: commands.Command | None, is_detached: bool = False
@@ -53,9 +53,9 @@ class ClientCall:
         self._own: asyncio.Queue[told.Event | None] = self._inbox()
         self._speech: asyncio.Queue[told.Event | None] = asyncio.Queue(MAX_WAITING)
         self.hangup: told.Hangup | None = None
-        """How the call has ended; None while it goes on."""
+        """How the call ended; None while it goes on."""
         self.lost: ClientError | None = None
-        """Why the server cannot be reached any more."""
+        """Why the server can no longer be reached."""
 
     # -- life
 
@@ -79,7 +79,7 @@ class ClientCall:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the socket. Harmless a second time."""
+        """Close the socket. A second call does nothing."""
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.cancel()
@@ -97,9 +97,9 @@ class ClientCall:
     # -- commands
 
     async def send(self, command: commands.Command | Mapping[str, Any]) -> None:
-        """Give a command, as a contract type or as JSON; returns when the server has it, also over a socket that breaks meanwhile.
+        """Send a command, as a contract type or as JSON. Returns when the server has it, even if the socket breaks meanwhile.
 
-        Raises CallOver, or ContractError for a mapping that is no command.
+        Raises CallOver, or ContractError for a mapping that is not a command.
         """
         value = wire.decode_command(dict(command)).value if isinstance(command, Mapping) else command
         data = wire.encode_command(value).decode()
@@ -118,7 +118,7 @@ class ClientCall:
             return
 
     async def say(self, text: str, *, wait: bool = True, speaker: str | None = None, play_id: str | None = None) -> str:
-        """Speak; with `wait`, return when it was heard. Gives the words heard, also where they were cut. Raises CallOver, CommandFailed."""
+        """Speak; with `wait`, return when it was heard. Returns the words heard, even if they were cut. Raises CallOver, CommandFailed."""
         name = play_id or f"say-{next(self._n_plays)}"
         return await self._play(commands.Tts(text=text, speaker=speaker, play_id=name), name, text, wait=wait)
 
@@ -144,7 +144,7 @@ class ClientCall:
             self._inboxes.remove(inbox)
 
     async def whisper(self, text: str, *, speaker: str = "supervisor") -> None:
-        """Tell the agent something that the caller does not hear."""
+        """Tell the agent something; the caller does not hear it."""
         await self.send(commands.History(speaker=speaker, text=text))
 
     async def interrupt(self, *, graceful: bool = False) -> None:
@@ -156,7 +156,7 @@ class ClientCall:
         await self.send(commands.Dtmf(digits=digits))
 
     async def transfer(self, target: str, **options: Any) -> told.Transfer:
-        """Transfer the caller; gives how it ended (`completed`, `failed`, `cancelled`). `options`: as `options` of `refer`."""
+        """Transfer the caller; returns the result (`completed`, `failed`, `cancelled`). `options`: those of `refer`."""
         inbox = self._inbox()
         try:
             await self.send({"command": "refer", "callee": target, "options": options})
@@ -170,7 +170,7 @@ class ClientCall:
             self._inboxes.remove(inbox)
 
     async def hang_up(self, reason: str = "") -> None:
-        """End the call, and return when it is over. Raises CallOver where it is already."""
+        """End the call, and return when it is over. Raises CallOver if it is over already."""
         inbox = self._inbox()
         try:
             await self.send(commands.Hangup(reason=reason or None))
@@ -181,7 +181,7 @@ class ClientCall:
             self._inboxes.remove(inbox)
 
     async def heard(self, timeout_s: float | None = None) -> str | None:
-        """What the caller has said and nobody has asked for yet, else says next; None after `timeout_s` seconds. Raises CallOver."""
+        """The next words of the caller, beginning with those not read yet; None after `timeout_s` seconds. Raises CallOver."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -194,7 +194,7 @@ class ClientCall:
     # -- events
 
     async def events(self) -> AsyncIterator[told.Event]:
-        """Every event from the call's beginning, or from the joining, to its hangup. One reader at a time."""
+        """Every event from the beginning of the call, or from joining it, to its hangup. One reader at a time."""
         while (event := await self._own.get()) is not None:
             yield event
         if self.lost is not None:
@@ -254,13 +254,13 @@ class ClientCall:
         except ClientError as error:
             self.lost = error
         finally:
-            self._is_open.set()  # those who wait to send learn that it is over
+            self._is_open.set()  # tasks that wait to send learn that the call is over
             for inbox in (*self._inboxes, self._speech):
                 _put(inbox, None)
 
     async def _open_again(self) -> None:
         if self._id is None:
-            raise ClientError("the server has closed the socket before the call began")
+            raise ClientError("the server closed the socket before the call began")
         for n, wait_s in enumerate(RECONNECT_S):
             await asyncio.sleep(wait_s)
             try:
@@ -289,7 +289,7 @@ class ClientCall:
 
 
 def _put(inbox: asyncio.Queue[told.Event | None], event: told.Event | None) -> None:
-    """The oldest gives way where nobody reads."""
+    """Drop the oldest event if nobody reads."""
     if inbox.full():
         inbox.get_nowait()
     inbox.put_nowait(event)

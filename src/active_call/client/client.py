@@ -1,4 +1,4 @@
-"""The server as a program elsewhere sees it: calls, records, playbooks, listening in.
+"""A client for a running server: calls, records, playbooks, listening in.
 
 async with Client("http://localhost:8080", token="…") as client:
     async with client.call("sip:bob@example.com", playbook="sales.md") as call:
@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 class Client:
-    """One server. Used in an `async with`. Methods raise ClientError with the server's words, its status and its code."""
+    """One server. Use it in an `async with`. Methods raise ClientError with the server's message, its status and its code."""
 
     def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None, tls: Any = None) -> None:
         self._connection = Connection(url, token, tls)
@@ -58,10 +58,10 @@ class Client:
         session_id: str | None = None,
         detached: bool = False,
     ) -> ClientCall:
-        """A call to `target`, placed and answered by `async with`. With `playbook` (a file's name) or `content` an agent holds it.
+        """A call to `target`; `async with` places it and waits for the answer. With `playbook` (a file name) or `content`, an agent talks.
 
-        `recognise`: tell what the callee says, with the server's own recogniser, where `option.asr` says nothing. `detached`: the call
-        goes on when the block is left.
+        `recognise`: recognise the callee with the server's own recogniser if `option.asr` is not set. `detached`: the call
+        goes on after the block.
         """
         chosen = option or CallOption()
         if recognise and chosen.asr is None and not (playbook or content):
@@ -71,26 +71,26 @@ class Client:
         return _PlacedCall(self, self._connection, session_id, begin, detached, playbook, content)
 
     def join(self, session_id: str) -> ClientCall:
-        """A live call that somebody else has begun: follow it, and give it commands. Leaving the block leaves the call alone."""
+        """A live call that another client has started: follow it, and give it commands. It goes on after the block."""
         return ClientCall(self._connection, session_id=session_id, begin=None, is_detached=True)
 
     def answer(self, session_id: str, *, option: CallOption | None = None, recognise: bool = True) -> ClientCall:
-        """An inbound call that rings (the webhook's `dialogId`), answered by `async with`."""
+        """An inbound call that is ringing (the webhook's `dialogId`); `async with` answers it."""
         chosen = option or CallOption()
         if recognise and chosen.asr is None:
             chosen = wire.convert({**wire.to_builtins(chosen), "asr": wire.to_builtins(AsrOption())}, CallOption).value
         return ClientCall(self._connection, session_id=session_id, begin=commands.Accept(option=chosen))
 
     async def list(self) -> Rows:
-        """The calls that are alive."""
+        """The live calls."""
         return _rows((await self._fetch("GET", "/list"))["active_calls"])
 
     async def kill(self, session_id: str) -> None:
-        """Hang a call up. Raises CallOver where there is none."""
+        """Hang up a call. Raises CallOver if there is none with that id."""
         await self._of_call("DELETE", f"/call/{in_path(session_id)}")
 
     async def send(self, session_id: str, command: commands.Command | Mapping[str, Any]) -> None:
-        """Give a call one command without a socket. Raises CallOver where there is none."""
+        """Send one command to a call, without a socket. Raises CallOver if there is no call with that id."""
         body = dict(command) if isinstance(command, Mapping) else json.loads(wire.encode_command(command))
         await self._of_call("POST", f"/command/{in_path(session_id)}", body)
 
@@ -103,7 +103,7 @@ class Client:
             raise
 
     async def follow(self, session_id: str) -> AsyncIterator[events.Event | commands.Command]:
-        """A call's events, and the commands that it is given, until its end (server-sent events). Raises CallOver where there is none."""
+        """The events of a call, and the commands sent to it, until its end (server-sent events). Raises CallOver if there is none."""
         async for kind, data in self._stream(session_id):
             try:
                 yield wire.decode_command(data).value if kind == "command" else wire.decode_event(data)
@@ -124,10 +124,10 @@ class Client:
                     elif name == "data":
                         yield kind, value
         except httpx.HTTPError as failure:
-            raise ClientError(f"the event stream has broken: {str(failure) or type(failure).__name__}") from failure
+            raise ClientError(f"the event stream broke: {str(failure) or type(failure).__name__}") from failure
 
     async def listen(self, session_id: str, *, format: Literal["wav", "pcm"] = "wav") -> AsyncIterator[bytes]:  # noqa: A002 (the query's)
-        """Both sides of a call as sound, as it is spoken: 16 kHz stereo, the caller left. Raises CallOver where there is none."""
+        """The live sound of both sides: 16 kHz stereo, the caller left. Raises CallOver if there is no call with that id."""
         if self._http is None:
             raise ClientError("expected `async with Client(…) as client`")
         path = f"/listen/{in_path(session_id)}"
@@ -139,11 +139,11 @@ class Client:
     # -- records and playbooks
 
     async def records(self, **filters: object) -> Rows:
-        """Finished calls, newest first; filters as the query of `GET /api/records` (`from_` for `from`)."""
+        """Finished calls, newest first. The filters are those of `GET /api/records` (`from_` for `from`)."""
         return _rows(await self._fetch("GET", "/api/records", query={key.rstrip("_"): value for key, value in filters.items()}))
 
     async def record(self, record_id: str) -> dict[str, Any]:
-        """The whole record of a call."""
+        """The complete record of a call."""
         return dict(await self._fetch("GET", f"/api/records/{in_path(record_id)}"))
 
     async def playbooks(self) -> Rows:
@@ -155,13 +155,13 @@ class Client:
         return dict(await self._fetch("GET", "/health"))
 
     async def keep_playbook(self, session_id: str, *, playbook: str | None = None, content: str | None = None) -> None:
-        """Let a playbook hold the call of that id, which a socket will begin."""
+        """Prepare a playbook for the call that a socket will start under this id."""
         body = {"playbook": playbook, "content": content, "session_id": session_id}
         await self._fetch("POST", "/api/playbook/run", body={key: value for key, value in body.items() if value is not None})
 
 
 class _PlacedCall(ClientCall):
-    """A call whose playbook is named to the server before it is placed."""
+    """A call that gives its playbook to the server before it is placed."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How the client reaches the server: addresses, the token, and answers that are refusals."""
+"""How the client reaches the server: URLs, the token, and the errors of refused requests."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One server. `url`: of its HTTP API. Raises ClientError where it is no such URL."""
+    """One server. `url`: the URL of its HTTP API. Raises ClientError if it is not an http or https URL."""
 
     url: str = DEFAULT_URL
     token: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
-    """For a certificate of one's own; None: the system's authorities."""
+    """For your own certificate; None: the system's authorities."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClientError(f"{self.url!r} is no address of a server; expected something like {DEFAULT_URL}")
+            raise ClientError(f"{self.url!r} is not the URL of a server; expected something like {DEFAULT_URL}")
 
     def http(self) -> httpx.AsyncClient:
-        """A client of the caller's to close."""
+        """A new HTTP client, which the caller must close."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         verify: ssl.SSLContext | bool = self.tls or self.url.startswith("https")
         return httpx.AsyncClient(base_url=self.url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, verify=verify)
 
     async def socket(self, path: str, query: Mapping[str, object]) -> ClientConnection:
-        """An open WebSocket of the caller's to close. Raises ClientError with what the server has said."""
+        """An open WebSocket, which the caller must close. Raises ClientError with the server's message."""
         given = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in query.items() if value is not None}
         address = f"ws{self.url.rstrip('/').removeprefix('http')}{path}?{urlencode(given)}"
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -63,7 +63,7 @@ class Connection:
 
 
 def refusal(status: int, body: bytes) -> ClientError:
-    """The error for an answer that refuses: the server's words, and its code."""
+    """The error for a refused request: the server's message and its code."""
     try:
         told = json.loads(body)
         reason, code = str(told.get("error") or told.get("status") or ""), str(told.get("code") or "client_error")
@@ -73,7 +73,7 @@ def refusal(status: int, body: bytes) -> ClientError:
 
 
 async def fetch(http: httpx.AsyncClient, method: str, path: str, *, body: object = None, query: Mapping[str, object] | None = None) -> Any:
-    """The JSON of an answer. Raises ClientError where the server refuses or cannot be reached."""
+    """The JSON of a response. Raises ClientError if the server refuses or cannot be reached."""
     params = {key: str(value) for key, value in (query or {}).items() if value is not None}
     try:
         response = await http.request(method, path, json=body, params=params)
@@ -85,5 +85,5 @@ async def fetch(http: httpx.AsyncClient, method: str, path: str, *, body: object
 
 
 def in_path(session_id: str) -> str:
-    """An id as a part of a path."""
+    """An id, escaped for use in a path."""
     return quote(session_id, safe="")

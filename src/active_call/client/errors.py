@@ -1,4 +1,4 @@
-"""What the client raises."""
+"""The errors that the client raises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from active_call.base.errors import ActiveCallError
 
 
 class ClientError(ActiveCallError):
-    """The server cannot be reached, or refuses. `status`: of the HTTP answer; 0 without one. `code`: the server's stable word."""
+    """The server cannot be reached, or refuses. `status`: the HTTP status; 0 without a response. `code`: the server's error code."""
 
     def __init__(self, message: str, *, status: int = 0, code: str = "client_error") -> None:
         super().__init__(message)
@@ -15,8 +15,8 @@ class ClientError(ActiveCallError):
 
 
 class CallOver(ClientError):
-    """The call has ended, or there is none of that id."""
+    """The call has ended, or there is no call with that id."""
 
 
 class CommandFailed(ClientError):
-    """The call could not carry out a command; the server has told it as an `error` event."""
+    """The call could not carry out a command; the server reported it as an `error` event."""

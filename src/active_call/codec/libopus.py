@@ -56,7 +56,7 @@ def _paths() -> Iterator[str]:
 
 @cache
 def load() -> ctypes.PyDLL:
-    """The library, loaded once. Raises OpusError when there is none."""
+    """The library, loaded once. Raises OpusError if there is none."""
     for path in _paths():
         try:
             library = ctypes.PyDLL(path)
@@ -70,7 +70,7 @@ def load() -> ctypes.PyDLL:
             function = getattr(library, name)
             function.restype, function.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)
         return library
-    raise OpusError("no libopus was found: neither in the av wheel nor on the system")
+    raise OpusError("libopus was not found, neither in the av wheel nor on the system")
 
 
 def is_available() -> bool:
@@ -89,7 +89,7 @@ def version() -> str:
 
 
 def check(code: int) -> int:
-    """Return what libopus returned. Raises OpusError when it is an error."""
+    """Return what libopus returned. Raises OpusError if it is an error."""
     if code < 0:
         raise OpusError(load().opus_strerror(code).decode())
     return code

@@ -184,7 +184,7 @@ class OpusDecoder:
         return payload_ticks(payload) / _RTP_CLOCK_HZ
 
     def decode(self, payload: bytes) -> Samples:
-        """Return the samples. Raises ParseError when libopus cannot read the payload."""
+        """Return the samples. Raises ParseError if libopus cannot read the payload."""
         if not payload:
             raise ParseError("Opus packet", expected="at least one byte", found="none")  # to libopus it would be a loss
         return self._run(payload, len(self._output), 0)

@@ -35,11 +35,11 @@ class Decoder(Protocol):
     sample_rate_hz: int
 
     def duration_s(self, payload: bytes) -> float:
-        """How long that payload sounds, without decoding it. Raises ParseError when it is malformed."""
+        """How long that payload sounds, without decoding it. Raises ParseError if it is malformed."""
         ...
 
     def decode(self, payload: bytes) -> Samples:
-        """Return its samples. Raises ParseError when it is malformed; nothing has changed then."""
+        """Return its samples. Raises ParseError if it is malformed; nothing has changed then."""
         ...
 
     def conceal(self, n_samples: int) -> Samples:

@@ -37,7 +37,7 @@ class WaveformDecoder:
         self._is_losing = False
 
     def duration_s(self, payload: bytes) -> float:
-        """How long the payload sounds. Raises ParseError when it is empty or ends within a sample."""
+        """How long the payload sounds. Raises ParseError if it is empty or ends within a sample."""
         n_samples = len(payload) * self._samples_per_byte
         if not n_samples or n_samples % 1:
             raise ParseError("payload", expected="whole samples", found=f"{len(payload)} bytes")

@@ -1,4 +1,4 @@
-"""How large, how long and of which form the values of the contract may be.
+"""The bounds and forms of the values of the contract.
 
 The first half are annotated types for the fields of commands, options and requests: msgspec checks them where a value comes in. The second
 half says of a text whether it has its form, in words that an error can quote. Bounds are wide: they keep out what would stop a process or
@@ -65,7 +65,7 @@ Speech = Annotated[str, Meta(max_length=1_048_576)]
 """Text, or 24 s of samples in base64; `checks` holds text to `MAX_TEXT_CHARS`."""
 
 MAX_TEXT_CHARS: Final = 20_000
-"""What is spoken, or added to the history, at once: twenty minutes of speech."""
+"""Most text that is spoken, or added to the history, at once: twenty minutes of speech."""
 MAX_DIGITS: Final = 64
 MAX_DIGITS_MS: Final = 60_000
 """How long all digits of one command may take."""
@@ -88,17 +88,17 @@ _HOST: Final = re.compile(
 
 
 def against_session_id(text: str) -> str:
-    """Why `text` cannot be a session id, which stands in URLs; empty where it can."""
+    """Why `text` cannot be a session id, which is part of URLs; empty if it can."""
     return "" if _SESSION_ID.fullmatch(text) and text not in (".", "..") else "expected 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -"
 
 
 def against_line(text: str) -> str:
-    """Why `text` cannot stand in a header or on a line of its own."""
+    """Why `text` cannot be a header value or one line."""
     return "expected text without control characters" if _CONTROL.search(text) else ""
 
 
 def against_content_type(text: str) -> str:
-    """Why `text` cannot be the type of a body; empty where it can."""
+    """Why `text` cannot be the type of a body; empty if it can."""
     return "" if _CONTENT_TYPE.fullmatch(text) else "expected a media type such as text/plain"
 
 
@@ -110,21 +110,21 @@ def against_digits(text: str) -> str:
 
 
 def against_headers(headers: Mapping[str, str]) -> str:
-    """Why `headers` cannot stand in a SIP message."""
+    """Why `headers` cannot be sent in a SIP message."""
     if len(headers) > MAX_HEADERS:
         return f"expected at most {MAX_HEADERS} headers, found {len(headers)}"
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            return f"{name[:80]!r} is no name of a header"
+            return f"{name[:80]!r} is not a header name"
         if _LINE_BREAK.search(value):
             return f"the value of {name!r} has a line break or NUL in it"
         if len(value) > MAX_HEADER_CHARS:
-            return f"the value of {name!r} has {len(value)} characters, of at most {MAX_HEADER_CHARS}"
+            return f"the value of {name!r} has {len(value)} characters; expected at most {MAX_HEADER_CHARS}"
     return ""
 
 
 def against_callee(text: str) -> str:
-    """Why `text` can be neither dialled as an address nor as a number. The dial plan decides about the rest."""
+    """Why `text` is neither a dialable address nor a number. The dial plan decides the rest."""
     expected = "expected a SIP address such as sip:+15551234567@example.com, or a number"
     bare = text.strip()
     if not bare:
@@ -146,7 +146,7 @@ def against_callee(text: str) -> str:
 
 
 def against_recorder_file(text: str) -> str:
-    """Why `text` cannot name a recording: it stays in the folder of recordings."""
+    """Why `text` cannot name a recording, which must stay in the recordings folder."""
     parts = text.replace("\\", "/").split("/")
     if ".." in parts:
         return "expected a path inside the folder of recordings, without '..'"

@@ -1,4 +1,4 @@
-"""What a type alone cannot say of a command, an option or a request: the form of its texts, and what its fields come to together.
+"""Checks of commands, options and requests that a type cannot express: the form of texts, and rules over several fields.
 
 In: a value whose fields have the right types and bounds. Out: the first place that is wrong, with the reason. Knows no JSON.
 """
@@ -17,7 +17,7 @@ Finding = tuple[str, str]
 
 
 def first_fault(value: Any) -> tuple[list[str], str] | None:
-    """The path (names on the wire) and the reason of what is wrong in `value`, deep down or at the top; None where all is right."""
+    """The path (names on the wire) and the reason of the first mistake in `value`, at any depth; None if there is none."""
     if not isinstance(value, msgspec.Struct):
         return None
     check = _CHECKS.get(type(value))
@@ -69,7 +69,7 @@ def _refer_option(value: options.ReferOption) -> Iterator[Finding]:
     for name in ("accept", "decline"):
         keys = getattr(value.briefing, name, None) or ""
         if not set(keys) <= set("0123456789*#"):
-            yield from _found(f"briefing.{name}", f"{keys!r} are no keys; expected some of 0-9, * and #")
+            yield from _found(f"briefing.{name}", f"{keys!r} are not keys; expected some of 0-9, * and #")
 
 
 def _call_option(value: options.CallOption) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What a client, a playbook or a script may ask of a call: the closed union `Command`."""
+"""The commands of clients, playbooks and scripts to a call: the closed union `Command`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Accept(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="ringing"):
-    """Let the caller hear that it rings."""
+    """Let the caller hear ringing."""
 
     recorder: RecorderOption | None = None
-    """Where the call is recorded; wins over that of `accept`."""
+    """The recording of the call; overrides that of `accept`."""
     early_media: bool = False
-    """Open the sound before the answer (183 with a description); `tts` and `play` can be heard from then on."""
+    """Open the sound before the answer (183 with SDP); `tts` and `play` are heard from then on."""
     ringtone: bounds.Source | None = None
-    """File or URL that the caller hears again and again until the answer; opens the sound too."""
+    """File or URL that the caller hears repeatedly until the answer; also opens the sound."""
 
 
 class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="reject"):
@@ -47,7 +47,7 @@ class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="tts"):
-    """Speak. The same `play_id` as what plays, or none: appended to it. Another one: replaces what plays."""
+    """Speak. Without `play_id`, or with that of the current playback, the text is appended; another `play_id` replaces the playback."""
 
     text: bounds.Speech = ""
     speaker: bounds.Name | None = None
@@ -65,30 +65,30 @@ class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 class Play(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="play"):
-    """Play a file or URL in place of what plays. Without `play_id` the URL is its playId in events."""
+    """Play a file or URL instead of the current playback. Without `play_id` the URL is its playId in events."""
 
     url: bounds.Source
     play_id: bounds.Name | None = None
     offset_ms: bounds.OffsetMs | None = None
-    """Where in the file to begin."""
+    """The position in the file at which to begin."""
     auto_hangup: bool = False
     wait_input_timeout: bounds.WaitS | None = None
 
 
 class Interrupt(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="interrupt"):
-    """Cut short what is being said or played."""
+    """Stop the current playback."""
 
     graceful: bool = False
-    """Let the tts command that is playing finish; drop what comes after it."""
+    """Let the current tts command finish; drop what comes after it."""
     fade_out_ms: bounds.FadeMs | None = None
 
 
 class Pause(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="pause"):
-    """Hold back what is being said or played."""
+    """Pause the current playback."""
 
 
 class Resume(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="resume"):
-    """Go on with what was paused."""
+    """Resume the paused playback."""
 
 
 class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="mute"):
@@ -104,7 +104,7 @@ class Unmute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Refer(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="refer"):
-    """Transfer the caller to `callee`. `caller` is the number that the callee sees, where we call it ourselves."""
+    """Transfer the caller to `callee`. `caller` is the number that the callee sees if we call it ourselves."""
 
     callee: bounds.Address
     caller: bounds.Address = ""
@@ -120,11 +120,11 @@ class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
     content_type: bounds.Name | None = None
     headers: dict[str, str] = {}
     refer: bool = False
-    """To the far leg of a transfer."""
+    """Send it to the far leg of a transfer."""
 
 
 class Bridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="bridge"):
-    """Let this call's and another call's parties hear each other; the signalling of each stays its own."""
+    """Let the parties of this call and another call hear each other; each keeps its own signalling."""
 
     target_session_id: bounds.Name
 
@@ -169,20 +169,20 @@ class Renegotiate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="custom"):
-    """Data for the agent and for those who follow the call."""
+    """Data for the agent and for followers of the call."""
 
     data: Any
     sender: bounds.Name | None = None
 
 
 class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="dtmf"):
-    """Send digits to the other side; what plays goes on."""
+    """Send digits to the other side; the playback goes on."""
 
     aliases: ClassVar[dict[str, str]] = {"digit": "digits", "duration_ms": "duration"}
 
     digits: bounds.Word
     duration: bounds.DigitMs = 160
-    """ms a digit."""
+    """ms per digit."""
     method: bounds.Word | None = None
     """`rfc4733`, `info` or `inband`; none: the first of these that the peer has agreed to."""
 
@@ -197,11 +197,11 @@ class Hold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class Unhold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unhold"):
-    """Take the peer back from hold."""
+    """Resume the peer from hold."""
 
 
 class Record(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="record"):
-    """Begin, end, pause or resume the recording."""
+    """Start, stop, pause or resume the recording."""
 
     action: bounds.Word
     """`start`, `stop`, `pause` or `resume`."""

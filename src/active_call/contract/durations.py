@@ -12,7 +12,7 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*")
 
 
 def in_unit(value: object, unit: Unit) -> object:
-    """A text such as `8s` as a number in `unit`; one without a unit keeps that of the key. Anything else is given back as it is."""
+    """A text such as `8s` as a number in `unit`; one without a unit keeps that of the key. Anything else is returned unchanged."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return value

@@ -23,7 +23,7 @@ class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incomi
     callee: str
     sdp: str = ""
     headers: dict[str, str] = {}
-    """Of the INVITE."""
+    """The headers of the INVITE."""
 
 
 class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
@@ -58,7 +58,7 @@ class Attendee(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Hangup(EventBase, frozen=True, kw_only=True, rename="camel", tag="hangup"):
-    """The call is over. Times are ISO 8601; those of things that did not happen are absent."""
+    """The call is over. Times are ISO 8601; times of events that did not happen are absent."""
 
     reason: str | None = None
     initiator: str | None = None
@@ -135,11 +135,11 @@ class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackE
     ssrc: int = 0
     play_id: str | None = None
     subtitle: str | None = None
-    """What was heard of it, where the rest could not be made; none: all of it."""
+    """The words that were heard, if the rest could not be made; absent: all of it."""
 
 
 class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="interruption"):
-    """A playback was cut short. `subtitle` is what was heard of it, `position` the index of the word reached."""
+    """A playback was cut short. `subtitle` has the words that were heard, `position` the index of the word reached."""
 
     play_id: str | None = None
     subtitle: str | None = None
@@ -166,7 +166,7 @@ class ReplyEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="replyE
 
 
 class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
-    """The call was put on hold or resumed. `initiator`: `caller` or `callee` (the peer has done it), or `system` (a command of ours)."""
+    """The call was put on hold or resumed. `initiator`: `caller` or `callee` (the peer did it), or `system` (a command of ours)."""
 
     on_hold: bool
     initiator: str | None = None
@@ -191,7 +191,7 @@ class Message(EventBase, frozen=True, kw_only=True, rename="camel", tag="message
 
 
 class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringbackState"):
-    """The tones that are heard before the answer have changed."""
+    """The tones before the answer have changed."""
 
     state: str
     state_index: int = 0
@@ -202,20 +202,20 @@ class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="r
 
 
 class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel", tag="answerMachineDetection"):
-    """Who has answered an outbound call, told again whenever that changes; times in ms since 1970."""
+    """Who has answered an outbound call, reported again whenever that changes; times in ms since 1970."""
 
     start_time: int = 0
     end_time: int = 0
     text: str = ""
-    """The words, or the name of the tone, that say so."""
+    """The words, or the name of the tone, that led to the result."""
     kind: str | None = None
     """`human`, `voicemail`, `mailboxFull`, `screening`, `menu`, `hold`, `fax` or `announcement`."""
     confidence: float | None = None
-    """0 to 1; below 0.7 nothing is done about it."""
+    """0 to 1; below 0.7 the server does not act on it."""
 
 
 class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):
-    """A model has called a tool, or an action of the agent. `arguments` is JSON."""
+    """The model has called a tool or an action of the agent. `arguments` is JSON."""
 
     call_id: str
     name: str
@@ -239,7 +239,7 @@ class Error(EventBase, frozen=True, kw_only=True, rename="camel", tag="error"):
 
 
 class AddHistory(EventBase, frozen=True, kw_only=True, rename="camel", tag="addHistory"):
-    """A line of the transcript: what was said and, for the agent, only as far as it was heard."""
+    """A line of the transcript; for the agent, only as far as it was heard."""
 
     speaker: str
     text: str
@@ -273,7 +273,7 @@ class Ping(EventBase, frozen=True, kw_only=True, rename="camel", tag="ping"):
 
 
 class Transfer(EventBase, frozen=True, kw_only=True, rename="camel", tag="transfer"):
-    """How a transfer of ours goes. `code` is a SIP status, `reason` says it in words.
+    """The progress of a transfer of ours. `code` is a SIP status, `reason` says it in words.
 
     `referring` (the peer was asked), `calling` (we call the target ourselves), `progress`, `connected` (the two talk, over us); and once,
     as the last: `completed`, `failed` or `cancelled`.
@@ -284,13 +284,13 @@ class Transfer(EventBase, frozen=True, kw_only=True, rename="camel", tag="transf
     code: int | None = None
     reason: str | None = None
     initiator: str | None = None
-    """`caller` or `callee` where the peer has asked for it, by a REFER of its own: then the target has taken its place."""
+    """`caller` or `callee` if the peer asked for it by a REFER of its own: then the target has taken its place."""
     returned: bool | None = None
     """With the last state: whether the caller is back with the agent; else the call ends."""
 
 
 class Bridge(EventBase, frozen=True, kw_only=True, rename="camel", tag="bridge"):
-    """The parties of two calls hear each other (`joined`), or do so no more (`parted`, with `reason`)."""
+    """The parties of two calls hear each other (`joined`), or no longer (`parted`, with `reason`)."""
 
     state: str
     target_session_id: str
@@ -298,7 +298,7 @@ class Bridge(EventBase, frozen=True, kw_only=True, rename="camel", tag="bridge")
 
 
 class TurnWait(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A stretch of a turn's latency and who is waited for: `turn` (is the caller's turn over?), `recogniser`, `model`, `synthesiser`, `web`
+    """A part of a turn's latency and what it waited for: `turn` (is the caller's turn over?), `recogniser`, `model`, `synthesiser`, `web`
     or `server`. ms since the caller's last voiced packet."""
 
     owner: str
@@ -331,13 +331,13 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
 
 
 class RtpTimeout(EventBase, frozen=True, kw_only=True, rename="camel", tag="rtpTimeout"):
-    """No RTP and RTCP has come for `timeout` seconds; the call is ended."""
+    """Neither RTP nor RTCP has come for `timeout` seconds; the call is ended."""
 
     timeout: int = 0
 
 
 class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):
-    """Media flows in one direction only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it goes both ways again."""
+    """Media flows in one direction only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it flows both ways again."""
 
     problem: str
     detail: str = ""

@@ -22,7 +22,7 @@ MAX_INTEGER: Final = 2**63 - 1
 
 
 def decode_json(data: bytes | str) -> Any:
-    """The value that `data` holds. Raises ContractError for what is no JSON in UTF-8, too deep, too large or ambiguous."""
+    """The value that `data` holds. Raises ContractError if it is not JSON in UTF-8, too deep, too large or ambiguous."""
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -37,7 +37,7 @@ def decode_json(data: bytes | str) -> Any:
 
 
 def check_value(value: Any, path: str = "") -> None:
-    """Raise ContractError where `value` (dicts, lists, strings, numbers) holds what cannot be written as JSON in UTF-8 again."""
+    """Raise ContractError if `value` (dicts, lists, strings, numbers) cannot be written as JSON in UTF-8 again."""
     waiting: list[tuple[Any, tuple[Any, ...] | None, int]] = [(value, None, 0)]
     n_values = 1
     while waiting:
@@ -87,7 +87,7 @@ def _reason_against(value: Any, depth: int) -> str:
 
 
 def _half_pair(text: str) -> str:
-    """The first half of a surrogate pair in `text`; empty where there is none."""
+    """The first half of a surrogate pair in `text`; empty if there is none."""
     if text.isascii():
         return ""
     try:

@@ -1,8 +1,8 @@
-"""What may be chosen for a call: in `invite`, `accept`, `POST /call`, and a playbook's front matter.
+"""The options of a call: in `invite`, `accept`, `POST /call`, and a playbook's front matter.
 
 Field names are the contract's, in snake_case; on the wire they are camelCase (`wire`). `None` means that nothing was said, and
 the next level down (playbook, config file, built-in default) decides; any other value was said, and
-wins, also one that equals the default. Units stand in the names; where the contract's own name has none, the docstring gives it.
+wins, also one that equals the default. Units are in the names; if the contract's own name has none, the docstring gives it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class HedgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
 
 
 NO_RECOGNISER: Final = "none"
-"""`asr.provider` of a call in which nothing is recognised."""
+"""`asr.provider` of a call without recognition."""
 
 
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -133,15 +133,15 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
     keyterms: bounds.Keyterms | None = None
-    """Words that callers say and that the recogniser may not know: names, products, places."""
+    """Words that the recogniser may not know: names, products, places."""
     endpointing: bounds.PauseMs | None = None
     """ms of silence after which a vendor that segments by itself ends a segment; unset: its default."""
     interim: bool | None = None
-    """Whether texts so far are asked for (true)."""
+    """Whether to ask for partial texts (true)."""
     fallback: bounds.Fallback | None = None
     """Providers that take over, in turn, when this one fails; each with its own defaults."""
     hedge: HedgeOption | None = None
-    """The next of `fallback` is asked beside this one where it is slow."""
+    """Ask the next provider of `fallback` as well when this one is slow."""
     start_when_answer: bool | None = None
 
 
@@ -167,9 +167,9 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
     fallback: bounds.Fallback | None = None
-    """Providers that speak, in turn, when this one fails; each with a voice of its own."""
+    """Providers that take over, in turn, when this one fails; each with its own voice."""
     hedge: HedgeOption | None = None
-    """The next of `fallback` is asked beside this one where it is slow."""
+    """Ask the next provider of `fallback` as well when this one is slow."""
     max_concurrent_tasks: bounds.Tasks | None = None
     cache_key: str | None = None
     session_id: str | None = None
@@ -183,17 +183,17 @@ class EouOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
 
     type: bounds.Word | None = None
-    """`adaptive` (by what was said, how it sounded, what was asked), `smart-turn` (adaptive, and a model of the sound where that is unsure)
-    or `fixed` (`timeout` alone). Unset: `fixed` where a timeout is given, else `adaptive`. Names of other programs count as unset."""
+    """`adaptive` (by what was said, how it sounded, what was asked), `smart-turn` (adaptive, and a model of the sound when that is unsure)
+    or `fixed` (`timeout` alone). Unset: `fixed` if a timeout is given, else `adaptive`. Names of other programs count as unset."""
     endpoint: bounds.Source | None = None
     secret_key: str | None = None
     secret_id: str | None = None
     timeout: bounds.PauseMs | None = None
     """ms of silence that end a turn; with `adaptive`, that end an utterance for the recogniser."""
     max_silence: bounds.PauseMs | None = None
-    """ms: with `adaptive`, the longest silence before the turn ends, but within a number or an address (1200)."""
+    """ms: with `adaptive`, the longest silence before the turn ends, except within a number or an address (1200)."""
     speculate: bool | None = None
-    """With `adaptive`: the model may be asked before the turn is over, and its answer is kept back (true)."""
+    """With `adaptive`: the model may be asked before the turn is over, and its answer is held back (true)."""
     model: bounds.Source | None = None
     """With `smart-turn`: the path of the ONNX file; unset, it comes from the package `pipecat-ai`."""
     extra: dict[str, Any] = {}
@@ -247,9 +247,9 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
     url: bounds.Source | None = None
     input_sample_rate: bounds.RateHz | None = None
-    """Of what it sends."""
+    """The sample rate of what the service sends."""
     output_sample_rate: bounds.RateHz | None = None
-    """Of what it gets."""
+    """The sample rate of what the service gets."""
     packet_size: bounds.Bytes | None = None
     """Bytes of a message to it (2560)."""
     ptime: bounds.FrameMs | None = None
@@ -257,22 +257,22 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class BriefingOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What the target of a warm transfer is told before it gets the caller."""
+    """What the target of a warm transfer hears before it is connected with the caller."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
     text: bounds.Body | None = None
-    """In a playbook a template: its variables, and `summary`. None: who calls, and about what."""
+    """In a playbook a template: its variables, and `summary`. None: who is calling, and about what."""
     accept: bounds.Word | None = None
-    """Keys, each of which takes the call; none said: `1`; empty: the two are joined when the text was heard."""
+    """Keys that accept the call; unset: `1`; empty: the two are joined when the text was heard."""
     decline: bounds.Word | None = None
-    """Keys, each of which declines it; none said: `2`."""
+    """Keys that decline it; unset: `2`."""
     speech: bool | None = None
     """A spoken yes or no counts, too."""
     timeout: bounds.TimeoutS | None = None
-    """Seconds for an answer after the text; none said: 8."""
+    """Seconds for an answer after the text; unset: 8."""
     repeats: bounds.Count | None = None
-    """How often the text is said again where no answer comes; none said: once."""
+    """How often the text is repeated if no answer comes; unset: once."""
 
 
 class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -283,13 +283,13 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     denoise: bool | None = None
     agc: AgcOption | None = None
     vad: VadOption | None = None
-    """Voice detection of the far leg: its `speaking` and `silence` are told, with `refer: true`."""
+    """Voice detection of the far leg: its `speaking` and `silence` events have `refer: true`."""
     asr: AsrOption | None = None
-    """Recognition of the far leg: its `asrFinal` is told, with `refer: true`."""
+    """Recognition of the far leg: its `asrFinal` events have `refer: true`."""
     timeout: bounds.TimeoutS | None = None
-    """Seconds without news after which the peer counts as silent, and which the target may take to answer; 30 where nothing is said."""
+    """Seconds without news after which the peer counts as silent, and which the target may take to answer; default 30."""
     moh: bounds.Source | None = None
-    """File or URL of what the caller hears meanwhile; none: the built-in melody."""
+    """File or URL that the caller hears meanwhile; none: the built-in melody."""
     auto_hangup: bool | None = None
     """Hang up the caller when the far leg has hung up; else the caller is back with the agent."""
     sip: SipOption | None = None
@@ -297,18 +297,18 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     call_id: bounds.Name | None = None
     """Session id or Call-ID of a call of ours: the caller takes our place in it (attended transfer). Any other: Call-ID of our INVITE."""
     pause_parent_asr: bool | None = None
-    """False: the caller goes on being recognised during the transfer."""
+    """False: the caller is still recognised during the transfer."""
     forward_dtmf: bool | None = None
-    """Digits of either side are sent on to the other."""
+    """Digits of either side are forwarded to the other."""
     mode: bounds.Word | None = None
     """`refer`: by REFER or not at all; `bridge`: we call the target; `warm`: so, and tell it first who waits; `auto`: by REFER, else we
     call."""
     briefing: BriefingOption | None = None
-    """What the target is told in mode `warm`."""
+    """What the target hears in mode `warm`."""
     allow: list[bounds.Address] | None = None
-    """Whom the agent may transfer to beside the targets that its playbook spells out: numbers (`+49*`), addresses, hosts."""
+    """Targets that the agent may transfer to besides those in its playbook: numbers (`+49*`), addresses, hosts."""
     on_request: bounds.Word | None = None
-    """What is done with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
+    """What to do with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
     extra_headers: dict[str, str] = {}
 
 
@@ -343,7 +343,7 @@ class BudgetOption(Options, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Everything that may be chosen for one call."""
+    """All options of one call."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"handshake_timeout": "s", "inactivity_timeout": "s", "rtp_timeout": "s"}
 
@@ -372,18 +372,18 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     ringback_detection: RingbackDetectionOption | None = None
     media_pass: MediaPassOption | None = None
     refer: ReferOption | None = None
-    """How transfers of this call are made, where the command says nothing."""
+    """Options of the transfers of this call, unless the command sets them."""
     budget: BudgetOption | None = None
-    """What this call may cost or use."""
+    """Limits for the cost and usage of this call."""
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
-    """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""
+    """What to do if a machine answers an outbound call. If set, `answerMachineDetection` reports who has answered."""
     on_menu_loop: Literal["agent", "operator", "hangup"] | None = None
-    """What is done when a menu is heard again: the model is told (`agent`, also where nothing is said), key 0 is pressed and then the call
+    """What to do when a menu is heard again: the model is told (`agent`, the default), key 0 is pressed and then the call is
     ended (`operator`), or the call is ended."""
     machine_message: bounds.Speech | None = None
-    """What is said after the beep; without it `message-after-beep` hangs up."""
+    """The text to say after the beep; without it `message-after-beep` hangs up."""
     sip_messages: Literal["off", "summary", "full"] | None = None
-    """What the record keeps of the call's SIP messages: nothing, their start lines and main headers (None), or their whole texts, too."""
+    """Which part of the call's SIP messages the record keeps: none, start lines and main headers (None), or the complete texts, too."""
     rtp_timeout: bounds.WaitS | None = None
     """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -16,7 +16,7 @@ class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_default
     playbook: bounds.Name | None = None
     """Name of a playbook file."""
     content: bounds.Speech | None = None
-    """A playbook given as text; wins over `playbook`."""
+    """A playbook as text; overrides `playbook`."""
     sip: SipOption | None = None
     option: CallOption | None = None
     vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
@@ -24,27 +24,27 @@ class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`POST /precache`: make a sound now and keep it, so that calls play it without delay."""
+    """`POST /precache`: synthesise a sound now and keep it, so that calls play it without delay."""
 
     text: str
     speaker: bounds.Name | None = None
     option: TtsOption | None = None
-    """As the `tts` option of the calls that will say it; what it leaves unsaid, the server's defaults decide."""
+    """As the `tts` option of the calls that will say it; the server's defaults fill in the rest."""
     cache_key: str | None = None
     """A name for the sound. Without it the sound is found by its text and voice."""
 
 
 class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`POST /api/playbook/run`: a playbook for a call that a socket will begin, or for one that is placed now (`to`)."""
+    """`POST /api/playbook/run`: a playbook for a call that a socket will start, or for one that is placed now (`to`)."""
 
     playbook: bounds.Name | None = None
     """Name of a playbook file."""
     content: bounds.Speech | None = None
-    """A playbook given as text; wins over `playbook`."""
+    """A playbook as text; overrides `playbook`."""
     type: bounds.Name | None = None
-    """`sip`, `webrtc` or `websocket`: what the socket will be."""
+    """`sip`, `webrtc` or `websocket`: the kind of the socket."""
     to: bounds.Address | None = None
-    """Whom to call; none: the socket does it."""
+    """The address to call; none: the socket places the call."""
     session_id: bounds.Name | None = None
 
 
@@ -55,9 +55,9 @@ class BrowserCall(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     """Its session description."""
     caller: bounds.Address | None = None
     playbook: bounds.Name | None = None
-    """Name of a playbook file. Without one the call is driven by commands."""
+    """Name of a playbook file. Without one, commands control the call."""
     content: bounds.Speech | None = None
-    """A playbook given as text; wins over `playbook`."""
+    """A playbook as text; overrides `playbook`."""
     option: CallOption | None = None
     vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
     id: bounds.Name | None = None
@@ -69,7 +69,7 @@ class BeginTalk(Options, frozen=True, kw_only=True, rename="camel", omit_default
     playbook: bounds.Name | None = None
     """Name of a playbook file."""
     content: bounds.Speech | None = None
-    """A playbook given as text; wins over `playbook`."""
+    """A playbook given as text; overrides `playbook`."""
 
 
 class TalkTurn(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -1,4 +1,4 @@
-"""JSON Schema of the contract, made from its types: for `/openapi.json` and `/asyncapi.json`. Pure.
+"""JSON Schema of the contract, generated from its types: for `/openapi.json` and `/asyncapi.json`. Pure.
 
 Every type is named: commands `TtsCommand`, events `AnswerEvent`, groups of options by their own names.
 """
@@ -25,12 +25,12 @@ def schemas_of(types: Sequence[Any]) -> tuple[list[Schemas], Schemas]:
 
 
 def command_schemas() -> tuple[Schemas, Schemas]:
-    """The union of all commands, and what it refers to."""
+    """The union of all commands, and the schemas that it refers to."""
     return _union(commands.Command, "Command")
 
 
 def event_schemas() -> tuple[Schemas, Schemas]:
-    """The union of all events, and what it refers to."""
+    """The union of all events, and the schemas that it refers to."""
     return _union(events.Event, "Event")
 
 

@@ -1,4 +1,4 @@
-"""Credentials in values that others are to see: commands on an event stream, options in a list. Pure."""
+"""Hides credentials in values that others see: commands on an event stream, options in a list. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SIGNS: Final = str.maketrans("", "", "_-")
 
 
 def without_secrets(value: Any) -> Any:
-    """A copy of a JSON value with stars in place of what stands under the name of a secret. A session description has keys in it."""
+    """A copy of a JSON value with stars in place of secret values. SDP contains keys, too."""
     if isinstance(value, dict):
         return {key: STARS if _is_secret(key) and entry else without_secrets(entry) for key, entry in value.items()}
     if isinstance(value, list):

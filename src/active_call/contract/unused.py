@@ -1,4 +1,4 @@
-"""Options that are accepted, so that what was written for other programs loads, and that have no effect here.
+"""Options that are accepted so that files for other programs load, and that have no effect here.
 
 In: an option group's type. Out: per field, what to do instead, or an empty text. Configuration and playbooks warn with it.
 """
@@ -11,11 +11,11 @@ import msgspec
 
 from active_call.contract import options
 
-_USE_VOICE_THRESHOLD = "voiceThreshold says how sure the detector must be"
+_USE_VOICE_THRESHOLD = "use voiceThreshold to set how sure the detector must be"
 
 WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
-    options.SipOption: {"contact": "contact_host of the trunk does that"},
-    options.RecorderOption: {"native_samplerate": "samplerate is what is recorded"},
+    options.SipOption: {"contact": "use contact_host of the trunk"},
+    options.RecorderOption: {"native_samplerate": "set samplerate instead"},
     options.VadOption: {
         "type": "the detector is always silero",
         "provider": "the detector is always silero",
@@ -34,7 +34,7 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "codec": "",
         "subtitle": "",
         "max_concurrent_tasks": "",
-        "cache_key": "it belongs into a tts command or POST /precache",
+        "cache_key": "it belongs in a tts command or POST /precache",
     },
     options.EouOption: {
         "endpoint": "",

@@ -31,7 +31,7 @@ COMMAND_TYPES: dict[str, type[msgspec.Struct]] = {cls.__struct_config__.tag: cls
 
 @dataclass(slots=True)
 class Decoded(Generic[T]):
-    """A decoded value and the dotted paths of the keys that nobody knows."""
+    """A decoded value and the dotted paths of its unknown keys."""
 
     value: T
     unknown: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ def decode_command(data: bytes | str | dict[str, Any]) -> Decoded[commands.Comma
 
 
 def encode_event(event: events.Event) -> bytes:
-    """One event as JSON: absent fields are left out, all others stand there even when they are zero or false."""
+    """One event as JSON: absent fields are left out; all others are written even if they are zero or false."""
     obj = {key: value for key, value in msgspec.to_builtins(event).items() if value is not None}
     if not event.refer:
         del obj["refer"]
@@ -66,7 +66,7 @@ def encode_command(command: commands.Command) -> bytes:
 
 
 def encode_command_for_watchers(command: commands.Command) -> bytes:
-    """One command as JSON for those who follow a call: credentials have stars in their place, the keys of descriptions too."""
+    """One command as JSON for followers of a call: stars replace credentials and the keys in SDP."""
     return encode_json(without_secrets(msgspec.to_builtins(command)))
 
 
@@ -87,7 +87,7 @@ def to_builtins(value: Any) -> Any:
 def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) -> Decoded[T]:
     """Turn a decoded JSON/YAML object into the contract type `cls`. Raises ContractError with the dotted path.
 
-    With `strict`, a key that nobody knows is an error too.
+    With `strict`, an unknown key is an error, too.
     """
     unknown: list[str] = []
     prepared = _prepare(data, cls, path, unknown)
@@ -115,7 +115,7 @@ def struct_in(cls: Any) -> type[msgspec.Struct] | None:
 
 
 def check_command(command: commands.Command) -> None:
-    """Hold a command that was made in this process to the same types, bounds and forms as one from outside. Raises ContractError.
+    """Check a command of this process for the same types, bounds and forms as one from outside. Raises ContractError.
 
     The target of a transfer is judged by the transfer itself, which tells how it ended.
     """
@@ -151,7 +151,7 @@ def _mismatch(error: msgspec.ValidationError, data: Any, cls: Any, path: str) ->
 
 
 def _step(data: Any, cls: Any, part: str, is_known: bool) -> tuple[Any, Any, bool]:
-    """What stands under the name or number `part`, and its type."""
+    """The value at the name or number `part`, and its type."""
     struct = _struct_in(cls)
     info = _names_of(struct).get(part) if struct is not None else None
     if isinstance(data, dict) and part in data:

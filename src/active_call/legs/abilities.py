@@ -25,7 +25,7 @@ class Holdable(Protocol):
     """The peer can be put on hold."""
 
     def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
-        """Put the peer on hold, or resume; LegHoldAnswered follows. Raises ActiveCallError when the call is not up."""
+        """Put the peer on hold, or resume; LegHoldAnswered follows. Raises ActiveCallError if the call is not up."""
         ...
 
 
@@ -34,7 +34,7 @@ class Transferable(_KnowsPeerMethods, Protocol):
     """The peer can be asked to call somebody else, and can ask us (SIP REFER, RFC 3515)."""
 
     def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
-        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError when it cannot be asked.
+        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError if it cannot be asked.
 
         `is_own_call`: the target is the party of another call of ours, so that the transfer places no new call. Otherwise it counts as a
         call that we place, and QuotaReached is raised when the hour's calls are used up.
@@ -42,7 +42,7 @@ class Transferable(_KnowsPeerMethods, Protocol):
         ...
 
     def answer_transfer(self, accepted: bool) -> None:
-        """Answer a LegTransferRequested. Does nothing where there is none, or when it is answered."""
+        """Answer a LegTransferRequested. Does nothing if there is none, or when it is answered."""
         ...
 
     def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
@@ -75,7 +75,7 @@ class Dtmf(_KnowsPeerMethods, Protocol):
         ...
 
     def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
-        """Send digits as signalling instead of in the media. Raises ActiveCallError when the call is not up."""
+        """Send digits as signalling instead of in the media. Raises ActiveCallError if the call is not up."""
         ...
 
 
@@ -111,7 +111,7 @@ class Texting(Protocol):
     """Texts can be sent inside the call (SIP MESSAGE, RFC 3428)."""
 
     def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
-        """Send a text. Raises ActiveCallError when the call is not up."""
+        """Send a text. Raises ActiveCallError if the call is not up."""
         ...
 
 
@@ -125,38 +125,38 @@ class KeepsSignalling(Protocol):
 
 
 def holdable(leg: Leg) -> Holdable:
-    """`leg`, which can hold. Raises LocalProtocolError where it cannot."""
+    """`leg`, which can hold. Raises LocalProtocolError if it cannot."""
     if isinstance(leg, Holdable):
         return leg
     raise cannot(leg, "be put on hold")
 
 
 def transferable(leg: Leg) -> Transferable:
-    """`leg`, which can be transferred by its peer. Raises LocalProtocolError where it cannot."""
+    """`leg`, which can be transferred by its peer. Raises LocalProtocolError if it cannot."""
     if isinstance(leg, Transferable):
         return leg
     raise cannot(leg, "be transferred by its peer")
 
 
 def dtmf(leg: Leg) -> Dtmf:
-    """`leg`, which can send digits as telephone events or signalling. Raises LocalProtocolError where it cannot."""
+    """`leg`, which can send digits as telephone events or signalling. Raises LocalProtocolError if it cannot."""
     if isinstance(leg, Dtmf):
         return leg
-    raise cannot(leg, "send digits other than as sound")
+    raise cannot(leg, "send digits as signalling; use method 'inband'")
 
 
 def texting(leg: Leg) -> Texting:
-    """`leg`, which can send texts. Raises LocalProtocolError where it cannot."""
+    """`leg`, which can send texts. Raises LocalProtocolError if it cannot."""
     if isinstance(leg, Texting):
         return leg
-    raise cannot(leg, "carry a text")
+    raise cannot(leg, "carry a text message")
 
 
 def renegotiable(leg: Leg) -> Renegotiable:
-    """`leg`, whose peer may offer again. Raises LocalProtocolError where it may not."""
+    """`leg`, whose peer may offer again. Raises LocalProtocolError if it may not."""
     if isinstance(leg, Renegotiable):
         return leg
-    raise cannot(leg, "take another offer")
+    raise cannot(leg, "accept another offer")
 
 
 def cannot(leg: Leg, what: str) -> LocalProtocolError:

@@ -82,16 +82,16 @@ class ClientLeg:
         await self._answer(option)
 
     async def _answer(self, option: CallOption) -> None:
-        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError where that cannot be."""
+        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError if that cannot be."""
         raise NotImplementedError
 
     def _require_unanswered(self, is_answered: bool) -> None:
         if self._ended is not None or is_answered:
-            raise LocalProtocolError("the call is over" if self._ended is not None else "the call is answered already")
+            raise LocalProtocolError("the call is over" if self._ended is not None else "the call is already answered")
 
     def reject(self, code: int, reason: str) -> bool:
         if not 300 <= code <= 699:
-            raise LocalProtocolError(f"a {code} rejects nothing")
+            raise LocalProtocolError(f"code {code} cannot reject a call; expected 300 to 699")
         if self._is_answered or self._ended is not None:
             return False
         self._end(LegEnded(by="system", cause="rejected", code=code, reason=reason))

@@ -55,17 +55,17 @@ class Leg(Protocol):
 
     @property
     def trunk(self) -> str:
-        """The name of the trunk that the call belongs to; empty where it belongs to none."""
+        """The name of the trunk that the call belongs to; empty if it belongs to none."""
         ...
 
     @property
     def offer(self) -> str:
-        """The session description that the peer offered; empty where there is none."""
+        """The session description that the peer offered; empty if there is none."""
         ...
 
     @property
     def peer_address(self) -> str:
-        """The IP address that the peer's messages come from; empty where it is not known."""
+        """The IP address that the peer's messages come from; empty if it is not known."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Leg(Protocol):
         ...
 
     async def open_media(self, near: MediaStream | None = None) -> MediaStream | None:
-        """Get a media stream, before accept or dial; None for a leg that needs none. Raises MediaError when there is no room.
+        """Get a media stream, before accept or dial; None for a leg that needs none. Raises MediaError if there is no room.
 
         `near`: the stream that it will be bridged with.
         """
@@ -87,7 +87,7 @@ class Leg(Protocol):
     async def dial(self, option: CallOption, *, call_id: str = "") -> None:
         """Place the call. `call_id`, if given, becomes the protocol's own id. Progress comes as events.
 
-        Raises ActiveCallError when the call cannot be placed.
+        Raises ActiveCallError if the call cannot be placed.
         """
         ...
 

@@ -21,4 +21,4 @@ class SignallingMessage:
     headers: Mapping[str, str]
     """Those that explain a call, by their full names."""
     text: str = ""
-    """The whole message; empty where only the summary is wanted."""
+    """The whole message; empty if only the summary is wanted."""

@@ -49,7 +49,7 @@ Question = tuple[str, RecordType]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer, `records` None where nobody gave one."""
+    """An answer, `records` None if nobody gave one."""
 
     records: tuple[Record, ...] | None
     fresh_until: float
@@ -77,17 +77,17 @@ class DnsClient:
         return self._resolver is not None and bool(self._resolver.nameservers)
 
     def known(self, name: str, kind: RecordType) -> tuple[Record, ...] | None:
-        """The answer where it is still fresh; None where it would have to be asked. Empty: there is no such record."""
+        """The answer where it is still fresh; None if it would have to be asked. Empty: there is no such record."""
         kept = self._kept.get((_plain(name), kind))
         return kept.records if kept is not None and self._clock.now() < kept.fresh_until else None
 
     async def ask(self, name: str, kind: RecordType) -> tuple[Record, ...]:
-        """The records, CNAMEs followed; empty where the name or the record does not exist. Raises DnsUnanswered."""
+        """The records, CNAMEs followed; empty if the name or the record does not exist. Raises DnsUnanswered."""
         question = _plain(name), kind
         kept = self._kept.get(question)
         if kept is not None and self._clock.now() < kept.fresh_until:
             if kept.records is None:
-                raise DnsUnanswered("no answer a moment ago")
+                raise DnsUnanswered("it did not answer a moment ago")
             return kept.records
         task = self._asking.get(question)
         if task is None:

@@ -21,7 +21,7 @@ class AddressRecord:
 
 @dataclass(frozen=True, slots=True)
 class SrvRecord:
-    """RFC 2782. `target` is without the final dot, so empty where the service is said not to exist."""
+    """RFC 2782. `target` is without the final dot, so empty if the service is said not to exist."""
 
     priority: int
     weight: int

@@ -65,7 +65,7 @@ class SystemResolver:
     async def addresses(self, name: str) -> tuple[str, ...]:
         """Addresses of `name`, in the order of the system's policy (RFC 6724). Raises OSError or UnicodeError."""
         if self._n_running >= MAX_THREADS:
-            raise OSError("too many look-ups hang already")
+            raise OSError("too many look-ups are hanging")
         loop = asyncio.get_running_loop()
         found: asyncio.Future[tuple[str, ...]] = loop.create_future()
         self._n_running += 1

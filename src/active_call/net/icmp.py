@@ -98,7 +98,7 @@ class SentRequests:
 
 
 def _end_of_branch(quoted: bytes) -> int | None:
-    """Behind the branch parameter of the first Via and the mark that ends it; None where that is cut off."""
+    """Behind the branch parameter of the first Via and the mark that ends it; None if that is cut off."""
     start = quoted.find(b";branch=")
     if start < 0:
         return None

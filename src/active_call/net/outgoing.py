@@ -89,7 +89,7 @@ def parse_place(text: str) -> AllowedPlace:
         return AllowedPlace(ipaddress.ip_network(host, strict=False), port=port)
     except ValueError:
         if not host or any(sign in host for sign in "/: \t@"):
-            raise ValueError(f"expected an address, a range or a name, with a port or without, found {text!r}") from None
+            raise ValueError(f"expected an address, a range or a name, with or without a port, found {text!r}") from None
         return AllowedPlace(None, host, port)
 
 
@@ -125,14 +125,14 @@ class OutgoingPolicy:
         return any(place.holds(host, one, port) for place in self.allowed for one in (address, inner) if one is not None)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host` that may be asked, in the system's order. Raises OutgoingRefused, or OSError when there are none."""
+        """The addresses of `host` that may be asked, in the system's order. Raises OutgoingRefused, or OSError if there are none."""
         async with asyncio.timeout(RESOLVE_S):
             found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
         good = [text for text in addresses if self.may_ask(host, ipaddress.ip_address(text), port)]
         if not good:
             raise OutgoingRefused(
-                f"{host} is {', '.join(addresses[:3])}: not on the public internet, nor listed in [outgoing] allow_private"
+                f"{host} is {', '.join(addresses[:3])}: not on the public internet and not listed in [outgoing] allow_private"
             )
         return good
 
@@ -143,7 +143,7 @@ def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
 
 
 def place_of(url: str) -> Place | None:
-    """Host and port of an http(s) or ws(s) URL; None where it has none."""
+    """Host and port of an http(s) or ws(s) URL; None if it has none."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
@@ -272,7 +272,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         raise error
 
     async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("not over sockets of this machine")
+        raise httpcore.ConnectError("Unix sockets are not allowed")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

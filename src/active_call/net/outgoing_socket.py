@@ -45,7 +45,7 @@ class OutgoingSockets:
         try:
             addresses = await policy.addresses(host, port)
         except (OSError, UnicodeError) as failure:
-            raise SocketUnavailable(f"{host} is not found: {failure}") from failure
+            raise SocketUnavailable(f"{host} cannot be resolved: {failure}") from failure
         for address in addresses[:4]:
             try:
                 return await connect(
@@ -54,7 +54,7 @@ class OutgoingSockets:
                 )  # fmt: skip
             except (OSError, TimeoutError, WebSocketException) as failure:
                 error = failure
-        raise SocketUnavailable(f"{host}:{port} takes no WebSocket: {error}") from error
+        raise SocketUnavailable(f"{host}:{port} refused the WebSocket: {error}") from error
 
 
 def _place(url: str) -> tuple[str, int, bool]:

@@ -68,7 +68,7 @@ class PublicAddress:
         sock.set_stun_receiver(self._receive)
 
     async def learn(self) -> Address | None:
-        """Ask now; None where nobody answers, which is logged when it begins."""
+        """Ask now; None if nobody answers, which is logged when it begins."""
         found = await self._first_answer()
         if found is None:
             if not self._is_silent:
@@ -131,4 +131,4 @@ class PublicAddress:
         try:
             answer.set_result(parse_binding_response(data, data[8:20]))
         except ParseError as error:
-            answer.set_exception(TransportError(f"the STUN server refuses: {error}"))
+            answer.set_exception(TransportError(f"the STUN server refused: {error}"))

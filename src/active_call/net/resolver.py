@@ -81,7 +81,7 @@ class Resolver:
         self._kept_system: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def known(self, look_up: LookUp) -> tuple[Target, ...] | None:
-        """The answer, where it takes no question. Raises TransportError where it is known that there is none."""
+        """The answer, where it takes no question. Raises TransportError if it is known that there is none."""
         steps = self._steps(look_up)
         questions = next(steps)
         while True:
@@ -110,7 +110,7 @@ class Resolver:
     def _steps(self, look_up: LookUp) -> Steps:
         port = look_up.port
         if look_up.host.rstrip(".").lower().endswith(".invalid"):
-            raise TransportError("names under .invalid lead nowhere", where=look_up.host)
+            raise TransportError("names under .invalid are not looked up", where=look_up.host)
         if port is None and self._is_outside_dns(look_up.host):
             port = DEFAULT_PORTS[look_up.transports[0]]
         return locate(look_up.host, port, look_up.transports, self._uniform)
@@ -189,7 +189,7 @@ class Resolver:
     async def _ask_dns(self, name: str) -> Sequence[str]:
         """IPv4 addresses first: every carrier has them, and a broken IPv6 route would cost its callers seconds.
 
-        Raises TransportError where nobody answers, since the system's resolver would ask the same servers for much longer.
+        Raises TransportError if nobody answers, since the system's resolver would ask the same servers for much longer.
         """
         tasks = [asyncio.ensure_future(self._dns.ask(name, kind)) for kind in self._address_types]
         try:

@@ -67,7 +67,7 @@ class ConnectionsOwner(StreamOwner, Protocol):
         ...
 
     def idle_since(self, connection_id: int) -> float | None:
-        """Since when no SIP message has come; None where none ever has."""
+        """Since when no SIP message has come; None if none ever has."""
         ...
 
     def connections_in_use(self) -> set[int]:

@@ -30,7 +30,7 @@ class ListenSpec:
 
 
 class ListeningSockets:
-    """See the module. `certificate` names the one that TLS is served with, empty where there is none."""
+    """See the module. `certificate` names the one that TLS is served with, empty if there is none."""
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ def find_key(section: str, given: str | None, url: str, source: KeySource, envir
     if not key and is_own:
         raise ConfigError(f"{section}.{source.name}", missing_key(source))
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{section}.{source.name}", "is no key: it has spaces, control characters or letters beyond ASCII")
+        raise ConfigError(f"{section}.{source.name}", "is not a valid key: it has spaces, control characters or non-ASCII characters")
     return key
 
 

@@ -26,7 +26,7 @@ MODULES_OF_PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One provider, by the name that the section's `provider` takes. `declaration` is None where the adapter has none, or does not load."""
+    """One provider, by the name that the section's `provider` takes. `declaration` is None if the adapter has none, or does not load."""
 
     kind: str
     name: str

@@ -48,7 +48,7 @@ class EngineChoice:
 
     @property
     def next_position(self) -> int | None:
-        """The engine that would take over from the one in use; None where there is no other."""
+        """The engine that would take over from the one in use; None if there is no other."""
         return self._following() if self.has_other else None
 
     def take(self, position: int) -> None:

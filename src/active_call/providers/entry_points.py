@@ -81,7 +81,7 @@ def load_adapter(kind: Kind, provider: str) -> Create:
 
 
 def default_model_of(create: Create) -> str:
-    """The model of an adapter's option that names none, as its module declares it; empty where it declares none."""
+    """The model of an adapter's option that names none, as its module declares it; empty if it declares none."""
     module = sys.modules.get(getattr(create, "__module__", ""))
     declarations = getattr(module, "DECLARATIONS", None) or (getattr(module, "DECLARATION", None),)
     declared = next((one for one in declarations if isinstance(one, ProviderDeclaration)), None)
@@ -112,7 +112,7 @@ def load_tools(name: str) -> tuple[Callable[..., Any], ...]:
     loaded = _load(point, "tools", name)
     tools = tuple(loaded) if isinstance(loaded, list | tuple) else (loaded,)
     if not tools or len(tools) > MAX_TOOLS or not all(callable(tool) for tool in tools):
-        raise ConfigError("tools", f"{name!r} ({point.value}) is no callable and no list of 1 to {MAX_TOOLS} callables")
+        raise ConfigError("tools", f"{name!r} ({point.value}) is neither a callable nor a list of 1 to {MAX_TOOLS} callables")
     return tools
 
 

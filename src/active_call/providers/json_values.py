@@ -17,14 +17,14 @@ MAX_ITEMS = 4_000
 
 
 def read_object(provider: str, message: str | bytes) -> Mapping[str, Any]:
-    """The JSON object in `message`. Raises ProviderError for what is none; another connection may do better."""
+    """The JSON object in `message`. Raises ProviderError if it is not one; another connection may do better."""
     try:
         value = msgspec.json.decode(message)
     except (ValueError, RecursionError):
         excerpt = message[:EXCERPT_CHARS] if isinstance(message, str) else f"{len(message)} bytes"
-        raise ProviderError(provider, f"sent what is no JSON: {excerpt!r}", retryable=True) from None
+        raise ProviderError(provider, f"sent text that is not JSON: {excerpt!r}", retryable=True) from None
     if not isinstance(value, dict):
-        raise ProviderError(provider, f"sent what is no JSON object, but {type(value).__name__}", retryable=True)
+        raise ProviderError(provider, f"sent {type(value).__name__} instead of a JSON object", retryable=True)
     return value
 
 

@@ -32,7 +32,7 @@ class Server:
 
 
 def find_server(section: str, base_url: str | None, api_key: str | None, environment: Mapping[str, str]) -> Server:
-    """The server that option and environment name. Raises ConfigError when OpenAI itself is meant and there is no key.
+    """The server that option and environment name. Raises ConfigError if OpenAI itself is meant and there is no key.
 
     The environment's key goes to the environment's server (or OpenAI's) only, never to another one that an option names.
     """

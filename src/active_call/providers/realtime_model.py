@@ -120,7 +120,7 @@ class RealtimeStream(Protocol):
         ...
 
     def cancel_reply(self) -> None:
-        """End the reply in the making. Nothing happens where there is none."""
+        """End the reply in the making. Nothing happens if there is none."""
         ...
 
     def truncate(self, item: str, heard_ms: int) -> None:
@@ -145,7 +145,7 @@ class RealtimeCapabilities:
     tools: bool = False
     turn_events: bool = False
     transcripts: bool = False
-    """It tells the words of both sides."""
+    """It tells the transcripts of both sides."""
     truncates: bool = False
     """`truncate` has an effect. False: the history holds words that the caller did not hear."""
     speakers: tuple[str, ...] = ()

@@ -66,13 +66,13 @@ class Selection:
 
 
 def select_asr(option: AsrOption, environment: Environment) -> Selection:
-    """The recognition engine. Raises ConfigError when there is none."""
+    """The recognition engine. Raises ConfigError if there is none."""
     chosen = _chosen(ASR, option.provider, _server_key("asr", option.endpoint, option.secret_key))
     return chosen or _default(ASR, option.language, option.provider == LOCAL, environment)
 
 
 def select_tts(option: TtsOption, environment: Environment) -> Selection:
-    """The synthesis engine. Raises ConfigError when there is none."""
+    """The synthesis engine. Raises ConfigError if there is none."""
     wish = option.speaker or option.model
     chosen = _chosen(TTS, option.provider, _server_key("tts", option.endpoint, option.secret_key))
     if chosen is None and wish and (engine := _engine_of_voice(wish, option.language, environment)):
@@ -92,7 +92,7 @@ def _with_language(chosen: Selection, option: TtsOption, environment: Environmen
 
 
 def select_llm(settings: LlmSettings, environment: Environment) -> Selection:
-    """The language model. Raises ConfigError when there is none."""
+    """The language model. Raises ConfigError if there is none."""
     chosen = _chosen(LLM, settings.provider, _server_key("llm", settings.base_url, settings.api_key))
     return replace(chosen or _default(LLM, None, settings.provider == LOCAL, environment), detail=settings.model or "")
 

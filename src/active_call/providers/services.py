@@ -58,7 +58,7 @@ class HttpClients(Protocol):
         ...
 
     async def addresses(self, host: str, port: int, trusted: frozenset[Place]) -> list[str]:
-        """The addresses of `host` that may be asked. Raises ActiveCallError where none may be, and OSError where there is none."""
+        """The addresses of `host` that may be asked. Raises ActiveCallError if none may be, and OSError where there is none."""
         ...
 
 

@@ -19,7 +19,7 @@ from active_call.base.pcm import LISTEN_RATE_HZ
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A recognised word and where it lies. `confidence` is 0 to 1, None where the engine does not tell it."""
+    """A recognised word and where it lies. `confidence` is 0 to 1, None if the engine does not tell it."""
 
     text: str
     start_sample: int
@@ -29,7 +29,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What an engine makes of utterance `index`: a `Partial` or a `Final`. `words` is empty where the engine does not tell them."""
+    """What an engine makes of utterance `index`: a `Partial` or a `Final`. `words` is empty if the engine does not tell them."""
 
     text: str
     index: int
@@ -62,7 +62,7 @@ class TurnChange(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TurnEvent:
-    """A change of the caller's turn at `sample`. `text` is what the engine heard of the turn so far, empty where it does not tell."""
+    """A change of the caller's turn at `sample`. `text` is what the engine heard of the turn so far, empty if it does not tell."""
 
     change: TurnChange
     sample: int

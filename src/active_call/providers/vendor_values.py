@@ -112,5 +112,5 @@ class SoundCheck:
         sound, self._held = self._held[:n_even], self._held[n_even:]
         self.n_bytes += n_even
         if self.n_bytes > self._max_bytes:
-            raise ProviderError(self._provider, "the sound has no end")
+            raise ProviderError(self._provider, "the sound is too long")
         return sound

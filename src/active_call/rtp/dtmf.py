@@ -100,7 +100,7 @@ class DigitReceiver:
         return self._ended and not self._ready
 
     def receive(self, payload: bytes, timestamp: int, sequence: int | None = None, *, marker: bool = False) -> Digit | None:
-        """Take one event packet. Raises ParseError when it is too short; codes above 15 (flash, tones) are read over.
+        """Take one event packet. Raises ParseError if it is too short; codes above 15 (flash, tones) are read over.
 
         Without a `sequence` number the timestamp alone names the event.
         """

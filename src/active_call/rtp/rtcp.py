@@ -153,7 +153,7 @@ def _build_block(block: ReportBlock) -> bytes:
 
 
 def parse_compound(data: bytes) -> list[RtcpPacket]:
-    """Return the packets of a compound in order. Raises ParseError when lengths, counts or versions do not fit (appendix A.2)."""
+    """Return the packets of a compound in order. Raises ParseError if lengths, counts or versions do not fit (appendix A.2)."""
     if not data:
         raise ParseError("RTCP compound", expected="at least one packet", found="nothing")
     packets: list[RtcpPacket] = []

@@ -225,5 +225,5 @@ def _lengthen_key(policy: Policy) -> None:
     for part in (policy._policy.rtp, policy._policy.rtcp):
         fields = memoryview(ffi.buffer(ffi.addressof(part))).cast("B").cast("i")
         if (fields[0], fields[1]) != (_AES_ICM_128, KEY_BYTES):
-            raise ValueError("AES_256_CM cannot be had from this libsrtp")
+            raise ValueError("this libsrtp does not support AES_256_CM")
         fields[0], fields[1] = _AES_ICM_256, 46

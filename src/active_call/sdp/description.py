@@ -64,7 +64,7 @@ class Crypto:
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """One media section. `address` is its own `c=` address, None where the session's counts; `port` 0 means refused or not wanted."""
+    """One media section. `address` is its own `c=` address, None if the session's counts; `port` 0 means refused or not wanted."""
 
     media: str
     port: int
@@ -84,7 +84,7 @@ class MediaDescription:
 
     @property
     def direction(self) -> str | None:
-        """The section's own direction attribute, None where it has none."""
+        """The section's own direction attribute, None if it has none."""
         return _direction(self.attributes)
 
     @property
@@ -131,7 +131,7 @@ class MediaDescription:
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
-    """A whole description. `address` is the session's `c=`, None where there is none."""
+    """A whole description. `address` is the session's `c=`, None if there is none."""
 
     origin: Origin
     name: str = "-"

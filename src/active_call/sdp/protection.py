@@ -22,7 +22,7 @@ def without_keys(description: str) -> str:
 
 
 def protection_refusal(offer: bytes, policy: SrtpPolicy | None) -> str:
-    """Why the offer cannot be taken under `policy`; empty where it can be taken. The negotiation reports what cannot be parsed."""
+    """Why the offer cannot be taken under `policy`; empty if it can be taken. The negotiation reports what cannot be parsed."""
     if policy is None or policy is SrtpPolicy.PREFERRED:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""What the configuration says of calls with browsers (STUN and TURN servers, a public address, codecs) and of carriers' streams."""
+"""The configuration of calls with browsers (STUN and TURN servers, a public address, codecs) and of carriers' streams."""
 
 from __future__ import annotations
 

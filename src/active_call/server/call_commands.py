@@ -31,7 +31,7 @@ REFUSED: Final = 2
 
 UrlFlag = Annotated[str, typer.Option("--url", help="The server's HTTP API.", envvar="ACTIVE_CALL_URL")]
 TokenFlag = Annotated[str | None, typer.Option("--token", help="A token of the HTTP API.", envvar="ACTIVE_CALL_TOKEN")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, a value a line, and nothing else.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON, one value per line.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a call, as `calls` lists it.")]
 
 
@@ -42,7 +42,7 @@ def add_call_commands(app: typer.Typer) -> None:
 
 
 def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
-    """List the calls that are alive."""
+    """List the live calls."""
 
     async def work(client: Client) -> None:
         for one in await client.list():
@@ -52,7 +52,7 @@ def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag
 
 
 def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
-    """Follow a call until its end: what is said, and what happens."""
+    """Follow a call until its end: print what is said and what happens."""
 
     async def work(client: Client) -> None:
         async for item in client.follow(session_id):
@@ -69,10 +69,10 @@ def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = 
 
 def say(
     session_id: IdArgument,
-    text: Annotated[str, typer.Argument(help="What the agent's voice says.")],
+    text: Annotated[str, typer.Argument(help="The text to speak with the agent's voice.")],
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
-    whisper: Annotated[bool, typer.Option("--whisper", help="Tell it to the agent only; the caller does not hear it.")] = False,
+    whisper: Annotated[bool, typer.Option("--whisper", help="Only tell the agent; the caller does not hear it.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Say something in a call, behind what plays; returns when it was heard, and prints the words that were."""
@@ -97,23 +97,23 @@ def hangup(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag 
 
     async def work(client: Client) -> None:
         await client.kill(session_id)
-        print_line(json.dumps({"status": "killed", "id": session_id}) if as_json else f"{session_id} is hung up")
+        print_line(json.dumps({"status": "killed", "id": session_id}) if as_json else f"{session_id} was hung up")
 
     run(url, token, work)
 
 
 def listen(
     session_id: IdArgument,
-    file: Annotated[Path | None, typer.Argument(help="A WAV file; without, or `-`: the standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A WAV file; without it, or with `-`: standard output.")] = None,
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
-    pcm: Annotated[bool, typer.Option("--pcm", help="Samples without a header: s16le, 16 kHz, stereo.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say at the end, as JSON, what was written; needs a file.")] = False,
+    pcm: Annotated[bool, typer.Option("--pcm", help="Write samples without a header: s16le, 16 kHz, stereo.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print at the end, as JSON, what was written; needs a file.")] = False,
 ) -> None:
     """Listen in on a call until its end: both sides, the caller left. `active-call listen ID | ffplay -` plays it."""
     is_piped = file is None or str(file) == "-"
     if is_piped and (as_json or sys.stdout.isatty()):
-        fail("--json needs a file for the sound" if as_json else "sound would be written to the terminal: name a file, or pipe it", REFUSED)
+        fail("--json needs a file for the sound" if as_json else "sound would go to the terminal: give a file name, or pipe it", REFUSED)
 
     async def work(client: Client) -> None:
         n_bytes = 0
@@ -184,8 +184,8 @@ def fail(reason: str, code: int) -> NoReturn:
 
 def _advice(error: ClientError) -> str:
     if error.status == 401:
-        return "; give a token by --token or ACTIVE_CALL_TOKEN"
-    return "; is `active-call serve` running there? --url names another server" if error.status == 0 else ""
+        return "; give a token with --token or ACTIVE_CALL_TOKEN"
+    return "; is `active-call serve` running there? Use --url for another server" if error.status == 0 else ""
 
 
 def print_line(text: str) -> None:

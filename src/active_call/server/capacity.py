@@ -31,7 +31,7 @@ def n_media_processes(config: Config) -> int:
 
 
 def capacity_warnings(config: Config, n_files: int, n_workers: int) -> list[str]:
-    """What is below the need of `admission.max_calls`; nothing where that is not set. `n_files`: what one process may open."""
+    """What is below the need of `admission.max_calls`; nothing if that is not set. `n_files`: what one process may open."""
     n_calls = config.admission.max_calls
     if n_calls is None:
         return []
@@ -59,4 +59,4 @@ def shortage_text(config: Config, reason: str) -> str:
             f"no RTP port is free in {config.rtp_start_port}-{config.rtp_end_port} (a call needs {PORTS_A_CALL},"
             " and they rest 30 s after it): raise rtp_end_port"
         )
-    return f"a media process has no file descriptor left: {RAISE_FILES}"
+    return f"a media process has no file descriptors left: {RAISE_FILES}"

@@ -25,13 +25,13 @@ CLOCK_SKEW = timedelta(minutes=5)
 def write_development_certificate(cert_path: Path, key_path: Path, names: Sequence[str]) -> None:
     """Write a self-signed certificate for `names` (IP addresses or DNS names; the first is the CN) and its key, which only we may read.
 
-    Folders are made. Raises ConfigError when one of the files exists already, or cannot be written; nothing is ever overwritten.
+    Folders are made. Raises ConfigError if one of the files exists already, or cannot be written; nothing is ever overwritten.
     """
     if not names:
         raise ConfigError("tls_cert_file", "a certificate needs at least one name or address")
     for path in (cert_path, key_path):
         if path.exists():
-            raise ConfigError("tls_cert_file", f"{path} exists already and is not overwritten")
+            raise ConfigError("tls_cert_file", f"{path} already exists and is not overwritten")
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     certificate = _sign(key, names)
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

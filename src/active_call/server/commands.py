@@ -59,7 +59,7 @@ def root(
     call: CallFlag = None,
     external_ip: ExternalIpFlag = None,
     codecs: CodecsFlag = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Without a command: serve."""
     if version:
@@ -97,19 +97,19 @@ def serve(
 @app.command()
 def call(
     uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
-    playbook: Annotated[str, typer.Option("--playbook", help="Playbook that holds the conversation.")] = "greeting.md",
+    playbook: Annotated[str, typer.Option("--playbook", help="The playbook of the conversation.")] = "greeting.md",
     conf: ConfFlag = None,
     caller: Annotated[str | None, typer.Option(help="Our number or SIP address.")] = None,
     username: Annotated[str | None, typer.Option(help="Digest user name.")] = None,
     password: Annotated[str | None, typer.Option(help="Digest password.", envvar="SIP_PASSWORD")] = None,
     srtp: Annotated[bool | None, typer.Option("--srtp/--rtp", help="Encrypt the sound; default: as configured.")] = None,
     external_ip: ExternalIpFlag = None,
-    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file that holds the conversation.")] = None,
+    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file for the conversation.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="Let a running server place the call.", envvar="ACTIVE_CALL_URL")] = None,
     token: TokenFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
+    """Place a call, let a playbook talk, and print the conversation. Exit code 0 if the call was answered."""
     if url or uri == "browser":
         place(uri, handler, url or DEFAULT_URL, token, as_json=as_json)
         return
@@ -139,7 +139,7 @@ def call(
 def chat(
     playbook: Annotated[str, typer.Argument(help="A playbook file.")],
     conf: ConfFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
     """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
     from active_call.server.chat import chat as talk
@@ -150,9 +150,9 @@ def chat(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project.")],
-    is_python: Annotated[bool, typer.Option("--python", help="With a Python bot in place of a playbook.")] = False,
+    is_python: Annotated[bool, typer.Option("--python", help="Write a Python bot instead of a playbook.")] = False,
 ) -> None:
-    """Write a small project that works at once: configuration, playbook or bot, and a test. Never overwrites."""
+    """Write a small working project: configuration, playbook or bot, and a test. Never overwrites a file."""
     from active_call.server import launching
     from active_call.server.init_project import init_project, start_command
 
@@ -169,12 +169,12 @@ def init(
 
 @app.command()
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end and nothing else.")] = False,
-    folder: Annotated[Path, typer.Option(help="Where recording and record go.")] = Path("demo-output"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object, at the end.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder for the recording and the record.")] = Path("demo-output"),
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
-    model: Annotated[bool, typer.Option("--model", help="Let a small language model answer (fetched once, 125 MB).")] = False,
+    model: Annotated[bool, typer.Option("--model", help="Let a small language model answer (downloaded once, 125 MB).")] = False,
 ) -> None:
-    """A whole call on this machine, over TLS and SRTP: a simulated caller dials in, and the two talk."""
+    """Run a whole call on this machine, over TLS and SRTP: a simulated caller talks to the agent."""
     from rich.console import Console
 
     from active_call.server import launching

@@ -168,7 +168,7 @@ async def running(
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
-        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections)
+        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         health = partial(_health, *sources)
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
         services = replace(services, console=_console_facts(settings), webhooks=delivery)
@@ -188,6 +188,7 @@ def _health(
     troubles: Troubles,
     driver: SipDriver,
     connections: Connections,
+    load: CallLoad,
 ) -> dict[str, Any]:
     """What `/health` says."""
     return (
@@ -196,6 +197,7 @@ def _health(
         | sip_connections(driver)
         | http_health(connections)
         | log_health()
+        | {"load": load.describe()}
     )
 
 
@@ -343,7 +345,7 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
             cancelled = stop
     if not closing.done():
         closing.cancel()
-        log.error("part does not close; it is left behind", extra={"part": name, "waited_s": CLOSE_S})
+        log.error("part does not close; the stop goes on without it", extra={"part": name, "waited_s": CLOSE_S})
     elif not closing.cancelled() and (error := closing.exception()) is not None:
         log.error("part could not be closed", extra={"part": name}, exc_info=error)
     if cancelled is not None:

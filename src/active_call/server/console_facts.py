@@ -1,4 +1,4 @@
-"""What the console is told of this server: settings without secrets, trunks, accounts. Parts of the server enter, plain values leave."""
+"""The facts of this server for the console: settings without secrets, trunks, accounts. Parts of the server enter, plain values leave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from active_call.sip.endpoint import Endpoint
 DEFAULT: Final = "default"
 HIDDEN: Final = "(hidden)"
 _SECRET: Final = re.compile(r"pass|secret|token$|key$|credential|headers|\benv\b|authorization", re.IGNORECASE)
-"""Names of keys whose values are not told: they may hold secrets, or do."""
+"""Names of keys with values that may be secret and are not shown."""
 _NOT_SECRET: Final = re.compile(r"_key_file$|max_?tokens$|refer_headers$", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -34,7 +34,7 @@ def console_facts(
     refusals: Mapping[str, int],
     environment: Mapping[str, str],
 ) -> ConsoleFacts:
-    """The facts of a running server; `config` gives the settings of now."""
+    """The facts of a running server; `config` returns the current settings."""
     return ConsoleFacts(
         settings=lambda: list(settings_of(config())),
         trunks=lambda: list(_trunks(config(), watch, endpoint)),

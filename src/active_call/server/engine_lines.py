@@ -31,7 +31,7 @@ def engine_lines(config: Config, playbooks: Playbooks, environment: Mapping[str,
 
 
 def told(choice: SpeechChoice, environment: Mapping[str, str]) -> str:
-    """One choice in a line. Raises ConfigError when something cannot be had."""
+    """One choice in a line. Raises ConfigError if something cannot be had."""
     chosen = selections(choice.asr, choice.tts, choice.llm, environment)
     return ", ".join([*map(str, chosen), *([] if choice.llm is not None else ["no language model"])])
 

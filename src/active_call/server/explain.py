@@ -84,7 +84,7 @@ def explain(
     if parse_address(question.ip) is None:
         raise ValueError(f"expected an IP address, found {question.ip!r}")
     if question.transport not in TRANSPORTS:
-        raise ValueError(f"expected a transport out of {', '.join(TRANSPORTS)}, found {question.transport!r}")
+        raise ValueError(f"expected one of the transports {', '.join(TRANSPORTS)}, found {question.transport!r}")
     guests = door.access_list if door is not None else AccessList(admission_policy(config))
     verdict = _verdict(config, question, guests, registrars)
     if door is not None and verdict.rule not in ("trunk", "registrar") and door.is_silenced(question.ip, now):
@@ -128,10 +128,10 @@ def _verdict(config: Config, question: Question, guests: AccessList, registrars:
 
 def _reply(verdict: Verdict) -> str:
     if verdict.answer == "admit":
-        return "100 Trying, then what the handler says"
+        return "100 Trying, then the handler decides"
     if verdict.rule == "not_listening":
         return "none: the connection is refused"
-    return "none: it hears nothing" if verdict.answer == "silence" else f"{verdict.code} {verdict.reason}"
+    return "none: it gets no response" if verdict.answer == "silence" else f"{verdict.code} {verdict.reason}"
 
 
 def _media(config: Config, trunk: Trunk | None) -> str:
@@ -153,14 +153,14 @@ def _limits(config: Config, trunk: Trunk | None) -> str:
         f"{config.admission.max_calls} calls in all" if config.admission.max_calls else "",
     ]
     told = ", ".join(limit for limit in limits if limit)
-    return f"{told}; over them 503 with Retry-After" if told else "none but the room of the media processes"
+    return f"{told}; over them 503 with Retry-After" if told else "none except the capacity of the media processes"
 
 
 def _handler(config: Config, question: Question) -> tuple[str, bool]:
     """Who takes the call, and whether that is nobody (404)."""
     match config.handler:
         case None:
-            return f"nobody: a client has to send `accept` within {config.accept_timeout:g} s, else 408", False
+            return f"nobody: a client must send `accept` within {config.accept_timeout:g} s, else 408", False
         case PlaybookHandler() as handler:
             return _playbook(config, handler, question)
         case WebhookHandler() as handler:
@@ -190,9 +190,9 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
     notes = []
     if verdict.answer == "admit":
         if verdict.rule == "open":
-            notes.append("a [[trunks]] entry with a profile or `allow` would keep everybody else out")
+            notes.append("a [[trunks]] entry with a profile or `allow` would refuse everybody else")
         if trunk is not None and trunk.srtp == "required" and question.transport not in ("tls", "wss"):
-            notes.append(f"SRTP is required, and over {question.transport} its keys travel in the open")
+            notes.append(f"SRTP is required, and over {question.transport} its keys are sent unencrypted")
         if trunk is not None and trunk.published is not None:
             notes += trunk.published.notes
         return notes
@@ -202,7 +202,7 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
         chosen = config.admission
         if chosen.strangers == "auto":
             notes.append(
-                f"after {chosen.silence_after} refusals within {WINDOW_S:g} s the address hears nothing for {chosen.silence_for:g} s"
+                f"after {chosen.silence_after} refusals within {WINDOW_S:g} s the address gets no response for {chosen.silence_for:g} s"
             )
     return notes
 
@@ -222,7 +222,7 @@ def _whose(ip: str) -> list[str]:
         profile = load_profile(name)
         for kind, ranges in (("signalling", profile.allow), ("media", profile.media)):
             if any(address in ip_network(entry) for entry in ranges):
-                way = f'name it by profile = "{name}"' if kind == "signalling" else "no calls are signalled from there"
+                way = f'name it by profile = "{name}"' if kind == "signalling" else "the carrier sends no calls from there"
                 found.append(f"it is a {kind} address of {profile.title}: {way}")
     if not found:
         found.append(f'to let it in: allow = ["{ip}"] in the [[trunks]] entry that it belongs to')

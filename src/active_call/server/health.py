@@ -1,4 +1,4 @@
-"""What `GET /health` tells: calls, media processes, SIP, trunks, registrations, records, connections. Parts enter, plain values leave."""
+"""`GET /health`: calls, media processes, SIP, trunks, registrations, records, connections. Parts enter, plain values leave."""
 
 from __future__ import annotations
 

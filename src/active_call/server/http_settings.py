@@ -40,7 +40,7 @@ class HttpSettings:
         try:
             self.tls = server_context(self._files)
         except (OSError, ssl.SSLError) as error:
-            log.error("certificate of HTTPS cannot be read; the one before stays", extra={"error": str(error)})
+            log.error("the HTTPS certificate cannot be read; the previous one stays in use", extra={"error": str(error)})
 
 
 def tokens_of(config: Config) -> tuple[Token, ...]:

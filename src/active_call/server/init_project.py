@@ -19,7 +19,7 @@ def init_project(folder: Path, *, is_python: bool = False) -> list[Path]:
     files = {folder / name: text for name, text in _project(is_python).items()}
     for path in files:
         if path.exists() or path.is_symlink():
-            raise ProjectExists(f"{path} exists already; nothing was written")
+            raise ProjectExists(f"{path} already exists; nothing was written")
     try:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)

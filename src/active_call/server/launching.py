@@ -1,4 +1,4 @@
-"""Starts a server from the command line or from a program: logging, the event loop, stop signals, and one clear line for what is wrong."""
+"""Starts a server from the command line or from a program: logging, the event loop, stop signals, and one clear line for an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Explained:
 
 @contextmanager
 def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
-    """The log of a server that runs; what is left of it is written at the end, for a bounded time."""
+    """The log of a running server; the remaining lines are written at the end, within a bounded time."""
     output = LogOutput(settings_of(config, level))
     try:
         yield output
@@ -62,7 +62,7 @@ def queued_console() -> Console:
 
 
 def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. What further ones do, `Stopping` says."""
+    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

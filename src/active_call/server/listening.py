@@ -53,7 +53,7 @@ def taken_http_port(address: str, host: str, port: int) -> list[tuple[str, str]]
 
 
 def holder_of(kind: Literal["udp", "tcp"], port: int) -> str:
-    """`name (pid 123)` of the process that has the port, as far as this user may see it; empty where it cannot be told."""
+    """`name (pid 123)` of the process that has the port, as far as this user may see it; empty if it cannot be told."""
     inodes = _inodes(kind, port)
     if not inodes:
         return ""

@@ -26,8 +26,8 @@ def models() -> None:
 
 
 @models_app.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False) -> None:
-    """Which models there are, for which languages, under which licence, and which are here."""
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False) -> None:
+    """List the models with their languages and licences, and which are installed."""
     folder = models_folder(os.environ)
     if as_json:
         typer.echo(json.dumps([_as_json(model, folder) for model in MODELS]))
@@ -39,25 +39,23 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
         languages = " ".join(model.languages) or "dozens"
         table.add_row(model.name, languages, str(model.size_mb), model.licence, "yes" if is_installed(model, folder) else "")
     out.print(table)
-    out.print(
-        f"Folder: {folder} (another one: {FOLDER_VARIABLE}). Get one: active-call models download NAME", highlight=False, soft_wrap=True
-    )
+    out.print(f"Folder: {folder} (or {FOLDER_VARIABLE}). To download: active-call models download NAME", highlight=False, soft_wrap=True)
 
 
 @models_app.command("download")
 def download(
-    name: Annotated[str, typer.Argument(help="A name that `active-call models list` shows.")],
-    file: Annotated[Path | None, typer.Option("--file", help="The archive, brought here by other means.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Where else the archive can be had: a mirror.")] = None,
+    name: Annotated[str, typer.Argument(help="A name from `active-call models list`.")],
+    file: Annotated[Path | None, typer.Option("--file", help="The archive, if you have downloaded it by other means.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:
-    """Download a model, check it, and unpack it. What was interrupted is continued."""
+    """Download a model, check it, and unpack it. Continues an interrupted download."""
     with launching.Explained():
         model, folder = model_named(name), models_folder(os.environ)
         err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)
         try:
             target = _fetch(model, folder, url) if file is None else _install(model, file, folder)
         except OSError as error:
-            err.print(f"{model.name} cannot be kept in {folder}: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+            err.print(f"cannot store {model.name} in {folder}: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
             raise typer.Exit(2) from None
         out.print(f"{model.name} is in {target}", highlight=False, soft_wrap=True)
         out.print(f"In a playbook: asr: {{provider: sherpa, model: {model.name}}}", highlight=False, markup=False)

@@ -24,7 +24,7 @@ class CallWish:
     password: str | None = field(default=None, repr=False)
     srtp: bool | None = None
     as_json: bool = False
-    """Print each event as JSON, and nothing else."""
+    """Print only JSON, one event per line."""
 
 
 async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, wish: CallWish) -> bool:

@@ -24,22 +24,22 @@ from active_call.server.terminal import Terminal
 out = Terminal()
 err = Terminal(stderr=True)
 
-playbook_app = typer.Typer(help="Work with playbooks.", no_args_is_help=True)
+playbook_app = typer.Typer(help="Check playbooks.", no_args_is_help=True)
 SECTIONS = ("asr", "tts", "llm")
 
 
 @playbook_app.callback()
 def playbooks() -> None:
-    """Work with playbooks."""
+    """Check playbooks."""
 
 
 @playbook_app.command("check")
 def check(
     files: Annotated[list[Path], typer.Argument(help="Playbooks.")],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
-    """Read playbooks and say what is wrong with them, all of it, or what is in them."""
+    """Read playbooks and list all their mistakes, or summarise them."""
     reports = [_check_one(file, strict=strict) for file in files]
     if as_json:
         typer.echo(json.dumps([report for report, _ in reports], ensure_ascii=False))

@@ -42,7 +42,7 @@ def _refuse_leaving(name: str) -> None:
     if not name.strip() or "\0" in name or parts.is_absolute() or ".." in parts.parts or Path(name).is_absolute():
         raise PlaybookError(name, 0, f"{name!r} is not the name of a playbook inside the playbook folder")
     if parts.suffix != ".md":
-        raise PlaybookError(name, 0, f"{name!r} is not the name of a playbook; those end in .md")
+        raise PlaybookError(name, 0, f"{name!r} is not the name of a playbook; expected a name that ends in .md")
 
 
 def _root_of(candidate: Path, path: Path) -> Path:

@@ -22,7 +22,7 @@ MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.
 
 
 def preload() -> ForkServer | None:
-    """The process that forks media and engine processes; None where there can be none, and each is a program of its own."""
+    """The process that forks media and engine processes; None if there can be none, and each is a program of its own."""
     preload_modules()
     raise_descriptor_limit()  # which the children inherit
     started = start_fork_server()

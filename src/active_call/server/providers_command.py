@@ -1,4 +1,4 @@
-"""`active-call providers`: the engines and vendors that this installation knows, what each can do, and what is missing here."""
+"""`active-call providers`: the engines and vendors that this installation knows, their features, and what is missing here."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ out = Terminal()
 
 
 def providers(
-    kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; all unless told.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; by default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/providers.md.")] = False,
 ) -> None:
-    """List speech engines and vendors: what each can do, and whether it can be used here."""
+    """List speech engines and vendors, their features, and whether you can use them here."""
     from active_call.providers.declaration import KINDS
     from active_call.providers.declared import declared_providers
     from active_call.server.providers_page import features_of, providers_page
 
     if kind is not None and kind not in KINDS:
-        raise typer.BadParameter(f"one of {', '.join(KINDS)}, not {kind!r}")
+        raise typer.BadParameter(f"expected one of {', '.join(KINDS)}, found {kind!r}")
     environment = read_environment(Path.cwd(), os.environ)
     found = [one for one in declared_providers(environment) if kind in (None, one.kind)]
     if markdown:
@@ -39,7 +39,7 @@ def providers(
     else:
         from rich.table import Table
 
-        table = Table("kind", "provider", "what", "it can", "here")
+        table = Table("kind", "provider", "what", "features", "here")
         for one in found:
             title, can = (one.declaration.title, ", ".join(features_of(one.declaration))) if one.declaration is not None else ("", "")
             table.add_row(one.kind, one.name, title, can, one.missing.partition(" (")[0] or "ready")

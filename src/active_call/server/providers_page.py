@@ -1,4 +1,4 @@
-"""`docs/providers.md`, made of what the adapters declare about themselves. Pure."""
+"""`docs/providers.md`, generated from the declarations of the adapters. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TITLES: Final = {
 }
 _HEAD: Final = """# Providers
 
-This page is made of what the adapters declare (`active-call providers --markdown`). `active-call providers` tells which of them can be used
-on your machine, and what is missing for the others. A key is taken from the option (`secretKey`; `llm.apiKey`), else from the
-environment or from `.env` next to the config file; it is sent to its vendor only. Options marked ⏱ trade the time until an answer for
-something else. Another provider is a package with an entry point in the group `active_call.asr`, `.tts`, `.llm` or `.realtime`.
+This page is generated from the declarations of the adapters (`active-call providers --markdown`). `active-call providers` lists which of
+them you can use on your machine, and what is missing for the others. A key comes from the option (`secretKey`; `llm.apiKey`), otherwise
+from the environment or from `.env` next to the config file. It is sent only to its vendor. Options marked ⏱ trade response time for
+something else. To add a provider, install a package with an entry point in the group `active_call.asr`, `.tts`, `.llm` or `.realtime`.
 """
 
 
@@ -33,7 +33,7 @@ def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
     for kind, title in _TITLES.items():
         of_kind = [one for one in declarations if one.kind == kind]
         parts.append(f"## {title}\n")
-        parts.append("| provider | what | it can | key |\n|---|---|---|---|")
+        parts.append("| provider | what | features | key |\n|---|---|---|---|")
         parts += [_row(one) for one in of_kind]
         parts.append("")
         parts += [_section(one) for one in of_kind]
@@ -41,26 +41,26 @@ def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
 
 
 def features_of(declaration: ProviderDeclaration) -> list[str]:
-    """What it can do, in words."""
+    """Its features, in words."""
     known: tuple[tuple[bool, str], ...]
     match declaration.capabilities:
         case SpeechToTextCapabilities() as can:
             known = (
-                (can.partials, "texts while the caller speaks"),
+                (can.partials, "partial texts"),
                 (can.words, "word times"),
                 (can.turn_events, "turn events"),
-                (can.phrases, "words to expect"),
+                (can.phrases, "expected words"),
                 (not can.free_speech, "listed phrases only"),
             )
         case TextToSpeechCapabilities() as can:
             known = ((can.streaming_text, "speaks while text is written"), (can.word_times, "word times"), (can.emotions, "moods"))
         case ChatModelCapabilities() as can:
-            known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "tells its tokens"))
+            known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "token counts"))
         case RealtimeCapabilities() as can:
             known = (
                 (can.tools, "tools"),
-                (can.transcripts, "words of both sides"),
-                (can.truncates, "forgets what was not heard"),
+                (can.transcripts, "transcripts of both sides"),
+                (can.truncates, "drops what was not heard"),
             )
     return [word for has, word in known if has]
 
@@ -77,7 +77,8 @@ def _section(one: ProviderDeclaration) -> str:
     if one.prices:
         facts.append(f"[prices]({one.prices})")
     if one.key_page:
-        facts.append(f"[keys]({one.key_page})")
+        address, _, where = one.key_page.partition(" ")
+        facts.append(f"[keys]({address}){' ' + where if where else ''}")
     if one.base_url:
         facts.append(f"`{one.base_url}`")
     if one.package:
@@ -85,7 +86,7 @@ def _section(one: ProviderDeclaration) -> str:
     lines.append(f"{one.title}: {', '.join(facts)}.{f' {one.notes}' if one.notes else ''}\n")
     if one.options:
         lines.append("| option | meaning | default |\n|---|---|---|")
-        lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'the vendor’s'} |" for o in one.options]
+        lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'by the vendor'} |" for o in one.options]
         lines.append("")
     if known := _known_prices(one):
         lines.append(f"[Known prices](cost.md#prices), US dollars: {known}.\n")

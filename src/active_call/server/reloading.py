@@ -86,9 +86,9 @@ class Reloader:
             try:
                 await self._reload()
             except ActiveCallError as error:
-                log.error("configuration not reloaded, the old one stays", extra={"reason": str(error)})
+                log.error("configuration not reloaded; the old one stays in use", extra={"reason": str(error)})
             except Exception:
-                log.exception("configuration not reloaded, the old one stays")
+                log.exception("configuration not reloaded; the old one stays in use")
 
     async def _reload(self) -> None:
         before = self._server.config
@@ -102,7 +102,7 @@ class Reloader:
         changed = changed_keys(before, config)
         later = sorted(changed - AT_ONCE)
         if later:
-            log.warning("these keys have changed and count at the next start", extra={"keys": later})
+            log.warning("these changed keys take effect at the next start", extra={"keys": later})
         log.info("configuration reloaded", extra={"changed": sorted(changed & AT_ONCE) or "nothing"})
 
 

@@ -129,7 +129,7 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
     public = bracketed(public)
     sip = ", ".join(f"{entry.transport} {bracketed(entry.bound.host)}:{entry.bound.port}" for entry in server.listeners)
     http_host = "127.0.0.1" if is_wildcard(config.http_host) else bracketed(config.http_host)
-    access = "" if config.http_token or config.http_tokens else "; without http_token only this machine may control calls"
+    access = "" if config.http_token or config.http_tokens else "; only this machine may control calls, unless http_token is set"
     scheme = "https" if config.http_tls else "http"
     srtp = "on" if config.enable_srtp else "as the caller offers"
     ports_text = f"{bracketed(config.rtp_address)}:{config.rtp_start_port}-{config.rtp_end_port}"
@@ -141,14 +141,14 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
         *call_lines(config, routes),
         *(f"  speech {line}" for line in engine_lines(config, server.playbooks, server.environment)),
         f"  from   {_callers_line(config)}",
-        "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
+        "Enter at the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection):",
     ]
     ports = {entry.transport: entry.bound.port for entry in server.listeners}
     if "tls" in ports:
         lines.append(f"  sip:{public}:{ports['tls']};transport=tls")
     lines.append(f"  sip:{public}:{ports['udp']}{'   (plain UDP, for tests)' if 'tls' in ports else ''}")
     if learnt is not None:
-        lines.append(f"  {public} was learnt by STUN; ports must be forwarded to this machine as they are.")
+        lines.append(f"  {public} was learnt by STUN; forward the ports to this machine unchanged.")
     elif config.external_ip in (None, "auto"):
         lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
     near = "127.0.0.1" if is_wildcard(config.addr) else bracketed(config.addr)
@@ -159,7 +159,7 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
 
 def _callers_line(config: Config) -> str:
     listed = [trunk.name for trunk in active_trunks(config) if trunk.allow]
-    return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry says who may call"
+    return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry limits who may call"
 
 
 def call_lines(config: Config, routes: Sequence[str]) -> list[str]:

@@ -47,9 +47,9 @@ MARKS = {
 
 
 def show(
-    record: Annotated[str, typer.Argument(metavar="ID", help="The id of a call, as the records list it, or a record's JSON file.")],
+    record: Annotated[str, typer.Argument(metavar="ID", help="The id of a call from the records, or the JSON file of a record.")],
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the record, as JSON.")] = False,
 ) -> None:
     """Show one call: what was said, and for each reply how long the caller waited and for whom."""
     try:
@@ -58,7 +58,7 @@ def show(
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     if found is None:
-        err.print(f"there is no record {record!r}: calls are listed by GET /api/records", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"there is no record {record!r}; GET /api/records lists the calls", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))

@@ -80,14 +80,14 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
 
 
 def refuse_taken_ports(config: Config) -> None:
-    """Tell a port that another process has before anything is started. Whoever takes one later is told when it is opened."""
+    """Report a port that another process has, before anything is started. If a port is taken later, opening it reports that."""
     taken = taken_ports(_listen_specs(config)) or taken_http_port(config.http_addr, config.http_host, config.http_port)
     if taken:
         raise ConfigError(*taken[0])
 
 
 async def listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
-    """Listen for SIP; gives the listeners. Raises ConfigError for a port that is taken, TransportError otherwise."""
+    """Listen for SIP; returns the listeners. Raises ConfigError if a port is already used, TransportError otherwise."""
     try:
         return await driver.listen(_listen_specs(config))
     except TransportError as error:

@@ -39,11 +39,11 @@ class Stopping:
         name = signal.Signals(number).name
         match self._n_signals:
             case 1:
-                log.info("asked to stop", extra={"signal": name, "more": "again: end calls now; a third time: leave at once"})
+                log.info("asked to stop", extra={"signal": name, "more": "send it again to end calls now, a third time to exit at once"})
                 cancel()
             case 2:
-                log.warning("asked to stop again: calls are ended now", extra={"signal": name})
+                log.warning("asked to stop again: ending calls now", extra={"signal": name})
                 self.hurry()
             case _:
-                log.error("asked to stop a third time: leaving at once", extra={"signal": name})
+                log.error("asked to stop a third time: exiting at once", extra={"signal": name})
                 self._exit_now(EXIT_CODE)

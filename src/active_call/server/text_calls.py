@@ -37,7 +37,7 @@ CLOSING_S: Final = 5.0
 
 
 class _TypedWords:
-    """Recognises what was typed, at once."""
+    """Recognises the typed text at once."""
 
     name = "typed"
     capabilities = SpeechToTextCapabilities(free_speech=True)

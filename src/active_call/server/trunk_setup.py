@@ -100,12 +100,12 @@ def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:
     if AccessList(policy).is_open:
         if public:
             warnings.append(
-                f"anybody may call: SIP is reachable at {', '.join(dict.fromkeys(public))}, and no [[trunks]] entry names who may; "
-                "a profile or `allow` closes the door"
+                f"anybody may call: SIP is reachable at {', '.join(dict.fromkeys(public))}, and no [[trunks]] entry limits who may; "
+                "set a profile or `allow`"
             )
         return warnings
     warnings += [
-        f"trunk {trunk.name} has no ranges: calls from it are refused like a stranger's; give `allow`, or an address as `server`"
+        f"trunk {trunk.name} has no ranges: its calls are refused like a stranger's; set `allow`, or an address as `server`"
         for trunk in policy.trunks
         if not trunk.networks
     ]

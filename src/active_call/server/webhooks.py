@@ -1,4 +1,4 @@
-"""The webhooks of the configuration: where deliveries are kept, who is told what, and the tasks that do it."""
+"""The webhooks of the configuration: the spool of deliveries, the events of each webhook, and the tasks that send them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_FOLDER = "./config/cdr"
 
 
 def make_webhooks(config: Config, http: httpx.AsyncClient, records: RecordStore, world: World) -> tuple[WebhookDelivery, CallWebhooks]:
-    """What delivers, and what follows calls. The spool lies beside the call records."""
+    """The delivery and the follower of calls. The spool is beside the call records."""
     folder = Path(getattr(config.callrecord, "root", DEFAULT_FOLDER) or DEFAULT_FOLDER) / "webhooks"
     targets = {one.name: WebhookTarget(one.name, one.url, one.secret, one.headers) for one in config.webhooks}
     delivery = WebhookDelivery(WebhookSpool(folder), targets, http, world)

@@ -46,14 +46,14 @@ class Calls:
         return handle in self._by_handle
 
     def get(self, handle: CallHandle) -> Call | None:
-        """The call of that handle, None where it has ended."""
+        """The call of that handle, None if it has ended."""
         return self._by_handle.get(handle)
 
     def require(self, handle: CallHandle) -> Call:
-        """The call of that handle. Raises LocalProtocolError where it has ended."""
+        """The call of that handle. Raises LocalProtocolError if it has ended."""
         call = self._by_handle.get(handle)
         if call is None:
-            raise LocalProtocolError("the call has ended, or there never was one of this handle")
+            raise LocalProtocolError("there is no call with this handle, or it has ended")
         return call
 
     def of_message(self, call_id: str, local_tag: str, remote_tag: str) -> list[Call]:
@@ -102,7 +102,7 @@ class Calls:
         return token
 
     def pending(self, token: TransactionToken) -> PendingRequest | None:
-        """The request of that token, None where it has had its final response."""
+        """The request of that token, None if it has had its final response."""
         return self._pending.get(token)
 
     def take_pending(self, token: TransactionToken) -> ServerTransaction:

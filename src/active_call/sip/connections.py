@@ -91,7 +91,7 @@ class Connections:
         return connection.half_read_since if connection is not None else None
 
     def heard_at(self, connection_id: int) -> float | None:
-        """When the last message has come on that connection; None where none has."""
+        """When the last message has come on that connection; None if none has."""
         connection = self._by_id.get(connection_id)
         return connection.heard_at if connection is not None else None
 

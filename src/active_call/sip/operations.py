@@ -111,7 +111,7 @@ class Operations:
     ) -> TransactionToken:
         """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows.
 
-        Raises LocalProtocolError when the call is not answered or has ended.
+        Raises LocalProtocolError if the call is not answered or has ended.
         """
         return self._calls.require(call).request(method, now, headers, body, content_type)
 
@@ -131,9 +131,9 @@ class Operations:
         Neither 408 nor a provisional response but 100 may be sent (RFC 4320 §4).
         """
         if not 100 <= code <= 699:
-            raise LocalProtocolError(f"{code} is no status code")
+            raise LocalProtocolError(f"{code} is not a SIP status code")
         if 100 < code < 200 or code == 408:
-            raise LocalProtocolError(f"no {code} may answer a request other than INVITE (RFC 4320 §4)")
+            raise LocalProtocolError(f"{code} may not answer a request other than INVITE (RFC 4320 §4)")
         reason = checked_reason(reason)
         pending = self._calls.pending(token)
         if pending is None:

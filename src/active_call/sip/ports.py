@@ -70,7 +70,7 @@ class SendingPort(ConfiguredPort, Protocol):
         """The transport of a URI that names none."""
 
     def send_request(self, request: Request, target: Target, user: RequestUser, now: float, origin: Origin) -> FailoverRequest:
-        """Send `request`; `user` hears its responses. Raises LocalProtocolError when it cannot be made."""
+        """Send `request`; `user` hears its responses. Raises LocalProtocolError if it cannot be made."""
 
 
 class InvitePort(SendingPort, Protocol):

@@ -21,7 +21,7 @@ class Registrations:
         return iter(list(self._by_handle.values()))
 
     def get(self, handle: RegistrationHandle) -> Registration | None:
-        """The registration of that handle, None where it is over."""
+        """The registration of that handle, None if it is over."""
         return self._by_handle.get(handle)
 
     def registrars(self, now: float) -> list[str]:

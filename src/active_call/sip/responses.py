@@ -27,7 +27,7 @@ class Reply:
     makes_dialog: bool = False
     """Record-Route is copied from the request (§12.1.1)."""
     rule: str = ""
-    """The stable word for why a request is refused; empty where it is not."""
+    """The stable word for why a request is refused; empty if it is not."""
 
 
 def response_bytes(
@@ -61,7 +61,7 @@ def response_bytes(
 
 
 def checked_reason(reason: str) -> str:
-    """`reason` as it may stand in a status line. Raises LocalProtocolError when it would break out of it."""
+    """`reason` as it may stand in a status line. Raises LocalProtocolError if it would break out of it."""
     if "\r" in reason or "\n" in reason:
         raise LocalProtocolError("a reason phrase is one line")
     return reason

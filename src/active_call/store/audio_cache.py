@@ -56,7 +56,7 @@ class PartFile:
         file.write(bytes(DATA_OFFSET))
 
     def append(self, pcm: bytes) -> None:
-        """Raises OSError when the disk is full."""
+        """Raises OSError if the disk is full."""
         view = memoryview(pcm)
         while view:
             view = view[self.file.write(view) :]

@@ -123,14 +123,14 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sip_code: int | None = None
     playbook: str = ""
     trunk: str = ""
-    """The trunk that the call belonged to; empty where it belonged to none."""
+    """The trunk that the call belonged to; empty if it belonged to none."""
     engines: dict[str, dict[str, str]] = {}
     """By section (`asr`, `tts`, `llm`): `provider`, `name` of the voice or model, `reason` it was chosen for, `fallback` behind it."""
     variables: dict[str, Any] = {}
     usage: tuple[dict[str, Any], ...] = ()
     """By engine: `kind`, `provider`, `model`, `units`, `cost` where it has a price, `estimated` where the vendor told no amounts."""
     cost: dict[str, Any] | None = None
-    """`currency`, `total` of what has a price, `complete` (false: see `unpriced`), `estimated`; None where nothing was used."""
+    """`currency`, `total` of what has a price, `complete` (false: see `unpriced`), `estimated`; None if nothing was used."""
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
     """Contract events with their wire names, in order."""

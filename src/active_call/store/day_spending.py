@@ -41,7 +41,7 @@ class DaySpendingFile:
         self._has_failed = False
 
     async def load(self) -> DaySum | None:
-        """What was written down last; None where there is no file, or no sense in it, which is logged."""
+        """What was written down last; None if there is no file, or no sense in it, which is logged."""
         return await asyncio.to_thread(self._load)
 
     def note(self, day_sum: DaySum) -> None:
@@ -66,7 +66,7 @@ class DaySpendingFile:
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:
-                log.error("the day's spending cannot be written down", extra={"path": str(self._path), "reason": str(error)})
+                log.error("the day's spending cannot be stored", extra={"path": str(self._path), "reason": str(error)})
             self._has_failed = True
 
     def _load(self) -> DaySum | None:
@@ -76,7 +76,7 @@ class DaySpendingFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            log.error("the day's spending cannot be read: it begins at nothing", extra={"path": str(self._path), "reason": repr(error)})
+            log.error("the day's spending cannot be read; it starts at zero", extra={"path": str(self._path), "reason": repr(error)})
             return None
         return day_sum if math.isfinite(day_sum.spent) and day_sum.spent >= 0 else None
 

@@ -62,7 +62,7 @@ class Decoder:
         except asyncio.CancelledError:
             stopped.set()
             if isinstance(source, Feed):
-                source.finish(MediaError(f"{name}: given up"), at_once=True)
+                source.finish(MediaError(f"{name}: cancelled"), at_once=True)
             with contextlib.suppress(MediaError, OSError):
                 await work
             raise

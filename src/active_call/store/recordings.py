@@ -60,12 +60,12 @@ def path_inside(root: Path, name: str) -> Path:
     A name may also be given as it lies in the working directory, or as a whole path, where that is inside `root`.
     """
     if "\0" in name or ".." in Path(name).parts:
-        raise MediaError(f"recorderFile: {name!r} does not lie in the folder of recordings")
+        raise MediaError(f"recorderFile: {name!r} is not inside the recordings folder")
     whole, real_root = Path(name), root.resolve()
     is_whole = whole.is_absolute() or whole.resolve().is_relative_to(real_root)
     path = whole if is_whole else root / name
     if not path.resolve().is_relative_to(real_root) or path.resolve() == real_root:
-        raise MediaError(f"recorderFile: {name!r} does not lie in the folder of recordings ({root})")
+        raise MediaError(f"recorderFile: {name!r} is not inside the recordings folder ({root})")
     private_folder(path.parent)
     return path
 

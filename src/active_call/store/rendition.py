@@ -42,7 +42,7 @@ class Rendition:
         return self._n_bytes > 0
 
     async def pieces(self, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
-        """The sound from its beginning; with `repeat` over and over, without a gap. Raises MediaError when it cannot be had, or no further.
+        """The sound from its beginning; with `repeat` over and over, without a gap. Raises MediaError if it cannot be had, or no further.
 
         The first step must be taken in the same turn of the loop in which the rendition was found.
         """
@@ -61,7 +61,7 @@ class Rendition:
             self._let_go()
 
     async def ended(self) -> None:
-        """Wait until it is complete. Raises MediaError when it has failed. To be awaited as `pieces` is."""
+        """Wait until it is complete. Raises MediaError if it has failed. To be awaited as `pieces` is."""
         self._n_readers += 1
         try:
             while not self._is_over:

@@ -29,9 +29,9 @@ class SoundFolders:
         except (ValueError, RuntimeError) as error:  # NUL in the name; links that lead to each other
             raise MediaError(f"{str(path)!r}: {error}") from error
         if not self._may_play(real, trusted):
-            raise MediaError(f"{path}: does not lie in a folder whose files are played ([files] roots)")
+            raise MediaError(f"{path}: not inside a folder that may be played from ([files] roots)")
         if not real.is_file():
-            raise MediaError(f"{path}: is not a file")
+            raise MediaError(f"{path}: not a file")
         return real
 
     def _may_play(self, real: Path, trusted: Iterable[Path]) -> bool:

@@ -123,7 +123,7 @@ class SoundLibrary:
         await rendition.ended()
         path = self._cache.path_of(found.key)
         if not await self._decoder.run(path.exists):
-            raise MediaError(f"{source}: cannot be kept in the cache of sounds, which this use of it needs")
+            raise MediaError(f"{source}: cannot be stored in the sound cache, which this use needs")
         return path
 
     async def close(self) -> None:

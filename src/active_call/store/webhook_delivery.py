@@ -71,7 +71,7 @@ class WebhookDelivery:
         self._wake.set()
 
     async def replay(self, delivery_id: str) -> bool:
-        """Deliver a dead letter again; False where there is none of that id."""
+        """Deliver a dead letter again; False if there is none of that id."""
         found = await self._spool.replay(delivery_id)
         self._wake.set()
         return found
@@ -111,7 +111,7 @@ class WebhookDelivery:
             self._wake.set()
 
     async def _post(self, delivery: Delivery) -> tuple[str, bool]:
-        """Why it was not taken, empty where it was; and whether it may be tried again."""
+        """Why it was not taken, empty if it was; and whether it may be tried again."""
         target = self._targets.get(delivery.target)
         if target is None:
             return f"the configuration has no webhook {delivery.target!r} any more", False

@@ -96,7 +96,7 @@ class WebhookSpool:
             await self._remove(self._dead_folder, oldest)
 
     async def replay(self, delivery_id: str) -> bool:
-        """Let a dead letter wait again, due now; False where there is none of that id."""
+        """Let a dead letter wait again, due now; False if there is none of that id."""
         dead = self.dead.pop(delivery_id, None)
         if dead is None:
             return False

@@ -70,7 +70,7 @@ LAWS = {0: MULAW, 8: ALAW}
 
 
 def noise(n_samples: int, *, sigma: float = 16.0, seed: int = 1) -> Pcm:
-    """A faint hiss, as every real line has it; recognisers and detectors are lost on digital silence."""
+    """A faint hiss, as on every real line; recognisers and detectors fail on digital silence."""
     hiss: Pcm = np.random.default_rng(seed).normal(0.0, sigma, n_samples).round().astype(np.int16)
     return hiss
 
@@ -126,14 +126,14 @@ def write_wav(path: Path, *channels: Pcm, rate_hz: int = RATE_HZ) -> None:
 def read_wav(path: Path, *, rate_hz: int = RATE_HZ, channel: int = 0) -> Pcm:
     """One channel of a 16-bit WAV at `rate_hz`. A header whose length was never filled in is read to the end of the file.
 
-    Raises ValueError for other sample widths, `wave.Error` for what is no WAV.
+    Raises ValueError for other sample widths, `wave.Error` if it is not a WAV file.
     """
     with wave.open(str(path), "rb") as file:
         if file.getsampwidth() != 2:
             raise ValueError(f"{path}: {8 * file.getsampwidth()} bits a sample, expected 16")
         n_channels, file_rate = file.getnchannels(), file.getframerate()
         octets = file.readframes(file.getnframes())
-    if not octets:  # a program that was ended while recording leaves a length of nothing
+    if not octets:  # a program that was killed while recording leaves a length of zero
         octets = path.read_bytes()[44:]
     whole = len(octets) // (2 * n_channels) * 2 * n_channels
     samples = np.frombuffer(octets[:whole], dtype="<i2").reshape(-1, n_channels)[:, channel].astype(np.int16)

@@ -1,6 +1,6 @@
-"""The actor of a story: takes one step after another on a `Phone`, and measures each turn as the caller lives it.
+"""The actor of a story: takes one step after another on a `Phone`, and measures each turn from the caller's side.
 
-Latency is the caller's: from the last packet of the caller's own speech (or digit) leaving the phone to the first packet of the agent's
+Latency is measured at the caller: from its last packet of speech (or digit) leaving the phone to the first packet of the agent's
 speech arriving. Barge-in: from the caller's first packet of speech leaving to the last packet of the agent's speech arriving.
 """
 
@@ -32,7 +32,7 @@ _MIN_SPEECH_PACKETS = 3
 _CUT_SILENCE_MS = 600
 """An agent that is silent for this long after an interruption has stopped: longer than the pause between two sentences."""
 _REST_OF_ANSWER_S = 2.5
-"""So long an answer that is not the expected one may pause before the caller asks again."""
+"""How long an unexpected answer may pause before the caller asks again."""
 _POLL_S = 0.01
 _RECOGNITION_TIMEOUT_S = 20.0
 
@@ -99,7 +99,7 @@ class Caller:
                 return
 
     def _take(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
-        """Play one step; what went wrong, or nothing."""
+        """Play one step. Returns what went wrong, or an empty text."""
         match step["do"]:
             case "listen":
                 return self._listen(step, ear)
@@ -125,7 +125,7 @@ class Caller:
         return ""
 
     def _say(self, text: str, mouth: Mouth) -> float:
-        """Say it to the end; when its first packet of speech left the phone."""
+        """Say it to the end. Returns when its first packet of speech left the phone."""
         asked_at = time.monotonic()
         mouth.say(self._speech[text])
         mouth.wait_idle(len(self._speech[text]) / audio.RATE_HZ + 5)
@@ -149,7 +149,7 @@ class Caller:
             self._own_end = 0.0
 
     def _ask(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
-        """Say it until it is answered as expected, each time in other words; what went wrong, or nothing."""
+        """Ask until the expected answer comes, each time in other words. Returns what went wrong, or an empty text."""
         heard: list[str] = []
         for text in (step["text"], *step.get("again", ())):
             if heard:
@@ -183,7 +183,7 @@ class Caller:
             deadline = min(deadline, time.monotonic() + _REST_OF_ANSWER_S)
 
     def _wait_speech(self, ear: Ear, deadline: float) -> float | None:
-        """When the first packet of the next speech arrived, `None` when the time is over or the call."""
+        """When the first packet of the next speech arrived; None if the time or the call is over."""
         while True:
             voiced = ear.voiced_at
             first = bisect_right(voiced, self._mark)
@@ -302,7 +302,7 @@ class Caller:
         }
 
     def _unmet(self) -> list[str]:
-        """What the story asks of the call as a whole, and does not hold."""
+        """The requirements of the story for the whole call that were not met."""
         wanted, phone = self._story.success, self._phone
         unmet = []
         if len(phone.violations) > wanted.max_violations:
@@ -334,7 +334,7 @@ def _texts_of(step: Mapping[str, Any]) -> tuple[str, ...]:
 def _speak(text: str, name: str) -> Pcm:
     if not name.startswith("piper:"):
         return voice.speak(text, name)
-    from active_call.testing import natural_voice  # it uses what is judged elsewhere, so it is loaded for such a story only
+    from active_call.testing import natural_voice  # it uses code that is judged elsewhere, so it is loaded only for such a story
 
     try:
         return audio.normalise(natural_voice.speak(text, name))

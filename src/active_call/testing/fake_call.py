@@ -36,13 +36,13 @@ class FakeLeg(BareFakeLeg):
     """The methods that the peer says it accepts; empty: it says nothing."""
     has_telephone_events: bool = True
     contact: str = ""
-    """Where others reach the peer, to take our place."""
+    """The address at which others reach the peer, to take our place."""
     replaces: FakeLeg | None = None
     begins_on_hold: bool = False
     """The peer's first description puts us on hold, with music of its own."""
     agrees_to_hold: int = 200
     refuses_requests: tuple[int, str] | None = None
-    """What our texts and digits are refused with."""
+    """The code with which the peer refuses our texts and digits."""
     refuses_transfer: tuple[int, str] | None = None
     messages: list[str] = field(default_factory=list)
     on_the_wire: list[SignallingMessage] = field(default_factory=list)
@@ -125,7 +125,7 @@ class FakeLeg(BareFakeLeg):
             self._offer(200)
 
     def _offer(self, code: int) -> None:
-        """Offer the direction that is wanted, or tell that it holds."""
+        """Offer the wanted direction, or report that it is already in effect."""
         if self._wanted == self._direction:
             self.sink(LegHoldAnswered(self._direction != "sendrecv", code))
             return
@@ -165,7 +165,7 @@ class FakeLeg(BareFakeLeg):
         self.sink(LegTransferRequested(target, referred_by, headers))
 
     def told(self, code: int, *, final: bool = True, refused: bool = False) -> None:
-        """The peer tells how a REFER goes."""
+        """The peer reports the progress of a REFER."""
         self.sink(LegTransferProgress(code, "", final, refused))
 
     def put_on_hold(self, on_hold: bool, *, is_silent: bool = False) -> None:

@@ -1,7 +1,7 @@
 """A leg without optional abilities that exists only in virtual time: no signalling, no sockets, no processes.
 
 The test is the far end: fields say what it does, methods under "the far end" let it act. `fake_call.FakeLeg` adds the abilities of a SIP
-leg. Both keep what every leg promises: `tests/legs/test_conformance.py` runs over them and the real legs.
+leg. Both give the guarantees of every leg: `tests/legs/test_conformance.py` tests them and the real legs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BareFakeLeg:
     answers: bool = True
     answers_after_s: float = 1.0
     refuses: tuple[int, str] = (486, "Busy Here")
-    """What a call to this leg is refused with, where it does not answer."""
+    """The code with which it refuses a call, if it does not answer."""
     is_silent: bool = False
     """It neither answers nor refuses."""
     has_early_media: bool = False
@@ -56,13 +56,13 @@ class BareFakeLeg:
     """How long after the answer the keys of the media are known (DTLS-SRTP); None: with the answer."""
     stream: FakeStream | None = None
     streams: list[FakeStream] = field(default_factory=list)
-    """All that were ever opened."""
+    """All streams that were ever opened."""
     ended: LegEnded | None = None
     hangup_headers: dict[str, str] = field(default_factory=dict)
     rejected: tuple[int, str] | None = None
     dialled: CallOption | None = None
     rings: list[bool] = field(default_factory=list)
-    """Each time that the caller was told of ringing; true with sound."""
+    """One entry each time the caller was told of ringing; true with sound."""
     answered: bool = False
     ready: bool = False
     released: bool = False
@@ -81,7 +81,7 @@ class BareFakeLeg:
             sink(event)
 
     def sink(self, event: LegEvent) -> None:
-        """Tell the call of something, as far as a leg could tell it now. The caller's sound comes where the call has asked for it only."""
+        """Report an event to the call, as far as a leg could report it now. The caller's sound comes only if the call has asked for it."""
         if isinstance(event, LegMedia) and isinstance(event.report, link.CallerAudio) and not self._forwards_sound:
             return
         if isinstance(event, LegMedia) or (self.ended is None and self._is_news(event)):
@@ -124,7 +124,7 @@ class BareFakeLeg:
         self.direction = "outbound"
         await self.open_media()
         self._require(self.ended is None, "the call was ended before it was placed")
-        self._require(self.dialled is None, "the call is placed already")
+        self._require(self.dialled is None, "the call is already placed")
         self.dialled = option
         self.call_id = call_id or self.call_id or "fake-call-id"
         loop = asyncio.get_running_loop()
@@ -211,7 +211,7 @@ class BareFakeLeg:
 
     def reject(self, code: int, reason: str) -> bool:
         """See `legs.leg.Leg`."""
-        self._require(300 <= code <= 699, f"a {code} rejects nothing")
+        self._require(300 <= code <= 699, f"code {code} cannot reject a call; expected 300 to 699")
         if self.ended is not None or self.answered or self.direction == "outbound":
             return False
         self.rejected = (code, reason)
@@ -233,9 +233,9 @@ class BareFakeLeg:
         return {"packets_sent": closed.packets_sent} if closed is not None else {}
 
     def _require_unanswered(self) -> None:
-        self._require(self.ended is None, "the call is over already")
+        self._require(self.ended is None, "the call is already over")
         self._require(self.direction != "outbound", "only an inbound call can be accepted or refused")
-        self._require(not self.answered, "the call is answered already")
+        self._require(not self.answered, "the call is already answered")
 
     def _require(self, condition: bool, otherwise: str) -> None:
         if not condition:
@@ -250,7 +250,7 @@ class BareFakeLeg:
             self._tell(self.ended)
 
     def confirm(self) -> None:
-        """The caller acknowledges our answer, where it has not done so by itself."""
+        """The caller acknowledges our answer, unless it has already done so by itself."""
         if self._is_unconfirmed:
             self._is_unconfirmed = False
             self._become_ready()

@@ -1,8 +1,8 @@
-"""A network in a box: datagrams enter at one moment and leave at others, late, lost, doubled or overtaken, always alike for one seed.
+"""A simulated network that delays, loses, doubles and reorders datagrams; the same seed gives the same result.
 
 Pure: it is told `now` and never waits. Delay is `delay_ms` plus a part drawn evenly from 0 to `jitter_ms`; packets overtake each other by
 that, unless `keeps_order`. Loss comes singly (`loss`), or in runs (`burst_packets` on average) with the same share over time, after
-Gilbert's model of two states. Drift is not of the network: whoever sends keeps a clock of his own.
+Gilbert's model of two states. The network has no drift: each sender has its own clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SECOND_COPY_S: Final = 0.005
-"""A packet that is doubled on its way comes twice within this time."""
+"""A doubled packet arrives twice within this time."""
 
 
 @dataclass(frozen=True, slots=True)

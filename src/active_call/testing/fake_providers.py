@@ -1,7 +1,7 @@
 """Providers for tests of whole calls: deterministic, in memory, scripted by the test; they use no clock unless told to wait.
 
 The synthesiser makes tones as long as the text, the recogniser says what the script has for each utterance, the responder answers with the
-script's replies. All of them write down what they were asked.
+script's replies. All of them record their requests.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class FakeSynthesiser(WholeTextToSpeech):
         self.is_closed = False
 
     def duration_ms(self, text: str, speed: float | None = None) -> float:
-        """How long `text` sounds."""
+        """How long the sound of `text` is."""
         return len(text) * self.ms_per_char / (speed or 1.0)
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
@@ -128,7 +128,7 @@ class FakeRecogniser:
 
 
 class FakeRecognition:
-    """One caller: writes down what comes; finals come by the loop, after `end_utterance` has returned.
+    """One caller: records what arrives; finals come from the loop, after `end_utterance` has returned.
 
     With `is_held`, ends are not answered until the test calls `answer`. `say_partial` gives an interim result of the open utterance.
     """
@@ -245,7 +245,7 @@ class FakeResponder(TextOnlyChatModel):
 
 @dataclass(slots=True)
 class FakeEngines:
-    """Stands in for `registry.Engines`: the same instances whatever is asked for; `asked` holds the options."""
+    """Replaces `registry.Engines`: returns the same instances for any options; `asked` holds the options."""
 
     recogniser: SpeechToText = field(default_factory=FakeRecogniser)
     synthesiser: TextToSpeech = field(default_factory=FakeSynthesiser)

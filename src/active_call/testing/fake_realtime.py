@@ -1,4 +1,4 @@
-"""A speech-to-speech model for tests: it answers requests with tones and the texts of its script, and forgets what it is told to forget."""
+"""A speech-to-speech model for tests: it answers requests with tones and the texts of its script, and truncates its history on request."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class _Play:
 
 
 class FakeStream:
-    """Plays what is queued, `TICK_S` a tick of virtual time, and reports as the media process does."""
+    """Plays the queue, `TICK_S` per tick of virtual time, and reports as the media process does."""
 
     stream = 1
     worker = 0
@@ -44,7 +44,7 @@ class FakeStream:
         self.paused = False
         self.muted = False
         self.pauses_on_voice = False
-        """What plays is paused by the stream itself when the caller speaks."""
+        """The stream pauses playback by itself when the caller speaks."""
         self.n_pauses_on_voice = 0
         self.digits_sent = ""
         self.recordings: list[str] = []
@@ -132,7 +132,7 @@ class FakeStream:
         self.pauses_on_voice = armed
 
     def pause_by_voice(self) -> bool:
-        """The caller speaks: pause where that was asked for. True when it has paused now."""
+        """The caller speaks: pause if the call asked for it. True if it has paused now."""
         if not self.pauses_on_voice or self.paused or not (self._plays and self._plays[0].began):
             return False
         self.pauses_on_voice = False

@@ -1,4 +1,4 @@
-"""The judge's ear: a timeline of samples in, utterances and the sentences recognised in them out.
+"""The judge's recogniser: a timeline of samples in, utterances and the sentences recognised in them out.
 
 It decides from sound alone. Utterances are cut by energy; a sentence is recognised by pocketsphinx under a grammar of candidates and
 decoys, and may be none of them. It must not know what the program meant to say. Free dictation of telephone speech is poor, a grammar of
@@ -98,7 +98,7 @@ def _breakable(words: tuple[str, ...]) -> str:
 
 
 def split_into_sentences(words: Sequence[str], sentences: Sequence[str], *, incomplete: bool = False) -> tuple[str, ...]:
-    """Which sentences, one after another, make up the words; empty when none do."""
+    """The sentences that make up the words, one after another; empty if none do."""
     if not words:
         return ()
     for sentence in sentences:
@@ -137,7 +137,7 @@ class Recogniser:
         return decoder
 
     def recognise(self, pcm: Pcm) -> Recognition:
-        """What an utterance (8 kHz) says; one that says nothing known is heard for a second time, more patiently."""
+        """The sentences of an utterance (8 kHz); if none is found, it is decoded a second time with wider beams."""
         first = self._recognise(self._decoder, pcm)
         if first.sentences or self._incomplete:
             return first
@@ -195,7 +195,7 @@ def _coverage(pcm: Pcm, spans: Sequence[tuple[int, int]]) -> float:
 
 
 _recognisers: dict[tuple[tuple[str, ...], tuple[str, ...], bool], Recogniser] = {}
-"""Of the judge's own process: one decoder for each set of sentences it was asked about."""
+"""In the judge's own process: one decoder for each set of sentences."""
 
 
 def _recognise(candidates: tuple[str, ...], decoys: tuple[str, ...], incomplete: bool, octets: bytes) -> Recognition:
@@ -206,7 +206,7 @@ def _recognise(candidates: tuple[str, ...], decoys: tuple[str, ...], incomplete:
 
 
 def _stand_back() -> None:
-    os.nice(5)  # the call itself, ours and the program's, goes first
+    os.nice(5)  # both sides of the call have priority
 
 
 class Judge:
@@ -217,7 +217,7 @@ class Judge:
         self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_stand_back)
 
     def submit(self, pcm: Pcm, *, incomplete: bool = False) -> Future[Recognition]:
-        """The recognition of one utterance at 8 kHz, when it is done."""
+        """Recognise one utterance at 8 kHz; a future."""
         return self._process.submit(_recognise, self._candidates, self._decoys, incomplete, pcm.tobytes())
 
     def warm_up(self, timeout_s: float = 30.0) -> None:

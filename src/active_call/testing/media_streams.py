@@ -1,6 +1,6 @@
-"""The carriers' side of media streams, written from what is known of their documents (2026-11) and not from `legs.websocket.carriers`.
+"""The carriers' side of media streams, written from their documents (2026-11) and not from `legs.websocket.carriers`.
 
-Where a profile says that a fact was not read at the source yet, the simulator rests on the same knowledge and proves nothing about it.
+If a profile says that a fact was not read at the source yet, the simulator uses the same knowledge and proves nothing about it.
 
     https://www.twilio.com/docs/voice/media-streams/websocket-messages
     https://developers.telnyx.com/api-reference/websockets/stream-call-media-over-websocket
@@ -73,7 +73,7 @@ class CarrierStream:
     # -- what it takes
 
     def take(self, message: str | bytes) -> None:
-        """A message of ours. Raises AssertionError for one that the document does not know."""
+        """Take a message of ours. Raises AssertionError if the document does not define it."""
         assert isinstance(message, str), "binary messages are not part of this protocol"
         self._take(json.loads(message))
 

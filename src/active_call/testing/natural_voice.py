@@ -22,12 +22,12 @@ NAME = re.compile(r"piper:(?P<speaker>[\w-]+)(?:\*(?P<factor>[0-9.]+))?")
 
 
 def is_natural(voice: str) -> bool:
-    """Whether the name of a voice means one of these."""
+    """Whether this is the name of such a voice."""
     return NAME.fullmatch(voice) is not None
 
 
 def speak(text: str, voice: str) -> Pcm:
-    """`text` as 8 kHz samples with the pauses of its sentences. Raises LookupError where the voice is not installed."""
+    """`text` as 8 kHz samples with the pauses of its sentences. Raises LookupError if the voice is not installed."""
     match = NAME.fullmatch(voice)
     found = find_voice({}, match["speaker"], None) if match else None
     if match is None or found is None:

@@ -1,6 +1,6 @@
-"""A judge's ear for open conversation: any speech is heard as words, and compared with the sentences that were expected.
+"""A judge's recogniser for open conversation: it recognises any speech as words, and compares them with the expected sentences.
 
-It decides from sound alone, as `listening` does, and gives the same `Recognition`; but no grammar forces what is heard into a sentence.
+It decides from sound alone, as `listening` does, and gives the same `Recognition`; but no grammar forces the speech into a sentence.
 Words are Moonshine's, the recogniser that the program itself may use: a sentence that it mishears counts as not heard. Works in a process
 of its own. Numbers are compared as digits.
 """
@@ -32,7 +32,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def share_heard(sentence: str, heard: Sequence[str]) -> tuple[float, int]:
-    """Which share of the words of `sentence` is among the words heard, in order, and where they begin."""
+    """The share of the words of `sentence` that was heard, in order, and where they begin."""
     words = plain_words(sentence)
     blocks = [block for block in SequenceMatcher(None, words, list(heard), autojunk=False).get_matching_blocks() if block.size]
     return (sum(block.size for block in blocks) / max(1, len(words)), blocks[0].b if blocks else 0)
@@ -63,7 +63,7 @@ def _hear(candidates: tuple[str, ...], decoys: tuple[str, ...], incomplete: bool
 
 
 def _stand_back() -> None:
-    os.nice(5)  # the call itself, ours and the program's, goes first
+    os.nice(5)  # both sides of the call have priority
 
 
 class OpenJudge:
@@ -74,11 +74,11 @@ class OpenJudge:
         self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_stand_back)
 
     def submit(self, pcm: Pcm, *, incomplete: bool = False) -> Future[Recognition]:
-        """The recognition of one utterance at 8 kHz, when it is done."""
+        """Recognise one utterance at 8 kHz; a future."""
         return self._process.submit(_hear, self._candidates, self._decoys, incomplete, pcm.tobytes())
 
     def warm_up(self, timeout_s: float = 60.0) -> None:
-        """Load the model before the call begins. Raises FileNotFoundError where it is not installed."""
+        """Load the model before the call begins. Raises FileNotFoundError if it is not installed."""
         self.submit(audio.noise(4000)).result(timeout_s)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ def play(
     local_ip: str = "127.0.0.1",
     on_event: Callable[[Event], None] = lambda _event: None,
 ) -> Event:
-    """Dial, play the story, judge it; the summary comes back and lies in `folder`. Raises OSError when the peer cannot be reached."""
+    """Dial, play the story, judge it; the summary comes back and lies in `folder`. Raises OSError if the peer cannot be reached."""
     folder.mkdir(parents=True, exist_ok=True)
     with Caller(story, profile=profile, local_ip=local_ip, on_event=on_event) as actor:
         actor.call(uri, transport=transport, srtp=srtp, caller=caller)

@@ -1,4 +1,4 @@
-"""The phone's way of receiving sound: every datagram with its time of arrival, and the timeline that a listener would have heard.
+"""How the phone receives sound: every datagram with its time of arrival, and the timeline that a listener would have heard.
 
 Enters: datagrams of one socket. Leaves: a timeline of samples placed by RTP timestamp, and figures about the stream: gaps, repeats, jumps,
 markers, arrival against the 20 ms grid. Arrival times are the kernel's (SO_TIMESTAMPNS), so that a busy interpreter on our side is not held
@@ -25,7 +25,7 @@ from active_call.testing.phone_rtp import MediaPlan, srtp_session
 
 _SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
 _MAX_JUMP_SAMPLES = 60 * RATE_HZ
-"""A timestamp further away than this starts a new reckoning (a sender that began anew)."""
+"""A timestamp further away than this starts a new timeline (a sender that restarted)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ class Ear:
         ]
 
     def start(self) -> None:
-        """Begin to receive; what lies in the socket already is received too."""
+        """Start receiving, including what is already in the socket."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Receive no more."""
+        """Stop receiving."""
         self._stopping.set()
         for thread in self._threads:
             if thread.is_alive():
@@ -196,7 +196,7 @@ class Ear:
         return pcm
 
     def figures(self) -> StreamFigures:
-        """The stream in numbers; to be asked after the call."""
+        """The statistics of the stream; call it after the call."""
         packets = list(self.packets)
         steps = [(after.sequence - before.sequence + 0x8000) % 0x10000 - 0x8000 for before, after in _neighbours(packets)]
         frames = [(after.timestamp - before.timestamp) % 0x100000000 for before, after in _neighbours(packets)]

@@ -1,4 +1,4 @@
-"""The phone's way of sending sound: one RTP packet every 20 ms, for as long as the call lasts, from a thread of its own.
+"""How the phone sends sound: one RTP packet every 20 ms, for as long as the call lasts, from a thread of its own.
 
 Enters: samples to say, digits to press, the peer's address, payload types and keys. Leaves: datagrams, and the record of what was sent
 when. It must not know SIP, nor the program's own RTP. RFC 3550 (packets, sender reports), RFC 3551 (marker), RFC 4733 (digits, 2.5.1),
@@ -82,7 +82,7 @@ class Mouth:
         self._sequence = secrets.randbits(15)
         self._timestamp = secrets.randbits(31)
         self.background = audio.noise(FRAME_SAMPLES * 50, seed=self._ssrc & 0xFFFF)
-        """What is under everything that is said, repeated; whole frames."""
+        """Background sound under all speech, repeated; whole frames."""
         self._sound: deque[Pcm] = deque()
         self._digits: deque[str] = deque()
         self._event: tuple[str, int, int] | None = None  # digit, timestamp of its start, packets sent
@@ -98,11 +98,11 @@ class Mouth:
         self._thread = threading.Thread(target=self._run, name="phone-mouth", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more; returns when the thread has ended."""
+        """Stop sending; returns when the thread has ended."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(2)
@@ -119,7 +119,7 @@ class Mouth:
             self._sound.extend(padded.reshape(-1, FRAME_SAMPLES))
 
     def press(self, digit: str) -> None:
-        """Queue a digit of 160 ms. Raises ValueError when it is none or the peer takes none."""
+        """Queue a digit of 160 ms. Raises ValueError if it is not a digit, or the peer accepts none."""
         if digit not in _DIGITS or len(digit) != 1:
             raise ValueError(f"not a telephone digit: {digit!r}")
         if self._plan.event_type < 0:
@@ -164,7 +164,7 @@ class Mouth:
         self._timestamp += FRAME_SAMPLES
 
     def _send_event(self, digit: str, started: int, n_sent: int) -> None:
-        """One packet of a digit: the timestamp stays, the duration grows, the end is said three times."""
+        """One packet of a digit: the timestamp stays, the duration grows, the end is sent three times."""
         n_growing = 8
         ends = n_sent >= n_growing
         duration = FRAME_SAMPLES * (min(n_sent, n_growing - 1) + 1)

@@ -1,4 +1,4 @@
-"""The phone's own reading and writing of SIP and SDP: just enough to place a call, and strict where a carrier is.
+"""The phone's own parser and writer for SIP and SDP: just enough to place a call, and as strict as a carrier.
 
 Enters: octets of one whole message. Leaves: `Message`, and lists of what is wrong with it. It must not know the program's SIP: header
 comparison is byte for byte here, as a proxy that matches its own Via and Record-Route does it. RFC 3261, RFC 3581, RFC 3264, RFC 4568.
@@ -52,7 +52,7 @@ class Message:
 
     @property
     def method(self) -> str:
-        """Of a request its own method, of a response that of its CSeq."""
+        """The method of a request, or the CSeq method of a response."""
         return self.get("cseq").split(" ")[-1] if self.is_response else self.start.split(" ")[0]
 
     @property
@@ -86,7 +86,7 @@ def _written(name: str) -> str:
 
 
 def parse(octets: bytes) -> Message:
-    """One whole message. Raises ValueError for what is none."""
+    """One whole message. Raises ValueError if it is not a SIP message."""
     head, separator, body = octets.partition(b"\r\n\r\n")
     if not separator:
         raise ValueError("no empty line after the headers")
@@ -113,7 +113,7 @@ def parse(octets: bytes) -> Message:
 def take_from_stream(buffer: bytearray) -> tuple[bytes | None, int]:
     """The first whole message of a stream, taken out of the buffer, and how many keep-alive CRLF stood before it.
 
-    Raises ValueError when Content-Length is missing (RFC 3261 section 18.3).
+    Raises ValueError if Content-Length is missing (RFC 3261 section 18.3).
     """
     n_crlf = 0
     while buffer.startswith(b"\r\n"):
@@ -160,7 +160,7 @@ def uri_of(value: str) -> str:
 
 
 def host_port(uri: str) -> tuple[str, int, str]:
-    """Host, port (0 when not given) and transport parameter of a SIP URI. Raises ValueError for what is no SIP URI."""
+    """Host, port (0 when not given) and transport parameter of a SIP URI. Raises ValueError if it is not a SIP URI."""
     found = re.fullmatch(r"sips?:(?:[^@]*@)?(\[[^\]]+\]|[^:;?>]+)(?::(\d+))?([^?]*)(?:\?.*)?", uri)
     if not found:
         raise ValueError(f"not a SIP URI: {uri!r}")

@@ -1,4 +1,4 @@
-"""A telephone behind a carrier's trunk, by which the program is judged: it dials, talks, listens, presses digits and hangs up.
+"""A telephone behind a carrier's trunk that judges the program: it dials, talks, listens, presses digits and hangs up.
 
 Enters: what to do (`dial`, `say`, `press` …). Leaves: what was heard and said on one clock, how the call went, and every breach of the
 RFCs that a carrier would not forgive (`violations`). It shares no code with the program: own SIP, own RTP, own G.711. Blocking calls,
@@ -50,7 +50,7 @@ class Ended:
 
 @dataclass(slots=True)
 class Setup:
-    """Moments of the call in monotonic seconds; 0.0 for what did not happen."""
+    """Moments of the call in monotonic seconds; 0.0 if it did not happen."""
 
     invited_at: float = 0.0
     first_response_at: float = 0.0
@@ -106,7 +106,7 @@ class Phone:
         self.ended: Ended | None = None
         self.violations: list[str] = []
         self.remarks: list[str] = []
-        """What an RFC recommends and the peer does not do."""
+        """Recommendations of an RFC that the peer does not follow."""
         self.requests: list[Message] = []
         """Every request the other side sent in the dialog."""
         self.responses: list[tuple[float, Message]] = []
@@ -120,7 +120,7 @@ class Phone:
     ) -> None:
         """Send the INVITE and return. `transport` udp, tcp or tls; by default what the URI names, else udp.
 
-        Raises OSError when no connection comes about, ValueError for a URI that is none.
+        Raises OSError if it cannot connect, ValueError if it is not a SIP URI.
         """
         host, port, named = host_port(uri)
         self._transport = transport or named or "udp"
@@ -191,7 +191,7 @@ class Phone:
             return self.state == "answered"
 
     def wait_ended(self, timeout_s: float) -> Ended | None:
-        """How the call ended, `None` when it goes on."""
+        """How the call ended; None while it goes on."""
         with self._changed:
             self._changed.wait_for(lambda: self.ended is not None, timeout_s)
             return self.ended

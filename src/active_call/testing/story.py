@@ -15,7 +15,7 @@ agent). It must not know what the program meant to do: a sentence counts when it
 
 An open conversation has `"ear": "open"`: the agent's speech is heard freely and compared with its sentences (`open_listening`), and
 `{"do": "ask", "text": "When are you open?", "expect": ["hours"], "again": ["Are you open today?"]}` says a sentence and waits for the
-answer; where another one comes, or none, it says the next sentence of `again`, as a caller would who was not understood. Without `expect`
+answer; if another one comes, or none, it says the next sentence of `again`, like a caller who was not understood. Without `expect`
 any answer of at least two words will do. An `interrupt` with `or_after` is simply said when the agent has come to its end before. A voice
 `piper:joe*1.2` is natural (`natural_voice`).
 """
@@ -45,7 +45,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """What must hold besides every step: `None` is not asked for."""
+    """Conditions for the whole story; `None` means no condition."""
 
     max_violations: int = 0
     max_latency_ms: float | None = None

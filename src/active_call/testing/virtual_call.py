@@ -1,4 +1,4 @@
-"""Whole calls in virtual time, for tests of programs: the real call machine, and a caller who is scripted. No phone, no sound, no waiting.
+"""Whole calls in virtual time, for tests of programs: the real call machine and a scripted caller. No phone, no sound, no waiting.
 
     async def caller(caller: Caller) -> None:
         await caller.hears("Your PIN")
@@ -9,7 +9,7 @@
         result = virtual_call(app, caller)
         assert result.ended_by == "agent"
 
-Minutes pass in milliseconds and always in the same way. Speech is text here: what the caller `says` is what is recognised, what the program
+Minutes pass in milliseconds, always the same way. Speech is text here: the recogniser gets what the caller `says`, and what the program
 says is heard after 50 ms a character. `model` holds the replies of the language model. Calls that the program places, or transfers to, are
 answered by the scripts in `others`, by address. `virtual_run` is for programs that place calls by themselves, and for several callers.
 """
@@ -35,15 +35,15 @@ __all__ = ["CallResult", "Caller", "Incoming", "RunResult", "Script", "virtual_c
 
 CALLER, CALLEE = "sip:+15550001@example.com", "sip:+15559999@example.com"
 HANGS_UP_AFTER_S = 60.0
-"""A caller whose script has ended hangs up when the program has not done so by then."""
+"""When the script of a caller has ended, the caller hangs up after this time, unless the program has."""
 
 Program = App | Handler | Path
-"""What takes the calls: an application, one function, or the file of a playbook."""
+"""What answers the calls: an application, one function, or the file of a playbook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A call that comes in, `after_s` seconds after the beginning."""
+    """An inbound call, `after_s` seconds after the beginning."""
 
     script: Script
     after_s: float = 0.0
@@ -52,19 +52,19 @@ class Incoming:
     headers: Mapping[str, str] = field(default_factory=dict)
     trunk: str = ""
     allows_refer: bool = True
-    """Whether the caller's carrier takes a REFER."""
+    """Whether the caller's carrier accepts a REFER."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What has become of a program that ran in virtual time."""
+    """The result of a program that ran in virtual time."""
 
     value: Any
-    """What its own work has returned; None where it was stopped."""
+    """The return value of its own work; None if it was stopped."""
     calls: tuple[CallResult, ...]
-    """Every call, inbound and outbound, in the order of their beginnings."""
+    """Every call, inbound and outbound, in the order in which they began."""
     placed: tuple[str, ...]
-    """Whom the program has called, in order."""
+    """The addresses that the program has called, in order."""
 
     def calls_with(self, other_side: str) -> list[CallResult]:
         """The calls with that caller, or to that callee, in order."""

@@ -1,4 +1,4 @@
-"""The other side of a virtual call: what a test lets it do, and what it has heard. Speech is text here."""
+"""The other side of a virtual call: the actions of a test, and what it has heard. Speech is text here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGENT = ("agent", "assistant")
 
 
 class Caller:
-    """The other side of one call: what a test lets it do, and what it has heard."""
+    """The other side of one call: a test calls its methods, and reads what it has heard."""
 
     def __init__(self, leg: FakeLeg, recogniser: FakeRecogniser) -> None:
         self._leg = leg
@@ -42,7 +42,7 @@ class Caller:
             self._leg.press(digit)
 
     async def waits(self, seconds: float) -> None:
-        """Do nothing for so long."""
+        """Wait for that many seconds."""
         await asyncio.sleep(seconds)
 
     async def hangs_up(self) -> None:
@@ -53,9 +53,9 @@ class Caller:
     # -- what the caller expects
 
     async def hears(self, text: str, *, timeout_s: float = 60.0) -> str:
-        """Wait until the agent has said `text` (letters in any case) after what was heard before; gives all that it said.
+        """Wait until the agent has said `text` (letters in any case) after what was heard before; returns everything that it said.
 
-        Raises AssertionError when it does not come.
+        Raises AssertionError if it does not come.
         """
         heard: list[str] = []
 
@@ -82,12 +82,12 @@ class Caller:
 
     @property
     def was_referred_to(self) -> list[str]:
-        """Where the program has asked this caller's carrier to transfer it."""
+        """The target to which the program has asked this caller's carrier to transfer it."""
         return list(self._leg.referred_to)
 
     @property
     def digits_heard(self) -> str:
-        """What the program has sent as digits."""
+        """The digits that the program has sent."""
         return self._leg.stream.digits_sent if self._leg.stream is not None else ""
 
     # -- inside
@@ -102,7 +102,7 @@ class Caller:
         self._has_call = True
 
     def wake(self) -> None:
-        """Something has happened to the leg."""
+        """Handle an event of the leg."""
         self._news.set()
 
     def take(self, event: events.Event) -> None:
@@ -124,7 +124,7 @@ class Caller:
 
 
 Script = Callable[[Caller], Awaitable[object]]
-"""What the other side of a call does, from its beginning; the call goes on until somebody hangs up."""
+"""The script of the other side, from the beginning of the call; the call goes on until somebody hangs up."""
 
 
 def is_end(event: events.Event) -> bool:

@@ -1,4 +1,4 @@
-"""Stands in for the running server in virtual calls: the real call registry over legs, engines and records that exist only in memory."""
+"""Replaces the running server in virtual calls: the real call registry over legs, engines and records that exist only in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What has become of a virtual call."""
+    """The result of a virtual call."""
 
     transcript: tuple[tuple[str, str], ...]
     """Who (`caller` or `agent`) said what, as far as it was heard."""
@@ -46,17 +46,17 @@ class CallResult:
     """`caller`, `callee`, `agent` or `system`."""
     end_reason: str
     sip_code: int | None
-    """Of a refusal; None for a call that was answered."""
+    """The status of a refusal; None for an answered call."""
     placed: tuple[str, ...]
-    """Whom the program has called, in order."""
+    """The addresses that the program has called, in order."""
     spoken: tuple[str, ...]
     """Every text that was synthesised, heard or not."""
     prompts: tuple[Any, ...] = field(default=(), repr=False)
-    """What the language model was asked."""
+    """The requests to the language model."""
 
     @property
     def said(self) -> str:
-        """All that the other side heard the agent say."""
+        """Everything that the other side heard the agent say."""
         return " ".join(text for speaker, text in self.transcript if speaker == "agent")
 
     @property
@@ -143,7 +143,7 @@ class VirtualServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> None:
-        """End what is left of the calls, and wait for the application's functions. Raises what a script of `others` has raised."""
+        """End the remaining calls, and wait for the application's functions. Raises what a script of `others` has raised."""
         draining = asyncio.ensure_future(self.registry.drain(0.0))
         await self._app.close()
         await draining
@@ -168,12 +168,12 @@ class VirtualServer:
         return leg
 
     def check_outbound(self, callee: str, request: object) -> None:
-        """Everybody may be called here. Raises LocalProtocolError for no address at all."""
+        """Every address may be called here. Raises LocalProtocolError without an address."""
         if not callee:
             raise LocalProtocolError("there is no address to call")
 
     def way_out(self, trunk: str) -> str:
-        """Numbers go nowhere else."""
+        """Numbers are not rewritten."""
         return ""
 
     def party(self, leg: WatchedLeg) -> Caller:
@@ -187,15 +187,15 @@ class VirtualServer:
 
     @property
     def placed(self) -> tuple[str, ...]:
-        """Whom the application has called, in order."""
+        """The addresses that the application has called, in order."""
         return tuple(self._placed)
 
     def results(self) -> tuple[CallResult, ...]:
-        """What has become of every call, in the order of their beginnings; after `stop`."""
+        """The result of every call, in the order in which they began; after `stop`."""
         return tuple(self._result(session_id, party) for session_id, party in self._began)
 
     def result(self, other: Caller) -> CallResult:
-        """What has become of the call of `other`; after `stop`."""
+        """The result of the call of `other`; after `stop`."""
         return next(self._result(session_id, party) for session_id, party in self._began if party is other)
 
     def _result(self, session_id: str, other: Caller) -> CallResult:

@@ -1,4 +1,4 @@
-"""An asyncio loop whose time jumps to the next timer instead of waiting: whole calls run in milliseconds, and always the same way."""
+"""An asyncio loop whose time jumps to the next timer instead of waiting: whole calls run in milliseconds, always the same way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         if not self._ready and self._scheduled and not self._n_in_threads:  # type: ignore[attr-defined]
             self._virtual_s = max(self._virtual_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
-            self.call_soon(_do_nothing)  # that timer may be a cancelled one; asyncio would really wait for the one behind it
+            self.call_soon(_do_nothing)  # that timer may be cancelled; asyncio would really wait for the next one
         if self._virtual_s > TOO_LONG_S:
             raise TimeoutError("a day of virtual time has passed; something waits for ever")
         super()._run_once()  # type: ignore[misc]
@@ -63,7 +63,7 @@ class VirtualClock:
 
 
 class CountingRandomness:
-    """Values that are all different and always the same."""
+    """Random values that are all different, and the same in every run."""
 
     def __init__(self) -> None:
         self._count = 0

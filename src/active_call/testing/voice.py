@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 class VoiceError(Exception):
-    """The library is missing or does not know the voice."""
+    """The library is missing, or has no such voice."""
 
 
 @lru_cache(maxsize=1)

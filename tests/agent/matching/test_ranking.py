@@ -49,6 +49,8 @@ def found(heard: str) -> tuple[str, bool] | None:
         ("no, cancel my appointment", "cancel my appointment"),
         ("Okay, bye-bye.", "goodbye"),
         ("Thanks for your help, good-bye.", "thank you goodbye"),
+        ("No thank you, bye bye.", "thank you goodbye"),
+        ("No thanks, bye.", "goodbye"),
         ("That's all. Thank you. bye.", "thank you goodbye"),
         ("That's all, thank you so much for your time, have a nice day, goodbye!", "thank you goodbye"),
         ("OK, so, please transfer me.", "transfer me please"),

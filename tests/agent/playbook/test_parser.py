@@ -99,7 +99,7 @@ def test_scene_heading_in_a_code_fence_is_text():
     ("text", "line", "words"),
     [
         ("", 0, "empty"),
-        ("---\ntts: {}\n", 1, "never closed"),
+        ("---\ntts: {}\n", 1, "no closing line"),
         ("---\nllm:\n  maxTokens: many\n---\nx", 3, "llm.maxTokens"),
         ("---\ntts: {}\nasr: {}\ntts: {}\n---\nx", 4, "twice"),
         ("---\ntts: [\n---\nx", 2, "not YAML"),
@@ -113,7 +113,7 @@ def test_scene_heading_in_a_code_fence_is_text():
         ("# Scene: a\n<dtmf digit='1' action='jump'/>", 2, "unknown action 'jump'"),
         ("# Scene: a\n<dtmf digit='1' action='transfer'/>", 2, "target"),
         ("# Scene: a\n<play/>", 2, "file"),
-        ("---\nllm: {provider: script}\n---\n# Scene: a\n## hello\n\n## bye\nx", 5, "nothing is answered"),
+        ("---\nllm: {provider: script}\n---\n# Scene: a\n## hello\n\n## bye\nx", 5, "there is no answer"),
         ("---\nllm: {provider: script}\n---\n## hello\na\n## Hello!\nb", 6, "first in line 4"),
         ("---\nllm: {provider: script}\n---\n## hello\n\n<goto\n scene='b'/>", 6, "no scene 'b'"),
         ("---\nllm: {provider: script}\n---\n<!-- a\nb -->\n## !!\na", 6, "no words"),

@@ -44,14 +44,14 @@ def test_everything_that_a_tool_may_say_is_kept():
     ("tool", "line", "said"),
     [
         ("{url: ftp://x}", 4, "expected an http(s) URL"),
-        ("{description: x}", 4, "missing; which URL"),
-        ("{url: 'https://{{ host }}/x'}", 4, "list the hosts that it may ask"),
+        ("{description: x}", 4, "missing; expected a URL"),
+        ("{url: 'https://{{ host }}/x'}", 4, "list the allowed hosts"),
         ("{url: https://x.example/, method: FETCH}", 4, "unknown method 'FETCH'"),
         ("{url: https://x.example/, resultAt: later}", 4, "unknown time 'later'"),
         ("{url: 'https://x.example/{{ a'}", 4, "cannot be filled in"),
-        ("{url: https://x.example/, select: 'a[b'}", 4, "cannot be read from"),
+        ("{url: https://x.example/, select: 'a[b'}", 4, "cannot read"),
         ("{url: https://x.example/, parameters: {a: {pattern: '['}}}", 4, "the pattern cannot be read"),
-        ("{url: https://x.example/, headers: {'a b': c}}", 4, "is no name of a header field"),
+        ("{url: https://x.example/, headers: {'a b': c}}", 4, "is not a header name"),
         ("{url: https://x.example/, timeout: soon}", 4, "timeout"),
     ],
 )
@@ -62,7 +62,7 @@ def test_mistake_names_the_tool_and_what_was_expected(tool, line, said):
 
 
 def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_warning():
-    with pytest.raises(PlaybookError, match="'hangup_call' is an action of the agent"):
+    with pytest.raises(PlaybookError, match="'hangup_call' is already an action of the agent"):
         tools_of("tools:\n  hangup_call: {url: https://x.example/}\n")
     reading = read_playbook(f"{HEAD}tools:\n  a: {{url: https://x.example/, urll: b}}\n---\nHi.\n", file="t.md", environment={})
     assert any("urll: unknown key; did you mean 'url'?" in entry.text for entry in reading.findings.entries)
@@ -72,7 +72,7 @@ def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_warning():
     ("body", "said"),
     [
         ('## a\n<collect type="ordr"/>Yes.\n', "there is no collector 'ordr'; did you mean 'order'?"),
-        ('## a\n<language code="fr"/>Oui.\n', "'fr' does not stand under `languages`"),
+        ('## a\n<language code="fr"/>Oui.\n', "'fr' is not in `languages`"),
         ('## a\n<collect type="order"/><collect type="text" var="n"/><language code="de-AT"/>Ja. <hold/><send_digits digits="1"/>\n', ""),
     ],
 )
@@ -88,7 +88,7 @@ def test_check_finds_collectors_and_languages_that_are_not_there(body, said):
     [
         ("{input: ears}", "unknown kind 'ears'"),
         ("{minDigits: 5, maxDigits: 4}", "minDigits is more than maxDigits"),
-        ("{finishKey: '##'}", "is no key"),
+        ("{finishKey: '##'}", "is not a key"),
         ("{validation: {pattern: '('}}", "cannot be read"),
     ],
 )

@@ -101,7 +101,7 @@ def test_words_that_are_no_input_are_not_answered_unless_the_collector_lets_them
     call.say("my order")
     call.wait(2)
     call.say("pay")
-    assert call.dialogue.scene == "main" and "speech is no input" in call.notes
+    assert call.dialogue.scene == "main" and "speech is not accepted as input" in call.notes
     call = start(SCRIPT)
     call.say("pay")
     call.wait(2)

@@ -205,7 +205,7 @@ def test_transfer_that_succeeds_leaves_the_agent_silent_until_the_end(call):
 def test_bridge_parts_the_agent_from_the_caller_and_gives_it_back(call):
     call.hear(events.Bridge(state="joined", target_session_id="s.2"))
     assert call.dialogue.state == "away"
-    call.hear(events.Bridge(state="parted", target_session_id="s.2", reason="the other call has ended"))
+    call.hear(events.Bridge(state="parted", target_session_id="s.2", reason="the other call ended"))
     assert "is back with you" in call.asked[-1].prompts[-1].text
     n_asked = len(call.asked)
     call.hear(events.Bridge(state="parted", target_session_id="s.3"))  # one that never came about

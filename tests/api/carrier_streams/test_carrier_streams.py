@@ -268,7 +268,7 @@ def test_stream_becomes_an_inbound_call_with_its_playbook_and_variables() -> Non
     [
         ([start(playbook="no.md")], "no.md"),
         (["nonsense"], "JSON"),
-        (['{"event": "x"}'] * 60, "without a start"),
+        (['{"event": "x"}'] * 60, "before the start"),
         ([start().replace("audio/x-mulaw", "audio/x-l16").replace('"encoding"', '"sampleRate": 11025, "encoding"')], "rate"),
     ],
 )

@@ -133,7 +133,7 @@ def test_client_that_does_not_read_loses_its_socket_and_the_call_waits_for_nobod
         client.may_send.set()
         async with asyncio.timeout(2):
             await running
-        assert client.closed == [(1008, "too slow: events that nobody reads cannot wait any longer")]
+        assert client.closed == [(1008, "too slow: the client does not read its events")]
         assert [json.loads(text)["digit"] for text in client.texts] in ([], ["1"])
         assert call.sent == []  # it was a listener: the call goes on
 

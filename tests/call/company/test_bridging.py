@@ -117,7 +117,7 @@ def test_call_that_ends_tells_only_the_other_one() -> None:
         two.bridging.end()
         two.is_deaf = True
         await settle(one, two)
-        assert one.told()[-1] == ("parted", "two", "the other call has ended")
+        assert one.told()[-1] == ("parted", "two", "the other call ended")
         assert two.told() == [("joined", "one", None)]
         assert one.hears == two.hears == set()
 
@@ -129,7 +129,7 @@ def test_invitation_that_nobody_answers_is_given_up() -> None:
         two.is_deaf = True
         one.bridging.bridge("two")
         await settle(one, two)
-        with pytest.raises(LocalProtocolError, match="bridged already"):
+        with pytest.raises(LocalProtocolError, match="already bridged"):
             one.bridging.bridge("two")
         await asyncio.sleep(ANSWER_DEADLINE_S)
         await settle(one, two)

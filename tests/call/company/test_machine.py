@@ -120,11 +120,11 @@ def test_inbound_call_is_accepted_once() -> None:
     machine = CallMachine(is_inbound=True)
     assert machine.receive(Input.BEGIN) == [Do.ASK_WHO_TAKES_IT]
     assert machine.receive(Input.ACCEPT) == [Do.FORGET_DEADLINE, Do.ANSWER]
-    assert machine.receive(Input.ACCEPT) == [Refuse("the call is being answered already")]
+    assert machine.receive(Input.ACCEPT) == [Refuse("the call is already being answered")]
     assert machine.receive(Input.DECIDED) == [Do.DROP_DECISION]
     assert machine.receive(Input.DECISION_DUE) == []
     assert machine.receive(Input.LEG_ANSWERED) == [Release(Why.RINGBACK), Release(Why.UNANSWERED)]
-    assert machine.receive(Input.ACCEPT) == [Refuse("the call is answered already")]
+    assert machine.receive(Input.ACCEPT) == [Refuse("the call is already answered")]
 
 
 def test_inbound_call_that_nobody_takes_is_a_408() -> None:
@@ -141,7 +141,7 @@ def test_reject_that_the_leg_cannot_carry_out_leaves_the_call_open() -> None:
     machine.receive(Input.BEGIN)
     actions = machine.receive(Reject(200, ""))
     assert actions == [RejectLeg(200), Do.FORGET_DEADLINE, Tell(events.Reject(code=200, reason=""))]
-    assert machine.receive(Input.ACCEPT) == [Refuse("the call is over, or being ended")]
+    assert machine.receive(Input.ACCEPT) == [Refuse("the call is over or ending")]
     machine.receive(Input.NOT_REJECTED)
     assert machine.receive(Input.ACCEPT) == [Do.FORGET_DEADLINE, Do.ANSWER]
 
@@ -157,7 +157,7 @@ def test_failure_refuses_an_inbound_call_and_hangs_up_any_other() -> None:
 
 @pytest.mark.parametrize("item", [Input.ACCEPT, Input.RING, Reject(486, "")])
 def test_outbound_call_cannot_be_accepted_refused_or_let_ring(item: AnyInput) -> None:
-    assert CallMachine(is_inbound=False).receive(item) == [Refuse("only an inbound call can be accepted, refused or let ring")]
+    assert CallMachine(is_inbound=False).receive(item) == [Refuse("only an inbound call can be accepted, rejected or ringing")]
 
 
 def test_hold_is_told_when_the_peer_has_agreed_and_plays_music() -> None:
@@ -166,7 +166,7 @@ def test_hold_is_told_when_the_peer_has_agreed_and_plays_music() -> None:
     assert not machine.now.is_on_hold
     told = Tell(events.Hold(on_hold=True, initiator="system"))
     assert machine.receive(HoldAnswered(True, 200)) == [Claim(Why.HOLD_MUSIC, music=Music("m.wav")), Claim(Why.HOLD), told]
-    assert machine.receive(Hold()) == [Refuse("the call is on hold already")]
+    assert machine.receive(Hold()) == [Refuse("the call is already on hold")]
     assert machine.receive(Input.UNHOLD) == [HoldLeg(False)]
     back = Tell(events.Hold(on_hold=False, initiator="system"))
     assert machine.receive(HoldAnswered(False, 200)) == [Release(Why.HOLD_MUSIC), Release(Why.HOLD), back]

@@ -75,7 +75,7 @@ def test_unknown_or_missing_server_is_logged_and_the_call_goes_on() -> None:
 @pytest.mark.parametrize("matter", ["mcp: [{command: sh}]", "mcp: shop", "llm: {provider: openai, mcp: [{url: 'http://x/'}]}"])
 def test_text_that_came_over_http_names_no_mcp_servers(matter: str) -> None:
     text = f"---\n{matter}\n---\nHello.\n"
-    with pytest.raises(PlaybookError, match="not in a text that came over HTTP"):
+    with pytest.raises(PlaybookError, match="not a text that came over HTTP"):
         Playbooks(lambda name: None, {}).parse(text)  # type: ignore[arg-type,return-value]
     assert len(parse_playbook(text, file="own.md", environment={}).mcp) == 1
 

@@ -101,7 +101,7 @@ def test_cancelled_tool_gives_no_result_and_an_unknown_one_gives_an_error():
         execution.run(RunTool("c2", "cook", {}, 5.0))
         return finished
 
-    assert asyncio.run(go()) == [ToolFinished("c2", error="the tool cook cannot be run here")]
+    assert asyncio.run(go()) == [ToolFinished("c2", error="the tool cook cannot run here")]
 
 
 def test_plain_function_that_never_returns_keeps_no_other_tool_and_no_other_work_waiting():

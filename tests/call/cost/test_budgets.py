@@ -59,7 +59,7 @@ def test_day_is_told_at_most_of_it_and_at_its_end_and_a_new_day_begins_anew(capl
             day.add(cost)
     assert [record.message for record in caplog.records] == [
         "the day's budget is nearly spent",
-        "the day's budget is spent: no new calls are taken",
+        "the day's budget is spent; the server accepts no new calls",
     ]
     assert day.is_spent and len(told) == 1 and day.as_json("USD")["state"] == "spent"
     clock.at += timedelta(hours=12)

@@ -187,7 +187,7 @@ def test_second_transfer_is_refused_while_one_is_under_way() -> None:
     async def story(bench: Bench) -> None:
         bench.target.is_silent = True
         bench.refer()
-        with pytest.raises(LocalProtocolError, match=r"a transfer to .* is under way"):
+        with pytest.raises(LocalProtocolError, match=r"a transfer to .* is already in progress"):
             bench.refer()
         bench.machine.machine.receive(Input.TRANSFER_OVER)
         bench.machine.feed(Input.BRIDGE_BEGINS)

@@ -173,7 +173,7 @@ def test_two_that_cannot_be_joined_are_told_so() -> None:
 
 # -- the caller, and us ------------------------------------------------------------------------------------------------------------------
 
-GONE = Tell("cancelled", 487, "the caller has hung up", final=True)
+GONE = Tell("cancelled", 487, "the caller hung up", final=True)
 
 
 def test_caller_who_hangs_up_ends_everything() -> None:

@@ -224,7 +224,7 @@ def test_number_alone_by_a_trunk_with_a_port_and_a_transport() -> None:
     ("callee", "words"),
     [
         ("", "missing"),
-        ("+18005551234", "is a number; without"),
+        ("+18005551234", "is a number; it needs a host"),
         ("mailto:a@b.c", "callee: URI scheme"),
         ("sip:a@b c", "callee: "),
         ("sip:", "callee"),

@@ -366,7 +366,7 @@ def test_invite_waits_for_its_turn_and_describes_the_media_at_the_address_that_t
         assert (bench.media.public_ip, bench.media.peer, bench.media.offered) == ("198.51.100.1", "192.0.2.9", [(True, None)])
         ((_, invite, _),) = bench.asked
         assert (invite.call_id, invite.sdp) == ("chosen-id", b"offer")
-        with pytest.raises(LocalProtocolError, match="placed already"):
+        with pytest.raises(LocalProtocolError, match="already placed"):
             await bench.invite()
 
     run_virtually(story())

@@ -272,7 +272,7 @@ def test_background_request_waits_for_the_others_and_few_are_taken() -> None:
         await asyncio.sleep(0.01)
         forecast = asyncio.ensure_future(ask("forecast", background=True))
         await asyncio.sleep(0)
-        with pytest.raises(ProviderError, match="waiting already") as refused:
+        with pytest.raises(ProviderError, match="already waiting") as refused:
             await engines.run(time.sleep, 0, background=True)
         assert refused.value.retryable
         await asyncio.gather(first, forecast, ask("second", background=False), ask("third", background=False))
@@ -380,7 +380,7 @@ def test_request_that_does_not_perish_is_refused_when_the_queue_is_full_and_drop
             await asyncio.sleep(0)
             while len(first) == 1 and engines._pools["time"].n_waiting:
                 await asyncio.sleep(0.001)  # until the process begins it; the other two wait
-        with pytest.raises(ProviderError, match="waiting already") as caught:
+        with pytest.raises(ProviderError, match="already waiting") as caught:
             await engines.run(time.sleep, 0.2, max_wait_s=1.0)
         assert caught.value.retryable
         assert await asyncio.gather(*first) == [None] * 3

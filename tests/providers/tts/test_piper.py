@@ -111,9 +111,9 @@ def test_phonemes_carry_their_word_and_the_marks_of_clauses() -> None:
 
 
 def test_model_that_is_none_is_an_error_and_another_network_is_run_whole() -> None:
-    with pytest.raises(ValueError, match="no ONNX model"):
+    with pytest.raises(ValueError, match="not an ONNX model"):
         split(b"hello, this is text")
-    with pytest.raises(ValueError, match="no ONNX model"):
+    with pytest.raises(ValueError, match="not an ONNX model"):
         split(Path(model()).read_bytes()[:100_000])
     assert split(b"\x08\x08\x3a\x02\x12\x00") is None
 

@@ -68,7 +68,7 @@ def test_turns_have_what_was_meant_and_what_the_other_side_heard(tmp_path: Path)
     [
         ({"hangupBy": "caller"}, "caller hung up"),
         ({"status": "failed", "error": "no media"}, "no media"),
-        ({"recordingMs": 3_000}, "no whole recording"),
+        ({"recordingMs": 3_000}, "recording is missing"),
         ({"events": []}, "the caller pressed 2"),
         ({"turns": [{"speaker": "caller", "text": "Something else entirely."}]}, "nothing was interrupted"),
         ({"turns": [{"speaker": "caller", "text": "Something else entirely."}]}, "of the caller's words"),

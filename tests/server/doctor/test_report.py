@@ -152,10 +152,10 @@ def test_self_signed_certificate_is_told(home: Path, names: dict[str, list[Addre
 @pytest.mark.parametrize(
     ("text", "check", "level", "words"),
     [
-        ('external_ip = "10.1.2.3"\n' + HANDLER, "address", "warn", "no public address"),
+        ('external_ip = "10.1.2.3"\n' + HANDLER, "address", "warn", "not a public address"),
         ('external_ip = "8.8.4.4"\n' + HANDLER, "address", "ok", "forward SIP and RTP ports"),
         (HANDLER, "address", "warn", "set external_ip"),
-        ('external_ip = "auto"\n' + HANDLER, "address", "ok", "learnt by STUN"),
+        ('external_ip = "auto"\n' + HANDLER, "address", "ok", "by STUN"),
         ("ws_port = 0\n" + HANDLER, "ports", "ok", "SIP ws 127.0.0.1:0 is free"),
         ('external_ip = "8.8.4.4"\n' + HANDLER, "callers", "warn", "anybody may call"),
         (
@@ -168,7 +168,7 @@ def test_self_signed_certificate_is_told(home: Path, names: dict[str, list[Addre
         ("", "playbooks", "warn", "nobody takes inbound calls"),
         (HANDLER + '[asr]\nprovider = "openai"\n', "engines", "fail", "speech recognition"),
         (HANDLER + '[[sip_registrations]]\nname = "pbx"\nusername = "u"\nserver = "absent.example"\n', "names", "fail", "registrar of pbx"),
-        ('[callrecord]\ntype = "local"\nroot = "here/cdr"\n' + HANDLER, "files", "ok", "records go to here/cdr"),
+        ('[callrecord]\ntype = "local"\nroot = "here/cdr"\n' + HANDLER, "files", "ok", "records are written to here/cdr"),
     ],
 )
 def test_what_is_wrong_is_told_in_plain_words(
@@ -203,7 +203,7 @@ def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: di
     (home / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreting: Hi\n---\n## a\n<hang-up/>", encoding="utf-8")
     found = told(examine(home, HANDLER), "playbooks")
     assert any(level == "warn" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
-    assert any(level == "fail" and "main.md:6: <hang-up> is no tag" in text for level, text in found), found
+    assert any(level == "fail" and "main.md:6: <hang-up> is not a tag" in text for level, text in found), found
     assert not any(level == "ok" and "1 playbook(s)" in text for level, text in found), found
 
 
@@ -258,7 +258,7 @@ def test_certificate_that_does_not_name_the_trunks_contact_host_fails(home: Path
 @pytest.mark.parametrize(
     ("matter", "words"),
     [
-        ("asr: {provider: pocketsphinx}\nllm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
+        ("asr: {provider: pocketsphinx}\nllm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "free speech"),
         ("llm: {provider: script, language: de}", "English only"),
         ("llm: {provider: script}\nasr: {language: fr}", "English only"),
         ("llm: {provider: script}\ntts: {language: xx}", "no voice 'xx'"),

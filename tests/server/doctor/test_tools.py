@@ -40,12 +40,12 @@ def test_server_that_the_configuration_has_not_got_and_one_that_it_has(tmp_path:
 def test_extra_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "find_spec", lambda _: None)
     lines = found("mcp: [{url: 'https://x.example/'}]", tmp_path)
-    assert lines[0] == ("fail", "MCP servers need the extra of that name: pip install 'active-call[mcp]'")
+    assert lines[0] == ("fail", "MCP servers need the extra 'mcp': pip install 'active-call[mcp]'")
     assert found("greeting: Hi.", tmp_path) == []
 
 
 def test_folder_of_knowledge_that_is_there_and_one_that_is_not(tmp_path: Path) -> None:
-    assert found("knowledge: docs", tmp_path) == [("fail", f"own.md: there is no folder {tmp_path / 'docs'} for its knowledge")]
+    assert found("knowledge: docs", tmp_path) == [("fail", f"own.md: the knowledge folder {tmp_path / 'docs'} does not exist")]
     (tmp_path / "docs").mkdir()
     assert found("knowledge: docs", tmp_path) == [("ok", f"own.md: knowledge in {tmp_path / 'docs'}")]
     assert Finding("tools", "ok", "x").check == "tools"

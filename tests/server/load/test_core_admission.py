@@ -202,6 +202,7 @@ def test_endpoint_is_told_with_each_call_and_when_to_come_again() -> None:
     watch.refresh()
     assert told[-1] == (False, RETRY_FULL_S)
     assert load.is_strained
+    assert load.describe() == {"core_percent": 95, "full": True, "strained": True}
     calls.is_draining = True
     watch.refresh()
     assert told[-1] == (False, RETRY_DRAINING_S)

@@ -199,7 +199,7 @@ class AnsweringClassifier:
     def _decide(
         self, kind: Kind, confidence: float, at_ms: int, text: str, *, start_ms: int | None = None, is_news: bool = False
     ) -> Verdict | None:
-        """Set the verdict. None where it says no more than the last one did."""
+        """Set the verdict. None if it says no more than the last one did."""
         last = self.verdict
         if last is not None and last.kind == kind and last.confidence >= confidence and not is_news:
             return None

@@ -129,7 +129,7 @@ class Collecting:
             self._port.cut(now)
             self._port.leave(text, now)
         else:
-            self._outbox.note("speech is no input", collector=current.name)
+            self._outbox.note("speech is not accepted as input", collector=current.name)
 
     def on_time(self, now: float) -> None:
         """Nothing (more) was entered."""

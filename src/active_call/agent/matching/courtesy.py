@@ -20,6 +20,7 @@ _DAYS = ("day", "one", "evening", "weekend", "afternoon", "morning", "night", "t
 _OTHERS = (
     "that is all", "that is it", "that was all", "that is everything", "that will be all", "that is all i need", "that is all i needed",
     "that is all i wanted", "that is all i wanted to know", "i think that is all", "i think that is it", "nothing else", "nothing more",
+    "no thank you", "no thanks",
     "no more questions", "no other questions", "i have no more questions", "all right", "alright", "okay so", "so yeah", "take care",
     "you too", "see you", "see you later", "see you soon", "talk to you later", "if you do not mind", "if that is okay", "excuse me",
     "good morning", "good afternoon", "good evening", "good day", "you have been very helpful", "that was very helpful", "great", "perfect",

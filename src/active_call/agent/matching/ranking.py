@@ -96,7 +96,7 @@ class Match:
         return self.phrase_share * (0.6 + 0.4 * self.heard_share)
 
     def is_strong(self, confidence: float | None = None) -> bool:
-        """Whether it is sure enough for what cannot be undone. `confidence` is the recogniser's, None where it tells none."""
+        """Whether it is sure enough for what cannot be undone. `confidence` is the recogniser's, None if it tells none."""
         is_sure = confidence is None or confidence >= MIN_CONFIDENCE
         heard_share = STRONG_HEARD_SHARE if self.n_telling > 1 else ONE_WORD_HEARD_SHARE
         is_close = self.phrase_share >= STRONG_PHRASE_SHARE and self.heard_share >= heard_share
@@ -115,7 +115,7 @@ def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]], last: Seq
 
 
 def last_sentence(heard: str) -> tuple[str, ...]:
-    """The words of the last sentence of `heard`; nothing where it is the only one."""
+    """The words of the last sentence of `heard`; nothing if it is the only one."""
     *before, last = [words for part in _SENTENCE_END.split(heard) if (words := spoken_words(part))] or [()]
     return last if before else ()
 

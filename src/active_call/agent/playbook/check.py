@@ -39,7 +39,7 @@ def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Readi
     reading = read_playbook(text, file=file, environment=surroundings.environment)
     findings = reading.findings
     if not reading.matter.lines and text.strip() and not findings.entries:
-        findings.warn(1, "there is no front matter: nothing is said about speech, model or greeting, so the server's defaults serve")
+        findings.warn(1, "there is no front matter: speech, model and greeting use the server's defaults")
     _check_providers(reading, surroundings, findings)
     _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
     sounds = list(_configured_sounds(reading))
@@ -117,7 +117,7 @@ def _check_headings(raw: RawText, findings: Findings) -> None:
         match = None if in_fence else _ALMOST_SCENE.match(line) or _DEEP_SCENE.match(line)
         if match is not None:
             name = match.group(1).strip(" #") or "NAME"
-            findings.error(raw.text_line + offset, f"{line.strip()!r} begins no scene; a scene begins with `# Scene: {name}`")
+            findings.error(raw.text_line + offset, f"{line.strip()!r} is not a scene heading; expected `# Scene: {name}`")
 
 
 def _units(raw: RawText, *, is_script: bool) -> Iterator[tuple[int, str]]:
@@ -158,7 +158,7 @@ def _check_languages(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
     for _, tag in tags:
         code = tag.attributes.get("code", "") if tag.name == "language" else ""
         if code and "{{" not in code and code.lower().partition("-")[0] not in known:
-            findings.error(tag.line, f"language: {code!r} does not stand under `languages` in the front matter")
+            findings.error(tag.line, f"language: {code!r} is not in `languages` of the front matter")
 
 
 def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:

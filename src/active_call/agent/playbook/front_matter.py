@@ -101,7 +101,7 @@ class _Reader:
         if value:
             return value
         if value is None and default is None:
-            reason = f"the environment variable {name} is not set; `${{{name}:-value}}` would give it a default"
+            reason = f"the environment variable {name} is not set; set it, or write `${{{name}:-value}}` for a default"
             self._findings.error(self._line(node), reason)
         return default or ""
 

@@ -94,7 +94,7 @@ def _part(text: str, findings: Findings) -> tuple[str, str, int]:
     for index in range(1, len(lines)):
         if lines[index].rstrip() in ("---", "..."):
             return "\n".join(lines[1:index]), "\n".join(lines[index + 1 :]), index + 2
-    findings.error(1, "the front matter that begins here is never closed by a line `---`")
+    findings.error(1, "the front matter that begins here has no closing line `---`")
     return "", "", len(lines)
 
 
@@ -205,7 +205,7 @@ class _Parser:
                 place = self._matter.line_of("llm.features")
                 self._findings.warn(place, f"llm.features: unknown {feature!r}{nearest(feature, FEATURES)} (known: {', '.join(FEATURES)})")
         if found.thinking is not None and found.thinking not in THINKING:
-            reason = f"unknown way {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
+            reason = f"unknown value {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
             self._error("llm.thinking", f"llm.thinking: {reason}")
         return found
 

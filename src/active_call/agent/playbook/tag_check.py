@@ -125,9 +125,9 @@ def _note_unknown(name: str, line: int, findings: Findings, *, is_script: bool) 
     close = difflib.get_close_matches(plain, list(ours), n=1, cutoff=0.75)
     meant = ours.get(plain) or MEANT.get(plain) or (ours[close[0]] if close else "")
     if meant:
-        findings.error(line, f"<{name}> is no tag; did you mean <{meant}>?")
+        findings.error(line, f"<{name}> is not a tag; did you mean <{meant}>?")
     elif is_script and plain not in ("think", "thinking"):
-        findings.warn(line, f"<{name}> is no tag: it is neither spoken nor acted on (known: {', '.join(ATTRIBUTES)})")
+        findings.warn(line, f"<{name}> is not a tag: it is neither spoken nor acted on (known: {', '.join(ATTRIBUTES)})")
 
 
 def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
@@ -135,7 +135,7 @@ def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
     for name in tag.attributes:
         if name not in known:
             close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-            hint = f"did you mean {known[close[0]]!r}?" if close else f"it may say {', '.join(known.values())}"
+            hint = f"did you mean {known[close[0]]!r}?" if close else f"known: {', '.join(known.values())}"
             findings.error(tag.line, f"<{tag.name}> has no attribute {name!r}; {hint}")
     for name in NEEDED.get(tag.name, ()):
         if not tag.attributes.get(name):
@@ -145,4 +145,4 @@ def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
         findings.error(tag.line, f"<http>: 'url' must begin with http:// or https://, found {url[:60]!r}")
     bare = re.sub(r"""[A-Za-z_][\w-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'/>]+)""", "", inner).strip(" \t\n/")
     if bare:
-        findings.error(tag.line, f'<{tag.name}>: {bare[:40]!r} is no attribute; write name="value"')
+        findings.error(tag.line, f'<{tag.name}>: {bare[:40]!r} is not an attribute; write name="value"')

@@ -74,7 +74,7 @@ class Meter:
         """Raises TemplateError when it was too much."""
         self.work += work
         if self.work > MAX_WORK:
-            raise jinja2.TemplateError("the template does too much")
+            raise jinja2.TemplateError("the template needs too much work")
 
     def text(self, value: Any) -> str:
         """`value` as text, unless that is too long."""
@@ -121,7 +121,7 @@ def _size_of(value: Any) -> int:
 def _meter(context: Context) -> Meter:
     found = context.get(METER)
     if not isinstance(found, Meter):
-        raise jinja2.TemplateError("the name of a variable is taken")
+        raise jinja2.TemplateError("this name cannot be used for a variable")
     return found
 
 
@@ -188,7 +188,7 @@ def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> s
 
 def _round(value: Any, precision: int = 0, method: str = "common") -> float:
     if abs(precision) > MAX_NUMBER_DIGITS:
-        raise jinja2.TemplateError("round() to so many digits is not available")
+        raise jinja2.TemplateError("round() does not support so many digits")
     return float(jinja2.filters.do_round(value, precision, method))  # type: ignore[arg-type]
 
 
@@ -203,7 +203,7 @@ def _sum_of_numbers(environment: jinja2.Environment, value: Any, attribute: Any 
 def _short_range(*args: int) -> range:
     found = range(*args)
     if len(found) > MAX_LOOP:
-        raise jinja2.TemplateError(f"range() gives {MAX_LOOP} numbers at most")
+        raise jinja2.TemplateError(f"range() may give at most {MAX_LOOP} numbers")
     return found
 
 
@@ -255,11 +255,11 @@ def _check(tree: nodes.Template) -> None:
     if any(tree.find_all((nodes.Macro, nodes.CallBlock))):
         raise jinja2.TemplateError("macros are not available here")
     if any(tree.find_all((nodes.Block, nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport))):
-        raise jinja2.TemplateError("other templates and blocks are not available here")
+        raise jinja2.TemplateError("includes, imports and blocks are not available here")
     if any(loop.recursive for loop in tree.find_all(nodes.For)):
         raise jinja2.TemplateError("recursive loops are not available here")
     if _loop_depth(tree) > MAX_LOOP_DEPTH:
-        raise jinja2.TemplateError(f"loops may be nested {MAX_LOOP_DEPTH} deep")
+        raise jinja2.TemplateError(f"loops may be nested at most {MAX_LOOP_DEPTH} deep")
 
 
 def _loop_depth(node: nodes.Node) -> int:

@@ -120,16 +120,16 @@ def _mistakes(option: ToolOption) -> list[tuple[str, str]]:
     """Keys, and what is wrong with them."""
     found: list[tuple[str, str]] = []
     if not NAME.fullmatch(option.name):
-        found.append(("name", f"{option.name!r} cannot be the name of a tool; expected letters, digits, `_` and `-`"))
+        found.append(("name", f"{option.name!r} is not a tool name; expected letters, digits, `_` and `-`"))
     if not re.match(r"https?://|\{\{", option.url.strip(), re.IGNORECASE):
-        found.append(("url", f"expected an http(s) URL, found {option.url!r}" if option.url else "missing; which URL does it ask?"))
+        found.append(("url", f"expected an http(s) URL, found {option.url!r}" if option.url else "missing; expected a URL"))
     elif not option.allow and not urls_in((option.url,)):
-        found.append(("url", "its host is a template: list the hosts that it may ask under `allow`"))
+        found.append(("url", "its host is a template; list the allowed hosts under `allow`"))
     if option.method.upper() not in METHODS:
         found.append(("method", f"unknown method {option.method!r} (known: {', '.join(METHODS)})"))
     if option.result_at not in RESULT_TIMES:
         found.append(("result_at", f"unknown time {option.result_at!r} (known: {', '.join(RESULT_TIMES)})"))
-    found += [("headers", f"{name!r} is no name of a header field") for name in option.headers if not HEADER_NAME.fullmatch(name)]
+    found += [("headers", f"{name!r} is not a header name") for name in option.headers if not HEADER_NAME.fullmatch(name)]
     try:
         steps_of(option.select)
     except ValueError as error:
@@ -169,7 +169,7 @@ def _schema_mistakes(schema: Any, path: str) -> list[str]:
     if not isinstance(schema.get("required", []), list):
         found.append(f"{path}required must be a list of names")
     elif missing := [name for name in schema.get("required", []) if name not in properties]:
-        found.append(f"required names {', '.join(map(str, missing))}, which {path or 'the schema'} has not got")
+        found.append(f"required names {', '.join(map(str, missing))}, which {path or 'the schema'} does not have")
     for name, inner in properties.items():
         found += _schema_mistakes(inner, f"{path}{name}.")
     return found

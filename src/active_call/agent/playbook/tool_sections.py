@@ -50,7 +50,7 @@ class ToolSections:
         if (collector.min_digits or 1) > (collector.max_digits or collector.min_digits or 1):
             self._error(path, f"{path}: minDigits is more than maxDigits")
         if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
-            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is no key (0-9, *, #, A-D)")
+            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is not a key (0-9, *, #, A-D)")
         try:
             re.compile(str((collector.validation or {}).get("pattern") or ""))
         except re.error as error:
@@ -66,7 +66,7 @@ class ToolSections:
         for tool in found:
             if tool.name in names or tool.name in RESERVED:
                 whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
-                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
+                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is already {whose}")
             names.add(tool.name)
         return tuple(found)
 
@@ -74,7 +74,7 @@ class ToolSections:
         """`knowledge`: a folder, or a folder with its options."""
         data = self._data.get("knowledge")
         if data is not None and not self._is_file:
-            self._error("knowledge", "knowledge: a folder is named in files of the operator only, not in a text that came over HTTP")
+            self._error("knowledge", "knowledge: only the operator's playbook files may name a folder, not a text that came over HTTP")
             return None
         found = self._group({"folder": data} if isinstance(data, str) else data, KnowledgeOption, "knowledge")
         if found is not None and found.mode not in KNOWLEDGE_MODES:
@@ -89,13 +89,13 @@ class ToolSections:
             if data is None:
                 continue
             if not self._is_file:
-                self._error(key, f"{key}: MCP servers are named in playbook files of the operator only, not in a text that came over HTTP")
+                self._error(key, f"{key}: only the operator's playbook files may name MCP servers, not a text that came over HTTP")
                 continue
             for index, entry in enumerate(data if isinstance(data, list) else [data]):
                 path = f"{key}[{index}]" if isinstance(data, list) else key
                 option = self._group({"name": entry} if isinstance(entry, str) else entry, McpOption, path)
                 if option is not None and option.command and option.url:
-                    self._error(path, f"{path}: `command` or `url`, not both")
+                    self._error(path, f"{path}: expected either `command` or `url`, not both")
                 elif option is not None and not (option.command or option.url or option.name):
                     self._error(path, f"{path}: expected the name of a server of the configuration, a `command` or a `url`")
                 elif option is not None:
@@ -110,7 +110,7 @@ class ToolSections:
         if isinstance(data, dict) and all(isinstance(voice, str | None) for voice in data.values()):
             return {str(code): voice or "" for code, voice in data.items()}
         if data is not None:
-            self._error("languages", "languages: expected codes, as `[en, de]` or `{en: amy, de: thorsten}`")
+            self._error("languages", "languages: expected codes such as `[en, de]` or `{en: amy, de: thorsten}`")
         return {}
 
     def _group(self, data: Any, cls: type[T], path: str) -> T | None:

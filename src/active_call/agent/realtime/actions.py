@@ -56,6 +56,6 @@ class RealtimeActions:
                 self._outbox.perform(commands.Dtmf(digits="".join(digits.split()).upper()))
                 return False
             case _:
-                self._outbox.note("action dropped", action=type(action).__name__, reason="a realtime model has no use for it")
+                self._outbox.note("action dropped", action=type(action).__name__, reason="a realtime model cannot use it")
                 return False
         return True

@@ -207,7 +207,7 @@ class Replies:
         if self._has_voice_failed or self.playback is None or self._phase.state is State.ENDING:
             return
         self._has_voice_failed = True
-        self._outbox.put(Tell(events.Error(sender="tts", error="the synthesiser makes no sound")))
+        self._outbox.put(Tell(events.Error(sender="tts", error="the synthesiser produced no sound")))
         self._outbox.perform(commands.Interrupt(fade_out_ms=0))
         self._reply.abandon_model()
         self.begin(self._context.read(self._context.error_reply), now)

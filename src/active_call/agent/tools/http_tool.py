@@ -94,7 +94,7 @@ class HttpTool:
         if self.select:
             answer = find(answer, self.select)
             if answer is MISSING:
-                return "the answer has not got the part that is looked for", True
+                return "the answer does not have the selected part", True
         if not self.result:
             return _as_text(answer, status)[:MAX_TEXT_CHARS], False
         rendered = fill(self.result, {"args": dict(arguments), **arguments, "response": answer, "status": status})
@@ -103,7 +103,7 @@ class HttpTool:
 
 def _rendered(rendered: Rendered) -> str:
     if rendered.error:
-        raise RequestError("the request cannot be filled in: the playbook has a mistake there")
+        raise RequestError("the request cannot be filled in: its template in the playbook has a mistake")
     return rendered.text
 
 
@@ -118,7 +118,7 @@ def _url(rendered: Rendered) -> str:
         else:
             url += part
     if re.search(r"/(?:%2E){1,2}(?:[/?#]|$)", url, re.IGNORECASE):
-        raise RequestError("'.' and '..' are no values in an address")
+        raise RequestError("'.' and '..' cannot be values in a URL")
     return url.strip()
 
 

@@ -20,7 +20,7 @@ def steps_of(path: str) -> tuple[str | int, ...]:
     while at < len(path):
         match = _STEP.match(path, at)
         if match is None:
-            raise ValueError(f"cannot be read from {path[at:]!r} on; expected something like `order.items[0].name`")
+            raise ValueError(f"cannot read {path[at:]!r}; expected a path such as `order.items[0].name`")
         name, index, *quoted = match.groups()
         if index is not None:
             steps.append(index if index == "*" else int(index))

@@ -102,7 +102,7 @@ class ToolRegistry:
     def register(self, tool: Tool) -> None:
         """Add `tool`. Raises ConfigError for a name that no vendor takes, or that is taken."""
         if not NAME.fullmatch(tool.name):
-            raise ConfigError("tools", f"{tool.name!r} cannot be the name of a tool")
+            raise ConfigError("tools", f"{tool.name!r} is not a valid name for a tool")
         if tool.name in self._tools:
             raise ConfigError("tools", f"there are two tools named {tool.name!r}")
         self._tools[tool.name] = tool

@@ -60,6 +60,8 @@ class BargeIn:
         self._text = OverlapText(Kind.NOTHING)
         """What was said over the reply that is paused."""
         self._is_final = False
+        self._was_backchannel = False
+        """It sounded like a back-channel at first."""
         self._n_resumes = 0
         """Sounds in a row that stopped the agent in vain."""
         self._words_needed_until: float | None = None
@@ -138,6 +140,7 @@ class BargeIn:
         """A partial text with words in it. They interrupt a reply that is not paused by `asr` and `both`, or while words are needed."""
         if self.is_overlapping:
             self._text = self._read(text)
+            self._was_backchannel |= self._text.kind is Kind.BACKCHANNEL
             self.decide(now)
         elif self._phase.state is State.SPEAKING and self.may_cut_by_words(now):
             read = self._read(text)
@@ -169,8 +172,7 @@ class BargeIn:
         facts = self._floor.facts
         if self._is_asking or facts.is_speaking or facts.voice_ended_at is None:
             return False
-        is_after = self._text.kind is Kind.BACKCHANNEL
-        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, after_backchannel=is_after)
+        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, after_backchannel=self._was_backchannel)
 
     def on_cut_due(self, now: float) -> None:
         """The caller has spoken long enough."""
@@ -209,7 +211,7 @@ class BargeIn:
         """Let the reply stand still, until it is decided whether the caller takes the turn."""
         since = self._replies.sounding_since
         self._paused_at, self._is_early = now, since is None or now - since < FIRST_S
-        self._text, self._is_final = OverlapText(Kind.NOTHING), False
+        self._text, self._is_final, self._was_backchannel = OverlapText(Kind.NOTHING), False, False
         self._floor.barge_in(now)
         self._replies.pause(PauseReply(LAST_MS, self.rules.fade_out_ms, resumes_at_word=self.rules.option.resume_at == "word"))
         self.decide(now)

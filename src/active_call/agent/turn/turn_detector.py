@@ -67,7 +67,7 @@ class TurnFacts:
     final: str = ""
     final_at: float | None = None
     confidence: float | None = None
-    """The recogniser's in the last text, 0 to 1; None where it tells none."""
+    """The recogniser's in the last text, 0 to 1; None if it tells none."""
     said: str = ""
     """Final texts of this turn that came before the present utterance."""
     language: str | None = None

@@ -47,6 +47,7 @@ class TurnWords:
     ask_birthday: re.Pattern[str] | None = None
     subordinate: frozenset[str] = frozenset()
     thanks: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
@@ -55,6 +56,10 @@ class TurnWords:
     def ends_with_thanks(self, said: list[str]) -> bool:
         """A goodbye may follow."""
         return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
+
+    def is_unsure_at_end(self, said: list[str]) -> bool:
+        """The last two words may have been others, after which more must come."""
+        return " ".join(said[-2:]) in self.unsure
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """What was said ends with a word, or with a few, after which more must come."""

@@ -61,9 +61,7 @@ class StreamAccess:
         secret, signature = self._secrets.get(profile.name), asked.headers.get(profile.signature_header or "-")
         if secret is not None and signature is not None:
             if not any(hmac.compare_digest(signature, signed(url, form, secret)) for url in self._urls(asked)):
-                raise HTTPException(
-                    403, f"{profile.signature_header} is not of our account, or media_streams.public_url is another address"
-                )
+                raise HTTPException(403, f"{profile.signature_header} does not match: another account, or a wrong media_streams.public_url")
             return True
         return False
 
@@ -78,7 +76,7 @@ class StreamAccess:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._ticket(profile, until).encode())
 
     def new_ticket(self, profile: StreamProfile) -> str:
-        """What opens streams of that carrier for a while; empty where none is needed."""
+        """What opens streams of that carrier for a while; empty if none is needed."""
         return "" if self.is_open else self._ticket(profile, str(int(self._now()) + TICKET_S))
 
     def websocket_url(self, profile: StreamProfile, asked: HTTPConnection) -> str:

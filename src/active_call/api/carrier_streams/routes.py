@@ -60,7 +60,7 @@ def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playboo
         return Response(document, media_type=profile.answer.media_type)
 
     for path in ("/call/stream/{name}/answer", "/call/stream/{name}/twiml"):
-        summary = "The document that lets a carrier open a stream: TwiML, TeXML, Plivo's XML, an NCCO"
+        summary = "The document that tells a carrier to open a stream: TwiML, TeXML, Plivo's XML, an NCCO"
         for method in ("GET", "POST"):
             router.add_api_route(path, answer, methods=[method], summary=summary, include_in_schema=path.endswith("answer"))
     return router

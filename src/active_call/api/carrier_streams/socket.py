@@ -113,12 +113,12 @@ class CarrierSocket:
             await self._serve(leg)
 
     async def _start(self) -> Started:
-        """The start of the stream. Raises ActiveCallError where it does not come or cannot be used."""
+        """The start of the stream. Raises ActiveCallError if it does not come or cannot be used."""
         for _ in range(MAX_EARLY):
             message = read_message(self._profile, await self._next())
             if isinstance(message, Started):
                 return message
-        raise ActiveCallError(f"{MAX_EARLY} messages without a start")
+        raise ActiveCallError(f"received {MAX_EARLY} messages before the start message")
 
     async def _next(self) -> str | bytes:
         message = await self._client.receive()
@@ -131,7 +131,7 @@ class CarrierSocket:
         """The call. Raises ActiveCallError for a wrong token, a playbook that is not there, a format that nobody speaks."""
         values = {**self._client.query_params, **started.parameters}
         if not self._is_proven and not self._access.is_token(self._profile, values.get("token", "")):
-            raise ActiveCallError("the stream brings no token; see media_streams.token")
+            raise ActiveCallError("the stream has no token; expected the value of media_streams.token")
         playbook = values.get("playbook")
         router = ChosenPlaybook(self._playbooks.load(playbook)) if playbook else None
         leg = CarrierStreamLeg(
@@ -157,7 +157,7 @@ class CarrierSocket:
             for task in (reading, writing):
                 task.cancel()
             results = await asyncio.gather(reading, writing, return_exceptions=True)
-            leg.leave("the carrier has closed the connection")
+            leg.leave("the carrier closed the connection")
             await self._close(1000, "the call is over")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
@@ -171,9 +171,9 @@ class CarrierSocket:
                     leg.receive(await self._next())
                     limit.reschedule(loop.time() + SILENT_S)
         except WebSocketDisconnect:
-            leg.leave("the carrier has closed the connection")
+            leg.leave("the carrier closed the connection")
         except TimeoutError:
-            leg.lose(f"nothing has come for {SILENT_S:g} s")
+            leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
         """Until the call is over and all is sent; then the socket is closed."""

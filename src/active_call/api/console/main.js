@@ -59,7 +59,7 @@ function Access({ wasWrong, onDone }) {
           <input ref=${input} type="password" autocomplete="off" required aria-describedby="token-hint" />
           <small id="token-hint">The value of <code>http_token</code>. It stays in this tab.</small>
         </label>
-        ${wasWrong && html`<p class="problem" role="alert">That token is not the right one.</p>`}
+        ${wasWrong && html`<p class="problem" role="alert">This token is wrong.</p>`}
         <button class="main">Enter</button>
       </form>
     </main>`;

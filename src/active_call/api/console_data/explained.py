@@ -23,28 +23,28 @@ LOW_MOS: Final = 3.6
 MAX_ERRORS: Final = 8
 
 SIP_CODES: Final[Mapping[int, str]] = {
-    401: "our credentials were not taken",
+    401: "our credentials were not accepted",
     403: "it is forbidden: credentials, caller number or permissions of the account",
     404: "the number or user is not known there",
-    407: "our credentials were not taken",
+    407: "our credentials were not accepted",
     408: "nobody answered in time",
     410: "the number is no longer in use",
-    415: "the description of the sound was not understood",
+    415: "the SDP was not understood",
     480: "the callee cannot be reached now",
     484: "the number is not complete",
     486: "the callee is busy",
     487: "the call was withdrawn before it was answered",
     488: "the two sides have no codec or encryption in common",
-    500: "the other server has failed",
-    502: "a gateway on the way has failed",
+    500: "the other server failed",
+    502: "a gateway on the path failed",
     503: "the other side is out of service or full, or cannot be reached",
-    504: "a server on the way did not answer",
+    504: "a server on the path did not answer",
     600: "the callee is busy everywhere",
-    603: "the callee has declined",
+    603: "the callee declined",
     607: "the callee does not want this call",
 }
 OWNERS: Final[Mapping[str, str]] = {
-    "turn": "the decision that the caller had finished",
+    "turn": "deciding that the caller had finished",
     "recogniser": "the speech recogniser",
     "model": "the language model",
     "synthesiser": "the speech synthesiser",
@@ -56,12 +56,12 @@ ENDS: Final[Mapping[str, str]] = {
     "error": "of an error",
     "far_hangup": "the target of the transfer hung up",
     "inactivity": "nobody said anything for too long",
-    "media_lost": "its sound was lost with a media process",
-    "no_media": "no sound could be connected",
+    "media_lost": "a media process died",
+    "no_media": "no media could be connected",
     "outbound_minutes": "the minutes of the hour were used up",
-    "overload": "this server had too much to do",
-    "replaced": "another call took its place",
-    "rtp_timeout": "no sound came from the other side any more",
+    "overload": "this server was overloaded",
+    "replaced": "another call replaced it",
+    "rtp_timeout": "no more sound came from the other side",
     "shutdown": "this server was stopped",
     "timeout": "it was not answered in time",
     "transferred": "the caller was transferred",
@@ -86,7 +86,7 @@ def explain_record(record: Mapping[str, Any]) -> list[Remark]:
     """The remarks about a record (`CallRecord` as JSON values), the end of the call first. Never empty."""
     remarks = [_end(record), *_sound(record), *_replies(record), *_caller(record), *_transfers(record), *_errors(record)]
     if not any(remark.level == "problem" for remark in remarks):
-        remarks.append(Remark("good", "Nothing in the record points to a fault."))
+        remarks.append(Remark("good", "The record shows no fault."))
     return remarks
 
 
@@ -103,7 +103,7 @@ def _end(record: Mapping[str, Any]) -> Remark:
         return Remark("problem", f"The server died during the call: {error or 'nothing more is known'}.")
     if record.get("hangupReason") == "cancelled":
         return Remark("note", f"The {record.get('hangupBy') or 'caller'} gave up before the call was answered.")
-    who = "This server did not take the call" if record.get("direction") == "inbound" else "The other side did not take the call"
+    who = "This server did not accept the call" if record.get("direction") == "inbound" else "The other side did not accept the call"
     return Remark("problem", f"{who}{told}{f': {error}' if error else ''}.")
 
 
@@ -119,9 +119,9 @@ def _sound(record: Mapping[str, Any]) -> Iterator[Remark]:
     if received + lost > 100 and lost / (received + lost) > MAX_LOSS:
         yield Remark("problem", f"{lost / (received + lost):.0%} of the sound from the other side was lost on the network.")
     if _number(media.get("jitter_ms")) > MAX_JITTER_MS:
-        yield Remark("problem", f"Packets came unevenly (jitter {media['jitter_ms']:.0f} ms): expect gaps or a longer delay.")
+        yield Remark("problem", f"Packets arrived unevenly (jitter {media['jitter_ms']:.0f} ms): expect gaps or a longer delay.")
     if _number(media.get("round_trip_ms")) > MAX_ROUND_TRIP_MS:
-        yield Remark("problem", f"A packet took {media['round_trip_ms']:.0f} ms to the other side and back: people talk into each other.")
+        yield Remark("problem", f"A packet took {media['round_trip_ms']:.0f} ms to the other side and back: people talk over each other.")
     if 0 < _number(media.get("mos")) < LOW_MOS:
         yield Remark("problem", f"The sound was poor: estimated MOS {media['mos']:.1f} of 4.5.")
     else:
@@ -181,7 +181,7 @@ def _caller(record: Mapping[str, Any]) -> Iterator[Remark]:
     empty = [event for event in events if event.get("event") == "asrFinal" and not event.get("text") and not event.get("refer")]
     lost = sum(bool(event.get("isLost")) for event in empty)
     if lost:
-        yield Remark("problem", f"{lost} utterance(s) were not understood, because the recogniser had too much to do or did not answer.")
+        yield Remark("problem", f"{lost} utterance(s) were not recognised, because the recogniser was overloaded or did not answer.")
     if has_words and len(empty) - lost > 0:
         yield Remark("note", f"{len(empty) - lost} utterance(s) of the caller could not be understood.")
 
@@ -201,7 +201,7 @@ def _errors(record: Mapping[str, Any]) -> Iterator[Remark]:
     for (sender, error), n in list(told.items())[:MAX_ERRORS]:
         yield Remark("problem", f"{sender}: {error}{f' ({n} times)' if n > 1 else ''}.")
     if len(told) > MAX_ERRORS:
-        yield Remark("problem", f"{len(told) - MAX_ERRORS} further kinds of errors stand in the events.")
+        yield Remark("problem", f"{len(told) - MAX_ERRORS} more kinds of errors are in the events.")
 
 
 def _seconds(value: Any) -> str:

@@ -24,7 +24,7 @@ def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFa
     """The routes; who may ask them is decided by the caller."""
     router = APIRouter(prefix="/api/console", tags=["console"])
 
-    @router.get("/calls", summary="All live calls, told again whenever one of them changes (server-sent events)")
+    @router.get("/calls", summary="All live calls, sent again whenever one of them changes (server-sent events)")
     async def live_calls() -> StreamingResponse:
         return StreamingResponse(live_calls_stream(calls), media_type="text/event-stream")
 
@@ -36,7 +36,7 @@ def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFa
     async def trunks() -> dict[str, Any]:
         return {"trunks": list(facts.trunks()), "accounts": list(facts.accounts()), "refusals": facts.refusals()}
 
-    @router.post("/playbook", summary="What is wrong with a playbook, by line, and its scenes")
+    @router.post("/playbook", summary="The mistakes of a playbook, by line, and its scenes")
     async def playbook(request: Request) -> dict[str, Any]:
         content = (await json_object(request)).get("content")
         if not isinstance(content, str):

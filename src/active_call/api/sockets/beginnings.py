@@ -44,7 +44,7 @@ def by_sip(calls: CallsToPlace) -> BeginsCalls:
     def begin(option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
         del send_sound
         if not option.callee:
-            raise ContractError("option.callee", "missing; it names whom to call")
+            raise ContractError("option.callee", "missing; expected the address or number to call")
         return Begun(calls.place(option, playbook=playbook, session_id=query.id))
 
     return begin

@@ -46,7 +46,7 @@ SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
     CloseReason.OVER: (1000, "the call is over"),
-    CloseReason.OVERFLOW: (1008, "too slow: events that nobody reads cannot wait any longer"),
+    CloseReason.OVERFLOW: (1008, "too slow: the client does not read its events"),
     CloseReason.CLOSED: (1000, ""),
 }
 """WebSocket close codes (RFC 6455, section 7.4.1)."""
@@ -74,7 +74,7 @@ Hear = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call that a socket has begun. `hear`: takes the sound of the client; None where its sound goes another way."""
+    """A call that a socket has begun. `hear`: takes the sound of the client; None if its sound goes another way."""
 
     call: CallHandle
     hear: Hear | None = None
@@ -84,7 +84,7 @@ class BeginsCalls(Protocol):
     """Begins the call of a socket that sends `invite`."""
 
     def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
-        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError where it cannot be had."""
+        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be had."""
         ...
 
 
@@ -247,7 +247,7 @@ class CallSocket:
             if self._hear is not None:
                 self._hear(data)
             elif self._call is not None:
-                raise ActiveCallError("this call takes no sound on this socket; expected commands as JSON texts")
+                raise ActiveCallError("this socket does not accept sound; expected commands as JSON text messages")
         except ActiveCallError as error:
             await self._refuse(str(error))
 
@@ -273,7 +273,7 @@ class CallSocket:
 
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
-            raise ActiveCallError("invite: this socket has a call already")
+            raise ActiveCallError("invite: this socket already has a call")
         begun = self._begin(self._chosen(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)

@@ -33,7 +33,7 @@ class PlaybookRuns:
         return session_id
 
     def take(self, session_id: str) -> Playbook | None:
-        """The playbook that waits for this id; None where none does."""
+        """The playbook that waits for this id; None if none does."""
         self._forget_old()
         found = self._waiting.pop(session_id, None)
         return found[1] if found is not None else None

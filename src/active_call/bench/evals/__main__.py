@@ -22,7 +22,7 @@ _GAP_MS = 500
 
 
 def shipped_folder() -> Path:
-    """Where the shipped personas and their playbook are. Raises ValueError when they are not installed."""
+    """Where the shipped personas and their playbook are. Raises ValueError if they are not installed."""
     for place in _PLACES:
         if (place / "playbook.md").is_file():
             return place

@@ -51,7 +51,7 @@ class Played:
 def play_persona(persona: Persona, uri: str, folder: Path | None = None) -> Played:
     """Call `uri` as `persona`. A step that fails ends the call. With `folder` the stereo recording is kept there.
 
-    Raises OSError when the far end cannot be reached, ValueError for a URI that is none, `voice.VoiceError` for a missing voice.
+    Raises OSError if the far end cannot be reached, ValueError for a URI that is none, `voice.VoiceError` for a missing voice.
     """
     sounds = {number: _sound_of(step, persona.voice) for number, step in enumerate(persona.steps)}
     background = speech.bed(persona.noise, persona.noise_snr_db)

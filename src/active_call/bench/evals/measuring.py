@@ -139,7 +139,7 @@ BOUNDS: dict[str, tuple[str, float]] = {
 
 
 def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int]) -> dict[str, Any]:
-    """Each figure by name, None where nothing was measured. `turns` are the server's `turn` events; `words`: wrong, said."""
+    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong, said."""
     found = [one for one in findings if not one.void]
     said = [one for one in found if one.kind == "say"]
     interrupts = [one for one in found if one.kind == "interrupt"]

@@ -59,7 +59,7 @@ class Target:
 
 @contextmanager
 def started(playbook: Path) -> Iterator[Target]:
-    """A server of its own on loopback with `playbook`, in another process. Raises TargetError when it does not start."""
+    """A server of its own on loopback with `playbook`, in another process. Raises TargetError if it does not start."""
     with TemporaryDirectory(prefix="active-call-eval-") as temporary:
         home = Path(temporary)
         (home / "main.md").write_text(playbook.read_text(encoding="utf-8"), encoding="utf-8")

@@ -9,7 +9,7 @@ measures, after ours, the server that PATH starts (`tested_server` says what it 
 | key                      | meaning                                                                                                 |
 |--------------------------|---------------------------------------------------------------------------------------------------------|
 | `verdict`, `because`     | see below, and why it is not `held`                                                                     |
-| `cpu_ms_per_call_second` | user and system time, all threads, by process: `control`, `media`, `recorder`, `engines`, `other`       |
+| `cpu_ms_per_call_second` | user and system time, all threads, by process: `control`, `media`, `recorder`, `engines`, …             |
 | `packet_offset_ms`       | each packet against its stream's 20 ms grid, by the receiver's kernel stamps                            |
 | `packet_offset_all_ms`   | the same from a second after each answer on, window or not; `worst_calls_ms`: p99 of the five worst     |
 | `skipped`, `lost`, `wrong` | packets that were never sent, did not come, are not authentic or repeated                             |

@@ -251,7 +251,7 @@ class Calls:
 
 
 def header(text: str, name: str) -> str:
-    """The first value of a header; empty where there is none. Compact names are not known."""
+    """The first value of a header; empty if there is none. Compact names are not known."""
     return next(iter(headers(text, name)), "")
 
 

@@ -73,7 +73,7 @@ def _by_port(incoming: Incoming) -> tuple[NDArray[np.float64], NDArray[np.intp]]
 def _judge_call(
     heard: Heard, incoming: Incoming, arrivals: NDArray[np.float64], rows: NDArray[np.intp], call: Call, window: Window
 ) -> None:
-    is_up = call.answered_at <= window.start and not 0 < call.over_at < window.end
+    is_up = call.answered_at + SETTLE_S <= window.start and not 0 < call.over_at < window.end
     heard.n_up += is_up
     heard.expected += round((window.end - window.start) * TICKS_PER_S) if is_up else 0
     if len(rows) < 2:

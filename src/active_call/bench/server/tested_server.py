@@ -33,9 +33,10 @@ READY_S: Final = 30.0
 STOP_S: Final = 15.0
 _PINNED: Final = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execvp(sys.argv[2], sys.argv[2:])"
 _ROLES: Final = {
-    "active_call.media.worker": "media",
-    "active_call.media.record": "recorder",
-    "active_call.providers.local": "engines",
+    "media.worker": "media",
+    "media.record": "recorder",
+    "providers.local": "engines",
+    "base.fork_server": "fork server",
 }
 """What a process of ours is, by a word of its command line; the first process is `control`, all others `other`."""
 

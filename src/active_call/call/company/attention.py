@@ -1,6 +1,6 @@
 """Who has the caller's attention, and why: one state of the call, from which the sound of its leg follows. Pure.
 
-Claims enter and leave, each under its name (`Why`), and mutes of tracks. What follows from those that stand is derived, never kept a second
+Claims enter and leave, each under its name (`Why`), and mutes of tracks. The rest is derived from the active ones, never kept a second
 time, and never sent to a leg in any other way: a call that goes on with another leg derives the sound of the new one from the same state.
 
 | derived           | while                                                                                    |
@@ -27,7 +27,7 @@ class Why(StrEnum):
     """The name of a claim on the caller's attention."""
 
     UNANSWERED = "unanswered"
-    """A call of ours is not answered: the first words would be lost on the ringing."""
+    """An outbound call is not answered yet: the first words would be lost."""
     RINGBACK = "ringback"
     """A ringing tone before the answer."""
     OVERLAP = "overlap"
@@ -59,7 +59,7 @@ class Holder(StrEnum):
 ASIDE: Final = frozenset({Why.HOLD, Why.BRIDGE, Why.TRANSFER, Why.TAKEOVER})
 """Claims that take the caller from the agent."""
 FREEZING: Final = frozenset({Why.UNANSWERED, Why.OVERLAP, Why.PAUSED, Why.HOLD})
-"""Claims under which what plays stands still."""
+"""Claims that freeze playback."""
 MUSICAL: Final = frozenset({Why.RINGBACK, Why.HOLD_MUSIC, Why.TRANSFER_MUSIC, Why.PARTNER_HOLD})
 """Claims that are music."""
 _HOLDERS: Final = (
@@ -81,7 +81,7 @@ class Music:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claim. `hears`: the agent goes on hearing the caller. `music` belongs to the musical ones."""
+    """One claim. `hears`: the agent still hears the caller. `music` belongs to the claims with music."""
 
     why: Why
     hears: bool = False
@@ -90,7 +90,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The claims that stand, the oldest first, and the tracks that are muted (names of the media plane)."""
+    """The active claims, the oldest first, and the muted tracks (names of the media plane)."""
 
     claims: tuple[Claim, ...] = ()
     muted: frozenset[str] = frozenset()
@@ -100,15 +100,15 @@ class Attention:
         return self if claim in self.claims else replace(self, claims=(*self.without(claim.why).claims, claim))
 
     def without(self, why: Why) -> Attention:
-        """As this, without that claim; the same where it does not stand."""
+        """This state without that claim; unchanged if the claim is not active."""
         return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why))
 
     def with_mute(self, track: str, *, muted: bool) -> Attention:
-        """As this, and that track is muted, or is not; without a name nothing is muted any more."""
+        """This state with that track muted or unmuted; without a name, nothing is muted."""
         return replace(self, muted=self.muted | {track} if muted else self.muted - {track} if track else frozenset())
 
     def has(self, why: Why) -> bool:
-        """Whether that claim stands."""
+        """Whether that claim is active."""
         return any(claim.why is why for claim in self.claims)
 
     @property
@@ -128,7 +128,7 @@ class Attention:
 
     @property
     def is_frozen(self) -> bool:
-        """What plays stands still."""
+        """Playback is frozen."""
         return any(claim.why in FREEZING for claim in self.claims)
 
     @property
@@ -138,7 +138,7 @@ class Attention:
 
 
 class Change(StrEnum):
-    """What has to be done when the state changes, in this order."""
+    """The actions when the state changes, in this order."""
 
     MUSIC = "music"
     MUTES = "mutes"
@@ -154,7 +154,7 @@ class Change(StrEnum):
 
 
 def changes(before: Attention, after: Attention) -> list[Change]:
-    """What has to be done between two states."""
+    """The actions between two states."""
     wanted = (
         (Change.MUSIC, before.music != after.music),
         (Change.MUTES, before.muted != after.muted),

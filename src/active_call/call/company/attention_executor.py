@@ -37,15 +37,15 @@ class AttentionExecutor:
         self.state = Attention()
 
     def claim(self, why: Why, *, hears: bool = False, music: Music | None = None) -> None:
-        """That claim stands from now on."""
+        """Add that claim."""
         self._become(self.state.with_claim(Claim(why, hears, music)))
 
     def release(self, why: Why) -> None:
-        """That claim is gone; harmless where it did not stand."""
+        """Remove that claim; does nothing if it is not active."""
         self._become(self.state.without(why))
 
     def mute(self, track: str, *, muted: bool) -> None:
-        """Mute a track, or no longer; the empty name is all that is sent."""
+        """Mute or unmute a track; the empty name means everything that is sent."""
         self._become(self.state.with_mute(track, muted=muted))
 
     def leg_changed(self) -> None:

@@ -65,7 +65,7 @@ class Bridging:
     # -- commands
 
     def bridge(self, target_session_id: str) -> None:
-        """Carry out `bridge`. Raises LocalProtocolError when there is no such call, or one of the two is not free."""
+        """Carry out `bridge`. Raises LocalProtocolError if there is no such call, or one of the two is not free."""
         other = self._network.find(target_session_id)
         if other is None:
             raise LocalProtocolError(f"there is no call {target_session_id!r}")
@@ -78,18 +78,18 @@ class Bridging:
         self.invite(other, BridgeListener(partial(self._joined, other.id), self._refused, partial(self._parted, other.id)))
 
     def unbridge(self, target_session_id: str | None) -> None:
-        """Carry out `unbridge`. Raises LocalProtocolError when there is no such bridge."""
+        """Carry out `unbridge`. Raises LocalProtocolError if there is no such bridge."""
         if self.current is None or (target_session_id and self.current.partner.id != target_session_id):
             raise LocalProtocolError("there is no such bridge")
         self.part("unbridged")
 
     def busy_because(self) -> str:
-        """Why this call cannot be bridged now; empty where it can."""
+        """Why this call cannot be bridged now; empty if it can."""
         obstacle = self._machine.now.obstacle
         if self._state.leg.stream is None or self._state.facts.phase is not Phase.ANSWERED or obstacle is Obstacle.NOT_ANSWERED:
             return f"the call {self._id!r} is not answered"
         if obstacle is Obstacle.BRIDGED or self.current is not None:
-            return f"the call {self._id!r} is bridged already"
+            return f"the call {self._id!r} is already bridged"
         return f"the call {self._id!r} is being transferred" if obstacle is not None else ""
 
     # -- a bridge, from its beginning to its end
@@ -146,7 +146,7 @@ class Bridging:
         if bridge is not None:
             if bridge.relay is not None:
                 bridge.relay.close()
-            bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call has ended"))
+            bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call ended"))
 
     def refuse(self, invite: BridgeInvite, why: str) -> None:
         """Answer an invitation that this call does not handle any more; `why` says what the matter with it is."""

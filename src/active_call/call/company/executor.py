@@ -51,7 +51,7 @@ class CallExecutor:
         return self._machine.now
 
     def feed(self, item: AnyInput) -> None:
-        """Something has happened: carry out what follows. Raises LocalProtocolError where it is refused."""
+        """Something has happened: carry out what follows. Raises LocalProtocolError if it is refused."""
         for action in self._machine.receive(item):
             self._do(action)
 

@@ -142,11 +142,11 @@ class CallMachine:
     def _unless_settled(self, actions: list[Action]) -> list[Action]:
         """`actions` where this is an inbound call that is neither answered nor over."""
         if not self.now.is_inbound:
-            return [Refuse("only an inbound call can be accepted, refused or let ring")]
+            return [Refuse("only an inbound call can be accepted, rejected or ringing")]
         if self.now.is_ending:
-            return [Refuse("the call is over, or being ended")]
+            return [Refuse("the call is over or ending")]
         if self.now.stage is Stage.ANSWERED:
-            return [Refuse("the call is answered already")]
+            return [Refuse("the call is already answered")]
         return actions
 
     def _on_accept(self) -> list[Action]:
@@ -154,7 +154,7 @@ class CallMachine:
         if refused:
             return refused
         if self.now.stage is Stage.ANSWERING:
-            return [Refuse("the call is being answered already")]
+            return [Refuse("the call is already being answered")]
         self._become(stage=Stage.ANSWERING)
         return [Do.FORGET_DEADLINE, Do.ANSWER]
 
@@ -188,18 +188,18 @@ class CallMachine:
 
     def _on_hold(self, mode: str, moh: str | None) -> list[Action]:
         if mode not in HOLD_MODES:
-            return [Refuse(f"a call cannot be held {mode!r}; expected 'sendonly' or 'inactive'")]
+            return [Refuse(f"hold: unknown mode {mode!r}; expected 'sendonly' or 'inactive'")]
         if self.now.stage is not Stage.ANSWERED:
             return [Refuse(Obstacle.NOT_ANSWERED)]
         if self.now.wants_hold:
-            return [Refuse("the call is on hold already")]
+            return [Refuse("the call is already on hold")]
         self._become(wants_hold=True)
         self._hold_music = Music(moh) if mode == "sendonly" else None
         return [HoldLeg(True, inactive=mode == "inactive")]
 
     def _on_unhold(self) -> list[Action]:
         if not self.now.wants_hold:
-            return [Refuse("the call is not on hold by us")]
+            return [Refuse("this server has not put the call on hold")]
         self._become(wants_hold=False)
         return [HoldLeg(False)]
 
@@ -232,7 +232,7 @@ class CallMachine:
         self._become(wants_hold=False, held_by_us=False, held_by_peer=False, is_ending=False)
         actions: list[Action] = [Release(Why.HOLD_MUSIC)]
         if before.wants_hold != before.held_by_us:
-            actions.append(Tell(events.Error(sender="hold", error="another leg has taken the place of the one that was asked")))
+            actions.append(Tell(events.Error(sender="hold", error="the call now uses another leg")))
         if before.is_on_hold:
             initiator = before.peer_role if before.held_by_peer else "system"
             actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=initiator))]

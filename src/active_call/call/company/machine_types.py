@@ -35,7 +35,7 @@ class Obstacle(StrEnum):
     """Why the caller is not the agent's alone."""
 
     NOT_ANSWERED = "the call is not answered"
-    TRANSFER = "a transfer is under way"
+    TRANSFER = "a transfer is in progress"
     TAKEOVER = "the call is being taken over"
     BRIDGED = "the call is bridged"
 
@@ -64,7 +64,7 @@ class CallStates:
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """Why no bridge, transfer or takeover can begin; None where one can."""
+        """Why no bridge, transfer or takeover can begin; None if one can."""
         if self.stage is not Stage.ANSWERED:
             return Obstacle.NOT_ANSWERED
         return _OBSTACLES.get(self.company)
@@ -193,7 +193,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class RejectLeg:
-    """Answer the invitation with a final status. `error` stands in the record; empty where the refusal was wanted."""
+    """Answer the invitation with a final status. `error` stands in the record; empty if the refusal was wanted."""
 
     code: int
     reason: str = ""

@@ -1,4 +1,4 @@
-"""What calls say to each other: how a bridge between two of them is agreed on, made and ended. Sent with `CallHandle.send`.
+"""Messages between calls that negotiate, make and end a bridge. Sent with `CallHandle.send`.
 
     the call that asks                       the other call
     BridgeInvite ──────────────────────────> free: BridgeAccepted; else BridgeRefused
@@ -52,6 +52,6 @@ class BridgeJoined(CallMessage):
 
 @dataclass(frozen=True, slots=True)
 class BridgeParted(CallMessage):
-    """The bridge is over, or has not come about."""
+    """The bridge is over, or could not be made."""
 
     reason: str

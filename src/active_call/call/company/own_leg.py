@@ -70,10 +70,10 @@ class OwnLeg:
         self._parts = parts
         self._last_end: leg_events.LegEnded | None = None
         self.ended: leg_events.LegEnded | None = None
-        """How the leg has ended, and the call with it; None while the call goes on."""
+        """How the leg, and the call with it, has ended; None while the call goes on."""
 
     def listen_to(self, leg: Leg) -> None:
-        """Bring what happens on `leg` into the mailbox."""
+        """Put the events of `leg` into the mailbox."""
         leg.attach(partial(self._take, leg))
 
     def _take(self, leg: Leg, event: leg_events.LegEvent) -> None:
@@ -97,7 +97,7 @@ class OwnLeg:
             self.ended = ended
 
     def end_if_gone(self) -> None:
-        """No other leg takes the place of ours: where that is over already, the call is."""
+        """No other leg replaces ours: if ours is already over, the call is over."""
         self.ended = self._last_end
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:

@@ -50,7 +50,7 @@ class Join(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """The parties of one call. Names are unique. Raises ValueError where one is not."""
+    """The parties of one call. Names are unique. Raises ValueError if one is not."""
 
     parties: tuple[Party, ...] = ()
 
@@ -60,7 +60,7 @@ class Mix:
             raise ValueError(f"two parties of a mix have one name: {names}")
 
     def hears(self, listener: str, talker: str) -> bool:
-        """Whether `listener` hears `talker`; False where either takes no part."""
+        """Whether `listener` hears `talker`; False if either takes no part."""
         hearing, talking = self._find(listener), self._find(talker)
         if hearing is None or talking is None or hearing is talking or hearing.role is Role.AWAY:
             return False

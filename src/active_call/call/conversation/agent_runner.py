@@ -49,7 +49,7 @@ class AgentPorts:
     end_utterance: Callable[[float], None]
     """Let the recogniser finish with what the caller has said until now."""
     judge_turn: Callable[[int], None]
-    """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens where there is none."""
+    """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens if there is none."""
     pause_reply: Callable[[effects.PauseReply], bool]
     """Let what the agent says stand still; False when so little is left of it that it ends first."""
     resume_reply: Callable[[], None]

@@ -1,4 +1,4 @@
-"""Makes the agent of a call from its playbook, and connects it with the call."""
+"""Creates the agent of a call from its playbook, and connects it with the call."""
 
 from __future__ import annotations
 

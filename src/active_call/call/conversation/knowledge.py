@@ -36,13 +36,13 @@ class CallKnowledge:
 
     @property
     def tool(self) -> Tool:
-        """As a model is told it."""
+        """The text for the model."""
         about = self.option.description or ABOUT
         query = {"type": "string", "description": "Some telling words."}
         return Tool(NAME, about, {"type": "object", "properties": {"query": query}, "required": ["query"]}, timeout_s=10.0)
 
     async def search(self, query: str) -> str:
-        """The passages for `query`, or words that say that there are none. Raises KnowledgeError."""
+        """The passages for `query`, or a text that says that there are none. Raises KnowledgeError."""
         found = await self.library.search(self.folder, query, self.option.results)
         return as_text(found, self.option.max_chars) or NOTHING
 

@@ -58,7 +58,7 @@ async def find_tools(
 
 
 def settings_of(option: McpOption, configured: Mapping[str, McpSettings]) -> McpSettings | None:
-    """What the playbook's entry comes to; None for the name of a server that the configuration has not got."""
+    """The settings of the playbook's entry; None for a server name that is not in the configuration."""
     if not (option.command or option.url):
         known = configured.get(option.name)
         if known is None or not option.tools:

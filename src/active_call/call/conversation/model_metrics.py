@@ -1,4 +1,4 @@
-"""The `metrics` events of a language model: that it is asked, and how soon and how long it has answered.
+"""The `metrics` events of a language model: the request, the time to its first output, and the duration of its answer.
 
 Requests and the pieces of replies enter, events leave; keys and data are those of the contract. Knows no model.
 """
@@ -37,7 +37,7 @@ class ModelMetrics:
         self._tell(Metrics(key="llm_call_start", data={"playId": _play_id(reply)}))
 
     def hear(self, item: effects.AgentInput) -> None:
-        """Something has come of a reply, or its end. All else is passed over."""
+        """A piece of a reply, or its end, has arrived. Other events are ignored."""
         asked = self._asked.get(item.reply) if isinstance(item, effects.ModelText | effects.ToolCall | effects.ModelDone) else None
         if asked is None:
             return

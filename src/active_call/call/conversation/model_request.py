@@ -1,4 +1,4 @@
-"""A request to a language model, as the conversation asks for it and as a provider takes it; and what comes back of it.
+"""Converts the conversation's requests into requests to a provider, and the provider's events into inputs of the conversation.
 
 In: an AskModel effect; a provider's stream of events. Out: a provider's request; inputs of the conversation (text as it comes, tool calls
 when all of them are complete).
@@ -64,7 +64,7 @@ async def inputs_of(
 
 
 def with_context(request: ReplyRequest, text: str) -> ReplyRequest:
-    """`request` with knowledge in front of the caller's last words; unchanged where there is none."""
+    """`request` with knowledge in front of the caller's last words; unchanged if there is none."""
     if not text:
         return request
     messages = list(request.messages)
@@ -74,7 +74,7 @@ def with_context(request: ReplyRequest, text: str) -> ReplyRequest:
 
 
 async def summary_of(model: ChatModel, text: str, instruction: str, *, json: bool = False) -> str:
-    """What the model makes of `text`, without its reasoning. Raises ProviderError, TimeoutError."""
+    """The model's answer to `text`, without its reasoning. Raises ProviderError, TimeoutError."""
     messages = (ChatMessage("system", instruction), ChatMessage("user", text))
     request = ReplyRequest(messages, scene="summary", max_tokens=SUMMARY_TOKENS, json=json and model.capabilities.json)
     async with asyncio.timeout(SUMMARY_S), aclosing(text_of_reply(model, request)) as pieces:

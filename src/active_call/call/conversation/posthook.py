@@ -51,7 +51,7 @@ class Posthooks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, playbook: Playbook, record: CallRecord) -> None:
-        """Report `record`, where the playbook wants it; returns at once."""
+        """Report `record` if the playbook asks for it; returns at once."""
         if playbook.posthook is None:
             return
         if len(self._tasks) >= MAX_AT_ONCE:
@@ -64,7 +64,7 @@ class Posthooks:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Wait for what is under way, `CLOSE_S` at most."""
+        """Wait for reports in progress, at most `CLOSE_S`."""
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
@@ -103,7 +103,7 @@ class Posthooks:
         return body
 
     async def _summary(self, playbook: Playbook, wanted: str, record: CallRecord) -> dict[str, Any]:
-        """`summary` and its kind; null with the reason where it cannot be made."""
+        """`summary` and its kind; null with the reason if it cannot be made."""
         kind = wanted if wanted in KINDS else "custom"
         text = "\n".join(f"{turn.speaker}: {turn.text}" for turn in record.turns)[-MAX_HISTORY_CHARS:]
         if not text:
@@ -134,7 +134,7 @@ class Posthooks:
 
 
 async def _attempt(requests: WebRequests, option: PosthookOption, content: str, headers: Mapping[str, str]) -> tuple[str, bool]:
-    """Why the report was not taken (empty: it was), and whether it is worth repeating."""
+    """Why the report was not accepted (empty: it was), and whether to try again."""
     try:
         response = await requests.request(option.method, option.url, content=content, headers=headers, timeout=option.timeout or 30)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -143,7 +143,7 @@ async def _attempt(requests: WebRequests, option: PosthookOption, content: str, 
 
 
 def _as_json(text: str) -> Any:
-    """The JSON in a model's answer, bare or in a fence; the text itself where there is none."""
+    """The JSON in a model's answer, bare or in a fence; the text itself if there is none."""
     start, end = text.find("{"), text.rfind("}")
     try:
         return msgspec.json.decode(text[start : end + 1]) if 0 <= start < end else text

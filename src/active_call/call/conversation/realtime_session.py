@@ -27,7 +27,7 @@ from active_call.providers.chat import ToolDefinition
 
 
 class ItemPlayer(Protocol):
-    """Where the sound of items is played."""
+    """Plays the sound of items."""
 
     @property
     def rate_hz(self) -> int | None:
@@ -39,11 +39,11 @@ class ItemPlayer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionPorts:
-    """What the session may do to its call."""
+    """The session's interface to its call."""
 
     player: ItemPlayer
     post: Callable[[realtime.RealtimeEvent], None]
-    """Bring an event to the conversation, through the call's mailbox."""
+    """Pass an event to the conversation, through the call's mailbox."""
     tell: Callable[[events.Event], object]
     now: Callable[[], float]
     log: CallLog
@@ -331,7 +331,7 @@ class ModelSession:
             self._ports.post(realtime.ResponseDone())
 
     async def close(self) -> None:
-        """End the session with the model; nothing is heard of it any more."""
+        """End the session with the model; no more events follow."""
         self._is_closed = True
         if self._stream is not None:
             await self._stream.close()

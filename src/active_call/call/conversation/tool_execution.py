@@ -58,7 +58,7 @@ class ToolExecution:
         """Start one call."""
         function = self._functions.get(effect.name)
         if function is None:
-            self._finish(effects.ToolFinished(effect.id, error=f"the tool {effect.name} cannot be run here"))
+            self._finish(effects.ToolFinished(effect.id, error=f"the tool {effect.name} cannot run here"))
             return
         if len(self._tasks) >= MAX_AT_ONCE:
             self._finish(effects.ToolFinished(effect.id, error=BUSY))
@@ -69,7 +69,7 @@ class ToolExecution:
         """Make the request of one call."""
         requests = self._requests.get(effect.tool)
         if requests is None or len(self._tasks) >= MAX_AT_ONCE:
-            self._finish(effects.ToolAnswered(effect.id, error=BUSY if requests else f"the tool {effect.tool} cannot be run here"))
+            self._finish(effects.ToolAnswered(effect.id, error=BUSY if requests else f"the tool {effect.tool} cannot run here"))
             return
         self._tasks[effect.id] = self._spawn(self._send(requests, effect), f"tool {effect.tool} {effect.id}")
 

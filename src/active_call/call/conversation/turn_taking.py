@@ -20,12 +20,12 @@ _VENDOR_TURNS = {
 
 
 def proposal_of(event: TurnEvent) -> TurnProposed:
-    """What a recogniser's own turn detector says, as a proposal to the agent's."""
+    """The verdict of a recogniser's own turn detector, as a proposal for the agent's."""
     return TurnProposed(_VENDOR_TURNS[event.change], event.text, event.confidence)
 
 
 def pause_sound(report: PauseHeard, now: float) -> PauseSound:
-    """What the media process tells of a pause, for the agent, which has it at `now`."""
+    """The media process's report of a pause, for the agent, received at `now`."""
     return PauseSound(
         max(0.0, now - report.since), report.voice_probability, report.energy_db, report.pitch_change_st, report.final_lengthening
     )

@@ -93,7 +93,7 @@ class WebRequests:
         if place is None or not url.lower().startswith(("http://", "https://")):
             raise httpx.UnsupportedProtocol("expected an http(s) URL")
         if method.upper() not in METHODS:
-            raise httpx.UnsupportedProtocol(f"the method {method[:20]!r} is not used here")
+            raise httpx.UnsupportedProtocol(f"the method {method[:20]!r} is not supported")
         if not self._access.lists(*place):
             raise httpx.ConnectError(f"{place[0]} is not a host that the playbook lists")
         client = self._private if self._access.is_trusted(*place) else self._guarded
@@ -101,13 +101,13 @@ class WebRequests:
             async with asyncio.timeout(timeout):
                 return await _read(client, method.upper(), url, content, headers or {})
         except TimeoutError as error:
-            raise httpx.ReadTimeout(f"no whole answer within {timeout:g} s") from error
+            raise httpx.ReadTimeout(f"no complete answer within {timeout:g} s") from error
 
 
 async def read_bounded(response: httpx.Response, limit_bytes: int) -> bytes:
     """The body of a streamed response. Raises httpx.DecodingError where it is larger than `limit_bytes`, or compressed."""
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-        raise httpx.DecodingError("the answer is compressed, which was not asked for")
+        raise httpx.DecodingError("the answer is compressed although the request did not allow it")
     body = bytearray()
     async for piece in response.aiter_bytes():
         body += piece

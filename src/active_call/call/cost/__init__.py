@@ -1,1 +1,1 @@
-"""What one call uses and costs, and what is done when its budget, or that of the day, is spent."""
+"""The usage and cost of one call, and the end of a call when its budget, or that of the day, is spent."""

@@ -31,7 +31,7 @@ class Share:
 
 
 def nearest_limit(budget: BudgetOption, cost: float, amounts: Mapping[str, float], currency: str) -> Share | None:
-    """The limit of `budget` that is used up most; None where it has none. `amounts` by `seconds`, `characters`, `tokens`."""
+    """The limit of `budget` that is used up most; None if it has none. `amounts` by `seconds`, `characters`, `tokens`."""
     shares = [] if budget.per_call is None else [Share("perCall", cost, budget.per_call, currency)]
     for name in ("seconds", "characters", "tokens"):
         limit = getattr(budget, name)

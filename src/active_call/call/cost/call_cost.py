@@ -54,7 +54,7 @@ class CallCost:
         self._judge()
 
     def close(self) -> events.Metrics | None:
-        """The call is over: its telephone leg is added, and nothing more. Gives the event that tells all, None where nothing was used."""
+        """The call is over: its telephone leg is added, and nothing more. Gives the event that tells all, None if nothing was used."""
         if self._is_closed:
             return None
         leg = self._leg_use()

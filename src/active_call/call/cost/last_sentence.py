@@ -54,7 +54,7 @@ class LastSentence:
             self._ports.spawn(_speak_to_nobody(voice, self._say), "last sentence")
 
     def begin(self, why: str) -> None:
-        """The budget is spent. Harmless a second time."""
+        """The budget is spent. A second call does nothing."""
         if self._why or self._state.facts.phase is Phase.ENDED:
             return
         self._why = why

@@ -100,8 +100,8 @@ class DayBudget:
         if reached < 1.0:
             log.warning("the day's budget is nearly spent", extra=fields)
         else:
-            log.error("the day's budget is spent: no new calls are taken", extra=fields)
-            self.on_spent(f"the day's budget is spent: {self.spent:.2f} of {self.per_day:.2f}; no new calls are taken until midnight UTC")
+            log.error("the day's budget is spent; the server accepts no new calls", extra=fields)
+            self.on_spent(f"the day's budget is spent: {self.spent:.2f} of {self.per_day:.2f}; no new calls until midnight UTC")
 
 
 class Spending:

@@ -1,1 +1,1 @@
-"""What a call tells: numbered events, subscriptions, the journal."""
+"""The events of a call: numbered log, subscriptions, the journal."""

@@ -1,4 +1,4 @@
-"""Those who see which commands a call is given, by clients and by its agent, before it carries them out."""
+"""Watchers of the commands that clients and the agent give to a call, before it carries them out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CommandWatch:
         self._watchers: list[CommandWatcher] = []
 
     def add(self, watcher: CommandWatcher) -> Callable[[], None]:
-        """Tell `watcher` of each command from now on, until the returned function is called."""
+        """Call `watcher` with each command from now on, until the returned function is called."""
         self._watchers.append(watcher)
         return lambda: self._remove(watcher)
 

@@ -1,4 +1,4 @@
-"""Where the events of one call go: stamped, into the journal, into the numbered log, to watchers, and to the agent."""
+"""Sends the events of one call, stamped, to the journal, the numbered log, watchers, and the agent."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class EventOutput:
         """What the caller enters or says now is told to the agent alone; all others see that there was something."""
 
     def emit(self, event: events.Event) -> None:
-        """An event has happened: tell everybody, the agent too."""
+        """Send an event to everybody, including the agent."""
         told = self.tell(_masked(event) if self.is_secret else event)
         self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
 
     def tell(self, event: events.Event) -> events.Event:
-        """As `emit`, but not to the agent, which said it. Gives the event with its time."""
+        """As `emit`, but not to the agent, which caused it. Returns the event with its time."""
         event = _without_keys(event)
         timestamp = event.timestamp or self._time.to_epoch_ms(self._time.now())
         stamped = msgspec.structs.replace(event, timestamp=timestamp, track_id=event.track_id or self._track_of(event))

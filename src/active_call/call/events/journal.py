@@ -1,4 +1,4 @@
-"""Writes down a call as it happens, and makes its record when it is over."""
+"""Collects the events of a call, and makes its record when it is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AGENT_SPEAKERS = frozenset({"agent", "assistant"})
 
 
 class Journal:
-    """Notes events and facts; `record` gives the whole."""
+    """Stores events and facts; `record` returns the record."""
 
     def __init__(self, facts: CallFacts) -> None:
         self._facts = facts
@@ -39,7 +39,7 @@ class Journal:
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
-        """Utterances that the recogniser had no time for, or could not answer."""
+        """Utterances for which the recogniser had no time, or gave no result."""
         self._problems: list[dict[str, str]] = []
 
     @property
@@ -48,7 +48,7 @@ class Journal:
         return self._facts.session_id
 
     def note(self, event: events.Event) -> None:
-        """Write down an event with its time stamp."""
+        """Store an event with its time stamp."""
         if not event.refer:
             self._note_own(event)
         if len(self._events) < MAX_EVENTS:

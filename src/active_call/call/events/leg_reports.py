@@ -165,7 +165,7 @@ class LegReports:
         """The media process could not carry out an order; without what was agreed on there is no call."""
         self._ports.emit(events.Error(sender="media", error=f"{report.order}: {report.reason}"))
         if report.order == link.ConfigureRtp.__name__:
-            reason = self._state.facts.error = f"the media process cannot do what was agreed on: {report.reason}"
+            reason = self._state.facts.error = f"the media process cannot carry out the negotiated media: {report.reason}"
             self._parts.hang_up(by="system", cause="no_media", reason=reason)
 
     def _digit(self, digit: str, way: str) -> None:

@@ -1,4 +1,4 @@
-"""How a call has sounded from its beginning to its end: one sample every five seconds, fewer when the call is long.
+"""The sound quality of a call over time: one sample every five seconds, fewer if the call is long.
 
 Reports of the media process enter, samples for the record leave. Two neighbours become one when there are too many; the worst of the two
 stays visible.

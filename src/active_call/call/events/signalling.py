@@ -1,4 +1,4 @@
-"""The SIP messages of a leg as the record of its call has them."""
+"""The SIP messages of a leg, in the form for the record of its call."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def is_own_hangup(event: events.Event) -> bool:
 
 
 def merge_into(waiting: deque[NumberedEvent], item: NumberedEvent) -> bool:
-    """Put an `asrDelta` in the place of the one of the same utterance that waits last; False where there is none."""
+    """Put an `asrDelta` in the place of the one of the same utterance that waits last; False if there is none."""
     event = item.event
     if not waiting or not isinstance(event, events.AsrDelta):
         return False

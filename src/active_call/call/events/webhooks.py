@@ -1,4 +1,4 @@
-"""What web services are told of calls: `call.started`, `call.answered`, `call.ended`, `call.transfer`, `recording.ready` and `turn`.
+"""The events that web services receive: `call.started`, `call.answered`, `call.ended`, `call.transfer`, `recording.ready` and `turn`.
 
 In: the handle of each new call. Out: deliveries, each with the call's own facts and the event. A call never waits for them.
 """
@@ -22,7 +22,7 @@ log = logging.getLogger("active_call.call")
 
 TYPES: Final = ("call.started", "call.answered", "call.ended", "call.transfer", "recording.ready", "turn")
 RECORD_S: Final = 30.0
-"""So long a call's record is looked for after its end."""
+"""How long after its end the record of a call is looked for."""
 
 Deliver = Callable[[Delivery], Awaitable[None]]
 ReadRecord = Callable[[str], Awaitable[Mapping[str, Any] | None]]
@@ -56,7 +56,7 @@ class CallWebhooks:
         subscription.notify(lambda: self._take(call, subscription))
 
     async def close(self) -> None:
-        """Let what is being written be written."""
+        """Wait for deliveries that are being written."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _take(self, call: CallHandle, subscription: Subscription) -> None:

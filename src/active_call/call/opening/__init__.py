@@ -1,1 +1,1 @@
-"""How a call comes to be: options, routing, set-up, the registry."""
+"""The start of a call: options, routing, set-up, the registry."""

@@ -74,7 +74,7 @@ class CallEngines:
             try:
                 return Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
             except ConfigError as error:
-                self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
+                self._ports.emit(events.Error(sender="realtime", error=f"{error}; the call uses recogniser, model and synthesiser instead"))
         responder: ChatModel | None = None
         if own_model is not None:
             responder = MeteredChatModel(own_model)
@@ -167,5 +167,5 @@ class CallEngines:
         self.hear_with(recognition)
 
     def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
-        """None where nothing is to be recognised. Raises ConfigError."""
+        """None if nothing is to be recognised. Raises ConfigError."""
         return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)

@@ -1,4 +1,4 @@
-"""Which option wins: a call's own over its playbook's over the server's defaults, field by field; and what they come to for speech."""
+"""Merges options field by field: a call's own override its playbook's, which override the server's; and derives those for speech."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TurnChoice:
 
 @dataclass(frozen=True, slots=True)
 class SpeechChoice:
-    """What one call listens and speaks with."""
+    """The engines and options for recognition and synthesis of one call."""
 
     asr: AsrOption
     tts: TtsOption
@@ -51,7 +51,7 @@ class SpeechChoice:
 
 
 def merged(over: T, under: T) -> T:
-    """`over`, with what it leaves unsaid (None) taken from `under`; groups and maps are merged in turn."""
+    """`over`, with unset fields (None) taken from `under`; groups and maps are merged recursively."""
     values: dict[str, object] = {}
     for field in _fields_of(type(over)):
         top, below = getattr(over, field.name), getattr(under, field.name)
@@ -71,7 +71,7 @@ def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
 
 
 def given(value: V | None, otherwise: V) -> V:
-    """What was said, else the built-in default."""
+    """The given value, else the built-in default."""
     return otherwise if value is None else value
 
 

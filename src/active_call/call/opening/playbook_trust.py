@@ -1,4 +1,4 @@
-"""What the file of a playbook may be trusted with: the hosts that its author has written down, and the folder in which it lies."""
+"""The trust of a playbook file: the hosts that its author has named, and the folder of the file."""
 
 from __future__ import annotations
 

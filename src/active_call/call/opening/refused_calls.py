@@ -24,7 +24,7 @@ MAX_HOSTS: Final = 1024
 
 @dataclass(slots=True)
 class _Allowance:
-    """What may be written at once, and how fast that comes back."""
+    """How many records may be written at once, and how fast that allowance is restored."""
 
     left: float
     at: float

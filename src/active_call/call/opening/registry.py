@@ -48,7 +48,7 @@ class Placing(Protocol):
     """Makes the leg of a call that we place."""
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError when the address cannot be used."""
+        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError if the address cannot be used."""
         ...
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
@@ -56,7 +56,7 @@ class Placing(Protocol):
         ...
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        """The address of the named trunk, else of the first one that has any; empty if there is none."""
         ...
 
 
@@ -133,7 +133,7 @@ class CallRegistry:
         return found.handle() if found is not None else None
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
+        """A further leg of a live call. Raises ActiveCallError if the address cannot be used."""
         return self._placing.new_leg(option, request)
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
@@ -141,7 +141,7 @@ class CallRegistry:
         return self._placing.check_outbound(callee, request)
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        """The address of the named trunk, else of the first one that has any; empty if there is none."""
         return self._placing.way_out(trunk)
 
     def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None:
@@ -190,7 +190,7 @@ class CallRegistry:
             raise NoRoom(NO_ROOM[why])
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
         if session_id in self._calls:
-            raise ActiveCallError(f"a call with the id {session_id!r} exists already")
+            raise ActiveCallError(f"a call with the id {session_id!r} already exists")
         try:
             leg = self._placing.new_leg(option) if leg is None else leg
         except LimitReached as busy:
@@ -232,7 +232,7 @@ class CallRegistry:
         if self._tasks:
             await self._wait_for_calls(timeout_s)
         if self._tasks:
-            log.info("stopping: calls that are left are ended", extra={"n_calls": len(self._tasks)})
+            log.info("stopping: ending the remaining calls", extra={"n_calls": len(self._tasks)})
         for call in list(self._calls.values()):
             try:
                 call.hang_up(by="system", cause="shutdown", reason="server is shutting down")

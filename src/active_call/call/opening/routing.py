@@ -91,10 +91,10 @@ class IncomingCall:
 
 
 class Router(Protocol):
-    """Decides about inbound calls. Raises ActiveCallError when it cannot; the call is then refused with 480 or 503."""
+    """Decides about inbound calls. Raises ActiveCallError if it cannot; the call is then refused with 480 or 503."""
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
         ...
 
 
@@ -137,7 +137,7 @@ class Playbooks:
             known = self._last_good.get(name)
             if known is None:
                 raise
-            log.error("playbook cannot be used, the version before goes on", extra={"playbook": name, "reason": str(error)})
+            log.error("playbook cannot be used; the previous version stays in use", extra={"playbook": name, "reason": str(error)})
             return known
 
     def forget(self) -> None:
@@ -172,14 +172,14 @@ class PlaybookRouter:
     default: str | None
 
     def choose(self, caller: str, callee: str) -> tuple[str | None, int | None]:
-        """The playbook that takes a call, and the number of the rule that says so, from 0; None where no rule does."""
+        """The playbook that takes a call, and the number of the rule that says so, from 0; None if no rule does."""
         for index, rule in enumerate(self.rules):
             if rule.matches(caller, callee):
                 return rule.playbook, index
         return self.default, None
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
         name, _ = self.choose(call.caller, call.callee)
         return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
 
@@ -205,7 +205,7 @@ class WebhookRouter:
     http: httpx.AsyncClient
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
         refusal = Refused(503, "No webhook answered")
         for url in self.urls:
             try:
@@ -292,7 +292,7 @@ class PythonRouter:
         self._target = target
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
         answer = await self._function(call)
         if isinstance(answer, str):
             return call.accept(answer)

@@ -129,10 +129,10 @@ class CallSetup:
         if state.facts.phase is not Phase.ANSWERED:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
-            raise LocalProtocolError("an agent holds the conversation of this call already")
+            raise LocalProtocolError("this call already has an agent")
         states = self._machine.now
         if states.obstacle is not None:
-            raise LocalProtocolError(f"no agent can begin: {states.obstacle}")
+            raise LocalProtocolError(f"the agent cannot start: {states.obstacle}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
@@ -265,7 +265,7 @@ class CallSetup:
             self._ports.post(Fatal(error, 503))
 
     async def _prepare(self) -> None:
-        """Choose engines, start the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        """Choose engines, start the agent. Raises ConfigError or ProviderError if an engine cannot be had."""
         state, parts, of_playbook = self._state, self._parts, CallOption()
         if state.playbook is not None:
             state.facts.playbook = state.playbook.file

@@ -1,4 +1,4 @@
-"""Says who has answered an outbound call, and does what the option `onMachine` wants done with a machine.
+"""Reports who has answered an outbound call, and carries out the option `onMachine`.
 
 In: the call's own events, and the tones of its stream. Out: `answerMachineDetection` events, and the end of the call or a message after the
 beep. What the facts mean is known to `agent/answering`.
@@ -86,7 +86,7 @@ class AnsweringWatch:
         return min((at for at in times if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Time has passed."""
+        """Handle timers that are due."""
         if self._message_at is not None and now >= self._message_at:
             self._leave_message()
         elif self._gives_up_at is not None and now >= self._gives_up_at:

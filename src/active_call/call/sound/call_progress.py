@@ -68,7 +68,7 @@ class CallProgressWatch:
             stream.improve(denoise=bool(option.denoise), gain=None if option.agc is None else gain_of(option.agc))
 
     def begin_ambience(self) -> None:
-        """Background sound, where the options want it."""
+        """Background sound, if the options ask for it."""
         option = self._state.option.ambiance
         if option is not None and option.path and option.enabled is not False and self._sounds is not None:
             self._ports.spawn(self._fetch_ambience(option, option.path), "ambience")

@@ -10,7 +10,7 @@ from active_call.base.trust import Trust
 
 
 class SoundsByTrust(Protocol):
-    """Where the sound of files and URLs comes from, as `store.sounds.SoundLibrary`."""
+    """The source of the sound of files and URLs, such as `store.sounds.SoundLibrary`."""
 
     def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: Trust = ...) -> AsyncGenerator[bytes, None]:
         """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""

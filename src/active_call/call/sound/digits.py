@@ -50,9 +50,9 @@ def way_of(leg: Leg, method: str | None) -> str:
     if method is None:
         return "rfc4733" if has_telephone_events(leg) else "info" if isinstance(leg, Dtmf) and leg.allows("INFO") else "inband"
     if method not in METHODS:
-        raise LocalProtocolError(f"digits cannot be sent by {method!r}; expected {', '.join(METHODS)}")
+        raise LocalProtocolError(f"dtmf: unknown method {method!r}; expected {', '.join(METHODS)}")
     if method == "rfc4733" and not dtmf(leg).has_telephone_events:
-        raise LocalProtocolError("telephone events were not agreed on with the peer; use 'info' or 'inband'")
+        raise LocalProtocolError("dtmf: telephone events were not negotiated with the peer; use method 'info' or 'inband'")
     return method
 
 

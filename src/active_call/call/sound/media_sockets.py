@@ -63,7 +63,7 @@ class MediaSockets:
 
     async def _keep(self, name: str, url: str, headers: Mapping[str, str], serve: Callable[[OpenedSocket], Awaitable[None]]) -> None:
         """Open the socket and serve it; again after a pause where it closes. One `error` event tells that it is given up."""
-        reason = "this server opens no sockets"
+        reason = "this server cannot open media sockets"
         for wait_s in (*RETRIES_S, None):
             opens = self._opens
             if opens is None:
@@ -72,7 +72,7 @@ class MediaSockets:
                 socket = await opens(url, headers, self._state.trust.hosts)
                 try:
                     await serve(socket)
-                    reason = "the far end has closed it"
+                    reason = "the far end closed it"
                 finally:
                     await socket.close()
             except ActiveCallError as error:

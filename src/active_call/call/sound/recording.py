@@ -76,7 +76,7 @@ class Recording:
             self.begin()
 
     def begin(self) -> None:
-        """Record from now on, where and how the server's policy says; nothing where it allows no recordings."""
+        """Record from now on, where and how the server's policy says; nothing if it allows no recordings."""
         policy = self._policy
         if policy is None:
             return
@@ -154,5 +154,5 @@ class Recording:
 
     def _stream(self) -> MediaStream:
         if self._state.leg.stream is None:
-            raise LocalProtocolError("the call has no sound yet that could be recorded")
+            raise LocalProtocolError("the call has no sound to record yet")
         return self._state.leg.stream

@@ -1,6 +1,6 @@
 """Another voice for single sentences: a mood, a language. Also what a call is heard and spoken in after a change of language.
 
-In: the `option` of a `tts` command, the call's own choice. Out: a synthesiser; None where the call's own does as well. A mood is given to
+In: the `option` of a `tts` command, the call's own choice. Out: a synthesiser; None if the call's own does as well. A mood is given to
 engines that understand one and left out for all others: it must never cost a sentence.
 """
 

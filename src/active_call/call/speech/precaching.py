@@ -55,7 +55,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
     with metered_by(services.spending.note):
         chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
     if not any(chunks):
-        raise ProviderError(synthesiser.name, "made no sound of this text")
+        raise ProviderError(synthesiser.name, "returned no sound for this text")
     await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
     return Precached(key, sum(map(len, chunks)), was_kept=False)
 
@@ -63,7 +63,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
 def _checked_text(text: str) -> str:
     text = text.strip()
     if not text:
-        raise ContractError("text", "empty; expected what is to be said")
+        raise ContractError("text", "empty; expected the text to speak")
     _check_is_unicode("text", text)
     text = as_pronounced(text) or text
     if len(text) > MAX_TEXT_CHARS:
@@ -78,7 +78,7 @@ def _checked_key(request: PrecacheSpeech) -> str | None:
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_KEY_CHARS:
-        advice = "leave it out for a key made of text and voice"
+        advice = "leave it out to derive the key from text and voice"
         raise ContractError(path, f"expected 1 to {MAX_KEY_CHARS} characters ({advice}), found {len(key)}")
     _check_is_unicode(path, key)
     return key

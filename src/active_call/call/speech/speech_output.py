@@ -369,7 +369,7 @@ class SpeechOutput:
         if resampler is not None:
             self._queue(job, resampler.flush())
         if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
-            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
+            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser returned no sound")
 
     def _written_from(self, job: Job) -> WrittenPlay | None:
         """The speech that begins with `job` and goes on with words that are not known yet, where the voice can do that.
@@ -398,7 +398,7 @@ class SpeechOutput:
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
         if self._sounds is None:
-            raise MediaError(f"{job.source}: there is no library of sounds to play it from")
+            raise MediaError(f"{job.source}: this server cannot play sounds")
         play, n_skipped = job.play, job.skipped_ms * rate_hz // 1000 * 2
         async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
             async for piece in pieces:

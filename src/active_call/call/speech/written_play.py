@@ -30,7 +30,7 @@ class Manner:
 
 
 def manner_of(job: Job) -> Manner | None:
-    """How the words of `job` are said; None for what is no speech to be made."""
+    """How the words of `job` are said; None if it is not a speech to be made."""
     if job.pcm or job.source or job.cache_key or not as_pronounced(job.text):
         return None
     return Manner(job.speaker, job.speed, job.option)

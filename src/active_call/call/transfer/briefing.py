@@ -94,7 +94,7 @@ class Briefing:
         """Speak."""
         try:
             if self._stream is None or not self._text:
-                raise LocalProtocolError("there is nothing to say, or nowhere to say it")
+                raise LocalProtocolError("the briefing has no text, or no way to speak it")
             synthesiser = self._ports.engines.get_synthesiser(self._choice.tts, self._ports.state.trust)
         except ActiveCallError as error:
             self._end(accepted=False, code=503, reason=str(error))
@@ -123,7 +123,7 @@ class Briefing:
                 if report.play == f"briefing{self._n_said}":
                     self._on_said(report)
             case link.ToneReported(kind="beep" | "sit" | "congestion" | "fax" | "answer"):
-                self._end(accepted=False, code=480, reason="a machine has taken the call")
+                self._end(accepted=False, code=480, reason="a machine answered the call")
             case _:
                 pass
 
@@ -151,7 +151,7 @@ class Briefing:
         if self.is_over or not text.strip():
             return
         if any(matches(kind, normalised(text)) for kind in _MACHINES):
-            self._end(accepted=False, code=480, reason="a machine has taken the call")
+            self._end(accepted=False, code=480, reason="a machine answered the call")
             return
         answer = yes_or_no(text, self._choice.tts.language)
         if answer is not None and self._accept:
@@ -160,7 +160,7 @@ class Briefing:
     def _again(self) -> None:
         """Say the text again; a target that has heard it often enough does not answer any more."""
         if self._n_left <= 0:
-            self._end(accepted=False, code=480, reason="nobody has taken the call")
+            self._end(accepted=False, code=480, reason="nobody accepted the call")
             return
         self._n_left -= 1
         self._output.interrupt()

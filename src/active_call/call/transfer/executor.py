@@ -146,7 +146,7 @@ class TransferExecutor:
         """Raise LocalProtocolError where the caller is not the agent's alone."""
         obstacle = self._ports.machine.now.obstacle
         if obstacle is Obstacle.TRANSFER:
-            raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
+            raise LocalProtocolError(f"a transfer to {self._command.callee!r} is already in progress")
         if obstacle is not None:
             raise LocalProtocolError(obstacle)
 

@@ -51,12 +51,12 @@ _WORDS: Final = {
     407: "the credentials were refused",
     408: "nobody answered",
     410: "the number is no longer in use",
-    415: "no common way of sound",
-    480: "nobody can take the call now",
+    415: "no common codec or encryption",
+    480: "nobody can answer the call now",
     484: "the number is incomplete",
     486: "the line is busy",
     487: "the call was withdrawn",
-    488: "no common way of sound",
+    488: "no common codec or encryption",
     500: "the server failed",
     501: "the peer cannot transfer calls",
     503: "the service is not available",
@@ -384,7 +384,7 @@ class Transfer:
         elif self.state is State.CONNECTED:
             self._end(Tell("completed", final=True))
         else:
-            self._end(Tell("cancelled", 487, "the caller has hung up", final=True))
+            self._end(Tell("cancelled", 487, "the caller hung up", final=True))
 
     def _on_withdrawn(self) -> None:
         if self.is_alone:

@@ -34,7 +34,7 @@ class TransferPreparation:
         if asked_by == "peer":
             self._n_asked_by_peer += 1
             if self._n_asked_by_peer > MAX_ASKED_BY_PEER:
-                raise NotAllowed(f"the peer has asked for {self._n_asked_by_peer} transfers in one call", rule="outbound_loop")
+                raise NotAllowed(f"the peer has requested {self._n_asked_by_peer} transfers in one call", rule="outbound_loop")
         allowed = (state.option.refer or ReferOption()).allow or ()
         request = OutboundRequest(
             asked_by,
@@ -53,7 +53,7 @@ class TransferPreparation:
         return request
 
     def find_attended(self, option: ReferOption) -> CallHandle | None:
-        """The call of ours that `callId` names; None where it names none. Raises LocalProtocolError when it cannot be bridged."""
+        """The call of ours that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged."""
         other = self._network.find(option.call_id) if option.call_id else None
         if other is None or other.id == self._state.facts.session_id:
             return None
@@ -73,7 +73,7 @@ class TransferPreparation:
         """
         if option.mode not in (None, Mode.AUTO, Mode.WARM):
             if asked is not None and asked.briefing is not None:
-                raise LocalProtocolError(f"a briefing needs mode warm, not {option.mode}")
+                raise LocalProtocolError(f"options.briefing needs mode warm, found {option.mode}")
             return msgspec.structs.replace(option, briefing=None)
         if option.mode != Mode.WARM and option.briefing is None:
             return option
@@ -112,4 +112,4 @@ def mode_of(option: ReferOption) -> Mode:
     try:
         return Mode(option.mode or Mode.AUTO)
     except ValueError:
-        raise LocalProtocolError(f"a transfer cannot be made by {option.mode!r}; expected {', '.join(Mode)}") from None
+        raise LocalProtocolError(f"options.mode: unknown mode {option.mode!r}; expected {', '.join(Mode)}") from None

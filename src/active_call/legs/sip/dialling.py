@@ -68,7 +68,7 @@ class DialPlan:
         except ParseError as error:
             raise ActiveCallError(f"callee: {error}") from error
         if uri.scheme not in ("sip", "sips") or not uri.host:
-            raise ActiveCallError(f"callee: {text!r} is no SIP address; expected sip:user@host")
+            raise ActiveCallError(f"callee: {text!r} is not a SIP address; expected sip:user@host")
         parameters = {name: value for name, value in uri.parameters.items() if name != "method"}
         return replace(uri, parameters=parameters, headers=None)  # neither belongs into a Request-URI (RFC 3261 §19.1.1)
 
@@ -123,7 +123,7 @@ class DialPlan:
     def _way_out(self, callee: str) -> str:
         trunk = next((trunk for trunk in self.trunks if trunk.address), None)
         if trunk is None:
-            raise ActiveCallError(f"callee: {callee!r} is a number; without a [[trunks]] entry that has `server` an address needs a host")
+            raise ActiveCallError(f"callee: {callee!r} is a number; it needs a host, or a [[trunks]] entry with `server`")
         return trunk.address
 
     def _credentials(self, host: str, chosen: SipOption, trunk: TrunkPolicy | None, *, has_secrets: bool) -> tuple[sip.Credentials, ...]:

@@ -197,10 +197,10 @@ class SipLeg:
 
     async def accept(self, option: CallOption) -> None:
         if self._incoming is None or self._ended:
-            raise LocalProtocolError("the call is over already" if self._ended else "only an inbound call can be accepted")
+            raise LocalProtocolError("the call is already over" if self._ended else "only an inbound call can be accepted")
         await self.open_media()
         if self._answered or self._ended:
-            raise LocalProtocolError("the call is answered or over already")
+            raise LocalProtocolError("the call is already answered or over")
         self._media.limit_silence(option.rtp_timeout)
         try:
             offers_srtp = self._offers_srtp(option, self._incoming.flow.transport)
@@ -210,7 +210,7 @@ class SipLeg:
             raise
         headers = sendable((option.sip.headers if option.sip else {}).items())
         if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._port.call, answer, now, headers=headers)):
-            raise LocalProtocolError("the call is answered or over already")
+            raise LocalProtocolError("the call is already answered or over")
         self._answered = True
         self._tell(LegAnswered(_text(answer)))
         self._offers.tell_hold()

@@ -33,9 +33,9 @@ def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
     for name, value in headers:
         try:
             if header_key(name) in RESERVED:
-                raise LocalProtocolError(f"header {name} is not to be set by hand")
+                raise LocalProtocolError(f"header {name} is set by the server and cannot be given")
             if any(character < " " and character != "\t" for character in value) or "\x7f" in value:
-                raise LocalProtocolError(f"the value of header {name} holds a line break or control character")
+                raise LocalProtocolError(f"the value of header {name} has a line break or control character")
             Headers(((name, value),))
             kept.append((name, value))
         except LocalProtocolError as error:

@@ -49,7 +49,7 @@ class Placement:
         if port.is_over():
             raise LocalProtocolError("the call was ended before it was placed")
         if port.handle() is not None:
-            raise LocalProtocolError("the call is placed already")
+            raise LocalProtocolError("the call is already placed")
         self._without_srtp = invitation.invite if invitation.may_fall_back else None
         port.media.start_over(invitation.takes)
         port.media.limit_silence(option.rtp_timeout)

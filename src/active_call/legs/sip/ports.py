@@ -91,11 +91,11 @@ class GatewayPort(Protocol):
         ...
 
     def forget(self, handle: sip.CallHandle) -> None:
-        """The call is over. Does nothing where it is not known."""
+        """The call is over. Does nothing if it is not known."""
         ...
 
     async def invitation(self, callee: str, permit: Permit, option: CallOption) -> AddressedInvitation:
-        """The INVITE to `callee`. Raises ActiveCallError where the callee cannot be called, or its address not be found."""
+        """The INVITE to `callee`. Raises ActiveCallError if the callee cannot be called, or its address not be found."""
         ...
 
     def count_transfer(self, trunk_name: str) -> PlacedCall:

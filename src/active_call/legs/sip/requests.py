@@ -28,11 +28,11 @@ class DialogRequests:
         """Our requests that wait for a final response, and their methods."""
 
     def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
-        """Send a MESSAGE. Raises LocalProtocolError where there is no call."""
+        """Send a MESSAGE. Raises LocalProtocolError if there is no call."""
         self._send("MESSAGE", body.encode(), content_type, headers)
 
     def send_digits(self, digits: str, duration_ms: int) -> None:
-        """Send an INFO for each digit. Raises LocalProtocolError where there is no call."""
+        """Send an INFO for each digit. Raises LocalProtocolError if there is no call."""
         for digit in digits:
             self._send("INFO", write_digit(digit, duration_ms), RELAY_TYPE, {})
 

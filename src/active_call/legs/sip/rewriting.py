@@ -47,7 +47,7 @@ def _reference(match: re.Match[str], pattern: re.Pattern[str]) -> str:
         return "$"
     known = int(name) <= pattern.groups if name.isdigit() else name in pattern.groupindex
     if not known:
-        raise ValueError(f"{match[0]} names a group that {pattern.pattern!r} does not have")
+        raise ValueError(f"{match[0]}: the pattern {pattern.pattern!r} has no such group")
     return rf"\g<{name}>"
 
 
@@ -106,7 +106,7 @@ def split_host(text: str) -> tuple[str, int | None]:
     try:
         return parse_place(text)
     except ParseError as error:
-        raise ValueError(f"expected a host, perhaps with a port, found {text!r}") from error
+        raise ValueError(f"expected a host, with or without a port, found {text!r}") from error
 
 
 def _found(pattern: re.Pattern[str] | None, text: str | None) -> bool:

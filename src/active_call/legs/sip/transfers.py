@@ -35,7 +35,7 @@ class DialogTransfers:
     def refer(self, target: str, headers: Mapping[str, str], *, counts_for: str | None) -> None:
         """Ask the peer to call `target`. `counts_for`: the trunk for which it counts as a call of ours; None: it does not count.
 
-        Raises ActiveCallError where it cannot be asked, QuotaReached where the hour's calls are used up.
+        Raises ActiveCallError if it cannot be asked, QuotaReached where the hour's calls are used up.
         """
         port = self._port
         self._counted = None if counts_for is None else port.gateway.count_transfer(counts_for)
@@ -88,7 +88,7 @@ class DialogTransfers:
         self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by, headers))
 
     def answer(self, accepted: bool) -> None:
-        """Answer the peer's REFER. Does nothing where none waits, or when the call is over."""
+        """Answer the peer's REFER. Does nothing if none waits, or when the call is over."""
         token, self._request = self._request, None
         if token is not None and not self._port.is_over():
             code, reason = (202, "Accepted") if accepted else (603, "Decline")

@@ -37,7 +37,7 @@ OUTBOUND_RULES = {
     "outbound_address": "the address cannot be called",
     "outbound_number": "the number is not among those that may be called",
     "outbound_domain": "the host is neither the trunk's nor listed in [outbound] domains",
-    "outbound_private": "the address is in a private network, and who asks for it is not",
+    "outbound_private": "the address is in a private network, and the peer that asks for it is not",
     "outbound_loop": "the call would come back to this server, or to where it has been",
     "outbound_target": "neither the playbook nor the configuration lists this target of a transfer",
     "outbound_calls": "as many calls were placed within an hour as may be",
@@ -153,14 +153,14 @@ class OutboundGuard:
         if not possible:
             return
         if names_number(self.policy.deny_numbers, possible):
-            raise NotAllowed(f"{uri.user}: [outbound] deny_numbers names this number", rule="outbound_number")
+            raise NotAllowed(f"{uri.user}: this number is forbidden by [outbound] deny_numbers", rule="outbound_number")
         if self.policy.numbers and not names_number(self.policy.numbers, number_forms(user, country_code)):
-            raise NotAllowed(f"{uri.user}: [outbound] numbers does not name this number", rule="outbound_number")
+            raise NotAllowed(f"{uri.user}: this number is not allowed by [outbound] numbers", rule="outbound_number")
 
     def _check_form(self, uri: Uri, request: OutboundRequest) -> None:
         """Refuse `maddr` in an address that neither an author nor an operator wrote."""
         if "maddr" in uri.parameters and not (request.by == "agent" and request.is_listed):
-            raise NotAllowed(f"{uri.host_port}: the address leads elsewhere by maddr", rule="outbound_address")
+            raise NotAllowed(f"{uri.host_port}: the address has maddr, which leads to another host", rule="outbound_address")
 
     def _check_target(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> None:
         """Refuse a transfer target of an agent that is not listed."""
@@ -201,7 +201,7 @@ class OutboundGuard:
         if reach is None:
             return
         if reach < rules.least:
-            raise NotAllowed(f"{uri.host_port} is in a private network, and who asks for it is not", rule="outbound_private")
+            raise NotAllowed(f"{uri.host_port} is in a private network, and the peer that asks for it is not", rule="outbound_private")
         transport = TRANSPORTS.get(uri.transport or "", "tls" if uri.scheme == "sips" else "udp")
         if self._is_ourselves(sip.Target(transport, uri.host, uri.port or DEFAULT_PORTS[transport])):
             raise NotAllowed(f"{uri.host_port} is this server itself", rule="outbound_loop")
@@ -210,7 +210,7 @@ class OutboundGuard:
         """Refuse a destination from which the call was diverted (RFC 5806, RFC 7044)."""
         for value in request.been_at:
             if any(_is_same_party(uri, text) for text in _uris_in(value)):
-                raise NotAllowed(f"{uri.user or uri.host}: the call has come from there", rule="outbound_loop")
+                raise NotAllowed(f"{uri.user or uri.host}: the call came from this address", rule="outbound_loop")
 
 
 def _is_its_own(trunk: TrunkPolicy, uri: Uri) -> bool:

@@ -94,7 +94,7 @@ class OutboundUsage:
             return
         n_calls, _ = self.sums(trunk)
         if limits.calls is not None and n_calls >= limits.calls:
-            raise QuotaReached(f"{n_calls} calls were placed {where} within an hour, of at most {limits.calls}", rule="outbound_calls")
+            raise QuotaReached(f"{n_calls} calls were placed {where} within an hour; the limit is {limits.calls}", rule="outbound_calls")
         reason = self._why_used_up(limits, trunk, where)
         if reason:
             raise QuotaReached(reason, rule="outbound_minutes")
@@ -106,7 +106,7 @@ class OutboundUsage:
         _, minutes = self.sums(trunk)
         is_used_up = minutes >= limits.minutes
         return (
-            f"calls that we placed {where} took {minutes:.0f} minutes within an hour, of at most {limits.minutes:g}" if is_used_up else ""
+            f"calls that we placed {where} took {minutes:.0f} minutes within an hour; the limit is {limits.minutes:g}" if is_used_up else ""
         )
 
     def _forget_old(self) -> None:

@@ -68,7 +68,7 @@ def read_offer(offer: str) -> BrowserOffer:
         raise NegotiationError("the offer has no audio")
     section = theirs.media[index]
     if section.protocol.upper() not in PROTOCOLS:
-        raise NegotiationError(f"the audio is {section.protocol}; expected {PROTOCOLS[0]}")
+        raise NegotiationError(f"the audio section has protocol {section.protocol}; expected {PROTOCOLS[0]}")
     fingerprints = tuple(
         (match[1].lower(), match[2].upper())
         for one in (*section.attributes, *theirs.attributes)
@@ -78,7 +78,7 @@ def read_offer(offer: str) -> BrowserOffer:
         raise NegotiationError("the offer has no usable a=fingerprint")
     candidates = tuple(section.get_all("candidate"))
     if len(candidates) > MAX_CANDIDATES:
-        raise NegotiationError(f"the offer has {len(candidates)} candidates, of at most {MAX_CANDIDATES}")
+        raise NegotiationError(f"the offer has {len(candidates)} candidates; expected at most {MAX_CANDIDATES}")
     options = " ".join((theirs.attribute_of(section, "ice-options") or "").split())
     return BrowserOffer(
         description=theirs,

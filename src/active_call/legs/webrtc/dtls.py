@@ -108,16 +108,16 @@ class Dtls:
         self._advance()
 
     def next_timeout_s(self) -> float | None:
-        """Seconds until a message has to be repeated; None where none is under way."""
+        """Seconds until a message has to be repeated; None if none is under way."""
         timeout: float | None = self._connection.DTLSv1_get_timeout()
         return None if self.keys is not None else timeout
 
     def handle_timeout(self) -> None:
-        """Repeat what was not answered. Raises DtlsError when it was repeated too often."""
+        """Repeat what was not answered. Raises DtlsError if it was repeated too often."""
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error as error:
-            raise DtlsError(f"the handshake was not answered: {_reason(error)}") from error
+            raise DtlsError(f"DTLS handshake failed: {_reason(error)}") from error
         self._flush()
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Dtls:
     def _finish(self) -> None:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None or not self._is_known(certificate):
-            raise DtlsError("the certificate is not the one whose fingerprint the offer names")
+            raise DtlsError("the browser's certificate does not match the fingerprint of the offer")
         profile = self._connection.get_selected_srtp_profile()
         if profile not in _PROFILES:
             raise DtlsError("no SRTP profile in common")

@@ -16,7 +16,7 @@ _ICE_LINES: Final = ("a=ice-ufrag:", "a=ice-pwd:", "a=candidate:", "a=end-of-can
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """User name and password are empty where the fragment does not tell them."""
+    """User name and password are empty if the fragment does not tell them."""
 
     ufrag: str
     password: str

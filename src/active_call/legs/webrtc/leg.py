@@ -90,7 +90,7 @@ class WebRtcLeg(ClientLeg):
                 raise LocalProtocolError("the call is over" if self._ended is not None else "the call is not answered yet")
             theirs = read_offer(offer)
             if not set(theirs.fingerprints) & set(held.fingerprints):
-                raise NegotiationError("the offer names another certificate; expected a new call")
+                raise NegotiationError("the offer has another certificate; start a new call for it")
             theirs = replace(theirs, setup=held.setup)
             is_restart = (theirs.ufrag, theirs.password) != (held.ufrag, held.password)
             path = await self._browser.gather_anew() if is_restart else self._browser.newest

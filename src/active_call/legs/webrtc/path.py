@@ -139,7 +139,7 @@ class IcePath:
             log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
 
     async def connect(self) -> None:
-        """Return when a pair of addresses is chosen. Raises ConnectionError where none works."""
+        """Return when a pair of addresses is chosen. Raises ConnectionError if none works."""
         await self._ice.connect()
 
     async def serve(self, take: Callable[[bytes], None]) -> None:
@@ -152,7 +152,7 @@ class IcePath:
             take(await self._ice.recv())  # those that came before; then it waits for the end
 
     def send_now(self, datagram: bytes) -> bool:
-        """Send a datagram without waiting. False where nobody is there, or a TURN server may have to be asked first."""
+        """Send a datagram without waiting. False if nobody is there, or a TURN server may have to be asked first."""
         if self._may_relay:
             return False
         sending = self._ice.send(datagram)

@@ -11,7 +11,7 @@ CODECS: Final = ("opus", "g722", "pcmu", "pcma")
 
 @dataclass(frozen=True, slots=True)
 class IceSettings:
-    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty where there is none."""
+    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty if there is none."""
 
     stun: tuple[str, int] | None = None
     turn: tuple[str, int] | None = None

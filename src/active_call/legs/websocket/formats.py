@@ -51,7 +51,7 @@ def sound_format(codec: str | None, rate_hz: int | None = None) -> SoundFormat:
     """The format `codec` (pcm, pcmu, pcma, g722, opus); `rate_hz` is of pcm only. Raises FormatError."""
     name = (codec or "pcm").lower()
     if rate_hz is not None and name != "pcm":
-        raise FormatError(f"rate: only pcm has a choice of rates, {name} has none")
+        raise FormatError(f"rate: only pcm has several rates; {name} has one")
     if name == "pcm":
         return PcmFormat(rate_hz or DEFAULT_PCM_RATE_HZ)
     if name not in _FORMATS:
@@ -139,7 +139,7 @@ class OpusFormat:
         try:
             return self._decoder.decode(data).astype("<i2").tobytes()
         except Exception as error:
-            raise FormatError(f"a binary message is no Opus packet: {error}") from error
+            raise FormatError(f"a binary message is not an Opus packet: {error}") from error
 
     def encode(self, pcm: bytes) -> bytes:
         """See `SoundFormat`."""

@@ -23,7 +23,7 @@ class OpenStream(Link, frozen=True, array_like=True, tag="open"):
 class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     """What the offer/answer agreed on; may come again (re-INVITE). Sending starts at once when `send` is true, unless the stream `waits`.
 
-    `remote_ip` is an address, or empty where it is not known yet: nothing is sent then before the peer's packets show where it is.
+    `remote_ip` is an address, or empty if it is not known yet: nothing is sent then before the peer's packets show where it is.
 
     Payload types: `send_*` are the peer's numbers, `receive_*` ours. A telephone-event type of -1 means: not agreed. SRTP keys are the
     30 bytes (master key and salt) of the suite, empty for plain RTP; `suite` is the SDP name. `ssrc` 0 lets the process choose.

@@ -83,7 +83,7 @@ class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
     """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`); `since` is the arrival of the last voiced packet.
 
     `voice_probability`: the detector's highest in the last 100 ms. `pitch_change_st`, `final_lengthening`: of the speech before the pause
-    (`detect.prosody`), None where it had too little voice.
+    (`detect.prosody`), None if it had too little voice.
     """
 
     stream: int

@@ -159,6 +159,6 @@ def split_ports(port_range: tuple[int, int], n_parts: int) -> list[tuple[int, in
     first = port_range[0] + port_range[0] % 2
     pairs = (port_range[1] - first + 1) // 2
     if n_parts < 1 or pairs < n_parts:
-        raise ValueError(f"port range {port_range} does not hold {n_parts} parts")
+        raise ValueError(f"the port range {port_range} is too small for {n_parts} media processes")
     bounds = [first + 2 * (pairs * part // n_parts) for part in range(n_parts + 1)]
     return [(low, high - 1) for low, high in itertools.pairwise(bounds)]

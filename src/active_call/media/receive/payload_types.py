@@ -40,7 +40,7 @@ def agreed_types(order: ConfigureRtp) -> PayloadTypes:
 
 
 def encoder_for(order: ConfigureRtp) -> Encoder:
-    """An encoder of what `order` lets us send. Raises ValueError, OpusError where libopus is missing."""
+    """An encoder of what `order` lets us send. Raises ValueError, OpusError if libopus is missing."""
     encoder = new_encoder(order.codec)
     if isinstance(encoder, OpusEncoder):
         encoder.configure(settings_for(order.send_parameters))

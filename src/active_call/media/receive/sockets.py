@@ -58,7 +58,7 @@ def open_pair(ip: str, port: int) -> tuple[socket.socket, socket.socket] | None:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return None
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise OutOfDescriptors("no file descriptor is left") from error
+                raise OutOfDescriptors("no file descriptors left") from error
             raise MediaError(f"cannot bind {ip}: {error.strerror}") from error
     return opened[0], opened[1]
 

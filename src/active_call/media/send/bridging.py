@@ -111,7 +111,7 @@ class Bridges:
         if listener is source:
             raise ValueError("a stream cannot be joined to itself")
         if listener.rate_hz not in _RATES_HZ:
-            raise ValueError(f"nothing can be heard at {listener.rate_hz} Hz")
+            raise ValueError(f"cannot bridge at {listener.rate_hz} Hz")
         self._listeners[listener.number] = listener
         self._sources.setdefault(listener.number, {})[source.number] = source
         source.n_listeners = self._count_listeners(source.number)

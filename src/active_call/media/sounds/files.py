@@ -51,7 +51,7 @@ def decode(source: ByteSource, name: str, rate_hz: int) -> Iterator[bytes]:
         with _open(source, name) as container:
             yield from _decode(container, name, rate_hz)
     except av.error.FFmpegError as error:
-        raise MediaError(f"{name}: not a sound file that can be played ({error.strerror})") from error
+        raise MediaError(f"{name}: not a playable sound file ({error.strerror})") from error
 
 
 def _open(source: ByteSource, name: str) -> av.container.InputContainer:
@@ -68,7 +68,7 @@ def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> 
     import av.error
 
     if not container.streams.audio:
-        raise MediaError(f"{name}: there is no sound in it")
+        raise MediaError(f"{name}: it contains no sound")
     stream = container.streams.audio[0]
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
     n_decoded = 0
@@ -81,7 +81,7 @@ def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> 
             n_decoded += 1
             yield from _resampled(resampler, frame)
     if not n_decoded:
-        raise MediaError(f"{name}: there is no sound in it that can be decoded")
+        raise MediaError(f"{name}: the sound in it cannot be decoded")
     yield from _resampled(resampler, None)
 
 

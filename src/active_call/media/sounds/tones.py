@@ -79,7 +79,7 @@ def parse_tone(text: str) -> Tone:
     """The tone that `text` describes, in the language of `tones.toml`. Raises MediaError."""
     body, once, _ = text.partition("!")
     if body.count(",") >= MAX_PARTS or body.count("+") >= MAX_PARTS:
-        raise MediaError(f"a tone has at most {MAX_PARTS} parts")
+        raise MediaError(f"a tone may have at most {MAX_PARTS} parts")
     parts: list[Part] = []
     for item in body.split(","):
         match = _PART.fullmatch(item.strip())
@@ -90,7 +90,7 @@ def parse_tone(text: str) -> Tone:
         except ValueError as error:
             raise MediaError(f"tone {text!r}: {error}") from None
     if len(parts) > 1 and any(not part.duration_ms for part in parts):
-        raise MediaError(f"tone {text!r}: only a tone of one part may be without a length")
+        raise MediaError(f"tone {text!r}: only a tone with one part may have no length")
     return Tone(tuple(parts), repeats=not once)
 
 
@@ -98,12 +98,12 @@ def _part(frequencies: str, level: str | None, duration: str | None) -> Part:
     pairs = [frequency.partition("*") for frequency in frequencies.split("+")]
     hertz = [(float(carrier), float(modulation or 0)) for carrier, _, modulation in pairs]
     if any(not 0 <= carrier < 4000 or not 0 <= modulation < 4000 for carrier, modulation in hertz):
-        raise ValueError("frequencies lie below 4000 Hz")
+        raise ValueError("frequencies must be below 4000 Hz")
     sounding = [pair for pair in hertz if pair[0] > 0]
     each_dbm0 = float(level) if level else TOTAL_DBM0 - 10 * np.log10(max(len(sounding), 1))
     duration_ms = float(duration or 0)
     if duration and not 1 <= duration_ms <= MAX_PART_MS:
-        raise ValueError(f"a part lasts 1 to {MAX_PART_MS} ms")
+        raise ValueError(f"a part must last 1 to {MAX_PART_MS} ms")
     if each_dbm0 > 0:
         raise ValueError("the level must not be above 0 dBm0")
     return Part(tuple(Component(carrier, each_dbm0, modulation) for carrier, modulation in sounding), duration_ms)
@@ -130,9 +130,9 @@ def network_tone(name: str, country: str = DEFAULT_COUNTRY) -> Tone:
 def dtmf(digits: str, on_ms: float = 100.0, off_ms: float = 100.0) -> Tone:
     """The push-button signals for `digits`, each with a pause behind it; `,` and `w` wait for a second. Raises MediaError."""
     if not (EDGE_MS <= on_ms <= MAX_DIGIT_MS and 0 <= off_ms <= MAX_DIGIT_MS):
-        raise MediaError(f"a digit lasts {EDGE_MS:g} to {MAX_DIGIT_MS} ms")
+        raise MediaError(f"a digit must last {EDGE_MS:g} to {MAX_DIGIT_MS} ms")
     if sum(1000.0 if digit in ",wW" else on_ms + off_ms for digit in digits) > MAX_DIGITS_MS:
-        raise MediaError(f"the digits would last over {MAX_DIGITS_MS} ms")
+        raise MediaError(f"the digits last more than {MAX_DIGITS_MS} ms")
     parts: list[Part] = []
     for digit in digits.upper():
         if digit in ",W":
@@ -145,7 +145,7 @@ def dtmf(digits: str, on_ms: float = 100.0, off_ms: float = 100.0) -> Tone:
         high = Component(DTMF_COLUMNS_HZ[DTMF_KEYS[row].index(digit)], DTMF_HIGH_DBM0)
         parts += [Part((low, high), on_ms), Part((), off_ms)]
     if not parts:
-        raise MediaError("there is no digit to be sent")
+        raise MediaError("there are no digits to send")
     return Tone(tuple(parts), repeats=False)
 
 
@@ -159,7 +159,7 @@ def tone_of(source: str) -> Tone | None:
     if kind == "dtmf":
         digits, _, on_ms = rest.partition("/")
         if on_ms and not (on_ms.isascii() and on_ms.isdigit() and len(on_ms) <= 6 and 10 <= int(on_ms) <= MAX_DIGIT_MS):
-            raise MediaError(f"{source[:80]}: a digit lasts 10 to {MAX_DIGIT_MS} ms")
+            raise MediaError(f"{source[:80]}: a digit must last 10 to {MAX_DIGIT_MS} ms")
         return dtmf(digits, float(on_ms or 100))
     if kind != "tone":
         return None

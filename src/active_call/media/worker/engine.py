@@ -332,7 +332,7 @@ class Engine:
     def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
         taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
         if taken is None:
-            raise _OutOfPorts("no port is free")
+            raise _OutOfPorts("no free port")
         port, sockets = taken
         return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_input)
 

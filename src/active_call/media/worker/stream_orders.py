@@ -151,7 +151,7 @@ class StreamOrders:
     def _feed(self, stream: Stream, order: link.FeedAudio, now: float) -> bool:
         """Take a piece of the caller's sound; True when it is the first one."""
         if stream.fed is None:
-            raise ValueError("the caller's sound comes over RTP")
+            raise ValueError("this stream gets the caller's sound over RTP")
         was_started = stream.fed.started
         stream.fed.feed(order.pcm, now)
         return stream.fed.started != was_started
@@ -166,7 +166,7 @@ class StreamOrders:
         if order.end and has_place:
             plays.append(order.play, b"", end=True)
             self._sending.wake(stream)
-        raise ValueError(f"more than {MAX_QUEUED_S} s of sound, or {MAX_PLAYS} plays, would wait")
+        raise ValueError(f"more than {MAX_QUEUED_S} s of sound, or {MAX_PLAYS} plays, would be waiting")
 
     def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
         partner = self._slots.get(order.partner)
@@ -179,9 +179,9 @@ class StreamOrders:
     def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
         leg = stream.leg
         if leg is None or leg.config is None or leg.config.send_event_type < 0:
-            raise ValueError("telephone events were not agreed on")
+            raise ValueError("telephone events were not negotiated")
         if leg.digits_out.n_waiting + len(order.digits) > MAX_DIGITS:
-            raise ValueError(f"more than {MAX_DIGITS} digits would wait to be sent")
+            raise ValueError(f"more than {MAX_DIGITS} digits would be waiting")
         leg.digits_out.queue(order.digits, order.duration_ms)
 
     def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:

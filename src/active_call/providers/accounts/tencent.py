@@ -33,7 +33,7 @@ LIFETIME_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class TencentAccount:
-    """The parts of an account. `app_id` is empty where an API needs none."""
+    """The parts of an account. `app_id` is empty if an API needs none."""
 
     app_id: str
     secret_id: str
@@ -55,7 +55,7 @@ def find_account(
     secret_key: str | None,
     needs_app_id: bool = True,
 ) -> TencentAccount:
-    """The account for the server at `url`, by options and environment. Raises ConfigError where a part is missing, also on a server of
+    """The account for the server at `url`, by options and environment. Raises ConfigError if a part is missing, also on a server of
     one's own: requests are signed with all of them."""
     account = TencentAccount(
         find_key(section, app_id, url, APP_ID, environment) if needs_app_id else "",
@@ -64,7 +64,7 @@ def find_account(
     )
     if not (account.secret_id and account.secret_key) or (needs_app_id and not account.app_id):
         parts = "appId, secretId and secretKey" if needs_app_id else "secretId and secretKey"
-        raise ConfigError(f"{section}.secretKey", f"{parts} are needed: requests are signed with them")
+        raise ConfigError(f"{section}.secretKey", f"missing; {parts} are required to sign requests")
     return account
 
 

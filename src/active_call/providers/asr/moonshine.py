@@ -34,7 +34,7 @@ DECLARATION = ProviderDeclaration(
     documentation="https://github.com/moonshine-ai/moonshine",
     options=(),
     package="active-call[local]",
-    notes="Its English model comes with the package.",
+    notes="The English model is part of the package.",
 )
 
 

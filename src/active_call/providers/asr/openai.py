@@ -55,11 +55,11 @@ DECLARATION = ProviderDeclaration(
     options=(
         DeclaredOption("model", "whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, or what the server has", DEFAULT_MODEL, True),
         DeclaredOption("language", "ISO 639-1; none: detected"),
-        DeclaredOption("keyterms", "words to expect, sent as prompt"),
+        DeclaredOption("keyterms", "expected words, sent as prompt"),
         DeclaredOption("extra.response_format", "verbose_json: words with times (whisper-1)", PLAIN),
-        DeclaredOption("extra.*", "any further form field, such as temperature"),
+        DeclaredOption("extra.*", "any other form field, such as temperature"),
     ),
-    notes="One request an utterance; openai-realtime streams.",
+    notes="One request per utterance; openai-realtime streams.",
 )
 
 
@@ -159,7 +159,7 @@ def _transcript_in(provider: str, response: httpx.Response) -> Transcript:
         raise ProviderError(provider, f"the transcription is not a JSON object with `text`: {str(answer)[:EXCERPT_CHARS]}")
     text = answer["text"]
     if not isinstance(text, str | None):
-        raise ProviderError(provider, f"the transcription's `text` is no text, but {type(text).__name__}")
+        raise ProviderError(provider, f"the transcription's `text` is not text but {type(text).__name__}")
     words = tuple(
         TimedWord(json_values.text(word.get("word")).strip(), start_s, end_s)
         for word in json_values.mappings(answer.get("words"))

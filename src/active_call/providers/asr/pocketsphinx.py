@@ -35,7 +35,7 @@ DECLARATION = ProviderDeclaration(
     documentation="https://github.com/cmusphinx/pocketsphinx",
     options=(),
     package="active-call[local]",
-    notes="It understands the phrases of a playbook, and dictation badly.",
+    notes="It recognises the phrases of a playbook; it is poor at free speech.",
 )
 
 

@@ -77,7 +77,7 @@ def recognise(pcm: bytes, phrases: tuple[str, ...]) -> tuple[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A grammar in the decoder, under `search`; None where no phrase can be pronounced."""
+    """A grammar in the decoder, under `search`; None if no phrase can be pronounced."""
 
     search: str
     grammar: Grammar | None

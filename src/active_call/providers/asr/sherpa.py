@@ -38,7 +38,7 @@ ROLES: Mapping[ModelKind, frozenset[str]] = {model.kind: frozenset(model.files) 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model that lies on this machine. `languages` is empty where it finds out the language, or where it is not known."""
+    """A model that lies on this machine. `languages` is empty if it finds out the language, or where it is not known."""
 
     name: str
     kind: ModelKind
@@ -53,15 +53,15 @@ DECLARATION = ProviderDeclaration(
     capabilities=SpeechToTextCapabilities(partials=True, between_speech=False),
     transport="local",
     documentation="https://k2-fsa.github.io/sherpa/onnx/",
-    options=(DeclaredOption("model", "a name that active-call models list shows, or a folder"),),
+    options=(DeclaredOption("model", "a name from `active-call models list`, or a folder"),),
     aliases=("sensevoice",),
     package="active-call[sherpa]",
-    notes="Models are downloaded by active-call models download.",
+    notes="Download models with `active-call models download`.",
 )
 
 
 def create(option: AsrOption, services: Services) -> SherpaSpeechToText:
-    """The adapter. Raises ConfigError when sherpa-onnx or the model is missing, with the command that brings it."""
+    """The adapter. Raises ConfigError if sherpa-onnx or the model is missing, with the command that brings it."""
     if find_spec("sherpa_onnx") is None:
         raise ConfigError("asr.provider", "'sherpa' needs the Python package 'sherpa_onnx': pip install 'active-call[sherpa]'")
     model = find_model(option, models_folder(services.environment))
@@ -141,13 +141,13 @@ def _own_model(folder: str, option: AsrOption) -> LocalModel:
     kinds = {kind.value: kind for kind in ModelKind}
     kind = kinds.get(str(option.extra.get("kind")))
     if kind is None:
-        raise ConfigError("asr.extra.kind", f"of the model in {folder}: one of {', '.join(kinds)}")
+        raise ConfigError("asr.extra.kind", f"for the model in {folder}: expected one of {', '.join(kinds)}")
     names = option.extra.get("files")
     if not isinstance(names, Mapping) or set(names) != ROLES[kind]:
         raise ConfigError("asr.extra.files", f"the file names of {', '.join(sorted(ROLES[kind]))}")
     files = {str(role): Path(folder).expanduser() / str(name) for role, name in names.items()}
     if missing := [str(path) for path in files.values() if not path.is_file()]:
-        raise ConfigError("asr.extra.files", f"there is no {', '.join(missing)}")
+        raise ConfigError("asr.extra.files", f"missing files: {', '.join(missing)}")
     return _local(folder, kind, files, ())
 
 

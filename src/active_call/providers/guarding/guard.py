@@ -144,7 +144,7 @@ class Guard:
         """Raise ProviderError at once while the circuit is open."""
         if self.is_refusing:
             self.refused += 1
-            raise ProviderError(self.provider, "not asked: it failed several times in a row a moment ago", retryable=True)
+            raise ProviderError(self.provider, "not asked, because it has just failed several times in a row", retryable=True)
 
     async def _handle_failure(self, error: Exception, number: int, *, may_retry: bool, waited_s: float) -> None:
         """Count and log; return after the retry delay if another attempt is due, else raise."""

@@ -80,7 +80,7 @@ class GuardedChatModel:
 
 
 class ReplyCheck:
-    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and for what is no event."""
+    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and if it is not an event."""
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
@@ -102,7 +102,7 @@ class ReplyCheck:
             case Finished():
                 yield Finished(valid_unicode(text_of(event.reason))[:64])
             case _:
-                raise ProviderError(self._provider, f"an event is no event: {type(event).__name__}")
+                raise ProviderError(self._provider, f"unexpected event: {type(event).__name__}")
 
     def finish(self) -> Iterator[ChatEvent]:
         if rest := self._text.finish():
@@ -114,7 +114,7 @@ class ReplyCheck:
     def _tool_call(self, event: ToolCallDelta) -> Iterator[ChatEvent]:
         index: Any = event.index
         if not isinstance(index, int) or index < 0:
-            raise ProviderError(self._provider, f"a tool call has no number: {index!r}")
+            raise ProviderError(self._provider, f"a tool call has an invalid index: {index!r}")
         repair = self._arguments.setdefault(index, TextRepair())
         if len(self._arguments) > MAX_TOOL_CALLS:
             raise ProviderError(self._provider, f"more than {MAX_TOOL_CALLS} tool calls in one reply")
@@ -127,7 +127,7 @@ class ReplyCheck:
     def _count(self, text: str) -> None:
         self._n_chars += len(text)
         if self._n_chars > MAX_REPLY_CHARS:
-            raise ProviderError(self._provider, "the reply has no end")
+            raise ProviderError(self._provider, "the reply is too long")
 
 
 def checked_usage(usage: Usage) -> Usage:

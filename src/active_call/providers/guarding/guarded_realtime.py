@@ -167,10 +167,10 @@ class GuardedRealtimeStream:
             case RealtimeFailed() if isinstance(event.error, ActiveCallError):
                 return event
             case _:
-                raise ProviderError(self._model.name, f"an event is no event: {type(event).__name__}")
+                raise ProviderError(self._model.name, f"unexpected event: {type(event).__name__}")
 
     def _sound(self, item: str, pcm: Any) -> AgentSound | None:
-        """Whole samples; None where there is none yet."""
+        """Whole samples; None if there is none yet."""
         if not isinstance(pcm, bytes | bytearray | memoryview):
             raise ProviderError(self._model.name, f"sent {type(pcm).__name__} instead of sound")
         sound = self._halves.pop(item, b"") + bytes(pcm)

@@ -152,7 +152,7 @@ def checked_event(provider: str, event: Any) -> RecognitionEvent:
         case Failed() if isinstance(event.error, ActiveCallError):
             return event
         case _:
-            raise ProviderError(provider, f"a result is no result: {type(event).__name__}")
+            raise ProviderError(provider, f"unexpected result: {type(event).__name__}")
 
 
 def _index_of(event: Any) -> int | None:

@@ -117,7 +117,7 @@ class GuardedSynthesis:
         if rest := check.finish():
             yield SpeechChunk(rest)
         if not check.n_bytes and self._text.has_words:
-            raise ProviderError(engine.name, "made no sound", retryable=True)
+            raise ProviderError(engine.name, "returned no sound", retryable=True)
 
 
 class ChunkCheck:
@@ -133,7 +133,7 @@ class ChunkCheck:
         return self._sound.n_bytes
 
     def feed(self, chunk: Any) -> SpeechChunk | None:
-        """What of `chunk` is sure, or None. Raises ProviderError for what is no sound."""
+        """What of `chunk` is sure, or None. Raises ProviderError if it is not a sound."""
         if not isinstance(chunk, SpeechChunk):
             raise ProviderError(self._provider, f"sent {type(chunk).__name__} instead of sound")
         words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
@@ -147,7 +147,7 @@ class ChunkCheck:
 
 
 def _word(word: Any) -> WordTime | None:
-    """`word` with values that everybody can use; None where its times are none."""
+    """`word` with values that everybody can use; None if its times are none."""
     if not isinstance(word, WordTime):
         return None
     times: tuple[Any, Any] = (word.start_ms, word.end_ms)

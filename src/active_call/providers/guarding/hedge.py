@@ -35,7 +35,7 @@ class Hedge(Generic[T]):
         self._asked.set()
 
     async def run(self) -> AsyncGenerator[tuple[int, T], None]:
-        """The items of the winner, each with the winner's number. Raises ProviderError where all have failed: that of the last."""
+        """The items of the winner, each with the winner's number. Raises ProviderError if all have failed: that of the last."""
         try:
             winner = await self._winner()
             await self._cancel([each for each in self._contenders if each is not winner])

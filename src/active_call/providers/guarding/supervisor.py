@@ -57,7 +57,7 @@ class SupervisedSpeechToText:
         """Held: what is held by nobody is closed."""
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> SupervisedRecognition:
-        """Raises ActiveCallError when no engine can be opened: the reason of the first one."""
+        """Raises ActiveCallError if no engine can be opened: the reason of the first one."""
         return SupervisedRecognition(self, on_event, language)
 
     async def warm(self) -> None:

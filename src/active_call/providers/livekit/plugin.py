@@ -185,7 +185,7 @@ class JudgedResolver:
         self._services = services
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[dict[str, Any]]:
-        """The addresses of `host`. Raises OSError where there is none, or none that may be asked."""
+        """The addresses of `host`. Raises OSError if there is none, or none that may be asked."""
         try:
             addresses = await self._services.addresses(host, port)
         except ActiveCallError as error:

@@ -40,7 +40,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("provider", "livekit/NAME: the plugin livekit-plugins-NAME, such as livekit/clova"),
         DeclaredOption("model, language, keyterms, endpointing, interim", "given to the plugin where it has such a setting"),
         DeclaredOption("extra.class", "another class of the plugin, such as STTv2", "STT"),
-        DeclaredOption("extra.*", "any further argument of the class"),
+        DeclaredOption("extra.*", "any other argument of the class"),
     ),
     package="active-call[livekit] livekit-plugins-NAME",
     notes="For vendors without an adapter here: the framework takes 100 MB and two seconds of processor time at the first use.",

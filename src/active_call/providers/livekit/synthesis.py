@@ -38,7 +38,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speaker, model, language, speed, emotion, volume", "given to the plugin where it has such a setting"),
         DeclaredOption("samplerate", "of the sound that is asked for", "24000"),
         DeclaredOption("extra.class", "another class of the plugin", "TTS"),
-        DeclaredOption("extra.*", "any further argument of the class"),
+        DeclaredOption("extra.*", "any other argument of the class"),
     ),
     package="active-call[livekit] livekit-plugins-NAME",
     notes="For vendors without an adapter here: the framework takes 100 MB and two seconds of processor time at the first use.",

@@ -46,13 +46,13 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "the haiku family begins to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "the haiku family is the first to answer", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("temperature", "0 to 1"),
         DeclaredOption("maxTokens", "the longest reply", str(DEFAULT_MAX_TOKENS)),
         DeclaredOption("reasoning", "the effort: low, medium, high"),
-        DeclaredOption("extra.*", "any further field of a request"),
+        DeclaredOption("extra.*", "any other field of a request"),
     ),
-    notes="The instructions are marked for the vendor's prompt cache.",
+    notes="The instructions use the vendor's prompt cache.",
 )
 
 
@@ -84,7 +84,7 @@ class AnthropicChatModel:
             for one in events:
                 yield one
         if not reader.is_over:
-            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+            raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     async def connect_ahead(self) -> None:
         """Have a connection at hand for the next request."""

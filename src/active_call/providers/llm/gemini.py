@@ -50,11 +50,11 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "the flash family begins to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "the flash family is the first to answer", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("temperature", "0 to 2"),
-        DeclaredOption("maxTokens", "the longest reply, thoughts included"),
-        DeclaredOption("reasoning", "a level (low, high), or tokens to think with", "as little as the model offers", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further field of a request"),
+        DeclaredOption("maxTokens", "the longest reply, reasoning included"),
+        DeclaredOption("reasoning", "a level (low, high), or a number of tokens", "as little as the model offers", is_latency_knob=True),
+        DeclaredOption("extra.*", "any other field of a request"),
     ),
 )
 
@@ -92,7 +92,7 @@ class GeminiChatModel:
             for event in events:
                 yield event
         if not reader.is_over:
-            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+            raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     def _keep(self, signatures: Mapping[str, str]) -> None:
         self._signatures.update(signatures)

@@ -39,7 +39,7 @@ NO_KEY = "none"
 DECLARATION = ProviderDeclaration(
     kind="llm",
     name=NAME,
-    title="OpenAI (chat completions), and any server that speaks it",
+    title="OpenAI (chat completions), and any compatible server",
     capabilities=ChatModelCapabilities(tools=True, json=True, usage=True, functions=True),
     transport="HTTP",
     documentation="https://platform.openai.com/docs/api-reference/chat",
@@ -49,16 +49,16 @@ DECLARATION = ProviderDeclaration(
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "models that do not think begin to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "models without reasoning are the first to answer", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption(
             "baseUrl", "another server: Azure, Groq, DeepSeek, DashScope, Mistral, Together, Ollama, vLLM, llama.cpp …", OPENAI_URL
         ),
         DeclaredOption("temperature", "0 to 2"),
         DeclaredOption("maxTokens", "the longest reply"),
-        DeclaredOption("reasoning", "how much a model is to think", "as little as it offers", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further field of a request"),
+        DeclaredOption("reasoning", "how much the model should reason", "as little as it offers", is_latency_knob=True),
+        DeclaredOption("extra.*", "any other field of a request"),
     ),
-    notes="What each server and model takes is known by profiles; what it refuses all the same is left out from then on.",
+    notes="Profiles list what each server and model accepts; a field that is refused all the same is left out from then on.",
 )
 
 

@@ -46,13 +46,13 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "models that do not think begin to answer first", DEFAULT_MODEL, is_latency_knob=True),
-        DeclaredOption("temperature", "0 to 2, for models that do not think"),
-        DeclaredOption("maxTokens", "the longest reply, thoughts included"),
+        DeclaredOption("model", "models without reasoning are the first to answer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("temperature", "0 to 2, for models without reasoning"),
+        DeclaredOption("maxTokens", "the longest reply, reasoning included"),
         DeclaredOption("reasoning", "the effort", "as little as the model offers", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further field of a request, such as service_tier"),
+        DeclaredOption("extra.*", "any other field of a request, such as service_tier"),
     ),
-    notes="Nothing is kept at the vendor (store: false).",
+    notes="The vendor stores nothing (store: false).",
 )
 
 
@@ -88,7 +88,7 @@ class OpenAiResponsesModel:
             for one in events:
                 yield one
         if not reader.is_over:
-            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+            raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     async def connect_ahead(self) -> None:
         """Have a connection at hand for the next request."""

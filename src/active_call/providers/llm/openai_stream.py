@@ -73,7 +73,7 @@ def events_of_whole_reply(provider: str, body: bytes) -> list[ChatEvent]:
     events = ChunkReader().events_in(answer)
     if not any(isinstance(event, TextDelta | ToolCallDelta) for event in events):
         excerpt = " ".join(body[: 4 * EXCERPT_CHARS].decode(errors="replace").split())[:EXCERPT_CHARS]
-        raise ProviderError(provider, f"no reply, but: {excerpt or 'nothing'}", retryable=True)
+        raise ProviderError(provider, f"expected a reply, found: {excerpt or 'nothing'}", retryable=True)
     return events
 
 

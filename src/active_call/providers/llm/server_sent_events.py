@@ -27,7 +27,7 @@ async def events_of(
 ) -> AsyncGenerator[Mapping[str, Any], None]:
     """The events of one answer, as JSON objects. An answer that is plain JSON is one event.
 
-    Raises ProviderError for a refusal, a broken connection, and for what is no event.
+    Raises ProviderError for a refusal, a broken connection, and if it is not an event.
     """
     try:
         async with http.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT_S) as response:
@@ -41,7 +41,7 @@ async def events_of(
     except httpx.TransportError as error:
         raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
     except SSEError as error:
-        raise ProviderError(provider, f"the answer is no stream of events: {error}", retryable=True) from error
+        raise ProviderError(provider, f"the response is not an event stream: {error}", retryable=True) from error
 
 
 def _kind_of(response: httpx.Response) -> str:

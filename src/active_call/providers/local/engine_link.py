@@ -43,7 +43,7 @@ class EngineLink:
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any, float]:
         """Send one request and wait for its answer: whether it succeeded, the result or the reason, the processor seconds that it took.
 
-        Raises OSError or EOFError when the process dies, and what pickling raises.
+        Raises OSError or EOFError if the process dies, and what pickling raises.
         """
         self._writer.write(engine_process.frame((function, args)))
         await self._writer.drain()

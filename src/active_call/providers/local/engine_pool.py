@@ -113,7 +113,7 @@ class EnginePool:
         queue = self._background if background else self._waiting
         limit = self.n_processes if background else self._max_waiting
         if len(queue) >= limit and not self._make_room(queue):
-            raise ProviderError(self.name, f"{limit} requests are waiting already", retryable=True)
+            raise ProviderError(self.name, f"{limit} requests are already waiting", retryable=True)
         loop = asyncio.get_running_loop()
         request = Request(function, args, loop.create_future(), self.clock.now(), background, max_wait_s is not None)
         queue.append(request)
@@ -130,7 +130,7 @@ class EnginePool:
                     queue.remove(request)
 
     def _make_room(self, queue: deque[Request]) -> bool:
-        """Drop the oldest request that perishes; False where there is none."""
+        """Drop the oldest request that perishes; False if there is none."""
         oldest = next((request for request in queue if request.perishes), None)
         if oldest is not None:
             self._drop(queue, oldest)

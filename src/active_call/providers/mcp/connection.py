@@ -151,14 +151,14 @@ class McpConnection:
 
 @asynccontextmanager
 async def connect_with_sdk(settings: McpSettings) -> AsyncIterator[Client]:
-    """A connection made by the `mcp` SDK. Raises ConfigError where it is not installed."""
+    """A connection made by the `mcp` SDK. Raises ConfigError if it is not installed."""
     try:
         import httpx2
         import mcp
         from mcp.client.stdio import StdioServerParameters, stdio_client
         from mcp.client.streamable_http import streamable_http_client
     except ImportError:
-        raise ConfigError("mcp", "MCP servers need the extra of that name: pip install 'active-call[mcp]'") from None
+        raise ConfigError("mcp", "MCP servers need the extra 'mcp': pip install 'active-call[mcp]'") from None
     if settings.command:
         given = StdioServerParameters(
             command=settings.command, args=list(settings.args), env=dict(settings.env) or None, cwd=settings.cwd or None

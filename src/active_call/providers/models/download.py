@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 def fetch_model(model: SpeechModel, folder: Path, client: httpx.Client, progress: Progress, *, url: str | None = None) -> Path:
     """Download `model` into its folder under `folder`, unless it is there; gives that folder. `url`: another place for the archive.
 
-    Raises TransportError when the server cannot be reached, with a way for a machine without internet; RemoteProtocolError when what it
+    Raises TransportError if the server cannot be reached, with a way for a machine without internet; RemoteProtocolError when what it
     sends is not the model; OSError.
     """
     if is_installed(model, folder):
@@ -94,7 +94,7 @@ def _download(url: str, part: Path, client: httpx.Client, progress: Progress) ->
         response.raise_for_status()
         resumed = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "")) if response.status_code == 206 else None
         if response.status_code == 206 and (resumed is None or int(resumed[1]) != begun):
-            raise RemoteProtocolError(f"{url}: the server sends another part of the file than was asked for")
+            raise RemoteProtocolError(f"{url}: the server sent the wrong part of the file")
         n_bytes = begun if resumed else 0
         length = response.headers.get("content-length", "")
         n_all = int(resumed[2]) if resumed else int(length) if length.isdigit() else 0
@@ -104,7 +104,7 @@ def _download(url: str, part: Path, client: httpx.Client, progress: Progress) ->
                 n_bytes += len(chunk)
                 progress(n_bytes, n_all)
     if n_all and n_bytes < n_all:
-        raise httpx.RemoteProtocolError(f"the connection ended after {n_bytes} of {n_all} bytes; ask again to go on from there")
+        raise httpx.RemoteProtocolError(f"the connection ended after {n_bytes} of {n_all} bytes; run the command again to continue")
 
 
 def _unpack(model: SpeechModel, archive: Path, target: Path) -> None:
@@ -118,4 +118,4 @@ def _unpack(model: SpeechModel, archive: Path, target: Path) -> None:
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
                 wanted.discard(name)
     if wanted:
-        raise RemoteProtocolError(f"{archive.name} has no {', '.join(sorted(wanted))}")
+        raise RemoteProtocolError(f"{archive.name} does not contain {', '.join(sorted(wanted))}")

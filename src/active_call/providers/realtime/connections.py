@@ -117,7 +117,7 @@ class Connections:
         if self._is_closed:
             return
         if len(self._waiting) >= MAX_WAITING:
-            raise ProviderError(self._dialect.name, "takes no messages", retryable=True)
+            raise ProviderError(self._dialect.name, "accepts no messages", retryable=True)
         self._waiting.append(message)
         self._something.set()
 
@@ -199,7 +199,7 @@ class Connections:
                 raise ProviderError(self._dialect.name, _reason_of(event), retryable=not event.is_over)
 
     async def _use(self, socket: ClientConnection) -> ClientConnection:
-        """Use a connection until another one is to be used, and give that one. Raises ProviderError when there is none."""
+        """Use a connection until another one is to be used, and give that one. Raises ProviderError if there is none."""
         self._must_renew = False
         loop = asyncio.get_running_loop()
         reader = loop.create_task(self._read_all(socket), name=f"{self._dialect.name} reader")

@@ -64,11 +64,11 @@ DECLARATION: Final = ProviderDeclaration(
     default_model=DEFAULT_MODEL,
     options=(
         DeclaredOption("model", "a model of the Live API", DEFAULT_MODEL),
-        DeclaredOption("voice", "a voice of the vendor's"),
+        DeclaredOption("voice", "one of the vendor's voices"),
         DeclaredOption("turnDetection.silenceDurationMs", "the silence that ends a turn", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further field of the setup"),
+        DeclaredOption("extra.*", "any other field of the setup"),
     ),
-    notes="What the caller did not hear of a reply stays in the model's history.",
+    notes="The parts of a reply that the caller did not hear stay in the model's history.",
 )
 
 

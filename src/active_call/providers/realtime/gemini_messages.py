@@ -152,7 +152,7 @@ class MessageReader:
         try:
             pcm = base64.b64decode(text_of(data.get("data")), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ProviderError(self._provider, f"sound cannot be read: {error}") from error
+            raise ProviderError(self._provider, f"the sound cannot be decoded: {error}") from error
         ended = self._finals("user")
         item, begin = self._spoken_item("agent")
         return [*ended, *begin, AgentSound(item, pcm)] if pcm else [*ended, *begin]
@@ -181,7 +181,7 @@ class MessageReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one turn; None where the vendor tells none."""
+    """The tokens of one turn; None if the vendor tells none."""
     if not usage:
         return None
     thoughts = count_in(usage, "thoughtsTokenCount")

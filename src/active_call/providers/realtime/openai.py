@@ -64,11 +64,11 @@ CAPABILITIES: Final = RealtimeCapabilities(
     RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True, speakers=VOICES
 )
 _OPTIONS: Final = (
-    DeclaredOption("voice", "a voice of the vendor's", "marin"),
+    DeclaredOption("voice", "one of the vendor's voices", "marin"),
     DeclaredOption("turnDetection.type", "semantic_vad waits for the end of a thought, server_vad for silence", "semantic_vad"),
     DeclaredOption("turnDetection.eagerness", "semantic_vad: low, medium, high", "auto", is_latency_knob=True),
     DeclaredOption("turnDetection.silence_duration_ms", "server_vad: the silence that ends a turn", "500", is_latency_knob=True),
-    DeclaredOption("extra.*", "any further field of the session"),
+    DeclaredOption("extra.*", "any other field of the session"),
 )
 
 DECLARATIONS: Final = (

@@ -167,7 +167,7 @@ class EventReader:
         try:
             pcm = base64.b64decode(text_of(delta), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ProviderError(self._provider, f"sound cannot be read: {error}") from error
+            raise ProviderError(self._provider, f"the sound cannot be decoded: {error}") from error
         self.sound_bytes[item] = self.sound_bytes.get(item, 0) + len(pcm)
         return [AgentSound(item, pcm)] if pcm else []
 
@@ -191,7 +191,7 @@ class EventReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one reply, those of its sound among them; None where the vendor tells none."""
+    """The tokens of one reply, those of its sound among them; None if the vendor tells none."""
     if not usage:
         return None
     details = mapping_in(usage, "input_token_details")

@@ -60,7 +60,7 @@ DECLARATION = ProviderDeclaration(
         DeclaredOption("speed", "0.5 to 2.5", "1.0"),
     ),
     package="active-call[local]",
-    notes="GPL-3: it is loaded by its own adapter only.",
+    notes="GPL-3: only its own adapter loads it.",
 )
 
 

@@ -48,10 +48,10 @@ DECLARATION = ProviderDeclaration(
     default_model=DEFAULT_MODEL,
     options=(
         DeclaredOption("speaker", "a voice", DEFAULT_VOICE),
-        DeclaredOption("model", "tts-1 is sooner and plainer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "tts-1 is faster and plainer", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("speed", "0.25 to 4", "1.0"),
-        DeclaredOption("emotion", "how it is to be said"),
-        DeclaredOption("extra.pcm_rate_hz", "the rate of a server of your own", str(RATE_HZ)),
+        DeclaredOption("emotion", "how to say it"),
+        DeclaredOption("extra.pcm_rate_hz", "the sample rate of your own server", str(RATE_HZ)),
     ),
 )
 

@@ -52,12 +52,12 @@ DECLARATION = ProviderDeclaration(
         DeclaredOption("volume", "1 to 10", "5"),
     ),
     package="active-call[local]",
-    notes="English comes with the package; other voices are put into the folder of voices.",
+    notes="English is part of the package; put other voices into the folder of voices.",
 )
 
 
 def create(option: TtsOption, services: Services) -> PiperTextToSpeech:
-    """The adapter. Raises ConfigError when a package or a voice is missing, or an option lies outside its range."""
+    """The adapter. Raises ConfigError if a package or a voice is missing, or an option lies outside its range."""
     for module in ("onnxruntime", "espeakng_loader"):
         if find_spec(module) is None:
             raise ConfigError("tts.provider", f"'piper' needs the Python package {module!r}: pip install 'active-call[local]'")

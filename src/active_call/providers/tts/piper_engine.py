@@ -52,7 +52,7 @@ class _Voice:
     def __init__(self, model: str) -> None:
         config: Mapping[str, Any] = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
         if config.get("phoneme_type", "espeak") != "espeak":
-            raise ValueError(f"{Path(model).name}: phonemes of type {config['phoneme_type']!r}; espeak is supported")
+            raise ValueError(f"{Path(model).name}: phoneme type {config['phoneme_type']!r} is not supported; expected espeak")
         inference = config.get("inference", {})
         self.espeak_voice: str = config["espeak"]["voice"]
         self.frame_samples = int(config["audio"].get("hop_length", 256))
@@ -122,7 +122,7 @@ def decode(model: str, latent: Floats, n_before: int, n_after: int, gain: float 
     """The sound (s16le, times `gain`) of `latent` (1, channels, frames); its first `n_before` and last `n_after` frames are context."""
     voice = _voice(model)
     if voice.decoder is None or voice.parts is None:
-        raise RuntimeError("this voice is not decoded in pieces")
+        raise RuntimeError("this voice cannot be decoded in pieces")
     sound = voice.decoder.run(None, {voice.parts.latent: latent})[0].ravel()
     last = sound.size - n_after * voice.frame_samples
     return _pcm(sound[n_before * voice.frame_samples : last], gain)

@@ -59,7 +59,7 @@ def split(model: bytes) -> SplitModel | None:
     fields = list(_fields(memoryview(model)))
     graphs = [value for number, value in fields if number == GRAPH and isinstance(value, memoryview)]
     if len(graphs) != 1:
-        raise ValueError("no ONNX model: it has no graph")
+        raise ValueError("not an ONNX model: it has no graph")
     head = b"".join(_field(number, value) for number, value in fields if number != GRAPH)
     graph = _Graph(graphs[0])
     first = next((node for node in graph.nodes if DECODER_WEIGHT in node.inputs), None)
@@ -140,7 +140,7 @@ def _float_tensor(name: str) -> bytes:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Field numbers and values. Raises ValueError for what is no message."""
+    """Field numbers and values. Raises ValueError if it is not a message."""
     i = 0
     while i < len(data):
         key, i = _varint(data, i)
@@ -154,9 +154,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
             elif wire_type in (FIXED32, FIXED64):
                 size = 4 if wire_type == FIXED32 else 8
             else:
-                raise ValueError(f"no ONNX model: wire type {wire_type} at byte {i}")
+                raise ValueError(f"not an ONNX model: wire type {wire_type} at byte {i}")
             if i + size > len(data):
-                raise ValueError("no ONNX model: it ends in the middle of a field")
+                raise ValueError("not an ONNX model: it ends in the middle of a field")
             value, i = data[i : i + size], i + size
         yield number, value
 
@@ -170,7 +170,7 @@ def _varint(data: memoryview, i: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, i
         shift += 7
-    raise ValueError("no ONNX model: a number without an end")
+    raise ValueError("not an ONNX model: a number without an end")
 
 
 def _field(number: int, value: int | bytes | memoryview) -> bytes:

@@ -34,11 +34,11 @@ def find_model(path: str | None) -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (file := Path(folder) / _IN_PACKAGE).is_file():
             return file
-    raise ConfigError(KEY, "Smart Turn's network is missing: pip install --no-deps pipecat-ai, or name its ONNX file")
+    raise ConfigError(KEY, "Smart Turn's network is missing: pip install --no-deps pipecat-ai, or set eou.model to its ONNX file")
 
 
 class SmartTurn:
-    """One network for all calls: `TurnJudge`. Raises ConfigError when file or runtime are missing."""
+    """One network for all calls: `TurnJudge`. Raises ConfigError if file or runtime are missing."""
 
     def __init__(self, path: str | None, local: LocalEngines) -> None:
         self._path = str(find_model(path))
@@ -58,7 +58,7 @@ class SmartTurn:
     async def judge(self, pcm: bytes) -> float:
         """As `TurnJudge.judge`."""
         if len(self._waiting) >= MAX_WAITING:
-            raise ProviderError(NAME, f"{MAX_WAITING} questions are waiting already", retryable=True)
+            raise ProviderError(NAME, f"{MAX_WAITING} questions are already waiting", retryable=True)
         answer: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append((pcm, answer))
         if self._work is None or self._work.done():

@@ -15,7 +15,7 @@ DECIMALS: Final = 6
 
 @dataclass(slots=True)
 class Row:
-    """What was used of one engine. `cost` is None where some of it has no price."""
+    """What was used of one engine. `cost` is None if some of it has no price."""
 
     billed: Billed
     amounts: dict[Unit, float] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Row:
 
 
 class Account:
-    """Sums up uses by engine. `add` gives the money of that use, None where it has no price."""
+    """Sums up uses by engine. `add` gives the money of that use, None if it has no price."""
 
     def __init__(self, prices: PriceTable) -> None:
         self.prices = prices
@@ -70,7 +70,7 @@ class Account:
         return [row.as_json() for row in self.rows]
 
     def cost_json(self) -> dict[str, Any] | None:
-        """The sum, for records and events; None where nothing was used. `complete` is false where some of it has no price."""
+        """The sum, for records and events; None if nothing was used. `complete` is false where some of it has no price."""
         rows = self.rows
         if not rows:
             return None

@@ -108,7 +108,7 @@ class PriceTable:
         return {}
 
     def cost_of(self, billed: Billed, amounts: Amounts) -> Money | None:
-        """What `amounts` cost; None where a part of them has no price."""
+        """What `amounts` cost; None if a part of them has no price."""
         due = {unit: amount for unit, amount in amounts.items() if amount > 0 and unit not in UNPRICED}
         if not due:
             return Money(0.0)

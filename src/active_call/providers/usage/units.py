@@ -54,7 +54,7 @@ Amounts = Mapping[Unit, float]
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Who bills a use: `provider` is the adapter's name, or the host of a server of one's own; `model` is empty where there is none."""
+    """Who bills a use: `provider` is the adapter's name, or the host of a server of one's own; `model` is empty if there is none."""
 
     kind: Kind
     provider: str

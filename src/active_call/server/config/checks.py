@@ -60,7 +60,7 @@ def _check_trunks(config: Config, document: Document) -> None:
     for index, trunk in enumerate(config.trunks):
         first = seen.setdefault(trunk.name, index)
         if first != index:
-            raise document.error(("trunks", index, "name"), f"there is a trunk {trunk.name!r} already, trunks[{first}]")
+            raise document.error(("trunks", index, "name"), f"trunks[{first}] already has the name {trunk.name!r}")
 
 
 def _check_recording(config: Config, document: Document) -> None:
@@ -79,7 +79,7 @@ def _check_external_ip(config: Config, document: Document) -> None:
     except ValueError as error:
         raise document.error(("external_ip",), f"expected an IP address without a port, or 'auto', found {address!r}") from error
     if ip.is_unspecified or ip.is_multicast:
-        raise document.error(("external_ip",), f"expected the address that peers reach this server at, found {address!r}")
+        raise document.error(("external_ip",), f"expected the address at which peers reach this server, found {address!r}")
 
 
 def _check_http(config: Config, document: Document) -> None:
@@ -93,7 +93,7 @@ def _check_http_access(config: Config, document: Document) -> None:
     secrets = [config.http_token, *(token.token for token in config.http_tokens)]
     for n, token in enumerate(config.http_tokens):
         if secrets.index(token.token) <= n:
-            raise document.error(("http_tokens", n, "token"), "the same token stands here twice; each needs one of its own")
+            raise document.error(("http_tokens", n, "token"), "the same token is used twice; each entry needs its own")
     for key, value in (("tls_cert_file", config.tls_cert_file), ("tls_key_file", config.tls_key_file)):
         if config.http_tls and not value:
             raise document.error(("http_tls",), f"http_tls needs tls_cert_file and tls_key_file; {key} is missing")
@@ -103,17 +103,17 @@ def _check_webhooks(config: Config, document: Document) -> None:
     names = [webhook.name for webhook in config.webhooks]
     for n, webhook in enumerate(config.webhooks):
         if names.index(webhook.name) < n:
-            raise document.error(("webhooks", n, "name"), f"there are two webhooks {webhook.name!r}; each needs a name of its own")
+            raise document.error(("webhooks", n, "name"), f"there are two webhooks named {webhook.name!r}; each needs its own name")
         try:
             signature(webhook.secret, "", 0, b"")
         except ValueError as error:
-            raise document.error(("webhooks", n, "secret"), f"expected base64 behind whsec_: {error}") from error
+            raise document.error(("webhooks", n, "secret"), f"expected base64 after whsec_: {error}") from error
 
 
 def _check_rtp_range(config: Config, document: Document) -> None:
     start, end = config.rtp_start_port, config.rtp_end_port
     if start < 1024:
-        raise document.error(("rtp_start_port",), f"expected a port from 1024 on, found {start}")
+        raise document.error(("rtp_start_port",), f"expected a port of 1024 or above, found {start}")
     if start % 2:
         raise document.error(("rtp_start_port",), f"expected an even port (RTP is even, RTCP the next), found {start}")
     if end < start:
@@ -134,7 +134,7 @@ def _check_port_clashes(config: Config, document: Document) -> None:
         same_host = first_host == second_host or first_host in WILDCARDS or second_host in WILDCARDS
         if first_port == second_port != 0 and same_host:
             what = "udp_port opens TCP too, " if first == "udp_port" else ""
-            raise document.error((second,), f"port {second_port} is taken already: {what}{first} is {first_port} as well")
+            raise document.error((second,), f"port {second_port} is already used: {what}{first} is {first_port} as well")
 
 
 def _check_tls(config: Config, document: Document) -> None:
@@ -148,12 +148,12 @@ def _check_tls(config: Config, document: Document) -> None:
     _check_pair("tls", config.tls_cert_file, config.tls_key_file, document)
     _check_pair("tls_client", config.tls_client_cert_file, config.tls_client_key_file, document)
     if config.tls_client_key_file and not config.tls_client_cert_file:
-        raise document.error(("tls_client_key_file",), "a key without tls_client_cert_file")
+        raise document.error(("tls_client_key_file",), "tls_client_cert_file is missing")
     if config.tls_ca_file:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.tls_ca_file)
         except ssl.SSLError as error:
-            raise document.error(("tls_ca_file",), f"{config.tls_ca_file} holds no certificates in PEM: {error.reason or error}") from error
+            raise document.error(("tls_ca_file",), f"{config.tls_ca_file} has no PEM certificates: {error.reason or error}") from error
 
 
 def _check_readable(key: str, name: str | None, document: Document) -> None:

@@ -34,7 +34,7 @@ class Budget(Section):
     """Where the sum of the day is kept, so that a restart does not forget it."""
 
     def as_option(self) -> BudgetOption | None:
-        """For calls that say nothing themselves; None where nothing is limited."""
+        """For calls that say nothing themselves; None if nothing is limited."""
         option = BudgetOption(per_call=self.per_call, seconds=self.seconds, characters=self.characters, tokens=self.tokens, say=self.say)
         return None if option == BudgetOption() else option
 

@@ -1,4 +1,4 @@
-"""Reads the config file, with what the command line and the environment add.
+"""Reads the config file, with the settings of the command line and the environment.
 
 In: a path, overrides from the command line, the environment. Out: a frozen `Config`. Raises ConfigError with file, line and dotted key.
 """
@@ -34,7 +34,7 @@ def load_config(
 
     `path` None: no file, defaults only. `overrides` are top-level keys that replace those of the file; None values are skipped.
     `environment` serves `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
-    `starter_playbook`: a missing `greeting.md` is no mistake, it will be written.
+    `starter_playbook`: a missing `greeting.md` is not a mistake, because it will be written.
     """
     variables = read_environment(path.parent if path else Path(), environment or {})
     document = read_document(path) if path else Document("", {})

@@ -1,4 +1,4 @@
-"""Where each setting comes from: a line of the config file, a variable of the environment, the command line, or the default.
+"""The source of each setting: a line of the config file, a variable of the environment, the command line, or the default.
 
 In: the document as it was read, before `${VAR}` is filled in, and the keys that the command line gives. Out: texts by dotted key.
 """

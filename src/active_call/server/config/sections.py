@@ -68,7 +68,7 @@ class McpServer(Section):
     @model_validator(mode="after")
     def _one_way(self) -> McpServer:
         if bool(self.command) == bool(self.url):
-            raise ValueError("expected `command` (a program) or `url`, and not both")
+            raise ValueError("expected either `command` (a program) or `url`, not both")
         return self
 
 
@@ -258,7 +258,7 @@ class PythonHandler(Section):
     def _exists(self) -> PythonHandler:
         root = self.target.partition(":")[0].partition(".")[0]
         if importlib.util.find_spec(root) is None:
-            raise ValueError(f"Python finds no module {root!r}; is its folder on PYTHONPATH?")
+            raise ValueError(f"there is no Python module {root!r}; is its folder on PYTHONPATH?")
         return self
 
 

@@ -33,7 +33,7 @@ def _no_scheme(text: str) -> str:
 
 def _number_pattern(text: str) -> str:
     if not is_number_pattern(text):
-        raise ValueError(f"expected digits, perhaps with + before and * for any others, such as +49*, found {text!r}")
+        raise ValueError(f"expected digits, with an optional leading + and a final * for any others, such as +49*, found {text!r}")
     return text
 
 
@@ -110,9 +110,9 @@ class Trunk(TrunkKeys):
             raise ValueError('number_format = "national" needs country_code, such as "1" or "49"')
         least = self.published.options_min_interval if self.published else None
         if least and both.options_interval and both.options_interval < least:
-            raise ValueError(f"options_interval: the carrier holds OPTIONS more often than every {least:g} s against its callers")
+            raise ValueError(f"options_interval: expected at least {least:g} s; the carrier penalises more frequent OPTIONS")
         if self.username is None and (self.password is not None or self.register_):
-            raise ValueError("username is missing beside password or register")
+            raise ValueError("username is missing; password and register need it")
         if self.register_ and self.server is None:
             raise ValueError("register needs server")
         return self

@@ -95,11 +95,11 @@ def _codecs(names: tuple[str, ...]) -> tuple[str, ...]:
     known = []
     for name in (given.strip().lower().replace("-", "_") for given in names):
         if name not in ALL_CODECS and name not in UNSUPPORTED_CODECS:
-            raise ValueError(f"expected codecs out of {', '.join(ALL_CODECS)}, found {name!r}")
+            raise ValueError(f"expected codecs of {', '.join(ALL_CODECS)}, found {name!r}")
         if name in ALL_CODECS and name not in known:
             known.append(name)
     if not any(name != "telephone_event" for name in known):
-        raise ValueError(f"expected at least one audio codec out of {', '.join(CODECS[:-1])}")
+        raise ValueError(f"expected at least one audio codec of {', '.join(CODECS[:-1])}")
     return tuple(known)
 
 
@@ -111,7 +111,7 @@ def _host_port(text: str) -> str:
 def _suites(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in SUITES:
-            raise ValueError(f"expected SRTP suites out of {', '.join(SUITES)}, found {name!r}")
+            raise ValueError(f"expected SRTP suites of {', '.join(SUITES)}, found {name!r}")
     return names
 
 

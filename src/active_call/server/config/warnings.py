@@ -16,18 +16,18 @@ from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.config.document import Document, KeyPath, dotted
 
 UNUSED = {
-    "sip_register_proxy": "use proxy in [[sip_registrations]]",
+    "sip_register_proxy": "use `proxy` in [[sip_registrations]]",
     "auto_refer": "`refer: {onRequest: bridge}` in a playbook lets the other side transfer",
     "auto_refer_timeout": "",
     "options_response": "enable_options_response switches the answer to OPTIONS",
-    "sipflow": "each record has its call's SIP messages; `sipMessages: full` in a playbook keeps their whole texts",
-    "llm": "a playbook's front matter chooses the model",
-    "realtime": "a playbook's front matter chooses the model",
+    "sipflow": "each record has the SIP messages of its call; `sipMessages: full` in a playbook keeps their complete texts",
+    "llm": "choose the model in the front matter of a playbook",
+    "realtime": "choose the model in the front matter of a playbook",
     "http_access_skip_paths": "there is no access log",
-    "http_gzip": "a proxy before the server may compress",
+    "http_gzip": "use a reverse proxy for compression",
     "peers": "",
     "cluster": "",
-    "recording.native_samplerate": "recording.samplerate is what is recorded",
+    "recording.native_samplerate": "set recording.samplerate instead",
     "callrecord.with_media": "",
     "callrecord.keep_media_copy": "",
 }
@@ -70,7 +70,7 @@ def _unused_options(document: Document) -> Iterator[tuple[KeyPath, str]]:
 def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(value, str) and PLACEHOLDER.fullmatch(value):
         if path == ("external_ip",):
-            text = f"is still the guide's placeholder {value}; carriers cannot reach this server until it is its public address"
+            text = f"is still the guide's placeholder {value}; set it to the server's public address, otherwise carriers cannot reach it"
         else:
             text = f"is still the guide's placeholder {value}"
         yield path, text

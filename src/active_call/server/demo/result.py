@@ -114,7 +114,7 @@ def _judge_words(result: DemoResult, story: DemoStory) -> None:
         right += share_heard(turn["text"], plain_words(turn["heard"]))[0] * len(words)
     result.words_right = round(right / total, 3) if total else None
     if result.words_right is None or result.words_right < story.min_words_right:
-        result.failures.append(f"of the caller's words the agent recognised {result.words_right}, expected {story.min_words_right}")
+        result.failures.append(f"the agent recognised {result.words_right} of the caller's words, expected {story.min_words_right}")
 
 
 def _judge_record(result: DemoResult, story: DemoStory, record: Mapping[str, Any]) -> None:
@@ -124,6 +124,6 @@ def _judge_record(result: DemoResult, story: DemoStory, record: Mapping[str, Any
     if record.get("hangupBy") != story.ended_by:
         result.failures.append(f"the record says that {record.get('hangupBy')} hung up, expected {story.ended_by}")
     if (record.get("recordingMs") or 0) < story.min_recording_s * 1000 or not Path(result.recording).is_file():
-        result.failures.append("there is no whole recording")
+        result.failures.append("the recording is missing or incomplete")
     if not any(turn.get("interrupted") for turn in turns):
         result.failures.append("nothing was interrupted")

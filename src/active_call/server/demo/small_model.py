@@ -75,7 +75,7 @@ class SmallModel:
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[SmallModel]:
-    """Serve the model of `folder` on a port of its own, and watch it. Raises ActiveCallError when it does not start."""
+    """Serve the model of `folder` on a port of its own, and watch it. Raises ActiveCallError if it does not start."""
     module = "active_call.server.demo.model_process"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, str(folder), str(folder / MODEL_FILE)),
@@ -106,7 +106,7 @@ async def _address(process: asyncio.subprocess.Process) -> str:
                     return str(json.loads(line)["address"])
     except TimeoutError:
         pass
-    raise ActiveCallError("the language model did not start: it needs 1 GB of memory, and a processor that llama.cpp knows")
+    raise ActiveCallError("the language model did not start; it needs 1 GB of memory and a processor that llama.cpp supports")
 
 
 async def _watch(model: SmallModel) -> None:

@@ -1,4 +1,4 @@
-"""What the caller of the demo does, and what counts as success: one conversation with a script, one with a language model. Values only."""
+"""The stories of the demo's caller, and their success criteria: one conversation with a script, one with a language model. Values only."""
 
 from __future__ import annotations
 

@@ -79,14 +79,14 @@ def _ports(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
         if not why:
             yield Finding("ports", "ok", f"{name} {host}:{port} is free")
         elif "active-call" in why:
-            yield Finding("ports", "warn", f"{name} {host}:{port} is served already: {why}")
+            yield Finding("ports", "warn", f"{name} {host}:{port} is already in use: {why}")
         else:
             yield Finding("ports", "fail", f"{name} {host}:{port} cannot be opened: {why}")
 
 
 def _certificate(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
-        yield Finding("certificate", "ok", "none is needed: tls_port is not set (carriers want TLS in production)")
+        yield Finding("certificate", "ok", "not needed: tls_port is not set (carriers want TLS in production)")
         return
     try:
         certificate = x509.load_pem_x509_certificate(Path(config.tls_cert_file).read_bytes())
@@ -99,29 +99,29 @@ def _certificate(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if days < 0:
         yield Finding("certificate", "fail", f"{about} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     elif days < EXPIRES_SOON_DAYS:
-        yield Finding("certificate", "warn", f"{about} expires in {days} days; renewed files are picked up by themselves")
+        yield Finding("certificate", "warn", f"{about} expires in {days} days; the server picks up renewed files")
     else:
         yield Finding("certificate", "ok", f"{about}, good for {days} days")
     if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
-        yield Finding("certificate", "warn", "its key is not RSA: with Twilio there is no common cipher suite under TLS 1.2")
+        yield Finding("certificate", "warn", "its key is not RSA: there is no common cipher suite with Twilio under TLS 1.2")
     if certificate.issuer == certificate.subject:
-        yield Finding("certificate", "warn", "it is self-signed: fine for tests, carriers may refuse it; certbot gets one that they take")
+        yield Finding("certificate", "warn", "it is self-signed: fine for tests, but carriers may refuse it; use certbot")
 
 
 def _addresses(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     own = local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr
     if config.external_ip == "auto":
-        yield Finding("address", "ok", f"the public address is learnt by STUN when the server starts; this machine is {own}")
+        yield Finding("address", "ok", f"the server learns its public address by STUN at the start; this machine is {own}")
         return
     if config.public_ip is None:
         if ipaddress.ip_address(own).is_global:
-            yield Finding("address", "ok", f"peers are told {own}, this machine's own public address")
+            yield Finding("address", "ok", f"peers get {own}, this machine's own public address")
         else:
-            yield Finding("address", "warn", f"peers are told {own}, which the internet cannot reach: set external_ip for carriers")
+            yield Finding("address", "warn", f"peers get {own}, which the internet cannot reach: set external_ip for carriers")
         return
     told = ipaddress.ip_address(config.public_ip)
     if not told.is_global:
-        yield Finding("address", "warn", f"external_ip {told} is no public address: only peers in that network reach it")
+        yield Finding("address", "warn", f"external_ip {told} is not a public address: only peers in that network can reach it")
     elif str(told) == own:
         yield Finding("address", "ok", f"external_ip {told} is this machine's own address")
     else:
@@ -137,7 +137,7 @@ def _callers(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if listed:
         yield Finding("callers", "ok", f"only these may call in: {', '.join(listed)} (active-call doctor --explain IP tells more)")
     elif not told:
-        yield Finding("callers", "ok", "anybody who reaches this server may call in; peers are told no public address")
+        yield Finding("callers", "ok", "anybody who reaches this server may call in; peers get no public address")
 
 
 def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
@@ -145,9 +145,9 @@ def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     n_calls = (end - start + 1) // PORTS_A_CALL
     text = f"udp {config.rtp_address}:{start}-{end}, room for {n_calls} calls; a port rests 30 s after its call"
     if start <= config.udp_port <= end:
-        yield Finding("rtp", "fail", f"{text}; SIP's own udp_port {config.udp_port} lies inside")
+        yield Finding("rtp", "fail", f"{text}; udp_port {config.udp_port} of SIP is inside this range")
     elif n_calls < 20:
-        yield Finding("rtp", "warn", f"{text}: that is few")
+        yield Finding("rtp", "warn", f"{text}: this range is small")
     else:
         yield Finding("rtp", "ok", f"{text}; open it in the firewall")
     for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
@@ -191,7 +191,7 @@ def _tools(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
-    wanted = {"records": str(getattr(config.callrecord, "root", "")), "sounds that are kept": config.media_cache_path}
+    wanted = {"records": str(getattr(config.callrecord, "root", "")), "sounds": config.media_cache_path}
     if config.recording.enabled:
         wanted["recordings"] = config.recording.path
     if config.log_file:
@@ -200,7 +200,7 @@ def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
         if why:
             yield Finding("files", "fail", f"log_file: {why}")
         else:
-            yield Finding("files", "ok", f"the log goes to {config.log_file}")
+            yield Finding("files", "ok", f"the log is written to {config.log_file}")
     for what, name in wanted.items():
         if not name:
             continue
@@ -208,7 +208,7 @@ def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
         if why:
             yield Finding("files", "fail", f"{what} cannot be written to {name}: {why}")
         else:
-            yield Finding("files", "ok", f"{what} go to {name}")
+            yield Finding("files", "ok", f"{what} are written to {name}")
 
 
 def why_not_writable(folder: Path) -> str:
@@ -216,7 +216,7 @@ def why_not_writable(folder: Path) -> str:
     folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        return f"{existing} is no folder"
+        return f"{existing} is not a folder"
     try:
         with tempfile.TemporaryFile(dir=existing):
             return ""
@@ -226,11 +226,11 @@ def why_not_writable(folder: Path) -> str:
 
 def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if config.http_token or config.http_tokens:
-        yield Finding("http", "ok", "calls are controlled by whoever has http_token")
+        yield Finding("http", "ok", "holders of http_token may control calls")
     elif config.http_host in ("127.0.0.1", "::1", "localhost"):
         yield Finding("http", "ok", f"{config.http_addr}, this machine only")
     else:
-        yield Finding("http", "warn", f"{config.http_addr} is open, calls only to this machine: set http_token, also behind a proxy")
+        yield Finding("http", "warn", f"{config.http_addr} is open, but only this machine may control calls: set http_token")
 
 
 def _engines(config: Config, services: Services) -> Iterator[Finding]:

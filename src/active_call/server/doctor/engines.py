@@ -62,7 +62,7 @@ def _fallbacks(name: str, asr: AsrOption, choice: SpeechChoice, services: Servic
             yield Finding("engines", "fail", f"{name}: {what} (fallback): {error}")
             continue
         if what == "speech recognition" and choice.llm is not None and not engine.capabilities.free_speech:
-            reason = f"{engine.name} understands listed phrases only, and a language model needs open speech"
+            reason = f"{engine.name} recognises only listed phrases, and a language model needs free speech"
             yield Finding("engines", "warn", f"{name}: {what} (fallback): {reason}")
         else:
             yield Finding("engines", "ok", f"{name}: {what} (fallback): {engine.name}")
@@ -73,7 +73,7 @@ def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
     recogniser: Any = made.get("speech recognition")
     if made.get("language model") is not None and recogniser is not None and not recogniser.capabilities.free_speech:
         known = recogniser.name
-        reason = f"{known} understands listed phrases only, and a language model needs open speech: choose another asr.provider"
+        reason = f"{known} recognises only listed phrases, and a language model needs free speech: choose another asr.provider"
         yield Finding("engines", "fail", f"{name}: speech recognition: {reason}")
 
 
@@ -92,7 +92,7 @@ def _voice(name: str, tts: TtsOption, spoken: str, made: dict[str, object], envi
         return
     wished = tts.speaker or tts.model or tts.language
     if wished and _lacks(engine, tts, environment):
-        yield Finding("engines", "fail", f"{name}: speech synthesis: there is no voice {wished!r}; another one would speak")
+        yield Finding("engines", "fail", f"{name}: speech synthesis: there is no voice {wished!r}; another voice would be used")
     elif not wished and spoken and spoken.lower() != "auto" and not spoken.lower().startswith("en"):
-        reason = f"the playbook's language is {spoken!r}, and no voice is chosen: English is spoken; set tts.language"
+        reason = f"the playbook's language is {spoken!r}, but no voice is chosen, so the agent would speak English; set tts.language"
         yield Finding("engines", "fail", f"{name}: speech synthesis: {reason}")

@@ -44,14 +44,14 @@ async def certificate_findings(config: Config, resolver_type: Callable[[], Resol
     for trunk in active_trunks(config):
         host = split_host(trunk.contact_host)[0] if trunk.contact_host else ""
         if host and not any(_is_named(host, name) for name in names):
-            reason = f"trunk {trunk.name} is told contact_host {host}, and the certificate is for {listed}"
-            yield Finding("certificate", "fail", f"{reason}: TLS to us fails there")
+            reason = f"trunk {trunk.name} gets contact_host {host}, but the certificate is for {listed}"
+            yield Finding("certificate", "fail", f"{reason}: its TLS connections to us fail")
     if config.public_ip is None or any(trunk.contact_host for trunk in active_trunks(config)):
         return
     if config.public_ip in names or await _leads_to(config.public_ip, names, resolver_type()):
-        yield Finding("certificate", "ok", f"it names this server: peers are told {config.public_ip}")
+        yield Finding("certificate", "ok", f"it names this server: peers get {config.public_ip}")
     else:
-        reason = f"peers reach this server at {config.public_ip}, and the certificate is for {listed}"
+        reason = f"peers reach this server at {config.public_ip}, but the certificate is for {listed}"
         yield Finding("certificate", "fail", f"{reason}: carriers that check names refuse it")
 
 

@@ -58,7 +58,7 @@ def provider_targets(config: Config, environment: Mapping[str, str]) -> list[Tar
 
 
 def _used(config: Config, environment: Mapping[str, str]) -> Iterator[Target]:
-    """What the calls of the config and of its playbooks use, fallbacks included."""
+    """The providers that calls of the config and of its playbooks use, including fallbacks."""
     for whose, choice, realtime in _choices(config, environment):
         options: list[AsrOption | TtsOption | LlmSettings] = [choice.asr, choice.tts]
         options += [choice.llm] if choice.llm is not None else []

@@ -37,7 +37,7 @@ from active_call.providers.sources import warm
 from active_call.server.doctor.provider_targets import Target
 
 TRIAL_S = 15.0
-"""Of one provider, all told."""
+"""Time limit for one provider, in total."""
 LOAD_S = 30.0
 """Until an engine of this machine has loaded its model."""
 AT_ONCE = 4
@@ -51,7 +51,7 @@ SILENCE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of one target. `latency_ms`: until the first result of it (recognition: from the end of the utterance)."""
+    """The result of one target. `latency_ms`: until the first result of it (recognition: from the end of the utterance)."""
 
     target: Target
     ok: bool
@@ -71,7 +71,7 @@ class Trial:
 
 
 async def try_providers(targets: Sequence[Target], declared: Sequence[Declared], services: Services) -> list[Trial]:
-    """What came of each target, in their order; several are tried at once."""
+    """The results of all targets, in their order; several are tried at once."""
     room = asyncio.Semaphore(AT_ONCE)
     known = {(one.kind, name): one for one in declared if one.declaration is not None for name in one.declaration.names}
 
@@ -139,7 +139,7 @@ def _secrets(target: Target) -> list[str]:
 
 
 async def _trial(target: Target, services: Services, watch: Stopwatch) -> str:
-    """What was heard, said or answered. Raises ActiveCallError, TimeoutError."""
+    """The recognised, spoken or written result. Raises ActiveCallError, TimeoutError."""
     match target.option:
         case AsrOption() as option:
             return await _recognise(option, services, watch)

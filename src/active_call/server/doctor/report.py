@@ -28,14 +28,14 @@ out = Terminal()
 err = Terminal(stderr=True)
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[bold red]FAIL[/bold red]"}
 ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
 def doctor(
     conf: ConfFlag = None,
     explain: Annotated[str | None, typer.Option("--explain", metavar="IP", help="What would happen to a call from this address.")] = None,
-    to: Annotated[str, typer.Option("--to", help="With --explain: the number or address that is called.")] = "",
-    caller: Annotated[str, typer.Option("--from", help="With --explain: who calls.")] = "",
+    to: Annotated[str, typer.Option("--to", help="With --explain: the called number or address.")] = "",
+    caller: Annotated[str, typer.Option("--from", help="With --explain: the caller.")] = "",
     user_agent: Annotated[str, typer.Option("--user-agent", help="With --explain: the caller's User-Agent.")] = "",
     transport: Annotated[str, typer.Option("--transport", help="With --explain: udp, tcp, tls, ws or wss.")] = "udp",
     providers: Annotated[
@@ -84,7 +84,7 @@ async def _examine(config: Config, environment: dict[str, str], conf: Path | Non
     from active_call.server.doctor.findings import Finding
 
     file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-    found = [Finding("config", "ok", f"{file} can be used" if file else "no active-call.toml here: the defaults are looked at")]
+    found = [Finding("config", "ok", f"{file} is valid" if file else "there is no active-call.toml here: checking the defaults")]
     found += [Finding("config", "warn", warning) for warning in config.warnings]
     found += [finding async for finding in findings(config, environment)]
     failed = any(finding.level == "fail" for finding in found)
@@ -145,7 +145,7 @@ trunk_app = typer.Typer(help="The carriers' profiles, and the trunks of the conf
 
 @trunk_app.command("list")
 def list_trunks(conf: ConfFlag = None) -> None:
-    """The shipped profiles, and what trunks are configured."""
+    """List the shipped profiles and the configured trunks."""
     for name in profile_names():
         profile = load_profile(name)
         out.print(f"{name:<12} {profile.title} ({len(profile.allow)} signalling ranges)", highlight=False, markup=False)
@@ -161,7 +161,7 @@ def list_trunks(conf: ConfFlag = None) -> None:
 
 @trunk_app.command("show")
 def show_trunk(name: Annotated[str, typer.Argument(help="A trunk of the config file, or a profile.")], conf: ConfFlag = None) -> None:
-    """Everything that counts for a trunk, its profile's part included; or what a profile says."""
+    """Print all settings of a trunk, including those of its profile, or the contents of a profile."""
     try:
         trunk = next((entry for entry in _config(conf).trunks if entry.name == name), None)
         shown = trunk.resolved if trunk is not None else load_profile(name)

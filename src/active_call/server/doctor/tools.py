@@ -31,9 +31,9 @@ def tool_findings(playbooks: Mapping[str, Playbook], configured: Mapping[str, Mc
             if folder.is_dir():
                 yield Finding(CHECK, "ok", f"{name}: knowledge in {folder}")
             else:
-                yield Finding(CHECK, "fail", f"{name}: there is no folder {folder} for its knowledge")
+                yield Finding(CHECK, "fail", f"{name}: the knowledge folder {folder} does not exist")
     if servers and find_spec("mcp") is None:
-        yield Finding(CHECK, "fail", "MCP servers need the extra of that name: pip install 'active-call[mcp]'")
+        yield Finding(CHECK, "fail", "MCP servers need the extra 'mcp': pip install 'active-call[mcp]'")
     for settings in servers.values():
         yield _server(settings)
 

@@ -62,6 +62,10 @@ class CallLoad:
         is_only_pace = self.cores.has_room(calls.n_calls) and not self.pace.may_begin(calls.n_calls, calls.n_calls_total)
         return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
 
+    def describe(self) -> dict[str, object]:
+        """As `/health` tells it: what our processes take of the cores that are there for them, and what follows."""
+        return {"core_percent": round(self.cores.share * 100), "full": self.is_full, "strained": self.is_strained}
+
     def look(self, sample: CoreSample | None, n_calls: int) -> None:
         """Take a look at the cores, and log where the judgement changes."""
         if sample is None:

@@ -35,7 +35,7 @@ IDLE_BEAT_S: Final = 0.25
 LATE_BEAT_S: Final = 0.04
 """Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
-"""New calls at once: what the loop works off in some 0.2 s."""
+"""New calls at once: the number that the loop handles in about 0.2 s."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
 PER_LATE_BEAT: Final = 2
@@ -65,7 +65,7 @@ class CoreAdmission:
         self._samples: deque[CoreSample] = deque()
         self._n_known = 0
         self.share = 0.0
-        """Of what is there for us, in the last second."""
+        """Shares of the available time, in the last second."""
 
     def take(self, sample: CoreSample, n_calls: int) -> None:
         """One more look at the cores, with how many calls there are."""

@@ -1,4 +1,4 @@
-"""Reads what `core_admission` judges, from /proc and the control group. Where the kernel does not tell, there is no sample."""
+"""Reads what `core_admission` judges, from /proc and the control group. If the kernel does not provide a value, there is no sample."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def core_times(stat: str, cores: set[int]) -> tuple[float, float]:
 
 
 def quota_of(text: str) -> float:
-    """Cores that `cpu.max` allows; infinite without a limit, and for what is no such text."""
+    """Cores that `cpu.max` allows; infinite without a limit, or if the text has another form."""
     quota, _, period = text.strip().partition(" ")
     try:
         return int(quota) / int(period)

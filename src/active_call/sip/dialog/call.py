@@ -119,7 +119,7 @@ class Call(Usage):
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
         if method in _NOT_BY_REQUEST or not is_token(method):
-            raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
+            raise LocalProtocolError(f"{method!r} cannot be sent this way")
         return self.send_reported_request(method, now, headers, body, content_type)
 
     def refer(self, refer_to: str, referred_by: str | None, now: float, headers: HeaderList) -> TransactionToken:

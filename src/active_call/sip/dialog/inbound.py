@@ -68,7 +68,7 @@ class InboundCall(Call):
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
         """Send a final response of 300 or above; False once the call is answered."""
         if not 300 <= code <= 699:
-            raise LocalProtocolError(f"a {code} rejects nothing")
+            raise LocalProtocolError(f"code {code} cannot reject a call; expected 300 to 699")
         if self.state is not CallState.OFFERED:
             return False
         self._invite.refuse(code, reason, now, headers)

@@ -94,7 +94,7 @@ class DialogPort(AnsweringPort, Protocol):
         dialog: Dialog | None = None,
         on_outcome: RequestOutcome | None = None,
     ) -> None:
-        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError when it cannot be made."""
+        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError if it cannot be made."""
 
     def send_reported_request(self, method: str, now: float, headers: HeaderList) -> TransactionToken:
         """Send a request inside the dialog; RequestCompleted with the token tells its outcome. Raises LocalProtocolError."""

@@ -179,7 +179,7 @@ class Refers:
     def notify(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
         """Tell how the transfer goes; False when none has been accepted, or its end was told."""
         if not 100 <= code <= 699:
-            raise LocalProtocolError(f"{code} is no status code")
+            raise LocalProtocolError(f"{code} is not a SIP status code")
         theirs = self._theirs
         if theirs is None:
             return False
@@ -263,5 +263,5 @@ def _as_name_addr(address: str) -> str:
     try:
         parse_name_addr(address if "<" in address else f"<{address}>")
     except ParseError as error:
-        raise LocalProtocolError(f"{address!r} is no address: {error}") from error
+        raise LocalProtocolError(f"{address!r} is not a SIP address: {error}") from error
     return address if "<" in address else format_name_addr(address)

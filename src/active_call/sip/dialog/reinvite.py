@@ -228,7 +228,7 @@ class OfferExchange:
     def refuse_offer(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
         """Refuse the peer's open offer; the session stays as it was. False when none is open, or none that a response could refuse."""
         if code < 300:
-            raise LocalProtocolError(f"a {code} refuses nothing")
+            raise LocalProtocolError(f"code {code} cannot refuse an offer")
         theirs = self._theirs
         if theirs is None:
             return False

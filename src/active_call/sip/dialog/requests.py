@@ -109,7 +109,7 @@ def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_t
 def _hop(port: SendingPort, text: str, transport: TransportName | None) -> Target:
     uri = _parsed(text)
     if not uri.host:
-        raise LocalProtocolError(f"{text!r} names no host; a proxy is needed")
+        raise LocalProtocolError(f"{text!r} has no host; a proxy is needed")
     if transport is not None:
         return replace(target_of(uri, transport), any_transport=False)
     return target_of(uri, transport_of(uri, port.default_transport()))
@@ -119,4 +119,4 @@ def _parsed(text: str) -> Uri:
     try:
         return uri_of(text)
     except ParseError as error:
-        raise LocalProtocolError(f"{text!r} is no address to send to: {error}") from error
+        raise LocalProtocolError(f"{text!r} is not an address to send to: {error}") from error

@@ -117,7 +117,7 @@ class Usage(ClientInviteOwner):
         dialog: Dialog | None = None,
         on_outcome: RequestOutcome | None = None,
     ) -> None:
-        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError when it cannot be made."""
+        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError if it cannot be made."""
         make = partial(in_dialog, self._endpoint, dialog or self.require_dialog(), method, headers, body, content_type)
         OutgoingRequest(self._endpoint, make, self.credentials, partial(self._on_outcome, on_outcome)).send(now)
 

@@ -95,7 +95,7 @@ class NextHops:
             self._left = list(self._target.alternatives)
 
     def advance(self, now: float) -> bool:
-        """Go on to the next place; False where there is none."""
+        """Go on to the next place; False if there is none."""
         if self._left:
             self._use(now)
             return True

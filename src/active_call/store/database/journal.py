@@ -36,7 +36,7 @@ class Journal:
         self._free = list(range(N_CELLS)) if memory is not None else []
 
     def note(self, call: OpenCall) -> int | None:
-        """Note a call; gives its cell, None where there is no room."""
+        """Note a call; gives its cell, None if there is no room."""
         if self._memory is None or not self._free:
             return None
         data = encode_json(call)
@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to somebody else")
+            raise PermissionError(f"{path} belongs to another user")
         os.fchmod(descriptor, 0o600)
         os.ftruncate(descriptor, N_CELLS * CELL_BYTES)
         os.posix_fallocate(descriptor, 0, N_CELLS * CELL_BYTES)

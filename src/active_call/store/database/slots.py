@@ -62,7 +62,7 @@ def take_slot(folder: Path, token: str) -> Slot:
             continue
         freed.append((name, path, descriptor))
     if not freed:
-        raise OSError(f"{MAX_SLOTS} servers write records to {folder} already")
+        raise OSError(f"{MAX_SLOTS} servers already write records to {folder}")
     names, paths, descriptors = zip(*freed, strict=True)
     return Slot(names[0], paths[0], names, paths, descriptors[0], list(descriptors[1:]))
 

@@ -40,7 +40,7 @@ class SqliteConnection:
         return await self.run_sync(lambda connection: _execute(connection, statement, parameters))
 
     async def scalar(self, statement: sa.Executable) -> Any:
-        """The first value of the first row, None where there is none. Raises SQLAlchemyError."""
+        """The first value of the first row, None if there is none. Raises SQLAlchemyError."""
         return await self.run_sync(lambda connection: connection.scalar(statement))
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:

@@ -59,7 +59,7 @@ class KnowledgeIndex:
         self._checked_at = float("-inf")
 
     def search(self, query: str, limit: int) -> list[Found]:
-        """The best passages for `query`, best first; none when no word of it is known. Raises OSError when the folder cannot be read."""
+        """The best passages for `query`, best first; none when no word of it is known. Raises OSError if the folder cannot be read."""
         wanted = match_of(query)
         with self._lock:
             database = self._fresh()

@@ -24,15 +24,15 @@ from active_call.testing.virtual_server import VirtualServer, WatchedLeg
 from active_call.testing.virtual_time import run_virtually
 
 AFTER_REPLY_S = 0.8
-"""The caller speaks so long after the agent has fallen silent."""
+"""How long after the agent's last sound the caller speaks."""
 PATIENCE_S = 6.0
-"""A reply that takes longer is none."""
+"""A reply that takes longer does not count."""
 GREETING_S = 30.0
 
 
 @dataclass(slots=True)
 class PlayedTurn:
-    """What came of something that was said, in seconds of the call. `heard`: what was understood of it."""
+    """The result of one utterance of the caller, in seconds of the call. `heard`: what was recognised."""
 
     began: float
     ended: float
@@ -40,7 +40,7 @@ class PlayedTurn:
     """When the agent began to speak, from the beginning of what was said on."""
     heard: str = ""
     reply: str = ""
-    """What the agent has said to it."""
+    """The agent's answer."""
 
     @property
     def is_cut_off(self) -> bool:
@@ -49,13 +49,13 @@ class PlayedTurn:
 
     @property
     def delay_s(self) -> float | None:
-        """From the last word to the agent's first sound; None where there was none, or it came too early."""
+        """From the last word to the agent's first sound; None if there was none, or it came too early."""
         return self.answers[0] - self.ended if self.answers and not self.is_cut_off else None
 
 
 @dataclass(slots=True)
 class PlayedCall:
-    """A call that is over. `ended_by` is `agent` or `caller`."""
+    """A finished call. `ended_by` is `agent` or `caller`."""
 
     turns: list[PlayedTurn] = field(default_factory=list)
     ended_by: str = ""
@@ -85,7 +85,7 @@ async def _play(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: Ear) 
 
 
 class _Caller:
-    """The other side, with a real voice."""
+    """The caller, with a real voice."""
 
     def __init__(self, leg: WatchedLeg, party: Caller, background: Pcm) -> None:
         self._leg = leg

@@ -1,4 +1,4 @@
-"""The caller's sound on its way to a call, without sockets: G.711, then the receiving half of the media process, tick by tick.
+"""The path of the caller's sound to a call, without sockets: G.711, then the receiving half of the media process, tick by tick.
 
 8 kHz samples enter, in virtual time; what the media process reports to the call leaves (speech, pauses, the sound at 16 kHz). Between two
 things that are said there is the noise of the line.
@@ -23,7 +23,7 @@ _NUMBER, _SLOT = 1, 0
 
 
 class Line:
-    """One caller's line. `background` is repeated under all that is said; `report` takes what the media process would tell the call."""
+    """One caller's line. `background` is repeated under all that is said; `report` gets what the media process would report to the call."""
 
     def __init__(self, report: Callable[[Link], None], background: Pcm) -> None:
         self._fed = FedAudio(_NUMBER, RATE_HZ, lambda started: None)
@@ -55,7 +55,7 @@ class Line:
         return began, began + len(pcm) / RATE_HZ
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         loop = asyncio.get_running_loop()
         self._started_at = loop.time()
         while True:

@@ -23,7 +23,7 @@ BASE_S, SHARE = 0.035, 0.035
 
 
 class Ear:
-    """The model with its memory. `file`: where what was heard is kept, and read at the beginning."""
+    """The model with a cache of its results. `file`: where the results are stored, and read from at the beginning."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
@@ -33,7 +33,7 @@ class Ear:
         self.n_asked = 0
 
     def hear(self, pcm: bytes, phrases: tuple[str, ...] = ()) -> Transcript:
-        """What is said in `pcm` (s16le, 16 kHz); `phrases` are expected."""
+        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected."""
         self.n_asked += 1
         name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest()
         if name not in self._heard:
@@ -42,7 +42,7 @@ class Ear:
         return Transcript(str(text), float(str(confidence)))
 
     def keep(self) -> None:
-        """Write down what was heard."""
+        """Store the results."""
         if self._file is not None:
             self._file.write_text(json.dumps(self._heard), encoding="utf-8")
 
@@ -61,7 +61,7 @@ class OfflineRecogniser:
         return PartialRecognition(self._transcribe, on_event)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ))

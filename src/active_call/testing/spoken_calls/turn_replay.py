@@ -36,7 +36,7 @@ class ReplayedTurn:
 
     @property
     def delay_s(self) -> float | None:
-        """From the last sample to the answer; None where there was none, or it came too early."""
+        """From the last sample to the answer; None if there was none, or it came too early."""
         return self.answers[0] - self.ended if self.answers and not self.is_cut_off else None
 
 

@@ -1,6 +1,6 @@
 """What a trunk does before there is a call: host check, challenge, registrar, OPTIONS and its ban.
 
-Enters: requests outside any call. Leaves: responses, or the word that an INVITE may pass. RFC 3261 sections 10, 11, 22.
+Enters: requests outside any call. Leaves: responses, or the decision that an INVITE may pass. RFC 3261 sections 10, 11, 22.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BAN_WINDOW_S = 10.0
 
 
 class Admission:
-    """The door of a trunk."""
+    """Admission at a trunk: who may call, register or ask for options."""
 
     def __init__(self, trunk: TrunkPort) -> None:
         self._trunk, self._switches, self._judge = trunk, trunk.switches, trunk.judge
@@ -34,7 +34,7 @@ class Admission:
         self._options: list[float] = []
 
     def admits(self, invite: Message, peer: Peer) -> bool:
-        """Whether the call may go on; otherwise it has been answered, or dropped."""
+        """Whether the call may go on; otherwise the request has been answered or dropped."""
         self._judge.judge_request_form(invite)
         if not self._names_us(invite):
             return False
@@ -96,7 +96,7 @@ class Admission:
     # -- registrar -----------------------------------------------------------------------------------------------------------------------
 
     def register(self, request: Message, peer: Peer) -> None:
-        """REGISTER: refused where a trunk is no registrar, else 401, 423, or the binding in the carrier's shape."""
+        """REGISTER: refused if the trunk is not a registrar, otherwise 401, 423, or the binding in the carrier's form."""
         self._judge.judge_request_form(request)
         if self._switches.registers != "telnyx":
             self._judge.blame("register-trunk", "this trunk is no registrar", request)

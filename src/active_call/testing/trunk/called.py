@@ -58,7 +58,7 @@ class CalledLeg(Leg):
             self._after(self.switches.answer_after_s, self._answer)
 
     def refuse(self, refusal: Refusal) -> None:
-        """A final response that ends it; a repetition of the call is held against the peer."""
+        """Send a final response that ends the call; if the peer repeats the call, that is a violation."""
         self.trunk.respond(self.invite, self.peer, refusal.code, refusal.reason, headers=refusal.headers, leg=self)
         self.trunk.expect_ack(self.invite)
         self.finish(f"{refusal.code} {refusal.reason}")
@@ -194,7 +194,7 @@ class CalledLeg(Leg):
         return {one.method for one in self._to_second}
 
     def receive(self, request: Message, peer: Peer) -> None:
-        """As for every leg, but for the second branch of a fork."""
+        """As for every leg, except for the second branch of a fork."""
         if self._second_tag and tag_of(request.get("to")) == self._second_tag:
             self.judge.judge_request_form(request)
             self.judge.judge_route(request, contact=self.contact, routes=self.routes)
@@ -216,7 +216,7 @@ class CalledLeg(Leg):
         self.refuse(Refusal(code=487, reason="Request Terminated"))
 
     def _miss_crossed_bye(self) -> None:
-        """Who has cancelled and gets a 2xx all the same ends the call by BYE (RFC 3261 section 15)."""
+        """A caller that has cancelled and still gets a 2xx ends the call by BYE (RFC 3261 section 15)."""
         if not self.ended:
             self.judge.blame("no-bye", "a 2xx crossed the CANCEL: ACK and BYE were due within 3 s", self.invite)
             self.give_up("crossed CANCEL")
@@ -256,7 +256,7 @@ def _user(uri: str) -> str:
 
 
 def _contact_of(invite: Message) -> tuple[str, int]:
-    """Where the Contact of an INVITE leads; nothing was dialled that it could be compared with, only its form is judged."""
+    """Judge the Contact of an INVITE; only its form, because there is no dialled address to compare it with."""
     try:
         host, port, transport = host_port(uri_of(invite.get("contact")))
     except ValueError:

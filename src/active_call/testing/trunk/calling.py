@@ -1,4 +1,4 @@
-"""A call from the trunk to the user agent: the INVITE in its carrier's shape, failover, early dialogs, CANCEL, the ACK.
+"""A call from the trunk to the user agent: the INVITE in the carrier's form, failover, early dialogs, CANCEL, the ACK.
 
 Enters: addresses to try, responses. Leaves: requests and violations. RFC 3261 sections 9, 13; RFC 3262 (reliable provisional responses),
 RFC 3264.
@@ -20,7 +20,7 @@ from active_call.testing.trunk.transactions import Exchange, Timer, branch_of
 
 
 class CallingLeg(Leg):
-    """One call from the trunk. `uris` are tried in turn, as the carrier's failover has it."""
+    """One call from the trunk. `uris` are tried in turn, like the carrier's failover."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The challenging side of digest authentication: challenges as carriers write them, and a check of what comes back.
+"""The challenging side of digest authentication: challenges as carriers write them, and a check of the credentials.
 
 Enters: an Authorization or Proxy-Authorization value. Leaves: the names of what is wrong with it. RFC 2617, 7616, and RFC 2069 for a
 challenge without qop.
@@ -16,7 +16,7 @@ from active_call.testing.trunk.switches import Switches
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What was sent in one challenge, and to which request."""
+    """One challenge that was sent, and the request that it belongs to."""
 
     nonce: str
     opaque: str
@@ -91,7 +91,7 @@ def parameters(value: str) -> dict[str, str]:
 
 
 def expected_response(password: str, given: dict[str, str], method: str) -> str:
-    """The response that proves `password` for what was given (RFC 2617 section 3.2.2.1, RFC 2069 without qop)."""
+    """The digest response for `password` and the given values (RFC 2617 section 3.2.2.1, RFC 2069 without qop)."""
     first = _md5(f"{given.get('username', '')}:{given.get('realm', '')}:{password}")
     second = _md5(f"{method}:{given.get('uri', '')}")
     middle = [given.get("nonce", "")]

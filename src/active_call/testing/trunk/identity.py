@@ -1,4 +1,4 @@
-"""What the hops of a carrier write about themselves: Via, Record-Route, Contact, From, and the headers of its own.
+"""Headers that identify the hops of a carrier: Via, Record-Route, Contact, From, and the headers of its own.
 
 Enters: the trunk's switches and edge. Leaves: header values. RFC 3261 sections 16.6, 20; RFC 3323, 3325, 5806, 8224.
 """

@@ -1,4 +1,4 @@
-"""The judge of a trunk: every breach has a name, a detail and the bytes that show it.
+"""The judge of a trunk: every violation has a name, a detail and the bytes that show it.
 
 Enters: messages of the peer beside those they answer. Leaves: `Violation`s. Comparison is byte for byte, as a proxy that looks for its own
 Via and Record-Route does it. It must not know sockets or time. RFC 3261 sections 8.1.1, 8.2.6, 12; RFC 3264.
@@ -67,12 +67,12 @@ PUNISHED = {
     "rtp-silence": "comfort noise is played",
     "rtp-destination": "the sound goes where nobody listens",
 }
-"""Every name a violation can have, and what the carrier does about it."""
+"""Every name of a violation, and how the carrier reacts to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One breach. `octets` is the message that shows it, empty where something did not come."""
+    """One breach. `octets` is the message that shows it, empty if something did not come."""
 
     name: str
     detail: str
@@ -95,7 +95,7 @@ class Judge:
         return {one.name for one in self.violations}
 
     def blame(self, name: str, detail: str, message: Message | None = None) -> None:
-        """Hold something against the peer. Raises KeyError for a name that `PUNISHED` does not list."""
+        """Record a violation of the peer. Raises KeyError for a name that `PUNISHED` does not list."""
         _ = PUNISHED[name]
         shown = b""
         if message is not None:
@@ -131,7 +131,7 @@ class Judge:
             self.blame("dialog", f"{request.method} without a From tag", request)
 
     def judge_route(self, request: Message, *, contact: str, routes: Sequence[str]) -> str:
-        """Whether the gateway is found (section 12.2.1.1): empty, or the name of what is wrong with the way to it."""
+        """Whether the request reaches the gateway (section 12.2.1.1): empty, or the name of the violation in its route."""
         is_ack = request.method == "ACK"
         if [_bare(one) for one in request.all("route")] != [_bare(one) for one in routes]:
             name = "ack-route" if is_ack else "route"

@@ -1,4 +1,4 @@
-"""What both directions of a call have in common: the dialog, what happens inside it, and its end.
+"""The common part of calls in both directions: the dialog, the requests inside it, and its end.
 
 Enters: requests of the peer inside the dialog, what the test wants. Leaves: requests and responses of the gateway, violations. It must not
 know how the call came about, see `calling` and `called`. RFC 3261 sections 12, 14, 15; RFC 3515 (transfers), 3311 (UPDATE).
@@ -63,11 +63,11 @@ class Leg:
     # -- what the test does --------------------------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether something becomes true in time; evaluated whenever the trunk has done something."""
+        """Wait until a condition is true; it is evaluated whenever the trunk has done something. False after the time."""
         return self.trunk.wait(condition, timeout_s)
 
     def wait_answered(self, timeout_s: float = 5.0) -> bool:
-        """Whether the call is answered in time."""
+        """Wait for the answer; False after the time."""
         self.wait(lambda: self.state in ("answered", "ended"), timeout_s)
         return self.state == "answered"
 
@@ -118,7 +118,7 @@ class Leg:
             return self._offering
 
     def offer_fax(self) -> Exchange:
-        """Send a re-INVITE that wants T.38 in place of the sound; a voice agent answers 488 and goes on."""
+        """Send a re-INVITE that offers T.38 instead of audio; a voice agent answers 488 and goes on."""
         with self.trunk.lock:
             self.version += 1
             lines = ["v=0", f"o=root 8127 {self.version} IN IP4 {self.place.ip}", "s=fax", f"c=IN IP4 {self.place.ip}", "t=0 0"]
@@ -164,7 +164,7 @@ class Leg:
         return self.trunk.transmit_request(message, self.way(), on_response)
 
     def message(self, method: str, uri: str, sequence: int, *, branch: str = "") -> Message:
-        """A request as the edge hands it out, with the Via of every hop."""
+        """A request as the edge sends it, with the Via of every hop."""
         found = Message(
             f"{method} {uri} SIP/2.0",
             [
@@ -342,7 +342,7 @@ class Leg:
                 self.respond(request, peer, 200, "OK", headers=extra)
 
     def _marked(self, peer: Peer) -> list[tuple[str, str]]:
-        """What an edge adds to a 2xx when the request came over a connection that it does not know."""
+        """The headers that an edge adds to a 2xx if the request came over a connection that it does not know."""
         if peer == self.peer or isinstance(peer, tuple) or not self.switches.marks_new_connections:
             return []
         self.peer = peer
@@ -458,7 +458,7 @@ class Leg:
             self.sound = Sound(self._rtp, self._rtcp, self.place.key, media, wraps=self.switches.wraps)
 
     def respond(self, request: Message, peer: Peer, code: int, reason: str, *, headers: Headers = (), body: bytes = b"") -> bytes:
-        """Answer a request; gives the octets, for repetitions."""
+        """Answer a request; returns the octets, for repetitions."""
         return self.trunk.respond(request, peer, code, reason, headers=headers, body=body, leg=self)
 
     def refuse_request(self, request: Message, peer: Peer, code: int, reason: str) -> None:

@@ -27,7 +27,7 @@ _WRAP_AT = 65_536 - 25
 
 
 class GatewayMouth(Mouth):
-    """A mouth whose stream can be changed as gateways change it."""
+    """A sender whose stream can change as gateways change theirs."""
 
     def wrap_soon(self) -> None:
         """Let the sequence number, and with SRTP the rollover counter, wrap within half a second. Before `start`."""
@@ -42,7 +42,7 @@ class GatewayMouth(Mouth):
             self._marker = True
 
     def speak_from(self, ip: str) -> None:
-        """Go on from another address of the carrier."""
+        """Continue from another address of the carrier."""
         other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         other.bind((ip, 0))
         with self._idle:
@@ -74,7 +74,7 @@ class Sound:
         self.mouth.redirect((media.address, media.port))
 
     def hush(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self.mouth.on_silence = True
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Sound:
         self.mouth.release(self._rtp)
 
     def judge(self, judge: Judge) -> None:
-        """Hold the peer's stream against it: markers inside speech, long gaps, nothing at all."""
+        """Record violations of the peer's stream: markers inside speech, long gaps, no packets at all."""
         packets = list(self.ear.packets)
         if not packets:
             judge.blame("rtp-destination", "no RTP came where our description says")

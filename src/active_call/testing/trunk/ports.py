@@ -1,4 +1,4 @@
-"""What the parts of a simulated trunk need of the trunk, and the parts of one of its calls of that call. Types only."""
+"""The interfaces between a simulated trunk, its calls and their parts. Types only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trunk's side of session timers: who refreshes, when, and what happens when nobody does (RFC 4028).
+"""The trunk's side of session timers: who refreshes, when, and what happens if nobody does (RFC 4028).
 
 Enters: Session-Expires of requests and responses of one call. Leaves: refreshes of ours, and violations. It must not know SDP.
 """
@@ -86,7 +86,7 @@ class SessionTimer:
         self._start(seconds, we_refresh=(self.we_refresh if self.agreed_s else refresher == "uas" or not supported))
 
     def begin_as_called(self, request: Message) -> None:
-        """The INVITE of a call to us: our own wish counts when the peer can do it."""
+        """For the INVITE of a call to us: our own interval applies if the peer supports timers."""
         switches = self._leg.switches
         asked, refresher = read_expires(request)
         supported = "timer" in ",".join(request.all("supported"))
@@ -115,7 +115,7 @@ class SessionTimer:
         self._timer = timers.after(seconds / 2, self._refresh) if we_refresh else timers.after(seconds, self._expire)
 
     def stop(self) -> None:
-        """No refresh and no expiry any more."""
+        """Stop the timer: no refresh and no expiry."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -55,18 +55,18 @@ class Timer:
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """Do it no more."""
+        """Cancel it."""
         self.cancelled = True
 
 
 @dataclass(slots=True)
 class Timers:
-    """What is due when; the trunk runs it from the hub's tick."""
+    """The timers of the trunk, run from the hub's tick."""
 
     waiting: list[Timer] = field(default_factory=list)
 
     def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
-        """Do something once, in so many seconds."""
+        """Do something once, after that many seconds."""
         timer = Timer(time.monotonic() + delay_s, action)
         self.waiting.append(timer)
         return timer

@@ -1,7 +1,7 @@
 """The simulated trunk: one edge with its listener, its calls in both directions, and the judge.
 
 Enters: switches, addresses to call, messages of the user agent. Leaves: legs, and violations. Blocking calls, one thread inside; `with
-Trunk(...) as trunk:` closes it, and `trunk.check()` fails the test. Whole messages only; what they mean inside a call is the legs' affair.
+Trunk(...) as trunk:` closes it, and `trunk.check()` fails the test. Whole messages only; the legs handle their meaning inside a call.
 
     trunk ── wire (sockets) ── phone_sip (reading), writing
       ├─ transactions                        repetitions, timers
@@ -91,7 +91,7 @@ class Trunk:
     def call_registered(self, number: str = "15550177", caller: str = "+15550100") -> CallingLeg:
         """Call whoever is registered, over the flow of the registration, as the carrier writes it: its Contact, the number as user.
 
-        Raises AssertionError when nobody is.
+        Raises AssertionError if nobody is.
         """
         binding, flow = self.admission.binding, self.admission.bound_to
         if not binding or flow is None:
@@ -100,7 +100,7 @@ class Trunk:
         return self.call(f"{scheme}:{number}@{rest.rpartition('@')[2]}", over=flow, caller=caller)
 
     def wait_call(self, timeout_s: float = 10.0, *, count: int = 1) -> CalledLeg:
-        """The `count`th call that passed the door. Raises AssertionError when it does not come."""
+        """The `count`th admitted call. Raises AssertionError if it does not come."""
         self.wait(lambda: len(self.called) >= count, timeout_s)
         if len(self.called) < count:
             raise AssertionError(f"no call number {count} within {timeout_s:g} s; came: {[one.start for one in self.received]}")
@@ -108,16 +108,16 @@ class Trunk:
 
     @property
     def called(self) -> list[CalledLeg]:
-        """Calls of the user agent that passed the door."""
+        """Admitted calls of the user agent."""
         return [leg for leg in self.legs if isinstance(leg, CalledLeg)]
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether something becomes true in time."""
+        """Wait until a condition is true; False after the time."""
         with self._changed:
             return self._changed.wait_for(condition, timeout_s)
 
     def options(self, uri: str) -> Exchange:
-        """Ask a user agent what it can do, outside any call."""
+        """Send OPTIONS to a user agent, outside any call."""
         with self.lock:
             leg = CallingLeg(self, [uri], caller="+15550100")
             self.legs.append(leg)
@@ -132,7 +132,7 @@ class Trunk:
         return self.hub.connect((socket.gethostbyname(host), port or (5061 if self.switches.transport == "tls" else 5060)))
 
     def transmit(self, message: Message, peer: Peer) -> bytes:
-        """Send once; gives the octets."""
+        """Send once; returns the octets."""
         octets = encode(message, self.switches)
         self.hub.send(octets, peer)
         return octets

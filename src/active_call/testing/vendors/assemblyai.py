@@ -87,7 +87,7 @@ class _Turn:
             await self.end(0.9)
 
     async def end(self, confidence: float) -> None:
-        """End the turn that is open; nothing happens where none is."""
+        """End the open turn, if there is one."""
         if not self._hearing.words:
             return
         await self._send(is_end=True, confidence=confidence)

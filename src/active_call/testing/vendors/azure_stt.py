@@ -90,7 +90,7 @@ def _split(message: str | bytes) -> tuple[Mapping[str, str], bytes]:
 
 
 def _hearing_of(header: bytes, n_words: int) -> Hearing:
-    """By the header of a WAV file. Raises ValueError for what is none."""
+    """The format in the header of a WAV file. Raises ValueError if it is not one."""
     if len(header) != HEADER_BYTES or header[:4] != b"RIFF" or header[8:16] != b"WAVEfmt ":
         raise ValueError("a turn begins with the header of a WAV file")
     tag, channels, rate_hz = struct.unpack_from("<HHI", header, 20)

@@ -1,4 +1,4 @@
-"""What the simulators of language models share: scripted replies as server-sent events, and faults within a reply."""
+"""The base of the simulated language models: scripted replies as server-sent events, and faults within a reply."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScriptedReply:
 
 
 class Unusual(Exception):
-    """The request is not as the documentation has it."""
+    """The request does not match the documentation."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -52,9 +52,9 @@ class ChatVendor(VendorServer):
         self.n_abandoned = 0
         """Replies whose client went away before their end."""
         self.ends_after: int | None = None
-        """A reply ends in order after so many events: the last ones never come."""
+        """A reply ends normally after that many events: the last ones never come."""
         self.error_after: int | None = None
-        """The vendor's error event comes after so many events."""
+        """The vendor's error event comes after that many events."""
         self.garbage = ""
         """The data of an event before all others."""
 
@@ -122,7 +122,7 @@ def _frame(name: str, data: Mapping[str, Any]) -> bytes:
 
 
 def only_known(value: Mapping[str, Any], known: frozenset[str] | set[str], where: str) -> None:
-    """Refuse fields that the documentation does not have: vendors answer them with 400."""
+    """Refuse fields that are not in the documentation: vendors answer them with 400."""
     if extra := set(value) - known:
         raise Unusual(f"{where}: unknown field(s) {', '.join(sorted(extra))}")
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a simulated vendor, by switch, and values of wrong types in place of right ones. Pure."""
+"""Faults of a simulated vendor, each a switch, and values of wrong types in place of right ones. Pure."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ KIND_KEYS: Final = frozenset(
 
 @dataclass(slots=True)
 class Faults:
-    """Switches, read when the thing happens: they may be turned while a server runs."""
+    """Switches that are read when they matter, so a test may change them while a server runs."""
 
     wrong_key: bool = False
     """The key counts as wrong, whatever it is."""
     quota: bool = False
-    """The account has nothing left: refused in the vendor's own words."""
+    """The account has no quota left: refused in the vendor's own words."""
     status: int | None = None
     """Every request and every handshake is refused with this status."""
     close_after: int | None = None
-    """The connection is closed after so many messages (WebSocket) or pieces of a body (HTTP) that were sent to the client."""
+    """The connection is closed after that many messages (WebSocket) or pieces of a body (HTTP) sent to the client."""
     close_code: int | None = 1011
-    """How it is closed; None: cut, without a word."""
+    """The close code; None: cut without a close frame."""
     delay_s: float = 0.0
-    """Before the first message or the first byte of a response."""
+    """Delay before the first message or the first byte of a response."""
     is_silent: bool = False
-    """Everything is taken, and nothing is ever sent."""
+    """Everything is accepted, and nothing is ever sent."""
     is_garbage: bool = False
-    """Text messages are no JSON."""
+    """Text messages are not JSON."""
     wrong_types: bool = False
     """Values in messages have other types than documented."""
     refuse_after: int | None = None
-    """Connections after so many are refused with status 503."""
+    """Connections beyond that many are refused with status 503."""
 
 
 def with_wrong_types(value: Any, key: str = "") -> Any:

@@ -1,4 +1,4 @@
-"""What a simulated recogniser hears: every 300 ms of loud sound is the next word. Pure.
+"""A simulated recogniser: every 300 ms of loud sound is the next word. Pure.
 
 Sound in the vendor's format enters; words with the times at which they were said leave, so that a test knows from its own sound which
 words must come, and where. A pause longer than `pause_s` ends a segment.
@@ -53,7 +53,7 @@ class Hearing:
 
     @property
     def heard_s(self) -> float:
-        """How much sound has come."""
+        """How much sound has arrived."""
         return (self._n_blocks * self._block + len(self._rest)) / self.rate_hz
 
     @property
@@ -73,7 +73,7 @@ class Hearing:
     def feed(self, data: bytes) -> list[HeardWord]:
         """Hear `data`. The words that are new."""
         if not self._loud_blocks and not len(self._rest) and data.count(data[:1]) == len(data) and len(data) % self._block_bytes == 0:
-            n_blocks = len(data) // self._block_bytes  # one value all along is silence
+            n_blocks = len(data) // self._block_bytes  # a constant value is silence
             self._n_blocks += n_blocks
             self._silent_blocks += n_blocks
             return []

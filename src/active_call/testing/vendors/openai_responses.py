@@ -18,7 +18,7 @@ _FIELDS = frozenset(
 
 
 class ResponsesServer(ChatVendor):
-    """The Responses API of a model that does not think, or (`thinks`) of one that does and refuses a temperature."""
+    """The Responses API of a model without reasoning, or (`thinks`) of one with reasoning, which refuses a temperature."""
 
     path = "/v1/responses"
 

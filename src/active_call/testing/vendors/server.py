@@ -42,7 +42,7 @@ class Request:
         return self.headers.get("upgrade", "").lower() == "websocket"
 
     def json(self) -> Any:
-        """The body as JSON. Raises Refused for what is none."""
+        """The body as JSON. Raises Refused if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -76,9 +76,9 @@ class VendorServer:
         self.requests: list[Request] = []
         """Every request and handshake, refused ones included, newest last; bodies included."""
         self.complaints: list[str] = []
-        """What clients did that the vendor does not allow."""
+        """What clients did against the vendor's rules."""
         self.n_open = 0
-        """WebSockets that are open now."""
+        """WebSockets that are currently open."""
         self.n_sockets = 0
         """WebSockets that were ever opened."""
         self._server: asyncio.Server | None = None
@@ -96,7 +96,7 @@ class VendorServer:
         raise NotImplementedError
 
     async def respond(self, request: Request) -> Response:
-        """Answer a request that is no handshake. May raise Refused."""
+        """Answer a request that is not a handshake. May raise Refused."""
         raise Refused(404, {"error": {"message": "unknown path"}})
 
     # -- life
@@ -126,7 +126,7 @@ class VendorServer:
         await self.drop_all()
 
     async def drop_all(self) -> None:
-        """Cut every connection, as a vendor's machine that fails."""
+        """Cut every connection, like a vendor's machine that fails."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -146,7 +146,7 @@ class VendorServer:
             while await self._take_one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, SocketClosed, ValueError):
-            pass  # the client went, or is no HTTP client
+            pass  # the client has gone, or is not an HTTP client
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:
@@ -236,7 +236,7 @@ class VendorServer:
 
 
 async def _read_request(head: bytes, reader: asyncio.StreamReader) -> Request:
-    """Raises ValueError for what is no HTTP request."""
+    """Parse an HTTP request. Raises ValueError if it is not one."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}

@@ -57,7 +57,7 @@ class VendorSocket:
         self.n_sent = 0
 
     async def accept(self) -> None:
-        """Finish the handshake. Raises SocketClosed for one that is no handshake."""
+        """Finish the handshake. Raises SocketClosed if it is not a handshake."""
         self._protocol.receive_data(self._head)
         (request, *_) = self._protocol.events_received()
         assert isinstance(request, Request)
@@ -85,7 +85,7 @@ class VendorSocket:
         return self._arrived.popleft()
 
     async def send_json(self, message: Mapping[str, Any], *, head: str = "") -> None:
-        """Send a message, spoilt as the faults say; `head` stands before it."""
+        """Send a message, damaged as the faults say; `head` goes before it."""
         if self._faults.is_garbage:
             await self.send("<html>not what you expect")
         else:
@@ -108,7 +108,7 @@ class VendorSocket:
         await self._flush()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with `code`; nothing happens where the WebSocket is closed."""
+        """Close with `code`, unless the WebSocket is already closed."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             await self._flush()

@@ -1,4 +1,4 @@
-"""What simulated synthesis vendors say: a tone as long as the text, in pieces, and the times of its words. Pure."""
+"""The sound of simulated synthesis vendors: a tone as long as the text, in pieces, and the times of its words. Pure."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ function Sound({ media }) {
 
 function Tools({ events }) {
   const calls = events.filter(event => event.event === "functionCall");
-  if (!calls.length) return html`<${Empty}>The agent called no tool.<//>`;
+  if (!calls.length) return html`<${Empty}>The agent called no tools.<//>`;
   return html`<${Table} label="Tool calls" columns=${["At", "Tool", "Arguments"]} rows=${calls.map(call => [dateTime(call.timestamp), call.name, html`<code>${call.arguments}</code>`])} />`;
 }
 
@@ -101,7 +101,7 @@ function Whole({ record, id }) {
         <h2>Tools</h2><${Tools} events=${record.events} />
         <h2>Cost</h2><${Cost} usage=${record.usage} cost=${record.cost} /></section>
     </div>
-    <details class="card"><summary>The whole record</summary><pre tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>`;
+    <details class="card"><summary>The complete record</summary><pre tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>`;
 }
 
 export function CallPage({ parts }) {

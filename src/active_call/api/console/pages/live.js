@@ -81,7 +81,7 @@ function Doings({ id, isOver }) {
   };
   const hangUp = () => attempt(() => client.hangup(id)).catch(error => setProblem(error.message));
   return html`
-    <section class="card controls" aria-label="What can be done">
+    <section class="card controls" aria-label="Actions">
       <div class="row">
         <button onClick=${listen} disabled=${isOver} aria-pressed=${Boolean(stopListening)}>${stopListening ? "Stop listening" : "Listen in"}</button>
         <button onClick=${hold} disabled=${isOver} aria-pressed=${isOnHold}>${isOnHold ? "Off hold" : "Hold"}</button>
@@ -146,7 +146,7 @@ export function LivePage({ parts }) {
   return html`
     <${Page} title="Live calls" aside=${calls && html`<span class="count">${n}</span>`}>
       <${Problem} text=${error} />
-      ${calls?.length === 0 && html`<${Empty}>No call is up. <a href="#/talk">Talk to an agent</a> or <a href="#/place">place a call</a>.<//>`}
+      ${calls?.length === 0 && html`<${Empty}>There are no live calls. <a href="#/talk">Talk to an agent</a> or <a href="#/place">place a call</a>.<//>`}
       ${rows.length > 0 && html`<${Table} label="Live calls" columns=${["Call", "State", "For", "Since", "Direction", "Playbook", "Scene"]} rows=${rows} />`}
       ${n > rows.length && rows.length > 0 && html`<p class="hint">The newest ${rows.length} of ${n} are shown.</p>`}
     <//>`;

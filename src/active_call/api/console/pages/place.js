@@ -38,9 +38,9 @@ export function PlacePage() {
   return html`
     <${Page} title="Place a call">
       <form class="card form" onSubmit=${place}>
-        <${Field} label="Call" hint="A number goes by the first trunk with a server." value=${wanted.callee} onInput=${set("callee")} required placeholder="+49301234567 or sip:bob@example.com" autocomplete="off" />
+        <${Field} label="Call" hint="A number goes over the first trunk with a server." value=${wanted.callee} onInput=${set("callee")} required placeholder="+49301234567 or sip:bob@example.com" autocomplete="off" />
         <${Select} label="Playbook" value=${playbook} options=${(books.value ?? []).map(book => [book.name, book.name])} onChange=${name => setWanted(old => ({ ...old, playbook: name }))} />
-        <${Field} label="Our number (optional)" hint="Without it, the caller number of the trunk." value=${wanted.caller} onInput=${set("caller")} autocomplete="off" />
+        <${Field} label="Our number (optional)" hint="Default: the caller number of the trunk." value=${wanted.caller} onInput=${set("caller")} autocomplete="off" />
         <${Field} label="Variables of the playbook (optional)" hint="One a line: name = value">
           <textarea rows="3" value=${wanted.variables} onInput=${set("variables")} spellcheck="false"></textarea>
         <//>

@@ -35,7 +35,7 @@ function BookList() {
   return html`
     <${Page} title="Playbooks">
       <${Problem} text=${error} />
-      ${value && (rows.length ? html`<${Table} label="Playbooks" columns=${["Name", "Changed", ""]} rows=${rows} />` : html`<${Empty}>There is no playbook yet.<//>`)}
+      ${value && (rows.length ? html`<${Table} label="Playbooks" columns=${["Name", "Changed", ""]} rows=${rows} />` : html`<${Empty}>There are no playbooks yet.<//>`)}
       <form class="toolbar" onSubmit=${make}>
         <${Field} label="New playbook" value=${name} onInput=${event => setName(event.currentTarget.value)} required pattern="[A-Za-z0-9_\\-]+(\\.md)?" placeholder="sales.md" />
         <button>Write it</button>
@@ -76,7 +76,7 @@ function TryIt({ text, isOk }) {
   const start = () => { setBegunAt(Date.now()); line.begin({ content: text }); };
   return html`
     <section class="card" aria-labelledby="try"><h2 id="try">Try it</h2>
-      <p class="hint">As it stands in the editor, saved or not. A playbook that is tried so may use no files, hosts or tools of its own.</p>
+      <p class="hint">Tries the text in the editor, saved or not. It may not use files, hosts or tools of its own.</p>
       <button class="main" onClick=${start} disabled=${isBusy || !isOk}>Talk to it</button>
       <${Problem} text=${line.problem} />
       ${line.call && html`<div class="split"><${Transcript} state=${line.talk} isLive /><${CallControls} line=${line} begunAt=${begunAt} /></div>`}

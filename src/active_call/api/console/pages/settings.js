@@ -16,9 +16,9 @@ export function SettingsPage() {
     <${Page} title="Settings" aside=${value && html`<span class="count">${rows.length}</span>`}>
       <form class="toolbar" role="search" onSubmit=${event => event.preventDefault()}>
         <${Field} label="Search" type="search" value=${words} onInput=${event => setWords(event.currentTarget.value)} placeholder="rtp, tts, secret …" />
-        <label class="check"><input type="checkbox" checked=${isChangedOnly} onChange=${event => setChangedOnly(event.currentTarget.checked)} /> Only what is not a default</label>
+        <label class="check"><input type="checkbox" checked=${isChangedOnly} onChange=${event => setChangedOnly(event.currentTarget.checked)} /> Only changed settings</label>
       </form>
-      <p class="hint">To change a setting, edit the config file and send the server SIGHUP, or start it again. Secrets are never shown.</p>
+      <p class="hint">To change a setting, edit the config file and send the server SIGHUP, or restart it. Secrets are never shown.</p>
       <${Problem} text=${error} />
       ${value && html`<${Table} label="Settings" columns=${["Key", "Value", "Comes from"]} rows=${rows} />`}
     <//>`;

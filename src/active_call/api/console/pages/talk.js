@@ -56,7 +56,7 @@ export function CallControls({ line, begunAt }) {
         <span class="timer">${length((now - begunAt) / 1000)}</span></div>
       <${Meter} stream=${isUp && !isMuted ? call.microphone : null} label="You" />
       <${Meter} stream=${isUp ? call.sound : null} label="Agent" />
-      ${media === "blocked" && html`<button onClick=${() => call.audio.play()}>Let the agent be heard</button>`}
+      ${media === "blocked" && html`<button onClick=${() => call.audio.play()}>Play the agent's sound</button>`}
       <div class="row">
         <button onClick=${mute} disabled=${!isUp} aria-pressed=${isMuted}>${isMuted ? "Unmute" : "Mute"}</button>
         <button class="danger" onClick=${hangUp} disabled=${!isUp}>Hang up</button>
@@ -97,11 +97,11 @@ export function TalkPage({ parts }) {
       <form class="toolbar" onSubmit=${start}>
         <${Select} label="Playbook" value=${playbook} options=${(books.value ?? []).map(book => [book.name, book.name])} onChange=${setChosen} disabled=${isBusy} />
         <button class="main call" disabled=${isBusy || !playbook}>${line.phase === "calling" ? "Calling …" : line.phase === "up" ? "In a call" : "Call"}</button>
-        ${line.call && line.phase === "over" && html`<a class="button" href=${`#/call/${encodeURIComponent(line.call.id)}`}>Look at the call</a>`}
+        ${line.call && line.phase === "over" && html`<a class="button" href=${`#/call/${encodeURIComponent(line.call.id)}`}>Open the call</a>`}
       </form>
       <${Problem} text=${line.problem || books.error} />
       ${line.lacksMicrophone && html`<p><button onClick=${() => begin({ microphone: false })}>Call without a microphone</button> <span class="hint">You hear the agent, and your keypad works.</span></p>`}
-      ${books.value?.length === 0 && html`<p class="empty">There is no playbook yet. <a href="#/playbooks">Write one.</a></p>`}
+      ${books.value?.length === 0 && html`<p class="empty">There are no playbooks yet. <a href="#/playbooks">Write one.</a></p>`}
       ${line.phase === "idle" ? html`<p class="hint">The agent answers in this page. Your browser asks for the microphone; headphones give the best sound.</p>` : html`
         <div class="split">
           <section class="card grow" aria-label="Conversation"><${Transcript} state=${line.talk} names=${YOU} isLive /><${Legend} /></section>

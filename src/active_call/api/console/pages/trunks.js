@@ -55,7 +55,7 @@ export function TrunksPage() {
       <h2>Trunks</h2>
       ${value && (trunks.length ? html`<${Table} label="Trunks" columns=${["Name", "State", "Server", "Calls", "SRTP", "May call in"]} rows=${trunks} />` : html`<${Empty}>No [[trunks]] entry: anybody may call in.<//>`)}
       <h2>Registrations</h2>
-      ${value && (accounts.length ? html`<${Table} label="Registrations" columns=${["Account", "State", "Last refusal", "Server", "User"]} rows=${accounts} />` : html`<${Empty}>No account registers.<//>`)}
+      ${value && (accounts.length ? html`<${Table} label="Registrations" columns=${["Account", "State", "Last refusal", "Server", "User"]} rows=${accounts} />` : html`<${Empty}>No accounts.<//>`)}
       ${refusals.length > 0 && html`<h2>Refused since the start</h2><${Facts} pairs=${refusals.map(([rule, n]) => [rule.replaceAll("_", " "), n])} />`}
       <${Asking} />
     <//>`;

@@ -67,7 +67,7 @@ export function told(event) {
     case "hold": return event.onHold ? "on hold" : "off hold";
     case "bridge": return `${event.state} with call ${event.targetSessionId}`;
     case "transfer": return `transfer to ${event.target}: ${event.state}${event.code ? ` (${event.code}${event.reason ? ` ${event.reason}` : ""})` : ""}`;
-    case "transferRequest": return `asks for a transfer to ${event.referTo}`;
+    case "transferRequest": return `asks to be transferred to ${event.referTo}`;
     case "functionCall": return `tool ${event.name}(${event.arguments})`;
     case "message": return `text message: ${event.body}`;
     case "mediaProblem": return event.over ? "sound goes both ways again" : `one-way sound: ${event.detail || event.problem}`;

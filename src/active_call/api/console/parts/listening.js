@@ -32,8 +32,8 @@ export function listenTo(id, onProblem) {
     at += buffer.duration;
   };
   socket.onclose = ({ code, reason }) => {
-    if (isWanted && !hasOpened) onProblem("The sound of this call cannot be had.");
-    else if (isWanted && code !== 1000) onProblem(reason || "The sound has broken off.");
+    if (isWanted && !hasOpened) onProblem("The sound of this call is not available.");
+    else if (isWanted && code !== 1000) onProblem(reason || "The sound was interrupted.");
   };
   return () => {
     isWanted = false;

@@ -33,7 +33,7 @@ _PASSWORD: Final = re.compile(r"(?i)(sips?:[^\s:@<>;?]+):[^\s@<>]*@")
 
 
 def call_id_of(data: bytes) -> bytes:
-    """The Call-ID as it stands in the message; empty where there is none."""
+    """The Call-ID as it stands in the message; empty if there is none."""
     found = _CALL_ID.search(data)
     return found[1].rstrip() if found is not None else b""
 

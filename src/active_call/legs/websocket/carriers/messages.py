@@ -66,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The caller's sound, encoded. `chunk`: its number, from 1; None where the carrier does not count."""
+    """The caller's sound, encoded. `chunk`: its number, from 1; None if the carrier does not count."""
 
     data: bytes
     chunk: int | None = None
@@ -112,7 +112,7 @@ def read_message(profile: StreamProfile, message: str | bytes) -> Message:
     try:
         body = msgspec.json.decode(message)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise FrameError(f"a text that is no JSON: {error}") from error
+        raise FrameError(f"a text message that is not JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("event"), str):
         raise FrameError("a message without `event`")
     event = body["event"]
@@ -162,7 +162,7 @@ def _sound(profile: StreamProfile, body: Mapping[str, Any]) -> Message:
     try:
         data = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise FrameError(f"media.payload: no base64: {error}") from error
+        raise FrameError(f"media.payload: not base64: {error}") from error
     chunk = _text(profile, body, "chunk")
     return Sound(data, int(chunk) if chunk.isascii() and chunk.isdigit() and len(chunk) < 16 else None)
 

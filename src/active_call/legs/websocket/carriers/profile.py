@@ -63,7 +63,7 @@ class StreamProfile:
 
 @cache
 def stream_profile(name: str) -> StreamProfile | None:
-    """The profile of that name; None where there is none."""
+    """The profile of that name; None if there is none."""
     if name not in NAMES:
         return None
     text = resources.files(__package__).joinpath("profiles", f"{name}.toml").read_text("utf-8")

@@ -49,10 +49,10 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("language", "a hint: zh, en, ja, yue, ko, de, fr, ru"),
         DeclaredOption("endpointing", "ms of silence after which a sentence ends, 200 to 6000", "800"),
         DeclaredOption("samplerate", "8000 chooses the telephone model", "16000"),
-        DeclaredOption("extra.vocabulary_id", "a vocabulary of words to expect, made in the console"),
-        DeclaredOption("extra.*", "any further parameter of the task"),
+        DeclaredOption("extra.vocabulary_id", "a vocabulary of expected words, created in the console"),
+        DeclaredOption("extra.*", "any other parameter of the task"),
     ),
-    notes="Outside China: baseUrl wss://dashscope-intl.aliyuncs.com, whose keys are others.",
+    notes="Outside China, set baseUrl to wss://dashscope-intl.aliyuncs.com, which has its own keys.",
 )
 
 

@@ -55,14 +55,14 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "universal-streaming-english, universal-streaming-multilingual, u3-rt-pro", "by the language"),
         DeclaredOption("language", "other than English: the multilingual model"),
-        DeclaredOption("keyterms", "words to expect, 100 at most, each of 50 characters"),
+        DeclaredOption("keyterms", "expected words, 100 at most, each of 50 characters"),
         DeclaredOption("endpointing", "ms: the longest silence within a turn", "1280", is_latency_knob=True),
-        DeclaredOption("extra.end_of_turn_confidence_threshold", "how sure it must be that a turn is over", "0.4", is_latency_knob=True),
-        DeclaredOption("extra.min_end_of_turn_silence_when_confident", "ms of silence where it is sure", "400", is_latency_knob=True),
-        DeclaredOption("extra.format_turns", "punctuation, later", "false", is_latency_knob=True),
+        DeclaredOption("extra.end_of_turn_confidence_threshold", "the confidence that ends a turn", "0.4", is_latency_knob=True),
+        DeclaredOption("extra.min_end_of_turn_silence_when_confident", "ms of silence when it is confident", "400", is_latency_knob=True),
+        DeclaredOption("extra.format_turns", "punctuated text, which comes later", "false", is_latency_knob=True),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
     ),
-    notes="Servers in the EU: baseUrl wss://streaming.eu.assemblyai.com.",
+    notes="For servers in the EU, set baseUrl to wss://streaming.eu.assemblyai.com.",
 )
 
 

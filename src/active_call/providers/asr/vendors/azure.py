@@ -37,7 +37,7 @@ PATH: Final = "/speech/recognition/conversation/cognitiveservices/v1"
 DEFAULT_LANGUAGE: Final = "en-US"
 REGION_VARIABLES: Final = ("AZURE_SPEECH_REGION", "SPEECH_REGION")
 SOURCE: Final = KeySource(
-    "Azure Speech", ("AZURE_SPEECH_KEY", "SPEECH_KEY"), "https://portal.azure.com (a Speech resource: Keys and Endpoint)",
+    "Azure Speech", ("AZURE_SPEECH_KEY", "SPEECH_KEY"), "https://portal.azure.com",
     ("microsoft.com", "azure.com", "azure.cn", "azure.us"),
 )  # fmt: skip
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000), phrases=True)
@@ -60,10 +60,10 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("extra.region", f"the resource's region, such as westeurope; else {REGION_VARIABLES[0]} in the environment"),
         DeclaredOption("language", "a BCP 47 tag", DEFAULT_LANGUAGE),
-        DeclaredOption("keyterms", "words to expect, sent as a phrase list"),
+        DeclaredOption("keyterms", "expected words, sent as a phrase list"),
         DeclaredOption("model", "the endpoint id of a custom model"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
-        DeclaredOption("extra.*", "any further parameter of the address, such as profanity"),
+        DeclaredOption("extra.*", "any other query parameter, such as profanity"),
     ),
 )
 

@@ -52,10 +52,10 @@ DECLARATION: Final = ProviderDeclaration(
     default_model=DEFAULT_MODEL,
     options=(
         DeclaredOption("model", "the realtime model", DEFAULT_MODEL),
-        DeclaredOption("language", "ISO 639-1, where the model has several"),
+        DeclaredOption("language", "ISO 639-1, if the model has several languages"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
-        DeclaredOption("extra.turn_end_threshold", "how sure it must be that a turn is over; lower is surer", is_latency_knob=True),
-        DeclaredOption("extra.turn_eager_end_threshold", "from where a reply may be prepared", is_latency_knob=True),
+        DeclaredOption("extra.turn_end_threshold", "the confidence that ends a turn; a lower value is stricter", is_latency_knob=True),
+        DeclaredOption("extra.turn_eager_end_threshold", "the confidence to prepare a reply", is_latency_knob=True),
         DeclaredOption("extra.turn_end_timeout_ms", "silence that ends a turn in any case", is_latency_knob=True),
     ),
 )

@@ -48,16 +48,16 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "nova-3, nova-2, …; flux-general-en and flux-general-multi end turns by themselves", DEFAULT_MODEL),
         DeclaredOption("language", "a BCP 47 tag; none: the vendor detects it among several (nova-3: multi)"),
-        DeclaredOption("keyterms", "words to expect, 100 at most"),
+        DeclaredOption("keyterms", "expected words, 100 at most"),
         DeclaredOption("endpointing", "ms of silence after which a segment ends", "10", is_latency_knob=True),
-        DeclaredOption("interim", "texts so far", "true"),
+        DeclaredOption("interim", "partial texts", "true"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law, a quarter of the bytes", "16000"),
-        DeclaredOption("extra.eot_threshold", "Flux: how sure it must be that a turn is over, 0.5 to 0.9", "0.7", is_latency_knob=True),
-        DeclaredOption("extra.eager_eot_threshold", "Flux: from where a reply may be prepared, 0.3 to 0.9", is_latency_knob=True),
+        DeclaredOption("extra.eot_threshold", "Flux: the confidence that ends a turn, 0.5 to 0.9", "0.7", is_latency_knob=True),
+        DeclaredOption("extra.eager_eot_threshold", "Flux: the confidence to prepare a reply, 0.3 to 0.9", is_latency_knob=True),
         DeclaredOption("extra.eot_timeout_ms", "Flux: silence that ends a turn in any case, 500 to 60000", "5000", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further parameter of the API, such as numerals or utterance_end_ms"),
+        DeclaredOption("extra.*", "any other parameter of the API, such as numerals or utterance_end_ms"),
     ),
-    notes="Another region is chosen by `baseUrl`.",
+    notes="Set `baseUrl` for another region.",
 )
 
 

@@ -58,11 +58,11 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "the realtime model", DEFAULT_MODEL),
         DeclaredOption("language", "ISO 639-1; none: detected"),
-        DeclaredOption("keyterms", "words to expect, 50 at most"),
+        DeclaredOption("keyterms", "expected words, 50 at most"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
-        DeclaredOption("extra.*", "any further parameter of the API, such as enable_logging"),
+        DeclaredOption("extra.*", "any other parameter of the API, such as enable_logging"),
     ),
-    notes="The end of an utterance commits it, so the vendor's own pauses play no part.",
+    notes="This server commits each utterance at its end, so the vendor's pause settings have no effect.",
 )
 
 

@@ -56,10 +56,10 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("language", "ISO 639-1; none: detected"),
         DeclaredOption("keyterms", "custom vocabulary"),
         DeclaredOption("endpointing", "ms of silence after which a segment ends (10 to 10000)", "200", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further setting of a session, such as region or pre_processing"),
+        DeclaredOption("extra.*", "any other setting of a session, such as region or pre_processing"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
     ),
-    notes="A session is asked for by HTTP first, which costs a round trip when the call begins.",
+    notes="The session is requested by HTTP first, which costs a round trip when the call begins.",
 )
 
 
@@ -88,7 +88,7 @@ class GladiaRecognition(StreamingRecognition):
             raise status_error(NAME, response.status_code, without_secrets(response.text, (self._key,)))
         url = text(read_object(NAME, response.content).get("url"))
         if not url.startswith(("ws://", "wss://")):
-            raise ProviderError(NAME, "answered no address of a WebSocket", retryable=True)
+            raise ProviderError(NAME, "the response has no WebSocket URL", retryable=True)
         token = url.rpartition("token=")[2]
         return Address(url, secrets=(self._key, token))
 

@@ -56,10 +56,10 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "latest_short, latest_long, telephony, …", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("language", "a BCP 47 tag", DEFAULT_LANGUAGE),
-        DeclaredOption("keyterms", "words to expect, sent as speechContexts"),
-        DeclaredOption("extra.*", "any further field of RecognitionConfig"),
+        DeclaredOption("keyterms", "expected words, sent as speechContexts"),
+        DeclaredOption("extra.*", "any other field of RecognitionConfig"),
     ),
-    notes="One request an utterance: Google streams by gRPC only.",
+    notes="One request per utterance, because Google streams only over gRPC.",
 )
 
 
@@ -136,7 +136,7 @@ class GoogleRecognition(UtteranceRecognition):
 def _transcript_in(answer: Mapping[str, Any]) -> Transcript:
     """The best alternative of every result, one after the other. Raises ProviderError for an answer of another shape."""
     if not isinstance(answer.get("results", []), list):
-        raise ProviderError(NAME, f"`results` is no list: {str(answer)[:EXCERPT_CHARS]}")
+        raise ProviderError(NAME, f"`results` is not a list: {str(answer)[:EXCERPT_CHARS]}")
     best = [next(iter(mappings(result.get("alternatives"))), {}) for result in mappings(answer.get("results"))]
     words = tuple(
         TimedWord(text(word.get("word")), start_s, end_s)

@@ -38,10 +38,10 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "whisper-large-v3-turbo, or whisper-large-v3, which is slower", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("language", "ISO 639-1; none: detected, which takes longer", is_latency_knob=True),
-        DeclaredOption("keyterms", "words to expect, sent as prompt"),
-        DeclaredOption("extra.*", "any further form field, such as temperature"),
+        DeclaredOption("keyterms", "expected words, sent as prompt"),
+        DeclaredOption("extra.*", "any other form field, such as temperature"),
     ),
-    notes="One request an utterance; each counts as ten seconds at least.",
+    notes="One request per utterance; each is billed as at least ten seconds.",
 )
 
 

@@ -55,16 +55,16 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption(
             "model",
-            "gpt-4o-transcribe, gpt-4o-mini-transcribe, gpt-live-transcribe (texts while the caller speaks), whisper-1",
+            "gpt-4o-transcribe, gpt-4o-mini-transcribe, gpt-live-transcribe (partial partial texts), whisper-1",
             DEFAULT_MODEL,
             is_latency_knob=True,
         ),
         DeclaredOption("language", "ISO 639-1; none: detected"),
-        DeclaredOption("keyterms", "words to expect, sent as prompt"),
-        DeclaredOption("samplerate", "8000 sends µ-law, untouched by resampling at the vendor's end", "24000"),
+        DeclaredOption("keyterms", "expected words, sent as prompt"),
+        DeclaredOption("samplerate", "8000 sends µ-law, so that the vendor does not resample", "24000"),
         DeclaredOption("extra.noise_reduction", "near_field, far_field or none", "none"),
     ),
-    notes="Texts so far come while the caller speaks with gpt-live-transcribe only; with the other models after the end of an utterance.",
+    notes="Only gpt-live-transcribe gives partial partial texts; the other models give them after the end of an utterance.",
 )
 
 

@@ -52,9 +52,9 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "the realtime model", DEFAULT_MODEL),
         DeclaredOption("language", "a hint; the vendor understands 60 languages, also mixed"),
-        DeclaredOption("keyterms", "words to expect, sent as context"),
+        DeclaredOption("keyterms", "expected words, sent as context"),
         DeclaredOption("endpointing", "ms: the longest delay until the vendor ends a turn (500 to 3000)", is_latency_knob=True),
-        DeclaredOption("extra.enable_endpoint_detection", "the vendor's own ends of turns", "true"),
+        DeclaredOption("extra.enable_endpoint_detection", "the vendor's own turn detection", "true"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
     ),
 )

@@ -54,7 +54,7 @@ def chosen_format(option: AsrOption, *known: SoundFormat) -> SoundFormat:
     fitting = [form for form in known if name in (None, form.encoding) and option.samplerate in (None, form.rate_hz)]
     if not fitting:
         offered = ", ".join(f"{form.encoding} at {form.rate_hz} Hz" for form in known)
-        raise ConfigError("asr.samplerate" if option.samplerate else "asr.extra.encoding", f"this vendor takes {offered}")
+        raise ConfigError("asr.samplerate" if option.samplerate else "asr.extra.encoding", f"this vendor accepts {offered}")
     return fitting[0]
 
 

@@ -59,7 +59,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("extra.max_delay", "seconds until a word is final, 0.7 to 4", "1.0", is_latency_knob=True),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
     ),
-    notes="Another region: baseUrl wss://us.rt.speechmatics.com/v2, or a server of your own.",
+    notes="For another region, set baseUrl to wss://us.rt.speechmatics.com/v2, or to a server of your own.",
 )
 
 

@@ -280,7 +280,7 @@ class StreamingRecognition(SegmentedRecognition):
             utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
         elif is_mute and not self.ends_by_itself:  # one that ends turns by itself has nothing to say of a noise
             self._forget(utterance)
-            error = ProviderError(self.provider, f"said nothing for {waited_s:.1f} s after an utterance", retryable=True)
+            error = ProviderError(self.provider, f"sent nothing for {waited_s:.1f} s after an utterance", retryable=True)
             self._tell(Failed(error, index))
         else:
             super()._handle_late(index)
@@ -312,7 +312,7 @@ class StreamingRecognition(SegmentedRecognition):
                 self._n_encoded_bytes += len(sound)
                 self.send(self.packet(sound))
         if self._backlog_bytes > 2 * MAX_BACKLOG_S * self._sound.bytes_per_s:
-            error = ProviderError(self.provider, "takes the sound more slowly than it is spoken", retryable=True)
+            error = ProviderError(self.provider, "accepts the sound more slowly than it arrives", retryable=True)
             self._loop.call_soon(self.fail, error)
 
     # -- the connection
@@ -362,7 +362,7 @@ class StreamingRecognition(SegmentedRecognition):
             async with asyncio.timeout(READY_S):
                 await self._ready.wait()
         except TimeoutError:
-            raise ProviderError(self.provider, f"did not begin to listen within {READY_S:g} s", retryable=True) from None
+            raise ProviderError(self.provider, f"was not ready within {READY_S:g} s", retryable=True) from None
         while True:
             self._due.clear()
             self._has_listened = True

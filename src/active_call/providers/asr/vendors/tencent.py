@@ -57,12 +57,12 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("appId, secretId, secretKey", "the account"),
         DeclaredOption("model", "the engine, such as 16k_zh, 16k_en, 8k_zh, 16k_zh_large", "by the language"),
-        DeclaredOption("language", "chooses the engine"),
-        DeclaredOption("keyterms", "words to expect, 128 at most, each of 30 characters"),
+        DeclaredOption("language", "selects the engine"),
+        DeclaredOption("keyterms", "expected words, 128 at most, each of 30 characters"),
         DeclaredOption(
             "endpointing", "ms of silence after which a sentence ends, 240 to 2000", str(DEFAULT_PAUSE_MS), is_latency_knob=True
         ),
-        DeclaredOption("extra.*", "any further parameter, such as filter_dirty or hotword_id"),
+        DeclaredOption("extra.*", "any other parameter, such as filter_dirty or hotword_id"),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What adapters of recognition vendors read from an `AsrOption` alike: words to expect, numbers and words of `extra`. Pure."""
+"""What adapters of recognition vendors read from an `AsrOption` alike: expected words, numbers and words of `extra`. Pure."""
 
 from __future__ import annotations
 

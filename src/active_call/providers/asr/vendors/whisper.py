@@ -32,19 +32,19 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=EXAMPLE,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("baseUrl", f"the server, such as {EXAMPLE}; needed"),
-        DeclaredOption("model", "what the server calls its model", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("baseUrl", f"the server, such as {EXAMPLE}; required"),
+        DeclaredOption("model", "the name of the model on that server", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("language", "ISO 639-1; none: detected", is_latency_knob=True),
-        DeclaredOption("keyterms", "words to expect, sent as prompt"),
-        DeclaredOption("extra.response_format", "verbose_json: words with times, where the server has them", PLAIN),
+        DeclaredOption("keyterms", "expected words, sent as prompt"),
+        DeclaredOption("extra.response_format", "verbose_json: words with times, if the server has them", PLAIN),
     ),
-    notes="A server of your own costs what its machine costs.",
+    notes="You pay only for your own machine.",
 )
 
 
 def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
     """The adapter. Raises ConfigError without an address."""
     if not option.endpoint:
-        raise ConfigError("asr.baseUrl", f"missing: the server that transcribes, such as {EXAMPLE}")
+        raise ConfigError("asr.baseUrl", f"missing; expected the URL of the transcription server, such as {EXAMPLE}")
     server = Server(find_url("asr", option.endpoint, EXAMPLE), option.secret_key)
     return OpenAiSpeechToText(option, server, services, name=NAME, default_model=DEFAULT_MODEL)

@@ -53,9 +53,9 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("volume", "1 to 10", "5"),
         DeclaredOption("language", "a hint: zh, en, ja, ko, fr, de, ru"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
-        DeclaredOption("extra.*", "any further parameter of the task, such as pitch, seed or instruction"),
+        DeclaredOption("extra.*", "any other parameter of the task, such as pitch, seed or instruction"),
     ),
-    notes="Outside China: baseUrl wss://dashscope-intl.aliyuncs.com, whose keys are others.",
+    notes="Outside China, set baseUrl to wss://dashscope-intl.aliyuncs.com, which has its own keys.",
 )
 
 

@@ -52,7 +52,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speaker", "the name of a voice", DEFAULT_VOICE),
         DeclaredOption("extra.region", f"such as westeurope; else {REGION_VARIABLE}"),
         DeclaredOption("speed", "0.5 to 2", "1.0"),
-        DeclaredOption("emotion", "a style that the voice has, such as cheerful"),
+        DeclaredOption("emotion", "a style of the voice, such as cheerful"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
     ),
 )
@@ -63,7 +63,7 @@ def create(option: TtsOption, services: Services) -> AzureTextToSpeech:
     region = option.extra.get("region") or services.environment.get(REGION_VARIABLE)
     if not option.endpoint and not region:
         raise ConfigError(
-            "tts.extra.region", f"missing: such as westeurope; here, as {REGION_VARIABLE}, or a whole address as tts.endpoint"
+            "tts.extra.region", f"missing; expected a region such as westeurope, here or in {REGION_VARIABLE}, or a URL in tts.endpoint"
         )
     url = find_url("tts", option.endpoint, f"https://{region}.tts.speech.microsoft.com{PATH}")
     return AzureTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))

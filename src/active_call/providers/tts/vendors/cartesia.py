@@ -50,9 +50,9 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speaker", "the id of a voice", DEFAULT_VOICE),
         DeclaredOption("model", "sonic-3, sonic-turbo (the fastest)", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("speed", "0.6 to 1.5", "1.0"),
-        DeclaredOption("emotion", "as the vendor names them, of sonic-3"),
+        DeclaredOption("emotion", "a name from the vendor's list, for sonic-3"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
-        DeclaredOption("extra.*", "any further field of a request, such as pronunciation_dict_id; cartesia_version is the API's date"),
+        DeclaredOption("extra.*", "any other field of a request, such as pronunciation_dict_id; cartesia_version is the API's date"),
     ),
 )
 

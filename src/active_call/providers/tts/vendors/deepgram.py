@@ -48,9 +48,9 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=BASE_URL,
     default_model=DEFAULT_VOICE,
     options=(
-        DeclaredOption("speaker", "the voice, which is the model, too", DEFAULT_VOICE),
-        DeclaredOption("samplerate", "8000 to 48000; a lower one is sooner here", "24000", is_latency_knob=True),
-        DeclaredOption("extra.*", "any further parameter of the API"),
+        DeclaredOption("speaker", "the voice, which is also the model", DEFAULT_VOICE),
+        DeclaredOption("samplerate", "8000 to 48000; a lower rate arrives sooner", "24000", is_latency_knob=True),
+        DeclaredOption("extra.*", "any other parameter of the API"),
     ),
 )
 

@@ -55,8 +55,8 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("model", "eleven_flash_v2_5 is the fastest", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("speed", "0.7 to 1.2", "1.0"),
         DeclaredOption("samplerate", "8000 to 44100", "16000"),
-        DeclaredOption("extra.stability", "0.0 to 1.0; as similarity_boost and style"),
-        DeclaredOption("extra.*", "any further parameter of the API, such as apply_text_normalization"),
+        DeclaredOption("extra.stability", "0.0 to 1.0; the same holds for similarity_boost and style"),
+        DeclaredOption("extra.*", "any other parameter of the API, such as apply_text_normalization"),
     ),
 )
 

@@ -44,7 +44,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speed", "0.25 to 2", "1.0"),
         DeclaredOption("samplerate", "8000 to 48000", "24000"),
     ),
-    notes="The sound comes when all of a text is made; sentences are asked for one by one.",
+    notes="The sound arrives when the whole text is finished, so sentences are requested one by one.",
 )
 
 

@@ -113,5 +113,5 @@ class HttpTextToSpeech:
         async for piece in response.aiter_bytes():
             parts.append(piece)
             if sum(map(len, parts)) > MAX_ANSWER_BYTES:
-                raise self.fail("the answer has no end")
+                raise self.fail("the response is too long")
         return b"".join(parts)

@@ -42,8 +42,8 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("speaker", "the name of a voice in Hume's library, or an id of your own", DEFAULT_VOICE),
         DeclaredOption("speed", "0.5 to 2", "1.0"),
-        DeclaredOption("emotion", "how it is to be said, in words"),
-        DeclaredOption("extra.instant_mode", "begins sooner, and costs more", "true", is_latency_knob=True),
+        DeclaredOption("emotion", "how to say it, in words"),
+        DeclaredOption("extra.instant_mode", "true: starts sooner, and costs more", "true", is_latency_knob=True),
     ),
 )
 

@@ -42,10 +42,10 @@ DECLARATION: Final = ProviderDeclaration(
     default_model=DEFAULT_MODEL,
     options=(
         DeclaredOption("speaker", "the name of a voice", DEFAULT_VOICE),
-        DeclaredOption("model", "inworld-tts-1.5-mini is sooner, -max is better", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "inworld-tts-1.5-mini is faster, -max sounds better", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("speed", "0.5 to 1.5", "1.0"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
-        DeclaredOption("extra.*", "any further field of a request, such as temperature"),
+        DeclaredOption("extra.*", "any other field of a request, such as temperature"),
     ),
 )
 

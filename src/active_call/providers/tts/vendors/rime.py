@@ -55,7 +55,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speed", "0.5 to 2", "1.0"),
         DeclaredOption("language", "one that the voice speaks"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
-        DeclaredOption("extra.*", "any further parameter of the API, such as pauseBetweenBrackets"),
+        DeclaredOption("extra.*", "any other parameter of the API, such as pauseBetweenBrackets"),
     ),
 )
 

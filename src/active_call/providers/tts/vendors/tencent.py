@@ -40,7 +40,7 @@ OPTIONS: Final = (
     DeclaredOption("volume", "1 to 10", "5"),
     DeclaredOption("emotion", "one that the voice has, such as happy"),
     DeclaredOption("samplerate", "8000, 16000, and 24000 with some voices", "16000"),
-    DeclaredOption("extra.*", "any further parameter, such as SegmentRate or FastVoiceType"),
+    DeclaredOption("extra.*", "any other parameter, such as SegmentRate or FastVoiceType"),
 )
 
 DECLARATION: Final = ProviderDeclaration(

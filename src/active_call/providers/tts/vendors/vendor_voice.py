@@ -36,7 +36,7 @@ def sound_in(provider: str, value: Any) -> bytes:
     try:
         return base64.b64decode(text(value), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ProviderError(provider, f"the sound is no Base64: {error}", retryable=True) from None
+        raise ProviderError(provider, f"the sound is not Base64: {error}", retryable=True) from None
 
 
 def without_wav_header(pcm: bytes) -> bytes:
