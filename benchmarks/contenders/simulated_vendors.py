@@ -29,6 +29,8 @@ class Chat(VendorServer):
     model_s = token_s = 0.0
 
     async def respond(self, request: Request) -> Response:
+        if request.method != "POST":  # a connection that is made ahead
+            raise Refused(404, {"error": {"message": "unknown path"}})
         if request.path != "/v1/chat/completions" or not request.json().get("stream"):
             self.complain(f"not a streamed chat completion: {request.path}")
             raise Refused(400, {"error": {"message": "stream"}})
