@@ -68,7 +68,7 @@ def test_the_environments_key_goes_to_the_vendor_alone() -> None:
     assert find_key("asr", None, "wss://acme.example.evil.example/v1", source, environment) == ""
     assert find_key("asr", None, "ws://127.0.0.1:9", source, environment) == ""
     for bad in ("a b", "schlüssel", "a\nb"):
-        with pytest.raises(ConfigError, match="no key"):
+        with pytest.raises(ConfigError, match="not a valid key"):
             find_key("asr", bad, "wss://acme.example", source, {})
 
 
