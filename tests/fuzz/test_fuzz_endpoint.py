@@ -15,6 +15,7 @@ from active_call.sip.events import Address, EndpointConfig, Flow, IncomingCall, 
 US, PEER = Address("198.51.100.1", 5060), Address("192.0.2.9", 5060)
 UDP, TCP = Flow("udp", US, PEER), Flow("tcp", US, Address("192.0.2.9", 40_001), 8)
 ANSWER = b"v=0\r\no=us 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n"
+PONG = b"\r\n"
 INVITES = [seed for seed in SEEDS if seed.startswith(b"INVITE ")]
 
 
@@ -103,15 +104,17 @@ def test_datagrams_raise_nothing_and_what_they_begin_ends(messages: list[bytes])
 @given(st.lists(mutated(), min_size=1, max_size=3), st.lists(st.integers(1, 400), min_size=1, max_size=8))
 def test_stream_cut_anywhere_leads_to_the_same_messages_as_whole(messages: list[bytes], sizes: list[int]) -> None:
     stream = b"".join(messages)
-    sent = []
+    sent, ponged = [], []
     for cut in ([len(stream)], sizes, [1]):
         fed = Fed(answers=False)
         for piece in pieces(stream, cut):
             fed.receive(piece, TCP)
-        sent.append([data for data in fed.sent if data])
+        sent.append([data for data in fed.sent if data and data != PONG])
+        ponged.append(PONG in fed.sent)
         fed.endpoint.handle_connection_lost(TCP, "closed", fed.now)
         fed.assert_over()
     assert sent[0] == sent[1] == sent[2]
+    assert ponged[0] == ponged[1] == ponged[2]  # one pong answers all pings of a read, after its messages
 
 
 @bounded(100)
