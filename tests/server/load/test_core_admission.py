@@ -80,7 +80,16 @@ def test_quota_of_a_container_is_all_there_is() -> None:
 
 
 def test_control_process_alone_is_full_though_other_cores_are_idle() -> None:
-    assert not judged(after_a_second(ours=3.0, control=0.9, n_cores=8), 1000).has_room(1000)
+    assert not judged(after_a_second(ours=3.0, control=0.96, n_cores=8), 1000).has_room(1000)
+    assert judged(after_a_second(ours=3.0, control=0.9, n_cores=8), 100).has_room(110)  # what it does for calls that begin is soon over
+
+
+def test_less_than_a_second_of_work_after_a_pause_says_nothing() -> None:
+    sample = replace(after_a_second(ours=0.5, control=0.5), at=100.5, idle_s=START.idle_s)
+    assert judged(sample, 26).has_room(40)
+    admission = judged(after_a_second(ours=0.99), 200)
+    admission.take(replace(after_a_second(ours=0.99), at=110.0), 200)
+    assert admission.has_room(200)
 
 
 def test_few_calls_are_never_refused_for_the_cores() -> None:
@@ -202,7 +211,7 @@ def test_endpoint_is_told_with_each_call_and_when_to_come_again() -> None:
     watch.refresh()
     assert told[-1] == (False, RETRY_FULL_S)
     assert load.is_strained
-    assert load.describe() == {"core_percent": 95, "full": True, "strained": True}
+    assert load.describe() == {"core_percent": 95, "control_percent": 0, "full": True, "strained": True}
     calls.is_draining = True
     watch.refresh()
     assert told[-1] == (False, RETRY_DRAINING_S)

@@ -90,6 +90,8 @@ class MediaProcess:
         self._transport = transport
         self._link = link
         self.capacity = 0
+        self._is_asked = asyncio.Event()
+        """Set by orders: a process that was idle is now to answer."""
         self.is_quiet = False
         """It has said nothing for longer than it should; perhaps it hangs."""
 
@@ -105,6 +107,7 @@ class MediaProcess:
 
     def send(self, *orders: Link) -> None:
         """Queue orders on the link. Orders to a process that is gone are dropped, since its end is reported otherwise."""
+        self._is_asked.set()
         if not self._transport.is_closing():
             self._transport.write(b"".join([frame(order) for order in orders]))
 
@@ -112,15 +115,30 @@ class MediaProcess:
         """Returns when the process no longer answers: its socket is closed."""
         await self._link.lost.wait()
 
+    async def _lost_or_asked(self) -> None:
+        self._is_asked.clear()
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._link.lost, self._is_asked)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
         """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
         n_quiet = 0
         while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
             n_reports = self._link.n_reports
+            is_idle = not has_streams()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S if has_streams() else IDLE_CHECK_S):
-                    await self.wait_lost()
+                async with asyncio.timeout(IDLE_CHECK_S if is_idle else CHECK_S):
+                    if is_idle:
+                        await self._lost_or_asked()
+                    else:
+                        await self.wait_lost()
+                if self._link.lost.is_set():
                     return False
+                continue
             n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0
             self.is_quiet = n_quiet >= QUIET_CHECKS
         return True

@@ -64,7 +64,10 @@ class CallLoad:
 
     def describe(self) -> dict[str, object]:
         """As `/health` tells it: what our processes take of the cores that are there for them, and what follows."""
-        return {"core_percent": round(self.cores.share * 100), "full": self.is_full, "strained": self.is_strained}
+        return {**self._percents(), "full": self.is_full, "strained": self.is_strained}
+
+    def _percents(self) -> dict[str, int]:
+        return {"core_percent": round(self.cores.share * 100), "control_percent": round(self.cores.control_share * 100)}
 
     def look(self, sample: CoreSample | None, n_calls: int) -> None:
         """Take a look at the cores, and log where the judgement changes."""
@@ -74,7 +77,7 @@ class CallLoad:
         self.is_strained = self.cores.is_strained(n_calls)
         was_full, self.is_full = self.is_full, not self.cores.has_room(n_calls)
         if self.is_full is not was_full:
-            fields = {"calls": n_calls, "core_percent": round(self.cores.share * 100)}
+            fields = {"calls": n_calls, **self._percents()}
             if self.is_full:
                 log.warning("the cores are full, no more calls are taken", extra=fields)
             else:

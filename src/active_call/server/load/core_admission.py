@@ -2,9 +2,11 @@
 
 Theory. Control and media processes may share a core, and the machine may belong to others too. So the load is what all our processes take
 of what is there for us: the allowed cores, or the quota of the control group, less what the host has given to other machines (steal) and
-less half of what neighbours use, since the kernel shares a contended core between them and us. The control process has one thread, so it
-is also judged by itself. The load grows with every call, by about the same for each: calls that have begun since the last look are counted
-with the share of an average one.
+less half of what neighbours use, since the kernel shares a contended core between them and us. The control process has one thread, so it is
+also judged by itself. The load grows with every call, by about the same for each: calls that have begun since the last look are counted
+with the share of an average one. The time of the control process does not grow like that: most of it sets calls up, and `NewCallPace`
+judges that. A look needs a second to compare with: the first call after a pause loads what it needs, which says nothing about the next
+ones.
 
 `NewCallPace` limits how fast new calls begin. To set one up takes as long as seconds of its sound, and all of it falls on the control
 process: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that comes in time brings an allowance, so
@@ -12,7 +14,8 @@ that calls are taken as fast as the loop keeps up, and no faster.
 
 | more calls are refused when                                                                         | because                      |
 |-----------------------------------------------------------------------------------------------------|------------------------------|
-| with one call more, the load or the control process alone would be over `MAX_SHARE`                 | sound would begin to be late |
+| with one call more, the load would be over `MAX_SHARE`                                              | sound would begin to be late |
+| the control process alone is over `MAX_CONTROL_SHARE`                                               | events and answers are late  |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 
 With fewer than `MIN_CALLS` neither counts: what fills the cores then is something else, and the calls that are there are not helped.
@@ -25,11 +28,13 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_SHARE: Final = 0.85
+MAX_CONTROL_SHARE: Final = 0.95
 STRAINED_SHARE: Final = 0.93
 """Above it optional work is left out: less is left than the rare long tick needs."""
 NEIGHBOURS_WEIGHT: Final = 0.5
 MIN_CALLS: Final = 20
 WINDOW_S: Final = 1.0
+MIN_WINDOW_S: Final = 0.9
 BEAT_S: Final = 0.02
 IDLE_BEAT_S: Final = 0.25
 LATE_BEAT_S: Final = 0.04
@@ -65,19 +70,23 @@ class CoreAdmission:
         self._samples: deque[CoreSample] = deque()
         self._n_known = 0
         self.share = 0.0
-        """Shares of the available time, in the last second."""
+        """Share of the available time that our processes took in the last second."""
+        self.control_share = 0.0
+        """Share of one core that the control process took."""
 
     def take(self, sample: CoreSample, n_calls: int) -> None:
         """One more look at the cores, with how many calls there are."""
         samples = self._samples
         if samples and sample.at - samples[-1].at > WINDOW_S:
             samples.clear()  # there were no calls, and nobody has looked
+            self.share = self.control_share = 0.0
         samples.append(sample)
         while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_S:
             samples.popleft()
         first = samples[0]
-        if sample.at > first.at:
+        if sample.at - first.at >= MIN_WINDOW_S:
             self.share = _share(first, sample)
+            self.control_share = (sample.control_s - first.control_s) / (sample.at - first.at)
             self._n_known = n_calls
 
     def expected_share(self, n_calls: int) -> float:
@@ -88,11 +97,13 @@ class CoreAdmission:
 
     def has_room(self, n_calls: int) -> bool:
         """Whether one more beside `n_calls` is welcome."""
-        return n_calls < MIN_CALLS or self.expected_share(n_calls + 1) <= MAX_SHARE
+        if n_calls < MIN_CALLS:
+            return True
+        return self.expected_share(n_calls + 1) <= MAX_SHARE and self.control_share <= MAX_CONTROL_SHARE
 
     def is_strained(self, n_calls: int) -> bool:
         """Whether optional work is to be left out."""
-        return n_calls >= MIN_CALLS and self.share > STRAINED_SHARE
+        return n_calls >= MIN_CALLS and max(self.share, self.control_share) > STRAINED_SHARE
 
 
 def _share(first: CoreSample, last: CoreSample) -> float:
@@ -102,8 +113,7 @@ def _share(first: CoreSample, last: CoreSample) -> float:
     all_s = wall_s * (last.n_allowed or last.n_cores)
     neighbours_s = max(all_s - idle_s - steal_s - ours_s, 0.0)
     there_s = min(all_s - steal_s - NEIGHBOURS_WEIGHT * neighbours_s, wall_s * last.n_cores)
-    control_share = (last.control_s - first.control_s) / wall_s
-    return max(ours_s / max(there_s, 0.01 * wall_s), control_share)
+    return ours_s / max(there_s, 0.01 * wall_s)
 
 
 class NewCallPace:
