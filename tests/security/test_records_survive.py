@@ -122,7 +122,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_kill_9_under_100_calls_leaves_exactly_one_closed_record_each(tmp_path: Path, database: str) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         scenario, target = staying(tmp_path / "scenario"), f"127.0.0.1:{server.udp_port}"
-        with Sipp(scenario, tmp_path / "sipp", target=target, calls=100, rate=40, limit=100) as run:
+        with Sipp(scenario, tmp_path / "sipp", target=target, calls=100, rate=20, limit=100) as run:
             run.start()
             server.wait(lambda: len(server.get("/list")["active_calls"]) == 100, 20, "100 calls")
             server.wait(lambda: all(call["answerTime"] for call in server.get("/list")["active_calls"]), 20, "100 answers")

@@ -37,7 +37,7 @@ WINDOW_S: Final = 1.0
 MIN_WINDOW_S: Final = 0.9
 BEAT_S: Final = 0.02
 IDLE_BEAT_S: Final = 0.25
-LATE_BEAT_S: Final = 0.04
+LATE_BEAT_S: Final = 0.08
 """Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
 """New calls at once: the number that the loop handles in about 0.2 s."""
