@@ -85,6 +85,7 @@ from active_call.store.recordings import check_pattern, recorded_rate_hz, record
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
+from active_call.store.webhook_delivery import WebhookDelivery
 
 log = logging.getLogger("active_call.server")
 
@@ -138,11 +139,7 @@ async def running(
         records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children, load)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
-
-        def make_router(config: Config) -> Router | None:
-            configured = _router(config, shared.http)
-            return configured if wrap_router is None else wrap_router(configured)
-
+        make_router = _router_maker(shared, wrap_router)
         registry = _registry(config, shared, make_router(config), gateway, pool, load)
         admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
@@ -170,12 +167,19 @@ async def running(
 
         sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         health = partial(_health, *sources)
-        services = _api_services(settings, registry, records, endpoint, world, health, pool)
-        services = replace(services, console=_console_facts(settings), webhooks=delivery)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool, delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
+
+
+def _router_maker(shared: CallDependencies, wrap_router: Callable[[Router | None], Router] | None) -> Callable[[Config], Router | None]:
+    def make_router(config: Config) -> Router | None:
+        configured = _router(config, shared.http)
+        return configured if wrap_router is None else wrap_router(configured)
+
+    return make_router
 
 
 def _health(
@@ -272,6 +276,7 @@ def _api_services(
     world: World,
     health: Callable[[], dict[str, Any]],
     pool: MediaPool,
+    delivery: WebhookDelivery | None,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -289,6 +294,8 @@ def _api_services(
         streams=stream_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
+        console=_console_facts(settings),
+        webhooks=delivery,
     )
 
 
