@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import Protocol, TypeVar
 
 from active_call.base.errors import ProviderError
 from active_call.codec.resample import StreamResampler
@@ -22,11 +23,30 @@ from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech
 
 logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+
+
+class Named(Protocol):
+    """What a log line says of an engine."""
+
+    @property
+    def name(self) -> str: ...
 
 
 def log_failover(kind: str, provider: str, fallback: str, reason: str) -> None:
     """Say that `fallback` is asked in place of `provider`."""
     logger.warning("failed over to the next provider", extra={"kind": kind, "provider": provider, "fallback": fallback, "reason": reason})
+
+
+async def first_usable(kind: str, engines: Sequence[Named], hedge: Hedge[_Item]) -> AsyncGenerator[_Item, None]:
+    """What the engine gives whose first usable result came first; logged where it is not the first engine."""
+    is_told = False
+    async with aclosing(hedge.run()) as items:
+        async for number, item in items:
+            if number and not is_told:
+                is_told = True
+                log_failover(kind, engines[0].name, engines[number].name, "was slower")
+            yield item
 
 
 class FailoverTextToSpeech:
@@ -69,7 +89,7 @@ class FailoverSynthesis:
         if hedge_after_s is not None and len(engines) > 1:
             sources = [partial(self._spoken_by, number) for number in range(len(engines))]
             self._hedge = Hedge(sources, hedge_after_s, lambda chunk: bool(chunk.pcm))
-        self._chunks = self._speak() if self._hedge is None else self._speak_hedged(self._hedge)
+        self._chunks = self._speak() if self._hedge is None else first_usable("tts", self._engines, self._hedge)
 
     def push_text(self, text: str) -> None:
         self._text.push_text(text)
@@ -112,15 +132,6 @@ class FailoverSynthesis:
             finally:
                 await source.aclose()
 
-    async def _speak_hedged(self, hedge: Hedge[SpeechChunk]) -> AsyncGenerator[SpeechChunk, None]:
-        is_told = False
-        async with aclosing(hedge.run()) as chunks:
-            async for number, chunk in chunks:
-                if number and not is_told:
-                    is_told = True
-                    log_failover("tts", self._engines[0].name, self._engines[number].name, "was slower")
-                yield chunk
-
     async def _spoken_by(self, number: int) -> AsyncGenerator[SpeechChunk, None]:
         """The sound of one engine, at the rate of the first."""
         engine = self._engines[number]
@@ -162,18 +173,9 @@ class FailoverChatModel:
     def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         if self.hedge_after_s is None or len(self.models) < 2:
             return self._reply(request)
-        return self._reply_hedged(request, self.hedge_after_s)
-
-    async def _reply_hedged(self, request: ReplyRequest, after_s: float) -> AsyncGenerator[ChatEvent, None]:
-        hedge = Hedge([partial(model.reply, request) for model in self.models], after_s, _is_usable)
+        hedge = Hedge([partial(model.reply, request) for model in self.models], self.hedge_after_s, _is_usable)
         hedge.asked()
-        is_told = False
-        async with aclosing(hedge.run()) as events:
-            async for number, event in events:
-                if number and not is_told:
-                    is_told = True
-                    log_failover("llm", self.models[0].name, self.models[number].name, "was slower")
-                yield event
+        return first_usable("llm", self.models, hedge)
 
     async def _reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         last = len(self.models) - 1
