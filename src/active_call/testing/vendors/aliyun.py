@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from active_call.testing.vendors.dashscope_tasks import TaskServer
 from active_call.testing.vendors.hearing import Hearing
-from active_call.testing.vendors.server import Refused, Request, VendorServer
+from active_call.testing.vendors.server import Request
 from active_call.testing.vendors.socket import VendorSocket, order_in
 
 MODELS: Final = frozenset({"paraformer-realtime-v2", "paraformer-realtime-8k-v2", "fun-asr-realtime"})
 SILENCE_S: Final = 0.8
 
 
-class DashScopeServer(VendorServer):
+class DashScopeServer(TaskServer):
     """`/api-ws/v1/inference`."""
-
-    def check_handshake(self, request: Request) -> None:
-        if request.path.rstrip("/") != "/api-ws/v1/inference":
-            super().check_handshake(request)
-        if self.faults.wrong_key or request.headers.get("authorization", "").lower() != f"bearer {self.key}":
-            raise Refused(401, {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"})
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
         hearing: Hearing | None = None
@@ -34,7 +29,7 @@ class DashScopeServer(VendorServer):
             if isinstance(message, bytes):
                 if hearing is None:
                     self.complain("sound before task-started")
-                    await self._fail(socket, task, "CLIENT_ERROR", "no task is running")
+                    await self.fail(socket, task, "CLIENT_ERROR", "no task is running")
                     return
                 if hearing.feed(message):
                     await self._tell(socket, task, hearing, is_end=False)
@@ -48,20 +43,20 @@ class DashScopeServer(VendorServer):
                 case "run-task" if hearing is None and self._is_known(header, payload):
                     task = header["task_id"]
                     if self.faults.quota:
-                        await self._fail(socket, task, "Arrearage", "Access denied, please make sure your account is in good standing.")
+                        await self.fail(socket, task, "Arrearage", "Access denied, please make sure your account is in good standing.")
                         return
                     hearing = Hearing(payload["parameters"]["sample_rate"], n_words=n_words)
-                    await self._event(socket, task, "task-started", {})
+                    await self.tell(socket, task, "task-started", {})
                 case "finish-task" if hearing is not None and header.get("task_id") == task:
                     if words := hearing.take():
                         hearing.words = list(words)
                         await self._tell(socket, task, hearing, is_end=True)
                         n_words += len(words)
                     hearing = None
-                    await self._event(socket, task, "task-finished", {"output": {}, "usage": None})
+                    await self.tell(socket, task, "task-finished", {"output": {}, "usage": None})
                 case _:
                     self.complain(f"not an action that is possible now: {message[:200]}")
-                    await self._fail(socket, task, "InvalidParameter", "not an action that is possible now")
+                    await self.fail(socket, task, "InvalidParameter", "not an action that is possible now")
                     return
 
     def _is_known(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
@@ -94,12 +89,4 @@ class DashScopeServer(VendorServer):
                 for word in words
             ],
         }
-        await self._event(socket, task, "result-generated", {"output": {"sentence": sentence}, "usage": None})
-
-    async def _event(self, socket: VendorSocket, task: str, event: str, payload: Mapping[str, Any]) -> None:
-        await socket.send_json({"header": {"task_id": task, "event": event, "attributes": {}}, "payload": payload})
-
-    async def _fail(self, socket: VendorSocket, task: str, code: str, reason: str) -> None:
-        header = {"task_id": task, "event": "task-failed", "error_code": code, "error_message": reason, "attributes": {}}
-        await socket.send_json({"header": header, "payload": {}})
-        await socket.close(1007, code)
+        await self.tell(socket, task, "result-generated", {"output": {"sentence": sentence}, "usage": None})

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from active_call.testing.vendors.server import Refused, Request, VendorServer
+from active_call.testing.vendors.dashscope_tasks import TaskServer
+from active_call.testing.vendors.server import Request
 from active_call.testing.vendors.socket import VendorSocket, order_in
 from active_call.testing.vendors.speaking import pieces_of, words_of
 
@@ -19,14 +20,8 @@ MODELS: Final = frozenset({"cosyvoice-v3-flash", "cosyvoice-v3-plus", "cosyvoice
 RATES: Final = frozenset({8_000, 16_000, 22_050, 24_000, 44_100, 48_000})
 
 
-class CosyVoiceServer(VendorServer):
+class CosyVoiceServer(TaskServer):
     """`/api-ws/v1/inference`."""
-
-    def check_handshake(self, request: Request) -> None:
-        if request.path.rstrip("/") != "/api-ws/v1/inference":
-            super().check_handshake(request)
-        if self.faults.wrong_key or request.headers.get("authorization", "").lower() != f"bearer {self.key}":
-            raise Refused(401, {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"})
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
         task, said, rate_hz, used = "", "", 16_000, set[str]()
@@ -39,18 +34,18 @@ class CosyVoiceServer(VendorServer):
                     task, said, rate_hz = header["task_id"], "", payload["parameters"]["sample_rate"]
                     used.add(task)
                     if self.faults.quota:
-                        await self._fail(socket, task, "Arrearage", "Access denied, please make sure your account is in good standing.")
+                        await self.fail(socket, task, "Arrearage", "Access denied, please make sure your account is in good standing.")
                         return
-                    await self._event(socket, task, "task-started", {})
+                    await self.tell(socket, task, "task-started", {})
                 case "continue-task" if task and header.get("task_id") == task and payload.get("input", {}).get("text"):
                     said += payload["input"]["text"]
                 case "finish-task" if task and header.get("task_id") == task and payload.get("input") == {}:
                     await self._say(socket, task, said, rate_hz)
-                    await self._event(socket, task, "task-finished", {"output": {}, "usage": {"characters": len(said)}})
+                    await self.tell(socket, task, "task-finished", {"output": {}, "usage": {"characters": len(said)}})
                     task = ""
                 case _:
                     self.complain(f"not an action that is possible now: {str(message)[:200]}")
-                    await self._fail(socket, task, "InvalidParameter", "not an action that is possible now")
+                    await self.fail(socket, task, "InvalidParameter", "not an action that is possible now")
                     return
 
     def _is_known(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
@@ -73,21 +68,13 @@ class CosyVoiceServer(VendorServer):
 
     async def _say(self, socket: VendorSocket, task: str, said: str, rate_hz: int) -> None:
         output: dict[str, Any] = {"sentence": {"index": 0, "words": []}, "type": "sentence-begin", "original_text": said}
-        await self._event(socket, task, "result-generated", {"output": output})
+        await self.tell(socket, task, "result-generated", {"output": output})
         for piece in pieces_of(said, rate_hz):
-            await self._event(socket, task, "result-generated", {"output": {**output, "type": "sentence-synthesis"}})
+            await self.tell(socket, task, "result-generated", {"output": {**output, "type": "sentence-synthesis"}})
             await socket.send(piece)
             await asyncio.sleep(0)
         words = [
             {"text": word, "begin_index": place, "begin_time": round(begin * 1000), "end_time": round(end * 1000)}
             for place, (word, begin, end) in enumerate(words_of(said))
         ]
-        await self._event(socket, task, "result-generated", {"output": {"sentence": {"index": 0, "words": words}, "type": "sentence-end"}})
-
-    async def _event(self, socket: VendorSocket, task: str, event: str, payload: Mapping[str, Any]) -> None:
-        await socket.send_json({"header": {"task_id": task, "event": event, "attributes": {}}, "payload": payload})
-
-    async def _fail(self, socket: VendorSocket, task: str, code: str, reason: str) -> None:
-        header = {"task_id": task, "event": "task-failed", "error_code": code, "error_message": reason, "attributes": {}}
-        await socket.send_json({"header": header, "payload": {}})
-        await socket.close(1007, code)
+        await self.tell(socket, task, "result-generated", {"output": {"sentence": {"index": 0, "words": words}, "type": "sentence-end"}})
