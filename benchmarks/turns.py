@@ -27,7 +27,8 @@ import yaml
 from active_call.agent.turn.adaptive_detector import WEIGHTS, AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
 from active_call.testing.audio import Pcm
-from active_call.testing.spoken_calls.turn_replay import ReplayedTurn, replay_turn
+from active_call.testing.spoken_calls.call import PlayedTurn
+from active_call.testing.spoken_calls.turn_replay import replay_turn
 from active_call.testing.spoken_calls.turn_trace import TurnTrace
 from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, line_of, load
 
@@ -89,7 +90,7 @@ def curve() -> dict[str, Rules]:
     return {f"bias {bias:+.1f}": adaptive(bias=bias) for bias in (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)}
 
 
-def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, ReplayedTurn]]:
+def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, PlayedTurn]]:
     """The same turns as Pipecat takes them, which waits for no words."""
     with TemporaryDirectory() as folder:
         lines = [str(Path(folder) / f"{number}.npy") for number in range(len(turns))]
@@ -99,12 +100,11 @@ def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, Replayed
         done = subprocess.run([python, program], input=json.dumps({"lines": lines}), capture_output=True, text=True, check=True)
     decided = json.loads(done.stdout.splitlines()[-1])["decided"]
     return [
-        (turn, ReplayedTurn(turn.trace.began, turn.trace.ended, [] if at is None else [at]))
-        for turn, at in zip(turns, decided, strict=True)
+        (turn, PlayedTurn(turn.trace.began, turn.trace.ended, [] if at is None else [at])) for turn, at in zip(turns, decided, strict=True)
     ]
 
 
-def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, cuts: bool) -> None:
+def tell(name: str, played: list[tuple[Recorded, PlayedTurn]], *, each: bool, cuts: bool) -> None:
     """Print the row of `name`."""
     delays = [turn.delay_s * 1000 for _, turn in played if turn.delay_s is not None]
     cut = [(recorded, turn) for recorded, turn in played if turn.is_cut_off]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
 
 from active_call.agent.cascade import CascadeConversation
 from active_call.agent.effects import AgentEffect, Heard, Perform
@@ -14,35 +13,16 @@ from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector
 from active_call.agent.turn.turn_detector import TurnDetector, TurnTaking
 from active_call.call.opening.options import DEFAULT_END_OF_TURN_MS
 from active_call.contract import commands, events
+from active_call.testing.spoken_calls.call import PlayedTurn
 from active_call.testing.spoken_calls.traced_call import TracedCall
 from active_call.testing.spoken_calls.turn_trace import TurnTrace
 
 _PLAYBOOK = "---\nllm: {{provider: script}}\ngreeting: {}\n---\n## *\nI see.\n"
 
 
-@dataclass(slots=True)
-class ReplayedTurn:
-    """When the turn was taken, in seconds of the trace. `heard`: what was understood until then."""
-
-    began: float
-    ended: float
-    answers: list[float] = field(default_factory=list)
-    heard: str = ""
-
-    @property
-    def is_cut_off(self) -> bool:
-        """The turn was taken before its last sample."""
-        return bool(self.answers) and self.answers[0] < self.ended
-
-    @property
-    def delay_s(self) -> float | None:
-        """From the last sample to the answer; None if there was none, or it came too early."""
-        return self.answers[0] - self.ended if self.answers and not self.is_cut_off else None
-
-
 def replay_turn(
     trace: TurnTrace, asked: str, detector: TurnDetector | None = None, *, end_of_turn_ms: int = DEFAULT_END_OF_TURN_MS
-) -> ReplayedTurn:
+) -> PlayedTurn:
     """Take the turn of `trace`, which answers the agent's `asked`. `end_of_turn_ms`: as `eou.timeout`."""
     return _Replay(trace, asked, detector or AdaptiveTurnDetector(), end_of_turn_ms).run()
 
@@ -58,11 +38,11 @@ class _Replay:
     def __init__(self, trace: TurnTrace, asked: str, detector: TurnDetector, end_of_turn_ms: int) -> None:
         conversation = CascadeConversation(_playbook(asked), {}, turns=TurnTaking(detector, speculates=False))
         self._call = TracedCall(trace, conversation, self._do, end_of_turn_ms=end_of_turn_ms)
-        self._turn = ReplayedTurn(trace.began, trace.ended)
+        self._turn = PlayedTurn(trace.began, trace.ended)
         self._asking: str | None = None
         """The play in which the agent asks."""
 
-    def run(self) -> ReplayedTurn:
+    def run(self) -> PlayedTurn:
         self._call.run(lambda: bool(self._turn.answers))
         self._turn.heard = " ".join(text for text in self._call.texts if text)
         return self._turn
