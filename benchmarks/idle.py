@@ -34,8 +34,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from own_server import HOST, free_port
+
 HERE: Final = Path(__file__).resolve().parents[1]
-HOST: Final = "127.0.0.1"
 START_S: Final = 60.0
 REST_S: Final = 3.0
 """From the line "is ready" to the first look at the server at rest."""
@@ -104,13 +105,6 @@ def by_name(root: int, figure: Any) -> dict[str, float]:
 
 
 # -- the server
-
-
-def free_port(kind: int) -> int:
-    """A port that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager

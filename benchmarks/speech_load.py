@@ -16,11 +16,8 @@ import json
 import os
 import re
 import select
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -29,7 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-HOST: Final = "127.0.0.1"
+from own_server import HOST, free_port, started_server
+
 PACKET: Final = 160
 SILENCE: Final = b"\xff" * PACKET
 RATE: Final = 10.0
@@ -235,38 +233,14 @@ class Crowd:
             caller.take(now)
 
 
-def free_port(kind: int) -> int:
-    """A port that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
-
-
 @contextlib.contextmanager
 def serving(folder: Path, engines: str) -> Iterator[tuple[int, int]]:
     """A server in `folder`; gives its SIP and HTTP ports once it is ready."""
     udp, http = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
     (folder / "main.md").write_text(PLAYBOOK, encoding="utf-8")
     (folder / "active-call.toml").write_text(CONFIG.format(udp=udp, http=http, engines=engines), encoding="utf-8")
-    with (folder / "server.log").open("wb") as log:
-        command = [sys.executable, "-m", "active_call.server.cli", "serve"]
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while not _is_ready(http):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the server does not start:\n{(folder / 'server.log').read_text()[-2000:]}")
-            time.sleep(0.2)
+    with started_server(folder, http):
         yield udp, http
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _is_ready(http: int) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(_get(http, "/health")["status"] == "ok")
-    return False
 
 
 def _get(http: int, path: str) -> Any:

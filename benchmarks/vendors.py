@@ -17,13 +17,11 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -31,9 +29,10 @@ from typing import Any, Final
 
 import psutil
 
+from own_server import free_port, started_server
+
 HERE: Final = Path(__file__).parent
 SPEECH: Final = HERE.parent / "tests" / "vectors" / "speech" / "joe_01.ulaw"
-HOST: Final = "127.0.0.1"
 PACE: Final = {"model_s": 0.25, "token_s": 0.02, "voice_s": 0.1}
 PLAYBOOK: Final = """---
 asr: {{provider: deepgram, endpoint: "ws://127.0.0.1:{deepgram}", secretKey: "{key}"}}
@@ -83,38 +82,14 @@ class Program:
         self._log.close()
 
 
-def free_port(kind: int) -> int:
-    """A port that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
-
-
 @contextlib.contextmanager
 def own_server(folder: Path, vendors: dict[str, Any]) -> Iterator[tuple[int, str, int]]:
     """active-call; gives its port, the path of streams and its process id."""
     http = free_port(socket.SOCK_STREAM)
     (folder / "main.md").write_text(PLAYBOOK.format(**vendors), encoding="utf-8")
     (folder / "active-call.toml").write_text(CONFIG.format(udp=free_port(socket.SOCK_DGRAM), http=http), encoding="utf-8")
-    with (folder / "server.log").open("wb") as log:
-        command = [sys.executable, "-m", "active_call.server.cli", "serve"]
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while not _is_ready(http):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the server does not start:\n{(folder / 'server.log').read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield http, "/call/stream/twilio", process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _is_ready(http: int) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{HOST}:{http}/health", timeout=5) as response:
-        return bool(json.loads(response.read())["status"] == "ok")
-    return False
+    with started_server(folder, http) as pid:
+        yield http, "/call/stream/twilio", pid
 
 
 @contextlib.contextmanager
