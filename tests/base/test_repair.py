@@ -20,7 +20,7 @@ values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dic
 def test_any_value_becomes_json_that_others_can_read(value: Any) -> None:
     data = encode_json(value)
     json.loads(data.decode("utf-8"))
-    assert b"\\u0000" not in data
+    assert b"\\u0000" not in data.replace(b"\\\\", b"")  # an escaped backslash before "u0000" is a text like any other
 
 
 @given(values)
