@@ -345,6 +345,28 @@ def test_ten_lines_of_the_guide_call_from_a_page_of_ones_own(page: Page) -> None
     page.wait("document.querySelector('#call').textContent === 'Call us'")
 
 
+LATE_REFUSAL = """(async () => {
+  const { attempt, client, onTokenNeeded, useToken } = await import("/console/api.js"), { ApiError } = await import("/client.js");
+  const right = client.token, asked = [], stop = onTokenNeeded(wasWrong => asked.push(wasWrong));
+  const refused = work => attempt(work).catch(error => error.status);
+  let answer;
+  useToken("");
+  const early = refused(() => new Promise((_, fail) => { answer = fail; }));  // sent without a token, answered when one was entered
+  useToken(right);
+  answer(new ApiError("no token", 401, ""));
+  const late = [await early, [...asked], client.token === right];
+  const wrong = [await refused(async () => { throw new ApiError("wrong", 401, ""); }), [...asked], client.token];
+  stop();
+  return [late, wrong];
+})()"""
+
+
+def test_refusal_that_comes_after_another_token_was_entered_does_not_ask_again(page: Page) -> None:
+    late, wrong = page.run(LATE_REFUSAL)
+    assert late == [401, [], True]
+    assert wrong == [401, [True], ""]
+
+
 SAID = [
     {"event": "answer", "timestamp": 1000},
     {"event": "trackStart", "timestamp": 1100},

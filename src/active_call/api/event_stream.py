@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from active_call.api.own_track import OwnTrack
 from active_call.call.events.command_watch import CommandWatcher
 from active_call.call.events.subscription import QUEUE_SIZE, Subscription
+from active_call.call.handle import CallDescription
 from active_call.contract import commands, wire
 
 WATCH_QUEUE_SIZE = QUEUE_SIZE
@@ -25,6 +27,11 @@ MAX_DIGITS = 18
 
 class Watched(Protocol):
     """A call whose events can be followed."""
+
+    @property
+    def id(self) -> str: ...
+
+    def describe(self) -> CallDescription: ...
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         """Its events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
@@ -46,12 +53,16 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
 
     subscription, stop_watching = call.subscribe(from_seq=from_seq), call.watch_commands(see)
     subscription.notify(has_news.set)
+    own_track = OwnTrack(call.id, call.describe().answered_at)
     try:
         while True:
             has_news.clear()
             while seen:
                 yield b"event: command\ndata: " + seen.popleft() + b"\n\n"
             for item in subscription.take():
+                before = own_track.before(item.event)
+                if before is not None:
+                    yield b"event: event\ndata: " + wire.encode_event(before) + b"\n\n"
                 yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
             if subscription.closed is not None and not has_news.is_set():
                 return

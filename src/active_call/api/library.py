@@ -41,7 +41,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def list_playbooks() -> list[dict[str, str]]:
         return await asyncio.to_thread(_listed, folder)
 
-    @router.get("/playbooks/{name}", summary="The text of a playbook; as JSON if `Accept` asks for it")
+    @router.get("/playbooks/{name:path}", summary="The text of a playbook; as JSON if `Accept` asks for it")
     async def read_playbook(name: str, request: Request) -> Response:
         path = _playbook_path(folder, name)
         if not path.is_file():
@@ -51,7 +51,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
             return JSONResponse({"name": name, "content": content})
         return Response(content, media_type="text/markdown; charset=utf-8")
 
-    @router.post("/playbooks/{name}", summary="Write a playbook, given as text or as JSON; refused if it does not parse")
+    @router.post("/playbooks/{name:path}", summary="Write a playbook, given as text or as JSON; refused if it does not parse")
     async def write_playbook(name: str, request: Request) -> dict[str, str]:
         content = await _content_of(request)
         path = _playbook_path(folder, name)
@@ -89,7 +89,7 @@ def _playbook_path(folder: Path, name: str) -> Path:
         path = Path()
     is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
     if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
-        raise HTTPException(400, f"{name[:80]!r} is not a playbook name; expected a name such as 'sales.md'")
+        raise HTTPException(400, f"Invalid filename: {name[:80]!r}; expected a name such as 'sales.md'")
     return path
 
 

@@ -27,6 +27,11 @@ _SESSION: Final[dict[str, Any]] = {
     "required": ["session_id", "sdp"],
     "properties": {"session_id": {"type": "string"}, "sdp": {"type": "string"}},
 }
+_NOT_KEPT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["status", "error", "code"],
+    "properties": {"status": {"const": "error"}, "error": {"type": "string"}, "code": {"type": "string"}},
+}
 _UNKNOWN_CALL: Final = {"404": ("There is no such call.", {"application/json": {"schema": _STATUS}})}
 
 ANSWERS: Final[dict[tuple[str, str], dict[str, tuple[str, Contents]]]] = {
@@ -59,7 +64,10 @@ ANSWERS: Final[dict[tuple[str, str], dict[str, tuple[str, Contents]]]] = {
         "428": ("A fragment needs `If-Match`.", {}),
     },
     ("post", "/api/console/talks/{talk_id}"): {"409": ("The agent still answers the line before.", {})},
-    ("post", "/precache"): {"502": ("The vendor has not made the sound.", {})},
+    ("post", "/precache"): {
+        "400": ("The request is wrong.", {"application/json": {"schema": _NOT_KEPT}}),
+        "500": ("The vendor has not made the sound, or it cannot be kept.", {"application/json": {"schema": _NOT_KEPT}}),
+    },
 }
 """Answers by status: what they mean, and what is in them. Those of errors that name no content have the usual body."""
 

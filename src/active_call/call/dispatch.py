@@ -96,13 +96,15 @@ def _unmute(call: Commanded, command: commands.Unmute) -> None:
 
 
 def _set_mute(call: Commanded, track_id: str | None, *, muted: bool) -> None:
-    track = _track(track_id)
+    track = _track(track_id, call.state.facts.session_id)
     if call.state.leg.stream is None:
         raise LocalProtocolError("the call has no media stream yet")
     call.attention.mute(track, muted=muted)
 
 
-def _track(track_id: str | None) -> str:
+def _track(track_id: str | None, session_id: str) -> str:
+    if track_id == session_id:  # the name of the other party's track in events
+        return TRACKS["caller"]
     if track_id and track_id not in TRACKS:
         raise LocalProtocolError(f"there is no track {track_id!r}; expected 'agent', 'partner' or 'caller'")
     return TRACKS[track_id] if track_id else ""

@@ -96,6 +96,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         ws=SocketProtocol,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,  # each socket pings as its client wants
+        ws_per_message_deflate=False,  # sound is not made smaller, and events are short
     )
     server = _Server(settings)
     # The process's signals are the CLI's.

@@ -205,6 +205,7 @@ class Client:
     """An ASGI socket whose carrier sends `messages` and then waits, or leaves."""
 
     client = None
+    scope: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, messages: list[str | bytes], *, leaves: bool = False, **query: str) -> None:
         self.application_state = WebSocketState.CONNECTED

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.api.carrier_streams.access import StreamAccess
+from active_call.api.sockets.connection import Outgoing, connection_of
 from active_call.base.errors import ActiveCallError
 from active_call.call.opening.routing import ChosenPlaybook, Playbooks, Router
 from active_call.legs.leg import Leg
@@ -42,37 +42,6 @@ class TakesCalls(Protocol):
     def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None: ...
 
 
-class Outgoing:
-    """Messages on their way to the carrier, in order. Never blocks."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[str | bytes] = deque(maxlen=WAITING)
-        self._has_news = asyncio.Event()
-        self._is_closed = False
-
-    def put(self, message: str | bytes) -> None:
-        self._waiting.append(message)
-        self._has_news.set()
-
-    def discard(self) -> None:
-        """Forget what was not sent."""
-        self._waiting.clear()
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        self._is_closed = True
-        self._has_news.set()
-
-    async def get(self) -> str | bytes | None:
-        """The next message; None after the last one."""
-        while not self._waiting:
-            if self._is_closed:
-                return None
-            self._has_news.clear()
-            await self._has_news.wait()
-        return self._waiting.popleft()
-
-
 class CarrierSocket:
     """Serves one stream. `is_proven`: the handshake has shown who asks; otherwise the start must bring the token."""
 
@@ -94,7 +63,8 @@ class CarrierSocket:
         self._pool = pool
         self._playbooks = playbooks
         self._is_proven = is_proven
-        self._outgoing = Outgoing()
+        self._connection = connection_of(client)
+        self._outgoing = Outgoing(self._connection, WAITING)
 
     async def run(self) -> None:
         """Serve the carrier. Returns when the socket is closed."""
@@ -149,6 +119,9 @@ class CarrierSocket:
         return leg
 
     async def _serve(self, leg: CarrierStreamLeg) -> None:
+        if self._connection is not None:
+            self._connection.take_bytes = lambda message: self._taken(leg, message)
+            self._connection.take_text = lambda message: self._taken(leg, message)
         reading = asyncio.create_task(self._read(leg), name="carrier's stream reads")
         writing = asyncio.create_task(self._write(), name="carrier's stream writes")
         try:
@@ -163,17 +136,26 @@ class CarrierSocket:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result
 
+    @staticmethod
+    def _taken(leg: CarrierStreamLeg, message: str | bytes) -> bool:
+        leg.receive(message)
+        return True
+
     async def _read(self, leg: CarrierStreamLeg) -> None:
+        """What does not go to the leg at once, until the carrier is gone."""
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(SILENT_S) as limit:
-                while True:
+        quiet_at = loop.time() + SILENT_S
+        while loop.time() < quiet_at:
+            try:
+                async with asyncio.timeout_at(quiet_at):
                     leg.receive(await self._next())
-                    limit.reschedule(loop.time() + SILENT_S)
-        except WebSocketDisconnect:
-            leg.leave("the carrier closed the connection")
-        except TimeoutError:
-            leg.lose(f"nothing was received for {SILENT_S:g} s")
+                quiet_at = loop.time() + SILENT_S
+            except WebSocketDisconnect:
+                leg.leave("the carrier closed the connection")
+                return
+            except TimeoutError:
+                quiet_at = SILENT_S + (self._connection.heard_at if self._connection is not None else quiet_at - SILENT_S)
+        leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
         """Until the call is over and all is sent; then the socket is closed."""

@@ -19,20 +19,20 @@ export function useToken(token) {
   if (token) sessionStorage.setItem(KEY, token); else sessionStorage.removeItem(KEY);
 }
 
-function noteRefusal(error) {
-  if (error instanceof ApiError && error.status === 401) {
-    const wasWrong = Boolean(client.token);
-    useToken("");
-    askers.forEach(ask => ask(wasWrong));
-  }
+/** A refusal of the token `used`: it is asked for, unless another one was entered while the answer was on its way. */
+function noteRefusal(error, used) {
+  if (!(error instanceof ApiError) || error.status !== 401 || used !== client.token) return;
+  useToken("");
+  askers.forEach(ask => ask(Boolean(used)));
 }
 
 /** Do something with the server; a refused token is asked for. */
 export async function attempt(work) {
+  const used = client.token;
   try {
     return await work();
   } catch (error) {
-    noteRefusal(error);
+    noteRefusal(error, used);
     throw error;
   }
 }
@@ -58,13 +58,13 @@ export function useLoaded(load, inputs) {
 export function useLiveCalls() {
   const [state, setState] = useState({ calls: undefined, n: 0, error: "" });
   useEffect(() => {
-    const stop = new AbortController();
+    const stop = new AbortController(), used = client.token;
     (async () => {
       try {
         for await (const { data } of client.stream("/api/console/calls", { signal: stop.signal })) setState({ ...data, error: "" });
       } catch (error) {
         if (stop.signal.aborted) return;
-        noteRefusal(error);
+        noteRefusal(error, used);
         setState(old => ({ ...old, error: error.message }));
       }
     })();

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +22,13 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.own_track import OwnTrack
 from active_call.api.renegotiation import ask_again
+from active_call.api.sockets.connection import Connection, Outgoing
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.query import SocketQuery
 from active_call.base.errors import ActiveCallError
-from active_call.call.events.event_output import SERVER_SIDE_TRACK
+from active_call.call.events.event_output import SERVER_SIDE_TRACK, WITHOUT_TRACK
 from active_call.call.events.subscription import CloseReason, NumberedEvent, Subscription
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent
@@ -41,6 +42,7 @@ log = logging.getLogger("active_call.api")
 COMMANDS_PER_S: Final = 200
 """A client that sends more is read more slowly; a call's mailbox is bounded."""
 SOUND_MESSAGES: Final = 100
+"""Two seconds of sound may wait for a client that reads too slowly; it misses what is older."""
 MAX_CANDIDATES: Final = 64
 SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
@@ -50,16 +52,6 @@ CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
     CloseReason.CLOSED: (1000, ""),
 }
 """WebSocket close codes (RFC 6455, section 7.4.1)."""
-
-
-class Connection(Protocol):
-    """What the server's connection can do beyond ASGI."""
-
-    heard_at: float
-
-    def ping(self, payload: bytes) -> None: ...
-
-    def abort(self) -> None: ...
 
 
 class Calls(Protocol):
@@ -86,26 +78,6 @@ class BeginsCalls(Protocol):
     def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
         """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be had."""
         ...
-
-
-class SoundQueue:
-    """Sound on its way to a client, two seconds of it at most: one that reads too slowly misses the oldest, and the rest is in time."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque(maxlen=SOUND_MESSAGES)
-        self._has_some = asyncio.Event()
-
-    def put(self, data: bytes) -> None:
-        """Never blocks."""
-        self._waiting.append(data)
-        self._has_some.set()
-
-    async def get(self) -> bytes:
-        """The next message."""
-        while not self._waiting:
-            self._has_some.clear()
-            await self._has_some.wait()
-        return self._waiting.popleft()
 
 
 class Owners:
@@ -172,7 +144,7 @@ class CallSocket:
         self._early_candidates: tuple[commands.AddIceCandidate, ...] = ()
         """Those that a browser has found before its offer was sent."""
         self._stop_listening: Callable[[], None] = lambda: None
-        self._sound = SoundQueue()
+        self._sound = Outgoing(connection, SOUND_MESSAGES)
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
 
     async def run(self) -> None:
@@ -211,6 +183,8 @@ class CallSocket:
 
     def _leave(self) -> None:
         self._stop_listening()
+        if self._connection is not None:
+            self._connection.take_bytes = None
         call = self._call
         if call is None or not self._is_owner:
             return
@@ -251,12 +225,21 @@ class CallSocket:
         except ActiveCallError as error:
             await self._refuse(str(error))
 
+    def _hear_now(self, data: bytes) -> bool:
+        """Take sound as it comes. What is no sound goes to `_read`, which says so."""
+        try:
+            if self._hear is not None:
+                self._hear(data)
+        except ActiveCallError:
+            return False
+        return True
+
     async def _command(self, text: str) -> None:
         try:
             decoded = wire.decode_command(text)
             if decoded.unknown:
                 log.debug("unknown keys ignored", extra={"keys": decoded.unknown[:20], "session_id": self._query.id})
-            command = decoded.value
+            command = self._with_known_track(decoded.value)
             if isinstance(command, commands.Invite) and self._call is not None and command.option.offer:
                 sdp, _ = await ask_again(self._call, command.option.offer)
                 await self._send(events.Answer(sdp=sdp))
@@ -271,11 +254,20 @@ class CallSocket:
         except ActiveCallError as error:
             await self._refuse(str(error), getattr(error, "sip_code", None))
 
+    def _with_known_track(self, command: commands.Command) -> commands.Command:
+        """The command with our name for the track that this client has named itself."""
+        if not isinstance(command, commands.Mute | commands.Unmute) or not command.track_id:
+            return command
+        is_ours = command.track_id == self._query.server_side_track
+        return msgspec.structs.replace(command, track_id=SERVER_SIDE_TRACK) if is_ours else command
+
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket already has a call")
         begun = self._begin(self._chosen(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
+        if self._connection is not None and begun.hear is not None:
+            self._connection.take_bytes = self._hear_now
         self._take(begun.call, is_owner=not self._query.is_detached)
         for candidate in self._early_candidates:
             begun.call.send(candidate)
@@ -331,8 +323,12 @@ class CallSocket:
         # A call that this socket has placed has told nothing yet; one that it joins is told of from now on, or from where the client was.
         from_seq = self._query.since + 1 if self._query.since is not None else 1 if self._is_owner else None
         subscription = call.subscribe(from_seq=from_seq)
+        own_track = OwnTrack(call.id, call.describe().answered_at)
         try:
             async for item in subscription:
+                before = own_track.before(item.event)
+                if before is not None:
+                    await self._send(before)
                 await self._send_numbered(item)
             code, reason = CLOSE_CODES[subscription.closed or CloseReason.OVER]
             if subscription.closed is CloseReason.OVERFLOW:
@@ -349,13 +345,17 @@ class CallSocket:
         await self._send(item.event, item.seq)
 
     async def _send_sound(self) -> None:
-        while True:
-            await self._client.send_bytes(await self._sound.get())
+        """Send what could not leave at once."""
+        while (data := await self._sound.get()) is not None:
+            if isinstance(data, bytes):
+                await self._client.send_bytes(data)
 
     async def _send(self, event: events.Event, seq: int | None = None) -> None:
         name = self._query.server_side_track
         if name and event.track_id == SERVER_SIDE_TRACK:
             event = msgspec.structs.replace(event, track_id=name)
+        if event.track_id is None and not isinstance(event, WITHOUT_TRACK):
+            event = msgspec.structs.replace(event, track_id=self._call.id if self._call is not None else self._query.id)
         if not event.timestamp:
             event = msgspec.structs.replace(event, timestamp=int(datetime.now(UTC).timestamp() * 1000))
         data = wire.encode_event(event)

@@ -209,7 +209,7 @@ class Bridging:
 
     def _refused(self, reason: str) -> None:
         self._machine.feed(Input.BRIDGE_OVER)
-        self._ports.emit(events.Error(sender="bridge", error=reason))
+        self._ports.emit(events.Error(sender="command", error=f"bridge: {reason}"))
 
     def _parted(self, partner_id: str, reason: str) -> None:
         self._machine.feed(Input.BRIDGE_OVER)

@@ -213,6 +213,8 @@ class ModelSession:
             case model.ToolWithdrawn(call_id):
                 self._withdrawn.add(call_id)
             case model.UserTurn(is_speaking):
+                if is_speaking and self._playing is not None:
+                    self._ports.tell(events.Interrupt())
                 self._is_replying = self._is_replying or not is_speaking  # the model answers of its own accord
                 post(realtime.CallerBegan() if is_speaking else realtime.CallerEnded())
             case model.ReplyDone():

@@ -23,7 +23,8 @@ Watcher = Callable[[events.Event], None]
 
 SERVER_SIDE_TRACK: Final = "server-side-track"
 """The track of what this side plays."""
-_WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
+WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
+"""Events that are about no track."""
 
 
 class EventOutput:
@@ -37,6 +38,7 @@ class EventOutput:
         self._to_agent = to_agent
         self._watchers: list[Watcher] = []
         self._hangup: events.Event | None = None
+        self._speech_began_ms = 0
         self.event_log = EventLog()
         """Subscriptions come from here."""
         self.is_secret = False
@@ -51,6 +53,7 @@ class EventOutput:
         """As `emit`, but not to the agent, which caused it. Returns the event with its time."""
         event = _without_keys(event)
         timestamp = event.timestamp or self._time.to_epoch_ms(self._time.now())
+        event = self._with_times(event, timestamp)
         stamped = msgspec.structs.replace(event, timestamp=timestamp, track_id=event.track_id or self._track_of(event))
         self._journal.note(stamped)
         if is_own_hangup(stamped):
@@ -65,9 +68,18 @@ class EventOutput:
                 self._log.exception("watcher of a call failed")
         return stamped
 
+    def _with_times(self, event: events.Event, timestamp: int) -> events.Event:
+        """Words with their times, which clients rely on: a realtime model tells none, so they began with the voice and end now."""
+        if isinstance(event, events.Speaking) and not event.refer:
+            self._speech_began_ms = event.start_time
+        if not isinstance(event, events.AsrDelta | events.AsrFinal) or (event.start_time is not None and event.end_time is not None):
+            return event
+        start_ms = event.start_time if event.start_time is not None else min(self._speech_began_ms or timestamp, timestamp)
+        return msgspec.structs.replace(event, start_time=start_ms, end_time=event.end_time if event.end_time is not None else timestamp)
+
     def _track_of(self, event: events.Event) -> str | None:
         """What the event is about: the plays of this side, or the caller's own track, which has the id of the call."""
-        if isinstance(event, _WITHOUT_TRACK):
+        if isinstance(event, WITHOUT_TRACK):
             return None
         is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer
         return SERVER_SIDE_TRACK if is_play else self._journal.session_id

@@ -195,7 +195,7 @@ class CallSetup:
             await leg.ring(early_media=True)
         except ActiveCallError as error:
             reason = str(error)
-            self._ports.later(lambda: self._ports.emit(events.Error(sender="ringing", error=reason)))
+            self._ports.later(lambda: self._ports.emit(events.Error(sender="command", error=f"ringing: {reason}")))
             return
         if command.ringtone:
             self._ports.later(lambda: self._play_ringtone(command.ringtone))

@@ -470,7 +470,10 @@ class SpeechOutput:
         completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
         if completed:
             subtitle = heard if play is not None and play.failed else None
-            self._emit(events.TrackEnd(play_id=told_id(report.play), duration=round(report.heard_ms), subtitle=subtitle))
+            ends_call = True if play is not None and play.auto_hangup else None
+            self._emit(
+                events.TrackEnd(play_id=told_id(report.play), duration=round(report.heard_ms), subtitle=subtitle, auto_hangup=ends_call)
+            )
         elif play is not None:
             self._emit(
                 events.Interruption(

@@ -74,6 +74,8 @@ class PcmFormat:
 
     def decode(self, data: bytes) -> bytes:
         """See `SoundFormat`."""
+        if self._in is None and not self._rest and not len(data) % BYTES_PER_SAMPLE:
+            return data
         data = self._rest + data
         unit = BYTES_PER_SAMPLE * (samples_in(FRAME_MS, self._wire_hz) if self._in is not None else 1)
         whole = len(data) // unit * unit

@@ -16,8 +16,8 @@ export function hear(state, event) {
     case "asrFinal":
       if (event.text) return { ...state, partial: { index: event.index, text: event.text, at: event.startTime ?? at, isFinal: true } };
       return noted({ ...state, partial: null }, event, at, event.isLost ? "speech, lost: the recogniser was busy or did not answer" : "speech without words");
-    case "trackStart": return { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
-    case "trackEnd": return { ...state, isAgentSpeaking: false };
+    case "trackStart": return isOfTheOther(event) ? state : { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
+    case "trackEnd": return isOfTheOther(event) ? state : { ...state, isAgentSpeaking: false };
     case "interruption": return { ...state, isAgentSpeaking: false, wasCut: true };
     case "turn": return measured(state, event);
     case "addHistory": return said(state, event, at);
@@ -27,6 +27,9 @@ export function hear(state, event) {
     }
   }
 }
+
+/** Whether a track is the other party's sound, and no play of the server's. */
+const isOfTheOther = event => Boolean(event.trackId) && event.trackId !== "server-side-track";
 
 function said(state, event, at) {
   if (CALLERS.has(event.speaker)) {
