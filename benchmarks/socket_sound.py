@@ -82,7 +82,8 @@ def _written(folder: Path, http: int, seconds: int) -> str:
     write_sound(sound, SETUP_S + WARM_UP_S + seconds)
     (folder / "speech.raw").write_bytes(speech().frames.tobytes())
     playbook = bench_playbook(sound, "none")
-    (folder / "bench.md").write_text(playbook, encoding="utf-8")
+    for name in ("bench.md", "record.md"):
+        (folder / name).write_text(playbook, encoding="utf-8")
     config = configuration(folder, free_port(socket.SOCK_DGRAM), Setting()).replace(f'"{HOST}:0"', f'"{HOST}:{http}"')
     config = config.replace("media_workers = 1", "media_workers = 1\nhttp_rate = 10000\nhttp_max_connections = 4000")
     (folder / "active-call.toml").write_text(config, encoding="utf-8")

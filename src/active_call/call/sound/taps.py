@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
-from active_call.codec.polyphase import Resampler
+from active_call.codec.polyphase import OneStreamResampler
 from active_call.media.link.messages import CallerAudio, SentAudio
 from active_call.media.pool.pool import MediaStream
 
@@ -26,7 +26,6 @@ CALLERS: Final = 1
 
 Listener = Callable[[int, bytes], None]
 """Gets the side and a piece of its sound."""
-_ONLY: Final = np.zeros(1, np.intp)
 
 
 class SoundTaps:
@@ -36,7 +35,7 @@ class SoundTaps:
         self._forward = forward
         self._listeners: list[Listener] = []
         self._stream: MediaStream | None = None
-        self._resampler: Resampler | None = None
+        self._resampler: OneStreamResampler | None = None
 
     def use(self, stream: MediaStream) -> None:
         """The call's sound is on `stream` from now on."""
@@ -76,9 +75,8 @@ class SoundTaps:
         if rate_hz == RATE_HZ:
             return pcm
         if self._resampler is None:
-            self._resampler = Resampler(1, rate_hz, RATE_HZ)
-        samples = self._resampler.process(np.frombuffer(pcm, "<i2").reshape(1, -1), _ONLY)[0]
-        return bytes(np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype("<i2").tobytes())
+            self._resampler = OneStreamResampler(rate_hz, RATE_HZ)
+        return self._resampler.process(np.frombuffer(pcm, "<i2")).astype("<i2", copy=False).tobytes()
 
     def _tell(self, side: int, pcm: bytes) -> None:
         for listener in list(self._listeners):

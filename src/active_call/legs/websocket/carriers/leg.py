@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from active_call.base.errors import ActiveCallError
-from active_call.base.pcm import FRAME_MS
+from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
 from active_call.legs.events import LegDigit, LegEnded, LegEvent
 from active_call.legs.websocket.carriers.messages import (
     Digit,
@@ -45,6 +45,8 @@ log = logging.getLogger("active_call.media_streams")
 
 SILENT_FRAMES: Final = 10
 """So many silent frames are still sent: the end of a word, and pauses inside of one."""
+SILENCE: Final = bytes(BYTES_PER_SAMPLE * samples_in(FRAME_MS, 48_000))
+"""The longest frame there is."""
 MARK_WAIT_S: Final = 2.0
 """How long a mark may take beyond the sound that is before it."""
 SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}
@@ -158,7 +160,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _send_frame(self, pcm: bytes) -> None:
         """20 ms of sound; silence only for a while."""
-        self._n_silent = 0 if any(pcm) else self._n_silent + 1
+        self._n_silent = self._n_silent + 1 if pcm == SILENCE[: len(pcm)] else 0
         if self._n_silent > SILENT_FRAMES:
             self._flush()
             return
