@@ -115,7 +115,7 @@ class Side:
 
 
 async def _py_spy(pid: int, seconds: float, output: str) -> asyncio.subprocess.Process:
-    command = (str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking", "--native", "--pid", str(pid), "--format", "raw")
+    command = (str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking", "--pid", str(pid), "--format", "raw")
     quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
     more = ("--duration", str(max(int(seconds) - 1, 1)), "--rate", "400", "--output", output)
     return await asyncio.create_subprocess_exec(*command, *more, **quiet)

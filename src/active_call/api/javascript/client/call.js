@@ -122,6 +122,7 @@ export class Call {
 
   #take(event) {
     if (event.seq !== undefined) this.#since = event.seq;
+    if (/^track(Start|End)$/.test(event.event) && event.playId === undefined) return; // the other party's sound, which is no play
     if (event.event === "hangup" && !event.refer) this.ended = event;
     this.#listeners.tell(event.event, event);
     if (this.ended === event) this.finish();
