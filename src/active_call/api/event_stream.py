@@ -3,21 +3,24 @@
 In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, `event: command` with each command
 that the call is given (without credentials, and not kept for those who come later), a comment when nothing happens for a while. The stream
 ends after the call's own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client
-is too slow. The client may ask again from the number that follows the last one it has read.
+is too slow, which a comment says. The client may ask again from the number that follows the last one it has read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from active_call.api.own_track import OwnTrack
 from active_call.call.events.command_watch import CommandWatcher
-from active_call.call.events.subscription import QUEUE_SIZE, Subscription
+from active_call.call.events.subscription import QUEUE_SIZE, CloseReason, Subscription
 from active_call.call.handle import CallDescription
 from active_call.contract import commands, wire
+
+log = logging.getLogger("active_call.api")
 
 WATCH_QUEUE_SIZE = QUEUE_SIZE
 KEEPALIVE_S = 15.0
@@ -65,6 +68,9 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
                     yield b"event: event\ndata: " + wire.encode_event(before) + b"\n\n"
                 yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
             if subscription.closed is not None and not has_news.is_set():
+                if subscription.closed is CloseReason.OVERFLOW:
+                    log.warning("event stream closed: its client does not read", extra={"session_id": call.id})
+                    yield b": too slow: the client does not read its events\n\n"
                 return
             try:
                 async with asyncio.timeout(KEEPALIVE_S):

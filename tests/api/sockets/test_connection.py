@@ -173,6 +173,7 @@ def test_messages_stay_in_order_where_the_client_falls_behind_and_the_oldest_go(
         for number in range(5, 8):
             outgoing.put(str(number))
         assert await waiting == "5"  # "3" and "4" are too old
+        assert outgoing.n_dropped == 2
         assert [await outgoing.get() for _ in range(2)] == ["6", "7"]
         outgoing.put("8")
         outgoing.discard()

@@ -131,6 +131,8 @@ class CarrierSocket:
                 task.cancel()
             results = await asyncio.gather(reading, writing, return_exceptions=True)
             leg.leave("the carrier closed the connection")
+            if self._outgoing.n_dropped:
+                log.warning("carrier read too slowly", extra={"messages_dropped": self._outgoing.n_dropped, "call_id": leg.call_id})
             await self._close(1000, "the call is over")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):

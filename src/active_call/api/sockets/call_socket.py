@@ -185,6 +185,8 @@ class CallSocket:
         self._stop_listening()
         if self._connection is not None:
             self._connection.take_bytes = None
+        if self._sound.n_dropped:
+            log.warning("client read its sound too slowly", extra={"messages_dropped": self._sound.n_dropped, "session_id": self._query.id})
         call = self._call
         if call is None or not self._is_owner:
             return

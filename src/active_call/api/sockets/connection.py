@@ -53,12 +53,15 @@ class Outgoing:
         self._is_sending = True
         """Something that came earlier is still being sent, or the task has not begun."""
         self._is_closed = False
+        self.n_dropped = 0
+        """Messages that were too old to be sent."""
 
     def put(self, message: str | bytes) -> None:
         """Send `message`, now or in its turn."""
         if not self._is_sending and self._connection is not None and self._connection.send_now(message):
             return
         self._is_sending = True
+        self.n_dropped += len(self._waiting) == self._waiting.maxlen
         self._waiting.append(message)
         self._has_news.set()
 

@@ -36,7 +36,7 @@ function useFollowed(id) {
   return { talk, isOver, problem };
 }
 
-const WAYS = [["say", "Say to the caller", "Say", "One moment, please."], ["whisper", "Whisper to the agent", "Whisper", "Offer the refund."], ["transfer", "Transfer to", "Transfer", "+49301234567 or sip:desk@example.com"]];
+const WAYS = [["say", "Say to the caller", "Say", "One moment, please."], ["whisper", "Whisper to the agent", "Whisper", "Offer the refund."], ["transfer", "Transfer to", "Transfer", "Number or sip: address"]];
 const COMMANDS = {
   // What is said for the agent is told to the transcript and the model, too.
   say: text => [{ command: "tts", text }, { command: "history", speaker: "agent", text }],
