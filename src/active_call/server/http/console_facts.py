@@ -13,9 +13,9 @@ from active_call.agent.playbook.check import Surroundings
 from active_call.api.console_data.facts import ConsoleFacts
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
+from active_call.server.commands.playbook import known_by_section
 from active_call.server.config.config import Config
-from active_call.server.playbook_command import known_by_section
-from active_call.server.trunk_setup import accounts, active_trunks
+from active_call.server.setup.trunks import accounts, active_trunks
 from active_call.sip.endpoint import Endpoint
 
 DEFAULT: Final = "default"

@@ -8,7 +8,7 @@ import pytest
 
 from active_call.call.opening.routing import Playbooks
 from active_call.server.config.loading import load_config
-from active_call.server.engine_lines import engine_lines
+from active_call.server.setup.engine_lines import engine_lines
 
 
 def lines(home: Path, config: str, environment: dict[str, str] | None = None) -> list[str]:

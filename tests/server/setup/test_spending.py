@@ -13,7 +13,7 @@ from active_call.call.cost.spending import Spending
 from active_call.providers.usage.units import Billed, Unit, Used
 from active_call.server.config.config import Config
 from active_call.server.config.cost_sections import Budget
-from active_call.server.spending import configure_spending, kept_spending
+from active_call.server.setup.spending import configure_spending, kept_spending
 from active_call.store.troubles import Troubles
 
 USED = Used(Billed("llm", "openai", "gpt-4o-mini"), {Unit.INPUT_TOKENS: 1_000_000})

@@ -24,7 +24,7 @@ from active_call.net.addresses import is_wildcard
 from active_call.net.descriptors import DescriptorShares
 from active_call.net.limits import Refusals
 from active_call.server.config.config import Config
-from active_call.server.http_settings import HttpSettings
+from active_call.server.http.settings import HttpSettings
 from active_call.server.listening import why_not_free
 
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024

@@ -26,7 +26,7 @@ def providers(
     """List speech engines and vendors, their features, and whether you can use them here."""
     from active_call.providers.declaration import KINDS
     from active_call.providers.declared import declared_providers
-    from active_call.server.providers_page import features_of, providers_page
+    from active_call.server.commands.providers_page import features_of, providers_page
 
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"expected one of {', '.join(KINDS)}, found {kind!r}")
@@ -47,7 +47,7 @@ def providers(
 
 
 def _as_json(one: Declared) -> dict[str, object]:
-    from active_call.server.providers_page import features_of
+    from active_call.server.commands.providers_page import features_of
 
     declaration = one.declaration
     facts: dict[str, object] = {"kind": one.kind, "provider": one.name, "usable": not one.missing, "missing": one.missing}

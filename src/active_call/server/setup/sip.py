@@ -17,7 +17,7 @@ from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
 from active_call.server.config.config import Config
 from active_call.server.listening import taken_http_port, taken_ports
-from active_call.server.trunk_setup import SUPPORTED_CODECS, admission_policy, dial_plan, outbound_policy
+from active_call.server.setup.trunks import SUPPORTED_CODECS, admission_policy, dial_plan, outbound_policy
 from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener

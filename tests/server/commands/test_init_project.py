@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 
 FILES = {".env.example", "README.md", "active-call.toml", "tests/test_bot.py"}
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from active_call.base.world import World
 from active_call.contract.events import TurnWait
-from active_call.server.commands import app
+from active_call.server.commands.main import app
+from active_call.server.commands.show import waterfall
 from active_call.server.config.sections import LocalCallRecord
-from active_call.server.show import waterfall
 from active_call.store.create_records import create_records
 from active_call.store.records import TranscriptLine
 from active_call.store.troubles import Troubles

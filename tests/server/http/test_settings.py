@@ -18,7 +18,7 @@ from active_call.base.errors import ConfigError
 from active_call.server.certificate import write_development_certificate
 from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config
-from active_call.server.http_settings import HttpSettings, tokens_of
+from active_call.server.http.settings import HttpSettings, tokens_of
 
 
 def config(**values: Any) -> Config:

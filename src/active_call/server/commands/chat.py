@@ -26,12 +26,12 @@ from active_call.net.outgoing import GuardedClients
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
-from active_call.server.call_commands import JsonFlag, event_line, fail, print_line
+from active_call.server.commands.calls import JsonFlag, event_line, fail, print_line
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
-from active_call.server.outside import outgoing_policy
 from active_call.server.playbook_files import find_playbook
+from active_call.server.setup.outside import outgoing_policy
 from active_call.server.text_calls import NothingKept, TextCall
 
 

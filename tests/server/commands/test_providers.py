@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from active_call.providers.declared import declared_providers
 from active_call.providers.entry_points import found_adapters
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
+PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
 
 
 def test_page_is_what_the_adapters_declare() -> None:

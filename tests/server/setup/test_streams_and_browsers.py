@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.config.config import Config
+from active_call.server.setup.browsers import browser_settings, stream_settings
 
 
 def test_first_stun_and_turn_server_serve_us_too_and_lite_is_an_option() -> None:

@@ -13,14 +13,14 @@ import typer
 
 from active_call.base.version import __version__
 from active_call.client.connection import DEFAULT_URL
-from active_call.server.call_commands import JsonFlag, TokenFlag, add_call_commands, place
+from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
+from active_call.server.commands.models import models_app
+from active_call.server.commands.playbook import playbook_app
+from active_call.server.commands.providers import providers
+from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
-from active_call.server.models_command import models_app
-from active_call.server.playbook_command import playbook_app
-from active_call.server.providers_command import providers
-from active_call.server.show import show
 from active_call.server.terminal import Terminal
 
 app = typer.Typer(
@@ -116,10 +116,10 @@ def call(
     playbook = str(handler) if handler is not None else playbook
     from active_call.call.opening.routing import Playbooks
     from active_call.server import launching
-    from active_call.server.placing import CallWish, place_one_call
+    from active_call.server.commands.placing import CallWish, place_one_call
     from active_call.server.playbook_files import find_playbook
+    from active_call.server.setup.trunks import dial_plan
     from active_call.server.starter_files import write_starter_playbook
-    from active_call.server.trunk_setup import dial_plan
 
     with launching.Explained():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
@@ -142,7 +142,7 @@ def chat(
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
     """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
-    from active_call.server.chat import chat as talk
+    from active_call.server.commands.chat import chat as talk
 
     talk(playbook, conf, as_json)
 
@@ -154,7 +154,7 @@ def init(
 ) -> None:
     """Write a small working project: configuration, playbook or bot, and a test. Never overwrites a file."""
     from active_call.server import launching
-    from active_call.server.init_project import init_project, start_command
+    from active_call.server.commands.init_project import init_project, start_command
 
     with launching.Explained():
         for path in init_project(folder, is_python=is_python):

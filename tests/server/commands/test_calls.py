@@ -19,8 +19,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from active_call.contract import events
-from active_call.server import placing
-from active_call.server.commands import app
+from active_call.server.commands import placing
+from active_call.server.commands.main import app
 from active_call.server.config.config import Config
 
 runner = CliRunner()

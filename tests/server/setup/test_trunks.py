@@ -14,8 +14,8 @@ from active_call.sdp.negotiation import SrtpPolicy
 from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config
 from active_call.server.config.trunk_sections import host_of
-from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile, profile_names
-from active_call.server.trunk_setup import accounts, active_trunks, admission_policy, dial_plan
+from active_call.server.setup.trunk_profiles import Profile, TrunkKeys, load_profile, profile_names
+from active_call.server.setup.trunks import accounts, active_trunks, admission_policy, dial_plan
 from active_call.sip.access.access_list import AccessList, RequestSource
 from active_call.sip.syntax.uri import parse_uri
 
