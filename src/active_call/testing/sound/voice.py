@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from active_call.testing import audio
-from active_call.testing.audio import Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import Pcm
 
 CALLER_VOICE = "en-gb+f3"
 """British English, a female variant."""

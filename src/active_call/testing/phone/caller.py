@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from active_call.testing import audio, listening, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import Judge, Recognition
-from active_call.testing.phone_ear import Ear
-from active_call.testing.phone_rtp import Mouth
-from active_call.testing.phone_user_agent import Phone
-from active_call.testing.story import DEFAULT_SILENCE_MS, Event, Story
+from active_call.testing.phone.ear import Ear
+from active_call.testing.phone.rtp import Mouth
+from active_call.testing.phone.story import DEFAULT_SILENCE_MS, Event, Story
+from active_call.testing.phone.user_agent import Phone
+from active_call.testing.sound import audio, listening, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import Judge, Recognition
 
 if TYPE_CHECKING:
-    from active_call.testing.open_listening import OpenJudge
+    from active_call.testing.sound.open_listening import OpenJudge
 
 _MIN_SPEECH_PACKETS = 3
 """Fewer packets above the level are a click."""
@@ -321,7 +321,7 @@ class Caller:
 def _judge_of(story: Story) -> Judge | OpenJudge:
     if story.ear == "grammar":
         return Judge(tuple(story.lines.values()), tuple(story.decoys))
-    from active_call.testing.open_listening import OpenJudge
+    from active_call.testing.sound.open_listening import OpenJudge
 
     return OpenJudge(tuple(story.lines.values()), tuple(story.decoys))
 
@@ -334,7 +334,7 @@ def _texts_of(step: Mapping[str, Any]) -> tuple[str, ...]:
 def _speak(text: str, name: str) -> Pcm:
     if not name.startswith("piper:"):
         return voice.speak(text, name)
-    from active_call.testing import natural_voice  # it uses code that is judged elsewhere, so it is loaded only for such a story
+    from active_call.testing.sound import natural_voice  # it uses code that is judged elsewhere, so it is loaded only for such a story
 
     try:
         return audio.normalise(natural_voice.speak(text, name))

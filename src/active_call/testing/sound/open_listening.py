@@ -15,9 +15,9 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from active_call.testing import audio
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import Recognition, words_of
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import Recognition, words_of
 
 MIN_SHARE = 0.65
 """Share of a sentence's words that must be heard, in order."""

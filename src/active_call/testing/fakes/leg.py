@@ -15,7 +15,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.media.link import messages as link
 from active_call.sdp.negotiation import NegotiationError
-from active_call.testing.fake_stream import FakeStream
+from active_call.testing.fakes.stream import FakeStream
 
 READY_WITHOUT_CONFIRMATION_S = 2.0
 GIVES_UP_UNCONFIRMED_S = 32.0

@@ -1,6 +1,6 @@
 """A telephone on the command line: dials, plays a story, judges it. `python -m active_call.testing.phone --help`.
 
-Enters: a URI and a story (see `active_call.testing.story`). Leaves: one line for each event while it happens, a summary, an exit code.
+In: a URI and a story (`active_call.testing.phone.story`). Out: one line per event as it happens, a summary, an exit code.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-from active_call.testing import voice
-from active_call.testing.caller import Caller
-from active_call.testing.story import Event, Story
+from active_call.testing.phone.caller import Caller
+from active_call.testing.phone.story import Event, Story
+from active_call.testing.sound import voice
 
 
 def play(

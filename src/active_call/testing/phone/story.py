@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from active_call.testing import voice
+from active_call.testing.sound import voice
 
 DEFAULT_SILENCE_MS = 800
 _STEPS = {

@@ -18,8 +18,8 @@ from active_call.legs.events import (
     LegTransferRequested,
 )
 from active_call.legs.signalling import SignallingMessage
-from active_call.testing.fake_leg import BareFakeLeg
-from active_call.testing.fake_stream import FakeStream, join_fakes
+from active_call.testing.fakes.leg import BareFakeLeg
+from active_call.testing.fakes.stream import FakeStream, join_fakes
 
 __all__ = ["BareFakeLeg", "FakeLeg", "FakeStream", "join_fakes"]
 

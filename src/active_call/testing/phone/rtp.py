@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import pylibsrtp
 
-from active_call.testing import audio
-from active_call.testing.audio import FRAME_SAMPLES, VOICED_LEVEL, Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import FRAME_SAMPLES, VOICED_LEVEL, Pcm
 
 FRAME_S = 0.02
 _DIGITS = "0123456789*#ABCD"  # RFC 4733 table 3: the index is the event

@@ -21,12 +21,13 @@ from typing import Literal
 
 import numpy as np
 
-from active_call.testing import phone_sip, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.phone_ear import Ear
-from active_call.testing.phone_rtp import MediaPlan, Mouth, bind_pair
-from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Peer, Wire
+from active_call.testing.phone import sip as phone_sip
+from active_call.testing.phone.ear import Ear
+from active_call.testing.phone.rtp import MediaPlan, Mouth, bind_pair
+from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone.wire import Peer, Wire
+from active_call.testing.sound import voice
+from active_call.testing.sound.audio import Pcm
 
 Profile = Literal["trunk", "plain"]
 State = Literal["idle", "calling", "ringing", "answered", "ended"]

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pylibsrtp
 
-from active_call.testing import audio
-from active_call.testing.audio import FRAME_SAMPLES, RATE_HZ, VOICED_LEVEL, Pcm
-from active_call.testing.phone_rtp import MediaPlan, srtp_session
+from active_call.testing.phone.rtp import MediaPlan, srtp_session
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import FRAME_SAMPLES, RATE_HZ, VOICED_LEVEL, Pcm
 
 _SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
 _MAX_JUMP_SAMPLES = 60 * RATE_HZ

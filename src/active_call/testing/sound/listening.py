@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from active_call.testing import audio, voice
-from active_call.testing.audio import VOICED_LEVEL, Pcm
-from active_call.testing.pronunciation import arpabet
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import VOICED_LEVEL, Pcm
+from active_call.testing.sound.pronunciation import arpabet
 
 MIN_COVERAGE = 0.6
 """Share of the voiced time that the recognised words must cover; the rest is pauses between sentences and onsets."""

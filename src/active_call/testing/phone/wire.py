@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from active_call.testing.certificate import write_self_signed
-from active_call.testing.phone_sip import Message, parse, take_from_stream
+from active_call.testing.phone.sip import Message, parse, take_from_stream
 
 Peer = socket.socket | tuple[str, int]
 """Where a message came from: a connection, or a UDP address."""

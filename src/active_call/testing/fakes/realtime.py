@@ -19,7 +19,7 @@ from active_call.providers.realtime_model import (
     ToolRequested,
     Transcript,
 )
-from active_call.testing.fake_providers import tone
+from active_call.testing.fakes.providers import tone
 
 RATE_HZ = 24_000
 PIECE_MS = 100

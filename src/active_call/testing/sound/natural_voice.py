@@ -14,8 +14,8 @@ from active_call.providers.speech.spoken_english import spoken_words
 from active_call.providers.tts import piper_engine
 from active_call.providers.tts.piper_voices import find_voice
 from active_call.providers.tts.sentences import parts_of
-from active_call.testing import audio
-from active_call.testing.audio import Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import Pcm
 
 NAME = re.compile(r"piper:(?P<speaker>[\w-]+)(?:\*(?P<factor>[0-9.]+))?")
 """`piper:joe*1.2`: the voice joe, a fifth higher."""
