@@ -1,8 +1,8 @@
-"""The queue of the current reply: sentences, files, and between them the actions that wait until the caller has heard what stands before.
+"""The queue of the current reply: sentences, files, and the actions that wait until the caller has heard what precedes them.
 
-In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands, and, when their turn has come, the
-actions, which `Replies` carries out. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes
-the playback; the queue stands still until the caller has heard the playback.
+In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands and, in their turn, the actions, which
+`Replies` executes. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes the playback. The
+queue stops until the caller has heard that playback.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from active_call.contract.commands import Command, Play, Tts
 from active_call.contract.options import TtsOption
 
 _WAITING = (HangupTag, ReferTag, GotoTag, PlayTag, DigitsTag, HoldTag)
-"""These act only when what stands before them has been heard."""
+"""These are executed only after everything before them was heard."""
 
 
 FILLER_SUFFIX = 1000
-"""Play ids of fillers lie beyond those of answers, whose first has no number."""
+"""Play ids of fillers start here, so that they do not collide with those of answers (the first has no number)."""
 
 
 @dataclass(slots=True)
 class Playback:
-    """What was given out under one play id. `is_closed`: nothing is added any more."""
+    """What was sent under one play id. `is_closed`: nothing is added any more."""
 
     play_id: str
     sentences: list[Sentence] = field(default_factory=list)
@@ -34,24 +34,24 @@ class Playback:
     is_closed: bool = False
     has_started: bool = False
     is_filler: bool = False
-    """It only says that the answer takes time."""
+    """It only bridges the wait for the answer."""
 
     @property
     def text(self) -> str:
-        """All sentences of it."""
+        """All its sentences."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A reply that was cut short: what was playing, what had not been given out yet, and whether the whole reply was known."""
+    """An interrupted reply: what was playing, what had not been sent yet, and whether the whole reply was known."""
 
     playback: Playback | None
     rest: tuple[Step, ...]
     is_complete: bool
 
     def unheard(self, heard_words: int) -> tuple[Step, ...]:
-        """What to say again after `heard_words` words: everything from the sentence that was interrupted."""
+        """What to say again after `heard_words` words: everything from the interrupted sentence on."""
         if self.playback is None:
             return self.rest
         if self.playback.is_file:
@@ -64,17 +64,17 @@ class Cut:
 
 
 class ReplyQueue:
-    """The current reply. `perform` carries out commands."""
+    """The current reply. `perform` executes commands."""
 
     def __init__(self, perform: Callable[[Command], None]) -> None:
         self.number = 0
         self.playback: Playback | None = None
         self.has_spoken = False
-        """Something of the current reply has been given out."""
+        """Whether something of the current reply has been sent."""
         self.is_leaving = False
-        """The reply holds a goodbye or a transfer."""
+        """Whether the reply contains a goodbye or a transfer."""
         self.language = self.voice = ""
-        """What is spoken instead of the call's own language, by which voice."""
+        """Language and voice if they differ from the call's own."""
         self._perform = perform
         self._steps: deque[Step] = deque()
         self._is_complete = True
@@ -82,21 +82,21 @@ class ReplyQueue:
 
     @property
     def is_done(self) -> bool:
-        """Nothing of the reply is left to say, and nothing sounds."""
+        """Whether nothing of the reply is left to say and nothing plays."""
         return self._is_complete and not self._steps and self.playback is None
 
     @property
     def is_complete(self) -> bool:
-        """No more steps follow."""
+        """Whether no more steps follow."""
         return self._is_complete
 
     def reserve(self) -> int:
-        """Take the next number for a reply that may never begin. Nothing of the current reply may be left."""
+        """Reserve the next number for a reply that may never begin. Nothing of the current reply may be left."""
         self.number += 1
         return self.number
 
     def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool, number: int | None = None) -> None:
-        """A new reply under the next number, or under one that was reserved; whatever the last one had left is forgotten.
+        """Start a new reply under the next number, or under a reserved one. Discards what the last one had left.
 
         More steps follow unless `is_complete`.
         """
@@ -110,7 +110,7 @@ class ReplyQueue:
         self.add(steps)
 
     def add(self, steps: tuple[Step, ...] | list[Step]) -> None:
-        """More of the current reply."""
+        """Append to the current reply."""
         self._steps.extend(steps)
         self.is_leaving = self.is_leaving or any(isinstance(step, (HangupTag, ReferTag)) for step in steps)
 
