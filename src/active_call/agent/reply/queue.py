@@ -115,42 +115,42 @@ class ReplyQueue:
         self.is_leaving = self.is_leaving or any(isinstance(step, (HangupTag, ReferTag)) for step in steps)
 
     def put_first(self, steps: tuple[Step, ...] | list[Step]) -> None:
-        """Steps that come before all that is left."""
+        """Insert steps before everything that is left."""
         rest = tuple(self._steps)
         self._steps.clear()
         self.add(steps)
         self._steps.extend(rest)
 
     def take_rest(self) -> tuple[Step, ...]:
-        """Take out what is left, and let nothing more follow."""
+        """Remove and return what is left. No more steps follow."""
         rest = tuple(self._steps)
         self._steps.clear()
         self._is_complete, self.is_leaving = True, False
         return rest
 
     def reopen(self) -> None:
-        """More steps follow after all."""
+        """Allow more steps again."""
         self._is_complete = False
 
     def complete(self) -> None:
-        """All of the current reply is known."""
+        """The current reply is complete."""
         self._is_complete = True
 
     def drop(self) -> Cut:
-        """Stop here: the number is raised, and what was not heard is handed back."""
+        """Stop here: increment the number and return what was not heard."""
         cut = Cut(self.playback, tuple(self._steps), self._is_complete)
         self.begin(is_complete=True)
         return cut
 
     def retract(self) -> Playback | None:
-        """Forget what is known of the current reply, which goes on under its number. Returns what was given out, for it to be stopped."""
+        """Discard the current reply, which continues under its number. Returns its playback, so that it can be stopped."""
         playback, self.playback = self.playback, None
         self._steps.clear()
         self.has_spoken = self.is_leaving = False
         return playback
 
     def pull(self) -> Tag | Remainder | None:
-        """Give out what can be said now. Returns the action whose turn has come, or None; to be called again after it."""
+        """Send what can be said now. Returns the action whose turn has come, or None. Call again after executing it."""
         while True:
             if self.playback is not None and self.playback.is_closed:
                 return None
@@ -172,7 +172,7 @@ class ReplyQueue:
                 return step
 
     def fill(self, text: str) -> None:
-        """Say `text` now, before all that is left, as a playback of its own, which is no part of the answer. Nothing may be sounding."""
+        """Say `text` now, before everything that is left, in a separate playback that is not part of the answer. Nothing may be playing."""
         has_spoken = self.has_spoken
         self._open(Playback(f"r{self.number}.{self._n_playbacks + FILLER_SUFFIX}", is_filler=True, is_closed=True))
         self.has_spoken = has_spoken
@@ -182,14 +182,14 @@ class ReplyQueue:
         self._perform(Tts(text=text, play_id=self.playback.play_id, streaming=True, end_of_stream=True, option=option))
 
     def started(self, play_id: str | None) -> bool:
-        """The playback has begun to sound; False when it is not the current one."""
+        """The playback has started. False if it is not the current one."""
         if self.playback is None or self.playback.play_id != play_id:
             return False
         self.playback.has_started = True
         return True
 
     def ended(self, play_id: str | None) -> Playback | None:
-        """The playback has sounded to its end; None when it is not the current one."""
+        """The playback has ended. None if it is not the current one."""
         playback = self.playback
         if playback is None or playback.play_id != play_id:
             return None
@@ -208,13 +208,13 @@ class ReplyQueue:
         self._perform(Tts(text=sentence.text, play_id=play_id, streaming=True, end_of_stream=is_last, option=option))
 
     def option_of(self, sentence: Sentence) -> TtsOption | None:
-        """The language, voice and mood in which `sentence` is said; None: the call's own."""
+        """The language, voice and mood for `sentence`. None: the call's own."""
         if not (sentence.emotion or self.language or self.voice):
             return None
         return TtsOption(emotion=sentence.emotion or None, language=self.language or None, speaker=self.voice or None)
 
     def _nothing_follows(self) -> bool:
-        """No more sentence can come into this playback, as far as is known now."""
+        """Whether no more sentences can be added to this playback, as far as is known now."""
         return isinstance(self._steps[0], _WAITING) if self._steps else self._is_complete
 
     def _close(self) -> None:
