@@ -1,5 +1,4 @@
-"""One stream's frames from one rate to another: where the rate of the plays is not that of the codec, after a
-change of codec in mid-call, or not that of a recording.
+"""Resample one stream's frames: after a change of codec, when the rate of the plays differs from the codec's, or for a recording.
 
 20 ms frames enter and leave, (samples,) int16.
 """
@@ -11,7 +10,7 @@ from active_call.media.send.mixer import Samples
 
 
 class Conversion:
-    """From `rates[0]` to `rates[1]` Hz: one is a multiple of the other. Raises ValueError for other pairs."""
+    """From `rates[0]` to `rates[1]` Hz. One must be a multiple of the other. Raises ValueError for other pairs."""
 
     def __init__(self, source_hz: int, target_hz: int) -> None:
         self.rates = (source_hz, target_hz)
