@@ -11,12 +11,12 @@ import pytest
 from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.api.sockets.call_socket import Begun, CallSocket, Owners, SocketServices
+from active_call.api.sockets.call_socket import Begun, CallSocket, EncodedOnce, Owners, SocketServices
 from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookRuns
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
-from active_call.contract import commands, events
+from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
 from active_call.testing.virtual_time import CountingRandomness, run_virtually
 
@@ -138,6 +138,15 @@ def test_client_that_does_not_read_loses_its_socket_and_the_call_waits_for_nobod
         assert call.sent == []  # it was a listener: the call goes on
 
     asyncio.run(story())
+
+
+def test_event_of_many_sockets_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, plain = EncodedOnce(), wire.encode_event
+    seen: list[events.Event] = []
+    monkeypatch.setattr("active_call.contract.wire.encode_event", lambda event: seen.append(event) or plain(event))
+    one, other = events.Dtmf(digit="1", timestamp=1), events.Dtmf(digit="2", timestamp=1)
+    assert [encoded(event) for event in (one, one, other, other)] == [plain(one)] * 2 + [plain(other)] * 2
+    assert seen == [one, other]
 
 
 def test_numbers_stand_in_events_where_a_client_may_come_again() -> None:

@@ -116,6 +116,20 @@ class Owners:
         self._awaited[session_id] = asyncio.get_running_loop().call_later(linger_s, give_up)
 
 
+class EncodedOnce:
+    """Events as JSON. Those that many sockets send one after another are encoded once."""
+
+    def __init__(self) -> None:
+        self._event: events.Event | None = None
+        self._data = b""
+
+    def __call__(self, event: events.Event) -> bytes:
+        """See `wire.encode_event`."""
+        if event is not self._event:
+            self._event, self._data = event, wire.encode_event(event)
+        return self._data
+
+
 @dataclass(frozen=True, slots=True)
 class SocketServices:
     """What all sockets of a server share."""
@@ -123,6 +137,7 @@ class SocketServices:
     calls: Calls
     runs: PlaybookRuns
     owners: Owners = field(default_factory=Owners)
+    encoded: EncodedOnce = field(default_factory=EncodedOnce)
 
 
 class CallSocket:
@@ -360,11 +375,15 @@ class CallSocket:
             event = msgspec.structs.replace(event, track_id=self._call.id if self._call is not None else self._query.id)
         if not event.timestamp:
             event = msgspec.structs.replace(event, timestamp=int(datetime.now(UTC).timestamp() * 1000))
-        data = wire.encode_event(event)
+        data = self._shared.encoded(event)
         if seq is not None and (self._query.is_detached or self._query.linger_s or self._query.since is not None):
             data = b'{"seq":%d,' % seq + data[1:]
-        if self._client.application_state is WebSocketState.CONNECTED:
-            await self._client.send_text(data.decode())
+        text = data.decode()
+        if self._client.application_state is not WebSocketState.CONNECTED:
+            return
+        if self._connection is not None and self._connection.send_now(text):
+            return
+        await self._client.send_text(text)
 
     # -- is the client there
 
