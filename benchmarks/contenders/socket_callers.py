@@ -27,6 +27,8 @@ from common import listen, say, speech_frames
 FRAME_S: Final = 0.02
 WAKE_S: Final = 0.001
 ANSWER_S: Final = 60.0
+PACE_S: Final = 0.05
+"""Between two calls, as the bench of RTP places them."""
 NEW_PLAY_S: Final = 0.1
 """A message that comes so much later than the next was due begins another stretch of sound."""
 MASK: Final = b"\x25\x91\x3c\xe7"
@@ -149,6 +151,7 @@ def offsets(arrivals: np.ndarray) -> np.ndarray:
 def begun(task: dict[str, Any]) -> list[Line]:
     """All lines, whose calls are up."""
     is_twilio = task["format"] == "twilio"
+    invite = frame(1, json.dumps({"command": "invite", "option": {"codec": task["format"]}}).encode())
     lines = [Line(task["port"], "/call/stream/twilio" if is_twilio else f"/call?id={one}&ping=0", is_twilio) for one in task["ids"]]
     for index, line in enumerate(lines):
         if is_twilio:
@@ -156,12 +159,17 @@ def begun(task: dict[str, Any]) -> list[Line]:
             line.sock.sendall(frame(1, b'{"event": "connected"}'))
             line.sock.sendall(frame(1, json.dumps({"event": "start", "streamSid": "MZ0", "start": start}).encode()))
         else:
-            line.sock.sendall(frame(1, json.dumps({"command": "invite", "option": {"codec": task["format"]}}).encode()))
+            line.sock.sendall(invite)
         line.sock.setblocking(False)
+        time.sleep(PACE_S)
     deadline = time.monotonic() + ANSWER_S
     while not all(line.arrivals if is_twilio else "mediaReady" in line.names for line in lines):
         for line in lines:
             line.read()
+            if "error" in line.names and "mediaReady" not in line.names:  # there was no room for so many at once
+                line.names.clear()
+                line.sock.send(invite)
+                time.sleep(PACE_S)
         if time.monotonic() > deadline or any(line.is_lost for line in lines):
             raise SystemExit("not all calls are up")
         time.sleep(0.01)
