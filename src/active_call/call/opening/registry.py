@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LimitReached
+from active_call.base.one_per_pass import OnePerPass
 from active_call.call.call import Call
 from active_call.call.cost.spending import Spending
 from active_call.call.dependencies import CallDependencies
@@ -86,6 +87,7 @@ class CallRegistry:
         self.refused_calls = RefusedCalls(services.world, services.records)
         """Records of calls that were refused before they became one."""
         self.is_draining = False
+        self._beginnings = OnePerPass()
         self._is_hurrying = asyncio.Event()
         self.n_calls_total = 0
 
@@ -107,6 +109,11 @@ class CallRegistry:
     def n_calls(self) -> int:
         """How many calls are alive."""
         return len(self._calls)
+
+    @property
+    def n_beginning(self) -> int:
+        """How many of them wait for their first step: the loop has more to do than it can."""
+        return self._beginnings.n_waiting
 
     @property
     def refuses_because(self) -> str:
@@ -271,9 +278,14 @@ class CallRegistry:
         self.n_calls_total += 1
         self._services.records.begin(call.open_record())
         self.on_new_call(call.handle())
-        task = asyncio.get_running_loop().create_task(call.run(), name=f"call {call.id}")
+        task = asyncio.get_running_loop().create_task(self._run(call), name=f"call {call.id}")
         self._tasks[call.id] = task
         task.add_done_callback(lambda done: self._ended(call.id, done))
+
+    async def _run(self, call: Call) -> None:
+        """The life of a call. Of a wave of calls, one begins in each pass of the loop: messages are read between them."""
+        await self._beginnings.turn()
+        await call.run()
 
     def _note_unplaced(self, option: CallOption, rule: str, detail: str = "") -> None:
         """A call that a client wants cannot be placed now."""

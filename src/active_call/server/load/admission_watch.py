@@ -37,6 +37,9 @@ class Calls(Protocol):
     def n_calls(self) -> int: ...
 
     @property
+    def n_beginning(self) -> int: ...
+
+    @property
     def takes_invites(self) -> bool: ...
 
 
@@ -53,13 +56,16 @@ class CallLoad:
 
     def has_room(self, calls: Calls) -> bool:
         """Whether the cores and the pace allow one more call."""
-        return self.cores.has_room(calls.n_calls) and self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+        return self.cores.has_room(calls.n_calls) and self._keeps_pace(calls)
+
+    def _keeps_pace(self, calls: Calls) -> bool:
+        return self.pace.may_begin(calls.n_calls, calls.n_calls_total, calls.n_beginning)
 
     def retry_after_s(self, calls: Calls) -> int:
         """When a refused caller may come again."""
         if calls.is_draining:
             return RETRY_DRAINING_S
-        is_only_pace = self.cores.has_room(calls.n_calls) and not self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+        is_only_pace = self.cores.has_room(calls.n_calls) and not self._keeps_pace(calls)
         return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
 
     def describe(self) -> dict[str, object]:
@@ -69,11 +75,15 @@ class CallLoad:
     def _percents(self) -> dict[str, int]:
         return {"core_percent": round(self.cores.share * 100), "control_percent": round(self.cores.control_share * 100)}
 
-    def look(self, sample: CoreSample | None, n_calls: int) -> None:
+    def beat(self, late_s: float, elapsed_s: float, calls: Calls) -> None:
+        """The loop has come to a beat."""
+        self.pace.beat(late_s, calls.n_calls_total, per_s=self.cores.new_calls_per_s(calls.n_calls), elapsed_s=elapsed_s)
+
+    def look(self, sample: CoreSample | None, n_calls: int, n_begun: int = 0) -> None:
         """Take a look at the cores, and log where the judgement changes."""
         if sample is None:
             return
-        self.cores.take(sample, n_calls)
+        self.cores.take(sample, n_calls, n_begun)
         self.is_strained = self.cores.is_strained(n_calls)
         was_full, self.is_full = self.is_full, not self.cores.has_room(n_calls)
         if self.is_full is not was_full:
@@ -113,18 +123,19 @@ class AdmissionWatch:
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
-        looked_at = 0.0
+        looked_at = beaten_at = 0.0
         while True:
             if not self.calls.n_calls:
                 await self._rest()
             due = loop.time() + (BEAT_S if self.calls.n_calls >= MIN_CALLS else IDLE_BEAT_S if self.calls.n_calls else 0.0)
             await asyncio.sleep(due - loop.time())
             now = loop.time()
-            self.load.pace.beat(now - due, self.calls.n_calls_total)
+            self.load.beat(now - due, now - beaten_at, self.calls)
+            beaten_at = now
             if now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
                 if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
-                    self.load.look(self.read(), self.calls.n_calls)
+                    self.load.look(self.read(), self.calls.n_calls, self.calls.n_calls_total)
                 self.flush()
             self.refresh()
 
