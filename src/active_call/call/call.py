@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 from active_call.agent import effects
@@ -218,19 +217,32 @@ class Call:
             await self._closing.close()
 
     async def _consume(self) -> None:
-        parts, attempt = self.parts, self._faults.attempt
-        while parts.own_leg.ended is None and not self._is_broken:
-            item = await self._next_item()
-            now = self._time.now()
-            if item is not None:
-                attempt(sender_of(item), partial(self._handle, item, now))
-            attempt("hearing", partial(parts.speech_input.handle_timeout, now))
-            attempt("opening", partial(parts.machine.handle_timeout, now))
-            attempt("answering", partial(parts.answering.handle_timeout, now))
-            attempt("refer", partial(parts.transfers.handle_timeout, now))
-            attempt("call", partial(self._handle_own_timeouts, now))
-            if self.state.agent is not None:
-                attempt("agent", partial(self.state.agent.settle, now))
+        parts, state, attempt = self.parts, self.state, self._faults.attempt
+        timed = (
+            ("hearing", parts.speech_input.handle_timeout),
+            ("opening", parts.machine.handle_timeout),
+            ("answering", parts.answering.handle_timeout),
+            ("refer", parts.transfers.handle_timeout),
+            ("call", self._handle_own_timeouts),
+        )
+        try:
+            while parts.own_leg.ended is None and not self._is_broken:
+                item = await self._next_item()
+                now = self._time.now()
+                if item is not None:
+                    self._attempt_item(item, now)
+                for sender, handle_timeout in timed:
+                    attempt(sender, handle_timeout, now)
+                if state.agent is not None:
+                    attempt("agent", state.agent.settle, now)
+        finally:
+            self._mailbox.close()
+
+    def _attempt_item(self, item: Item, now: float) -> None:
+        try:
+            self._handle(item, now)
+        except Exception as error:  # noqa: BLE001 - the wall of the call: one item
+            self._faults.note(sender_of(item), error)
 
     async def _next_item(self) -> Item | None:
         """The next thing in the mailbox, or None when a deadline comes first."""

@@ -25,10 +25,10 @@ class Faults:
         self._give_up = give_up
         self.n_faults = 0
 
-    def attempt(self, sender: str, work: Callable[[], object]) -> bool:
-        """Do `work`; False when it failed. `sender` names in the `error` event what could not be done."""
+    def attempt(self, sender: str, work: Callable[..., object], *given: object) -> bool:
+        """Do `work` with what is `given`; False when it failed. `sender` names in the `error` event what could not be done."""
         try:
-            work()
+            work(*given)
         except Exception as error:  # noqa: BLE001 - the wall of the call
             self.note(sender, error)
             return False

@@ -28,6 +28,11 @@ class Mailbox(Generic[T]):
         self._reserved = reserved
         self._items: deque[T] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        """When the timer runs out, by the loop's clock; perhaps before anybody wants it."""
+        self._due: float | None = None
+        """When the waiter is to be woken at the latest."""
         self.n_refused = 0
 
     def put(self, item: T, *, always: bool = False) -> bool:
@@ -58,20 +63,50 @@ class Mailbox(Generic[T]):
     async def wait(self, timeout_s: float | None = None) -> T | None:
         """The next item, when there is one; None when there is none for `timeout_s` seconds. One task waits at a time.
 
-        Written on a bare future: a call waits here some three times a second, and most waits end by an item.
+        Written on a bare future and a timer that is kept: a call waits here some three times a second, and most waits end by an item.
         """
         if not self._items:
             loop = asyncio.get_running_loop()
             waiter = self._waiter = loop.create_future()
-            timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
+            if timeout_s is not None:
+                self._due = loop.time() + timeout_s
+                self._set_timer(loop, self._due, timeout_s)
             try:
                 await waiter
             finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
+                self._waiter = self._due = None
         return self._items.popleft() if self._items else None
+
+    def close(self) -> None:
+        """Nobody waits with a deadline any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float, delay_s: float) -> None:
+        """Have the timer run out at `at` or before: deadlines move later more often than not, and an early one is set again."""
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_later(delay_s + _rounding_s(loop), self._on_timer, loop)
+
+    def _on_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        left_s = self._due - loop.time()
+        if left_s > 0:
+            self._set_timer(loop, self._due, left_s)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _rounding_s(loop: asyncio.AbstractEventLoop) -> float:
+    """What makes a timer run out at its time and not before: libuv counts milliseconds, and uvloop rounds to the nearest."""
+    return 0.0005 if type(loop).__module__.startswith("uvloop") else 0.0

@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, assert_never
 
 import httpx
@@ -40,7 +39,7 @@ class AgentPorts:
     """What the agent runner may do to its call."""
 
     perform: Callable[[commands.Command], None]
-    attempt: Callable[[str, Callable[[], object]], bool]
+    attempt: Callable[..., bool]
     """Do something that may fail, behind the call's wall: an effect that fails does not stop the others."""
     tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
@@ -205,12 +204,12 @@ class AgentRunner:
         """Let the conversation act until it has nothing more to do. Commands that it gives may bring new events at once."""
         if not self._has_started:
             self._has_started = True
-            self._ports.attempt("agent", partial(self._start, now))
+            self._ports.attempt("agent", self._start, now)
         due = self._conversation.next_timeout()
         if due is not None and due <= now:
-            self._ports.attempt("agent", partial(self._wake, now))
+            self._ports.attempt("agent", self._wake, now)
         while self._inbox:
-            self._ports.attempt("agent", partial(self._feed, self._inbox.popleft(), now))
+            self._ports.attempt("agent", self._feed, self._inbox.popleft(), now)
 
     def _start(self, now: float) -> None:
         self._carry_out_all(self._conversation.start(now))
@@ -225,7 +224,7 @@ class AgentRunner:
 
     def _carry_out_all(self, todo: list[effects.AgentEffect]) -> None:
         for effect in todo:
-            self._ports.attempt("agent", partial(self._carry_out, effect))
+            self._ports.attempt("agent", self._carry_out, effect)
 
     def _carry_out(self, effect: effects.AgentEffect) -> None:
         match effect:

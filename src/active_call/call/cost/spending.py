@@ -71,8 +71,8 @@ class DayBudget:
 
     @property
     def is_spent(self) -> bool:
-        """No more may be used today."""
-        return self.share >= 1.0
+        """No more may be used today. Without a budget this costs nothing: each beat of the server asks."""
+        return bool(self.per_day) and self.share >= 1.0
 
     def as_json(self, currency: str) -> dict[str, Any]:
         """For `/health`."""

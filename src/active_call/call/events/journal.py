@@ -25,7 +25,7 @@ class Journal:
 
     def __init__(self, facts: CallFacts) -> None:
         self._facts = facts
-        self._events: list[dict[str, Any]] = []
+        self._events: list[events.Event] = []
         self._n_left_out = 0
         self._turns: list[TranscriptLine] = []
         self._latency: events.Turn | None = None
@@ -52,7 +52,7 @@ class Journal:
         if not event.refer:
             self._note_own(event)
         if len(self._events) < MAX_EVENTS:
-            self._events.append(msgspec.to_builtins(event))
+            self._events.append(event)
         else:
             self._n_left_out += 1
 
@@ -168,7 +168,7 @@ class Journal:
             usage=tuple(facts.usage),
             cost=facts.cost,
             turns=tuple(self._turns),
-            events=tuple(self._events),
+            events=tuple(msgspec.to_builtins(self._events)),
             transfers=tuple(self.transfers),
             sip_messages=self.sip_messages,
             media=self._media_facts(),

@@ -79,6 +79,8 @@ class AnsweringWatch:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has to be called, in monotonic seconds."""
         due_ms = None if self._is_done or not self.is_watching else self._classifier.next_timeout_ms()
+        if due_ms is None and self._message_at is None and self._gives_up_at is None:
+            return None
         times = [self._message_at, self._gives_up_at]
         if due_ms is not None:
             now = self._ports.now()

@@ -196,6 +196,8 @@ class TransferExecutor:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in monotonic seconds."""
+        if self._current is None and self._far is None:
+            return None
         times = [self._current.next_timeout() if self._current is not None else None]
         times.append(self._far.next_timeout() if self._far is not None else None)
         return min((at for at in times if at is not None), default=None)
