@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from math import inf
 from typing import Any
 
 from active_call.agent import effects
@@ -90,9 +91,11 @@ class Call:
             last_activity_at=self._time.now(),
         )
         self._log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
-        self._mailbox: Mailbox[Item] = Mailbox(is_essential)
+        self._mailbox: Mailbox[Item] = Mailbox(is_essential, is_last=ends_leg)
         self._tasks: asyncio.TaskGroup | None = None
         self._is_broken = False
+        self._due: float | None = None
+        """When a part has to act on the time, as far as that was known when the call began to wait."""
         self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
@@ -130,7 +133,7 @@ class Call:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.SentAudio):
             self.parts.taps.sent(item.report)
             return
-        if self._closing.is_closed or not self._mailbox.put(item, always=ends_leg(item)):
+        if self._closing.is_closed or not self._mailbox.put(item):
             self._closing.refuse(item)
 
     def request(self, command: Request) -> asyncio.Future[None]:
@@ -231,12 +234,19 @@ class Call:
                 now = self._time.now()
                 if item is not None:
                     self._attempt_item(item, now)
-                for sender, handle_timeout in timed:
-                    attempt(sender, handle_timeout, now)
+                if item is None or self._is_due(now):
+                    for sender, handle_timeout in timed:
+                        attempt(sender, handle_timeout, now)
                 if state.agent is not None:
                     attempt("agent", state.agent.settle, now)
         finally:
             self._mailbox.close()
+
+    def _is_due(self, now: float) -> bool:
+        """Whether a part may have to act on the time, or the call cannot keep up. What an item has just set for later is looked at next."""
+        due, hearing = self._due, self.parts.speech_input.next_timeout()
+        is_late = due is None or now >= due or (hearing is not None and now >= hearing)
+        return is_late or self._mailbox.n_refused > 0 or self.parts.transfers.is_timed
 
     def _attempt_item(self, item: Item, now: float) -> None:
         try:
@@ -247,24 +257,34 @@ class Call:
     async def _next_item(self) -> Item | None:
         """The next thing in the mailbox, or None when a deadline comes first."""
         if not self._mailbox.is_empty():
+            self._due = None  # not known: the item before has perhaps changed it
             return self._mailbox.get_nowait()
-        due = self._next_timeout()
-        if due is None:
+        due = self._due = self._next_timeout()
+        if due == inf:
             return await self._mailbox.wait()
         delay = due - self._time.now()
         return None if delay <= 0 else await self._mailbox.wait(delay)
 
-    def _next_timeout(self) -> float | None:
-        parts, agent = self.parts, self.state.agent
-        times = [parts.speech_input.next_timeout(), parts.machine.deciding_until, parts.transfers.next_timeout(), self._inactive_at()]
-        times.append(parts.answering.next_timeout())
-        times.append(agent.next_timeout() if agent is not None else None)
-        return min((at for at in times if at is not None), default=None)
+    def _next_timeout(self) -> float:
+        """When the first part has to act on the time; infinite where none has."""
+        parts, agent, due = self.parts, self.state.agent, inf
+        for at in (
+            parts.speech_input.next_timeout(),
+            parts.machine.deciding_until,
+            parts.transfers.next_timeout(),
+            self._inactive_at(),
+            parts.answering.next_timeout(),
+            agent.next_timeout() if agent is not None else None,
+        ):
+            if at is not None and at < due:
+                due = at
+        return due
 
     def _inactive_at(self) -> float | None:
-        limit_s = self.state.option.inactivity_timeout
-        is_counted = self.state.facts.phase is Phase.ANSWERED and not self.parts.attention.state.is_aside
-        return self.state.last_activity_at + limit_s if limit_s and is_counted else None
+        state, limit_s = self.state, self.state.option.inactivity_timeout
+        if not limit_s or state.facts.phase is not Phase.ANSWERED or self.parts.attention.state.is_aside:
+            return None
+        return state.last_activity_at + limit_s
 
     def _handle_own_timeouts(self, now: float) -> None:
         if self.parts.own_leg.ended is not None:

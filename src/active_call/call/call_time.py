@@ -5,6 +5,7 @@ Setting the clock during the call changes no duration and no order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from active_call.base.world import Clock
@@ -15,14 +16,12 @@ class CallTime:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.now: Callable[[], float] = clock.now
+        """Monotonic seconds."""
         self._began_at = clock.now()
         self.started_at = clock.utc_now()
         """When the call began, aware UTC."""
         self._epoch_offset_s = self.started_at.timestamp() - self._began_at
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self.clock.now()
 
     def utc_now(self) -> datetime:
         """The time of day, aware UTC."""

@@ -20,10 +20,18 @@ RESERVED = 256
 
 
 class Mailbox(Generic[T]):
-    """Items of type T. `is_essential` names those that are never refused while there is any room."""
+    """Items of type T. `is_essential` names those that are never refused while there is any room, `is_last` those that never are."""
 
-    def __init__(self, is_essential: Callable[[T], bool], *, size: int = MAILBOX_SIZE, reserved: int = RESERVED) -> None:
+    def __init__(
+        self,
+        is_essential: Callable[[T], bool],
+        *,
+        is_last: Callable[[T], bool] = lambda _: False,
+        size: int = MAILBOX_SIZE,
+        reserved: int = RESERVED,
+    ) -> None:
         self._is_essential = is_essential
+        self._is_last = is_last
         self._size = size
         self._reserved = reserved
         self._items: deque[T] = deque()
@@ -38,7 +46,7 @@ class Mailbox(Generic[T]):
     def put(self, item: T, *, always: bool = False) -> bool:
         """Add `item`; False if there is no room for it. With `always` it is added in any case."""
         n_waiting = len(self._items)
-        if n_waiting >= self._size and not always:
+        if n_waiting >= self._size and not (always or self._is_last(item)):
             has_room = n_waiting < self._size + self._reserved
             if not (has_room and self._is_essential(item)):
                 self.n_refused += 1

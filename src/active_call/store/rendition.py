@@ -14,8 +14,10 @@ from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
 from active_call.store.audio_cache import DATA_OFFSET
 
+PIECE_MS: Final = 500
+"""Of sound that is given out at one time while more of it is being made, at most: its beginning is heard soon."""
 BLOCK_MS: Final = 2000
-"""Of sound that is given out at one time, at most: as much as a play asks for. A block is one message to the media process."""
+"""The same once it is complete: as much as a play asks for. A block is one message to the media process."""
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -28,6 +30,7 @@ class Rendition:
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
         self.on_unread: Callable[[], None] = lambda: None
+        self._piece_bytes = samples_in(PIECE_MS, rate_hz) * BYTES_PER_SAMPLE
         self._block_bytes = samples_in(BLOCK_MS, rate_hz) * BYTES_PER_SAMPLE
         self._file: BinaryIO | None = None
         self._n_bytes = 0
@@ -81,7 +84,7 @@ class Rendition:
 
     async def _read(self, position: int) -> bytes:
         assert self._file is not None  # noqa: S101 (there are bytes)
-        n_bytes = min(self._n_bytes - position, self._block_bytes)
+        n_bytes = min(self._n_bytes - position, self._block_bytes if self._is_over else self._piece_bytes)
         pcm = _read_from_memory(self._file.fileno(), n_bytes, DATA_OFFSET + position)
         if not pcm:
             pcm = await asyncio.to_thread(os.pread, self._file.fileno(), n_bytes, DATA_OFFSET + position)

@@ -101,7 +101,7 @@ class Attention:
 
     def without(self, why: Why) -> Attention:
         """This state without that claim; unchanged if the claim is not active."""
-        return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why))
+        return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why)) if self.has(why) else self
 
     def with_mute(self, track: str, *, muted: bool) -> Attention:
         """This state with that track muted or unmuted; without a name, nothing is muted."""
@@ -119,7 +119,7 @@ class Attention:
     @property
     def is_aside(self) -> bool:
         """The agent is not with the caller."""
-        return any(claim.why in ASIDE for claim in self.claims)
+        return bool(self.claims) and any(claim.why in ASIDE for claim in self.claims)
 
     @property
     def hears(self) -> bool:

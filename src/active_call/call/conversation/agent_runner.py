@@ -108,6 +108,8 @@ class AgentRunner:
         context_of: Callable[[str], Coroutine[Any, Any, str]] | None = None,
     ) -> None:
         self._conversation = conversation
+        self.next_timeout: Callable[[], float | None] = conversation.next_timeout
+        """When the conversation wants to be woken, in monotonic seconds."""
         self._responder = responder
         self._http = http
         self._turn = turn
@@ -158,10 +160,6 @@ class AgentRunner:
             self._asked_at.pop(item.reply, None)
         self._inbox.append(item)
 
-    def next_timeout(self) -> float | None:
-        """When the conversation wants to be woken, in monotonic seconds."""
-        return self._conversation.next_timeout()
-
     @property
     def scene(self) -> str:
         """The id of the scene that the conversation is in."""
@@ -205,7 +203,7 @@ class AgentRunner:
         if not self._has_started:
             self._has_started = True
             self._ports.attempt("agent", self._start, now)
-        due = self._conversation.next_timeout()
+        due = self.next_timeout()
         if due is not None and due <= now:
             self._ports.attempt("agent", self._wake, now)
         while self._inbox:

@@ -20,9 +20,14 @@ MOST_S: Final = 180.0
 
 async def keep_connected(engines: Sequence[object | None], is_ringing: Callable[[], bool]) -> None:
     """Keep connections at hand until the phone is answered, or the call is over."""
-    able = [engine for engine in engines if hasattr(engine, "connect_ahead")]
+    able = able_to_connect(*engines)
     for _ in range(round(MOST_S / AGAIN_S)):
         if not able or not is_ringing():
             return
         await asyncio.gather(*(connect_ahead(engine) for engine in able), return_exceptions=True)
         await asyncio.sleep(AGAIN_S)
+
+
+def able_to_connect(*engines: object | None) -> list[object]:
+    """Those that have connections to make."""
+    return [engine for engine in engines if hasattr(engine, "connect_ahead")]

@@ -52,6 +52,12 @@ class SpeechChoice:
 
 def merged(over: T, under: T) -> T:
     """`over`, with unset fields (None) taken from `under`; groups and maps are merged recursively."""
+    silent = _silent(type(over))
+    if silent is not None and type(over) is type(under):  # as a rule one of the two says nothing
+        if over == silent:
+            return under
+        if under == silent:
+            return over
     values: dict[str, object] = {}
     for field in _fields_of(type(over)):
         top, below = getattr(over, field.name), getattr(under, field.name)
@@ -68,6 +74,13 @@ def merged(over: T, under: T) -> T:
 def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """What `kind` consists of; looked up once, since it resolves every annotation, and calls are merged several times."""
     return msgspec.structs.fields(kind)
+
+
+@cache
+def _silent(kind: type[Options]) -> Options | None:
+    """One that says nothing; None for a group that always says something."""
+    is_silent = all(field.default is None or field.default_factory is dict for field in _fields_of(kind))
+    return kind() if is_silent else None
 
 
 def given(value: V | None, otherwise: V) -> V:

@@ -21,7 +21,7 @@ from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, Routed
-from active_call.call.opening.connections import keep_connected
+from active_call.call.opening.connections import able_to_connect, keep_connected
 from active_call.call.opening.engines import CallEngines
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
@@ -83,6 +83,7 @@ class CallSetup:
         self._parts = parts
         self._engines = CallEngines(state, ports, dependencies, parts.speech_input, parts.speech_output, parts.turn_audio)
         self._is_speaking = False
+        self._ring_timer: asyncio.TimerHandle | None = None
 
     @property
     def accept_timeout_s(self) -> float:
@@ -97,7 +98,7 @@ class CallSetup:
         self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=told_headers(leg.headers)))
         if self._router is not None:
             self._ports.spawn(self._route(self._router), "route")
-        self._ports.spawn(self._ring_while_deciding(), "ring")
+        self._ring_timer = asyncio.get_running_loop().call_later(RING_AFTER_S, self._decision_is_slow)
 
     def dial(self) -> None:
         """Place the call; Fatal follows where that cannot be."""
@@ -105,6 +106,8 @@ class CallSetup:
 
     def answer(self) -> None:
         """Get the engines ready, then answer the leg; Fatal follows where that cannot be."""
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
         self._ports.spawn(self._answer(), "accept")
 
     def ring(self, command: commands.Ringing) -> None:
@@ -176,11 +179,14 @@ class CallSetup:
 
     # -- tasks
 
-    async def _ring_while_deciding(self) -> None:
+    def _decision_is_slow(self) -> None:
+        if self._machine.now.stage is Stage.DECIDING:
+            self._ports.later(self._ring_while_deciding)
+
+    def _ring_while_deciding(self) -> None:
         """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
-        await asyncio.sleep(RING_AFTER_S)
         if self._machine.now.stage is Stage.DECIDING and not self._machine.now.is_ending:
-            await self._state.leg.ring()
+            self._ports.spawn(self._state.leg.ring(), "ring")
 
     async def _ring(self, command: commands.Ringing) -> None:
         leg = self._state.leg
@@ -276,8 +282,8 @@ class CallSetup:
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
         self._engines.take(chosen, choice)
-        ahead = (chosen.synthesiser, chosen.responder)
-        self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
+        if ahead := able_to_connect(chosen.synthesiser, chosen.responder):
+            self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
             parts.speech_input.use(self._engines.open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:

@@ -194,6 +194,11 @@ class TransferExecutor:
         """The peer's call is over; that to the target, which is to take its place, is not answered yet."""
         return self._current is not None and self._current.is_alone
 
+    @property
+    def is_timed(self) -> bool:
+        """`handle_timeout` has something to look at: there is a transfer, or a target that the caller is with."""
+        return self._current is not None or self._far is not None
+
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in monotonic seconds."""
         if self._current is None and self._far is None:

@@ -76,6 +76,8 @@ class SipLeg:
         self._rung = False
         self._last_ringing: LegRinging | None = None
         self._ready = False
+        self._ready_timer: asyncio.TimerHandle | None = None
+        """Runs out where the ACK does not come."""
         self._is_early = False
         self._is_answerable = False
         self._early_answers: dict[str, bytes] = {}
@@ -214,8 +216,7 @@ class SipLeg:
         self._answered = True
         self._tell(LegAnswered(_text(answer)))
         self._offers.tell_hold()
-        await asyncio.sleep(READY_WITHOUT_ACK_S)
-        self._become_ready()
+        self._ready_timer = asyncio.get_running_loop().call_later(READY_WITHOUT_ACK_S, self._become_ready)
 
     def _offers_srtp(self, option: CallOption, transport: str) -> bool:
         """Whether our offer uses SRTP when the INVITE had none. A trunk that takes both gets SRTP where signalling hides the keys (TLS)."""
@@ -411,7 +412,13 @@ class SipLeg:
         is_going = self._ended or self._why_ended is not None
         if not self._ready and not is_going and self._media.agreement is not None:
             self._ready = True
+            self._stop_waiting_for_ack()
             self._tell(LegReady())
+
+    def _stop_waiting_for_ack(self) -> None:
+        if self._ready_timer is not None:
+            self._ready_timer.cancel()
+            self._ready_timer = None
 
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
@@ -423,6 +430,7 @@ class SipLeg:
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:
+            self._stop_waiting_for_ack()
             self._placement.close()
             if self.call_handle is not None:
                 self._gateway.forget(self.call_handle)

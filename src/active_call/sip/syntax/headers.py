@@ -52,6 +52,9 @@ COMPACT_FORMS = {
 MAX_CSEQ = 2**32 - 1
 """RFC 3261 §20.16; a sender stays below 2**31 (§8.1.1.5)."""
 
+MAX_KEPT = 256
+"""Characters of a value that is kept once it is read."""
+
 _CSEQ = re.compile(r"([0-9]{1,20})[ \t]+(\S+)\Z")
 _VIA = re.compile(r"[^\s/;,]+[ \t]*/[ \t]*[^\s/;,]+[ \t]*/[ \t]*([^\s/;,]+)[ \t]+([^;]+)")
 _STARTS_AS_URI = re.compile(r"(?:sips?|tel):", re.IGNORECASE)
@@ -201,7 +204,13 @@ def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
     Without angle brackets everything behind the first semicolon belongs to the header, and a URI with `?` or `,` is refused. A display name
     is for people: without quotes it may hold characters that are no token's, and one whose quotes do not balance ends at the only URI in
     angle brackets that there is. Header parameters that cannot be read are passed over, unless `is_strict`: a tag must be beyond doubt.
+    The values of one message are read several times, and those of a dialog come again with each message: the last ones are kept.
     """
+    return _read_name_addr(text, is_strict) if len(text) <= MAX_KEPT else _read_name_addr.__wrapped__(text, is_strict)
+
+
+@lru_cache(maxsize=1024)
+def _read_name_addr(text: str, is_strict: bool) -> NameAddr:
     text = text.strip(LWS)
     opening = find_bracket(text)
     if opening is None:

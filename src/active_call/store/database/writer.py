@@ -36,7 +36,9 @@ MAX_QUEUED: Final = 20_000
 """Calls' changes that wait for a database that does not take them: some 100 MB of records at worst."""
 MAX_BATCH: Final = 500
 PACE_S: Final = 0.03
-"""Between two batches: a lone call is written at once, a hundred calls a second cost some thirty transactions."""
+"""Between two batches, for each change of the last one: a lone call is written at once."""
+MAX_PACE_S: Final = 0.25
+"""A hundred calls a second cost four transactions, each with a thread. Who reads does not wait for it."""
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STUCK_AFTER_S: Final = 10.0
 """A batch that takes so long is told; it goes on."""
@@ -94,6 +96,8 @@ class RecordWriter:
         self._delivered: set[Entry] = set()
         """Closed calls whose record the sink has been given already."""
         self._wake = asyncio.Event()
+        self._is_wanted = asyncio.Event()
+        """Somebody waits for what was put until now, or the writer is to stop."""
         self._progress = asyncio.Event()
         """Replaced with each batch that is settled."""
         self._n_put = 0
@@ -169,6 +173,7 @@ class RecordWriter:
             self._wake.clear()
             if not self._queue:
                 continue
+            self._is_wanted.clear()
             batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
             self._in_hand = batch
             failure = await self._try(batch)
@@ -177,7 +182,7 @@ class RecordWriter:
                 n_failures = 0
                 self._settled()
                 await self._succeeded()
-                await self._pause(PACE_S)
+                await self._collect(min(PACE_S * len(batch), MAX_PACE_S))
                 continue
             self._queue[:0] = batch
             await self._failed(failure)
@@ -226,6 +231,7 @@ class RecordWriter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._n_settled < wanted:
+                    self._is_wanted.set()
                     await self._progress.wait()
         return self._n_settled >= wanted
 
@@ -233,6 +239,7 @@ class RecordWriter:
         """Let `run` write what has come, and return."""
         self._is_stopping = True
         self._wake.set()
+        self._is_wanted.set()
 
     async def abandon(self) -> None:
         """What could not be written goes into the spool, and into the log where that fails too."""
@@ -247,6 +254,12 @@ class RecordWriter:
         deadline = self._world.clock.now() + delay_s
         while not self._is_stopping and (left := deadline - self._world.clock.now()) > 0:
             await asyncio.sleep(min(left, 0.2))
+
+    async def _collect(self, delay_s: float) -> None:
+        """Let changes come together, unless somebody wants what there is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0 if self._is_stopping else delay_s):
+                await self._is_wanted.wait()
 
     async def _try(self, batch: Sequence[Change]) -> Exception | None:
         """Write a batch; the reason when it has to be tried again as it is."""
