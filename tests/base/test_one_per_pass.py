@@ -46,6 +46,18 @@ def test_waiters_go_on_one_by_one_in_their_order_and_the_loop_runs_between_them(
     assert not any(pair in text for pair in ("ab", "bc", "cd"))
 
 
+def test_long_queue_takes_fewer_passes_than_it_has_waiters() -> None:
+    async def story() -> int:
+        steps, n_passes = OnePerPass(), 0
+        waiting = [asyncio.create_task(steps.turn()) for _ in range(100)]
+        while not all(one.done() for one in waiting):
+            n_passes += 1
+            await asyncio.sleep(0)
+        return n_passes
+
+    assert 10 < asyncio.run(story()) < 50
+
+
 def test_waiter_that_is_cancelled_keeps_nobody_waiting() -> None:
     async def story() -> None:
         steps = OnePerPass()
