@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import TextIOBase
@@ -30,6 +31,9 @@ log = logging.getLogger("active_call.server")
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address: only asked of the routing table, never sent to."""
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread (records, sound files) may keep the interpreter from the loop, which gives it away with each system call."""
 
 COLLECT_EVERY_S = 30.0
 """As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
@@ -86,6 +90,7 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         out.write(describe(server, program.describe_routes() if program is not None else ()) + "\n")
         if call is not None:
             server.registry.place(CallOption(callee=call))
