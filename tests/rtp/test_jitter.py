@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.rtp.jitter import JitterBuffer
+from searches import searching
 
 FRAME = 160
 SILENT = b"\xff" * FRAME
@@ -270,7 +271,7 @@ def test_target_counts_the_frames_of_a_long_packet() -> None:
     assert buffer.target_frames == 1 + 2 + 2
 
 
-@settings(max_examples=150, deadline=None)
+@searching(50)
 @given(
     st.lists(
         st.tuples(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
@@ -19,6 +19,7 @@ from active_call.codec.table import CODECS
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet_jitter import Gap, Packet, PacketJitterBuffer
 from active_call.rtp.playout import Playout
+from searches import searching
 
 CLOCK, RATE, FRAME = 48_000, 16_000, 320
 LOUD = 1000
@@ -434,7 +435,7 @@ def test_real_codecs_are_played_through_a_bad_network(name: str, ms: int) -> Non
         assert np.abs(np.diff(whole)).max() < 2 * np.abs(np.diff(sound.astype(int))).max()
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(
     st.lists(
         st.tuples(

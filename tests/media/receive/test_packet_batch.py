@@ -10,7 +10,7 @@ from typing import Any
 
 import pylibsrtp
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.codec.table import TELEPHONE_EVENT
@@ -20,6 +20,7 @@ from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.sockets import open_pair
 from ports import RTP_OF_SERVERS
+from searches import searching
 
 N_LEGS = 5
 SUITES = ("", "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "", "AES_CM_128_HMAC_SHA1_32")
@@ -209,7 +210,7 @@ def carry_out(scene: Scene, step: tuple[Any, ...]) -> None:
             scene.configure(index, key=key, receive=receive, mux=mux)
 
 
-@settings(max_examples=75, deadline=None)
+@searching(30)
 @given(st.lists(STEPS, max_size=25))
 def test_datagrams_taken_together_do_what_each_would_alone(steps: list[tuple[Any, ...]]) -> None:
     scene = Scene()

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ConfigError, ProviderError
@@ -35,6 +35,7 @@ from active_call.testing.vendors.anthropic import AnthropicServer
 from active_call.testing.vendors.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
 from active_call.testing.vendors.gemini import GeminiServer
 from active_call.testing.vendors.openai_responses import ResponsesServer
+from searches import searching
 
 WEATHER = ToolDefinition("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 HELLO = ReplyRequest((ChatMessage("system", "You answer the telephone."), ChatMessage("user", "Hi")))
@@ -293,7 +294,7 @@ _MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=150)
+@searching(50)
 @given(messages=_MESSAGES)
 def test_any_history_becomes_a_request_that_the_vendor_takes(messages: list[ChatMessage]) -> None:
     """Histories hold interruptions, results that come late, calls that were cancelled; the conversation must go on."""
