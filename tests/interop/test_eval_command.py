@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from still_voice import write_still_voice
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "active_call.server.cli", "eval"]
 
 
-def run(*arguments: str) -> tuple[int, list[dict[str, object]], str]:
-    done = subprocess.run([*COMMAND, *arguments, "--json"], capture_output=True, text=True, timeout=110, check=False)
+def run(*arguments: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
+    command, more = [*COMMAND, *arguments, "--json"], {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=more)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
@@ -50,14 +54,20 @@ def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> No
 def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "evals.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    (tmp_path / "one.yaml").write_text(example, encoding="utf-8")
+    assert "\nvoice: piper:joe\n" in example
+    (tmp_path / "one.yaml").write_text(example.replace("piper:joe", "piper:still"), encoding="utf-8")
     (tmp_path / "two.yaml").write_text(
         "steps: [listen, hang_up]\nexpect: {heard: [we sell motor cars], ended_by: agent}\n", encoding="utf-8"
     )
-    code, lines, complaint = run(str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml"))
+    playbook = (ROOT / "evals" / "playbook.md").read_text(encoding="utf-8")
+    (tmp_path / "shop.md").write_text(
+        playbook.replace("\ngreeting:", "\ntts: {provider: piper, speaker: still}\ngreeting:", 1), encoding="utf-8"
+    )
+    personas = (str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml"))
+    code, lines, complaint = run(*personas, "--playbook", str(tmp_path / "shop.md"), **write_still_voice(tmp_path / "voices"))
     assert complaint == ""
     first, second, total = lines
-    assert first["ok"], first
+    assert first["ok"], first["failures"]
     assert not second["ok"]
     assert len(second["failures"]) == 2  # type: ignore[arg-type]
     assert (code, total["ok"]) == (1, False)
