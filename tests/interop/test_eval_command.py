@@ -24,7 +24,7 @@ def run(*arguments: str, **environment: str) -> tuple[int, list[dict[str, object
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> None:
     code, lines, complaint = run("--quick", "--junit", str(tmp_path / "eval.xml"))
     assert complaint == ""
@@ -55,7 +55,10 @@ def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path
     guide = (ROOT / "docs" / "evals.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     assert "\nvoice: piper:joe\n" in example
-    (tmp_path / "one.yaml").write_text(example.replace("piper:joe", "piper:still"), encoding="utf-8")
+    assert example.count("- listen\n") == 2
+    # A busy machine makes pauses between the sentences of a greeting: this caller waits for a longer silence before it speaks.
+    patient = example.replace("- listen\n", "- listen: {timeout_s: 40, silence_ms: 2500}\n")
+    (tmp_path / "one.yaml").write_text(patient.replace("piper:joe", "piper:still"), encoding="utf-8")
     (tmp_path / "two.yaml").write_text(
         "steps: [listen, hang_up]\nexpect: {heard: [we sell motor cars], ended_by: agent}\n", encoding="utf-8"
     )
@@ -64,13 +67,19 @@ def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path
         playbook.replace("\ngreeting:", "\ntts: {provider: piper, speaker: still}\ngreeting:", 1), encoding="utf-8"
     )
     personas = (str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml"))
-    code, lines, complaint = run(*personas, "--playbook", str(tmp_path / "shop.md"), **write_still_voice(tmp_path / "voices"))
+    files = ("--playbook", str(tmp_path / "shop.md"), "--junit", str(tmp_path / "eval.xml"))
+    code, lines, complaint = run(*personas, *files, **write_still_voice(tmp_path / "voices"))
     assert complaint == ""
     first, second, total = lines
     assert first["ok"], first["failures"]
     assert not second["ok"]
     assert len(second["failures"]) == 2  # type: ignore[arg-type]
     assert (code, total["ok"]) == (1, False)
+    for name in ("turns", "words_right_percent", "end_of_turn_ms_median", "voice_to_voice_ms_median"):
+        assert total[name] is not None, name
+    suite = ElementTree.parse(tmp_path / "eval.xml").getroot()  # written by us a moment ago
+    told = {case.get("name"): case.find("failure") is not None for case in suite}
+    assert told == {first["persona"]: False, second["persona"]: True, "figures": False}
 
 
 def test_persona_that_is_wrong_cannot_be_run(tmp_path: Path) -> None:

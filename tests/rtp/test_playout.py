@@ -334,11 +334,11 @@ def test_delay_that_must_be_taken_back_in_sound_is_faded() -> None:
     assert fades
 
 
-@pytest.mark.parametrize("ppm", [-300, 300])
-def test_drifting_sender_is_followed_for_half_an_hour(ppm: int) -> None:
-    """The clocks part by more than half a second, as clocks that are 150 ppm apart do in an hour."""
+@pytest.mark.parametrize("ppm", [-600, 600])
+def test_drifting_sender_is_followed_for_ten_minutes(ppm: int) -> None:
+    """The clocks part by a third of a second, as clocks that are 100 ppm apart do in an hour."""
     network = Network()
-    n_packets = 90_000
+    n_packets = 30_000
     for n in range(n_packets):
         network.send(n, n * 0.02 * (1 - ppm / 1e6), quiet=n % 100 > 60)
     depths: list[int] = []
@@ -370,7 +370,7 @@ def arrivals(seed: int, loss: float, jitter: str, n_packets: int = 3000, ms: int
 
 @pytest.mark.parametrize("jitter", ["uniform", "normal", "skewed"])
 @pytest.mark.parametrize("loss", [0.05, 0.2])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_packets(seed: int, loss: float, jitter: str) -> None:
     came, n_lost = arrivals(seed, loss, jitter)
     network = Network()
@@ -384,7 +384,7 @@ def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_packets(see
 
 @pytest.mark.parametrize("jitter", ["uniform", "normal", "skewed"])
 @pytest.mark.parametrize("loss", [0.05, 0.2])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_bytes(seed: int, loss: float, jitter: str) -> None:
     came, n_lost = arrivals(seed, loss, jitter)
     buffer = JitterBuffer()

@@ -150,7 +150,7 @@ def test_hours_of_sound_leave_nothing_behind(case: SttCase, duration_s: int) -> 
             caller = Caller(engine)
             quiet, loud = silence(5.0), speech(3)
             for index in range(1, 13):
-                for _ in range(duration_s // 12 // 5 - 1):
+                for _ in range(duration_s // 12 // 5):
                     caller.stream.push_audio(quiet, caller.sample)
                     caller.sample += len(quiet) // 2
                     async with asyncio.timeout(20):

@@ -220,12 +220,13 @@ def test_json_and_length_are_asked_for_and_told(vendor: Vendor) -> None:
 
 
 @each_api
-def test_two_hundred_replies_at_once_keep_apart(vendor: Vendor) -> None:
+@pytest.mark.parametrize("n_replies", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_replies_at_once_keep_apart(vendor: Vendor, n_replies: int) -> None:
     async def run() -> None:
         async with serving(vendor) as (simulator, model):
-            simulator.replies += [ScriptedReply((f"{number}",) * 3) for number in range(200)]
-            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model.inner) for _ in range(200)))]
-            assert sorted(texts, key=int) == sorted((f"{number}" * 3 for number in range(200)), key=int)
+            simulator.replies += [ScriptedReply((f"{number}",) * 3) for number in range(n_replies)]
+            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model.inner) for _ in range(n_replies)))]
+            assert sorted(texts, key=int) == sorted((f"{number}" * 3 for number in range(n_replies)), key=int)
 
     asyncio.run(run())
 
