@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from active_call.testing import audio, natural_voice
-from active_call.testing.open_listening import OpenJudge, plain_words, sentences_in, share_heard
+from active_call.testing.sound import audio, natural_voice
+from active_call.testing.sound.open_listening import OpenJudge, plain_words, sentences_in, share_heard
 from still_voice import write_still_voice
 
 HOURS = "We are open from nine until five, and on Sundays we rest."
