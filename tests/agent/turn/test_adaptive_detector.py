@@ -59,6 +59,12 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
         (silent("cat at example", expected=Expectation(Asked.EMAIL)), 1.9, 2.0),
         (silent("b a k", expected=Expectation(Asked.SPELLING)), 0.8, 1.0),
         (silent("book", is_known_phrase=True), 0.0, 0.2),
+        (silent("My order number is", is_known_phrase=True), 1.9, 2.0),
+        (silent("What is it about", is_known_phrase=True), 1.0, 1.2),
+        (silent("My order number is 14 7."), 0.8, 0.9),
+        (silent("My order number is 427915"), 0.8, 0.9),
+        (silent("The second number is wrong."), 0.4, 0.55),
+        (silent("Meine Kundennummer ist vier zwei", language="de"), 0.8, 1.2),
     ],
 )
 def test_silence_that_ends_the_turn_follows_from_what_was_said_and_asked(facts, at_least, at_most):

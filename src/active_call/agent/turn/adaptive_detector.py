@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import exp, log
 
-from active_call.agent.turn.expectation import Completeness, completeness_of
+from active_call.agent.turn.expectation import Completeness, announced_in, completeness_of
 from active_call.agent.turn.turn_detector import (
     RECOGNITION_PATIENCE_S,
     SPEECH_MAX_S,
@@ -145,6 +145,7 @@ class AdaptiveTurnDetector:
             at = _speaking_until(facts)
             return Undecided(at) if now < at else EndOfTurn()
         ended_at = facts.since if facts.voice_ended_at is None else facts.voice_ended_at
+        facts = replace(facts, expected=announced_in(facts.text, facts.expected, facts.language or self._settings.language))
         completeness = self._completeness(facts)
         probability = self.probability(facts, completeness)
         needed = self._silence_needed(facts, completeness, probability)
@@ -154,10 +155,10 @@ class AdaptiveTurnDetector:
         return self._without_final(facts, now, ended_at, due, probability)
 
     def _completeness(self, facts: TurnFacts) -> Completeness:
-        if facts.is_known_phrase and facts.text:
-            return Completeness.SURE
         text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
-        return completeness_of(text, facts.expected, facts.language or self._settings.language)
+        language = facts.language or self._settings.language
+        found = completeness_of(text, facts.expected, language)
+        return Completeness.SURE if facts.is_known_phrase and text and found is not Completeness.UNFINISHED else found
 
     def _without_final(self, facts: TurnFacts, now: float, ended_at: float, due: float, probability: float) -> TurnVerdict:
         if facts.text_asked_at is not None:

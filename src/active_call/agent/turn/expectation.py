@@ -27,6 +27,8 @@ _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _SMALL_DE = ("null", "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
 PHONE_DIGITS = 7
 """Fewer digits are no telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
+ANNOUNCED_DIGITS = 3
+"""Fewer are no number that a caller would announce."""
 WHOLE_PHONE_DIGITS = 10
 """A number of the North American plan; elsewhere most have about as many."""
 
@@ -111,6 +113,19 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
         return Expectation(Asked.YES_NO)
     is_specific = question.endswith(_QUESTION_MARKS) and words.invites is not None and not words.invites.search(question)
     return Expectation(Asked.SOMETHING) if is_specific else NOTHING_EXPECTED
+
+
+def announced_in(said: str, expected: Expectation, language: str | None = None) -> Expectation:
+    """What is expected once the caller has announced a number unasked: "my order number is", and then its digits, in groups."""
+    if expected.is_slot or said.rstrip().endswith(_QUESTION_MARKS):
+        return expected
+    words = turn_words(language)
+    found = words.announces.search(said.lower()) if words.announces is not None else None
+    if found is None:
+        return expected
+    follows = spoken_words(said[found.end() :])
+    is_number = not follows or count_digits(follows, words) > 0
+    return Expectation(Asked.DIGITS, at_least=ANNOUNCED_DIGITS) if is_number else expected
 
 
 def _is_polar(question: str, words: TurnWords) -> bool:

@@ -45,6 +45,7 @@ class TurnWords:
     invites: re.Pattern[str] | None = None
     """None: the language has no such list."""
     ask_birthday: re.Pattern[str] | None = None
+    announces: re.Pattern[str] | None = None
     subordinate: frozenset[str] = frozenset()
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()

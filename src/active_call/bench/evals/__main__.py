@@ -115,6 +115,8 @@ def _tell(verdict: Verdict, *, as_json: bool) -> None:
         "ok": not verdict.failures,
         "seconds": verdict.played.seconds,
         "reply_ms": replies,
+        "end_of_turn_ms": [round(turn["endOfTurnWait"]) for turn in verdict.turns if turn.get("endOfTurnWait") is not None],
+        "understood": [str(turn.get("text", "")) for turn in verdict.turns if turn.get("speaker") == "caller"],
         "failures": list(verdict.failures),
     }
     text = f"{'ok  ' if line['ok'] else 'FAIL'} {line['persona']:32} {line['seconds']:5} s  replies {replies} {'; '.join(verdict.failures)}"

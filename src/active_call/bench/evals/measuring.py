@@ -138,8 +138,11 @@ BOUNDS: dict[str, tuple[str, float]] = {
 """What each figure must hold."""
 
 
-def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int]) -> dict[str, Any]:
-    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong, said."""
+def figures_of(
+    findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int], words_in_noise: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
+    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong and said, on lines
+    without and with a noise of the persona's."""
     found = [one for one in findings if not one.void]
     said = [one for one in found if one.kind == "say"]
     interrupts = [one for one in found if one.kind == "interrupt"]
@@ -158,7 +161,8 @@ def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], wor
         "false_interruptions_percent": _percent(one.falsely_interrupted for one in others),
         "missed_barge_ins_percent": _percent(one.missed for one in interrupts),
         "stop_ms_p95": _p95([one.stop_ms for one in interrupts if one.stop_ms is not None and not one.missed]),
-        "words_right_percent": round(max(0.0, 100 * (1 - words[0] / words[1])), 1) if words[1] else None,
+        "words_right_percent": _right_percent(words),
+        "words_right_in_noise_percent": _right_percent(words_in_noise),
         "dead_air": sum(one.dead_air for one in found),
         "voice_to_voice_ms_median": _median(replies),
         "voice_to_voice_ms_p95": _p95(replies),
@@ -180,6 +184,11 @@ def out_of_bounds(figures: dict[str, Any]) -> list[str]:
 def _percent(flags: Iterable[bool]) -> float | None:
     all_flags = list(flags)
     return round(100 * sum(all_flags) / len(all_flags), 1) if all_flags else None
+
+
+def _right_percent(words: tuple[int, int]) -> float | None:
+    wrong, said = words
+    return round(max(0.0, 100 * (1 - wrong / said)), 1) if said else None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -17,8 +17,9 @@ FIRST_S = 0.5
 STEP_S = 0.5
 STEP_SHARE = 0.25
 """Of the utterance's length so far: the step of a long one."""
-PAUSE_S = 0.12
-"""Longer than the silence within a plosive (80 ms at most)."""
+PAUSE_S = 0.1
+"""Longer than the silence within a plosive (80 ms at most), and no longer than the voice detector waits: at the end of speech it tells, all
+sound has come."""
 PAUSE_POWER = 0.02
 """Of the loudest 20 ms so far, in power: 17 dB lower. Speech over a noisy line still stands out so far."""
 SILENCE_POWER = 0.0025
