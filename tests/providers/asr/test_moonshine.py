@@ -203,3 +203,22 @@ def test_engines_choose_moonshine_where_none_is_named(provider: str | None, serv
             await engines.close()
 
     asyncio.run(run())
+
+
+def test_text_of_which_the_model_is_not_sure_is_heard_at_other_paces_and_the_surest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    heard = {8000: ("sold on", 0.5), 8800: ("hold on", 0.9), 7200: ("old song", 0.6)}
+
+    def hear(samples: np.ndarray, phrases: tuple[str, ...]) -> tuple[str, float]:
+        lengths.append(len(samples))
+        return heard[round(len(samples), -2)]
+
+    monkeypatch.setattr(moonshine_engine, "_hear", hear)
+    pcm = (np.ones(8000) * 1000).astype("<i2").tobytes()
+    assert moonshine_engine.transcribe(pcm) == ("sold on", 0.5), "a partial text costs one pass"
+    assert moonshine_engine.transcribe(pcm, (), True) == ("hold on", 0.9)
+    assert len(lengths) == 4
+    for sure in (("hello", 0.95), ("", 0.0)):
+        heard[8000] = sure
+        assert moonshine_engine.transcribe(pcm, (), True) == sure
+    assert len(lengths) == 6, "what is sure, and what is no speech, is heard once"

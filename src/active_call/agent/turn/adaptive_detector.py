@@ -33,6 +33,7 @@ from active_call.agent.turn.turn_detector import (
     VendorTurn,
     WaitUntil,
 )
+from active_call.agent.turn.turn_words import spoken_words
 
 SURE = 0.95
 """From here on the turn ends as soon as silence is noticed."""
@@ -50,6 +51,10 @@ _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: 
 _JUDGED_EVEN = 0.1
 """Smart Turn's probability that says neither (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
+LIKELY_WHOLE = 0.8
+"""From here on a caller's long pauses count less: what they stand in looks unfinished."""
+LATER_PART_WORDS = 3
+"""Fewer are an entry of a list that goes on: "one salad"."""
 UNSURE = (0.25, 0.89)
 """Between these a model of the sound is worth its cost."""
 
@@ -62,7 +67,7 @@ class TurnWeights:
     """Of the words (`Completeness`)."""
     question: float = 2.2
     complete: float = 1.5
-    told: float = 0.45
+    told: float = 0.2
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
@@ -76,12 +81,14 @@ class TurnWeights:
     """Of the recogniser. With less confidence the words are less evidence of an end, with `no_confidence` none."""
     no_confidence: float = 0.3
     without_text: float = -0.2
-    falling: float = 1.0
+    falling: float = 0.5
     """At most, of a pitch that falls: a third of this for each semitone."""
     held: float = -0.8
     """Of a level pitch on a lengthened syllable."""
     breath: float = -0.5
     """Of a pause in which the detector still finds voice."""
+    habit_of_likely: float = 0.6
+    """Of the caller's usual pause, where the turn looks whole."""
     bias: float = 0.0
     """Of any pause: below 0 the agent is more patient."""
     first_threshold: float = 0.9
@@ -203,13 +210,15 @@ class AdaptiveTurnDetector:
         needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
         if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
             needed = max(needed, settings.slot_min_s)
-        return max(needed, facts.usual_pause_s)
+        habit_share = settings.weights.habit_of_likely if probability >= LIKELY_WHOLE else 1.0
+        return max(needed, facts.usual_pause_s * habit_share)
 
 
 def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
     """The log-odds of the text: less of what the recogniser is not sure of, where it says that an end was heard."""
     odds = weights.of_text(completeness)
-    if facts.said and completeness in (Completeness.TOLD, Completeness.COMPLETE):
+    is_sentence = len(spoken_words(facts.final or facts.partial)) >= LATER_PART_WORDS
+    if facts.said and is_sentence and completeness in (Completeness.TOLD, Completeness.COMPLETE):
         odds += weights.later_part
     if odds > 0 and facts.confidence is not None and completeness is not Completeness.SURE:
         share = (facts.confidence - weights.no_confidence) / (weights.sure_confidence - weights.no_confidence)

@@ -69,6 +69,8 @@ class CallerTurn:
         """The utterance whose partial text has ended the turn: its final text comes too late."""
         self._ended_at: float | None = None
         """When the last turn ended, until the caller speaks again."""
+        self._is_unclear = False
+        """The caller has said something in which no words were heard, and may go on."""
 
     # -- what is heard of the caller
 
@@ -76,6 +78,7 @@ class CallerTurn:
         """The caller begins to speak, and has spoken for `spoken_s` when it is told."""
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._watch.voice_began()
+        self._is_unclear = False
         self._note_outcome(now)
         language = self._context.language or self._language
         expected = None if self._waiting else expected_after(self._last_words(), language)
@@ -108,7 +111,7 @@ class CallerTurn:
             self._floor.partial(text, now, confidence)
             self._watch.heard(self._said())
             self._watch.follow(self._said(), now)
-        self._barge_in.on_partial_words(text, now)
+        self._barge_in.on_partial_words(text, now, confidence)
 
     def on_paused(self, sound: PauseSound, now: float) -> None:
         """The media process tells how a pause sounds."""
@@ -191,6 +194,9 @@ class CallerTurn:
             self._barge_in.want_resume(now)
         elif self._phase.state is State.LISTENING and not self._waiting:
             self._watch.give_up("there were no words")
+            if not text and self._floor.is_claimed and not self._floor.is_caller_speaking and not self._floor.is_over(now):
+                self._is_unclear = True  # it is asked for again when nothing more comes
+                return
             self._floor.release()
             self._on_not_understood(text, now)
         elif self._floor.is_claimed:
@@ -257,6 +263,10 @@ class CallerTurn:
         self._watch.give_up("there were no words")
         if self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
+            return
+        is_unclear, self._is_unclear = self._is_unclear, False
+        if is_unclear and self._phase.state is State.LISTENING:
+            self._on_not_understood("", now)
             return
         spoke_s = (facts.voice_ended_at or now) - facts.since
         if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
@@ -364,6 +374,7 @@ class CallerTurn:
 
     def took_part(self) -> None:
         """The caller has said something, or is back: what was counted since then begins anew."""
+        self._is_unclear = False
         self._n_followups = self._n_not_understood = 0
         self._barge_in.caller_took_part()
         self._replies.caller_took_part()

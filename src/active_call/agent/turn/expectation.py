@@ -171,7 +171,7 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
             return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION) else general
         case Asked.BIRTHDAY:
             general = _general(said, text, words)
-            is_open = general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.GROUP)
+            is_open = general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION, Completeness.GROUP)
             return (Completeness.COMPLETE if _has_year(said) else Completeness.OPEN) if is_open else general
         case Asked.SOMETHING:
             general = _general(said, text, words)
@@ -249,7 +249,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.leading:
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "..."))
-    if is_cut or words.is_open_at_end(said) or _lacks_main_clause(text, words):
+    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP

@@ -49,6 +49,7 @@ class TurnWords:
     subordinate: frozenset[str] = frozenset()
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()
+    asking: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
@@ -61,6 +62,11 @@ class TurnWords:
     def is_unsure_at_end(self, said: list[str]) -> bool:
         """The last two words may have been others, after which more must come."""
         return " ".join(said[-2:]) in self.unsure
+
+    def announces_a_question(self, said: list[str]) -> bool:
+        """A question must follow. A single word behind the announcement is a hesitation, misheard: "I would like to know, um" → "none"."""
+        places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
+        return any(" ".join(said[first:last]) in self.asking for first, last in places)
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """What was said ends with a word, or with a few, after which more must come."""

@@ -104,7 +104,7 @@ def _words_heard(played: Played) -> str:
     texts = []
     for one in listening.utterances(played.agent, gap_ms=_GAP_MS):
         pcm = played.agent[max(one.start - 1600, 0) : one.end + 1600]
-        texts.append(moonshine_engine.transcribe(audio.resample(pcm, audio.RATE_HZ, 16_000).tobytes())[0])
+        texts.append(moonshine_engine.transcribe(audio.resample(pcm, audio.RATE_HZ, 16_000).tobytes(), thorough=True)[0])
     return " ".join(texts)
 
 

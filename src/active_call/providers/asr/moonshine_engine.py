@@ -43,6 +43,11 @@ PADDING = np.zeros(LISTEN_RATE_HZ // 10, dtype=np.float32)
 """Silence that is put before and behind an utterance, as recordings begin and end. Of 96 utterances (three voices, 10 to 30 dB)
 84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence behind alone.
 """
+SURE_CONFIDENCE = 0.8
+"""A text of less confidence is worth hearing again."""
+PACES = (1 / 1.1, 1 / 0.9)
+"""A tenth slower and faster. Of 50 sentences of Piper's joe 96.4 % of the words were right with both, 94.4 % without; at 20 dB 93.9 and
+91.1 %, at 10 dB 87.8 (paces of 6 %) and 79.8 %."""
 MAX_TOKEN_BYTES = 32
 _SPACE = "\u2581"
 
@@ -52,17 +57,34 @@ def warm() -> None:
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
 
 
-def transcribe(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
+def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False) -> tuple[str, float]:
     """What is said in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 where no word is.
 
     `phrases`: what may well be said (`expected_phrases`); one that is nearly as likely as what was heard is taken, with its own confidence.
+    `thorough`: a text of which the model is not sure is heard again at other paces, and the surest of the texts is taken; that costs three
+    times as much.
     """
+    samples = _samples(pcm)
+    text, confidence = _hear(samples, phrases)
+    if thorough and text and confidence < SURE_CONFIDENCE:
+        others = [_hear(_at_pace(samples, pace), phrases) for pace in PACES]
+        text, confidence = max([(text, confidence), *others], key=lambda heard: heard[1])
+    return text, confidence
+
+
+def _hear(samples: Floats, phrases: tuple[str, ...]) -> tuple[str, float]:
     model = _model()
-    heard = [model.transcribe(samples, phrases) for samples in split_long(_samples(pcm))]
+    heard = [model.transcribe(part, phrases) for part in split_long(samples)]
     texts = [part.text for part in heard if part.text]
     n_tokens = sum(part.n_tokens for part in heard)
     confidence = math.exp(sum(part.log_probability for part in heard) / n_tokens) if n_tokens else 0.0
     return " ".join(texts), confidence if texts else 0.0
+
+
+def _at_pace(samples: Floats, pace: float) -> Floats:
+    """`samples` played faster (above 1) or slower, as a tape would be: in the telephone's band nothing lies so high that it matters."""
+    places = np.arange(0, len(samples) - 1, pace)
+    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32) if len(places) else samples
 
 
 def model_folder() -> Path | None:
