@@ -79,7 +79,7 @@ def test_falling_pitch_ends_sooner_and_a_long_level_syllable_later():
     text = silent("Baker")
     falls = replace(text, pause=PauseSound(0.2, pitch_change_st=-3.5, final_lengthening=1.0))
     holds = replace(text, pause=PauseSound(0.2, pitch_change_st=0.1, final_lengthening=2.2))
-    breathes = replace(text, pause=PauseSound(0.2, voice_probability=0.4))
+    breathes = replace(text, pause=PauseSound(0.4, voice_probability=0.4))
     assert silence_needed(falls) < silence_needed(text) < silence_needed(breathes) < silence_needed(holds) <= 1.2
 
 

@@ -51,6 +51,8 @@ _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: 
 _JUDGED_EVEN = 0.1
 """Smart Turn's probability that says neither (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
+BREATH_FROM_S = 0.35
+"""Before, the voice detector may not have forgotten the last syllable."""
 LIKELY_WHOLE = 0.8
 """From here on a caller's long pauses count less: what they stand in looks unfinished."""
 LATER_PART_WORDS = 3
@@ -249,7 +251,7 @@ def _sound(pause: PauseSound, weights: TurnWeights) -> float:
             odds += min(1.0, -change / 3) * weights.falling
         elif abs(change) < 0.8 and length is not None and length >= 1.6:
             odds += weights.held
-    if pause.voice_probability >= 0.3:
+    if pause.voice_probability >= 0.3 and pause.silence_s >= BREATH_FROM_S:
         odds += weights.breath
     return odds
 

@@ -17,18 +17,7 @@ from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.overlap import (
-    ENOUGH_WORDS,
-    FIRST_S,
-    LAST_MS,
-    SURE_PARTIAL,
-    AskAgain,
-    Overlap,
-    Resume,
-    Yield,
-    decide,
-    is_doubtful,
-)
+from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
@@ -147,15 +136,10 @@ class BargeIn:
             self._outbox.put(EndUtterance())  # what was said decides: the recogniser is to tell it now
         self.decide(now)
 
-    def on_partial_words(self, text: str, now: float, confidence: float | None = None) -> None:
-        """A partial text with words in it. They interrupt a reply that is not paused by `asr` and `both`, or while words are needed.
-
-        Words of which the recogniser is not sure (`confidence`) wait for the next text.
-        """
+    def on_partial_words(self, text: str, now: float) -> None:
+        """A partial text with words in it. They interrupt a reply that is not paused by `asr` and `both`, or while words are needed."""
         if self.is_overlapping:
-            read = self._read(text)
-            is_sure = confidence is None or confidence >= SURE_PARTIAL or read.kind is not Kind.WORDS
-            self._text = read if is_sure else self._text
+            self._text = self._read(text)
             self._was_backchannel |= self._text.kind is Kind.BACKCHANNEL
             self.decide(now)
         elif self._phase.state is State.SPEAKING and self.may_cut_by_words(now):

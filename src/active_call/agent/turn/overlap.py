@@ -37,8 +37,6 @@ DOUBTFUL_S = 0.6
 DOUBTFUL_WORDS = 2
 SURE_CONFIDENCE = 0.8
 """Of a recogniser's text, 0 to 1. Short sounds of a listener ("uh-huh", "yeah") become any two words with 0.55 to 0.8."""
-SURE_PARTIAL = 0.55
-"""Words that are still being said count from this confidence on."""
 SURE_AFTER_BACKCHANNEL = 0.85
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, hums_for, rivals_of
+from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, hums_for, rivals_of
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -62,11 +62,12 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False
 
     `phrases`: what may well be said (`expected_phrases`); one that is nearly as likely as what was heard is taken, with its own confidence.
     `thorough`: a text of which the model is not sure is heard again at other paces, and the surest of the texts is taken; that costs three
-    times as much.
+    times as much. Short sounds are not: a hum becomes a word at one of the paces.
     """
     samples = _samples(pcm)
     text, confidence = _hear(samples, phrases)
-    if thorough and text and confidence < SURE_CONFIDENCE:
+    is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > HUM_MAX_S * LISTEN_RATE_HZ
+    if thorough and is_doubtful:
         others = [_hear(_at_pace(samples, pace), phrases) for pace in PACES]
         text, confidence = max([(text, confidence), *others], key=lambda heard: heard[1])
     return text, confidence
