@@ -33,7 +33,7 @@ FIRST_S = 1.0
 LAST_MS = 1000
 """With less than this left of a reply, it is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5
-DOUBTFUL_S = 0.6
+DOUBTFUL_S = 0.5
 DOUBTFUL_WORDS = 2
 SURE_CONFIDENCE = 0.8
 """Of a recogniser's text, 0 to 1. Short sounds of a listener ("uh-huh", "yeah") become any two words with 0.55 to 0.8."""
