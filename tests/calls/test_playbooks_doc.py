@@ -14,7 +14,7 @@ from calls_kit import Call, House, a_call
 from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.contract import events
 from active_call.legs.events import LegTransferRequested
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 TEXT = (Path(__file__).parents[2] / "docs" / "playbooks.md").read_text(encoding="utf-8")
 
