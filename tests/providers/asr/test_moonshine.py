@@ -222,6 +222,8 @@ def test_text_of_which_the_model_is_not_sure_is_heard_at_other_paces_and_the_sur
         heard[32000] = sure
         assert moonshine_engine.transcribe(pcm, (), True) == sure
     assert len(lengths) == 6, "what is sure, and what is no speech, is heard once"
+    heard[32000], heard[30100] = ("very near shock", 0.5), ("Where is your shop?", 0.2)
+    assert moonshine_engine.transcribe(pcm, ("where is your shop",), True) == ("Where is your shop?", 0.2), "an expected phrase comes first"
     heard[8000] = ("don't know", 0.5)
     assert moonshine_engine.transcribe(pcm[:16000], (), True) == ("don't know", 0.5)
-    assert len(lengths) == 7, "it may be a hum"
+    assert len(lengths) == 10, "it may be a hum"

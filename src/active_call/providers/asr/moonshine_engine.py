@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, hums_for, rivals_of
+from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, hums_for, is_phrase, rivals_of
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -63,15 +63,15 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False
     """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
     `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
-    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces, and the surest text is returned; that
-    costs three times as much. Short sounds are recognised once: at one of the paces a hum would become a word.
+    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces; an expected phrase among the texts is
+    returned, else the surest text. That costs three times as much. Short sounds are recognised once: at another pace a hum becomes a word.
     """
     samples = _samples(pcm)
     text, confidence = _hear(samples, phrases)
     is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > HUM_MAX_S * LISTEN_RATE_HZ
     if thorough and is_doubtful:
         others = [_hear(_at_pace(samples, pace), phrases) for pace in PACES]
-        text, confidence = max([(text, confidence), *others], key=lambda heard: heard[1])
+        text, confidence = max([(text, confidence), *others], key=lambda heard: (is_phrase(heard[0], phrases), heard[1]))
     return text, confidence
 
 
