@@ -287,7 +287,7 @@ def test_model_error_that_was_recovered_from_is_told_once_and_fails_no_record(vi
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.engines.model.will_say = [ProviderError("model", "brown-out"), TypeError("odd"), "All is well. <hangup/>"]
             for _ in range(3):
-                await call.says("are you there")
+                await call.says("are you there?")
                 await call.quiet()
                 await asyncio.sleep(1)
                 await call.quiet()
