@@ -88,6 +88,7 @@ class Call:
             option,
             playbook,
             [str(value) for value in given.values()],
+            trunk_keys=dependencies.trunk_keys.get(leg.trunk, ""),
             last_activity_at=self._time.now(),
         )
         self._log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})

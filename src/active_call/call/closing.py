@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError
 from active_call.call.company.messages import BridgeInvite
@@ -115,7 +116,7 @@ class CallClosing:
         """Tell the playbook's URL, where the call was answered."""
         playbook, posthooks = self._context.state.playbook, self._context.dependencies.posthooks
         if playbook is not None and posthooks is not None and record.answer_time is not None:
-            posthooks.begin(playbook, record)
+            posthooks.begin(replace(playbook, trust=self._context.state.trust), record)  # its model gets the keys of this call
 
     def refuse(self, item: Item) -> None:
         """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +60,8 @@ class CallDependencies:
     playbooks: Playbooks
     recording: RecordingPolicy | None = None
     defaults: CallOption = field(default_factory=CallOption)
+    trunk_keys: Mapping[str, str] = field(default_factory=dict)
+    """By trunk, the name of the key set of its calls."""
     accept_timeout_s: float = ROUTE_DEADLINE_S
     sounds: SoundsByTrust | None = None
     speech: SpeechLibrary | None = None

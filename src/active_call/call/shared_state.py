@@ -40,6 +40,8 @@ class CallState:
     """A model of the sound can be asked whether the caller's turn is over."""
     is_realtime: bool = False
     """A speech-to-speech model hears the caller; no recogniser does."""
+    trunk_keys: str = ""
+    """The key set of the trunk, for a call whose options and playbook name none."""
     last_activity_at: float = 0.0
     """Monotonic seconds; the inactivity of the call counts from here."""
 
@@ -55,8 +57,13 @@ class CallState:
 
     @property
     def trust(self) -> Trust:
-        """What this call may use beside what every call may: what its playbook's file names."""
-        return (self.playbook.trust if self.playbook is not None else None) or NO_TRUST
+        """What this call may use beside what every call may: what its playbook's file names, and a key set."""
+        return self.trust_with(self.playbook, self.option)
+
+    def trust_with(self, playbook: Playbook | None, option: CallOption) -> Trust:
+        """The same for another playbook and its merged options."""
+        trust = (playbook.trust if playbook is not None else None) or NO_TRUST
+        return trust.with_keys(option.keys or self.trunk_keys)
 
     @property
     def end_of_turn_ms(self) -> int:

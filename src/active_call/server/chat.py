@@ -27,7 +27,7 @@ from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.call_commands import JsonFlag, event_line, fail, print_line
-from active_call.server.config.config import Config, default_option
+from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.outside import outgoing_policy
@@ -61,6 +61,7 @@ async def _chat(name: str, config: Config, environment: dict[str, str], as_json:
         stack.push_async_callback(local.close)
         world = World()
         engines = Engines(Services(world, clients.shared(), local, environment, clients.new, clients))
+        engines.use_key_sets(key_variables(config))
         stack.push_async_callback(engines.close)
         path = Path(name)
         playbooks = Playbooks(lambda wanted: path if wanted == name and path.is_file() else find_playbook(wanted, config), environment)

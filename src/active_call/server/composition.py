@@ -56,7 +56,7 @@ from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
-from active_call.server.config.config import Config, default_option
+from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.console_facts import console_facts
 from active_call.server.explain import Question, explain, playbook_router
@@ -410,7 +410,8 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
+            trust = (book.trust or NO_TRUST).with_keys(book.option.keys)
+            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=trust)
 
 
 async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
@@ -428,8 +429,10 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
     """What calls use, as `config` has it."""
     configure_spending(shared.spending, config)
+    shared.engines.use_key_sets(key_variables(config))
     return replace(
         shared,
+        trunk_keys={trunk.name: trunk.keys for trunk in config.trunks if trunk.keys},
         recording=_recording_policy(config),
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,

@@ -40,7 +40,7 @@ def console_facts(
         trunks=lambda: list(_trunks(config(), watch, endpoint)),
         accounts=lambda: list(_accounts(config(), registrations)),
         refusals=lambda: dict(refusals),
-        surroundings=lambda: Surroundings(environment, known_by_section()),
+        surroundings=lambda: Surroundings(environment, known_by_section(), key_sets=config().keys),
     )
 
 
@@ -76,7 +76,8 @@ def _flat(value: Any, key: str, *, is_hidden: bool) -> Iterator[tuple[str, str]]
                     yield from _flat(entry, f"{dot}{field.name}", is_hidden=is_hidden or _is_secret(field.name))
         case dict() if value:
             for name, entry in value.items():
-                yield from _flat(entry, f"{dot}{name}", is_hidden=is_hidden or _is_secret(str(name)))
+                is_secret = key.startswith("keys.") or _is_secret(str(name))
+                yield from _flat(entry, f"{dot}{name}", is_hidden=is_hidden or is_secret)
         case tuple() | list() if any(isinstance(entry, BaseModel | dict) for entry in value):
             for index, entry in enumerate(value):
                 yield from _flat(entry, f"{key}[{index}]", is_hidden=is_hidden)

@@ -12,7 +12,7 @@ from active_call.legs.sip.gateway import SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
-from active_call.server.config.config import Config
+from active_call.server.config.config import Config, key_variables
 from active_call.server.http_settings import HttpSettings
 from active_call.server.trunk_setup import accounts, admission_policy, dial_plan, outbound_policy
 
@@ -66,4 +66,5 @@ class LiveSettings:
         self.config = config  # decides where playbooks are looked for
         self.environment.clear()
         self.environment.update(environment)
+        self.services.engines.use_key_sets(key_variables(config))
         self.playbooks.forget()

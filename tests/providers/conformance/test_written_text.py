@@ -22,7 +22,7 @@ from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
 from active_call.testing.vendors.speaking import MS_PER_CHAR, sound_of
 
 BY_NAME = {case.provider: case for case in CASES}
-WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram")]
+WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram", "rime", "inworld")]
 each_vendor = pytest.mark.parametrize("case", WRITING, ids=lambda case: case.provider)
 CLAUSES = ["Certainly, I can help,", "and it takes a minute at most.", "Who is calling, please?"]
 PATIENCE_S = 20.0

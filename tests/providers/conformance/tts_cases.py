@@ -48,7 +48,7 @@ CASES = [
     TtsCase("cartesia", CartesiaSpeechServer, "CARTESIA_API_KEY", words=True),
     TtsCase("azure", AzureSpeechServer, "AZURE_SPEECH_KEY", is_socket=False, option={"extra": {"region": "westeurope"}}),
     TtsCase("google", GoogleSpeechServer, "GOOGLE_API_KEY", is_socket=False, is_whole=True),
-    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True, is_socket=False),
+    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True),
     TtsCase("hume", HumeServer, "HUME_API_KEY", is_socket=False),
     TtsCase("rime", RimeServer, "RIME_API_KEY", words=True),
     TtsCase("aliyun", CosyVoiceServer, "DASHSCOPE_API_KEY", words=True),

@@ -85,10 +85,10 @@ class CallCost:
         return leg_use(self._state.leg, facts.trunk, facts.direction, facts.answered_at, facts.ended_at or self._time.utc_now())
 
     def _cost(self) -> float:
-        """So far, the telephone leg included."""
+        """What a budget counts so far, the telephone leg included where it has a price."""
         leg = self._leg_use()
         money = self._account.prices.cost_of(leg.billed, leg.amounts) if leg is not None else None
-        return self._account.cost + (money.amount if money is not None else 0.0)
+        return self._account.counted + (money.amount if money is not None else 0.0)
 
     def _judge(self) -> None:
         if self._is_spent or self._state.facts.phase is Phase.ENDED or self.is_aside():
@@ -97,6 +97,8 @@ class CallCost:
             self._spend("the day's budget is spent")
             return
         budget = self._state.option.budget
+        if budget is not None and budget.per_call is not None:
+            self._spending.tell_unpriced(self._account.unpriced)
         nearest = nearest_limit(budget, self._cost(), self._amounts, self._account.prices.currency) if budget is not None else None
         if nearest is not None and nearest.share >= 1.0:
             self._spend(f"the budget of the call is spent ({nearest})")

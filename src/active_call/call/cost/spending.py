@@ -7,15 +7,16 @@ start and writes it down (`store.day_spending`). A day is one of UTC.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from active_call.base.world import Clock, SystemClock
 from active_call.call.cost.budget import WARN_AT
 from active_call.providers.usage.account import DECIMALS, Account
+from active_call.providers.usage.billing import is_private_host
 from active_call.providers.usage.prices import PriceTable, shipped_prices
-from active_call.providers.usage.units import Used
+from active_call.providers.usage.units import Billed, Used
 
 log = logging.getLogger("active_call.cost")
 
@@ -112,6 +113,8 @@ class Spending:
         self.totals = Account(self.prices)
         """Since the process began."""
         self.day = day or DayBudget()
+        self._told: set[Billed] = set()
+        """What has no price, as far as the log has told it."""
 
     def reconfigure(self, prices: PriceTable, per_day: float | None) -> None:
         """Other prices and another budget from now on. Sums in another currency begin anew."""
@@ -119,6 +122,7 @@ class Spending:
             self.totals = Account(prices)
             self.day.spent = 0.0
         self.totals.prices = self.prices = prices
+        self._told.clear()
         self.day.limit(per_day)
 
     @property
@@ -127,8 +131,20 @@ class Spending:
         return self.day.is_spent
 
     def note(self, used: Used) -> None:
-        """Something was used, by a call or beside the calls."""
-        self.day.add(self.totals.add(used) or 0.0)
+        """Something was used, by a call or beside the calls. What has no price counts for the day as for calls (`Account.counted`)."""
+        before = self.totals.counted
+        cost = self.totals.add(used)
+        self.day.add(self.totals.counted - before)
+        if cost is None and self.day.per_day:
+            self.tell_unpriced((used.billed,))
+
+    def tell_unpriced(self, unpriced: Iterable[Billed]) -> None:
+        """A budget of money counts these without a price of theirs: the log says so, once for each."""
+        for billed in set(unpriced) - self._told:
+            self._told.add(billed)
+            assumed = "nothing" if billed.kind == "telephony" or is_private_host(billed.provider) else "the dearest known price of its kind"
+            fields = {"engine": str(billed), "counted_as": assumed, "remedy": "add a row to [[prices.rows]]"}
+            log.warning("a budget counts usage whose price is not known", extra=fields)
 
     def as_json(self) -> dict[str, Any]:
         """For `/health`; empty without a budget of the day."""

@@ -100,7 +100,7 @@ class CallEngines:
             self._ports.log.info("engines", extra={"engines": [f"realtime: {engines.realtime.name}"]})
             return
         llm = None if has_own_model else choice.llm
-        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
+        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm, self._state.trust)
         facts = {selection.section: selection.as_facts() for selection in chosen}
         if has_own_model:
             facts["llm"] = {"provider": "program", "reason": "given by the program"}
@@ -162,7 +162,7 @@ class CallEngines:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
-        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
+        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None, state.trust)[0]
         state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
         self.hear_with(recognition)
 

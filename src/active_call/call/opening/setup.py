@@ -13,7 +13,6 @@ from typing import Protocol
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
-from active_call.base.trust import NO_TRUST
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -136,7 +135,7 @@ class CallSetup:
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
-        choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
+        choice, trust = choose_speech(option, playbook), state.trust_with(playbook, option)
         chosen = self._engines.choose(playbook, option, choice, trust, own_model=begin.model)
         is_heard_otherwise = chosen.realtime is not None or choice.asr != before.asr
         recognition = self._engines.open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None

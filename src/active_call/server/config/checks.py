@@ -11,6 +11,8 @@ from itertools import combinations
 from pathlib import Path
 
 from active_call.base.errors import ConfigError, PlaybookError
+from active_call.providers.entry_points import all_providers
+from active_call.providers.key_sets import unknown_set, variables_of_set
 from active_call.server.config import sections
 from active_call.server.config.config import Config
 from active_call.server.config.document import Document, KeyPath
@@ -34,6 +36,7 @@ def check(config: Config, document: Document, *, starter_playbook: bool = False)
     _check_playbooks(config, document, STARTER_PLAYBOOK if starter_playbook else "")
     _check_recording(config, document)
     _check_trunks(config, document)
+    _check_keys(config, document)
     _check_records(config, document)
 
 
@@ -61,6 +64,18 @@ def _check_trunks(config: Config, document: Document) -> None:
         first = seen.setdefault(trunk.name, index)
         if first != index:
             raise document.error(("trunks", index, "name"), f"trunks[{first}] already has the name {trunk.name!r}")
+
+
+def _check_keys(config: Config, document: Document) -> None:
+    """Providers that key sets name, and the sets that trunks name."""
+    for name, table in config.keys.items():
+        try:
+            variables_of_set(name, table, all_providers())
+        except ConfigError as error:
+            raise document.error(tuple(error.key.split(".", 2)), error.reason) from error
+    for index, trunk in enumerate(config.trunks):
+        if trunk.keys is not None and trunk.keys not in config.keys:
+            raise document.error(("trunks", index, "keys"), unknown_set(trunk.keys, config.keys))
 
 
 def _check_recording(config: Config, document: Document) -> None:

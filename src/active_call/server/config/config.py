@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from active_call.base.version import __version__
 from active_call.contract.options import CallOption
+from active_call.providers.entry_points import all_providers
+from active_call.providers.key_sets import variables_of_set
 from active_call.server.config import cost_sections as cost
 from active_call.server.config import sections, values
 from active_call.server.config import trunk_sections as trunking
@@ -145,6 +147,8 @@ class Config(values.Section):
     """End of utterance."""
     realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)
     """Speech-to-speech model."""
+    keys: dict[values.NonEmpty, dict[values.NonEmpty, str]] = Field(default_factory=dict, repr=False)
+    """Key sets: keys of providers by the name of the set, for trunks and playbooks that name it (`keys`)."""
     budget: cost.Budget = cost.Budget()
     """What calls may cost, one by one and on a day."""
     prices: cost.Prices = cost.Prices()
@@ -245,6 +249,11 @@ class Config(values.Section):
         """Accounts of both forms that are not disabled."""
         accounts = (*self.sip_registrations, *(user.as_registration() for user in self.register_users))
         return tuple(account for account in accounts if not account.disabled)
+
+
+def key_variables(config: Config) -> dict[str, dict[str, str]]:
+    """By the names of the key sets, the variables that they set. Raises ConfigError."""
+    return {name: variables_of_set(name, table, all_providers()) for name, table in config.keys.items()}
 
 
 def default_option(config: Config) -> CallOption:

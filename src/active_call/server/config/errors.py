@@ -99,7 +99,7 @@ def _shown(place: KeyPath, found: object) -> str:
     if isinstance(found, dict):
         return "a table"
     name = str(place[-1]) if place else ""
-    if any(word in name for word in ("password", "secret", "credential", "token", "key")):
+    if place[:1] == ("keys",) or any(word in name for word in ("password", "secret", "credential", "token", "key")):
         return f"a {type(found).__name__}"
     return str(found).lower() if isinstance(found, bool) else repr(found)
 

@@ -61,6 +61,8 @@ class Trunk(TrunkKeys):
     """Digest password for outbound calls."""
     realm: str | None = None
     """Digest realm that the password belongs to; without it, any."""
+    keys: NonEmpty | None = None
+    """The key set (`[keys.NAME]`) of its calls, where their playbook names none."""
     caller: str | None = None
     """Our number on this trunk: From of calls that name no caller."""
     headers: Headers = Field(default={}, repr=False)

@@ -167,7 +167,7 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
     others = {str(path): path for folder in PLAYBOOK_FOLDERS for path in sorted(folder.glob("*.md"))}
     n_good = 0
     for name, path in {**paths, **{key: path for key, path in others.items() if path not in paths.values()}}.items():
-        reading = examine(path, environment)
+        reading = examine(path, environment, config.keys)
         mistake: Level = "fail" if name in paths else "warn"
         found = [entries.Finding(0, reading)] if isinstance(reading, str) else reading.findings.in_order
         for entry in found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from active_call.base.errors import ActiveCallError, ProviderError
@@ -30,6 +30,7 @@ from active_call.providers.base import (
 from active_call.providers.credentials import without_secrets
 from active_call.providers.declared import Declared
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
+from active_call.providers.key_sets import KeySets
 from active_call.providers.realtime_model import AgentSound, RealtimeEvent, RealtimeFailed, RealtimeSession, ReplyDone, Transcript
 from active_call.providers.registry import create_realtime, create_recogniser, create_responder, create_synthesiser
 from active_call.providers.settings import LlmSettings
@@ -70,14 +71,19 @@ class Trial:
         }
 
 
-async def try_providers(targets: Sequence[Target], declared: Sequence[Declared], services: Services) -> list[Trial]:
-    """The results of all targets, in their order; several are tried at once."""
+async def try_providers(
+    targets: Sequence[Target], declared: Sequence[Declared], services: Services, key_sets: Mapping[str, Mapping[str, str]] | None = None
+) -> list[Trial]:
+    """The results of all targets, in their order; several are tried at once. `key_sets`: variables by the names of sets."""
     room = asyncio.Semaphore(AT_ONCE)
+    sets = KeySets(services.environment)
+    sets.use(key_sets or {})
     known = {(one.kind, name): one for one in declared if one.declaration is not None for name in one.declaration.names}
 
     async def one(target: Target) -> Trial:
         async with room:
-            return await _try(target, known.get((target.kind, target.provider)), services)
+            own = replace(services, environment=sets.of("" if target.mistake else target.keys).environment)
+            return await _try(target, known.get((target.kind, target.provider)), own)
 
     return await asyncio.gather(*(one(target) for target in targets))
 

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from active_call.base.errors import ActiveCallError, ConfigError
-from active_call.server.config.config import Config
+from active_call.server.config.config import Config, key_variables
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.terminal import Terminal
@@ -113,7 +113,7 @@ async def _try_providers(config: Config, environment: dict[str, str], *, as_json
         async with httpx.AsyncClient() as http:
             services = Services(World(), http, EngineProcesses(), environment)
             try:
-                trials = await try_providers(targets, declared_providers(environment), services)
+                trials = await try_providers(targets, declared_providers(environment), services, key_variables(config))
             finally:
                 await services.local.close()
     ok = all(trial.ok for trial in trials)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Final
+from typing import Any, Final
 
 from active_call.testing.vendors.server import Refused, Request, VendorServer, require
 from active_call.testing.vendors.socket import VendorSocket, order_in
@@ -19,7 +19,11 @@ MODELS: Final = ("coda", "arcana", "mist", "mistv2", "mistv3")
 
 
 class RimeServer(VendorServer):
-    """`/ws3`."""
+    """`/ws3`. `spoken` holds what was said at a time, in order."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.spoken: list[str] = []
 
     def check_handshake(self, request: Request) -> None:
         query = request.query
@@ -62,6 +66,7 @@ class RimeServer(VendorServer):
                     return
 
     async def _say(self, socket: VendorSocket, said: str, context: str, rate_hz: int) -> None:
+        self.spoken.append(said)
         words = words_of(said)
         lists = {"words": [word[0] for word in words], "start": [word[1] for word in words], "end": [word[2] for word in words]}
         await socket.send_json({"type": "timestamps", "word_timestamps": lists, "contextId": context})

@@ -77,6 +77,8 @@ class AzureTextToSpeech(HttpTextToSpeech):
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 16_000), (key,))
         self.endpoint = url
+        self.model = "neural-hd" if "HD" in (option.speaker or option.model or DEFAULT_VOICE) else "neural"
+        """As the bill calls it."""
         self._option = option
         self._key = key
 

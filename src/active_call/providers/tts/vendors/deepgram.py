@@ -73,6 +73,8 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
         self.endpoint = url
         self._option = option
         self._key = key
+        self.model = "aura-2" if (option.speaker or option.model or DEFAULT_VOICE).startswith("aura-2") else "aura-1"
+        """As the bill calls it: a voice names its model."""
         self._n_texts: WeakKeyDictionary[ClientConnection, int] = WeakKeyDictionary()
 
     @property

@@ -54,6 +54,11 @@ def create(option: TtsOption, services: Services) -> GoogleTextToSpeech:
     return GoogleTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
 
 
+def family_of(voice: str) -> str:
+    """The kind of a voice, which its price depends on: that of `en-US-Chirp3-HD-Achernar` is `chirp3-hd`."""
+    return "-".join(voice.lower().split("-")[2:-1])
+
+
 class GoogleTextToSpeech(HttpTextToSpeech):
     """Google's REST API as a `TextToSpeech`."""
 
@@ -63,6 +68,8 @@ class GoogleTextToSpeech(HttpTextToSpeech):
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 24_000), (key,))
         self.endpoint = url
+        self.model = family_of(option.speaker or option.model or DEFAULT_VOICE)
+        """As the bill calls it."""
         self._option = option
         self._key = key
 

@@ -2,8 +2,9 @@
 
 Wire: https://docs.rime.ai/docs/websockets and https://docs.rime.ai/api-reference/websockets-json; when sound is made
 (`segment=never`): https://docs.rime.ai/docs/segmentation. Text goes, `flush` asks for its sound, `chunk` and `timestamps` come, then
-`done`. `clear` takes back what was not begun and nothing else, so that a text that is given up costs its connection. Options: `speaker`
-(astra), `model` (coda), `speed`, `language`, `samplerate`; `extra` is sent as further parameters.
+`done`. Of a text that is spoken while it is written, each clause is flushed; the times of words count from their flush. `clear` takes
+back what was not begun and nothing else, so that a text that is given up costs its connection. Options: `speaker` (astra), `model`
+(coda), `speed`, `language`, `samplerate`; `extra` is sent as further parameters.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LANGUAGES: Final = {
 """The vendor's codes of languages have three letters."""
 SLOWER_IF_GREATER: Final = ("mist", "mistv1", "mistv2")
 """Models whose `speedAlpha` stretches the time; with the others it multiplies the pace (https://docs.rime.ai/docs/speed)."""
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
@@ -70,6 +71,9 @@ class RimeTextToSpeech(SocketTextToSpeech):
     """Rime as a `TextToSpeech`."""
 
     name = NAME
+    takes_written_text = True
+    has_contexts = False
+    times_of_clause = True
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(services, rate_in(option, RATES, 16_000))
@@ -79,7 +83,7 @@ class RimeTextToSpeech(SocketTextToSpeech):
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         option = self._option
@@ -99,8 +103,11 @@ class RimeTextToSpeech(SocketTextToSpeech):
         return VoiceAddress(with_parameters(self.endpoint, parameters, option.extra), headers, (self._key,))
 
     def ask(self, wish: Wish) -> Sequence[Message]:
+        return self.say(wish, wish.text)
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
         return (
-            write_object({"text": wish.text.rstrip() + " ", "contextId": wish.id}),
+            write_object({"text": clause.rstrip() + " ", "contextId": wish.id}),
             write_object({"operation": "flush", "contextId": wish.id}),
         )
 

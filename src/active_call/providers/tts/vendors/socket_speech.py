@@ -51,6 +51,8 @@ class SocketTextToSpeech:
     """Of written text: `read` gives None at the end of the whole text. False: at the end of each clause."""
     context_idle_s: float = 15.0
     """Of written text: so long after its last sound more can be said in the same breath."""
+    times_of_clause: bool = False
+    """Of written text: the times of words count from the beginning of their clause. False: from that of the text."""
 
     def __init__(self, services: Services, rate_hz: int) -> None:
         self.rate_hz = rate_hz
