@@ -165,11 +165,14 @@ class CarrierSocket:
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
         loop = asyncio.get_running_loop()
+        moved_at = loop.time()
         try:
             async with asyncio.timeout(SILENT_S) as limit:
                 while True:
                     leg.receive(await self._next())
-                    limit.reschedule(loop.time() + SILENT_S)
+                    if (now := loop.time()) > moved_at + SILENT_S / 20:  # fifty messages a second come; not each needs a timer
+                        limit.reschedule(now + SILENT_S)
+                        moved_at = now
         except WebSocketDisconnect:
             leg.leave("the carrier closed the connection")
         except TimeoutError:

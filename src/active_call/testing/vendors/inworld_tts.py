@@ -1,8 +1,8 @@
 """Inworld's synthesis on loopback, by https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket.
 
-A context is created, takes text, speaks it when it is flushed or closed, and answers the end. Refused as there: a wrong credential (401),
-no credit (402), a context without a voice or a model, text or a flush for a context that there is not, a second one of the same id, more
-than five at a time, a text of more than 1000 characters (a status with a gRPC code). Each piece has a WAV header.
+A context is created, takes text, speaks it when it is flushed or closed (in `autoMode` at ends of sentences, too). Refused as there: a
+wrong credential (401), no credit (402), a context without a voice or a model, text or a flush for a context that there is not, a second one
+of the same id, more than five at a time, a text of more than 1000 characters (a status with a gRPC code). Each piece has a WAV header.
 """
 
 from __future__ import annotations
@@ -56,7 +56,11 @@ class InworldServer(VendorServer):
                     contexts[name] = (order["create"], [])
                     await self._tell(socket, name, contextCreated={})
                 case "send_text":
-                    contexts[name][1].append(order["send_text"]["text"])
+                    settings, pending = contexts[name]
+                    pending.append(order["send_text"]["text"])
+                    if settings.get("autoMode", True) and "".join(pending).rstrip()[-1:] in (".", "!", "?"):
+                        await self._say(socket, name, settings, pending)
+                        await self._tell(socket, name, flushCompleted={})
                 case "flush_context":
                     await self._say(socket, name, *contexts[name])
                     await self._tell(socket, name, flushCompleted={})

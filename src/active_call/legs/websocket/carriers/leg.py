@@ -158,7 +158,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _send_frame(self, pcm: bytes) -> None:
         """20 ms of sound; silence only for a while."""
-        self._n_silent = 0 if any(pcm) else self._n_silent + 1
+        self._n_silent = self._n_silent + 1 if pcm.count(0) == len(pcm) else 0
         if self._n_silent > SILENT_FRAMES:
             self._flush()
             return

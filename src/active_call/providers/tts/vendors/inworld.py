@@ -97,6 +97,7 @@ class InworldTextToSpeech(SocketTextToSpeech):
             "modelId": option.model or DEFAULT_MODEL,
             "audioConfig": sound,
             "timestampType": "WORD",
+            "autoMode": False,  # else the vendor flushes when it likes, and tells of each time as if we had
             **option.extra,
         }
         return (write_object({"create": settings, "contextId": wish.id}),)

@@ -161,7 +161,7 @@ class SocketTextToSpeech:
             await self.give_up(address, socket, wish)
             raise
         except BaseException:
-            await _close(socket)  # what else it would say cannot be trusted
+            self.close_later(socket)  # what else it would say cannot be trusted
             raise
 
     async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
@@ -204,14 +204,14 @@ class SocketTextToSpeech:
             self.close_later(socket)
 
     def close_later(self, socket: ClientConnection) -> None:
-        """Close a connection without waiting for that."""
+        """Close a connection without waiting for that: a vendor that is still sending answers late, and nobody may wait for it."""
         task = asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def drop(self, socket: ClientConnection) -> None:
         """Close a connection that cannot be used further."""
-        await _close(socket)
+        self.close_later(socket)
 
     async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
         """End `wish` early, and keep the connection where that is possible."""
@@ -223,7 +223,7 @@ class SocketTextToSpeech:
                 await socket.send(message)
             self.keep(address, socket)
         except (ConnectionError, ConnectionClosed):
-            await _close(socket)
+            self.close_later(socket)
 
 
 async def _close(socket: ClientConnection) -> None:
