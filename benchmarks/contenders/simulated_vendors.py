@@ -14,10 +14,10 @@ from typing import Any
 
 from common import leave, listen, say
 
-from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer, _Context
-from active_call.testing.vendors.deepgram import DeepgramServer
-from active_call.testing.vendors.server import Refused, Request, Response, VendorServer
-from active_call.testing.vendors.socket import VendorSocket
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer, _Context
+from active_call.testing.vendors.wire.server import Refused, Request, Response, VendorServer
+from active_call.testing.vendors.wire.socket import VendorSocket
 
 ANSWER = "Yes, we are open today, your number is {number}, and we close at six in the evening. What else can I do for you?"
 """Every answer is another one, as a model's are: none of its sound can be kept from an earlier one."""

@@ -18,8 +18,8 @@ from active_call.providers.base import RealtimeSession, Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.realtime_model import AgentSound, RealtimeFailed, ReplyDone, Transcript
 from active_call.providers.registry import create_realtime
-from active_call.testing.vendors.gemini_live import GeminiLiveServer
-from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
+from active_call.testing.vendors.realtime.gemini import GeminiLiveServer
+from active_call.testing.vendors.realtime.openai import OpenAiRealtimeServer
 
 SESSION = RealtimeSession("Be brief.")
 

@@ -20,7 +20,7 @@ from active_call.providers.json_values import mapping, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header, words_in
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header, words_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 NAME: Final = "inworld"
@@ -68,18 +68,10 @@ class InworldTextToSpeech(SocketTextToSpeech):
     """Inworld as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     takes_written_text = True
     times_of_clause = True
-
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         return VoiceAddress(self.endpoint, (("Authorization", f"Basic {self._key}"),) if self._key else (), (self._key,))

@@ -20,7 +20,7 @@ from active_call.providers.json_values import mapping, read_object, text, write_
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, words_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
@@ -71,19 +71,11 @@ class RimeTextToSpeech(SocketTextToSpeech):
     """Rime as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     takes_written_text = True
     has_contexts = False
     times_of_clause = True
-
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         option = self._option

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import ClassVar, Final
 
@@ -19,9 +19,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.tts.vendors.written_text import WrittenTextStream
 from active_call.providers.tts.whole_text import WholeTextStream
@@ -42,6 +44,10 @@ class SocketTextToSpeech:
     """The base of a `TextToSpeech` over a WebSocket. An adapter sets the class variables and gives `address`, `ask` and `read`."""
 
     name: ClassVar[str]
+    can: ClassVar[TextToSpeechCapabilities] = TextToSpeechCapabilities(16_000)
+    """What the vendor can do; the rate is that of an option which names none."""
+    rates: ClassVar[tuple[int, ...]] = ()
+    """That the vendor makes, as far as one can choose."""
     limits = Limits(next_result_s=5.0)
     keeps_s: ClassVar[float] = 15.0
     """How long an unused connection is kept: less than the vendor's own limit. 0: each text has a connection of its own."""
@@ -54,8 +60,12 @@ class SocketTextToSpeech:
     times_of_clause: bool = False
     """Of written text: the times of words count from the beginning of their clause. False: from that of the text."""
 
-    def __init__(self, services: Services, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str = "") -> None:
+        """Raises ConfigError for a rate that the vendor does not make."""
+        self.rate_hz = rate_in(option, self.rates, self.can.rate_hz)
+        self.endpoint = url
+        self._option = option
+        self._key = key
         self._services = services
         self._kept: dict[VoiceAddress, _Kept] = {}
         self._numbers = count(1)
@@ -64,7 +74,7 @@ class SocketTextToSpeech:
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz)
+        return replace(self.can, rate_hz=self.rate_hz)
 
     # -- what an adapter gives
 

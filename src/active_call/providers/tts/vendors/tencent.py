@@ -23,7 +23,7 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
@@ -112,18 +112,14 @@ class TencentTextToSpeech(SocketTextToSpeech):
     """The streaming API as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     keeps_s = 0.0
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
+        super().__init__(option, services, url, account.secret_key)
         self._account = account
         self._world = services.world
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
 
     def new_id(self) -> str:
         """Ids of sessions are UUIDs."""

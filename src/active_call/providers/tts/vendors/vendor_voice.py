@@ -17,8 +17,8 @@ MAX_VOLUME = 10
 
 
 def rate_in(option: TtsOption, known: Sequence[int], default: int) -> int:
-    """The rate of the sound that is asked for. Raises ConfigError for one that the vendor does not make."""
-    if option.samplerate is None:
+    """The rate of the sound that is asked for. Raises ConfigError for one that the vendor does not make; none `known`: any."""
+    if option.samplerate is None or not known:
         return default
     if option.samplerate not in known:
         raise ConfigError("tts.samplerate", f"expected one of {', '.join(map(str, known))}, found {option.samplerate}")
