@@ -16,6 +16,7 @@ from active_call.providers.declared import declared_providers
 from active_call.providers.entry_points import all_providers
 from active_call.providers.key_sets import WITHOUT_KEYS, KeySets, variables_of_set
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.providers.openai_settings import find_server
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.virtual_time import run_virtually
 
@@ -109,3 +110,20 @@ def test_vendor_that_a_set_does_not_name_gets_the_key_of_the_environment_as_it_i
     environment["CARTESIA_API_KEY"] = "second"
     assert (sets.of("acme").environment["CARTESIA_API_KEY"], sets.of("acme").environment["OPENAI_API_KEY"]) == ("second", "k")
     assert "OPENAI_API_KEY" not in sets.of("").environment
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://api.groq.com/openai/v1", "of-groq"),
+        ("https://acme.openai.azure.com/openai/v1", "of-azure"),
+        ("http://api.groq.com/openai/v1", None),
+        ("https://groq.com.example/v1", None),
+        ("https://api.deepseek.com/v1", None),
+        ("http://10.0.0.5:11434/v1", None),
+    ],
+)
+def test_known_vendor_with_openais_protocol_gets_its_own_key_and_nobody_elses(url: str, key: str | None) -> None:
+    environment = {"OPENAI_API_KEY": "of-openai", "GROQ_API_KEY": "of-groq", "AZURE_OPENAI_API_KEY": "of-azure"}
+    assert find_server("llm", url, None, environment).api_key == key
+    assert find_server("llm", url, "own", environment).api_key == "own"

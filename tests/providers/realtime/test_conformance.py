@@ -66,7 +66,7 @@ async def one_reply(talk: Talk) -> None:
 
 
 @each_vendor
-@pytest.mark.parametrize("n_talks", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_talks", [200])
 def test_many_conversations_at_once_keep_apart(vendor: Vendor, n_talks: int) -> None:
     async def run() -> None:
         async with conversing(vendor, n_talks) as (server, talks):

@@ -58,7 +58,11 @@ DECLARATION = ProviderDeclaration(
         DeclaredOption("reasoning", "how much the model should reason", "as little as it offers", is_latency_knob=True),
         DeclaredOption("extra.*", "any other field of a request"),
     ),
-    notes="Profiles list what each server and model accepts; a field that is refused all the same is left out from then on.",
+    notes=(
+        "Profiles list what each server and model accepts; a field that is refused all the same is left out from then on. Without apiKey, "
+        "the servers of Groq, DeepSeek, Mistral, Together, DashScope, Azure OpenAI, OpenRouter and xAI get the key of their variable "
+        "(GROQ_API_KEY, …)."
+    ),
 )
 
 

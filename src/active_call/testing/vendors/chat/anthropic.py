@@ -27,7 +27,8 @@ class AnthropicServer(ChatVendor):
     def check(self, request: Request, body: Json) -> None:
         if request.path != self.path:
             raise Unusual("not found", 404)
-        if request.headers.get("x-api-key") != self.key:
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if (request.headers.get("x-api-key") or bearer) != self.key:
             raise Unusual("invalid x-api-key", 401)
         need(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
         only_known(body, _FIELDS, "body")

@@ -52,7 +52,8 @@ class CartesiaSpeechServer(VendorServer):
     def check_handshake(self, request: Request) -> None:
         require(request.path == "/tts/websocket", 404, {"title": "Not found"})
         require(request.query.get("cartesia_version") or request.headers.get("cartesia-version"), 400, {"title": "version is missing"})
-        key = request.headers.get("x-api-key") or request.query.get("api_key")
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        key = request.headers.get("x-api-key") or bearer or request.query.get("api_key")
         if self.faults.wrong_key or key != self.key:
             raise Refused(401, {"title": "Invalid API key"})
         if self.faults.quota:

@@ -37,7 +37,18 @@ class HumeServer(VendorServer):
         pieces = list(pieces_of(text, RATE_HZ))
         for number, piece in enumerate(pieces):
             sound = base64.b64encode(piece).decode()
-            message: dict[str, Any] = {"audio": sound, "chunk_index": number, "is_last_chunk": number == len(pieces) - 1, "type": "audio"}
+            message: dict[str, Any] = {
+                "type": "audio",
+                "audio": sound,
+                "audio_format": "pcm",
+                "chunk_index": number,
+                "is_last_chunk": number == len(pieces) - 1,
+                "request_id": "r1",
+                "generation_id": "g1",
+                "snippet_id": "s1",
+                "text": text,
+                "utterance_index": 0,
+            }
             if self.faults.is_garbage:
                 yield b"<html>not what you expect\n"
             else:
