@@ -21,7 +21,7 @@ from active_call.providers.base import Services
 from active_call.providers.chat import ChatModel
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.settings import LlmSettings
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 BOOK = """---
 llm: {provider: anthropic, model: m}

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from active_call.base.errors import ConfigError
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 from active_call.server.config.config import Config, key_variables
 from active_call.server.config.loading import load_config
-from active_call.server.console_facts import settings_of
 from active_call.server.doctor.provider_targets import provider_targets
+from active_call.server.http.console_facts import settings_of
 
 TEXT = """
 [keys.acme]
