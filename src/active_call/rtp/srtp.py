@@ -77,13 +77,14 @@ class PacketMemory:
     A row must have room for its packet and the tag behind it. Owned by one thread.
     """
 
-    __slots__ = ("_lengths", "_memory", "lengths", "places", "view")
+    __slots__ = ("_lengths", "_memory", "lengths", "places", "rows", "view")
 
     def __init__(self, n_rows: int, row_bytes: int) -> None:
         self._memory = ffi.new("unsigned char[]", n_rows * row_bytes)
         self._lengths = ffi.new("int[]", n_rows)
         self.view = memoryview(ffi.buffer(self._memory))
         """All rows, one behind the other; writable."""
+        self.rows: NDArray[np.uint8] = np.frombuffer(self.view, np.uint8).reshape(n_rows, row_bytes)
         self.lengths: NDArray[np.intc] = np.frombuffer(ffi.buffer(self._lengths), np.intc)
         """How many bytes the packet of each row has: told before, and true after, it is protected or opened."""
         self.places: list[Place] = [(self._memory + row * row_bytes, self._lengths + row) for row in range(n_rows)]

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from active_call.api.connections import Connections, HttpLimits, Listener
 from active_call.api.http_protocol import BoundedHttp
@@ -30,10 +33,6 @@ from active_call.server.listening import why_not_free
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
-DATE_EVERY_S = 1.0
-"""The `Date` header has seconds."""
-
-
 @dataclass(frozen=True, slots=True)
 class HttpServer:
     """What runs."""
@@ -41,18 +40,39 @@ class HttpServer:
     port: int
 
 
+class _State(ServerState):
+    """What uvicorn's connections share. The `Date` header is made when a response wants it, at most once a second."""
+
+    def __init__(self, settings: uvicorn.Config) -> None:
+        self._settings = settings
+        self._made_at = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every response."""
+        now = int(time.time())
+        if now != self._made_at:
+            self._made_at = now
+            self._headers = [(b"date", formatdate(now, usegmt=True).encode()), *self._settings.encoded_headers]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn sets what it has made; it is not needed."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server; it looks at the clock ten times less often, and ends when it is told to, not when it looks."""
+    """uvicorn's server; it does not look at the clock, and ends when it is told to."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
         super().__init__(settings)
+        self.server_state = _State(settings)
         self._ending = asyncio.Event()
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DATE_EVERY_S):
-                    await self._ending.wait()
+        await self._ending.wait()
 
     def end(self) -> None:
         """Let it end."""

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from active_call.media.ring.messages import ADDRESS_WORDS, Address, pack_address
 from active_call.rtp.jitter_table import FRAME_BYTES, JitterTable
 from active_call.rtp.packet import HEADER_BYTES
 from active_call.rtp.reception_table import ReceptionTable
@@ -21,6 +22,8 @@ DATAGRAM_BYTES: Final = 2048
 _ROW_BYTES: Final = DATAGRAM_BYTES + 64
 """One cache line more than a power of two: else the headers of all rows would share a few lines of the cache."""
 NOBODY: Final = -1
+_NO_SOURCE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""No address of a socket looks so."""
 
 _DATAGRAM: Final = np.dtype(
     {
@@ -55,6 +58,8 @@ class ReceiveColumns:
         """The payload type under which G.711 is received and played."""
         self.ssrc: NDArray[np.int64] = np.full(capacity, NOBODY)
         """The source that is heard."""
+        self.sources: NDArray[np.uint64] = np.full((capacity, ADDRESS_WORDS), _NO_SOURCE)
+        """The address whose packets are accepted at once, as the kernel has it."""
 
         self.n_received: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self.last_arrival: NDArray[np.float64] = np.zeros(capacity)
@@ -66,8 +71,13 @@ class ReceiveColumns:
         """A new stream lies in `slot`."""
         self.is_open[slot] = self.is_secured[slot] = self.is_muxed[slot] = False
         self.batched_type[slot] = self.ssrc[slot] = NOBODY
+        self.sources[slot] = _NO_SOURCE
         self.n_received[slot] = self.last_timestamp[slot] = 0
         self.last_arrival[slot] = self.heard_at[slot] = 0.0
+
+    def note_source(self, slot: int, address: Address | None) -> None:
+        """Packets of the stream in `slot` are accepted at once from this address on; None: from nowhere."""
+        self.sources[slot] = _NO_SOURCE if address is None else np.frombuffer(pack_address(address)[0], np.uint64)
 
     def note_accepted(self, slots: NDArray[np.intp], arrived: NDArray[np.float64]) -> None:
         """A packet of each of these streams, which differ, has been let in."""

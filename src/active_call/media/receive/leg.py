@@ -64,6 +64,7 @@ class Leg:
         "digits_in",
         "digits_out",
         "emit",
+        "fd",
         "heard_from",
         "keys",
         "latch",
@@ -100,6 +101,7 @@ class Leg:
         self._slots = np.array([slot], np.intp)
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
+        self.fd = self.rtp_socket.fileno()
         self._intake = intake
         intake.begin_stream(slot)
         self.sendto = self.rtp_socket.sendto
@@ -117,7 +119,8 @@ class Leg:
         """When the peer's last RTCP came."""
         self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
-        """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate."""
+        """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate. It
+        stands in the columns as well."""
         self.keys = SrtpKeys(intake)
         self.receiving: Context | None = None
         """What opens packets, when that is one key: the batch asks for it with every packet."""
@@ -227,7 +230,7 @@ class Leg:
             self._encoder = encoder
         self._use_event_clock(order.event_clock_hz, types.send_codec.rtp_clock_hz)
         if self.latch.source is None:
-            self.heard_from = None
+            self._hear_from(None)
         self._tell_intake()
 
     def prove(self) -> None:
@@ -335,11 +338,16 @@ class Leg:
         accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
         heard_at[slot] = latch.heard_at
         self.destination = latch.destination
-        self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
+        self._hear_from(address if latch.source == address[:2] and latch.candidate is None else None)
         if latch.proves_destination:
             self._note_proven(latch.destination)
         self._settle_sending()
         return accepted
+
+    def _hear_from(self, address: tuple[Any, ...] | None) -> None:
+        if address != self.heard_from:
+            self.heard_from = address
+            self._intake.note_source(self.slot, address)
 
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""

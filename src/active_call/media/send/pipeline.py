@@ -20,6 +20,7 @@ from active_call.base.world import Clock
 from active_call.media.detect.speech import energy_voiced
 from active_call.media.link.messages import StartAmbience
 from active_call.media.receive.leg import Leg
+from active_call.media.ring.sending import RingSender
 from active_call.media.send.ambience import Ambience
 from active_call.media.send.bridging import Bridges
 from active_call.media.send.conversion import Conversion
@@ -72,7 +73,8 @@ class _Single:
 class SendPipeline:
     """All streams that send. `regroup` after any change of who does or how; `run` once per tick."""
 
-    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
+    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock, ring: RingSender | None = None) -> None:
+        """`ring` sends the packets of the batch, see `PacketSender`."""
         self.bridges = Bridges()
         """What else is to be heard: other streams, and music."""
         self._ambience: dict[int, Ambience] = {}
@@ -89,7 +91,7 @@ class SendPipeline:
         """The place of each stream in the order in which packets leave."""
         self._slots: Slots = np.zeros(0, np.intp)
         self._pcm: Samples = batch.rows(0)
-        self._departures = PacketSender(batch)
+        self._departures = PacketSender(batch, ring)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
         self.on_failed: Callable[[Stream, Exception], None] = _raise

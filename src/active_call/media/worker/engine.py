@@ -19,7 +19,7 @@ from active_call.media.link import messages as link
 from active_call.media.link.messages import Link, Order
 from active_call.media.link.order_check import check_order
 from active_call.media.receive import sockets as udp
-from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.columns import DATAGRAM_BYTES, ReceiveColumns
 from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
@@ -28,6 +28,7 @@ from active_call.media.receive.ports import PortPool
 from active_call.media.receive.rtcp import RtcpSession
 from active_call.media.record.recorder import Recorder
 from active_call.media.record.tap import RecordingTap
+from active_call.media.ring.opening import open_reader, open_sender
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
@@ -84,13 +85,13 @@ class Engine:
         self._emit = emit
         self._ports = ports
         self._intake = ReceiveColumns(capacity)
-        self._arrivals = PacketBatchReader(self._intake, self._datagram_failed)
+        self._arrivals = PacketBatchReader(self._intake, self._datagram_failed, open_reader(self._intake.memory.rows, DATAGRAM_BYTES))
         self._leg_of: dict[int, Leg] = {}
         """By the descriptor of the RTP socket."""
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
-        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock)
+        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock, open_sender(self._batch.memory.rows))
         self._hearing = ReceivePipeline(self._intake, capacity, emit, emit_audio)
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
