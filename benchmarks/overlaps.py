@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from active_call.testing import audio
-from active_call.testing.audio import RATE_HZ, Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import RATE_HZ, Pcm
 from active_call.testing.spoken_calls.overlap_replay import ReplayedOverlap, replay_overlap
 from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, load
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from active_call.testing.audio import MULAW, Pcm
+from active_call.testing.sound.audio import MULAW, Pcm
 from active_call.testing.spoken_calls.turn_trace import TurnTrace, from_json, record_turn, to_json, with_silence
 
 FOLDER = Path(__file__).parent / "traces"

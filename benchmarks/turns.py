@@ -26,7 +26,7 @@ import yaml
 
 from active_call.agent.turn.adaptive_detector import WEIGHTS, AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
-from active_call.testing.audio import Pcm
+from active_call.testing.sound.audio import Pcm
 from active_call.testing.spoken_calls.call import PlayedTurn
 from active_call.testing.spoken_calls.turn_replay import replay_turn
 from active_call.testing.spoken_calls.turn_trace import TurnTrace

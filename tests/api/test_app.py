@@ -30,7 +30,7 @@ from active_call.server.playbook_files import PlaybookError
 from active_call.store.database.connection import parse_database_url
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.troubles import Troubles
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 PLAYBOOK = "---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye. <hangup/>\n"
 

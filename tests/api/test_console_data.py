@@ -21,7 +21,7 @@ from active_call.api.console_data.live_calls import live_calls_stream
 from active_call.api.console_data.playbook_view import view_of
 from active_call.legs.sip.registrations import Account, Registrations
 from active_call.server.config.loading import load_config
-from active_call.server.console_facts import HIDDEN, settings_of
+from active_call.server.http.console_facts import HIDDEN, settings_of
 from active_call.sip.events import RegistrationChanged
 
 ANSWERED: dict[str, Any] = {

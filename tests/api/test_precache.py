@@ -27,7 +27,7 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.store.audio_cache import AudioCache
 from active_call.store.speech import SpeechLibrary
-from active_call.testing.fake_providers import FakeSynthesiser, Spoken
+from active_call.testing.fakes.providers import FakeSynthesiser, Spoken
 
 FAKE = TtsOption(provider="fake")
 

@@ -9,7 +9,7 @@ import pytest
 
 from active_call import Agent, Call, CallEnded, CommandRefused, tool
 from active_call.app.tools import bind_tool
-from active_call.testing.fake_providers import ToolUse
+from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, virtual_call
 
 

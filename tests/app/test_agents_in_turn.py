@@ -10,7 +10,7 @@ import pytest
 
 from active_call import Agent, Call, tool
 from active_call.contract import events
-from active_call.testing.fake_providers import ToolUse
+from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, CallResult, virtual_call
 
 PLAIN = "Harbour Street Bakery, hello, this is the reception."

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from active_call.testing.fake_providers import ToolUse
+from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, virtual_call, virtual_run
 
 TEXT = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from active_call.bench.evals import speech
-from active_call.testing import audio
-from active_call.testing.audio import MULAW, Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import MULAW, Pcm
 from active_call.testing.spoken_calls.call import PlayedCall, play_call
 from active_call.testing.spoken_calls.recogniser import Ear
 

@@ -18,7 +18,7 @@ from active_call.call.shared_state import CallState
 from active_call.call.state import facts_of
 from active_call.contract import events
 from active_call.contract.options import CallOption
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 
 class FakeCall:

@@ -22,7 +22,7 @@ from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 
 class Part:

@@ -34,7 +34,7 @@ from active_call.media.link import messages as link
 from active_call.media.link.messages import MediaProblem, RecordingEnded, StreamDead, ToneReported
 from active_call.media.receive.one_way_audio import NOTHING_S
 from active_call.store.troubles import Troubles
-from active_call.testing.fake_call import FakeLeg, FakeStream
+from active_call.testing.fakes.call import FakeLeg, FakeStream
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 

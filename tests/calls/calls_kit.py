@@ -28,7 +28,7 @@ from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
-from active_call.testing.fake_call import FakeLeg, join_fakes
+from active_call.testing.fakes.call import FakeLeg, join_fakes
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
 MS_PER_CHARACTER = 60

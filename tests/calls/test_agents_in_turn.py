@@ -17,8 +17,8 @@ from active_call.call.opening.routing import Accepted, LeftOpen
 from active_call.call.requests import BeginAgent, EndAgent
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RealtimeOption, RecorderOption
-from active_call.testing.fake_providers import FakeResponder, ToolUse
-from active_call.testing.fake_realtime import FakeRealtimeModel
+from active_call.testing.fakes.providers import FakeResponder, ToolUse
+from active_call.testing.fakes.realtime import FakeRealtimeModel
 
 FIRST = "Welcome to the switchboard of the company, which has many rooms."
 SECOND = "Good morning, this is the sales department speaking to you."

@@ -12,7 +12,7 @@ from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegHeld
 from active_call.media.sounds.hold_melody import hold_melody
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 PLAYBOOK = """---
 llm: {provider: script}

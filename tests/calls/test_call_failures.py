@@ -15,7 +15,7 @@ from active_call.contract.options import CallOption, RecorderOption
 from active_call.legs.events import LegMedia
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 MODEL = """---
 llm: {provider: openai, model: test, greeting: Hello.}

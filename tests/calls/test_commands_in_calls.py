@@ -14,7 +14,7 @@ from active_call.call.opening.routing import LeftOpen
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegDigit, LegRequestRefused, LegRinging
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 PLAYBOOK = """---
 llm: {provider: script}

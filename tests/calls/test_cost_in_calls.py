@@ -22,7 +22,7 @@ from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToS
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.usage.prices import Price, PriceTable
 from active_call.providers.usage.units import Billed, Unit, Used
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import VirtualClock
 
 BOOK = """---

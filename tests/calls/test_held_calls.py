@@ -20,8 +20,8 @@ from active_call.call.opening.routing import LeftOpen
 from active_call.call.requests import BeginAgent, EndAgent
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption, ReferOption
-from active_call.testing.fake_call import FakeLeg, FakeStream
-from active_call.testing.fake_providers import FakeResponder, ToolUse
+from active_call.testing.fakes.call import FakeLeg, FakeStream
+from active_call.testing.fakes.providers import FakeResponder, ToolUse
 
 DESK = "sip:desk@example.com"
 ATTENDED = "sip:desk@example.com?Replaces=7a%40example.com%3Bto-tag%3D1%3Bfrom-tag%3D2"

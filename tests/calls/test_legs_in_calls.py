@@ -8,8 +8,8 @@ from typing import Any
 from calls_kit import Call, House, a_call, fault_in
 
 from active_call.contract import commands, events
-from active_call.testing.fake_call import FakeLeg
-from active_call.testing.fake_leg import BareFakeLeg
+from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.fakes.leg import BareFakeLeg
 
 DESK = "sip:desk@example.com"
 PLAYBOOK = """---

@@ -18,8 +18,8 @@ from active_call.media.link.messages import CallerAudio
 from active_call.providers.chat import Usage
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, ReplyDone, Transcript, UserTurn
-from active_call.testing.fake_call import FakeLeg
-from active_call.testing.fake_realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
+from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.fakes.realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
 
 PLAYBOOK = """---
 realtime: {provider: fake, voice: alloy}

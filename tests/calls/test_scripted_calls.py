@@ -11,7 +11,7 @@ from calls_kit import Always, a_call, fault_in
 from active_call.call.opening.routing import Refused
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 PLAYBOOK = """---
 llm:

@@ -30,7 +30,7 @@ from active_call.providers.guarding.supervisor import SupervisedSpeechToText
 from active_call.providers.local import engine_pool
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.services import Services
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
 PLAYBOOK = """---

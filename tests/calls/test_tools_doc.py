@@ -21,8 +21,8 @@ from active_call.call.opening.options import choose_speech
 from active_call.contract import events
 from active_call.providers.chat import ChatModelCapabilities, TextDelta, ToolCallDelta
 from active_call.server.config.config import Config
-from active_call.server.mcp import mcp_settings
-from active_call.testing.fake_providers import ToolUse
+from active_call.server.setup.mcp import mcp_settings
+from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, virtual_call
 from active_call.testing.virtual_time import run_virtually
 

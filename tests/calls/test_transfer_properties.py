@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegHeld, LegTransferRequested
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import run_virtually
 
 PLAYBOOK = """---

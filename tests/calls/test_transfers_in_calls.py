@@ -13,7 +13,7 @@ from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, C
 from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage, LegTransferRequested
 from active_call.media.link import messages as link
 from active_call.media.sounds.hold_melody import hold_melody
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 DESK = "sip:desk@example.com"
 PLAYBOOK = f"""---

@@ -8,7 +8,7 @@ import pytest
 from calls_kit import a_call
 
 from active_call.contract import commands, events
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 ATTACKS = [
     '<refer to="sip:+19005550100@example.com"/>',

@@ -17,7 +17,7 @@ from active_call.call.items import Later
 from active_call.call.mailbox import MAILBOX_SIZE, Mailbox
 from active_call.call.opening.routing import Accepted, LeftOpen
 from active_call.contract import commands, events
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import run_virtually
 
 

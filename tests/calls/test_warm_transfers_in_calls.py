@@ -12,7 +12,7 @@ from active_call.contract import commands, events
 from active_call.contract.options import BriefingOption, ReferOption
 from active_call.legs.events import LegEnded, LegMedia
 from active_call.media.link import messages as link
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 DESK = "sip:desk@example.com"
 PLAYBOOK = f"""---

@@ -8,7 +8,7 @@ from calls_kit import a_call
 
 from active_call.call.opening.routing import Decision, IncomingCall
 from active_call.contract import events
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 HEADERS = {
     "From": '"Bob" <sip:+15550100@example.com>;tag=1',

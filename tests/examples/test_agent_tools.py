@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-from active_call.testing.fake_providers import ToolUse
+from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, virtual_call
 
 Load = Callable[[str], ModuleType]

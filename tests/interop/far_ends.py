@@ -20,8 +20,8 @@ from functools import lru_cache
 
 import pylibsrtp
 
-from active_call.testing import audio, voice
-from active_call.testing.phone_rtp import bind_pair
+from active_call.testing.phone.rtp import bind_pair
+from active_call.testing.sound import audio, voice
 
 FRAME_S = 0.02
 EVENT_TYPE = 101

@@ -128,7 +128,7 @@ def _import_the_program() -> None:
         "uvloop",
         "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
-        "active_call.server.commands",
+        "active_call.server.commands.main",
         "active_call.server.logs",
         "active_call.server.launching",
         "active_call.server.reloading",

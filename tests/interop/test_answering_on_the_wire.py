@@ -12,7 +12,7 @@ import pytest
 from running_server import Server, running_server
 
 from active_call.bench.evals import speech
-from active_call.testing import audio
+from active_call.testing.sound import audio
 from active_call.testing.trunk.switches import generic_pbx
 from active_call.testing.trunk.trunk import Trunk
 

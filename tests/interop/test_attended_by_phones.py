@@ -14,8 +14,8 @@ import pytest
 from peers.linphone import Linphone
 from running_server import Server, running_server
 
-from active_call.testing import audio
-from active_call.testing.listening import recognise_wav
+from active_call.testing.sound import audio
+from active_call.testing.sound.listening import recognise_wav
 
 GREETING = "Welcome to the switchboard."
 DECOYS = ["Your balance is forty two dollars.", "Please leave a message after the tone.", "We are open from nine until five."]

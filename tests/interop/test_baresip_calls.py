@@ -13,9 +13,9 @@ from running_server import Server, running_server
 from shared_servers import shared_server
 
 from active_call.agent.matching.spoken_form import spoken_words
-from active_call.testing import audio, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import recognise_wav
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import recognise_wav
 
 GREETING = "Welcome to Harbour Street Bakery. How may I help you?"
 HOURS = "We are open from nine in the morning until five in the afternoon."

@@ -18,7 +18,7 @@ from av import AudioFrame
 from running_server import Server, running_server
 from websockets.asyncio.client import connect
 
-from active_call.testing import audio, voice
+from active_call.testing.sound import audio, voice
 
 PLAYBOOK = """---
 llm: {provider: script, greeting: Welcome to the bakery.}

@@ -20,8 +20,8 @@ import pytest
 from chromium import Browser, Page, chromium, running_browser
 from running_server import Server, running_server
 
-from active_call.testing import audio, voice
-from active_call.testing.listening import Recogniser, utterances
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.listening import Recogniser, utterances
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(chromium() is None, reason="chromium is not installed")]
 

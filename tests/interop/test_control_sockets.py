@@ -29,7 +29,7 @@ from websockets.sync.server import ServerConnection, serve
 
 import active_call
 import active_call.client.errors
-from active_call.testing import audio, voice
+from active_call.testing.sound import audio, voice
 
 PLAYBOOK = """---
 llm: {provider: script, greeting: Welcome to the bakery.}

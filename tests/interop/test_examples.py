@@ -21,10 +21,10 @@ import pytest
 from forked_starts import forked_starts
 from running_server import LIGHT_ENGINES, START_S, Server
 
-from active_call.server.init_project import init_project
-from active_call.testing import voice
-from active_call.testing.listening import Recogniser, utterances
-from active_call.testing.phone_user_agent import Phone
+from active_call.server.commands.init_project import init_project
+from active_call.testing.phone.user_agent import Phone
+from active_call.testing.sound import voice
+from active_call.testing.sound.listening import Recogniser, utterances
 from active_call.testing.trunk.switches import generic_pbx
 from active_call.testing.trunk.trunk import Trunk
 from ports import RTP_OF_SERVERS, free_port

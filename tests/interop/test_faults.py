@@ -16,8 +16,8 @@ from peers.process import wait_until
 from peers.sipp import SCENARIOS, Sipp
 from running_server import Server, running_server
 
-from active_call.testing import audio, listening
-from active_call.testing.phone_user_agent import Phone
+from active_call.testing.phone.user_agent import Phone
+from active_call.testing.sound import audio, listening
 
 ANNOUNCEMENT = (
     "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. On Tuesday there are cinnamon rolls,"

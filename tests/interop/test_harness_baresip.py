@@ -9,9 +9,9 @@ import pytest
 from peers.baresip import Baresip
 from peers.process import wait_until
 
-from active_call.testing import audio, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import recognise_wav
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import recognise_wav
 
 CALLED_SAYS = "Please hold while I connect you."
 CALLER_SAYS = "Press one for sales, or two for support."

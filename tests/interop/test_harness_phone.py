@@ -12,10 +12,10 @@ import pytest
 from peers.baresip import Baresip
 from peers.sipp import SCENARIOS, Sipp
 
-from active_call.testing import audio, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import Recogniser, recognise_wav, utterances
-from active_call.testing.phone_user_agent import Phone, Profile
+from active_call.testing.phone.user_agent import Phone, Profile
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import Recogniser, recognise_wav, utterances
 
 AGENT_SAYS = "Please hold while I connect you."
 PHONE_SAYS = "Press one for sales, or two for support."

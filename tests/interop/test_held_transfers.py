@@ -23,9 +23,9 @@ from peers.process import wait_until
 from running_server import Server, running_server
 from websockets.sync.client import connect
 
-from active_call.testing import audio
-from active_call.testing.listening import Recogniser, recognise_wav, utterances
-from active_call.testing.phone_sip import tag_of
+from active_call.testing.phone.sip import tag_of
+from active_call.testing.sound import audio
+from active_call.testing.sound.listening import Recogniser, recognise_wav, utterances
 from active_call.testing.trunk import Trunk, generic_pbx
 from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
 

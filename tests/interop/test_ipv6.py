@@ -11,8 +11,8 @@ from peers.sipp import Sipp
 from shared_servers import shared_server
 
 from active_call.agent.matching.spoken_form import spoken_words
-from active_call.testing import audio, voice
-from active_call.testing.listening import recognise_wav
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.listening import recognise_wav
 
 PLAYBOOK = """---
 llm: {provider: script}

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from active_call.codec import g711
-from active_call.testing import voice
 from active_call.testing.media_streams import TwilioStream
+from active_call.testing.sound import voice
 
 PLAYBOOK = """---
 llm: {provider: script, greeting: Welcome to the bakery.}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from running_server import running_server
 
-from active_call.testing.audio import MULAW
-from active_call.testing.caller import Caller
-from active_call.testing.story import Story
+from active_call.testing.phone.caller import Caller
+from active_call.testing.phone.story import Story
+from active_call.testing.sound.audio import MULAW
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "speech"
 SENTENCES = (VECTORS / "sentences.txt").read_text(encoding="utf-8").splitlines()

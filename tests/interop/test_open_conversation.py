@@ -13,9 +13,9 @@ from typing import Any
 
 from running_server import running_server
 
-from active_call.testing import audio, voice
-from active_call.testing.phone import play
-from active_call.testing.story import Story
+from active_call.testing.phone.__main__ import play
+from active_call.testing.phone.story import Story
+from active_call.testing.sound import audio, voice
 
 GREETING = "Hello, this is the flower shop."
 ANSWER = "Our roses are fresh from the garden, and they cost twelve pounds."

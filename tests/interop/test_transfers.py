@@ -16,10 +16,10 @@ from peers.sipp import Sipp
 from running_server import Server
 from shared_servers import shared_server
 
-from active_call.testing import audio, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import Recogniser, recognise_wav, utterances
-from active_call.testing.phone_sip import tag_of
+from active_call.testing.phone.sip import tag_of
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import Recogniser, recognise_wav, utterances
 from active_call.testing.trunk.switches import generic_pbx, twilio_origination
 from active_call.testing.trunk.trunk import Trunk
 

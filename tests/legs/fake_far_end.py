@@ -7,9 +7,9 @@ from typing import Any
 from far_end import Habits, Party, Seen
 
 from active_call.legs.events import LegRinging
-from active_call.testing.fake_call import FakeLeg
-from active_call.testing.fake_leg import BareFakeLeg
-from active_call.testing.fake_stream import FakeStream
+from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.fakes.leg import BareFakeLeg
+from active_call.testing.fakes.stream import FakeStream
 
 NEVER_S = 1e9
 

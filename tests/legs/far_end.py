@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from active_call.legs.events import LegEnded, LegEvent, LegMedia
 from active_call.legs.leg import Leg
-from active_call.testing.fake_stream import FakeStream
+from active_call.testing.fakes.stream import FakeStream
 
 AGES_S = 120.0
 """Longer than every patience of a leg and of its far end."""

@@ -24,7 +24,7 @@ from active_call.legs.sip.media import MediaSettings
 from active_call.legs.trunks.policy import Trunks
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Address, EndpointConfig, Flow, Listener, Target
-from active_call.testing.fake_stream import FakeStream
+from active_call.testing.fakes.stream import FakeStream
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
 US, PEER = Address("198.51.100.1", 5060), Address("192.0.2.9", 5060)

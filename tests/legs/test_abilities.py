@@ -9,8 +9,8 @@ import pytest
 from active_call.base.errors import LocalProtocolError
 from active_call.legs import abilities
 from active_call.legs.sip.leg import SipLeg
-from active_call.testing.fake_call import FakeLeg
-from active_call.testing.fake_leg import BareFakeLeg
+from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.fakes.leg import BareFakeLeg
 
 ALL = (abilities.Holdable, abilities.Transferable, abilities.Replaceable, abilities.Dtmf, abilities.Texting, abilities.KeepsSignalling)
 

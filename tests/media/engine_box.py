@@ -24,8 +24,8 @@ from active_call.base.world import SystemRandomness, World
 from active_call.media.link import messages as link
 from active_call.media.receive.ports import PortPool
 from active_call.media.worker.engine import Engine
-from active_call.testing import audio
-from active_call.testing.fake_net import Conditions, FakeNetwork
+from active_call.testing.fakes.net import Conditions, FakeNetwork
+from active_call.testing.sound import audio
 from ports import RTP_OF_SERVERS
 
 TICK_S = 0.020

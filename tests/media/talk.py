@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from active_call.testing.audio import MULAW
-from active_call.testing.voice import speak
+from active_call.testing.sound.audio import MULAW
+from active_call.testing.sound.voice import speak
 
 RATE_HZ = 8000
 WORDS = """one two three four five six seven eight nine zero hello goodbye please thank you account number order invoice delivery tomorrow

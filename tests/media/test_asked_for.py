@@ -13,7 +13,7 @@ import pytest
 
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link.messages import CallerAudio, CodecChanged, DigitReceived, RecordingEnded, ToneReported
-from active_call.testing import audio
+from active_call.testing.sound import audio
 
 SILENCE = b"\xff" * 160
 

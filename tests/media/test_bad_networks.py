@@ -13,8 +13,8 @@ from engine_box import PAUSE_FRAMES, REPEATED, TALK_FRAMES, TICK_S, Box, FarEnd,
 
 from active_call.codec.stream import new_encoder
 from active_call.media.link.messages import StreamClosed, StreamDead
-from active_call.testing import audio
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
+from active_call.testing.sound import audio
 
 SEEDS = range(4)
 MINUTE = 3000

@@ -8,7 +8,7 @@ from engine_box import TICK_S, box
 
 from active_call.media.link import messages as link
 from active_call.media.link.messages import QUALITY_EVERY_S, QualityReported
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 SPAN = int(QUALITY_EVERY_S / TICK_S)
 

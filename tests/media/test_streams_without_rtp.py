@@ -15,8 +15,8 @@ from engine_box import Box, box
 from active_call.bench.speech import speech
 from active_call.media.link import messages as link
 from active_call.media.link.messages import CallerAudio, OrderRefused, RecordingEnded, SentAudio, SpeechEnded, SpeechStarted, StreamClosed
-from active_call.testing.fake_net import Conditions
-from active_call.testing.voice import speak
+from active_call.testing.fakes.net import Conditions
+from active_call.testing.sound.voice import speak
 
 PORTS = 32_400
 Samples = np.ndarray[Any, Any]

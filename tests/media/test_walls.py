@@ -10,7 +10,7 @@ import pytest
 from engine_box import Box, FarEnd, box
 
 from active_call.media.link import messages as link
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 
 def told(far_end: FarEnd, kind: type) -> list[Any]:

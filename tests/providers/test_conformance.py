@@ -36,8 +36,8 @@ from active_call.providers.base import (
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.realtime_model import AgentSound, ItemAdded, ReplyDone, ToolRequested, Transcript
 from active_call.providers.registry import Engines, LlmSettings
-from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser
-from active_call.testing.fake_realtime import FakeRealtimeModel
+from active_call.testing.fakes.providers import FakeRecogniser, FakeResponder, FakeSynthesiser
+from active_call.testing.fakes.realtime import FakeRealtimeModel
 
 RECOGNISERS = ["moonshine", "pocketsphinx", "openai", "fake"]
 SYNTHESISERS = ["piper", "espeak", "openai", "fake"]

@@ -13,8 +13,8 @@ from active_call.providers import entry_points
 from active_call.providers.entry_points import KINDS, MAX_TOOLS, known_providers, known_tools, load_tools
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.registry import Engines, LlmSettings
-from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser
-from active_call.testing.fake_realtime import FakeRealtimeModel
+from active_call.testing.fakes.providers import FakeRecogniser, FakeResponder, FakeSynthesiser
+from active_call.testing.fakes.realtime import FakeRealtimeModel
 from active_call.testing.virtual_time import run_virtually
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from running_server import Server, running_server
 
-from active_call.testing.phone_user_agent import Phone
+from active_call.testing.phone.user_agent import Phone
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 JSON_HEAD = "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -13,7 +13,7 @@ import pytest
 from peers.process import wait_until
 from running_server import Server, running_server
 
-from active_call.testing.phone_user_agent import Phone
+from active_call.testing.phone.user_agent import Phone
 
 NEWS = "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. " * 8
 PLAYBOOK = f"""---

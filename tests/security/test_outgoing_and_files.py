@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from running_server import Server, running_server
 
-from active_call.testing.phone_user_agent import Phone
+from active_call.testing.phone.user_agent import Phone
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 from active_call.server.certificate import write_development_certificate
 from active_call.server.config.loading import load_config
-from active_call.server.trunk_setup import accounts, active_trunks, dial_plan
+from active_call.server.setup.trunks import accounts, active_trunks, dial_plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 

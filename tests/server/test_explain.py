@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from active_call.base.world import Randomness
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config
 from active_call.server.explain import Question, explain
-from active_call.server.trunk_setup import admission_policy
+from active_call.server.setup.trunks import admission_policy
 from active_call.sip.access.access_list import RULES
 from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import uvicorn
 
-from active_call.server import http_server
+from active_call.server.http import server as http_server
 
 
 def test_date_is_that_of_the_response(monkeypatch: pytest.MonkeyPatch) -> None:

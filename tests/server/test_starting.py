@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from active_call.base.errors import ActiveCallError, ConfigError
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 from active_call.server.config.loading import load_config, overrides_from_flags
 from active_call.server.demo.showing import what_next
-from active_call.server.sip_setup import refuse_taken_ports
+from active_call.server.setup.sip import refuse_taken_ports
 from active_call.server.starter_files import prepare_start
 
 

@@ -14,7 +14,7 @@ from active_call.base.errors import MediaError, ProviderError
 from active_call.providers.guarding.failover import FailoverTextToSpeech
 from active_call.store.audio_cache import AudioCache
 from active_call.store.speech import LOOK_UP_S, REST_S, SpeechLibrary
-from active_call.testing.fake_providers import FakeSynthesiser
+from active_call.testing.fakes.providers import FakeSynthesiser
 from active_call.testing.virtual_time import run_virtually
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from active_call.testing.caller import Caller
-from active_call.testing.listening import Recognition
-from active_call.testing.story import Story
+from active_call.testing.phone.caller import Caller
+from active_call.testing.phone.story import Story
+from active_call.testing.sound.listening import Recognition
 
 HOURS, SORRY = "We are open all day.", "I am sorry."
 STEP = {"do": "ask", "text": "When are you open?", "expect": ["hours"], "again": ["Your hours?", "Open?"], "timeout_s": 0.2}

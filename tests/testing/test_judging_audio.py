@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from active_call.testing import audio
+from active_call.testing.sound import audio
 
 # ITU-T G.711 tables 1a and 2a, decoder output values of 14 (mu) and 13 (A) bits, as 16-bit samples
 MULAW_VALUES = {0x80: 32124, 0x00: -32124, 0x8F: 16764, 0xFF: 0, 0x7F: 0, 0xFE: 8, 0x7E: -8, 0xEF: 132, 0xF0: 120}

@@ -5,20 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-JUDGES = [
-    "phone",
-    "phone_user_agent",
-    "phone_sip",
-    "phone_rtp",
-    "phone_ear",
-    "phone_wire",
-    "listening",
-    "voice",
-    "audio",
-    "story",
-    "caller",
-    "certificate",
-]
+JUDGES = [f"phone.{name}" for name in ("__main__", "caller", "ear", "rtp", "sip", "story", "user_agent", "wire")]
+JUDGES += ["sound.audio", "sound.listening", "sound.voice", "certificate"]
 JUDGES += ["trunk", "trunk.admission", "trunk.called", "trunk.calling", "trunk.leg", "trunk.media", "trunk.trunk"]
 JUDGED = ["agent", "api", "call", "codec", "legs", "media", "net", "providers", "rtp", "sdp", "sip", "server", "store"]
 

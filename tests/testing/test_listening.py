@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from active_call.testing import audio, listening, voice
-from active_call.testing.audio import Pcm
-from active_call.testing.listening import Recogniser, split_into_sentences, utterances
-from active_call.testing.pronunciation import arpabet
+from active_call.testing.sound import audio, listening, voice
+from active_call.testing.sound.audio import Pcm
+from active_call.testing.sound.listening import Recogniser, split_into_sentences, utterances
+from active_call.testing.sound.pronunciation import arpabet
 
 LINES = [
     "Hello, this is the demo line. How can I help you?",

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from active_call.testing import audio, natural_voice
-from active_call.testing.open_listening import OpenJudge, plain_words, sentences_in, share_heard
+from active_call.testing.sound import audio, natural_voice
+from active_call.testing.sound.open_listening import OpenJudge, plain_words, sentences_in, share_heard
 
 HOURS = "We are open from nine until five, and on Sundays we rest."
 PLACE = "You will find us right behind the market hall."

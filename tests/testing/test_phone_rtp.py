@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from active_call.testing import audio
-from active_call.testing.phone_ear import Ear
-from active_call.testing.phone_rtp import MediaPlan, Mouth, bind_pair, srtp_session
+from active_call.testing.phone.ear import Ear
+from active_call.testing.phone.rtp import MediaPlan, Mouth, bind_pair, srtp_session
+from active_call.testing.sound import audio
 
 TONE = (6000 * np.sin(2 * np.pi * 440 * np.arange(160) / 8000)).astype(np.int16)
 KEY = bytes(range(30))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.testing import phone_sip
-from active_call.testing.phone_sip import Message, parse
+from active_call.testing.phone import sip as phone_sip
+from active_call.testing.phone.sip import Message, parse
 
 INVITE = parse(
     b"INVITE sip:+15550199@192.0.2.7;transport=tls SIP/2.0\r\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from active_call.testing.phone import main
-from active_call.testing.story import Story
+from active_call.testing.phone.__main__ import main
+from active_call.testing.phone.story import Story
 
 
 def test_story_reads_named_lines_and_success() -> None:

@@ -13,7 +13,7 @@ def main() -> None:
     gc.disable()  # all that is imported stays: passes of the collector over it would take a tenth of the start
     children = preload() if begins_server(sys.argv[1:]) else None
     load_httpx()
-    from active_call.server.commands import app
+    from active_call.server.commands.main import app
 
     gc.freeze()
     gc.enable()

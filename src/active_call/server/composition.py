@@ -54,27 +54,27 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
-from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
-from active_call.server.console_facts import console_facts
 from active_call.server.explain import Question, explain, playbook_router
-from active_call.server.health import kept, media_and_calls, sip_connections
-from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
-from active_call.server.http_settings import HttpSettings
+from active_call.server.http.console_facts import console_facts
+from active_call.server.http.health import kept, media_and_calls, sip_connections
+from active_call.server.http.server import http_connections, http_health, http_server, origin_rules
+from active_call.server.http.settings import HttpSettings
 from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
 from active_call.server.logs import log_health
-from active_call.server.mcp import mcp_settings
-from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
-from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
-from active_call.server.spending import configure_spending, kept_spending
+from active_call.server.setup.browsers import browser_settings, stream_settings
+from active_call.server.setup.mcp import mcp_settings
+from active_call.server.setup.outside import outgoing_policy, sound_folders
+from active_call.server.setup.sip import listen, make_sip, refuse_taken_ports
+from active_call.server.setup.spending import configure_spending, kept_spending
+from active_call.server.setup.trunks import accounts, trunk_warnings
+from active_call.server.setup.webhooks import make_webhooks
 from active_call.server.text_calls import TextCall
-from active_call.server.trunk_setup import accounts, trunk_warnings
-from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache

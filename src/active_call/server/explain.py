@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from active_call.base.addresses import parse_address
 from active_call.call.opening.routing import NO_PLAYBOOK, PlaybookRouter, Rule
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
-from active_call.server.trunk_profiles import load_profile, profile_names
-from active_call.server.trunk_setup import active_trunks, admission_policy
+from active_call.server.setup.trunk_profiles import load_profile, profile_names
+from active_call.server.setup.trunks import active_trunks, admission_policy
 from active_call.sip.access.access_list import RULES, AccessList, RequestSource, TrunkAccess, Verdict
 from active_call.sip.access.request_admission import WINDOW_S, RequestAdmission
 

@@ -13,8 +13,8 @@ from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
 from active_call.server.config.config import Config
-from active_call.server.http_settings import HttpSettings
-from active_call.server.trunk_setup import accounts, admission_policy, dial_plan, outbound_policy
+from active_call.server.http.settings import HttpSettings
+from active_call.server.setup.trunks import accounts, admission_policy, dial_plan, outbound_policy
 
 
 @dataclass(slots=True)

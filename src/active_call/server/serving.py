@@ -19,11 +19,11 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.composition import Running, running
 from active_call.server.config.config import Config
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
-from active_call.server.engine_lines import engine_lines
 from active_call.server.logs import LogOutput
 from active_call.server.reloading import ConfigSource, Reloader
+from active_call.server.setup.engine_lines import engine_lines
+from active_call.server.setup.trunks import active_trunks
 from active_call.server.stopping import Stopping
-from active_call.server.trunk_setup import active_trunks
 from active_call.sip.routing import bracketed
 
 log = logging.getLogger("active_call.server")

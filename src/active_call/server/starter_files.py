@@ -13,7 +13,7 @@ from active_call.server.config.config import Config
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, STARTER_PLAYBOOK, find_playbook
-from active_call.server.trunk_setup import dial_plan
+from active_call.server.setup.trunks import dial_plan
 
 CERTIFICATE, KEY = Path("certs/cert.pem"), Path("certs/key.pem")
 

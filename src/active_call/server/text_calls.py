@@ -26,7 +26,7 @@ from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 
 AT_ONCE: Final = CallOption(eou=EouOption(type="fixed", timeout=50))
 """Who types has finished with the end of the line."""

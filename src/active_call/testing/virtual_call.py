@@ -26,7 +26,7 @@ import httpx
 
 from active_call.app.app import App
 from active_call.app.programs import Handler
-from active_call.testing.fake_providers import Reply
+from active_call.testing.fakes.providers import Reply
 from active_call.testing.virtual_caller import Caller, Script
 from active_call.testing.virtual_server import CallResult, VirtualServer, WatchedLeg
 from active_call.testing.virtual_time import run_virtually

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from active_call.contract import events
-from active_call.testing.fake_call import FakeLeg
-from active_call.testing.fake_providers import FakeRecogniser
+from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.fakes.providers import FakeRecogniser
 
 S_PER_CHARACTER = 0.06
 """How fast a scripted caller speaks."""

@@ -27,9 +27,9 @@ from active_call.server.config.sections import PlaybookHandler
 from active_call.server.explain import playbook_router
 from active_call.server.playbook_files import find_playbook
 from active_call.store.records import CallRecord, OpenCall
-from active_call.testing.fake_call import FakeLeg, join_fakes
-from active_call.testing.fake_providers import FakeEngines, FakeRecogniser, FakeResponder, Reply
-from active_call.testing.fake_realtime import FakeRealtimeModel
+from active_call.testing.fakes.call import FakeLeg, join_fakes
+from active_call.testing.fakes.providers import FakeEngines, FakeRecogniser, FakeResponder, Reply
+from active_call.testing.fakes.realtime import FakeRealtimeModel
 from active_call.testing.virtual_caller import Caller, Script, is_end
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 

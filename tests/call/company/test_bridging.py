@@ -21,7 +21,7 @@ from active_call.call.events.subscription import EventLog
 from active_call.call.handle import CallDescription, CallHandle, describe
 from active_call.call.state import Phase
 from active_call.contract import events
-from active_call.testing.fake_call import FakeStream, join_fakes
+from active_call.testing.fakes.call import FakeStream, join_fakes
 from active_call.testing.virtual_time import run_virtually
 
 

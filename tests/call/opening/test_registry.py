@@ -24,7 +24,7 @@ from active_call.call.opening.routing import Playbooks
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered
 from active_call.legs.sip.refusals import RefusedCall
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import run_virtually
 
 

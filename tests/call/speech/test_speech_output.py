@@ -14,7 +14,7 @@ from active_call.call.speech.words_heard import heard_words
 from active_call.contract import commands, events
 from active_call.media.link import messages as link
 from active_call.providers.tts.whole_text import WholeTextToSpeech
-from active_call.testing.fake_call import FakeStream
+from active_call.testing.fakes.call import FakeStream
 from active_call.testing.virtual_time import VirtualClock, VirtualLoop, run_virtually
 
 PIECES = [Piece("Good morning.", 1000.0, is_whole=True), Piece("We are open from nine to five.", 2000.0, is_whole=True)]

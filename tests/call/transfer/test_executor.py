@@ -28,7 +28,7 @@ from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegAnswered, LegEnded, LegRinging, LegTransferProgress, LegTransferRequested
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
-from active_call.testing.fake_call import FakeLeg, FakeStream, join_fakes
+from active_call.testing.fakes.call import FakeLeg, FakeStream, join_fakes
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 DESK = "sip:desk@example.com"

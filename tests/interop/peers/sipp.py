@@ -11,8 +11,8 @@ from pathlib import Path
 
 from peers.process import Program, require, wait_until
 
-from active_call.testing import audio
-from active_call.testing.audio import Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import Pcm
 from ports import free_port
 
 SCENARIOS = Path(__file__).parent / "scenarios"

@@ -10,7 +10,7 @@ from running_server import running_server
 from test_twilio_termination import placed
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
-from active_call.testing.phone_sip import Message, tag_of
+from active_call.testing.phone.sip import Message, tag_of
 from active_call.testing.trunk import Trunk, generic_pbx
 from active_call.testing.trunk.descriptions import OPPOSITE
 from conftest import PLAYBOOK, Program

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from running_server import Server, running_server
 
-from active_call.testing import audio
-from active_call.testing.listening import Recogniser, utterances
+from active_call.testing.sound import audio
+from active_call.testing.sound.listening import Recogniser, utterances
 from active_call.testing.trunk import Trunk, generic_pbx, twilio_origination
 
 LONG = "We are open from nine in the morning until five in the afternoon, and on Saturday until noon."

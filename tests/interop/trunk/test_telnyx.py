@@ -8,7 +8,7 @@ import pytest
 from test_twilio_termination import placed
 from tiny_peer import TinyPeer, replaces
 
-from active_call.testing.phone_sip import uri_of
+from active_call.testing.phone.sip import uri_of
 from active_call.testing.trunk import Refusal, Trunk, telnyx
 from conftest import Program
 

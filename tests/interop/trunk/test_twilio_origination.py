@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
-from active_call.testing.phone_sip import Message, uri_of
+from active_call.testing.phone.sip import Message, uri_of
 from active_call.testing.trunk import Trunk, twilio_origination
 from conftest import Program
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
-from active_call.testing.phone_sip import Message
+from active_call.testing.phone.sip import Message
 from active_call.testing.trunk import Refusal, Switches, Trunk, twilio_termination
 from conftest import Program
 

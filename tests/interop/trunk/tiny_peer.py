@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Hub, Peer
+from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone.wire import Hub, Peer
 from active_call.testing.trunk import Switches, Trunk, descriptions
 from active_call.testing.trunk.descriptions import Place
 from active_call.testing.trunk.digest import expected_response, parameters

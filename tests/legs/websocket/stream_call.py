@@ -19,7 +19,7 @@ from active_call.legs.websocket.carriers.messages import Started, read_message
 from active_call.legs.websocket.carriers.profile import stream_profile
 from active_call.legs.websocket.formats import sound_format
 from active_call.media.link import messages as link
-from active_call.testing.fake_stream import FakeStream
+from active_call.testing.fakes.stream import FakeStream
 from active_call.testing.media_streams import STREAMS, CarrierStream
 from active_call.testing.virtual_caller import Caller
 from active_call.testing.virtual_server import CallResult, VirtualServer

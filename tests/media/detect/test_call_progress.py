@@ -10,7 +10,7 @@ import talk
 
 from active_call.base.errors import MediaError
 from active_call.media.detect.call_progress import ToneDetector, ToneHeard
-from active_call.testing.audio import MULAW
+from active_call.testing.sound.audio import MULAW
 
 RATE_HZ = 8000
 

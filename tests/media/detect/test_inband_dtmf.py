@@ -9,7 +9,7 @@ import pytest
 import talk
 
 from active_call.media.detect.inband_dtmf import Digit, InbandDigits
-from active_call.testing.audio import ALAW, MULAW
+from active_call.testing.sound.audio import ALAW, MULAW
 
 KEYS = "123A456B789C*0#D"
 ROWS_HZ = (697, 770, 852, 941)

@@ -7,7 +7,7 @@ import pytest
 
 from active_call.media.detect.pauses import MOMENTS_S, PauseWatch
 from active_call.media.detect.prosody import RATE_HZ, SPAN_SAMPLES, prosody_of
-from active_call.testing.audio import MULAW
+from active_call.testing.sound.audio import MULAW
 
 FRAME = 160
 

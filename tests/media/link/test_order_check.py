@@ -14,7 +14,7 @@ from active_call.media.enhance.gain import GainSettings
 from active_call.media.link import messages as link
 from active_call.media.link.framing import OrderReader, Unreadable, frame
 from active_call.media.link.order_check import check_order
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 RTP = link.ConfigureRtp(1, "127.0.0.1", 4000, "pcmu", 0, 0, 101, 101)
 

@@ -12,7 +12,7 @@ from engine_box import KEYS, SUITE, Box, FarEnd, box
 from pylibsrtp import Policy, Session
 
 from active_call.media.link import messages as link
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 PORTS = 32_700
 

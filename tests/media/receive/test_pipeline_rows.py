@@ -9,8 +9,8 @@ import pytest
 from engine_box import Box, box, spoken_frame
 
 from active_call.media.link import messages as link
-from active_call.testing import audio
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
+from active_call.testing.sound import audio
 
 PORTS = 32_900
 N_TICKS = 150

@@ -10,7 +10,7 @@ import pytest
 from engine_box import Box, FarEnd, box
 
 from active_call.media.link import messages as link
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 BASE = link.ConfigureRtp(0, "127.0.0.1", 0, "pcmu", 0, 0, -1, -1, receive_formats=((0, "pcmu"),), rtp_timeout_s=0)
 

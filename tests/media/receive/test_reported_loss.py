@@ -12,7 +12,7 @@ from engine_box import Box, FarEnd, box
 from active_call.codec.opus import MAX_LOSS_PERCENT, MIN_LOSS_PERCENT, OpusEncoder, OpusSettings
 from active_call.media.link import messages as link
 from active_call.rtp import rtcp
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 PORTS = 33_600
 

@@ -10,7 +10,7 @@ import pytest
 from tests.media.engine_box import Box, FarEnd, box
 
 from active_call.media.link import messages as link
-from active_call.testing.fake_net import Conditions
+from active_call.testing.fakes.net import Conditions
 
 SPEECH = Path(__file__).parents[2] / "vectors" / "speech" / "joe_01.ulaw"
 ONSET = 100

@@ -21,7 +21,7 @@ from active_call.providers.base import Final, Partial
 from active_call.providers.local import on_this_machine
 from active_call.providers.registry import Engines
 from active_call.providers.selection import select_asr
-from active_call.testing.audio import MULAW
+from active_call.testing.sound.audio import MULAW
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "speech"
 SENTENCES = (VECTORS / "sentences.txt").read_text(encoding="utf-8").splitlines()

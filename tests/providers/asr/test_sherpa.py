@@ -21,7 +21,7 @@ from active_call.providers.asr.sherpa import create, create_sensevoice, find_mod
 from active_call.providers.base import Final
 from active_call.providers.models.catalogue import model_named
 from active_call.providers.registry import Engines
-from active_call.testing.audio import MULAW
+from active_call.testing.sound.audio import MULAW
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "speech"
 FILES = {"encoder": "encoder_model.ort", "decoder": "decoder_model_merged.ort", "tokens": "tokens.txt"}

@@ -20,7 +20,7 @@ from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.settings import LlmSettings
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
-from active_call.testing.fake_providers import FakeResponder, FakeSynthesiser
+from active_call.testing.fakes.providers import FakeResponder, FakeSynthesiser
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 DOWN = ProviderError("vendor", "down", retryable=True)

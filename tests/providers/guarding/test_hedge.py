@@ -21,7 +21,7 @@ from active_call.providers.guarding.hedge import Hedge
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.usage.metering import metered_by
 from active_call.providers.usage.units import Unit, Used
-from active_call.testing.fake_providers import FakeSynthesiser
+from active_call.testing.fakes.providers import FakeSynthesiser
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 DOWN = ProviderError("vendor", "down", retryable=True)

@@ -20,7 +20,7 @@ from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import Failed, Final, Partial, speech_of
 from active_call.providers.entry_points import ASR, load_adapter
 from active_call.providers.registry import create_recogniser, create_synthesiser
-from active_call.server.playbook_command import examine
+from active_call.server.commands.playbook import examine
 from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
 from active_call.testing.vendors.deepgram import DeepgramServer
 from active_call.testing.vendors.speaking import MS_PER_CHAR

@@ -22,7 +22,7 @@ from active_call.providers.models import catalogue, download
 from active_call.providers.models.catalogue import MODELS, SpeechModel, model_named
 from active_call.providers.models.download import fetch_model, install_archive
 from active_call.providers.models.folders import installed_models, is_installed, models_folder
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 
 CONTENT = {"model.int8.onnx": b"\x01" * 300_000 + b"weights", "tokens.txt": b"a 0\n"}
 

@@ -8,7 +8,7 @@ import pytest
 from active_call.base.errors import ProviderError
 from active_call.providers.base import speech_of
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
-from active_call.testing.fake_providers import FakeSynthesiser
+from active_call.testing.fakes.providers import FakeSynthesiser
 from active_call.testing.virtual_time import run_virtually
 
 

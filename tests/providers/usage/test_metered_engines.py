@@ -23,8 +23,8 @@ from active_call.providers.usage.account import Account
 from active_call.providers.usage.metering import metered_by
 from active_call.providers.usage.prices import shipped_prices
 from active_call.providers.usage.units import Billed, Unit, Used
-from active_call.testing.fake_providers import FakeSynthesiser
-from active_call.testing.fake_realtime import FakeRealtimeModel
+from active_call.testing.fakes.providers import FakeSynthesiser
+from active_call.testing.fakes.realtime import FakeRealtimeModel
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 DOWN = ProviderError("vendor", "down", retryable=True)

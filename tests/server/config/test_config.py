@@ -14,7 +14,7 @@ from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config, overrides_from_flags
 from active_call.server.config.sections import HttpCallRecord, LocalCallRecord, PlaybookHandler, PythonHandler, WebhookHandler
 from active_call.server.playbook_files import find_playbook
-from active_call.server.trunk_setup import accounts
+from active_call.server.setup.trunks import accounts
 
 EXAMPLE = Path(__file__).parents[3] / "src/active_call/server/starter/active-call.toml"
 

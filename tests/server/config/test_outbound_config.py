@@ -11,7 +11,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import COSTLY_NUMBERS
 from active_call.server.config.config import Config
 from active_call.server.config.loading import load_config
-from active_call.server.trunk_setup import admission_policy, dial_plan, outbound_policy
+from active_call.server.setup.trunks import admission_policy, dial_plan, outbound_policy
 from active_call.sip.syntax.uri import parse_uri
 
 

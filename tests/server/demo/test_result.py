@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.server.commands.playbook import examine
 from active_call.server.demo.result import DemoResult, judge
 from active_call.server.demo.small_model import SmallModel
 from active_call.server.demo.stories import SCRIPTED, WITH_MODEL, DemoStory
-from active_call.server.playbook_command import examine
 from active_call.server.starter_files import starter_text
-from active_call.testing.story import Story
+from active_call.testing.phone.story import Story
 
 ASKED = "Could you tell me when you are open?"
 

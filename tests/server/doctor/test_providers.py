@@ -20,7 +20,7 @@ from active_call.providers.base import Services
 from active_call.providers.declared import Declared, declared_providers
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.settings import LlmSettings
-from active_call.server.commands import app
+from active_call.server.commands.main import app
 from active_call.server.config.loading import load_config
 from active_call.server.doctor.provider_targets import Target, provider_targets
 from active_call.server.doctor.provider_trials import Trial, try_providers, utterance

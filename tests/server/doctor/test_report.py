@@ -17,12 +17,12 @@ from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from active_call.base.errors import TransportError
-from active_call.server.commands import app
+from active_call.server.commands.main import app
+from active_call.server.commands.playbook import playbook_app
 from active_call.server.config.loading import load_config
 from active_call.server.doctor import checks as doctor_checks
 from active_call.server.doctor.checks import Finding, findings
 from active_call.server.listening import holder_of, why_not_free
-from active_call.server.playbook_command import playbook_app
 from active_call.sip.events import Address, LookUp
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hi.\n---\n## hello\nYes.\n"

@@ -14,7 +14,7 @@ from active_call.bench.evals.call import Played, play_persona
 from active_call.bench.evals.persona import Persona, load_persona
 from active_call.bench.evals.target import Target, TargetError, started
 from active_call.bench.evals.verdict import Verdict, judge, junit, summary
-from active_call.testing import audio, listening, voice
+from active_call.testing.sound import audio, listening, voice
 
 _PLACES = (Path(__file__).parent / "shipped", Path(__file__).parents[4] / "evals")
 """The shipped set: in the installed package, else in the source tree."""

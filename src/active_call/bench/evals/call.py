@@ -19,11 +19,11 @@ import numpy as np
 from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, Finding, judge_acts
 from active_call.bench.evals.persona import Persona, Step
-from active_call.testing import audio
-from active_call.testing.audio import FRAME_SAMPLES, RATE_HZ, Pcm
-from active_call.testing.phone_ear import Ear
-from active_call.testing.phone_rtp import Mouth
-from active_call.testing.phone_user_agent import Phone
+from active_call.testing.phone.ear import Ear
+from active_call.testing.phone.rtp import Mouth
+from active_call.testing.phone.user_agent import Phone
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import FRAME_SAMPLES, RATE_HZ, Pcm
 
 _POLL_S: Final = 0.01
 _LISTEN_S: Final = 12.0

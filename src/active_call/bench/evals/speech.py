@@ -1,6 +1,6 @@
 """What a caller sounds like: voices, coughs, music and noise, through the band of a telephone. 8 kHz samples leave.
 
-espeak-ng comes by `testing.voice`, flite from its program, Piper from the engine of `providers` (run here, in the caller's own process).
+espeak-ng comes by `testing.sound.voice`, flite from its program, Piper from the engine of `providers` (in the process of the caller).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from active_call.testing import audio, voice
-from active_call.testing.audio import RATE_HZ, Pcm
+from active_call.testing.sound import audio, voice
+from active_call.testing.sound.audio import RATE_HZ, Pcm
 
 SPEECH_RMS = 2600.0
 """Of speech that is sent: 22 dB below full scale, the level of an ordinary call."""

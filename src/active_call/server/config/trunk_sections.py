@@ -16,7 +16,7 @@ from active_call.legs.sip.own_headers import RESERVED, SECRETS
 from active_call.legs.trunks.destinations import is_number_pattern
 from active_call.legs.trunks.outbound_guard import COSTLY_NUMBERS
 from active_call.server.config.values import Flag, Headers, HostPort, NonEmpty, Number, OptionalSecret, Regex, Seconds, Section, Whole
-from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile
+from active_call.server.setup.trunk_profiles import Profile, TrunkKeys, load_profile
 from active_call.sip.syntax.grammar import is_token
 from active_call.sip.syntax.headers import header_key
 

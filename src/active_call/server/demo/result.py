@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from active_call.server.demo.stories import DemoStory
-from active_call.testing.open_listening import plain_words, share_heard
+from active_call.testing.sound.open_listening import plain_words, share_heard
 
 MIN_SHARE = 0.3
 """What the agent heard belongs to what the caller said when more than this share of the words of either agrees."""

@@ -12,7 +12,7 @@ CALLER_VOICE = "piper:joe*1.2"
 
 @dataclass(frozen=True, slots=True)
 class DemoStory:
-    """A conversation. `playbook` is a file shipped with the package; the rest is the telephone's (`testing.story`).
+    """A conversation. `playbook` is a file shipped with the package; the rest is the telephone's (`testing.phone.story`).
 
     `min_words_right`: share of the caller's words that the agent must recognise over the whole call.
     """

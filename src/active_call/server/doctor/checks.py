@@ -33,6 +33,7 @@ from active_call.net.resolver import Resolver
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.server.capacity import FILES_A_CALL, PORTS_A_CALL, capacity_warnings, n_media_processes
+from active_call.server.commands.playbook import examine
 from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.config.trunk_sections import host_of
@@ -41,10 +42,9 @@ from active_call.server.doctor.findings import Finding, Level
 from active_call.server.doctor.names import certificate_findings, certificate_names
 from active_call.server.doctor.tools import tool_findings
 from active_call.server.listening import why_not_free
-from active_call.server.mcp import mcp_settings
-from active_call.server.playbook_command import examine
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
-from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
+from active_call.server.setup.mcp import mcp_settings
+from active_call.server.setup.trunks import accounts, active_trunks, trunk_warnings
 from active_call.sip.events import LookUp
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from active_call.providers.selection import resolved
 from active_call.providers.tts.espeak_voices import lacks_voice
 from active_call.providers.tts.piper_voices import has_voice
 from active_call.server.doctor.findings import Finding
-from active_call.server.engine_lines import told
+from active_call.server.setup.engine_lines import told
 
 
 def engine_findings(name: str, choice: SpeechChoice, language: str, services: Services) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from active_call.legs.sip.rewriting import split_host
 from active_call.net.addresses import is_ip
 from active_call.net.resolver import Resolver
 from active_call.server.doctor.findings import Finding
-from active_call.server.trunk_setup import active_trunks
+from active_call.server.setup.trunks import active_trunks
 from active_call.sip.events import LookUp
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.setup.trunk_profiles import load_profile, profile_names
 from active_call.server.terminal import Terminal
-from active_call.server.trunk_profiles import load_profile, profile_names
 
 out = Terminal()
 err = Terminal(stderr=True)

@@ -16,7 +16,7 @@ from active_call.app.app import App
 from active_call.contract import events
 from active_call.legs.events import LegMedia
 from active_call.media.link.messages import Link
-from active_call.testing.audio import Pcm
+from active_call.testing.sound.audio import Pcm
 from active_call.testing.spoken_calls.line import Line
 from active_call.testing.spoken_calls.recogniser import Ear, OfflineRecogniser
 from active_call.testing.virtual_caller import Caller, is_end

@@ -16,7 +16,7 @@ from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.pipeline import ReceivePipeline
 from active_call.media.worker.slots import Stream
-from active_call.testing.audio import FRAME_SAMPLES, MULAW, RATE_HZ, Pcm
+from active_call.testing.sound.audio import FRAME_SAMPLES, MULAW, RATE_HZ, Pcm
 
 TICK_S = FRAME_SAMPLES / RATE_HZ
 _NUMBER, _SLOT = 1, 0

@@ -19,8 +19,8 @@ from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHear
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import LEAD_SAMPLES, MIN_UTTERANCE_SAMPLES, Transcript
 from active_call.providers.speech_to_text import Partial, RecognitionEvent
-from active_call.testing import audio
-from active_call.testing.audio import RATE_HZ, Pcm
+from active_call.testing.sound import audio
+from active_call.testing.sound.audio import RATE_HZ, Pcm
 from active_call.testing.spoken_calls.line import TICK_S, Line
 from active_call.testing.spoken_calls.recogniser import BASE_S, SHARE, Ear, OfflineRecogniser
 from active_call.testing.virtual_time import run_virtually

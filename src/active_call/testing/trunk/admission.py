@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import time
 
-from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone.wire import Peer
 from active_call.testing.trunk.digest import Challenger, Issued, parameters
 from active_call.testing.trunk.ports import TrunkPort
 

@@ -10,8 +10,8 @@ import secrets
 import time
 from dataclasses import replace
 
-from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone.wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.descriptions import Session
 from active_call.testing.trunk.leg import Leg

@@ -10,8 +10,8 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone.wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.leg import Headers, Leg
 from active_call.testing.trunk.ports import TrunkPort

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from active_call.testing import phone_sip
-from active_call.testing.phone_sip import Message, tag_of, uri_of
+from active_call.testing.phone import sip as phone_sip
+from active_call.testing.phone.sip import Message, tag_of, uri_of
 
 PUNISHED = {
     "unreadable": "dropped, or the connection is closed",

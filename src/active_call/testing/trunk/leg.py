@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from active_call.testing.phone_rtp import bind_pair
-from active_call.testing.phone_sip import Message, tag_of, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.rtp import bind_pair
+from active_call.testing.phone.sip import Message, tag_of, uri_of
+from active_call.testing.phone.wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.descriptions import Place, Session
 from active_call.testing.trunk.media import Sound

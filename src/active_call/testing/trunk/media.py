@@ -12,9 +12,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from active_call.testing.audio import LAWS
-from active_call.testing.phone_ear import Ear, Heard
-from active_call.testing.phone_rtp import MediaPlan, Mouth
+from active_call.testing.phone.ear import Ear, Heard
+from active_call.testing.phone.rtp import MediaPlan, Mouth
+from active_call.testing.sound.audio import LAWS
 
 if TYPE_CHECKING:
     from active_call.testing.trunk.descriptions import Media

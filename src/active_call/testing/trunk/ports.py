@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from active_call.testing.phone_sip import Message
-from active_call.testing.phone_wire import Hub, Peer
+from active_call.testing.phone.sip import Message
+from active_call.testing.phone.wire import Hub, Peer
 from active_call.testing.trunk.judging import Judge
 from active_call.testing.trunk.switches import Switches
 from active_call.testing.trunk.transactions import Exchange, Timers

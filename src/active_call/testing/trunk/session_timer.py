@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from active_call.testing.phone_sip import Message
+from active_call.testing.phone.sip import Message
 from active_call.testing.trunk.ports import CallPort
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from active_call.testing.phone_sip import Message
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.sip import Message
+from active_call.testing.phone.wire import Peer
 
 T1_S, T2_S = 0.5, 4.0
 TIMEOUT_S = 32.0

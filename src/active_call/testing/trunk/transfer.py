@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from active_call.testing.phone_sip import Message, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone.sip import Message, uri_of
+from active_call.testing.phone.wire import Peer
 from active_call.testing.trunk.ports import CallPort
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from active_call.testing.phone_sip import Message, host_port, tag_of
-from active_call.testing.phone_wire import Hub, Peer
+from active_call.testing.phone.sip import Message, host_port, tag_of
+from active_call.testing.phone.wire import Hub, Peer
 from active_call.testing.trunk.admission import Admission
 from active_call.testing.trunk.called import CalledLeg, same_call
 from active_call.testing.trunk.calling import CallingLeg

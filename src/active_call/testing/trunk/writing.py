@@ -5,7 +5,7 @@ Enters: a `Message` with long lower-case names. Leaves: octets. RFC 3261 section
 
 from __future__ import annotations
 
-from active_call.testing.phone_sip import Message
+from active_call.testing.phone.sip import Message
 from active_call.testing.trunk.switches import Switches
 
 _COMPACT = {

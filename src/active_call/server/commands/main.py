@@ -1,0 +1,206 @@
+"""The commands. They parse, set up logging and the event loop, print for people; everything else is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from active_call.base.version import __version__
+from active_call.client.connection import DEFAULT_URL
+from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
+from active_call.server.commands.models import models_app
+from active_call.server.commands.playbook import playbook_app
+from active_call.server.commands.providers import providers
+from active_call.server.commands.show import show
+from active_call.server.config.document import read_environment
+from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
+from active_call.server.doctor.report import doctor, trunk_app
+from active_call.server.terminal import Terminal
+
+app = typer.Typer(
+    name="active-call",
+    help="Answers and places phone calls over SIP, and holds the conversation.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(playbook_app, name="playbook")
+app.add_typer(models_app, name="models")
+app.add_typer(trunk_app, name="trunk")
+app.command()(doctor)
+app.command()(show)
+app.command()(providers)
+add_call_commands(app)
+out = Terminal()
+err = Terminal(stderr=True)
+
+ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
+HttpFlag = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
+SipFlag = Annotated[str | None, typer.Option("--sip", help="HOST:PORT for SIP over UDP and TCP.")]
+HandlerFlag = Annotated[str | None, typer.Option("--handler", help="Who takes calls: a URL, a playbook (.md) or module:function.")]
+ExternalIpFlag = Annotated[str | None, typer.Option("--external-ip", help="Public address for Contact, Via and SDP.")]
+CodecsFlag = Annotated[str | None, typer.Option("--codecs", help="Codecs to offer, in order: pcmu,pcma")]
+CallFlag = Annotated[str | None, typer.Option("--call", help="Place a call to this SIP URI once the server is ready.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    conf: ConfFlag = None,
+    http: HttpFlag = None,
+    sip: SipFlag = None,
+    handler: HandlerFlag = None,
+    call: CallFlag = None,
+    external_ip: ExternalIpFlag = None,
+    codecs: CodecsFlag = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Without a command: serve."""
+    if version:
+        out.print(f"active-call {__version__}", highlight=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        serve(context, conf=conf, http=http, sip=sip, handler=handler, call=call, external_ip=external_ip, codecs=codecs)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    conf: ConfFlag = None,
+    http: HttpFlag = None,
+    sip: SipFlag = None,
+    handler: HandlerFlag = None,
+    call: CallFlag = None,
+    external_ip: ExternalIpFlag = None,
+    codecs: CodecsFlag = None,
+) -> None:
+    """Answer and place calls until stopped."""
+    from active_call.server import launching
+    from active_call.server.reloading import ConfigSource
+    from active_call.server.starter_files import prepare_start
+
+    with launching.Explained():
+        flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
+        config, written = prepare_start(conf, flags, os.environ, callee=call)
+        for path in written:
+            typer.echo(f"wrote {path}", err=True)
+        file = conf or DEFAULT_FILE
+        launching.serve(config, ConfigSource(file, flags, os.environ, had_file=file.exists()), call=call, children=context.obj)
+
+
+@app.command()
+def call(
+    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
+    playbook: Annotated[str, typer.Option("--playbook", help="The playbook of the conversation.")] = "greeting.md",
+    conf: ConfFlag = None,
+    caller: Annotated[str | None, typer.Option(help="Our number or SIP address.")] = None,
+    username: Annotated[str | None, typer.Option(help="Digest user name.")] = None,
+    password: Annotated[str | None, typer.Option(help="Digest password.", envvar="SIP_PASSWORD")] = None,
+    srtp: Annotated[bool | None, typer.Option("--srtp/--rtp", help="Encrypt the sound; default: as configured.")] = None,
+    external_ip: ExternalIpFlag = None,
+    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file for the conversation.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Let a running server place the call.", envvar="ACTIVE_CALL_URL")] = None,
+    token: TokenFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Place a call, let a playbook talk, and print the conversation. Exit code 0 if the call was answered."""
+    if url or uri == "browser":
+        place(uri, handler, url or DEFAULT_URL, token, as_json=as_json)
+        return
+    playbook = str(handler) if handler is not None else playbook
+    from active_call.call.opening.routing import Playbooks
+    from active_call.server import launching
+    from active_call.server.commands.placing import CallWish, place_one_call
+    from active_call.server.playbook_files import find_playbook
+    from active_call.server.setup.trunks import dial_plan
+    from active_call.server.starter_files import write_starter_playbook
+
+    with launching.Explained():
+        file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+        config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
+        environment = read_environment(file.parent if file else Path(), os.environ)
+        dial_plan(config).callee_uri(uri)
+        for path in write_starter_playbook(config, playbook):
+            err.print(f"wrote {path}", highlight=False)
+        Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
+        with launching.logged(config, level="warn"):
+            wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp, as_json=as_json)
+            answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), wish))
+    raise typer.Exit(0 if answered else 1)
+
+
+@app.command()
+def chat(
+    playbook: Annotated[str, typer.Argument(help="A playbook file.")],
+    conf: ConfFlag = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
+) -> None:
+    """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
+    from active_call.server.commands.chat import chat as talk
+
+    talk(playbook, conf, as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project.")],
+    is_python: Annotated[bool, typer.Option("--python", help="Write a Python bot instead of a playbook.")] = False,
+) -> None:
+    """Write a small working project: configuration, playbook or bot, and a test. Never overwrites a file."""
+    from active_call.server import launching
+    from active_call.server.commands.init_project import init_project, start_command
+
+    with launching.Explained():
+        for path in init_project(folder, is_python=is_python):
+            out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        out.print(
+            f"Next: cd {shlex.quote(str(folder))}; python -m pytest; {start_command(is_python=is_python)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object, at the end.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder for the recording and the record.")] = Path("demo-output"),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
+    model: Annotated[bool, typer.Option("--model", help="Let a small language model answer (downloaded once, 125 MB).")] = False,
+) -> None:
+    """Run a whole call on this machine, over TLS and SRTP: a simulated caller talks to the agent."""
+    from rich.console import Console
+
+    from active_call.server import launching
+    from active_call.server.demo.run import run_demo
+    from active_call.server.logs import set_up_logging
+
+    set_up_logging("info" if verbose else "error")
+    with launching.Explained():
+        result = launching.run_loop(run_demo(folder, Console(quiet=as_json), with_model=model))
+        if result is None:
+            raise typer.Exit(130)
+        if as_json:
+            sys.stdout.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, server, sip")]) -> None:
+    """Measure this machine: `bench media --calls 200 --srtp --vad`, `bench server --calls 200 --srtp`, `bench sip --transport udp`."""
+    if what not in ("media", "server", "sip"):
+        err.print(f"there is no benchmark {what!r}; known: media, server, sip", style="red")
+        raise typer.Exit(2)
+    os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
+
+
+@app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Let spoken callers test an agent over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
+    os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606

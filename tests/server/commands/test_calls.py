@@ -1,0 +1,210 @@
+"""The commands about calls, against a server that the test plays, and a chat with a playbook."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from active_call.contract import events
+from active_call.server.commands import placing
+from active_call.server.commands.main import app
+from active_call.server.config.config import Config
+
+runner = CliRunner()
+CALL = {
+    "id": "s.1",
+    "direction": "inbound",
+    "answerTime": "x",
+    "cs.option": {"caller": "sip:a@b", "callee": "sip:c@d"},
+    "playbook": "sales.md",
+}
+EVENTS = [
+    {"event": "command", "data": {"command": "tts", "text": "Hello."}},
+    {"event": "event", "data": {"event": "addHistory", "timestamp": 1, "speaker": "assistant", "text": "Hello\x1b[2J."}},
+    {"event": "event", "data": {"event": "turn", "timestamp": 1, "index": 1, "latency": 812.4, "model": 300.0}},
+    {"event": "event", "data": {"event": "fromTheFuture", "timestamp": 1}},
+    {
+        "event": "event",
+        "data": {"event": "hangup", "timestamp": 2, "reason": "caller", "initiator": "caller", "startTime": "", "hangupTime": ""},
+    },
+]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        if self.headers.get("Authorization") != "Bearer t0ken":
+            status, body, kind = 401, b'{"error": "expected a token", "code": "unauthorized"}', "application/json"
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        stream = "".join(f"event: {one['event']}\ndata: {json.dumps(one['data'])}\n\n" for one in EVENTS)
+        known = {
+            "/list": (json.dumps({"active_calls": [CALL]}).encode(), "application/json"),
+            "/events/s.1": (stream.encode(), "text/event-stream"),
+            "/listen/s.1": (b"RIFFsound", "audio/wav"),
+        }
+        if path in known:
+            self._answer(200, *known[path])
+        else:
+            self._answer(404, b'{"error": "no call", "code": "not_found"}')
+
+    def do_DELETE(self) -> None:
+        self._answer(200 if self.path == "/call/s.1" else 404, b'{"status": "x"}')
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def flags() -> Iterator[list[str]]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield ["--url", f"http://127.0.0.1:{http.server_port}", "--token", "t0ken"]
+    http.shutdown()
+    http.server_close()
+
+
+def test_calls_are_listed_for_people_and_for_programs(flags: list[str]) -> None:
+    listed = runner.invoke(app, ["calls", *flags])
+    assert listed.exit_code == 0 and listed.stdout == "s.1  inbound   answered  sip:a@b -> sip:c@d  sales.md\n"
+    assert json.loads(runner.invoke(app, ["calls", "--json", *flags]).stdout) == CALL
+
+
+def test_call_is_followed_to_its_end(flags: list[str]) -> None:
+    told = runner.invoke(app, ["tail", "s.1", *flags])
+    assert told.exit_code == 0
+    assert told.stdout.splitlines() == ["    agent  Hello [2J.", "           (812 ms, model 300)", "           (over: caller, by caller)"]
+    lines = [json.loads(line) for line in runner.invoke(app, ["tail", "s.1", "--json", *flags]).stdout.splitlines()]
+    assert [line.get("event") or line.get("command") for line in lines] == ["tts", "addHistory", "turn", "hangup"]
+
+
+def test_call_is_hung_up_and_listened_to(flags: list[str], tmp_path: Path) -> None:
+    assert runner.invoke(app, ["hangup", "s.1", *flags]).stdout == "s.1 was hung up\n"
+    assert runner.invoke(app, ["listen", "s.1", str(tmp_path / "a.wav"), *flags]).exit_code == 0
+    assert (tmp_path / "a.wav").read_bytes() == b"RIFFsound"
+
+
+@pytest.mark.parametrize("command", [["tail", "s.9"], ["hangup", "s.9"], ["listen", "s.9", "x.wav"]])
+def test_call_that_is_not_there_is_exit_code_1(
+    flags: list[str], command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*command, *flags])
+    assert result.exit_code == 1 and "no such call" in result.stderr
+
+
+def test_refusal_and_silence_are_exit_code_2_with_advice(flags: list[str]) -> None:
+    wrong = runner.invoke(app, ["calls", *flags[:2], "--token", "wrong"])
+    assert wrong.exit_code == 2 and "401: expected a token; give a token with --token" in wrong.stderr
+    silent = runner.invoke(app, ["calls", "--url", "http://127.0.0.1:9"])
+    assert silent.exit_code == 2 and "is `active-call serve` running there?" in silent.stderr
+    assert runner.invoke(app, ["calls", "--url", "nonsense"]).exit_code == 2
+
+
+PLAYBOOK = """---
+llm: {provider: script, greeting: Welcome to the bakery.}
+---
+# Scene: main
+## opening hours
+We open at nine. <set_var key="asked" value="hours"/>
+## bye
+Goodbye. <hangup/>
+"""
+
+
+def test_playbook_is_talked_to_by_typing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bakery.md").write_text(PLAYBOOK, encoding="utf-8")
+    talked = runner.invoke(app, ["chat", "bakery.md"], input="opening hours\n:state\nbye\n")
+    assert talked.exit_code == 0, talked.stderr
+    said = [line.strip() for line in talked.stdout.splitlines()]
+    words = [line for line in said if line.startswith(("agent", "caller"))]
+    assert words == ["agent  Welcome to the bakery.", "caller  opening hours", "agent  We open at nine.", "caller  bye", "agent  Goodbye."]
+    assert '{"asked": "hours"}' in said and any(" ms" in line for line in said) and said[-1].startswith("(over:")
+
+
+def test_playbook_with_a_mistake_is_said_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.md").write_text(PLAYBOOK + "## bye\nAgain.\n", encoding="utf-8")
+    result = runner.invoke(app, ["chat", "bad.md"])
+    assert result.exit_code == 2 and "bad.md:" in result.stderr and "given twice" in result.stderr
+
+
+def test_chat_prints_events_and_state_as_json_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bakery.md").write_text(PLAYBOOK, encoding="utf-8")
+    talked = runner.invoke(app, ["chat", "bakery.md", "--json"], input="opening hours\n:state\nbye\n")
+    values = [json.loads(line) for line in talked.stdout.splitlines()]
+    assert [one["text"] for one in values if one.get("event") == "addHistory"][-1] == "Goodbye."
+    assert {"asked": "hours"} in values
+    assert values[-1]["event"] == "hangup"
+
+
+def test_each_command_about_calls_takes_json() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name in ("call", "calls", "show", "tail", "say", "hangup", "listen", "chat"):
+        assert any("--json" in option.opts for option in commands[name].params), name
+
+
+def test_what_is_written_and_done_is_told_as_json(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.wav"
+    told = runner.invoke(app, ["listen", "s.1", str(file), "--json", *flags])
+    assert json.loads(told.stdout) == {"id": "s.1", "file": str(file), "bytes": len(b"RIFFsound")}
+    assert file.read_bytes() == b"RIFFsound"
+    piped = runner.invoke(app, ["listen", "s.1", "--json", *flags])
+    assert piped.exit_code == 2 and piped.stdout == "" and "needs a file" in piped.stderr
+    assert json.loads(runner.invoke(app, ["hangup", "s.1", "--json", *flags]).stdout) == {"status": "killed", "id": "s.1"}
+    monkeypatch.setattr(typer, "launch", lambda url: 0)
+    assert json.loads(runner.invoke(app, ["call", "browser", "--json", *flags]).stdout) == {"url": f"{flags[1]}/"}
+
+
+def test_call_that_this_machine_places_prints_its_events_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [
+        events.Ringing(timestamp=1),
+        events.AddHistory(timestamp=2, speaker="assistant", text=":smile: [red]hi"),
+        events.Hangup(timestamp=3),
+    ]
+
+    class Subscription:
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            for event in told:
+                yield SimpleNamespace(event=event)
+
+    call = SimpleNamespace(
+        subscribe=Subscription, describe=lambda: SimpleNamespace(answered_at=None, error="", sip_code=486, end_reason="rejected")
+    )
+    server = SimpleNamespace(playbooks=SimpleNamespace(load=str), registry=SimpleNamespace(place=lambda option, playbook: call))
+
+    @asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[Any]:
+        yield server
+
+    monkeypatch.setattr(placing, "running", running)
+    for as_json in (True, False):
+        out = Console(file=io.StringIO(), width=20)
+        wish = placing.CallWish("sip:a@b", "main.md", as_json=as_json)
+        assert asyncio.run(placing.place_one_call(Config(), {}, out, wish)) is False
+        lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        if as_json:
+            assert [json.loads(line)["event"] for line in lines] == ["ringing", "addHistory", "hangup"]
+            assert json.loads(lines[1])["text"] == ":smile: [red]hi"
+        else:
+            assert lines[0] == "calling sip:a@b …" and lines[-1] == "not answered: 486 rejected"
+            assert "  agent  :smile: [red]hi" in lines
