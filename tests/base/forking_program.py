@@ -6,6 +6,7 @@ Run with an argument list as a module's `main` it is the child: it says what it 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from active_call.base.fork_server import start_fork_server
 from active_call.base.forked_children import ForkServer
 
 MODULE = "forking_program"
+LOADED = "wave"
+"""A module that only the fork server loads."""
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +34,7 @@ def main(arguments: list[str]) -> int:
             "taken": os.environ.get("TAKEN"),
             "stdin": os.read(0, 10).decode(),
             "shown": Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode().strip(),
+            "has_loaded": LOADED in sys.modules,
             "threads": len(list(Path("/proc/self/task").iterdir())),
             "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
         }
@@ -81,12 +85,22 @@ async def story(server: ForkServer) -> dict[str, Any]:
     return found
 
 
+async def fallback(server: ForkServer) -> dict[str, Any]:
+    child = await Child.start(server, "without")
+    await child.end()
+    return {"without": child.facts}
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(main(sys.argv[1:]))
     os.environ["TAKEN"] = "yes"
-    started = start_fork_server()
+    started = start_fork_server(lambda: importlib.import_module(LOADED))
+    broken = start_fork_server(lambda: importlib.import_module("no_such_module"))
     assert started is not None
-    forks = ForkServer(*started)
-    print(json.dumps(asyncio.run(asyncio.wait_for(story(forks), 60))))
+    assert broken is not None
+    forks, without = ForkServer(*started), ForkServer(*broken)
+    found = asyncio.run(asyncio.wait_for(story(forks), 60)) | asyncio.run(asyncio.wait_for(fallback(without), 60))
+    print(json.dumps(found | {"own_has_loaded": LOADED in sys.modules}))
     forks.close()
+    without.close()

@@ -39,6 +39,16 @@ def test_child_is_forked_and_gets_arguments_descriptor_and_environment(found: di
     assert first["interrupts"]
 
 
+def test_fork_server_loads_what_its_children_need_and_this_process_does_not(found: dict[str, Any]) -> None:
+    assert found["first"]["has_loaded"]
+    assert not found["own_has_loaded"]
+
+
+def test_children_are_programs_if_the_fork_server_cannot_load_its_modules(found: dict[str, Any]) -> None:
+    assert found["without"]["parent"] == found["own"]
+    assert "no_such_module" in found["stderr"]
+
+
 def test_child_is_shown_by_its_module(found: dict[str, Any]) -> None:
     assert found["first"]["shown"].startswith("active-call forking_program")
 

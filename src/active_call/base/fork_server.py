@@ -1,8 +1,8 @@
-"""The fork server: a process that has imported what its children need, and forks one for each request.
+"""The fork server: a process that imports what its children need, and forks one for each request.
 
 A forked child is ready in milliseconds instead of half a second, and shares the memory pages of code and tables with the others. The
 fork server has one thread and no loop, so forking it is safe. It is created first, before this program starts threads, and holds nothing
-that its children do not need, so no asyncio either. `forked_children` is its client.
+that its children do not need, so no asyncio either. It imports while this program goes on starting. `forked_children` is its client.
 
 It listens on a Unix socket that keeps message boundaries. A request is JSON (module, arguments, changes to the environment) with the
 child's descriptor and standard error; the answer is the pid with a pidfd, or the reason of a failure. When a child ends, its exit code
@@ -36,15 +36,14 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that a terminal or a service manager sends to a whole group. The first process decides who ends when."""
 
 
-def start_fork_server() -> tuple[socket.socket, int] | None:
-    """Fork the fork server; its children have everything imported so far. Returns its socket and pid, for `ForkServer`.
+def start_fork_server(load: Callable[[], object] = lambda: None) -> tuple[socket.socket, int] | None:
+    """Fork the fork server, which calls `load` to import what its children need. Returns its socket and pid, for `ForkServer`.
 
-    None if that is unsafe or impossible: on systems other than Linux, and in a process that already has several threads.
+    Requests wait until `load` has returned; if it raises, the server ends. None if forking is unsafe or impossible: on systems other than
+    Linux, and in a process that already has several threads.
     """
     if not hasattr(os, "pidfd_open") or not _has_one_thread():
         return None
-    gc.collect()
-    gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
@@ -52,14 +51,18 @@ def start_fork_server() -> tuple[socket.socket, int] | None:
         return None
     if pid == 0:
         ours.close()
-        _serve(theirs)
+        _serve(theirs, load)
     theirs.close()
     return ours, pid
 
 
-def done_in_child(work: Callable[[], object]) -> bool:
-    """Do `work` in a forked child and wait for it; the memory of what it loads is freed with it. False if it could not run, or failed."""
+def done_in_child(work: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Do `work` in a forked child and `meanwhile` here, and wait for both; the memory of what the child loads is freed with it.
+
+    False if `work` could not run, or failed. `meanwhile` is called in any case.
+    """
     if not _has_one_thread():
+        meanwhile()
         return False
     pid = os.fork()
     if pid == 0:
@@ -71,7 +74,11 @@ def done_in_child(work: Callable[[], object]) -> bool:
             pass
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    try:
+        meanwhile()
+    finally:
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) == 0
 
 
 def _has_one_thread() -> bool:
@@ -84,7 +91,7 @@ def _has_one_thread() -> bool:
 # -- in the fork server
 
 
-def _serve(requests: socket.socket) -> NoReturn:
+def _serve(requests: socket.socket, load: Callable[[], object]) -> NoReturn:
     """Fork for each request until the socket closes. Never returns into the code of the original process."""
     try:
         for number in SIGNALS:
@@ -92,6 +99,9 @@ def _serve(requests: socket.socket) -> NoReturn:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), STDIN)
         set_process_title(__name__)
+        load()
+        gc.collect()
+        gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
         _Forks(requests).run()
     except BaseException:  # noqa: BLE001 (a wall: above it are the frames of the original program)
         traceback.print_exc()

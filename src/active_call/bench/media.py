@@ -52,7 +52,7 @@ from active_call.bench.programs import Talking, talking
 from active_call.bench.speech import RATE_HZ, speech
 from active_call.media.link.messages import ConfigureRtp, Load, PlayStarved, Report, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 
 WARM_UP_S: Final = 2.0
 LEAD_S: Final = 1.0

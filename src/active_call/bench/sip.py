@@ -31,7 +31,7 @@ from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
 from active_call.server.config.loading import load_config
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import gc
 import sys
 
+from active_call.base.numeric_threads import single_threaded
 from active_call.server.preloading import load_httpx, preload
 
 
 def main() -> None:
     """Run the command that the arguments name."""
     gc.disable()  # all that is imported stays: passes of the collector over it would take a tenth of the start
-    children = preload() if begins_server(sys.argv[1:]) else None
+    is_server = begins_server(sys.argv[1:])
+    children = preload() if is_server else None
     load_httpx()
-    from active_call.server.commands.main import app
+    with single_threaded():
+        from active_call.server.commands.main import app
 
-    gc.freeze()
-    gc.enable()
+    if not is_server:  # a server loads more, and enables the collector behind that
+        gc.freeze()
+        gc.enable()
     try:
         app(obj=children)
     finally:

@@ -1,4 +1,4 @@
-"""Starts a server from the command line or from a program: logging, the event loop, stop signals, and one clear line for an error."""
+"""Starts a server from the command line or from a program: logging, the event loop, stop signals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from active_call.base.child_processes import StartsChildren
-from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
 from active_call.server.config.config import Config
 from active_call.server.logs import LogOutput, settings_of
@@ -23,20 +21,7 @@ from active_call.server.terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-err = Terminal(stderr=True)
 out = Terminal()
-
-
-class Explained:
-    """Errors that are the user's to act on end the program with one clear line and exit code 2."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, ActiveCallError):
-            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
-            raise SystemExit(2) from None
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ConfigError
 from active_call.bench.server.measurement import Workload, measure
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 
 EXIT_CODES: Final = {"held": 0, "overloaded": 0, "failed": 1, "not judged": 3}
 
