@@ -23,6 +23,14 @@ LOADED = "wave"
 """A module that only the fork server loads."""
 
 
+REST_AFTER_S = 0.3
+
+
+def load() -> None:
+    """What the fork server imports for its children."""
+    importlib.import_module(LOADED)
+
+
 def main(arguments: list[str]) -> int:
     """The child: `FD WORD`. Tells what it is, then ends with code 7 when it is told to, or fails."""
     with socket.socket(fileno=int(arguments[0])) as line:
@@ -64,11 +72,24 @@ class Child:
             return await self.process.wait()
 
 
+def resident_mb(pid: int) -> float:
+    """The memory of a process that is not that of files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
 async def story(server: ForkServer) -> dict[str, Any]:
     os.environ.pop("TAKEN")
     first, second = await Child.start(server, "one"), await Child.start(server, "two")
     found: dict[str, Any] = {"own": os.getpid(), "server": server.pid, "first": first.facts, "second": second.facts}
     found["codes"] = [await first.end(), await second.end(b"fail")]
+    before = await Child.start(server, "before")
+    while b"fork_server_rest" not in Path(f"/proc/{server.pid}/cmdline").read_bytes():
+        await asyncio.sleep(0.05)
+    found["resting_mb"] = resident_mb(server.pid)
+    after = await Child.start(server, "after")
+    found["after"] = after.facts
+    found["codes_over_rest"] = [await before.end(), await after.end()]
     third = await Child.start(server, "three")
     third.process.kill()
     found["killed"] = await third.process.wait()
@@ -95,8 +116,8 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(main(sys.argv[1:]))
     os.environ["TAKEN"] = "yes"
-    started = start_fork_server(lambda: importlib.import_module(LOADED))
-    broken = start_fork_server(lambda: importlib.import_module("no_such_module"))
+    started = start_fork_server(f"{MODULE}:load", REST_AFTER_S)
+    broken = start_fork_server("no_such_module:load")
     assert started is not None
     assert broken is not None
     forks, without = ForkServer(*started), ForkServer(*broken)

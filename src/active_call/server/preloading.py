@@ -24,7 +24,7 @@ MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.
 def preload() -> ForkServer | None:
     """Start the fork server of media and engine processes. None if there can be none; then each of them is a program of its own."""
     raise_descriptor_limit()  # which the children inherit
-    started = start_fork_server(preload_modules)
+    started = start_fork_server(f"{__name__}:{preload_modules.__name__}")
     if started is None:
         return None
     from active_call.base.forked_children import ForkServer  # with asyncio, of which the other process has no use
