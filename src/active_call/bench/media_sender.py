@@ -33,7 +33,8 @@ from active_call.bench.datagrams import ROW_BYTES, Incoming, Outgoing, Rows, ope
 from active_call.bench.media_judge import judge
 from active_call.bench.speech import speech
 from active_call.codec import g711
-from active_call.rtp.srtp import KEY_BYTES, SrtpSession
+from active_call.rtp.srtp import SrtpSession
+from active_call.rtp.srtp_suites import KEY_BYTES
 
 SUITE: Final = "AES_CM_128_HMAC_SHA1_80"
 IP: Final = "127.0.0.1"

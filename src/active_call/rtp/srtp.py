@@ -15,37 +15,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
-KEY_BYTES: Final = 30
-"""Master key (16) and master salt (14) of the suites that trunks offer."""
+from active_call.rtp.srtp_suites import KEY_BYTES, KEY_SIZES
 
 
 @dataclass(frozen=True, slots=True)
 class _Suite:
-    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; sizes in bytes."""
+    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; `tag_bytes` is the size of the tag."""
 
     profile: int
-    key_bytes: int
     tag_bytes: int
     is_aes_256_cm: bool = False
 
 
 _SUITES: Final = {
-    "AES_CM_128_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, KEY_BYTES, 10),
-    "AES_CM_128_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, KEY_BYTES, 4),
-    "AES_256_CM_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 46, 10, is_aes_256_cm=True),
-    "AES_256_CM_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 46, 4, is_aes_256_cm=True),
-    "AEAD_AES_128_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28, 16),
-    "AEAD_AES_256_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44, 16),
+    "AES_CM_128_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 10),
+    "AES_CM_128_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 4),
+    "AES_256_CM_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 10, is_aes_256_cm=True),
+    "AES_256_CM_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 4, is_aes_256_cm=True),
+    "AEAD_AES_128_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 16),
+    "AEAD_AES_256_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 16),
 }
-SUITES: Final = tuple(_SUITES)
-"""The names of the suites, those that trunks offer first."""
 MAX_TAG_BYTES: Final = 16
 """By how much a protected packet is longer at most; `SrtpSession.tag_bytes` says it of one suite."""
 
@@ -58,19 +54,6 @@ _REPLAY_WINDOW: Final = 1024
 """Packets; RFC 3711 section 3.3.2 asks for at least 64. A burst that overtakes by 20 s must not look like an attack."""
 
 
-class KeySource(Protocol):
-    """Where fresh keys come from (`active_call.base.world.Randomness`)."""
-
-    def random_bytes(self, n_bytes: int) -> bytes:
-        """`n_bytes` fit for a key."""
-        ...
-
-
-def new_key(randomness: KeySource, suite: str = SUITES[0]) -> bytes:
-    """Return a fresh master key and salt of `suite` for one direction of one call."""
-    return randomness.random_bytes(_SUITES[suite].key_bytes)
-
-
 class PacketMemory:
     """Rows of `row_bytes` in which packets are built, received, protected and opened without being copied; zeroed.
 
@@ -80,11 +63,11 @@ class PacketMemory:
     __slots__ = ("_lengths", "_memory", "lengths", "places", "rows", "view")
 
     def __init__(self, n_rows: int, row_bytes: int) -> None:
-        self._memory = ffi.new("unsigned char[]", n_rows * row_bytes)
+        self.rows: NDArray[np.uint8] = np.zeros((n_rows, row_bytes), np.uint8)  # pages that are not used take no memory
+        self._memory = ffi.from_buffer("unsigned char[]", self.rows, require_writable=True)
         self._lengths = ffi.new("int[]", n_rows)
-        self.view = memoryview(ffi.buffer(self._memory))
+        self.view = self.rows.data.cast("B")
         """All rows, one behind the other; writable."""
-        self.rows: NDArray[np.uint8] = np.frombuffer(self.view, np.uint8).reshape(n_rows, row_bytes)
         self.lengths: NDArray[np.intc] = np.frombuffer(ffi.buffer(self._lengths), np.intc)
         """How many bytes the packet of each row has: told before, and true after, it is protected or opened."""
         self.places: list[Place] = [(self._memory + row * row_bytes, self._lengths + row) for row in range(n_rows)]
@@ -123,6 +106,9 @@ class SrtpSession:
         chosen = _SUITES.get(suite)
         if chosen is None:
             raise ValueError(f"unknown SRTP suite {suite!r}")
+        for key in (send_key, receive_key):
+            if len(key) != KEY_SIZES[suite]:
+                raise ValueError(f"an SRTP key of this suite has {KEY_SIZES[suite]} bytes, not {len(key)}")
         self._sender = _open(chosen, send_key, Policy.SSRC_ANY_OUTBOUND)
         self._receiver = _open(chosen, receive_key, Policy.SSRC_ANY_INBOUND)
         self.sending = _context_of(self._sender)
@@ -205,8 +191,6 @@ def _context_of(session: Session) -> Context:
 
 
 def _open(suite: _Suite, key: bytes, direction: int) -> Session:
-    if len(key) != suite.key_bytes:
-        raise ValueError(f"an SRTP key of this suite has {suite.key_bytes} bytes, not {len(key)}")
     policy = Policy(ssrc_type=direction, srtp_profile=suite.profile)
     if suite.is_aes_256_cm:
         _lengthen_key(policy)
