@@ -36,7 +36,7 @@ _ROLES: Final = {
     "media.worker": "media",
     "media.record": "recorder",
     "providers.local": "engines",
-    "base.fork_server": "fork server",
+    "fork_server": "fork server",
 }
 """What a process of ours is, by a word of its command line; the first process is `control`, all others `other`."""
 
