@@ -1,1 +1,1 @@
-"""What every room may use: clock and randomness as interfaces, the error families, units of PCM sound."""
+"""What every room may use: clock and randomness as interfaces, the error families, PCM units."""

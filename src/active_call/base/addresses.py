@@ -1,7 +1,7 @@
 """Reads IP address literals: the address, the key that limits count by, its reach (RFC 1918, 4193, 4291, 6598, 6890).
 
-Literals enter; addresses, keys and a `Reach` leave. Knows no names, no sockets. Who sends from an address is told by `parse_address`, which
-knows one other form only; where a packet to it ends, by `embedded_ipv4` too.
+Literals enter; addresses, keys and a `Reach` leave. Knows no names and no sockets. For a sender's address use `parse_address`, which
+unmaps IPv4-mapped addresses only. For a destination also use `embedded_ipv4`, which knows the other forms.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ IpAddress = IPv4Address | IPv6Address
 
 
 class Reach(IntEnum):
-    """In rising order. A peer whose address has one reach can send to addresses of the same or a wider reach."""
+    """In rising order. A peer can send to addresses of its own reach or a wider one."""
 
     NOWHERE = 0
-    """Unspecified, multicast, broadcast, reserved: the address of no single host."""
+    """Unspecified, multicast, broadcast, reserved: not the address of a single host."""
     LOOPBACK = 1
     LINK = 2
     PRIVATE = 3
@@ -40,7 +40,7 @@ _COMPATIBLE: Final = ip_network("::/96")
 
 
 def parse_address(text: str) -> IpAddress | None:
-    """An address literal, in brackets or with a zone or without; IPv4 mapped into IPv6 as IPv4. None for anything else."""
+    """An address literal, with or without brackets or a zone; IPv4 mapped into IPv6 as IPv4. None for anything else."""
     try:
         address = ip_address(text.strip("[]").partition("%")[0])
     except ValueError:
@@ -58,7 +58,7 @@ def address_key(host: str) -> str:
 
 
 def embedded_ipv4(address: IpAddress) -> IPv4Address | None:
-    """The IPv4 address that packets to an IPv6 one end at: mapped, compatible, NAT64, 6to4. None if there is none."""
+    """The IPv4 address to which packets for an IPv6 address go: mapped, compatible, NAT64, 6to4. None if there is none."""
     if isinstance(address, IPv4Address):
         return None
     if embedded := address.ipv4_mapped or address.sixtofour:
@@ -69,7 +69,7 @@ def embedded_ipv4(address: IpAddress) -> IPv4Address | None:
 
 @lru_cache(maxsize=4096)
 def reach_of(host: str) -> Reach | None:
-    """The reach of an address literal, in brackets or not; None for a name."""
+    """The reach of an address literal, with or without brackets; None for a name."""
     address = parse_address(host)
     if address is None:
         return None

@@ -1,15 +1,15 @@
-"""Frames read from a stream socket by a process that may block: each is a length in 4 bytes, big-endian, and so many bytes behind it."""
+"""Reads frames from a stream socket in a process that may block: each is a length in 4 bytes, big-endian, then that many bytes."""
 
 from __future__ import annotations
 
 import socket
 
 LENGTH_BYTES = 4
-"""Of the length before each frame; also on the links that are read without blocking."""
+"""The size of the length before each frame; non-blocking links use the same."""
 
 
 def receive_frame(connection: socket.socket) -> bytearray | None:
-    """The next frame's payload, or None when the other side has closed or died. Blocks. Raises OSError."""
+    """The next frame's payload, or None if the other side has closed or died. Blocks. Raises OSError."""
     head = _receive_exactly(connection, LENGTH_BYTES)
     return None if head is None else _receive_exactly(connection, int.from_bytes(head, "big"))
 

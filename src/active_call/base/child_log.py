@@ -1,4 +1,4 @@
-"""The log of a child process: warnings and errors on standard error, written by a thread, as the parent wants them."""
+"""The log of a child process: warnings and errors on standard error, written by a thread, in the form that the parent expects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.base.log_lines import PlainFormatter, RecordFormatter
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedHandler
 
 HANDS_OVER_RECORDS = "ACTIVE_CALL_LOG_RECORDS"
-"""Environment variable. When it is set, the parent reads our standard error and writes the log; records are handed over whole."""
+"""Environment variable. If it is set, the parent reads our standard error and writes the log, so whole records are sent."""
 
 STDERR = 2
 MAX_LINES = 1000

@@ -1,7 +1,7 @@
-"""How this program starts the processes below it: each runs a module of ours, with one socket to us.
+"""Starts child processes: each runs a module of this program and has one socket to its parent.
 
-A module with `main(arguments) -> int`, its arguments and a descriptor enter; a `ChildProcess` leaves. `Programs` starts the interpreter
-anew for each. `forked_children.ForkServer` forks a process that has loaded the code already, and falls back to `Programs` where it cannot.
+A module with `main(arguments) -> int`, its arguments and a descriptor enter; a `ChildProcess` leaves. `Programs` starts a new interpreter
+for each. `forked_children.ForkServer` forks a process that has loaded the code already, and falls back to `Programs` if it cannot.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ class ChildProcess(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, negative by a signal; None while it runs."""
+        """The exit code, negative for a signal; None while it runs."""
         ...
 
     async def wait(self) -> int:
-        """Returns when it has ended, with its return code."""
+        """Wait for its end; returns the exit code."""
         ...
 
     def send_signal(self, number: int, /) -> None:
-        """Raises ProcessLookupError if it is gone."""
+        """Raises ProcessLookupError if it has ended."""
         ...
 
     def kill(self) -> None:
-        """SIGKILL. Raises ProcessLookupError if it is gone."""
+        """SIGKILL. Raises ProcessLookupError if it has ended."""
         ...
 
 
 class StartsChildren(Protocol):
-    """What starts children."""
+    """Starts children."""
 
     async def start(self, module: str, arguments: Sequence[str], fd: int, environment: Mapping[str, str]) -> ChildProcess:
-        """Run `module` with `arguments`, in which `DESCRIPTOR` stands for `fd`, and with `environment` beside our own.
+        """Run `module` with `arguments`, in which `DESCRIPTOR` stands for `fd`, and with `environment` added to our own.
 
-        Standard input is empty, standard output and error are ours. Raises OSError. `fd` stays the caller's, to be closed.
+        Standard input is empty, standard output and error are ours. Raises OSError. The caller keeps `fd` and closes it.
         """
         ...
 
@@ -56,7 +56,7 @@ class Programs:
     """Starts `python -m MODULE ARGUMENTS` for each child."""
 
     async def start(self, module: str, arguments: Sequence[str], fd: int, environment: Mapping[str, str]) -> ChildProcess:
-        """As `StartsChildren` says."""
+        """See `StartsChildren`."""
         words = [word.replace(DESCRIPTOR, str(fd)) for word in arguments]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *words, pass_fds=(fd,), stdin=asyncio.subprocess.DEVNULL, env=os.environ | environment

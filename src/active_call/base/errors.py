@@ -1,10 +1,10 @@
-"""The error families, one for each side that has to act. Every error carries a stable `code` that logs and clients may match on."""
+"""The error families, one for each party that has to act. Every error has a stable `code` for logs and clients."""
 
 from __future__ import annotations
 
 
 class ActiveCallError(Exception):
-    """The root of every error that this program raises on purpose."""
+    """The root of all errors that this program raises on purpose."""
 
     code = "error"
 
@@ -21,7 +21,7 @@ class LimitReached(ActiveCallError):
 
 
 class QuotaReached(LimitReached):
-    """The allowance of this hour is used up."""
+    """The hourly quota is used up."""
 
     code = "quota_reached"
 
@@ -40,9 +40,9 @@ class NotAllowed(ActiveCallError):
 
 
 class ParseError(ActiveCallError):
-    """The peer's bytes are not what the grammar says. A parser raises this and nothing else.
+    """The peer's bytes do not match the grammar. A parser raises this and nothing else.
 
-    `what` names the element, `expected` what the grammar wants there, `found` an excerpt of what stood there.
+    `what` names the element, `expected` what the grammar requires there, `found` an excerpt of the input.
     """
 
     code = "parse_error"
@@ -60,13 +60,13 @@ class ParseError(ActiveCallError):
 
 
 class LocalProtocolError(ActiveCallError):
-    """Our own code asked a protocol machine for something its state forbids."""
+    """Our own code asked a protocol machine for something that its state forbids."""
 
     code = "local_protocol_error"
 
 
 class RemoteProtocolError(ActiveCallError):
-    """The peer did something the protocol forbids, in a message that itself parses."""
+    """The peer did something that the protocol forbids, in a message that is itself well-formed."""
 
     code = "remote_protocol_error"
 
@@ -83,7 +83,7 @@ class TransportError(ActiveCallError):
 
 
 class MediaError(ActiveCallError):
-    """The media plane cannot do what was asked: full, gone, or a file that cannot be read."""
+    """The media plane cannot do what was requested: it is full, it is gone, or a file cannot be read."""
 
     code = "media_error"
 
@@ -107,7 +107,7 @@ class ProviderBusy(ProviderError):
 
 
 class PlaybookError(ActiveCallError):
-    """A playbook that cannot be used. `line` counts from 1; 0 where the whole file is meant."""
+    """A playbook that cannot be used. `line` counts from 1; 0 means the whole file."""
 
     code = "playbook_error"
 

@@ -1,12 +1,12 @@
-"""The process that forks: it has imported what its children need, waits, and forks for each that is asked for.
+"""The fork server: a process that has imported what its children need, and forks one for each request.
 
-A child is there in milliseconds instead of half a second, and its code and tables are the same pages of memory as those of others. The
-process that forks has one thread and no loop, so that a fork of it is safe. It is made first, before this program starts threads, and holds
-nothing that its children do not need: no asyncio either. `forked_children` asks it.
+A forked child is ready in milliseconds instead of half a second, and shares the memory pages of code and tables with the others. The
+fork server has one thread and no loop, so forking it is safe. It is created first, before this program starts threads, and holds nothing
+that its children do not need, so no asyncio either. `forked_children` is its client.
 
-A Unix socket of whole messages leads to it. A request is JSON (module, arguments, differences of the environment) with the child's
-descriptor and standard error; the answer is the pid with a pidfd, or why there is none. When a child has ended, its return code follows.
-The process ends with the socket, whatever becomes of us; its children notice that their own sockets end.
+It listens on a Unix socket that keeps message boundaries. A request is JSON (module, arguments, changes to the environment) with the
+child's descriptor and standard error; the answer is the pid with a pidfd, or the reason of a failure. When a child ends, its exit code
+follows. The fork server ends when the socket closes; its children notice that their own sockets close.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from active_call.base.process_title import set_process_title
 STDIN, STDERR = 0, 2
 MAX_BYTES: Final = 64 * 1024
 DESCRIPTOR: Final = "{fd}"
-"""Stands in the arguments of a child for the number that its descriptor has there."""
+"""A placeholder in a child's arguments for the number of its descriptor."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Sent by a terminal or a service manager to a whole group. Who ends when is the first process's to say."""
+"""Signals that a terminal or a service manager sends to a whole group. The first process decides who ends when."""
 
 
 def start_fork_server() -> tuple[socket.socket, int] | None:
-    """Fork the process that forks; what is imported by now, its children have. Gives the socket to it and its pid, for `ForkServer`.
+    """Fork the fork server; its children have everything imported so far. Returns its socket and pid, for `ForkServer`.
 
-    None if that is not safe, or not possible: on other systems than Linux, and in a process that has several threads already.
+    None if that is unsafe or impossible: on systems other than Linux, and in a process that already has several threads.
     """
     if not hasattr(os, "pidfd_open") or not _has_one_thread():
         return None
     gc.collect()
-    gc.freeze()  # no process looks at what all share: a page that is looked at by the collector is a page that is copied
+    gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
@@ -58,7 +58,7 @@ def start_fork_server() -> tuple[socket.socket, int] | None:
 
 
 def done_in_child(work: Callable[[], object]) -> bool:
-    """Do `work` in a forked child and wait for it: what it loads is gone with it. False when it could not be done, or failed."""
+    """Do `work` in a forked child and wait for it; the memory of what it loads is freed with it. False if it could not run, or failed."""
     if not _has_one_thread():
         return False
     pid = os.fork()
@@ -67,7 +67,7 @@ def done_in_child(work: Callable[[], object]) -> bool:
         try:
             work()
             code = 0
-        except BaseException:  # noqa: BLE001, S110 (a wall: the caller does it again itself, and gets the error)
+        except BaseException:  # noqa: BLE001, S110 (a wall: the caller repeats the work itself, and gets the error)
             pass
         finally:
             os._exit(code)
@@ -81,11 +81,11 @@ def _has_one_thread() -> bool:
         return False
 
 
-# -- in the process that forks
+# -- in the fork server
 
 
 def _serve(requests: socket.socket) -> NoReturn:
-    """Fork for each request, until nobody can ask any more. It never returns into what this process was before."""
+    """Fork for each request until the socket closes. Never returns into the code of the original process."""
     try:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -93,14 +93,14 @@ def _serve(requests: socket.socket) -> NoReturn:
             os.dup2(nothing.fileno(), STDIN)
         set_process_title(__name__)
         _Forks(requests).run()
-    except BaseException:  # noqa: BLE001 (a wall: above it stands the program that was forked)
+    except BaseException:  # noqa: BLE001 (a wall: above it are the frames of the original program)
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
 class _Forks:
-    """Its children, and the socket to the process that asks."""
+    """The children, and the socket to the process that requests them."""
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
@@ -110,7 +110,7 @@ class _Forks:
         self._poll.register(requests, select.POLLIN)
 
     def run(self) -> None:
-        """Until the socket ends."""
+        """Run until the socket closes."""
         while True:
             ready = [fd for fd, _ in self._poll.poll()]
             for pidfd in ready:
@@ -120,7 +120,7 @@ class _Forks:
                 return
 
     def _take_request(self) -> bool:
-        """False: there will be no more."""
+        """False: no more requests follow."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._requests, MAX_BYTES, 2)
         except ConnectionError:
@@ -154,7 +154,7 @@ class _Forks:
             socket.send_fds(self._requests, [json.dumps(message).encode()], descriptors)
 
     def _become(self, request: dict[str, Any], fd: int, stderr: int) -> NoReturn:
-        """The child: be what was asked for, and end as a program would."""
+        """In the child: run the requested module, and exit as a program would."""
         code = 1
         try:
             self._requests.close()

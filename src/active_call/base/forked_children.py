@@ -1,10 +1,10 @@
-"""Children that are forked for us by the process of `fork_server`, as `child_processes` has them.
+"""Children forked by the fork server (`fork_server`), behind the interface of `child_processes`.
 
-| the process that forks | children                                                          |
-|------------------------|-------------------------------------------------------------------|
-| lives                  | are forked                                                        |
-| cannot fork, or is gone| are started as programs of their own; it is logged                |
-| dies                   | go on; that one has ended is learnt by its pidfd, its code is not |
+| the fork server         | children                                                           |
+|-------------------------|--------------------------------------------------------------------|
+| lives                   | are forked                                                         |
+| cannot fork, or is gone | are started as separate programs; this is logged                   |
+| dies                    | continue; their end is reported by pidfd, without an exit code     |
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from active_call.base.child_processes import ChildProcess, Programs
 from active_call.base.fork_server import MAX_BYTES, STDERR
 
 UNKNOWN_CODE: Final = -signal.SIGKILL
-"""Of a child whose end only its pidfd has told: the process that could have asked for its code is gone, and was hardly gone in peace."""
+"""The exit code for a child whose end only its pidfd reported: the fork server, which knew the code, is gone, so a failure is assumed."""
 
 log = logging.getLogger(__name__)
 
 
 class ForkedProcess:
-    """A child that was forked, as `asyncio.subprocess.Process` would show it."""
+    """A forked child with the interface of `asyncio.subprocess.Process`."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
@@ -39,18 +39,18 @@ class ForkedProcess:
         self._ended = asyncio.Event()
 
     async def wait(self) -> int:
-        """Returns when it has ended, with its return code."""
+        """Wait for its end; returns the exit code."""
         await self._ended.wait()
         return UNKNOWN_CODE if self.returncode is None else self.returncode
 
     def send_signal(self, number: int, /) -> None:
-        """Send it a signal. Raises ProcessLookupError if it is gone."""
+        """Send a signal. Raises ProcessLookupError if it has ended."""
         if self.returncode is not None:
             raise ProcessLookupError
         signal.pidfd_send_signal(self._pidfd, number)
 
     def kill(self) -> None:
-        """End it at once. Raises ProcessLookupError if it is gone."""
+        """Kill it. Raises ProcessLookupError if it has ended."""
         self.send_signal(signal.SIGKILL)
 
     def note_end(self, code: int) -> None:
@@ -62,20 +62,20 @@ class ForkedProcess:
             self._ended.set()
 
     def watch(self) -> None:
-        """Learn of its end by its pidfd: nobody else tells."""
+        """Watch its pidfd for its end, because the fork server is gone."""
         if self.returncode is None:
             asyncio.get_running_loop().add_reader(self._pidfd, self.note_end, UNKNOWN_CODE)
 
 
 class ForkServer:
-    """The process that forks, as this one sees it. Used on one loop; `close` it when that has ended."""
+    """The client of the fork server. Used on one loop; `close` it when that has ended."""
 
     def __init__(self, connection: socket.socket, pid: int) -> None:
         self.pid = pid
         self._socket = connection
         self._socket.setblocking(False)
         self._environment = dict(os.environ)
-        """Which it has, and with it its children."""
+        """The environment that it and its children have."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: deque[asyncio.Future[ForkedProcess]] = deque()
         self._running: dict[int, ForkedProcess] = {}
@@ -83,7 +83,7 @@ class ForkServer:
         self._programs = Programs()
 
     async def start(self, module: str, arguments: Sequence[str], fd: int, environment: Mapping[str, str]) -> ChildProcess:
-        """As `StartsChildren` says."""
+        """See `StartsChildren`."""
         try:
             return await self._fork(module, arguments, fd, dict(os.environ) | dict(environment))
         except OSError as error:
@@ -91,7 +91,7 @@ class ForkServer:
             return await self._programs.start(module, arguments, fd, environment)
 
     def close(self) -> None:
-        """Let the process end. Children that still run are left to themselves."""
+        """Let the fork server end. Children that still run are not stopped."""
         self._socket.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
@@ -137,7 +137,7 @@ class ForkServer:
         starting = self._starting.popleft()
         if "started" in told:
             child = self._running[told["started"]] = ForkedProcess(told["started"], descriptors[0])
-            if starting.done():  # nobody waits for it any more
+            if starting.done():  # its requester is gone
                 with contextlib.suppress(ProcessLookupError):
                     child.kill()
             else:

@@ -1,10 +1,10 @@
-"""Formats a log record as one line: a constant message, then its fields as `key=value`. Every process of the program writes this way.
+"""Formats a log record as one line: a constant message, then its fields as `key=value`. All processes of the program use this format.
 
-Fields are what was given as `extra`. They often hold text from outside, so a line is written such that it can be read back without doubt:
-a value stands bare only when it is one plain word, else as a JSON string; control, bidirectional and separator characters are `\\uXXXX`
-everywhere. A message that is not constant (another library's) is written as a JSON string where it could be taken for fields. Lines of a
-traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; numbers of people are then
-taken out of all other text as well.
+Fields are what was passed as `extra`. They often hold external text, so a line is written so that it can be parsed unambiguously:
+a value is bare only if it is one plain word, else a JSON string; control, bidirectional and separator characters are always `\\uXXXX`.
+A message that is not constant (from another library) is written as a JSON string if it could be read as fields. Lines of a
+traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; then telephone numbers are
+also removed from all other text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PERSONAL_KEYS = frozenset(
 """Fields that may hold numbers, names, digits or words of a person."""
 
 RECORD_MARK = "\x1e"
-"""Begins a line that holds a whole record as JSON: how a child process hands its records to the one that writes the log."""
+"""Starts a line that holds a whole record as JSON, sent by a child process to the process that writes the log."""
 
 MAX_VALUE_CHARS = 300
 MAX_TRACEBACK_LINES = 120
@@ -30,7 +30,7 @@ TRACEBACK_MARK = "    | "
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _USER_OF_ADDRESS = re.compile(r"\b(sips?|tel):[^\s@<>\"';,]+(?=@)|\b(tel):[^\s<>\"';,]+", re.I)
 _NUMBER = re.compile(r"(?<![0-9A-Za-z_])(?:\+\d[\d ().-]{3,}\d|\d{6,}|%2B\d{5,})(?![0-9A-Za-z_])", re.I)
-"""What a telephone number looks like; parts of IP addresses, ports, times and words such as ids do not."""
+"""The pattern of a telephone number. It does not match parts of IP addresses, ports, times and words such as ids."""
 REMOVED = "…"
 
 _BARE = re.compile(r"[^\s\"=\\]+")
@@ -38,14 +38,14 @@ _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The fields given with a record; `fields` holds more of them."""
+    """The fields passed with a record; `fields` holds additional ones."""
     fields = {key: value for key, value in vars(record).items() if key not in _STANDARD and key != "fields"}
     nested = getattr(record, "fields", None)
     return {**fields, **nested} if isinstance(nested, dict) else fields
 
 
 def shown_fields(record: logging.LogRecord, *, personal: bool) -> dict[str, Any]:
-    """The fields that are written: with `personal` false, those under a personal key are left out, and numbers in the others too."""
+    """The fields to write. With `personal` False, fields under a personal key are left out, and numbers in the others are masked."""
     fields = fields_of(record)
     if personal:
         return fields
@@ -53,12 +53,12 @@ def shown_fields(record: logging.LogRecord, *, personal: bool) -> dict[str, Any]
 
 
 def without_numbers(text: str) -> str:
-    """`text` with `…` for telephone numbers and for the users of SIP addresses, as errors and reasons quote them."""
+    """`text` with `…` for telephone numbers and for the users of SIP addresses, which errors and reasons quote."""
     return _NUMBER.sub(REMOVED, _USER_OF_ADDRESS.sub(lambda found: f"{found[1] or found[2]}:{REMOVED}", text))
 
 
 def _impersonal(key: str, value: Any) -> Any:
-    """Ids and figures are no personal data and stay as they are."""
+    """Ids and figures are not personal data and stay unchanged."""
     if value is None or isinstance(value, bool | int | float) or key.lower().endswith("id"):
         return value
     return without_numbers(text_of(value))
@@ -70,7 +70,7 @@ def escaped(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` as one token: bare where it is a plain word, else a JSON string."""
+    """`text` as one token: bare if it is a plain word, else a JSON string."""
     if _BARE.fullmatch(text) and text.isprintable():
         return text
     inner = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -78,7 +78,7 @@ def quoted(text: str) -> str:
 
 
 def text_of(value: Any) -> str:
-    """`value` as text of bounded length; a value that cannot be shown does not lose the line."""
+    """`value` as text of bounded length. A value without a text form does not lose the line."""
     try:
         text = str(value)
     except Exception as error:  # noqa: BLE001 (a foreign __str__)
@@ -87,7 +87,7 @@ def text_of(value: Any) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """The record's message; one whose arguments do not fit is given as it was written."""
+    """The record's message; if its arguments do not fit, the unformatted message."""
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 (another library's mistake)
@@ -95,7 +95,7 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def traceback_of(record: logging.LogRecord) -> list[str]:
-    """The lines of the record's exception and stack, escaped, and bounded: of a long one the end is what matters."""
+    """The lines of the record's exception and stack, escaped and bounded; of a long one the end is kept."""
     text = logging.Formatter().formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
     if record.stack_info:
         text += f"\n{record.stack_info}"
@@ -128,7 +128,7 @@ class PlainFormatter(logging.Formatter):
 
 
 class RecordFormatter(logging.Formatter):
-    """The whole record in one line behind `RECORD_MARK`, for the process that reads our standard error and writes the log."""
+    """The whole record in one line after `RECORD_MARK`, for the process that reads our standard error and writes the log."""
 
     def format(self, record: logging.LogRecord) -> str:
         obj: dict[str, Any] = {
@@ -143,7 +143,7 @@ class RecordFormatter(logging.Formatter):
 
 
 def read_record(line: str) -> logging.LogRecord | None:
-    """The record that `RecordFormatter` has written as `line`; None for any other line."""
+    """The record that `RecordFormatter` wrote as `line`; None for any other line."""
     if not line.startswith(RECORD_MARK):
         return None
     try:

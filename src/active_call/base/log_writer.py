@@ -1,7 +1,7 @@
-"""Writes log lines in a thread of its own, so that a caller never waits for a full pipe or a slow disk.
+"""Writes log lines in its own thread, so that a caller never waits for a full pipe or a slow disk.
 
-Lines enter by `put`, from any thread, and never block: what finds the queue full is counted and dropped. A notice with their number is
-written when it goes on. `close` writes what is left, for a bounded time. What the lines say is not known here.
+Lines enter by `put`, from any thread, and never block: lines that find the queue full are counted and dropped. A notice with their number
+is written later. `close` writes the rest, for a bounded time. Knows nothing of the lines' content.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Protocol, TextIO
 MAX_LINES = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 BATCH_BYTES = 4096
-"""PIPE_BUF of Linux: so much is written to a pipe in one piece, never between the lines of another process."""
+"""PIPE_BUF of Linux: a write up to this size to a pipe is atomic, so lines of different processes do not mix."""
 RETRY_S = 0.5
-"""After a write that failed."""
+"""The pause after a failed write."""
 ROTATION_CHECK_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
 
 
 class Sink(Protocol):
-    """Where bytes go. Used by the writer's thread only; may take its time, and raise OSError."""
+    """The destination of bytes. Used by the writer's thread only; may block, and may raise OSError."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -51,7 +51,7 @@ class DescriptorSink:
 
 
 class FileSink:
-    """A file that is appended to. One that was moved away or removed from outside (logrotate) is opened anew, with rights for us alone."""
+    """A file in append mode. If it was moved or removed (logrotate), it is opened again, readable for its owner only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -84,7 +84,7 @@ class FileSink:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`; a descriptor that does not block is waited for."""
+    """Write all of `data`; waits for a non-blocking descriptor."""
     view = memoryview(data)
     while view:
         try:
@@ -95,14 +95,14 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A line to be written; one that tells of `n_told` dropped lines has them told again when it is lost."""
+    """A line to write. If a notice about `n_told` dropped lines is lost, these are reported again."""
 
     data: bytes
     n_told: int = 0
 
 
 class LogWriter:
-    """See the module. `notice(n_lines, seconds)` makes the line that tells of dropped ones; without it nothing is told."""
+    """See the module. `notice(n_lines, seconds)` returns the line that reports dropped lines; without it they are not reported."""
 
     def __init__(
         self,
@@ -130,11 +130,11 @@ class LogWriter:
         self._thread.start()
 
     def put(self, line: str) -> bool:
-        """Queue `line` with a line end; False when it was dropped. Never blocks."""
+        """Queue `line` with a line end; False if it was dropped. Never blocks."""
         return self.put_bytes(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def put_bytes(self, data: bytes) -> bool:
-        """Queue `data` as it is; False when it was dropped. Never blocks."""
+        """Queue `data` unchanged; False if it was dropped. Never blocks."""
         with self._changed:
             if self._is_full(len(data)):
                 self._drop(1)
@@ -152,13 +152,13 @@ class LogWriter:
             self._changed.notify()
 
     def reopen(self) -> None:
-        """Open the file anew: it was rotated."""
+        """Open the file again after a rotation."""
         with self._changed:
             self._is_reopened = True
             self._changed.notify()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Write what is left, for `timeout_s` at most; whether all was written. Later lines are dropped."""
+        """Write the rest within `timeout_s`; returns whether all was written. Later lines are dropped."""
         with self._changed:
             if self._is_closing:
                 return not self._thread.is_alive()
@@ -174,7 +174,7 @@ class LogWriter:
         if self._is_closing:
             return True
         if self._dropping_since is not None and len(self._entries) > self._max_lines // 2:
-            return True  # so that a notice stands for many lines, not for one
+            return True  # so that one notice reports many lines
         return len(self._entries) >= self._max_lines or self._n_bytes + n_bytes > self._max_bytes
 
     def _drop(self, n_lines: int) -> None:
@@ -210,7 +210,7 @@ class LogWriter:
                     self._changed.wait_for(lambda: self._is_closing, RETRY_S)
 
     def _next_batch(self) -> list[_Entry]:
-        """Whole lines, together no more than `BATCH_BYTES` unless one alone is longer; none when all is written and nothing will come."""
+        """Whole lines, at most `BATCH_BYTES` unless one line is longer; empty when all is written and no more will come."""
         with self._changed:
             while not self._entries:
                 if self._n_untold and self._notice is not None:
@@ -228,7 +228,7 @@ class LogWriter:
             return batch
 
     def _apply_wishes(self) -> None:
-        """What was asked of the sink: outside the lock, since it may take its time."""
+        """Apply requests to the sink outside the lock, because they may block."""
         with self._changed:
             is_reopened, next_sink = self._is_reopened, self._next_sink
             self._is_reopened, self._next_sink = False, None
@@ -239,7 +239,7 @@ class LogWriter:
 
 
 class QueuedHandler(logging.Handler):
-    """Gives records, formatted, to a writer. A record that cannot be formatted is told in a few words; nothing is ever printed instead."""
+    """Sends formatted records to a writer. A record that cannot be formatted is reported in a few words. Nothing is ever printed."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()

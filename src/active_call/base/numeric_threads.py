@@ -1,4 +1,4 @@
-"""Keeps the numeric libraries of a process from starting threads. They look at the environment once, when they are loaded."""
+"""Keeps numeric libraries from starting threads. They read the environment once, when they are loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SINGLE_THREADED: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """What is loaded meanwhile starts no threads, unless the environment asks for some. Children find the environment as it was."""
+    """Libraries loaded within this block start no threads, unless the environment sets a number. Children get the original environment."""
     added = {name: value for name, value in SINGLE_THREADED.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -1,7 +1,7 @@
-"""What `ps`, `top` and /proc show as the name of a process that was forked: the words of its command line, and its short name.
+"""Sets the name of a forked process in `ps`, `top` and /proc: the words of its command line, and its short name.
 
-The kernel shows what stands in the memory of the arguments, so the new words are written there, as far as they fit. Linux only; elsewhere,
-and where anything is not as expected, nothing happens.
+The kernel shows the memory of the arguments, so the new words are written there, as far as they fit. Linux only; on other systems, and
+if the memory layout is unexpected, nothing happens.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 PR_SET_NAME: Final = 15
 NAME_BYTES: Final = 15
 _ARG_START: Final = 48 - 3
-"""Place of `arg_start`, before `arg_end`, among the fields of /proc/self/stat behind the `)`, the first of which proc(5) counts as 3."""
+"""The position of `arg_start`, before `arg_end`, among the fields of /proc/self/stat after the `)`; proc(5) counts the first one as 3."""
 
 
 def set_process_title(module: str, *arguments: str) -> None:
-    """Be shown as a program of ours that runs `module`."""
+    """Show this process as one that runs `module`."""
     if sys.platform != "linux":
         return
     place = module.removeprefix("active_call.")

@@ -1,6 +1,6 @@
-"""A limit on how many a second, over any stretch of time and not only on the average.
+"""A limit on events per second, over any period and not only on average.
 
-`take` is for what comes and may be refused, `reserve` for what we begin and can let wait. Times are monotonic seconds and do not go back.
+`take` is for incoming events, which may be refused; `reserve` is for our own, which can wait. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ class Rate:
         self._at: deque[float] = deque(maxlen=n)
 
     def take(self, now: float) -> bool:
-        """Whether one more may pass now; if so it counts."""
+        """Whether one more may pass now; if so, it is counted."""
         if self.due_at(now) > now:
             return False
         self._at.append(now)
         return True
 
     def due_at(self, now: float) -> float:
-        """When the next one may pass; `now` where it need not wait."""
+        """When the next one may pass; `now` if it need not wait."""
         if len(self._at) < (self._at.maxlen or 1):
             return now
         return max(now, self._at[0] + self._period_s)
 
     def reserve(self, now: float) -> float:
-        """A place in the queue: when the next one passes, which counts from now on."""
+        """Reserve a place: returns when it may pass, and counts it."""
         at = max(self.due_at(now), self._at[-1] if self._at else now)
         self._at.append(at)
         return at

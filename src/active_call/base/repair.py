@@ -1,8 +1,8 @@
-"""Repairs values from outside so that JSON and a database can hold them.
+"""Repairs external values so that JSON and a database can hold them.
 
-In: any value. Out: the same value where it can be stored; else a repaired form. Text loses lone halves of surrogate pairs (each becomes
-U+FFFD) and NUL, which PostgreSQL has no place for. Numbers that JSON does not know become null. Unknown types become their text. Depth is
-bounded.
+Any value enters; the same value leaves if it can be stored, else a repaired form. In text, unpaired surrogates become U+FFFD, and NUL,
+which PostgreSQL cannot store, is removed. Numbers that JSON does not support become null. Unknown types become their text. Depth is
+limited.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, Final
 import msgspec
 
 MAX_DEPTH: Final = 64
-"""Deeper values are cut; msgspec and the JSON readers of other programs give up at some hundred."""
+"""Deeper values are cut; msgspec and other JSON readers fail at some hundred levels."""
 CUT: Final = "…"
 _MAX_INTEGER: Final = 2**63
-"""What readers of JSON take for an integer without loss ends here at the latest."""
+"""The largest integer that all JSON readers read without loss."""
 
 
 def valid_unicode(text: str) -> str:
-    """`text` as every encoder takes it: the halves of a surrogate pair are joined, a half alone becomes U+FFFD."""
+    """`text` in a form that every encoder accepts: surrogate pairs are joined, an unpaired one becomes U+FFFD."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def clean_text(text: str) -> str:
-    """`text` as every encoder and database takes it."""
+    """`text` in a form that every encoder and database accepts."""
     return valid_unicode(text.replace("\0", ""))
 
 
@@ -59,7 +59,7 @@ def repaired(value: Any, depth: int = 0) -> Any:
 
 
 def encode_json(value: Any) -> bytes:
-    """`value` as JSON, in its repaired form where it cannot be encoded as it is. Never raises for what a value holds."""
+    """`value` as JSON, repaired if it cannot be encoded as it is. Never raises because of a value's content."""
     try:
         data = msgspec.json.encode(value, enc_hook=text_of)
         if b"\\u0000" not in data and _is_utf8(data):
@@ -73,12 +73,12 @@ def text_of(value: object) -> str:
     """The text of a value of any type."""
     try:
         return clean_text(str(value))
-    except Exception:  # noqa: BLE001 (the value's own `__str__` may raise anything, and costs nobody a record)
+    except Exception:  # noqa: BLE001 (the value's own `__str__` may raise anything; the record must survive it)
         return f"<{type(value).__name__}>"
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Whether the encoder has let no half of a pair through."""
+    """Whether the encoded text contains no unpaired surrogate."""
     return data.isascii() or b"\xed" not in data or _decodes(data)
 
 

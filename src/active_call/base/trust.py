@@ -1,7 +1,7 @@
 """Hosts and folders that one call may use in addition to those that the server allows every call; its playbook file names them.
 
-A value object: it is made where a playbook file is read, travels with that playbook, and is passed to whatever opens a connection or a
-file for the call. Nothing adds to it, so what one playbook names counts for no other call.
+A value object: it is created when a playbook file is read, belongs to that playbook, and is passed to the code that opens a connection or a
+file for the call. It never changes, so one playbook's entries have no effect on other calls.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 Place = tuple[str, int]
-"""Host in small letters and port."""
+"""Host in lower case and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Trust:
 
 
 NO_TRUST: Final = Trust()
-"""Of a call without a playbook, and of a playbook that came as text."""
+"""The trust of a call without a playbook, and of a playbook that came as text."""
 
 
 def urls_of_values(value: object) -> list[str]:
-    """Every http(s) or ws(s) URL that is a whole text somewhere in `value`, which is made of mappings, sequences and plain values."""
+    """Every http(s) or ws(s) URL that is a complete text in `value`, which consists of mappings, sequences and plain values."""
     match value:
         case str():
             return [value] if value[:8].lower().startswith(("http://", "https://", "ws://", "wss://")) else []

@@ -73,7 +73,7 @@ class SystemRandomness:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Clock and randomness together, as constructors take them."""
+    """Clock and randomness together, for constructors."""
 
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = field(default_factory=SystemRandomness)

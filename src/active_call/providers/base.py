@@ -1,4 +1,4 @@
-"""The interfaces behind which every engine and vendor stands, in one place for those who write an adapter or call one.
+"""The interfaces of engines and vendors, exported from one place for authors and users of adapters.
 
 An adapter is one file with a function `create(option, services)`, found by entry point (`active_call.asr`, `.tts`, `.llm`, `.realtime`).
 """

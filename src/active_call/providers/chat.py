@@ -1,7 +1,7 @@
 """The interface of language models: messages and tools enter; text, tool calls and usage leave as the model writes them.
 
-An adapter raises ConfigError for settings that it cannot use, ProviderError from the iteration for everything that goes wrong later, and
-never blocks the loop.
+An adapter raises ConfigError for settings that it cannot use, raises ProviderError from the iteration for every later failure, and never
+blocks the loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool by the model. `arguments` is JSON as the model wrote it, which may be no valid JSON."""
+    """A call of a tool by the model. `arguments` is the JSON that the model wrote; it may be invalid."""
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True)
 class ReplyRequest:
-    """What a model answers. `scene` is the name of the current scene, for logs."""
+    """A request to a model. `scene` is the name of the current scene, for logs."""
 
     messages: tuple[ChatMessage, ...]
     scene: str = ""
@@ -52,14 +52,14 @@ class ReplyRequest:
     max_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
-    """An adapter calls it when the model is at work and has written nothing yet (a model that thinks): the deadline moves."""
+    """The adapter calls this when the model is working and has written nothing yet (a reasoning model). It extends the deadline."""
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a tool; None leaves it to the vendor."""
     json: bool = False
     """The reply is one JSON object."""
     parallel_tool_calls: bool | None = None
-    """Whether one reply may call several tools; None leaves it to the vendor. Sent only where the server takes it."""
+    """Whether one reply may call several tools; None leaves it to the vendor. Sent only to servers that accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """More of the tool call number `index` of this reply. `id` and `name` come with its first delta, and are empty later."""
+    """More of tool call number `index` of this reply. `id` and `name` come with its first delta and are empty in later ones."""
 
     index: int
     arguments: str = ""
@@ -81,25 +81,25 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the reply used, in tokens. The last one of a reply counts."""
+    """The tokens that the reply used. The last event of a reply counts."""
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
-    """Of the input, those that the vendor had in its cache."""
+    """Input tokens that the vendor read from its cache."""
     reasoning_tokens: int = 0
-    """Of the output, those that the model thought with."""
+    """Output tokens used for reasoning."""
     audio_input_tokens: int = 0
-    """Of the input, those that are sound."""
+    """Input tokens that encode sound."""
     cached_audio_tokens: int = 0
-    """Of the cached ones, those that are sound."""
+    """Cached input tokens that encode sound."""
     audio_output_tokens: int = 0
-    """Of the output, those that are sound."""
+    """Output tokens that encode sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Why the model ended, in the vendor's word: `stop`, `length`, `tool_calls`, `content_filter`. Usage may follow."""
+    """Why the model stopped, in the vendor's word: `stop`, `length`, `tool_calls`, `content_filter`. Usage may follow."""
 
     reason: str
 
@@ -108,14 +108,14 @@ ChatEvent = TextDelta | ToolCallDelta | Usage | Finished
 
 
 class ChatStream(Protocol):
-    """A reply in the making. An async generator of events is one."""
+    """The events of one reply. An async generator of events satisfies this."""
 
     def __aiter__(self) -> AsyncIterator[ChatEvent]: ...
 
     async def __anext__(self) -> ChatEvent: ...
 
     async def aclose(self) -> None:
-        """Abandon the rest: the request is ended. The task that iterates calls it."""
+        """Stop reading and end the request. Called from the task that iterates."""
         ...
 
 
@@ -125,11 +125,11 @@ class ChatModelCapabilities:
 
     tools: bool = False
     json: bool = False
-    """It heeds `ReplyRequest.json`."""
+    """It obeys `ReplyRequest.json`."""
     usage: bool = False
     """It reports `Usage`."""
     functions: bool = False
-    """It calls tools well enough that the agent's own actions are offered to it as functions, in place of tags."""
+    """It calls tools reliably, so the agent offers its own actions as functions instead of tags."""
 
 
 class ChatModel(Protocol):
@@ -142,14 +142,14 @@ class ChatModel(Protocol):
     def capabilities(self) -> ChatModelCapabilities: ...
 
     def reply(self, request: ReplyRequest) -> ChatStream:
-        """The reply as the model writes it."""
+        """Stream the model's reply."""
         ...
 
     async def close(self) -> None: ...
 
 
 async def text_of_reply(model: ChatModel, request: ReplyRequest) -> AsyncGenerator[str, None]:
-    """The text of a reply alone, as it comes. Closing the generator abandons the rest. Raises ProviderError."""
+    """Only the text of a reply, streamed. Closing the generator cancels the request. Raises ProviderError."""
     stream = model.reply(request)
     try:
         async for event in stream:
@@ -160,7 +160,7 @@ async def text_of_reply(model: ChatModel, request: ReplyRequest) -> AsyncGenerat
 
 
 def tool_calls_in(deltas: list[ToolCallDelta]) -> tuple[ToolCall, ...]:
-    """The tool calls that `deltas` make up, by their index. A call without a name is left out."""
+    """The tool calls that `deltas` add up to, by index. A call without a name is left out."""
     parts: dict[int, list[ToolCallDelta]] = {}
     for delta in deltas:
         parts.setdefault(delta.index, []).append(delta)

@@ -1,6 +1,6 @@
-"""Which engines the options of calls come to, kept for as long as what is installed on this machine counts as known.
+"""Caches which engines a call's options select, as long as the list of installed engines is valid.
 
-Each call asks several times, mostly with the options of the call before. The answer depends on packages, models, voices and the
+Each call asks several times, mostly with the same options as the previous call. The answer depends on packages, models, voices and the
 environment.
 """
 
@@ -18,16 +18,16 @@ Options = TypeVar("Options")
 
 
 class Choices:
-    """Answers to `find(option, environment)`. An error is not kept."""
+    """Caches the answers of `find(option, environment)`. Errors are not cached."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._found: dict[tuple[Callable[..., Any], type, bytes], Any] = {}
-        """By the question, the kind of option (two kinds without values look alike) and its values."""
+        """The key holds the question, the kind of option (two kinds without values look alike) and its values."""
         self._period = (-1, -1)
 
     def of(self, find: Callable[[Options, Mapping[str, str]], T], option: Options) -> T:
-        """What `find` says, asked anew when models or voices may have changed."""
+        """The answer of `find`, computed again when models or voices may have changed."""
         period = look_up_period()
         if period != self._period:
             self._found.clear()

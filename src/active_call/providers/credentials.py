@@ -1,4 +1,4 @@
-"""How adapters come to their key and their server's address, and how a key is kept out of messages.
+"""Finds an adapter's key and server address, and removes keys from messages.
 
 An option and the environment enter; a key or a URL leaves, or a ConfigError that says what is missing and where to get it. Pure.
 """
@@ -13,36 +13,36 @@ from active_call.base.errors import ConfigError
 
 HIDDEN = "***"
 MIN_SECRET_CHARS = 4
-"""Shorter texts are no secrets: to hide them would only garble messages."""
+"""Shorter texts are not treated as secrets: masking them would garble messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where a vendor's key comes from: the environment variables that may hold it, the page where it is made, and the vendor's domains."""
+    """Where a vendor's key comes from: environment variables, the page that issues it, and the vendor's domains."""
 
     vendor: str
     variables: tuple[str, ...]
     key_page: str
     domains: tuple[str, ...]
     name: str = "apiKey"
-    """What the option calls it."""
+    """The name of the key in the option."""
 
     def with_server(self, url: str) -> KeySource:
-        """As this, with the host of `url`, which the environment names beside the key, among the vendor's own."""
+        """A copy that also accepts the host of `url`, which the environment sets together with the key, as the vendor's."""
         host = urlsplit(url).hostname
         return replace(self, domains=(*self.domains, host.lower())) if host else self
 
     def is_own(self, url: str) -> bool:
-        """Whether `url` leads to the vendor."""
+        """Whether `url` belongs to the vendor."""
         host = (urlsplit(url).hostname or "").lower()
         return any(host == domain or host.endswith(f".{domain}") for domain in self.domains)
 
 
 def find_key(section: str, given: str | None, url: str, source: KeySource, environment: Mapping[str, str]) -> str:
-    """The key for the server at `url`: the option's, else the first that the environment has. Raises ConfigError.
+    """The key for the server at `url`: from the option, else from the first environment variable that is set. Raises ConfigError.
 
-    The environment's key goes to the vendor only, never to another server that an option names; such a server may need no key, and the
-    answer is empty then.
+    The environment's key goes to the vendor only, never to another server that an option names. Such a server may need no key; the answer
+    is then empty.
     """
     is_own = source.is_own(url)
     key = (given or "").strip()
@@ -56,17 +56,17 @@ def find_key(section: str, given: str | None, url: str, source: KeySource, envir
 
 
 def missing_key(source: KeySource) -> str:
-    """What to do about a key that is missing."""
+    """The error text for a missing key, with what to do."""
     variables = " or ".join(source.variables)
     in_environment = f", or {variables} in the environment or in .env next to the config file" if variables else ""
     return f"missing or empty: {source.vendor} needs it. Set it{in_environment}; it is made at {source.key_page}"
 
 
 def find_url(section: str, given: str | None, default: str) -> str:
-    """The address of a WebSocket or HTTP service, without a slash at its end. Raises ConfigError.
+    """The address of a WebSocket or HTTP service, without a trailing slash. Raises ConfigError.
 
-    `default` is the vendor's own, with its path; a `given` address without a path gets that path. Where `default` is a WebSocket's, an
-    http(s) URL counts as the ws(s) URL of the same host, and the other way round.
+    `default` is the vendor's address with its path. A `given` address without a path gets that path. If `default` is a WebSocket URL, an
+    http(s) URL is read as the ws(s) URL of the same host, and vice versa.
     """
     url = (given or default).strip().rstrip("/")
     scheme, _, rest = url.partition("://")
@@ -88,7 +88,7 @@ def _has_host(url: str) -> bool:
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
-    """`text` with `***` in place of each of `secrets`, also in the forms that a URL has."""
+    """`text` with each of `secrets` replaced by `***`, including the forms they take in a URL."""
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= MIN_SECRET_CHARS:

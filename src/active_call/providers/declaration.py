@@ -1,7 +1,7 @@
-"""What an adapter declares about itself beside its `create`: for `docs/providers.md`, `active-call providers` and the doctor.
+"""What an adapter declares about itself besides `create`: for `docs/providers.md`, `active-call providers` and the doctor.
 
-A module of an adapter holds `DECLARATION`. It says what is true of the adapter and the vendor's service as documented; nothing here is
-read in a call. Facts that change (prices) are not declared, only the page that tells them.
+An adapter's module holds `DECLARATION`. It states facts about the adapter and the vendor's documented service; no call reads it. Prices
+change, so only the address of the price page is declared.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ TRANSPORTS: Final = ("WebSocket", "HTTP", "gRPC", "local")
 
 @dataclass(frozen=True, slots=True)
 class DeclaredOption:
-    """An option that the adapter reads: its name as a config file has it (`model`, `extra.eot_threshold`), and what it does."""
+    """An option that the adapter reads: its name as in a config file (`model`, `extra.eot_threshold`), and its effect."""
 
     name: str
     meaning: str
     default: str = ""
-    """As text, empty: the vendor's own default."""
+    """The default as text. Empty: the vendor's default."""
     is_latency_knob: bool = False
-    """It trades the time until an answer for something else; `meaning` says what."""
+    """The option trades response time for something else; `meaning` says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +37,32 @@ class ProviderDeclaration:
     """One provider. Raises ValueError for a declaration that cannot be printed (unknown kind, missing pages)."""
 
     kind: str
-    """The section in config: one of `KINDS`."""
+    """The config section: one of `KINDS`."""
     name: str
-    """The entry point, which `provider` takes."""
+    """The entry point, as `provider` names it."""
     title: str
-    """The vendor and the service, as people call them."""
+    """The common name of vendor and service."""
     capabilities: Capabilities
     transport: str
     """One of `TRANSPORTS`."""
     documentation: str
-    """The page that describes the wire."""
+    """The page that documents the protocol."""
     prices: str = ""
-    """The page that tells the prices; empty for what runs on this machine."""
+    """The page with the prices; empty for local engines."""
     keys: tuple[str, ...] = ()
-    """Environment variables with the credentials, the first one the most usual."""
+    """Environment variables for the credentials, the usual one first."""
     key_page: str = ""
-    """Where a key is made."""
+    """The page that issues keys."""
     base_url: str = ""
-    """The server that is asked unless the option names another one."""
+    """The server used unless the option names another one."""
     default_model: str = ""
     options: tuple[DeclaredOption, ...] = ()
     aliases: tuple[str, ...] = ()
     """Further entry points for the same adapter."""
     package: str = ""
-    """What `pip install` must be told beside this program; empty: nothing."""
+    """The argument of `pip install` that this adapter needs in addition; empty: none."""
     notes: str = ""
-    """What a reader must know beside that, in a sentence or two."""
+    """Further notes for the reader, in one or two sentences."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.transport not in TRANSPORTS:
@@ -72,7 +72,7 @@ class ProviderDeclaration:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that `provider` takes for it."""
+        """All names that `provider` accepts for it."""
         return (self.name, *self.aliases)
 
     @property

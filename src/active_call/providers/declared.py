@@ -1,6 +1,6 @@
-"""The declarations of all providers that are installed, and whether each may be used here: by entry points and the environment.
+"""The declarations of all installed providers, and whether each can be used here, by entry points and environment.
 
-Imports every adapter, which is not done in a call.
+Imports every adapter, so calls do not use it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ MODULES_OF_PACKAGES: Mapping[str, tuple[str, ...]] = {
     "sherpa": ("sherpa_onnx",),
     "livekit": ("livekit",),
 }
-"""What the engines of this machine import when they are used."""
+"""The packages that local engines import at first use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One provider, by the name that the section's `provider` takes. `declaration` is None if the adapter has none, or does not load."""
+    """One provider, by its name in `provider`. `declaration` is None if the adapter has none or does not load."""
 
     kind: str
     name: str
     declaration: ProviderDeclaration | None
     is_own: bool = True
-    """It is part of this program, not of another package."""
+    """It belongs to this program, not to another package."""
     missing: str = ""
-    """Why it cannot be used here, with what helps; empty: it can."""
+    """Why it cannot be used here and how to fix that; empty: it can be used."""
 
 
 def declared_providers(environment: Mapping[str, str]) -> list[Declared]:
-    """All providers, by kind and name. An alias is left out beside the provider that it stands for."""
+    """All providers, by kind and name. An alias is left out if the provider that it stands for is listed."""
     found: list[Declared] = []
     for kind in KINDS:
         for name, module in sorted(found_adapters(kind).items()):

@@ -1,11 +1,11 @@
-"""Which of several engines a stream uses next, and after how long, when the one in use has failed. Pure.
+"""Selects the next engine of a stream, and the delay before it, after the one in use has failed. Pure.
 
 | the stream … | next |
 |---|---|
-| failed after it had worked for `STABLE_S` | the same engine, at once |
+| failed after working for `STABLE_S` | the same engine, at once |
 | failed earlier, for the first time | the same engine, after the first delay |
-| failed again, or gave no result | the next engine that is usable, at once; after the last one the first again, after a growing delay |
-| failed for good (not retryable) | the next engine that is usable; this one is not used again; with none left, no engine |
+| failed again, or gave no result | the next usable engine, at once; after the last one the first again, after a growing delay |
+| failed permanently (not retryable) | the next usable engine; this one is not used again; if none is left, no engine |
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from active_call.base.errors import ActiveCallError, ProviderError
 
 STABLE_S = 10.0
-"""A stream that lived this long worked: what failed before does not count any more."""
+"""A stream that lived this long worked; earlier failures no longer count."""
 ATTEMPTS = 2
-"""Streams of one engine in a row before the next engine's turn."""
+"""Consecutive streams of one engine before the next engine is tried."""
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine number `position`, to be opened after `delay_s`."""
+    """Open engine number `position` after `delay_s`."""
 
     position: int
     delay_s: float
 
 
 class EngineChoice:
-    """The choice for one stream among `n_engines`, the first of which is preferred."""
+    """Selects engines for one stream. The first of `n_engines` is preferred."""
 
     def __init__(self, n_engines: int, position: int = 0) -> None:
         self.position = position
@@ -39,20 +39,20 @@ class EngineChoice:
         self._n_engines = n_engines
         self._failures_of_engine = 0
         self._failures = 0
-        """In a row, of all engines."""
+        """Consecutive failures of all engines."""
 
     @property
     def has_other(self) -> bool:
-        """Another engine could take over."""
+        """Whether another engine could take over."""
         return bool(self._usable - {self.position})
 
     @property
     def next_position(self) -> int | None:
-        """The engine that would take over from the one in use; None if there is no other."""
+        """The engine that would take over; None if there is no other."""
         return self._following() if self.has_other else None
 
     def take(self, position: int) -> None:
-        """Go on with another engine, which has given a result."""
+        """Switch to another engine, which has given a result."""
         self.position = position
         self.note_result()
 
@@ -61,7 +61,7 @@ class EngineChoice:
         self._failures_of_engine = self._failures = 0
 
     def fail(self, error: ActiveCallError, *, lived_s: float = 0.0, leave: bool = False) -> Choice | None:
-        """The stream failed after `lived_s`. `leave`: the engine is left at once if there is another one. None: no engine is usable."""
+        """The stream failed after `lived_s`. With `leave`, switch at once if there is another engine. None: no engine is usable."""
         if lived_s >= STABLE_S:
             self.note_result()
         was_stable = self._failures == 0 and lived_s >= STABLE_S
@@ -77,13 +77,13 @@ class EngineChoice:
         return Choice(self.position, self._delay_s() if is_new_round else 0.0)
 
     def _advance(self) -> bool:
-        """Take the next usable engine. Whether that begins at the first one again."""
+        """Move to the next usable engine. Returns whether that wraps around to the first one."""
         before, self.position = self.position, self._following()
         self._failures_of_engine = 0
         return self.position <= before
 
     def _following(self) -> int:
-        """The next usable engine; the one in use where there is no other."""
+        """The next usable engine; the current one if there is no other."""
         following = [(self.position + step) % self._n_engines for step in range(1, self._n_engines + 1)]
         return next(position for position in following if position in self._usable)
 

@@ -1,4 +1,4 @@
-"""Adapters and tools by entry point: which names are known on this installation, and what stands behind a name.
+"""Adapters and tools by entry point: which names this installation knows, and which object a name loads.
 
 Groups: `active_call.asr`, `.tts`, `.llm`, `.realtime` for adapters (the object is `create(option, services)`), and `active_call.tools` for
 tools. Nothing is imported before it is chosen.
@@ -25,14 +25,14 @@ PIP_COMMANDS = {
     "onnxruntime": LOCAL_EXTRA,
     "livekit": "pip install 'active-call[livekit]' livekit-plugins-NAME",
 }
-"""How a missing module is installed, where it is not simply `pip install` and its name."""
+"""How to install a missing module if `pip install` with its name is not enough."""
 
 Create = Callable[[Any, Services], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of provider: its section in config, and what it is called in a sentence."""
+    """A kind of provider: its config section, and its name in sentences."""
 
     section: str
     word: str
@@ -53,11 +53,11 @@ REALTIME = Kind("realtime", "a speech-to-speech model")
 KINDS = {kind.section: kind for kind in (ASR, TTS, LLM, REALTIME)}
 
 FAMILIES = ("livekit",)
-"""Adapters that stand for many providers, which are named behind a slash: `livekit/murf`."""
+"""Adapters for many providers, which are named after a slash: `livekit/murf`."""
 
 TOOLS_GROUP = "active_call.tools"
 MAX_TOOLS = 128
-"""Of one entry point. Models refuse requests with more."""
+"""The most tools of one entry point. Models refuse requests with more."""
 
 
 def known_providers(section: str) -> list[str]:
@@ -66,12 +66,12 @@ def known_providers(section: str) -> list[str]:
 
 
 def found_adapters(section: str) -> dict[str, str]:
-    """The adapters of a section by their names, each with the module that holds it. Nothing is imported."""
+    """The adapters of a section by name, each with its module. Nothing is imported."""
     return {name: point.module for name, point in _found(KINDS[section].group).items()}
 
 
 def load_adapter(kind: Kind, provider: str) -> Create:
-    """The adapter's `create`, imported now. Raises ConfigError for an unknown name, and for a package that is not installed."""
+    """Import the adapter's `create`. Raises ConfigError for an unknown name or a missing package."""
     adapters = _found(kind.group)
     point = adapters.get(family_of(provider))
     if point is None:
@@ -81,7 +81,7 @@ def load_adapter(kind: Kind, provider: str) -> Create:
 
 
 def default_model_of(create: Create) -> str:
-    """The model of an adapter's option that names none, as its module declares it; empty if it declares none."""
+    """The default model that the adapter's module declares; empty if it declares none."""
     module = sys.modules.get(getattr(create, "__module__", ""))
     declarations = getattr(module, "DECLARATIONS", None) or (getattr(module, "DECLARATION", None),)
     declared = next((one for one in declarations if isinstance(one, ProviderDeclaration)), None)
@@ -89,21 +89,21 @@ def default_model_of(create: Create) -> str:
 
 
 def family_of(provider: str) -> str:
-    """The name of the adapter that serves `provider`: what stands before the slash, of a family."""
+    """The name of the adapter that serves `provider`: for a family, the part before the slash."""
     name = provider.lower()
     family = name.partition("/")[0]
     return family if family in FAMILIES else name
 
 
 def known_tools() -> list[str]:
-    """The names under which installed packages offer tools, sorted."""
+    """The names of the tools that installed packages offer, sorted."""
     return sorted(_found(TOOLS_GROUP))
 
 
 def load_tools(name: str) -> tuple[Callable[..., Any], ...]:
     """The tools that an installed package offers as `name`: one callable, or a list of them.
 
-    Raises ConfigError for an unknown name, for a package that is not installed, and for what is neither.
+    Raises ConfigError for an unknown name, for a package that is not installed, and for an object that is neither.
     """
     points = _found(TOOLS_GROUP)
     point = points.get(name)
@@ -128,7 +128,7 @@ def _found(group: str) -> dict[str, EntryPoint]:
 
 @lru_cache(maxsize=32)
 def _look_up(installed: Callable[..., Iterable[EntryPoint]], group: str) -> dict[str, EntryPoint]:
-    """Looked up once: it reads the metadata of every installed package, some 20 ms, and every call asks. Not to be changed."""
+    """Cached: reading the metadata of every installed package takes about 20 ms, and every call asks. Callers must not modify it."""
     return {point.name: point for point in installed(group=group)}
 
 

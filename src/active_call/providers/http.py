@@ -1,4 +1,4 @@
-"""What all vendors reached by HTTP share: how a refusal becomes a ProviderError. No vendor is known here."""
+"""What all HTTP vendors share: turning an error response into a ProviderError. Knows no vendor."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 EXCERPT_CHARS = 200
 CONNECT_S = 4.0
-"""For a connection that is made ahead."""
+"""The deadline for a connection that is opened in advance."""
 
 logger = logging.getLogger(__name__)
 
 
 def status_error(provider: str, status: int, body: str) -> ProviderError:
-    """The error for a response that is not 2xx. `body` is quoted in part, since vendors say the reason there."""
+    """The error for a response that is not 2xx. It quotes part of `body`, where vendors give the reason."""
     excerpt = " ".join(body.split())[:EXCERPT_CHARS]
     return ProviderError(provider, f"HTTP {status}: {excerpt or 'no explanation'}", retryable=status in RETRYABLE_STATUS)
 
 
 async def open_connection(http: httpx.AsyncClient, url: str) -> None:
-    """Let `http` have a connection to the server of `url` at hand: a request without a key, whose answer says nothing. Never raises."""
+    """Open a connection of `http` to the server of `url` in advance, by a request without a key whose answer is ignored. Never raises."""
     try:
         await http.head(url, timeout=CONNECT_S)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -33,7 +33,7 @@ async def open_connection(http: httpx.AsyncClient, url: str) -> None:
 
 
 async def check_status(provider: str, response: httpx.Response) -> None:
-    """Raise the ProviderError of a response that is not 2xx; reads the body of a streamed one."""
+    """Raise the ProviderError of a response that is not 2xx. Reads the body of a streamed one."""
     if not response.is_success:
         await response.aread()
         raise status_error(provider, response.status_code, response.text)

@@ -1,4 +1,4 @@
-"""Values out of a vendor's JSON, whatever stands there: a text, a number, a list or an object, or nothing. Pure."""
+"""Reads values from a vendor's JSON of any shape: a text, a number, a list, an object, or nothing. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from active_call.base.repair import valid_unicode
 from active_call.providers.http import EXCERPT_CHARS
 
 MAX_ITEMS = 4_000
-"""Of one list: more words than an utterance has."""
+"""The longest list that is read: more words than an utterance has."""
 
 
 def read_object(provider: str, message: str | bytes) -> Mapping[str, Any]:
-    """The JSON object in `message`. Raises ProviderError if it is not one; another connection may do better."""
+    """The JSON object in `message`. Raises a retryable ProviderError if it is not one: another connection may work."""
     try:
         value = msgspec.json.decode(message)
     except (ValueError, RecursionError):
@@ -34,34 +34,34 @@ def write_object(value: Mapping[str, Any]) -> str:
 
 
 def text(value: Any) -> str:
-    """`value` where it is a text, else an empty one."""
+    """`value` if it is a text, else an empty text."""
     return valid_unicode(value) if isinstance(value, str) else ""
 
 
 def number(value: Any) -> float | None:
-    """`value` where it is a finite number."""
+    """`value` if it is a finite number, else None."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` where it is an object, else an empty one."""
+    """`value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in the list `value`; none where it is no list."""
+    """The objects in the list `value`; none if it is not a list."""
     return [item for item in value[:MAX_ITEMS] if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def mapping_in(value: Any, *names: str) -> Mapping[str, Any]:
-    """The object under `names` in `value`, one below the other; an empty one where there is none."""
+    """The object found by following `names` into `value`; an empty one if there is none."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
 def count_in(value: Mapping[str, Any], name: str) -> int:
-    """A number of tokens in a vendor's object; 0 where there is no such number."""
+    """A token count in a vendor's object; 0 if there is no such number."""
     count = value.get(name)
     return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0

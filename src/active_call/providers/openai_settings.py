@@ -1,4 +1,4 @@
-"""Where an OpenAI-compatible server is and with which key it is asked: from an option, or from the environment as OpenAI's own SDK does."""
+"""The address and key of an OpenAI-compatible server: from an option, or from the environment like OpenAI's own SDK."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 KEY: Final = KeySource("OpenAI", (KEY_VARIABLE,), "https://platform.openai.com/api-keys", ("openai.com",))
 MODEL_VARIABLE: Final = "OPENAI_MODEL"
 _KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
-"""How the documentation calls URL and key of a section; the others have `endpoint` and `secretKey`."""
+"""The documentation's names for URL and key in a section; other sections use `endpoint` and `secretKey`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server's base URL (without a slash at its end) and key; no key for a local server."""
+    """A server's base URL (without a trailing slash) and key. A local server has no key."""
 
     base_url: str
     api_key: str | None
@@ -32,7 +32,7 @@ class Server:
 
 
 def find_server(section: str, base_url: str | None, api_key: str | None, environment: Mapping[str, str]) -> Server:
-    """The server that option and environment name. Raises ConfigError if OpenAI itself is meant and there is no key.
+    """The server that the option and the environment name. Raises ConfigError if that is OpenAI itself and there is no key.
 
     The environment's key goes to the environment's server (or OpenAI's) only, never to another one that an option names.
     """
@@ -49,8 +49,9 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
 
 
 def chosen_model(settings: LlmSettings, base_url: str, environment: Mapping[str, str], default: str) -> str:
-    """The model that is asked: the option's, else that of the environment, which counts for the environment's server (or OpenAI itself) as
-    its key does. Raises ConfigError for another server without a model."""
+    """The model to request: from the option, else from the environment. Like the key, the environment's model applies only to the
+    environment's server (or OpenAI itself). Raises ConfigError for another server without a model.
+    """
     if settings.model:
         return settings.model
     if settings.base_url is not None:

@@ -1,8 +1,8 @@
 """The interface of speech-to-speech models: the caller's sound enters; the agent's sound, items, transcripts and tool calls leave.
 
-A stream is one conversation. The model keeps its history as items; `truncate` cuts the item that the caller interrupted to what was heard.
-Sound is s16le mono at the rates of the capabilities. An adapter raises ConfigError for settings that it cannot use, reports everything that
-goes wrong later as `RealtimeFailed`, and never blocks the loop.
+A stream is one conversation. The model keeps its history as items. After an interruption `truncate` cuts the current item to what the
+caller heard. Sound is s16le mono at the rates of the capabilities. An adapter raises ConfigError for settings that it cannot use, reports
+every later failure as `RealtimeFailed`, and never blocks the loop.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Speaker = Literal["user", "agent"]
 
 @dataclass(frozen=True, slots=True)
 class RealtimeSession:
-    """How a conversation begins. `voice` and `language` None: the model's own."""
+    """The settings at the start of a conversation. `voice` and `language` None: the model's default."""
 
     instructions: str = ""
     tools: tuple[ToolDefinition, ...] = ()
     voice: str | None = None
     language: str | None = None
     detects_turns: bool = True
-    """The model decides when it replies. False: it replies to `request_reply` only."""
+    """The model decides when it replies. False: it replies only after `request_reply`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSound:
-    """More of the agent's speech, which belongs to `item`."""
+    """More of the agent's speech. It belongs to `item`."""
 
     item: str
     pcm: bytes
@@ -48,7 +48,7 @@ class ItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What `item` says. A transcript that is not final is the whole text so far, and a later one replaces it."""
+    """The text of `item`. A transcript that is not final is the whole text so far; a later one replaces it."""
 
     item: str
     speaker: Speaker
@@ -58,7 +58,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequested:
-    """The model calls a tool. `arguments` is JSON as the model wrote it. `answer_tool(call_id, …)` answers."""
+    """The model calls a tool. `arguments` is the JSON that the model wrote. Answer with `answer_tool(call_id, …)`."""
 
     item: str
     call_id: str
@@ -75,7 +75,7 @@ class ToolWithdrawn:
 
 @dataclass(frozen=True, slots=True)
 class UserTurn:
-    """The model's turn detector: the caller began to speak at `at_ms` of the pushed sound, or ended."""
+    """From the model's turn detector: the caller began or stopped speaking at `at_ms` of the pushed sound."""
 
     is_speaking: bool
     at_ms: int
@@ -83,7 +83,7 @@ class UserTurn:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """A reply is complete, or was cancelled. All of its sound came before."""
+    """A reply is complete or was cancelled. All of its sound came before this event."""
 
     is_cancelled: bool = False
     usage: Usage | None = None
@@ -91,7 +91,7 @@ class ReplyDone:
 
 @dataclass(frozen=True, slots=True)
 class RealtimeFailed:
-    """With `is_over`, the stream has ended and tells no more; else one request failed and the conversation goes on."""
+    """With `is_over` the stream has ended and sends no more events; otherwise one request failed and the conversation continues."""
 
     error: ActiveCallError
     is_over: bool = True
@@ -101,14 +101,14 @@ RealtimeEvent = AgentSound | ItemAdded | Transcript | ToolRequested | ToolWithdr
 
 
 class RealtimeStream(Protocol):
-    """One conversation. All methods return at once; events come by the callback of `open`, from the loop and never from within a call."""
+    """One conversation. All methods return at once. Events come by the callback of `open`, on the loop, never from within a method."""
 
     def push_audio(self, pcm: bytes) -> None:
-        """The caller's sound at `input_rate_hz`, all the time."""
+        """The caller's sound at `input_rate_hz`. Pushed all the time."""
         ...
 
     def push_text(self, text: str, speaker: Speaker = "user") -> None:
-        """An item of text: something that the caller typed or pressed, or that the agent said by other means."""
+        """Add an item of text: what the caller typed or pressed, or what the agent said by other means."""
         ...
 
     def answer_tool(self, call_id: str, output: str) -> None:
@@ -116,11 +116,11 @@ class RealtimeStream(Protocol):
         ...
 
     def request_reply(self, instructions: str = "") -> None:
-        """Let the model speak now, by `instructions` for this reply where they are given."""
+        """Let the model speak now. `instructions`, if given, apply to this reply."""
         ...
 
     def cancel_reply(self) -> None:
-        """End the reply in the making. Nothing happens if there is none."""
+        """End the current reply. Does nothing if there is none."""
         ...
 
     def truncate(self, item: str, heard_ms: int) -> None:
@@ -128,7 +128,7 @@ class RealtimeStream(Protocol):
         ...
 
     def update(self, session: RealtimeSession) -> None:
-        """Other instructions, tools or settings from now on."""
+        """Change instructions, tools or settings."""
         ...
 
     async def close(self) -> None:
@@ -145,9 +145,9 @@ class RealtimeCapabilities:
     tools: bool = False
     turn_events: bool = False
     transcripts: bool = False
-    """It tells the transcripts of both sides."""
+    """It sends the transcripts of both sides."""
     truncates: bool = False
-    """`truncate` has an effect. False: the history holds words that the caller did not hear."""
+    """`truncate` has an effect. False: the history keeps words that the caller did not hear."""
     speakers: tuple[str, ...] = ()
 
 
@@ -161,7 +161,7 @@ class RealtimeModel(Protocol):
     def capabilities(self) -> RealtimeCapabilities: ...
 
     def open(self, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> RealtimeStream:
-        """Begin a conversation; the connection is made in the background. Raises ConfigError for settings that are not served."""
+        """Begin a conversation. The connection is made in the background. Raises ConfigError for unsupported settings."""
         ...
 
     async def close(self) -> None: ...

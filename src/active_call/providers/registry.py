@@ -1,7 +1,8 @@
 """Finds adapters, chooses the default, and keeps one instance for equal options.
 
-An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen. `trust` is what
-the call may ask beside what every call may: an engine whose hosts only some calls may ask is not shared with the others.
+An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen. `trust` names
+the hosts that this call may connect to in addition to those open to every call. An engine whose hosts need trust is shared only among calls
+with that trust.
 """
 
 from __future__ import annotations
@@ -50,25 +51,25 @@ Option = AsrOption | TtsOption | LlmSettings | RealtimeOption
 
 
 def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
-    """The recognition engine that `option` asks for, or the default; without its fallbacks. Raises ConfigError."""
+    """The recognition engine that `option` selects, or the default, without fallbacks. Raises ConfigError."""
     engine: SpeechToText = _adapter(option, services.environment)(option, services)
     return engine
 
 
 def create_synthesiser(option: TtsOption, services: Services, *, attempts: int | None = None) -> GuardedTextToSpeech:
-    """The synthesis engine that `option` asks for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
+    """The synthesis engine that `option` selects, or the default, behind the provider wall, without fallbacks. Raises ConfigError."""
     engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
     return GuardedTextToSpeech(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_responder(settings: LlmSettings, services: Services, *, attempts: int | None = None) -> GuardedChatModel:
-    """The language model that `settings` ask for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
+    """The language model that `settings` select, or the default, behind the provider wall, without fallbacks. Raises ConfigError."""
     engine, model = _adapter(settings, services.environment)(settings, services), _model_of(settings, services)
     return GuardedChatModel(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealtimeModel:
-    """The speech-to-speech model that `option` asks for, behind the provider wall. Raises ConfigError."""
+    """The speech-to-speech model that `option` selects, behind the provider wall. Raises ConfigError."""
     engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
     return GuardedRealtimeModel(engine, services.world, default_model=model)
 
@@ -76,8 +77,8 @@ def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealti
 class Engines:
     """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
-    Calls share an instance only where they may ask the same hosts by it. The most recently used ones are kept; an older one is closed when
-    nobody holds it any more. Speech that was prepared is taken from `prepared`, where there is any.
+    Calls share an instance only if they may connect to the same hosts. The most recently used instances are kept; an older one is closed
+    when no call holds it. Prepared speech is taken from `prepared`, if given.
     """
 
     def __init__(self, services: Services, prepared: CachedSpeech | None = None) -> None:
@@ -92,7 +93,7 @@ class Engines:
         self._loader = EngineLoader()
 
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
-        """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
+        """The shared recognition engine of `option` with its fallbacks, created if needed. Raises ConfigError."""
         option = self._choices.of(resolved, option)
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other, trust) for other in others]
@@ -115,10 +116,10 @@ class Engines:
         return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines, hedge_after_s(option))
 
     def get_voice(self, option: TtsOption, trust: Trust = NO_TRUST, *, has_fallback: bool = False) -> CachedTextToSpeech:
-        """The shared synthesis engine of `option` alone. Raises ConfigError.
+        """The shared synthesis engine of `option`, without fallbacks. Raises ConfigError.
 
-        A `cache_key` names one sound and not a voice; here it makes no difference. With a fallback it is asked once, so that the
-        fallback's sound comes within the agent's patience.
+        A `cache_key` names one sound, not a voice, so it is ignored here. With a fallback configured the engine gets one attempt only, so
+        that the fallback's sound comes within the agent's patience.
         """
         provider = self._choices.of(select_tts, option).provider
         option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None, hedge=None)
@@ -149,26 +150,27 @@ class Engines:
         return self._realtime.get(_key_of(option, trusted), lambda: create_realtime(option, self._services.trusting(trusted)))
 
     def _trusted(self, option: Option, trust: Trust) -> frozenset[Place]:
-        """The hosts that `option` names, its fallbacks included, and that only calls with `trust` may ask."""
+        """The hosts named by `option` and its fallbacks to which only calls with `trust` may connect."""
         return self._services.trusted_among(urls_of_values(msgspec.to_builtins(option)), trust) if trust.hosts else frozenset()
 
     def get_turn_judge(self, model: str | None = None) -> TurnJudge:
-        """The shared model that hears the end of a turn: the ONNX file `model`, else the installed one. Raises ConfigError."""
+        """The shared model that detects the end of a turn from sound: the ONNX file `model`, else the installed one. Raises ConfigError."""
         key = model or ""
         if key not in self._turn_judges:
             self._turn_judges[key] = SmartTurn(model, self._services.local)
         return self._turn_judges[key]
 
     def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
-        """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
+        """Which engines these options select, and why, for display and for the record. Raises ConfigError."""
         return self._choices.of(_selections, (asr, tts, llm))
 
     def has_room(self, n_calls: int = 0) -> bool:
-        """Whether the engines that compute on this machine keep up, so that one call more may be taken beside `n_calls`."""
+        """Whether the local engines keep up, so that one more call may be accepted beside `n_calls`."""
         return self._services.local.has_room(n_calls)
 
     async def create(self, *options: Option, trust: Trust = NO_TRUST) -> None:
-        """Create the engines of `options` for calls with `trust`, without their models: a mistake is told now, not in the first call.
+        """Create the engines of `options` for calls with `trust`, without loading models, so that mistakes appear now, not in the first
+        call.
 
         Adapters are imported in a thread (the OpenAI SDK alone takes a second). Raises ConfigError.
         """
@@ -176,15 +178,15 @@ class Engines:
             await self._create(option, trust)
 
     async def warm(self, *options: Option, trust: Trust = NO_TRUST) -> None:
-        """As `create`; then everything created so far loads its models now instead of in the first call. Raises ProviderError, too."""
+        """As `create`; then load the models of all engines created so far, instead of in the first call. Also raises ProviderError."""
         await self.create(*options, trust=trust)
         for engine in self._all():
             self._loader.loaded.add(engine)
             await warm(engine)
 
     def load(self) -> None:
-        """Let what was created so far, and has not done so, load its models in the background. It is for the moment when a call rings: its
-        engines start all at once, and go on loading when that call ends. A failure is logged; the first use fails by itself.
+        """Load the models of all engines created so far in the background, unless they are loaded. Called when a call rings: its engines
+        start loading together, and continue if that call ends. A failure is logged; the first use then raises its own error.
         """
         self._loader.load(self._all())
 
@@ -211,7 +213,7 @@ class Engines:
         create()
 
     async def close(self) -> None:
-        """Close every instance. The engine processes of `services.local` are their owner's to close."""
+        """Close every instance. The owner of `services.local` closes the engine processes."""
         await self._loader.close()
         await self._recognisers.close()
         await self._synthesisers.close()
@@ -230,13 +232,13 @@ def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = Fals
 
 
 def _model_of(option: Option, services: Services) -> str:
-    """The model that `option` names, else the adapter's default, as its bill calls it; empty where neither says one."""
+    """The model that `option` names, else the adapter's default, as the price list names it; empty if neither names one."""
     named = option.model_type if isinstance(option, AsrOption) else option.model
     return named or default_model_of(_adapter(option, services.environment))
 
 
 def _adapter(option: Option, environment: Mapping[str, str]) -> Create:
-    """The `create` of the adapter that `option` asks for, or of the default. Raises ConfigError."""
+    """The `create` of the adapter that `option` selects, or of the default. Raises ConfigError."""
     match option:
         case AsrOption():
             return load_adapter(ASR, select_asr(option, environment).provider)

@@ -1,18 +1,17 @@
-"""Which engine a call uses when its options leave it open, and why.
+"""Which engine a call uses if its options name none, and why.
 
 An option and the environment enter; a `Selection` leaves. Imports no adapter.
 
 | the option … | the engine |
 |---|---|
 | names a provider | that one |
-| says `provider: local` | the first engine of this machine that speaks the language |
+| says `provider: local` | the first local engine that speaks the language |
 | has an `endpoint`, a `baseUrl` or a key | `openai`: any server that speaks its protocol |
-| names a speaker that a voice of this machine has | that engine |
-| says nothing, and a vendor is configured (`NAME_API_KEY`) | the vendor; the engines of this machine take over when it fails |
-| says nothing else | the first engine of this machine that speaks the language |
+| names a speaker that a local voice has | that engine |
+| says nothing, and a vendor is configured (`NAME_API_KEY`) | the vendor; local engines take over when it fails |
+| says nothing else | the first local engine that speaks the language |
 
-`OPENAI_BASE_URL` configures a language model only: a server of one's own rarely hears or speaks. A model has no engine on this
-machine.
+`OPENAI_BASE_URL` configures a language model only, since a private server rarely offers speech. There is no local language model.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from active_call.providers.tts.piper_voices import find_voice, has_voice
 from active_call.providers.vendor_keys import rank_of, variables_of
 
 LOCAL = "local"
-"""`provider: local`: whatever this machine has."""
+"""`provider: local`: any engine of this machine."""
 OPENAI, PIPER = "openai", "piper"
 
 _Option = TypeVar("_Option", AsrOption, TtsOption, LlmSettings)
@@ -43,7 +42,7 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The engine that is used, its voice or model where known (`detail`), and the reason in words.
+    """The selected engine, its voice or model if known (`detail`), and the reason in words.
 
     `fallback`: the engines that follow it by default.
     """
@@ -55,7 +54,7 @@ class Selection:
     detail: str = ""
 
     def as_facts(self) -> dict[str, str]:
-        """What the record of a call keeps."""
+        """The fields for the record of the call."""
         facts = {"provider": self.provider, "name": self.detail, "reason": self.reason, "fallback": ", ".join(self.fallback)}
         return {key: value for key, value in facts.items() if value}
 
@@ -84,7 +83,7 @@ def select_tts(option: TtsOption, environment: Environment) -> Selection:
 
 
 def _with_language(chosen: Selection, option: TtsOption, environment: Environment) -> Selection:
-    """piper with espeak behind it; espeak itself for a language that no installed Piper voice speaks (also in mid-call)."""
+    """Piper with espeak as fallback; espeak alone for a language that no installed Piper voice speaks (also in mid-call)."""
     usable = [engine.name for engine in _usable(TTS, option.language, environment)]
     if PIPER in usable or "espeak" not in usable or (option.speaker and has_voice(environment, option.speaker)):
         return replace(chosen, fallback=_stand_ins(TTS, option.language, environment, after=PIPER))
@@ -98,13 +97,13 @@ def select_llm(settings: LlmSettings, environment: Environment) -> Selection:
 
 
 def selections(asr: AsrOption, tts: TtsOption, llm: LlmSettings | None, environment: Environment) -> tuple[Selection, ...]:
-    """What a call's options come to: recognition, synthesis, and a model where it has one. Raises ConfigError."""
+    """What a call's options select: recognition, synthesis, and a model if it has one. Raises ConfigError."""
     speech = (select_asr(asr, environment), select_tts(tts, environment))
     return speech if llm is None else (*speech, select_llm(llm, environment))
 
 
 def resolved(option: _Option, environment: Environment) -> _Option:
-    """`option` with the provider that it comes to, and with the default fallbacks where it names none. Raises ConfigError."""
+    """`option` with the selected provider, and with the default fallbacks if it names none. Raises ConfigError."""
     match option:
         case AsrOption():
             selection = select_asr(option, environment)
@@ -131,13 +130,13 @@ def _chosen(kind: Kind, provider: str | None, server_key: str | None) -> Selecti
 
 
 def _server_key(section: str, url: str | None, key: str | None) -> str | None:
-    """The name of the setting that means a server with OpenAI's protocol."""
+    """The name of the setting that points to a server with OpenAI's protocol."""
     url_name, key_name = ("baseUrl", "apiKey") if section == "llm" else ("endpoint", "secretKey")
     return f"{section}.{url_name}" if url else f"{section}.{key_name}" if key else None
 
 
 def _default(kind: Kind, language: str | None, wants_local: bool, environment: Environment) -> Selection:
-    """What is used where nothing is chosen, or `local` is."""
+    """The engine used if the option names none, or names `local`."""
     engines = _usable(kind, language, environment)
     spoken = language_name(language)
     if not wants_local and (vendor := configured_vendor(kind, environment)):
@@ -159,7 +158,7 @@ def _nothing(kind: Kind, spoken: str, wants_local: bool) -> str:
 
 
 def configured_vendor(kind: Kind, environment: Environment) -> tuple[str, str] | None:
-    """The vendor whose key is in the environment, and the variable; a specialised one before OpenAI."""
+    """The vendor whose key is in the environment, and the variable. Specialised vendors come before OpenAI."""
     local = {engine.name for engine in LOCAL_ENGINES[kind.section]}
     names = [name for name in known_providers(kind.section) if name not in local]
     for name in sorted(names, key=lambda name: (name == OPENAI, rank_of(kind.section, name))):
@@ -184,13 +183,13 @@ def _usable(kind: Kind, language: str | None, environment: Environment) -> list[
 
 
 def _stand_ins(kind: Kind, language: str | None, environment: Environment, *, after: str) -> tuple[str, ...]:
-    """The local engines that take over from `after`: those behind it in the list."""
+    """The local engines that take over from `after`: those that follow it in the list."""
     names = [engine.name for engine in _usable(kind, language, environment) if engine.stands_in or engine.name == after]
     return tuple(names[names.index(after) + 1 :]) if after in names else ()
 
 
 def _engine_of_voice(wish: str, language: str | None, environment: Environment) -> str | None:
-    """The local engine that has the voice `wish` by its name."""
+    """The local engine that has a voice named `wish`."""
     usable: dict[str, Callable[[], bool]] = {PIPER: lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
     present = {engine.name for engine in LOCAL_ENGINES["tts"] if engine.is_installed()}
     return next((name for name, has in usable.items() if name in present and has()), None)
@@ -204,7 +203,7 @@ def _voice_name(provider: str, option: TtsOption, environment: Environment) -> s
 
 
 def language_name(language: str | None) -> str:
-    """A language for a sentence: `English`, else its code."""
+    """A language name for a sentence: `English`, else its code."""
     if not language or language.lower() == "auto" or language.lower().startswith("en"):
         return "English"
     return language

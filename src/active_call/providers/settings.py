@@ -1,4 +1,4 @@
-"""What a language model is chosen by: the keys under `llm`. Recognition and synthesis engines take the contract's own options."""
+"""The settings that select a language model: the keys under `llm`. Recognition and synthesis engines take the contract's own options."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class LlmSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of the request, sent as they are."""
     fallback: tuple[str, ...] = ()
-    """Names of the providers that are asked in turn when this one fails."""
+    """Providers to try in turn when this one fails."""
     hedge_after_s: float | None = None
-    """After so long without a word the next of `fallback` is asked, too."""
+    """After this long without text, the next of `fallback` is asked as well."""
     reasoning: str | None = None
-    """How much a reasoning model is to think, in the vendor's word (`low`, `medium`, …); None: as little as it offers."""
+    """The reasoning effort, in the vendor's word (`low`, `medium`, …); None: the lowest that the model offers."""

@@ -1,4 +1,4 @@
-"""What all iterators of adapters share: how they are closed, and how an engine is warmed. No vendor is known here."""
+"""Shared by all iterators of adapters: closing an iterator, and warming an engine. Knows no vendor."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ logger = logging.getLogger(__name__)
 
 
 async def close_source(source: Any) -> None:
-    """Abandon the rest of what an iterator gives, now and not when it happens to be collected."""
+    """Close an iterator now, instead of leaving it to the garbage collector."""
     aclose = getattr(source, "aclose", None)
     if aclose is not None:
         await aclose()
 
 
 async def warm(engine: object) -> None:
-    """Let `engine` load what it loads at first use, where it can be told to."""
+    """Let `engine` load its models, if it can do so before first use."""
     load = getattr(engine, "warm", None)
     if load is not None:
         await load()
 
 
 async def connect_ahead(engine: object) -> None:
-    """Let `engine` have a connection at hand for what is asked next, where it keeps any. Failures are told by what is asked."""
+    """Let `engine` open a connection for the next request, if it keeps connections. A failure shows in the next request."""
     connect = getattr(engine, "connect_ahead", None)
     if connect is not None:
         await connect()
 
 
 class EngineLoader:
-    """Lets engines load in the background, each once, all at the same time."""
+    """Loads engines in the background, each once, all at the same time."""
 
     def __init__(self) -> None:
         self.loaded: weakref.WeakSet[object] = weakref.WeakSet()
-        """Those that have loaded, or are about to."""
+        """Engines that are loaded or loading."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def load(self, engines: Iterable[object]) -> None:
-        """Begin with those of `engines` that have not loaded. Must be called on the loop."""
+        """Start loading those of `engines` that are not loaded. Must be called on the loop."""
         for engine in engines:
             if engine not in self.loaded:
                 self.loaded.add(engine)
@@ -52,7 +52,7 @@ class EngineLoader:
                 task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End what loads still."""
+        """Cancel what is still loading."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -2,8 +2,8 @@
 
 A stream belongs to one caller. The voice detector of the call marks utterances (`start_utterance` … `end_utterance`); an engine that
 segments by itself listens to all sound, and answers each `end_utterance` with what it heard of that utterance. Sample numbers count the
-caller's 16 kHz sound from the start of the call. An adapter raises ConfigError for settings that it cannot use, reports everything that
-goes wrong later as `Failed`, and never blocks the loop.
+caller's 16 kHz sound from the start of the call. An adapter raises ConfigError for settings that it cannot use, reports every later failure
+as `Failed`, and never blocks the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.base.pcm import LISTEN_RATE_HZ
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A recognised word and where it lies. `confidence` is 0 to 1, None if the engine does not tell it."""
+    """A recognised word and its position. `confidence` is 0 to 1, None if the engine reports none."""
 
     text: str
     start_sample: int
@@ -29,7 +29,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What an engine makes of utterance `index`: a `Partial` or a `Final`. `words` is empty if the engine does not tell them."""
+    """The engine's text for utterance `index`: a `Partial` or a `Final`. `words` is empty if the engine reports none."""
 
     text: str
     index: int
@@ -46,23 +46,23 @@ class Partial(Recognised):
 
 @dataclass(frozen=True, slots=True)
 class Final(Recognised):
-    """The answer to `end_utterance(index)`. An empty text means that nothing could be made of the speech."""
+    """The answer to `end_utterance(index)`. An empty text: the speech was not understood."""
 
 
 class TurnChange(Enum):
-    """What an engine with a turn detector of its own says about the caller's turn."""
+    """A report of the engine's own turn detector about the caller's turn."""
 
     STARTED = "started"
     EAGER_END = "eager end"
-    """The turn is probably over: a reply may be prepared, and must not be spoken."""
+    """The turn has probably ended: a reply may be prepared, but not spoken."""
     RESUMED = "resumed"
-    """The caller goes on after an eager end."""
+    """The caller continues after an eager end."""
     ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEvent:
-    """A change of the caller's turn at `sample`. `text` is what the engine heard of the turn so far, empty if it does not tell."""
+    """A change of the caller's turn at `sample`. `text` is the turn's text so far, empty if the engine does not report it."""
 
     change: TurnChange
     sample: int
@@ -72,7 +72,7 @@ class TurnEvent:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """With an `index`: there is no text of that utterance, and the stream goes on. Without one: the stream has ended and tells no more."""
+    """With an `index`: that utterance has no text, and the stream continues. Without one: the stream has ended and sends no more events."""
 
     error: ActiveCallError
     index: int | None = None
@@ -88,13 +88,13 @@ class RecognitionStream(Protocol):
     """
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
-        """s16le mono, 16 kHz, beginning at `sample`. Called all the time, in speech and between; of an engine without `between_speech`, in
-        speech and closely around it: what lies between counts as silence.
+        """s16le mono, 16 kHz, beginning at `sample`. Called all the time, during speech and between. An engine without `between_speech`
+        gets only speech and the sound closely around it; gaps count as silence.
         """
         ...
 
     def start_utterance(self, index: int, sample: int) -> None:
-        """Speech began at `sample`, which lies a little back in what was pushed."""
+        """Speech began at `sample`, slightly earlier than the sound pushed last."""
         ...
 
     def end_utterance(self, index: int, sample: int) -> None:
@@ -102,11 +102,11 @@ class RecognitionStream(Protocol):
         ...
 
     def cancel_utterance(self, index: int) -> None:
-        """No result of this utterance is wanted."""
+        """The result of this utterance is no longer needed."""
         ...
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """What the caller may well say from now on: a grammar for some engines, a hint for others. Called again when a scene changes."""
+        """What the caller is likely to say: a grammar for some engines, a hint for others. Called again when the scene changes."""
         ...
 
     async def close(self) -> None:
@@ -120,19 +120,19 @@ class SpeechToTextCapabilities:
 
     languages: tuple[str, ...] = ()
     partials: bool = False
-    """It listens while the caller speaks, and sends `Partial`."""
+    """It transcribes while the caller speaks, and sends `Partial`."""
     words: bool = False
     """`Final.words` holds the words with their times."""
     turn_events: bool = False
     sample_rates: tuple[int, ...] = (LISTEN_RATE_HZ,)
-    """Rates in Hz that the engine takes. An adapter that lacks 16 kHz resamples."""
+    """Rates in Hz that the engine accepts. An adapter whose engine does not accept 16 kHz resamples."""
     free_speech: bool = True
     """It understands any sentence. False: only the phrases given by `expect_phrases`."""
     phrases: bool = False
     """`expect_phrases` has an effect."""
     between_speech: bool = True
-    """It wants the sound between utterances, too: it segments by itself, or its server counts the time. False: only what the caller says is
-    brought to it, which spares the way there for the rest.
+    """It needs the sound between utterances as well: it segments by itself, or its server counts time by sound. False: only speech is sent
+    to it, which saves transport.
     """
 
 
@@ -146,7 +146,7 @@ class SpeechToText(Protocol):
     def capabilities(self) -> SpeechToTextCapabilities: ...
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> RecognitionStream:
-        """Begin to recognise one caller; a connection is made in the background. Raises ConfigError for a language that is not served."""
+        """Begin to recognise one caller. A connection is made in the background. Raises ConfigError for an unsupported language."""
         ...
 
     async def close(self) -> None: ...

@@ -1,7 +1,7 @@
-"""The interface of synthesis engines: text enters, s16le mono leaves in chunks, with the times of words where the vendor tells them.
+"""The interface of synthesis engines: text enters, s16le mono leaves in chunks, with word times if the vendor reports them.
 
 A stream speaks with one voice. Text is pushed in pieces of any length; `flush` and `end_text` ask for the sound of what was pushed. An
-adapter raises ConfigError for settings that it cannot use, ProviderError from the iteration for everything that goes wrong later, and never
+adapter raises ConfigError for settings that it cannot use, raises ProviderError from the iteration for every later failure, and never
 blocks the loop.
 """
 
@@ -28,24 +28,24 @@ class SpeechChunk:
     pcm: bytes
     words: tuple[WordTime, ...] = ()
     is_substitute: bool = False
-    """Another engine than the one that was asked for spoke this: it is heard, and not kept in a cache."""
+    """Another engine than the requested one spoke this. It is played but not cached."""
     ends_flush: bool = False
-    """With this, all sound has come of the oldest text that was flushed and not ended yet."""
+    """This chunk completes the sound of the oldest flushed text that was not complete yet."""
 
 
 class SynthesisStream(Protocol):
-    """Speech in the making. Iterate over it for the chunks; the iteration ends with the last sound after `end_text`."""
+    """One synthesis. Iterate over it for the chunks; the iteration ends with the last sound after `end_text`."""
 
     def push_text(self, text: str) -> None:
         """More text. The engine may wait for the end of a sentence before it speaks."""
         ...
 
     def flush(self) -> None:
-        """Speak what was pushed so far, without waiting for more."""
+        """Speak what was pushed so far without waiting for more."""
         ...
 
     def end_text(self) -> None:
-        """No more text comes; as `flush`."""
+        """No more text follows. Implies `flush`."""
         ...
 
     def __aiter__(self) -> AsyncIterator[SpeechChunk]: ...
@@ -53,7 +53,7 @@ class SynthesisStream(Protocol):
     async def __anext__(self) -> SpeechChunk: ...
 
     async def cancel(self) -> None:
-        """Abandon the rest and free everything, also after the end. The task that iterates calls it."""
+        """Cancel and free everything; also called after the end. Called from the task that iterates."""
         ...
 
 
@@ -64,11 +64,11 @@ class TextToSpeechCapabilities:
     rate_hz: int
     """The rate of its sound."""
     streaming_text: bool = False
-    """Text may be pushed and flushed while it is written: each clause is spoken at once, in one breath with what came before."""
+    """It accepts text that is pushed and flushed while it is being written, and speaks each clause at once with continuous prosody."""
     word_times: bool = False
     speakers: tuple[str, ...] = ()
     emotions: bool = False
-    """It speaks in the mood that `tts.emotion` names."""
+    """It speaks with the emotion that `tts.emotion` names."""
 
 
 class TextToSpeech(Protocol):
@@ -90,7 +90,7 @@ class TextToSpeech(Protocol):
 async def speech_of(
     engine: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
 ) -> AsyncGenerator[SpeechChunk, None]:
-    """The sound of one whole text. Closing the generator abandons the rest. Raises ProviderError."""
+    """The sound of one whole text. Closing the generator cancels the rest. Raises ProviderError."""
     stream = engine.open(speaker=speaker, speed=speed)
     try:
         stream.push_text(text)

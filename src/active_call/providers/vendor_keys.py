@@ -1,7 +1,7 @@
-"""Which environment variable configures which vendor, and which vendor comes first where several are configured. Pure; imports no adapter.
+"""Which environment variable configures which vendor, and which vendor comes first if several are configured. Pure; imports no adapter.
 
-A vendor is configured by `NAME_API_KEY` unless it is listed here. The lists know what adapters declare (`declaration`), which is not loaded
-before an adapter is chosen; a test holds both together.
+A vendor is configured by `NAME_API_KEY` unless it is listed here. The lists repeat what adapters declare (`declaration`), because an
+adapter is not loaded before it is chosen. A test compares the two.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 ASR_PREFERENCE: Final = (
     "deepgram", "assemblyai", "soniox", "speechmatics", "gladia", "elevenlabs", "cartesia", "azure", "google", "aliyun", "tencent", "groq",
 )  # fmt: skip
-"""Recognisers in the order in which they are chosen where their keys are in the environment: those who stream and do nothing else first."""
+"""The order in which recognition vendors are chosen if their keys are in the environment: first those that stream and do nothing else."""
 TTS_PREFERENCE: Final = (
     "cartesia", "elevenlabs", "deepgram", "rime", "inworld", "hume", "azure", "google", "aliyun", "tencent",
 )  # fmt: skip
-"""Voices in the order in which they are chosen where their keys are in the environment: those who take text as it is written first."""
+"""The order in which synthesis vendors are chosen if their keys are in the environment: first those that accept streamed text."""
 ORDER: Final[Mapping[str, tuple[str, ...]]] = {"asr": ASR_PREFERENCE, "tts": TTS_PREFERENCE}
 
 _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
@@ -37,15 +37,15 @@ _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("asr", "livekit"): (),
     ("tts", "livekit"): (),
 }
-"""None: the name is an alias, or is only used where it is named."""
+"""None: the name is an alias, or the provider is used only when named."""
 
 
 def variables_of(section: str, name: str) -> tuple[str, ...]:
-    """The environment variables that configure the vendor `name`."""
+    """The environment variables that configure vendor `name`."""
     return _VARIABLES.get((section, name), (f"{name.upper().replace('-', '_')}_API_KEY",))
 
 
 def rank_of(section: str, name: str) -> tuple[int, str]:
-    """For sorting: vendors with a place in the order come in it, before all others by name."""
+    """A sort key: vendors in the list come in its order, then all others by name."""
     order = ORDER.get(section, ())
     return (order.index(name) if name in order else len(order), name)

@@ -1,4 +1,4 @@
-"""What adapters of speech vendors write alike: languages as tags, and the parameters of a URL. Pure."""
+"""Shared by adapters of speech vendors: language tags and URL parameters. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 OURS = frozenset({"encoding"})
-"""Keys of `extra` that are no parameter of a vendor."""
+"""Keys of `extra` that are not vendor parameters."""
 _REGIONS = {
     "en": "US", "zh": "CN", "ja": "JP", "ko": "KR", "pt": "BR", "hi": "IN", "ar": "EG", "da": "DK", "sv": "SE", "cs": "CZ", "el": "GR",
     "he": "IL", "uk": "UA", "vi": "VN", "et": "EE", "sl": "SI", "nb": "NO", "ms": "MY", "ta": "IN", "te": "IN", "bn": "IN", "fa": "IR",
     "ca": "ES",
 }  # fmt: skip
-"""Regions of languages whose code is no code of a country where they are spoken."""
+"""Default regions for languages whose code is not the code of a country that speaks them."""
 
 
 def tag_of(language: str | None) -> str | None:
@@ -25,7 +25,7 @@ def tag_of(language: str | None) -> str | None:
 
 
 def regional_tag(language: str | None, default: str) -> str:
-    """A tag with a region, for vendors that want one: the most spoken form of a language given without (`en` → `en-US`)."""
+    """A tag with a region, for vendors that require one. A language without a region gets its most spoken form (`en` → `en-US`)."""
     tag = tag_of(language)
     if tag is None:
         return default
@@ -33,13 +33,13 @@ def regional_tag(language: str | None, default: str) -> str:
 
 
 def base_language(language: str | None) -> str | None:
-    """The language alone (`en`)."""
+    """The language without region (`en`)."""
     tag = tag_of(language)
     return tag.partition("-")[0] if tag else None
 
 
 def with_parameters(url: str, parameters: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
-    """`url` with a query. `extra` stands over `parameters`; None leaves a parameter out, a list repeats it."""
+    """`url` with a query. `extra` overrides `parameters`. None omits a parameter; a list repeats it."""
     pairs = [
         (name, text_of_parameter(each))
         for name, value in {**parameters, **{key: value for key, value in extra.items() if key not in OURS}}.items()
@@ -51,7 +51,7 @@ def with_parameters(url: str, parameters: Mapping[str, Any], extra: Mapping[str,
 
 
 def text_of_parameter(value: Any) -> str:
-    """A value as it stands in a query: `true`, `0.7`, text."""
+    """A value in the form it has in a query: `true`, `0.7`, text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

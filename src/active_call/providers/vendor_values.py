@@ -1,6 +1,6 @@
-"""What vendors send, made into what the program takes: text from whatever stands where text should, sound from whatever bytes come.
+"""Converts what vendors send: text from any JSON value, sound from any bytes.
 
-Values of any type enter; Unicode text and whole samples leave, or a ProviderError. Pure, and no vendor is known here.
+Values of any type enter; Unicode text and whole samples leave, or a ProviderError. Pure; knows no vendor.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from active_call.base.errors import ProviderError
 from active_call.base.repair import valid_unicode
 
 MAX_DEPTH = 4
-"""How deep a text may lie in lists and objects."""
+"""The deepest nesting in which a text is found."""
 
 _SPOKEN_TYPES = ("text", "output_text", "text_delta", "input_text")
-"""Types of the parts of a reply that are meant for the user; thinking, reasoning, images, tool calls and references are not."""
+"""Types of reply parts that are meant for the user. Reasoning, images, tool calls and references are not."""
 _NO_PCM = (
     (b"RIFF", "a WAV file"),
     (b"OggS", "an Ogg file"),
@@ -32,7 +32,7 @@ SNIFF_BYTES = max(len(mark) for mark, _ in _NO_PCM)
 
 
 def text_of(value: Any, *, depth: int = MAX_DEPTH) -> str:
-    """The text in `value`: a string, a number, a part of a reply (`{"type": "text", "text": …}`) or a list of them; nothing of all else."""
+    """The text in `value`: a string, a number, a part of a reply (`{"type": "text", "text": …}`) or a list of them; else nothing."""
     match value:
         case str():
             return value
@@ -57,7 +57,7 @@ def _text_of_part(part: Mapping[Any, Any], depth: int) -> str:
 
 
 class TextRepair:
-    """Repairs a text that comes in pieces: the first half of a pair waits for the second."""
+    """Repairs text that comes in pieces: the first half of a surrogate pair waits for the second."""
 
     def __init__(self) -> None:
         self._half = ""
@@ -74,7 +74,7 @@ class TextRepair:
 
 
 class SoundCheck:
-    """Whole samples (s16le) out of the bytes of one synthesis; refuses what would be noise in the caller's ear."""
+    """Returns whole samples (s16le) from the bytes of one synthesis. Refuses data that would sound as noise."""
 
     def __init__(self, provider: str, max_bytes: int) -> None:
         self._provider = provider
@@ -84,7 +84,7 @@ class SoundCheck:
         self.n_bytes = 0
 
     def feed(self, piece: Any) -> bytes:
-        """What of the sound is sure. Raises ProviderError for what is no PCM, and for sound without an end."""
+        """The complete samples so far. Raises ProviderError for data that is not PCM, and for endless sound."""
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise ProviderError(self._provider, f"sent {type(piece).__name__} instead of sound")
         self._held += bytes(piece)
@@ -95,7 +95,7 @@ class SoundCheck:
         return self._take()
 
     def finish(self) -> bytes:
-        """What is left; half a sample at the end is dropped."""
+        """The remaining samples; half a sample at the end is dropped."""
         if not self._is_checked:
             self._check()
         return self._take()

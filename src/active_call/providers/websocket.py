@@ -1,7 +1,7 @@
-"""WebSockets to vendors: how one is opened under the server's rules for outgoing connections, and how a failure becomes a ProviderError.
+"""WebSockets to vendors: opens one under the server's rules for outgoing connections, and turns a failure into a ProviderError.
 
-A URL and headers enter; an open connection of `websockets` (RFC 6455) leaves. Every address is judged before it is connected to, as for
-HTTP requests. Keys are in no error and no log. No vendor is known here.
+A URL and headers enter; an open connection of `websockets` (RFC 6455) leaves. Every address is checked before connecting, as for HTTP
+requests. Errors and logs contain no keys. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from active_call.providers.http import EXCERPT_CHARS, status_error
 from active_call.providers.services import Services
 
 CONNECT_S: Final = 4.0
-"""Name, TCP, TLS and handshake. Within the patience of the supervisor, so that another attempt fits into the agent's."""
+"""For name, TCP, TLS and handshake. It lies within the supervisor's patience, so that a second attempt fits into the agent's."""
 CLOSE_S: Final = 1.0
 PING_S: Final = 20.0
-"""A connection whose peer answers no ping for so long is lost."""
+"""A connection whose peer answers no ping for this long counts as lost."""
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 SEND_AHEAD_BYTES: Final = 64 * 1024
-"""More waits here while the vendor takes nothing."""
+"""The most bytes that wait here while the vendor reads nothing."""
 
 GONE_CODES: Final = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014})
-"""Closes (RFC 6455 §7.4.1 and its registry) after which a new connection may do better; what else a vendor closes with says it will not."""
+"""Close codes (RFC 6455 §7.4.1 and its registry) after which a new connection may work. Other codes are permanent."""
 
 _SILENT: Final = logging.getLogger("active_call.vendor_sockets")
 _SILENT.setLevel(logging.CRITICAL + 1)
-"""`websockets` logs headers at DEBUG, and keys with them."""
+"""`websockets` logs headers at DEBUG, including keys."""
 
 
 async def open_socket(
@@ -50,7 +50,7 @@ async def open_socket(
     subprotocols: Sequence[str] = (),
     secrets: Sequence[str] = (),
 ) -> ClientConnection:
-    """A connection to `url` within `CONNECT_S`. `secrets` are never told. Raises ProviderError; the caller closes the connection."""
+    """A connection to `url` within `CONNECT_S`. Errors never contain `secrets`. Raises ProviderError; the caller closes the connection."""
     reason, retryable = "", True
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -112,14 +112,14 @@ async def _open(url: str, settings: Mapping[str, Any], proxy: str | None) -> Cli
 
 
 class _Connect(connect):
-    """A redirect is an error: it would lead to a host that nobody has judged."""
+    """Treats a redirect as an error: it leads to a host that was not checked."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 def closed_error(provider: str, error: ConnectionClosed, secrets: Sequence[str] = ()) -> ProviderError:
-    """The error for a connection that the vendor has closed."""
+    """The error for a connection that the vendor closed."""
     received = error.rcvd
     if received is None:
         return ProviderError(provider, "the connection broke", retryable=True)

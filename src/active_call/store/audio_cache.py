@@ -1,12 +1,12 @@
-"""Decoded sound on disk: one file for each source and rate, bounded in bytes, the least recently used first out.
+"""Decoded sound on disk: one file for each source and rate, limited in bytes; the least recently used is removed first.
 
-A key (what the sound is) and s16le mono PCM enter; open files leave. Every method may block and belongs into a thread. Knows no network
+A key (the sound's identity) and s16le mono PCM enter; open files leave. Every method may block and belongs in a thread. Knows no network
 and no decoder.
 
-A file is a header of `DATA_OFFSET` bytes (a line of JSON, padded) and the samples. It is written under a name of its own and renamed when
-it is whole, so that readers and any number of writers, of this server or of others with the same folder, never meet half a file; what a
-killed writer leaves is swept up later. A reader keeps its open file whatever happens to the name. The file's time of change is when it was
-last used.
+A file is a header of `DATA_OFFSET` bytes (a line of JSON, padded) and the samples. It is written under a unique name and renamed when
+complete, so that readers and any number of writers, of this server or of others with the same folder, never see a partial file. Files left
+by a killed writer are removed later. A reader's open file stays valid even if the name is removed. The file's modification time is its last
+use.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ DATA_OFFSET: Final = 4096
 DEFAULT_LIMIT_BYTES: Final = 1024 * 1024 * 1024
 """18 hours at 8 kHz."""
 ABANDONED_AFTER_S: Final = 3600.0
-"""A part file that was not written to for so long has no writer any more."""
+"""A part file that was not written to for this long has lost its writer."""
 
 _FORMAT: Final = "active-call sound 1"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedSound:
-    """An open file of the cache. Samples begin at `DATA_OFFSET`; `facts` is what was said when it was kept. The owner closes `file`."""
+    """An open file of the cache. Samples begin at `DATA_OFFSET`; `facts` is what was stored with it. The owner closes `file`."""
 
     file: BinaryIO
     path: Path
@@ -45,7 +45,7 @@ class CachedSound:
 
 
 class PartFile:
-    """A sound being written. `append`, then `keep` or `discard`; both may be left out when the process dies."""
+    """A sound being written. `append`, then `keep` or `discard`; neither is needed if the process dies."""
 
     def __init__(self, cache: AudioCache, key: str, file: BinaryIO, path: Path | None) -> None:
         self.file = file
@@ -63,7 +63,7 @@ class PartFile:
         self.n_bytes += len(pcm)
 
     def keep(self, facts: Mapping[str, Any]) -> bool:
-        """The sound is whole: let others find it. Without a folder that can be written to this does nothing, and is False."""
+        """The sound is complete: publish it under its key. Returns False, and does nothing, if the folder is not writable."""
         if self._path is None:
             return False
         os.pwrite(self.file.fileno(), _header(self._key, self.n_bytes, facts), 0)
@@ -74,25 +74,25 @@ class PartFile:
         return True
 
     def discard(self) -> None:
-        """Remove the name, if it is still there; readers of the file can continue."""
+        """Remove the name, if it still exists; readers of the file can continue."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
 
 
 class AudioCache:
-    """A folder of sounds. Any number of threads and processes may use it at the same time."""
+    """A folder of sounds. Several threads and processes may use it at the same time."""
 
     def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
 
     def path_of(self, key: str) -> Path:
-        """Where the sound of `key` lies when it is kept."""
+        """The path of the sound of `key`."""
         return self._folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}.pcm"
 
     def open(self, key: str) -> CachedSound | None:
-        """The sound of `key`, and mark it as used; None when it is not there or not whole."""
+        """The sound of `key`, marked as used; None if it is missing or incomplete."""
         path = self.path_of(key)
         try:
             file = path.open("rb")
@@ -107,7 +107,7 @@ class AudioCache:
         return CachedSound(file, path, int(facts["bytes"]), facts["facts"])
 
     def begin(self, key: str) -> PartFile:
-        """A new file for `key`. Where the folder cannot be written to, one without a name, so that the sound can be played all the same."""
+        """A new file for `key`. If the folder is not writable, an unnamed file, so that the sound can still be played."""
         path = self._folder / f".{secrets.token_hex(8)}.part"
         try:
             private_folder(self._folder)
@@ -119,7 +119,7 @@ class AudioCache:
         self.path_of(key).unlink(missing_ok=True)
 
     def shrink(self) -> None:
-        """Remove what was not used for longest until the rest fits, and what killed writers have left."""
+        """Remove the least recently used files until the rest fits, and the files that killed writers left."""
         now = time.time()
         kept: list[tuple[float, int, Path]] = []
         for path in self._folder.iterdir():
@@ -141,7 +141,7 @@ class AudioCache:
 def _header(key: str, n_bytes: int, facts: Mapping[str, Any]) -> bytes:
     said = {"format": _FORMAT, "key": key, "bytes": n_bytes, "facts": dict(facts)}
     line = json.dumps(said, ensure_ascii=True).encode()
-    if len(line) >= DATA_OFFSET:  # a very long URL: the file's name, a hash of it, must do
+    if len(line) >= DATA_OFFSET:  # a very long URL: the file's name, which is a hash of it, must do
         line = json.dumps({**said, "key": None}, ensure_ascii=True).encode()
     return line.ljust(DATA_OFFSET - 1) + b"\n"
 

@@ -1,7 +1,7 @@
 """The record of one call, during the call and after it. Values only, and their JSON.
 
-In: what a call's journal has noted. Out: a frozen OpenCall or CallRecord, its JSON (camelCase, times ISO 8601 in UTC), and the short form
-that lists show. Knows no disk and no network.
+The call's journal entries enter; a frozen OpenCall or CallRecord leaves, with its JSON (camelCase, times ISO 8601 in UTC) and the short
+form for lists. Knows no disk and no network.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from active_call.base.repair import encode_json
 from active_call.contract.events import TurnWait
 
 CRASHED = "crashed"
-"""Status of a call that was alive when its server died."""
+"""Status of a call whose server died during the call."""
 
 
 class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One utterance. For the agent, `text` is what was heard of it. Latency parts are in ms, as in `contract.events.Turn`."""
+    """One utterance. For the agent, `text` is what the caller heard of it. Latencies are in ms, as in `contract.events.Turn`."""
 
     speaker: str
     """`caller`, `agent` or `system`."""
@@ -28,7 +28,7 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     at: datetime
     """When it began; aware UTC."""
     interrupted: bool = False
-    """The caller spoke into it, and what followed was not heard."""
+    """The caller interrupted it; the rest was not heard."""
     latency_ms: float | None = None
     end_of_turn_wait_ms: float | None = None
     recognition_ms: float | None = None
@@ -36,48 +36,48 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     synthesis_ms: float | None = None
     added_ms: float | None = None
     marks_ms: dict[str, float] = {}
-    """As `marks` of `contract.events.Turn`."""
+    """See `marks` of `contract.events.Turn`."""
     waits: tuple[TurnWait, ...] = ()
-    """As in `contract.events.Turn`: the latency, cut by who was waited for."""
+    """As in `contract.events.Turn`: the parts of the latency, by what was waited for."""
 
 
 class QualitySample(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How some seconds of the call have sounded. None: not known, since no RTCP has told it, or too little was heard."""
+    """Sound quality over some seconds of the call. None: unknown, because no RTCP reported it or too little sound came."""
 
     timestamp: int
-    """When they ended, in milliseconds since 1970."""
+    """When the period ended, in milliseconds since 1970."""
     received: int
-    """Packets of the peer's sound."""
+    """Packets received from the peer."""
     lost: int = 0
     late: int = 0
-    """Packets that came when their turn was over."""
+    """Packets that came after their playout time."""
     jitter_ms: float = 0.0
     round_trip_ms: float | None = None
     mos: float | None = None
     """1 to 4.5, estimated."""
     peer_loss_percent: float | None = None
-    """Of our packets, by the peer's reports."""
+    """For our packets, from the peer's reports."""
 
 
 class SipMessageLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One SIP message of the call, without credentials and the keys of the media."""
+    """One SIP message of the call, without credentials and media keys."""
 
     timestamp: int
     """Milliseconds since 1970, as in events."""
     received: bool
-    """The other side has sent it."""
+    """The other side sent it."""
     transport: str
     peer: str
     """The other side's address and port."""
     start_line: str
     headers: dict[str, str] = {}
-    """Those that explain a call, by their full names."""
+    """The header fields that help to explain a call, by full name."""
     text: str = ""
-    """The whole message, where `sipMessages` was `full`."""
+    """The whole message, if `sipMessages` is `full`."""
 
 
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A call in progress; the basis of its record when the server dies. Times are aware UTC; None: has not happened."""
+    """A call in progress; its record is made from this if the server dies. Times are aware UTC; None: has not happened."""
 
     session_id: str
     call_id: str
@@ -91,14 +91,14 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     playbook: str = ""
     trunk: str = ""
     recording: str | None = None
-    """Path of the recording that is being written."""
+    """Path of the recording in progress."""
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The record of a call that has ended. Times are aware UTC; None: did not happen."""
 
     record_id: str = ""
-    """Unique over all records; the session id, unless a client has used that one before."""
+    """Unique over all records: the session id, unless a client has used it before."""
     session_id: str
     call_id: str
     """The SIP Call-ID; empty for other kinds of leg."""
@@ -115,7 +115,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ring_time: datetime | None = None
     answer_time: datetime | None = None
     duration_s: float = 0.0
-    """From answer to end; 0 when it was never answered."""
+    """From answer to end; 0 if it was never answered."""
     hangup_reason: str = ""
     """A stable word."""
     hangup_by: str = ""
@@ -123,35 +123,37 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sip_code: int | None = None
     playbook: str = ""
     trunk: str = ""
-    """The trunk that the call belonged to; empty if it belonged to none."""
+    """The call's trunk; empty if none."""
     engines: dict[str, dict[str, str]] = {}
-    """By section (`asr`, `tts`, `llm`): `provider`, `name` of the voice or model, `reason` it was chosen for, `fallback` behind it."""
+    """By section (`asr`, `tts`, `llm`): `provider`, `name` of the voice or model, `reason` of the choice, `fallback`."""
     variables: dict[str, Any] = {}
     usage: tuple[dict[str, Any], ...] = ()
-    """By engine: `kind`, `provider`, `model`, `units`, `cost` where it has a price, `estimated` where the vendor told no amounts."""
+    """By engine: `kind`, `provider`, `model`, `units`, `cost` if it has a price, `estimated` if the vendor reported no amounts."""
     cost: dict[str, Any] | None = None
-    """`currency`, `total` of what has a price, `complete` (false: see `unpriced`), `estimated`; None if nothing was used."""
+    """`currency`, `total` of everything with a price, `complete` (false: see `unpriced`), `estimated`; None if nothing was used."""
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
     """Contract events with their wire names, in order."""
     sip_messages: tuple[SipMessageLine, ...] = ()
-    """Of the call's own leg, in order; a call of many keeps its first and its last ones. Those of far legs are in `transfers`."""
+    """The messages of the call's own leg, in order; if there are very many, the first and the last ones. Those of far legs are in
+    `transfers`.
+    """
     transfers: tuple[dict[str, Any], ...] = ()
     """Each transfer: target, end state, code, reason and times, and its far legs."""
     media: dict[str, Any] = {}
     """Packet and loss counts, jitter and codec of the media stream."""
     quality: tuple[QualitySample, ...] = ()
-    """The same over time: a sample every five seconds, or of more seconds in a long call."""
+    """The same over time: a sample every five seconds, less often in a long call."""
     recording: str | None = None
     """Path of the recording."""
     recording_ms: float | None = None
     recording_error: str | None = None
-    """Why a recording ends early or is missing: a full disk, say."""
+    """Why a recording ends early or is missing, such as a full disk."""
     error: str | None = None
     """Why it failed, as text."""
 
     def to_json(self) -> bytes:
-        """The record as one JSON object. What JSON cannot hold appears in its repaired form; this never raises."""
+        """The record as one JSON object. Values that JSON cannot hold appear in repaired form. Never raises."""
         return encode_json(self)
 
     @property
@@ -173,7 +175,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RecordSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a list of calls shows of one."""
+    """A call in a list of calls."""
 
     id: str
     date: datetime
@@ -203,7 +205,7 @@ def day_of(at: datetime) -> str:
 
 
 def crashed_record(call: OpenCall, *, record_id: str, end_time: datetime) -> CallRecord:
-    """The record of a call whose server died; `end_time` is when the server was last known to be alive."""
+    """The record of a call whose server died; `end_time` is the last time at which the server was known to run."""
     reached = "answered" if call.answer_time else "ringing" if call.ring_time else "new"
     end_time = max(end_time, call.answer_time or call.ring_time or call.start_time)
     return CallRecord(

@@ -1,7 +1,7 @@
-"""The store of call records that the configuration asks for.
+"""Creates the configured store of call records.
 
-In: plain settings. Out: a store that is to be started. Kinds: `local` (JSON files), `http` (POST) and `database` (nothing beside the
-database); each has its records in a database too, which is a SQLite file in `root` unless a URL says otherwise.
+Plain settings enter; a store leaves, to be started. Kinds: `local` (JSON files), `http` (POST) and `database` (database only). Every kind
+also has a database, which is a SQLite file in `root` unless a URL is configured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILE_NAME = "records.db"
 
 
 class RecordSettings(Protocol):
-    """`[callrecord]` as the configuration has it."""
+    """The section `[callrecord]` of the configuration."""
 
     @property
     def type(self) -> str: ...
@@ -63,7 +63,7 @@ class _HttpSettings(_WithRoot, Protocol):
 
 
 def create_records(settings: RecordSettings, client: httpx.AsyncClient, world: World, troubles: Troubles) -> DatabaseRecords:
-    """The store that `settings` ask for. Raises ConfigError for a type that this version does not have, and for a bad URL."""
+    """The store for `settings`. Raises ConfigError for a type that this version does not support, and for an invalid URL."""
     sink: RecordDelivery | None = None
     if settings.type == "database" and isinstance(settings, _WithUrl):
         return DatabaseRecords(parse_database_url(settings.url), Path(settings.root), world, troubles)
@@ -77,9 +77,9 @@ def create_records(settings: RecordSettings, client: httpx.AsyncClient, world: W
 
 
 async def read_record(settings: RecordSettings, record_id: str) -> dict[str, Any] | None:
-    """The record of a call that is over, read beside a server that may be running; None when there is none.
+    """The record of an ended call, read beside a server that may be running; None if there is none.
 
-    Raises ConfigError, and RecordsUnavailable when the database does not answer.
+    Raises ConfigError, and RecordsUnavailable if the database does not answer.
     """
     if settings.type == "database" and isinstance(settings, _WithUrl):
         url = parse_database_url(settings.url)

@@ -1,7 +1,7 @@
-"""What the calls of a day have cost, in a small file: a restart does not forget it.
+"""The cost of a day's calls, in a small file, so that a restart keeps it.
 
-The sum enters with each change; the file is replaced some seconds later, and at the end. What was spent within these seconds is lost when
-the process dies. One process writes a file.
+The sum enters with each change; the file is replaced some seconds later, and at the end. Costs of these seconds are lost if the process
+dies. Only one process writes the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DaySpendingFile:
         self._has_failed = False
 
     async def load(self) -> DaySum | None:
-        """What was written down last; None if there is no file, or no sense in it, which is logged."""
+        """The last stored value; None if there is no file, or an invalid one, which is logged."""
         return await asyncio.to_thread(self._load)
 
     def note(self, day_sum: DaySum) -> None:
@@ -50,14 +50,14 @@ class DaySpendingFile:
         self._is_due.set()
 
     async def keep(self) -> None:
-        """Write what changes, without end."""
+        """Write changes until cancelled."""
         while True:
             await self._is_due.wait()
             await asyncio.sleep(WRITE_EVERY_S)
             await self.close()
 
     async def close(self) -> None:
-        """Write what has changed. A file that cannot be written is logged once."""
+        """Write the last change. A file that cannot be written is logged once."""
         if not self._is_due.is_set() or self._sum is None:
             return
         self._is_due.clear()

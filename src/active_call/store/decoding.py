@@ -1,6 +1,6 @@
-"""The threads in which sound files are read and decoded, so that neither the event loop nor a tick ever waits for a file.
+"""The threads that read and decode sound files, so that neither the event loop nor a tick waits for a file.
 
-Sources enter; renditions grow, and what is whole stays in the cache. Knows no network. A thread for each file in the making, since it may
+Sources enter; renditions grow, and complete ones are cached. Knows no network. Each file being decoded has its own thread, because it may
 wait for a slow server; FFmpeg works without the interpreter's lock.
 """
 
@@ -24,10 +24,10 @@ from active_call.store.rendition import Rendition
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 2 * 3600
-"""The longest sound that is decoded; a longer one is a broadcast."""
+"""The longest sound that is decoded; longer ones are treated as endless."""
 MAX_AT_ONCE: Final = 16
 STEP_MS: Final = 250
-"""How much is decoded before readers see it."""
+"""How much is decoded before readers are notified."""
 _NICENESS: Final = 5
 
 
@@ -39,11 +39,11 @@ class Decoder:
         self._threads = ThreadPoolExecutor(MAX_AT_ONCE, "sound-file", _be_nice)
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Run something that reads or writes files."""
+        """Run a function that reads or writes files."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def decode(self, key: str, source: ByteSource, name: str, rendition: Rendition, facts: Mapping[str, Any] | None) -> None:
-        """Decode `source` into `rendition`, and keep it under `key` with `facts` unless they are None. Raises MediaError and OSError.
+        """Decode `source` into `rendition`, and cache it under `key` with `facts` unless they are None. Raises MediaError and OSError.
 
         Cancelling waits for the thread to notice.
         """
@@ -87,15 +87,15 @@ class Decoder:
         finally:
             part.discard()
             if not part.n_bytes:
-                part.file.close()  # no reader has it
+                part.file.close()  # it has no reader
 
     def close(self) -> None:
-        """Take nothing more. What runs must have been cancelled."""
+        """Accept no more work. Running work must have been cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _in_steps(pieces: Iterator[bytes], name: str, rate_hz: int) -> Iterator[bytes]:
-    """The same sound in steps worth a system call. Raises MediaError when it does not end."""
+    """The same sound in steps large enough for a system call. Raises MediaError for endless sound."""
     step_bytes = STEP_MS * rate_hz * BYTES_PER_SAMPLE // 1000
     left_bytes = MAX_SECONDS * rate_hz * BYTES_PER_SAMPLE
     step = bytearray()
@@ -112,5 +112,5 @@ def _in_steps(pieces: Iterator[bytes], name: str, rate_hz: int) -> Iterator[byte
 
 
 def _be_nice() -> None:
-    with contextlib.suppress(OSError):  # Linux: of this thread alone
+    with contextlib.suppress(OSError):  # Linux: for this thread only
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,7 +1,7 @@
 """Fetches sound over HTTP: one request, its errors as text, and the pipe from the loop to the decoding thread.
 
-A URL and what is known of it enter; bytes leave through a `Feed`, which holds back a fast server when the decoder is slow, and a slow one
-never keeps the loop. Knows no format and no cache file. RFC 9110 (conditional requests), RFC 9111 (freshness).
+A URL and the facts of an earlier download enter; bytes leave through a `Feed`, which slows down a fast server if the decoder is slow; a
+slow server never blocks the loop. Knows no format and no cache file. RFC 9110 (conditional requests), RFC 9111 (freshness).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from active_call.net.outgoing import is_refusal
 
 CONNECT_S: Final = 5.0
 STALL_S: Final = 10.0
-"""A server that sends nothing for so long has failed."""
+"""A server that sends nothing for this long has failed."""
 MAX_SOURCE_BYTES: Final = 512 * 1024 * 1024
 FEED_BYTES: Final = 256 * 1024
 _MAX_VALIDATOR: Final = 512
@@ -29,15 +29,15 @@ _TIMEOUT: Final = httpx.Timeout(STALL_S, connect=CONNECT_S)
 
 
 class SourceRefused(MediaError):
-    """The host may not be asked."""
+    """The host is not allowed."""
 
 
 @asynccontextmanager
 async def requested(client: httpx.AsyncClient, url: str, known: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-    """The response to a GET of `url`, body unread: 200, or 304 when `known` (from `facts_of`) still holds.
+    """The response to a GET of `url`, body unread: 200, or 304 if `known` (from `facts_of`) is still valid.
 
-    Raises MediaError with URL and reason (SourceRefused where the host may not be asked), also for what goes wrong while the body is read
-    inside the block.
+    Raises MediaError with URL and reason (SourceRefused if the host is not allowed), also for errors while the body is read inside the
+    block.
     """
     conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}
     headers = {
@@ -61,13 +61,13 @@ async def requested(client: httpx.AsyncClient, url: str, known: Mapping[str, Any
 
 
 def declared_bytes(response: httpx.Response) -> int:
-    """What Content-Length says, 0 when it says nothing."""
+    """Content-Length, 0 if absent."""
     length = response.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def facts_of(response: httpx.Response) -> dict[str, Any]:
-    """What must be kept beside the sound to ask for it again: validators, and how long it need not be asked for."""
+    """What is stored with the sound for later requests: validators, and the time until it must be revalidated."""
     facts: dict[str, Any] = {}
     for name, header in (("etag", "etag"), ("last_modified", "last-modified")):
         value = response.headers.get(header, "")
@@ -80,12 +80,12 @@ def facts_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def forbids_reuse(response: httpx.Response) -> bool:
-    """Whether it must be asked for each time (`no-cache`), or not be kept at all."""
+    """Whether it must be revalidated each time (`no-cache`), or not be stored at all."""
     return "no-cache" in response.headers.get("cache-control", "").lower() or forbids_keeping(response)
 
 
 def forbids_keeping(response: httpx.Response) -> bool:
-    """Whether it must not be kept at all (`no-store`, RFC 9111 §5.2.2.5)."""
+    """Whether it must not be stored (`no-store`, RFC 9111 §5.2.2.5)."""
     return "no-store" in response.headers.get("cache-control", "").lower()
 
 
@@ -103,7 +103,7 @@ class Feed:
         self._error: MediaError | None = None
 
     async def put(self, data: bytes) -> bool:
-        """Append, and wait while much is unread. False: nobody reads any more."""
+        """Append, and wait while much is unread. False: the reader is gone."""
         with self._changed:
             self._chunks.append(data)
             self._n_waiting += len(data)
@@ -115,7 +115,7 @@ class Feed:
         return not self._is_abandoned
 
     def finish(self, error: MediaError | None = None, *, at_once: bool = False) -> None:
-        """Nothing follows: the reader comes to the end and gets `error` there, or `at_once`."""
+        """No more bytes follow. The reader gets `error` at the end, or immediately with `at_once`."""
         with self._changed:
             self._is_finished = True
             if at_once:
@@ -124,7 +124,7 @@ class Feed:
             self._changed.notify()
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes, `n_bytes` at most; empty at the end. Blocks. Raises what `finish` was given."""
+        """The next bytes, at most `n_bytes`; empty at the end. Blocks. Raises the error given to `finish`."""
         with self._changed:
             while not (self._chunks or self._is_finished):
                 self._changed.wait()

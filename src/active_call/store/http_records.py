@@ -1,6 +1,6 @@
-"""Call records POSTed to a web service. What it refuses for good is kept as a local file, so that nothing is lost.
+"""Posts call records to a web service. A record that it refuses permanently is kept as a local file, so that nothing is lost.
 
-In: records as JSON. Out: one POST each. Whether and when it is tried again is the outbox's.
+Records as JSON enter; each is one POST. The outbox decides about retries.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class HttpRecords:
-    """POSTs each record as JSON. `fallback` takes what is refused, and is closed with this sink; `client` belongs to the caller."""
+    """Posts each record as JSON. `fallback` stores refused ones and is closed with this sink; the caller owns `client`."""
 
     gives_up = True
 
     def __init__(self, url: str, headers: Mapping[str, str], client: httpx.AsyncClient, *, fallback: LocalRecords) -> None:
         self._url = url
         self._where = url.partition("?")[0].rpartition("@")[2]
-        """For messages: without what may be a secret."""
+        """For messages: without parts that may be secret."""
         self._headers = {"Content-Type": "application/json", **headers}
         self._client = client
         self._fallback = fallback
 
     async def deliver(self, record_id: str, started_at: datetime, body: bytes) -> None:
-        """One POST; the key lets the service know a repetition. Raises SinkBusy or RecordRefused."""
+        """One POST; the key lets the service recognise a repetition. Raises SinkBusy or RecordRefused."""
         try:
             await self._post(record_id, body)
         except RecordRefused:
@@ -41,7 +41,7 @@ class HttpRecords:
             raise
 
     async def close(self) -> None:
-        """Finish what is being written."""
+        """Finish the current writing."""
         await self._fallback.close()
 
     async def _post(self, record_id: str, body: bytes) -> None:
@@ -60,5 +60,5 @@ class HttpRecords:
 
 
 def _header_safe(text: str) -> str:
-    """A client's session id may hold what a header may not."""
+    """A client's session id may contain characters that a header may not."""
     return text.encode("ascii", "backslashreplace").decode().replace("\r", "").replace("\n", "")

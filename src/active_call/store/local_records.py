@@ -1,6 +1,6 @@
 """Call records as JSON files: `root/YYYYMMDD/<record id>.json`, the day in UTC.
 
-In: records as JSON. Out: files that are either complete or absent, mode 0600; and the files that are there, for the import into the
+Records as JSON enter; files leave that are either complete or absent, mode 0600. It also lists the existing files for the import into the
 database. Writing is done by one thread of its own.
 """
 
@@ -29,7 +29,7 @@ class LocalRecords:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
 
     async def deliver(self, record_id: str, started_at: datetime, body: bytes) -> None:
-        """Write one file; returns when it is on disk. Once begun it is finished, even if the caller is cancelled. Raises SinkBusy."""
+        """Write one file; returns when it is on disk. A started write finishes even if the caller is cancelled. Raises SinkBusy."""
         path = self.root / day_of(started_at) / f"{safe_name(record_id)}.json"
         try:
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, _write, path, body))
@@ -37,12 +37,12 @@ class LocalRecords:
             raise SinkBusy(f"{path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
-        """Finish what is being written and end the thread."""
+        """Finish the current writing and end the thread."""
         await asyncio.to_thread(self._thread.shutdown)
 
 
 def record_files(root: Path) -> Iterator[Path]:
-    """The files of records in `root`, the newest days first. Blocks."""
+    """The record files in `root`, the newest days first. Blocks."""
     try:
         days = sorted((path for path in root.iterdir() if len(path.name) == 8 and path.name.isdigit()), reverse=True)
     except OSError:
@@ -57,7 +57,7 @@ def _write(path: Path, body: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write `path` so that it holds all of `data` or what it held before. Only the owner may read it."""
+    """Write `path` so that it holds either all of `data` or its earlier content. Only the owner may read it."""
     part = path.with_name(f".{path.name}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Files and folders that hold what people have said: for this server's own user alone (0600 and 0700)."""
+"""Files and folders with personal content: accessible to this server's own user only (0600 and 0700)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE_MODE: Final = 0o600
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it. A folder that is there keeps its mode, which is the operator's. Raises OSError."""
+    """Create `folder` and its missing parents. An existing folder keeps the mode that the operator set. Raises OSError."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
@@ -23,6 +23,6 @@ def private_folder(folder: Path) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """A new file for reading and writing, unbuffered. Raises OSError, also where `path` is there already."""
+    """A new file for reading and writing, unbuffered. Raises OSError, also if `path` exists."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     return os.fdopen(descriptor, "w+b", buffering=0)

@@ -1,7 +1,7 @@
-"""Where recordings lie and what they are called.
+"""The location and names of recordings.
 
-In: a folder, a pattern, the facts of a call. Out: a path in that folder, which exists by then. Opens no recording itself: the media
-process writes them.
+A folder, a pattern and the facts of a call enter; a path in that folder leaves, with its parent folder created. Opens no recording: the
+media process writes them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise ConfigError when `pattern` has a field in braces that recordings do not have."""
+    """Raise ConfigError if `pattern` has a field in braces that recordings do not support."""
     for name in _FIELD.findall(pattern):
         if name not in FIELDS:
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
@@ -35,7 +35,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def with_ending(path: str, format_name: str | None) -> str:
-    """`path` with the ending that makes the recorder write `format_name`; without one, the ending it has, or `.wav`. Raises MediaError."""
+    """`path` with the suffix that selects `format_name`; without a format, its own suffix or `.wav`. Raises MediaError."""
     ending = _ending_of(path)
     if format_name is None:
         return path if ending else f"{path}.wav"
@@ -45,7 +45,7 @@ def with_ending(path: str, format_name: str | None) -> str:
 
 
 def numbered(path: Path, n: int) -> Path:
-    """The path of a call's `n`th recording, where the first lies at `path`: `call-2.ogg`."""
+    """The path of a call's `n`th recording, if the first is `path`: `call-2.ogg`."""
     ending = _ending_of(path.name)
     return path if n == 1 else path.with_name(f"{path.name[: len(path.name) - len(ending)]}-{n}{ending}")
 
@@ -55,9 +55,9 @@ def _ending_of(path: str) -> str:
 
 
 def path_inside(root: Path, name: str) -> Path:
-    """The file `name` of a call's own choice, inside `root`; its folder is made. Raises MediaError for one that leads out, OSError.
+    """The file `name`, chosen by a call, inside `root`; its folder is created. Raises MediaError for a path outside `root`, OSError.
 
-    A name may also be given as it lies in the working directory, or as a whole path, where that is inside `root`.
+    `name` may also be relative to the working directory, or absolute, if that is inside `root`.
     """
     if "\0" in name or ".." in Path(name).parts:
         raise MediaError(f"recorderFile: {name!r} is not inside the recordings folder")
@@ -71,7 +71,7 @@ def path_inside(root: Path, name: str) -> Path:
 
 
 def why_not_written(folder: Path) -> str:
-    """Why a recording cannot be written in `folder` now; empty when one can. Writes a little, and leaves nothing behind. Blocks."""
+    """Why a recording cannot be written in `folder` now; empty if it can. Writes a little and removes it. Blocks."""
     try:
         private_folder(folder)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
@@ -83,15 +83,16 @@ def why_not_written(folder: Path) -> str:
 
 
 def recorded_rate_hz(wanted_hz: int) -> int:
-    """The rate at which a recording is made when `wanted_hz` is asked for: a line has no more than 16 kHz."""
+    """The rate of a recording for the requested `wanted_hz`: a line has at most 16 kHz."""
     return 8000 if wanted_hz <= 8000 else 16_000
 
 
 def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, callee: str, at: datetime, format_name: str = "wav") -> Path:
-    """The path for one call's recording inside `root`; its folder is made. Raises OSError when it cannot be, ConfigError for a bad pattern.
+    """The path for one call's recording inside `root`; its folder is created. Raises OSError if that fails, ConfigError for an invalid
+    pattern.
 
-    `pattern` is the file's name without ending; `{id}`, `{date}` (YYYYMMDD), `{time}` (HHMMSS, both UTC), `{caller}` and `{callee}` are
-    filled in. A `/` in it makes sub-folders. A pattern without `{id}` gets the id added, so that no recording overwrites another.
+    `pattern` is the file's name without suffix; `{id}`, `{date}` (YYYYMMDD), `{time}` (HHMMSS, both UTC), `{caller}` and `{callee}` are
+    filled in. A `/` in it creates sub-folders. A pattern without `{id}` gets the id added, so that no recording overwrites another.
     """
     check_pattern(pattern)
     at = at.astimezone(UTC)

@@ -1,6 +1,6 @@
 """The interfaces for call records: where they are written, where they are queried, and the query.
 
-A call says three things: that it has begun, what has changed, and its record. None of them waits for a disk or a network.
+A call reports three things: its beginning, its changes, and its record. None of them waits for a disk or a network.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class RecordsUnavailable(ActiveCallError):
 
 
 class RecordSink(Protocol):
-    """Takes the records of calls. Nothing here blocks or raises; what was accepted is not lost, failures are told in `/health`."""
+    """Accepts the records of calls. Nothing here blocks or raises. Accepted data is not lost; failures appear in `/health`."""
 
     def begin(self, call: OpenCall) -> None:
-        """A call has begun: from now on it has a record, even if this process dies."""
+        """A call has begun: from now on it gets a record, even if this process dies."""
         ...
 
     def update(self, call: OpenCall) -> None:
-        """Something of a call that lives has changed: it rings, it is answered, a playbook has taken it."""
+        """A call in progress has changed: it rings, it is answered, a playbook runs."""
         ...
 
     def write(self, record: CallRecord) -> None:
-        """A call is over: close its record. One that was never begun is written at once."""
+        """A call has ended: close its record. A call without `begin` is written at once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RecordQuery:
-    """Which records, and how many of them. Empty and None: any. Times are aware."""
+    """Which records, and how many. Empty and None: any. Times are aware."""
 
     limit: int = 50
     offset: int = 0
     before: tuple[datetime, int] | None = None
-    """Only what comes after this place of an earlier page: its `more`."""
+    """Continue after an earlier page: the value of its `more`."""
     caller: str = ""
     """Part of the caller's address."""
     callee: str = ""
@@ -58,12 +58,12 @@ class RecordQuery:
     trunk: str = ""
     playbook: str = ""
     since: datetime | None = None
-    """Calls that began then or later."""
+    """Calls that began at this time or later."""
     until: datetime | None = None
-    """Calls that began before."""
+    """Calls that began before this time."""
     min_duration_s: float | None = None
     text: str = ""
-    """Anywhere in the summary: addresses, ids, trunk, playbook, reason, error."""
+    """Text anywhere in the summary: addresses, ids, trunk, playbook, reason, error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class RecordPage:
 
     items: tuple[dict[str, Any], ...]
     total: int
-    """How many records the filters let through, on all pages."""
+    """The number of matching records on all pages."""
     more: tuple[datetime, int] | None = None
     """Where the next page begins; None on the last one."""
 
@@ -81,13 +81,13 @@ class RecordStore(RecordSink, Protocol):
     """A sink whose records the HTTP API may read."""
 
     async def list(self, query: RecordQuery) -> RecordPage:
-        """Calls that are over, the newest first. Raises RecordsUnavailable."""
+        """Ended calls, the newest first. Raises RecordsUnavailable."""
         ...
 
     async def get(self, record_id: str) -> dict[str, Any] | None:
-        """The record of one call as plain JSON values, or None when there is none. Raises RecordsUnavailable."""
+        """The record of one call as plain JSON values, or None if there is none. Raises RecordsUnavailable."""
         ...
 
     def health(self) -> Mapping[str, Any]:
-        """What `/health` shows of the records."""
+        """The records' part of `/health`."""
         ...

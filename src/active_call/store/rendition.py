@@ -1,6 +1,6 @@
 """A sound that is being decoded, or is complete: a growing file of samples with any number of readers.
 
-Sound grows from one side, pieces leave on the other. Only what a reader asks for is in memory. Knows no source and no cache.
+Sound is appended at the end; readers get pieces. Only the pieces being read are in memory. Knows no source and no cache.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from active_call.store.audio_cache import DATA_OFFSET
 
 PIECE_MS: Final = 500
 READ_PIECES: Final = 4
-"""Pieces read from the file at one time: each reading goes by way of a thread, which costs more than the reading."""
+"""Pieces read from the file in one go: each read uses a thread, which costs more than the reading itself."""
 
 
 class Rendition:
-    """One sound, s16le mono at `rate_hz`. Its file is closed with its last reader once it is whole or given up.
+    """One sound, s16le mono at `rate_hz`. Its file is closed with its last reader once it is complete or failed.
 
-    `on_unread` is called when the last reader has left before that.
+    `on_unread` is called when the last reader leaves before that.
     """
 
     def __init__(self, rate_hz: int) -> None:
@@ -38,11 +38,11 @@ class Rendition:
 
     @property
     def is_begun(self) -> bool:
-        """Whether it has sound already."""
+        """Whether it has any sound yet."""
         return self._n_bytes > 0
 
     async def pieces(self, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
-        """The sound from its beginning; with `repeat` over and over, without a gap. Raises MediaError if it cannot be had, or no further.
+        """The sound from its beginning; with `repeat` in a loop, without gaps. Raises MediaError if it fails, also part-way.
 
         The first step must be taken in the same turn of the loop in which the rendition was found.
         """
@@ -61,7 +61,7 @@ class Rendition:
             self._let_go()
 
     async def ended(self) -> None:
-        """Wait until it is complete. Raises MediaError if it has failed. To be awaited as `pieces` is."""
+        """Wait until it is complete. Raises MediaError if it failed. Must be awaited under the same rule as `pieces`."""
         self._n_readers += 1
         try:
             while not self._is_over:
@@ -73,7 +73,7 @@ class Rendition:
             self._let_go()
 
     async def _reaches_beyond(self, position: int) -> bool:
-        """Wait until there is more than `position`, or it is known that there will not be."""
+        """Wait until there is sound after `position`, or it is known that there is none."""
         while self._n_bytes <= position and not self._is_over:
             await self._changed.wait()
         if self._n_bytes <= position and self._error is not None:
@@ -89,13 +89,13 @@ class Rendition:
         return pcm
 
     def grow(self, file: BinaryIO, n_bytes: int) -> None:
-        """There are `n_bytes` of sound in `file` now, after `DATA_OFFSET`. The file becomes the rendition's."""
+        """`file` holds `n_bytes` of sound now, after `DATA_OFFSET`. The rendition takes over the file."""
         self._file = file
         self._n_bytes = n_bytes
         self._wake()
 
     def end(self, error: MediaError | None = None) -> None:
-        """Mark it as complete, or as failed."""
+        """Mark it as complete or failed."""
         self._is_over = True
         self._error = error
         self._wake()

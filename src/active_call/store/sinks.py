@@ -1,6 +1,6 @@
 """Sinks for closed records in addition to the database: JSON files or a web service.
 
-A sink takes a record whole or raises: SinkBusy, when the same may succeed later; RecordRefused, when it never will.
+A sink accepts a whole record or raises: SinkBusy if a retry may succeed, RecordRefused if it cannot.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from active_call.base.errors import ActiveCallError
 
 
 class SinkBusy(ActiveCallError):
-    """The sink cannot take records now: a full disk, a service that does not answer."""
+    """The sink cannot accept records now: a full disk, a service that does not answer."""
 
     code = "sink_busy"
 
 
 class RecordRefused(ActiveCallError):
-    """The sink will never take this record."""
+    """The sink will never accept this record."""
 
     code = "record_refused"
 
@@ -27,12 +27,12 @@ class RecordDelivery(Protocol):
     """One sink. The same record may come twice; the second time changes nothing."""
 
     gives_up: bool
-    """Whether a record that was never taken becomes a dead letter in the end."""
+    """Whether a record that was never accepted finally becomes a dead letter."""
 
     async def deliver(self, record_id: str, started_at: datetime, body: bytes) -> None:
-        """Bring one record, a JSON object; returns when it is safe. Raises SinkBusy or RecordRefused."""
+        """Deliver one record, a JSON object; returns when it is stored. Raises SinkBusy or RecordRefused."""
         ...
 
     async def close(self) -> None:
-        """End the threads. Nothing may be delivered afterwards."""
+        """End the threads. No delivery may follow."""
         ...

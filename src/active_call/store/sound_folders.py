@@ -1,6 +1,6 @@
 """Decides which files may be played: those in sound folders, never those in folders of records and recordings.
 
-A name enters, a path that may be opened leaves. Symbolic links count as what they lead to. Blocks: for a thread.
+A name enters; the path to open leaves. Symbolic links are resolved first. Blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from active_call.base.errors import MediaError
 
 @dataclass(frozen=True, slots=True)
 class SoundFolders:
-    """`base`: where relative names begin. Of all folders that hold a file, the innermost decides."""
+    """`base`: the folder of relative names. If several folders contain a file, the innermost decides."""
 
     base: Path
     roots: set[Path] = field(default_factory=set)
     kept_out: set[Path] = field(default_factory=set)
 
     def open_path(self, path: Path, trusted: Iterable[Path] = ()) -> Path:
-        """`path`, resolved, where it is a file that may be played; those in `trusted` may be, too. Raises MediaError, or OSError when
-        there is none.
+        """`path`, resolved, if it is a file that may be played, by these folders or by `trusted`. Raises MediaError, or OSError if there is
+        no file.
         """
         try:
             real = path.resolve(strict=True)
-        except (ValueError, RuntimeError) as error:  # NUL in the name; links that lead to each other
+        except (ValueError, RuntimeError) as error:  # NUL in the name; links in a circle
             raise MediaError(f"{str(path)!r}: {error}") from error
         if not self._may_play(real, trusted):
             raise MediaError(f"{path}: not inside a folder that may be played from ([files] roots)")

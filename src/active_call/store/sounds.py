@@ -1,9 +1,8 @@
-"""The sounds that calls play: files and URLs, decoded once, kept on disk, and given out piece by piece to any number of calls.
+"""The sounds that calls play: files and URLs, decoded once, cached on disk, and given piece by piece to any number of calls.
 
-A source and a rate enter; pieces leave while the rest is still on its way, so that a long file over a slow server begins at once. What is
-not fresh is asked for again with its validators; when that fails, what is kept is played all the same. A call is judged before it gets a
-sound from the cache: what was fetched from a host that only some calls may ask is kept apart, and no other call gets it. Knows no call and
-no stream.
+A source and a rate enter; pieces leave while the rest is being loaded, so that a long file from a slow server starts at once. A stale
+sound is revalidated; if that fails, the cached sound is played. The call's permission is checked before it gets a sound from the cache:
+sound from a host that only some calls may reach is cached separately, and no other call gets it. Knows no call and no stream.
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ class ClientsByTrust(Protocol):
     """HTTP clients for URLs that calls name, as `net.outgoing.GuardedClients`."""
 
     def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
-        """The hosts of `urls` that only a call with that trust may ask."""
+        """The hosts of `urls` that only a call with that trust may reach."""
         ...
 
     def shared(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
-        """The client that may ask `trusted`, too."""
+        """The client that may also reach `trusted`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A sound as one call may have it. `name`: the absolute path or the URL; `key`: its name in the cache."""
+    """A sound as one call may use it. `name`: the absolute path or the URL; `key`: its name in the cache."""
 
     name: str
     key: str
@@ -67,14 +66,14 @@ class _Source:
 
     @property
     def shared_by(self) -> tuple[str, frozenset[Path]]:
-        """Calls for which this is equal may share what is being made."""
+        """Calls with the same value here may share a rendition in progress."""
         return self.key, self.folders
 
 
 class SoundLibrary:
-    """All sounds of a server; relative names are looked for in `folder`, files only in `folders` (without them, in `folder`).
+    """All sounds of a server. Relative names are looked up in `folder`; files must be in `folders` (without them, in `folder`).
 
-    `close` it at the end. `client` belongs to the caller; with `clients`, URLs of hosts that a call trusts are asked through these.
+    `close` it at the end. The caller owns `client`. With `clients`, URLs of hosts that a call trusts go through these.
     """
 
     def __init__(
@@ -100,8 +99,8 @@ class SoundLibrary:
     async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: Trust = NO_TRUST) -> AsyncGenerator[bytes, None]:
         """The sound of a file or an http(s) URL as s16le mono at `rate_hz`, in pieces of at most half a second, as it comes.
 
-        `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds too (`media.tones`). With `repeat` over and over, without a gap. `trust`:
-        what the call may have beside what every call may. Raises MediaError with the source and the reason.
+        `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds as well (`media.tones`). `repeat` plays in a loop, without gaps. `trust`:
+        what the call may use in addition to what every call may. Raises MediaError with the source and the reason.
         """
         tone = tones.tone_of(source)
         if tone is not None:
@@ -114,7 +113,7 @@ class SoundLibrary:
                 yield pcm
 
     async def whole(self, source: str, rate_hz: int, *, trust: Trust = NO_TRUST) -> Path:
-        """The cache's file with all of the sound (from `DATA_OFFSET` on), for use in another process. `trust` as in `pieces`.
+        """The cache's file with all of the sound (from `DATA_OFFSET` on), for another process. `trust` as in `pieces`.
 
         Raises MediaError.
         """
@@ -127,7 +126,7 @@ class SoundLibrary:
         return path
 
     async def close(self) -> None:
-        """Give up what is being made."""
+        """Stop all decoding."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -166,7 +165,7 @@ class SoundLibrary:
             error = reason
         except OSError as reason:
             error = MediaError(f"{name}: {reason.strerror or reason}")
-        except ValueError as reason:  # a path with NUL in it, a URL that is none
+        except ValueError as reason:  # a path with NUL in it, an invalid URL
             error = MediaError(f"{name[:200]!r}: {reason}")
         finally:
             self._forget(source, rendition)
@@ -213,7 +212,7 @@ class SoundLibrary:
             if not is_used:
                 is_used = await self._still_holds(source, cached.facts, rendition)
         except SourceRefused:
-            raise  # it was fetched when that was allowed
+            raise  # it was fetched when it was allowed
         except MediaError as error:
             if rendition.is_begun:
                 raise
@@ -227,7 +226,7 @@ class SoundLibrary:
             rendition.grow(cached.file, cached.n_bytes)
 
     async def _still_holds(self, source: _Source, facts: Mapping[str, Any], rendition: Rendition) -> bool:
-        """Ask the server; whether what is kept holds. Else `rendition` has been made anew."""
+        """Revalidate with the server; returns whether the cached sound is valid. If not, `rendition` has been filled again."""
         async with requested(self._client_for(source), source.name, facts) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED:
                 self._note_check(source.key)
@@ -253,7 +252,7 @@ class SoundLibrary:
         self._note_check(source.key)
 
     def _make_for_readers_only(self, source: _Source, rendition: Rendition) -> None:
-        """The length is unknown, there may be no end: go on only while somebody listens."""
+        """The length is unknown and the sound may be endless: continue only while there is a reader."""
         task = asyncio.current_task()
 
         def give_up() -> None:
@@ -274,7 +273,7 @@ class SoundLibrary:
 
 
 async def _fill(feed: Feed, url: str, response: httpx.Response) -> None:
-    """Pass the body on, until its end or until nobody reads it."""
+    """Pass the body on until its end, or until there is no reader."""
     n_bytes = 0
     async for data in response.aiter_bytes():
         n_bytes += len(data)

@@ -1,10 +1,10 @@
-"""Speech that is kept on disk, under the key that a user gave it or under the one that follows from what it is made of.
+"""Speech kept on disk, under a key from the user or under the key derived from everything that shapes it.
 
-A key and a synthesiser enter; sound leaves, from the cache of sounds or as it is made, and what was made to its end is kept. A key that a
-user gave names the sound by itself, whatever the text. Knows no call.
+A key and a synthesiser enter; sound leaves, from the sound cache or while it is synthesised; complete sound is cached. A user's key
+identifies the sound regardless of the text. Knows no call.
 
-In the cache a sound lies at the synthesiser's own rate. Its facts are that rate and, where it was prepared, what it is made of
-(`Voice.key_of`): only so it is found by its text, and a user's key that looks like such a hash deceives nobody.
+The cache holds a sound at the synthesiser's own rate. Its facts are that rate and, for prepared sound, the derived key (`Voice.key_of`).
+A look-up by text requires that fact, so a user's key that looks like such a hash is never mistaken for one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from active_call.store.audio_cache import AudioCache
 
 PIECE_MS: Final = 500
 LOOK_UP_S: Final = 0.5
-"""Reading a sound takes milliseconds; nobody in a call should wait longer for a disk that stalls."""
+"""Reading a sound takes milliseconds; a call should not wait longer for a disk that stalls."""
 REST_S: Final = 10.0
 
 logger = logging.getLogger("active_call.sounds")
 
 RunInThread = Callable[..., Awaitable[Any]]
-"""As `asyncio.to_thread`."""
+"""See `asyncio.to_thread`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """A sound that is being made, or written down."""
+    """A sound being synthesised or written."""
 
     rendition: SpeechRendition
     rate_hz: int
 
 
 class SpeechLibrary:
-    """The kept speech of a server, in a cache that others may use too. `close` it at the end, before the synthesisers."""
+    """The cached speech of a server, in a cache that others may use as well. `close` it at the end, before the synthesisers."""
 
     def __init__(self, cache: AudioCache, run_in_thread: RunInThread = asyncio.to_thread) -> None:
         self._cache = cache
@@ -61,10 +61,10 @@ class SpeechLibrary:
     async def pieces(
         self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
     ) -> AsyncGenerator[tuple[bytes, int], None]:
-        """The sound named `key`, s16le mono with its rate: what is kept, else what `synthesiser` makes of `text`, as it comes.
+        """The sound named `key`, s16le mono with its rate: from the cache, else from `synthesiser` for `text`, as it comes.
 
-        Whoever asks for the same key meanwhile hears the same sound. It is kept when it is whole; one that failed, or that everybody has
-        left before, is not. Raises what the synthesiser raises.
+        Requests for the same key meanwhile share the sound. Complete sound is cached; sound that failed, or whose readers have all left, is
+        not. Raises the synthesiser's errors.
         """
         if key not in self._making:
             kept = await self._look_up(key)
@@ -86,7 +86,7 @@ class SpeechLibrary:
                 self._forget(key, making)
 
     async def prepared(self, key: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
-        """The sound that was kept as `key` because this is what it is made of; nothing where there is none at `rate_hz`."""
+        """The sound stored as `key` because the key is derived from it; None if there is none at `rate_hz`."""
         kept = await self._look_up(key)
         if kept is not None and kept.made_of == key and kept.rate_hz == rate_hz:
             async with aclosing(_in_pieces(kept)) as pieces:
@@ -94,7 +94,7 @@ class SpeechLibrary:
                     yield pcm
 
     async def is_kept(self, key: str) -> bool:
-        """Whether there is sound of that key already; not, where the disk does not answer."""
+        """Whether the cache has sound for that key; False if the disk does not answer."""
         loop = asyncio.get_running_loop()
         making = self._making.get(key)
         if making is not None or loop.time() < self._ask_again_at:
@@ -106,13 +106,13 @@ class SpeechLibrary:
             return False
 
     async def n_bytes_kept(self, key: str, made_of: str) -> int | None:
-        """How many bytes of PCM are kept as `key`; None where it is not kept, or made of something else. It counts as used."""
+        """The PCM bytes stored as `key`; None if there are none, or they are made of something else. Counts as use."""
         kept = await self._run(self._read, key)
         return len(kept.pcm) if kept is not None and kept.made_of == made_of else None
 
     async def keep(self, key: str, chunks: Sequence[bytes], rate_hz: int, made_of: str) -> None:
-        """Keep a whole sound, in place of what `key` has named before. Raises MediaError when it cannot be kept."""
-        self._making.pop(key, None)  # what is being made under that name is heard, and not kept
+        """Store a complete sound, replacing the earlier one of `key`. Raises MediaError if it cannot be stored."""
+        self._making.pop(key, None)  # sound in progress under that name is played but not stored
         try:
             is_kept = await self._run(self._write, key, chunks, {"rate_hz": rate_hz, "made_of": made_of})
         except OSError as error:
@@ -121,7 +121,7 @@ class SpeechLibrary:
             raise MediaError("the sound cannot be kept: the folder of sounds (media_cache_path) cannot be written to")
 
     async def close(self) -> None:
-        """Give up what is being made, and finish writing what is whole."""
+        """Stop syntheses in progress, and finish writing complete sounds."""
         tasks = [making.rendition.task for making in self._making.values()]
         for task in tasks:
             task.cancel()
@@ -129,7 +129,9 @@ class SpeechLibrary:
         await asyncio.gather(*self._writing, return_exceptions=True)
 
     async def _look_up(self, key: str) -> _Kept | None:
-        """What is kept as `key`. A disk that does not answer has nothing, and is not asked again for a while: no voice waits for it."""
+        """The cached sound of `key`. A disk that does not answer counts as empty and is not asked again for a while, so that speech is not
+        delayed.
+        """
         loop = asyncio.get_running_loop()
         if loop.time() < self._ask_again_at:
             return None
@@ -142,7 +144,7 @@ class SpeechLibrary:
             return None
         return kept
 
-    # -- what is made
+    # -- syntheses in progress
 
     def _make(self, key: str, rendition: SpeechRendition, rate_hz: int) -> _Making:
         making = self._making[key] = _Making(rendition, rate_hz)
@@ -150,7 +152,7 @@ class SpeechLibrary:
         return making
 
     def _handle_end(self, key: str, making: _Making) -> None:
-        """It is made, or never will be. Until it lies on disk it is found here."""
+        """The synthesis has completed or failed. The sound is found here until it is on disk."""
         if self._making.get(key) is not making:
             return
         if not making.rendition.may_be_kept:
@@ -191,7 +193,7 @@ class SpeechLibrary:
         return _Kept(pcm, rate_hz, cached.facts.get("made_of"))
 
     def _write(self, key: str, chunks: Sequence[bytes], facts: dict[str, Any]) -> bool:
-        """Whether it lies in the cache now. Raises OSError."""
+        """Returns whether it is in the cache now. Raises OSError."""
         name = _name_of(key)
         part = self._cache.begin(name)
         try:
@@ -203,12 +205,12 @@ class SpeechLibrary:
 
 
 def _name_of(key: str) -> str:
-    """The key in the cache, where files and URLs lie too; those begin with their rate."""
+    """The name in the cache, which also holds files and URLs; their names begin with their rate."""
     return f"speech {key}"
 
 
 async def _in_pieces(kept: _Kept) -> AsyncGenerator[bytes, None]:
-    """Half a second at a time, with a turn for others between."""
+    """Half a second at a time, yielding to other tasks in between."""
     piece_bytes = samples_in(PIECE_MS, kept.rate_hz) * BYTES_PER_SAMPLE
     for start in range(0, len(kept.pcm), piece_bytes):
         yield kept.pcm[start : start + piece_bytes]

@@ -1,7 +1,7 @@
-"""What does not work at the moment, by part: a full disk, a database that does not answer. `/health` shows it, the log tells both ends.
+"""Current faults by part: a full disk, a database that does not answer. `/health` shows them; the log reports begin and end.
 
-In: notes and all-clears from whoever tries. Out: the list of what is still wrong, since when, and why. A part that nobody may try for a
-while gives a probe with its note, and `watch` asks that.
+Notes and all-clears enter from the code that meets a fault; the list of current faults leaves, with start and reason. A part that may not
+be used for a while gives a probe with its note, which `watch` calls.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ PROBE_EVERY_S: Final = 5.0
 
 @dataclass(slots=True)
 class Trouble:
-    """One part's trouble. `n_times` counts how often it was met."""
+    """A fault of one part. `n_times` counts how often it occurred."""
 
     reason: str
     since: datetime
     until: float
-    """Monotonic; after that it counts as over, unless it was met again."""
+    """Monotonic; after this time it counts as over, unless it occurred again."""
     n_times: int = 1
     probe: Callable[[], str] | None = None
-    """Why it still does not work, empty when it does. May block."""
+    """Returns why it still fails, empty if it works. May block."""
 
 
 @dataclass(slots=True)
 class Troubles:
-    """See the module. Not for threads."""
+    """See the module. Not thread-safe."""
 
     clock: Clock = field(default_factory=SystemClock)
     _by_part: dict[str, Trouble] = field(default_factory=dict)
 
     def note(self, part: str, reason: str, *, lasts_s: float = math.inf, probe: Callable[[], str] | None = None) -> None:
-        """`part` does not work, because of `reason`; without further news it works again after `lasts_s`, or when `probe` says so."""
+        """`part` fails because of `reason`. Without further notes it counts as working after `lasts_s`, or when `probe` says so."""
         until = self.clock.now() + lasts_s
         known = self._by_part.get(part)
         if known is None:
@@ -59,7 +59,7 @@ class Troubles:
             log.warning("works again", extra={"part": part, "since": known.since.isoformat(), "n_times": known.n_times})
 
     async def watch(self) -> None:
-        """Ask the probes, without end."""
+        """Call the probes until cancelled."""
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
             for part, trouble in list(self._by_part.items()):
@@ -70,12 +70,12 @@ class Troubles:
         if probe is None:
             return
         why = await asyncio.to_thread(probe)
-        is_news = self._by_part.get(part) is trouble and trouble.n_times == n_times  # nothing was met while the probe was under way
+        is_news = self._by_part.get(part) is trouble and trouble.n_times == n_times  # no new fault while the probe ran
         if is_news and not why:
             self.clear(part)
 
     def current(self) -> list[dict[str, Any]]:
-        """What is wrong now, as plain JSON values."""
+        """The current faults, as plain JSON values."""
         for part, trouble in list(self._by_part.items()):
             if self.clock.now() >= trouble.until:
                 self.clear(part)

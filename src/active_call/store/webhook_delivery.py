@@ -1,7 +1,7 @@
-"""Brings deliveries from the spool to their web services: signed, at least once, with growing pauses.
+"""Sends deliveries from the spool to their web services: signed, at least once, with growing pauses.
 
-Signed as the Standard Webhooks specification says (v1): `webhook-id`, `webhook-timestamp`, and `webhook-signature: v1,BASE64` of the
-HMAC-SHA256 of `ID.TIMESTAMP.BODY`. A secret that begins with `whsec_` is base64, any other one is taken as it is.
+Signed by the Standard Webhooks specification (v1): `webhook-id`, `webhook-timestamp`, and `webhook-signature: v1,BASE64` of the
+HMAC-SHA256 of `ID.TIMESTAMP.BODY`. A secret that begins with `whsec_` is base64, any other one is used unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 600.0
 GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
 AT_ONCE: Final = 8
-"""Deliveries under way at a time."""
+"""The most deliveries at a time."""
 LOOK_AGAIN_S: Final = 5.0
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 (no secret)
 RETRYABLE: Final = frozenset({404, 408, 409, 425, 429})
@@ -37,7 +37,7 @@ RETRYABLE: Final = frozenset({404, 408, 409, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """A web service. `name` stands in the spool, so that its URL may change while deliveries wait."""
+    """A web service. The spool stores `name`, so its URL may change while deliveries wait."""
 
     name: str
     url: str = field(repr=False)
@@ -53,7 +53,7 @@ def signature(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str
 
 
 class WebhookDelivery:
-    """Works the spool off until cancelled. `client` belongs to the caller."""
+    """Processes the spool until cancelled. The caller owns `client`."""
 
     def __init__(self, spool: WebhookSpool, targets: Mapping[str, WebhookTarget], client: httpx.AsyncClient, world: World) -> None:
         self._spool, self._targets, self._client, self._world = spool, dict(targets), client, world
@@ -62,22 +62,22 @@ class WebhookDelivery:
 
     @property
     def spool(self) -> WebhookSpool:
-        """What waits, and the dead letters."""
+        """Waiting deliveries and dead letters."""
         return self._spool
 
     async def add(self, delivery: Delivery) -> None:
-        """Deliver this as soon as may be."""
+        """Deliver this as soon as possible."""
         await self._spool.add(delivery)
         self._wake.set()
 
     async def replay(self, delivery_id: str) -> bool:
-        """Deliver a dead letter again; False if there is none of that id."""
+        """Deliver a dead letter again; False if there is none with that id."""
         found = await self._spool.replay(delivery_id)
         self._wake.set()
         return found
 
     async def run(self) -> None:
-        """Until cancelled; what is under way then is tried again at the next start."""
+        """Run until cancelled; unfinished deliveries are retried at the next start."""
         await self._spool.load()
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -111,7 +111,7 @@ class WebhookDelivery:
             self._wake.set()
 
     async def _post(self, delivery: Delivery) -> tuple[str, bool]:
-        """Why it was not taken, empty if it was; and whether it may be tried again."""
+        """Why it was not accepted, empty if it was; and whether a retry is allowed."""
         target = self._targets.get(delivery.target)
         if target is None:
             return f"the configuration has no webhook {delivery.target!r} any more", False

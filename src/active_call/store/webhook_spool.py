@@ -1,11 +1,12 @@
-"""Deliveries to web services that survive a restart: each is a file until it was taken. What is never taken becomes a dead letter.
+"""Deliveries to web services that survive a restart: each is a file until it was accepted. One that is never accepted becomes a dead
+letter.
 
     waiting/ID.json ── taken ──> (removed)
          │ └── busy ──> waiting, later
          └── refused, or too old ──> dead/ID.json ── replayed ──> waiting
 
-In: deliveries. Out: what is due, in the order of its ids. Blocking work is done in threads; a folder that cannot be written to is told by
-OSError, and the delivery is then tried from memory alone.
+Deliveries enter; due ones leave, in the order of their ids. Blocking work is done in threads. A folder that is not writable raises OSError,
+and the delivery is then tried from memory alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from active_call.store.private_files import create_private, private_folder
 log = logging.getLogger("active_call.store")
 
 MAX_DEAD: Final = 10_000
-"""Dead letters that are kept; the oldest goes first."""
+"""The most dead letters kept; the oldest is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Delivery:
     error: str = ""
 
     def described(self) -> dict[str, Any]:
-        """For people: without the body."""
+        """For display: without the body."""
         about = {"id": self.id, "webhook": self.target, "type": self.type, "sessionId": self.session_id}
         return {**about, "createdAt": self.created_at, "attempts": self.attempts, "error": self.error}
 
@@ -52,7 +53,7 @@ _decoder = msgspec.json.Decoder(Delivery)
 
 
 class WebhookSpool:
-    """The deliveries of one server, in a folder of its own."""
+    """The deliveries of one server, in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self._waiting_folder, self._dead_folder = folder / "waiting", folder / "dead"
@@ -60,31 +61,31 @@ class WebhookSpool:
         self.dead: dict[str, Delivery] = {}
 
     async def load(self) -> None:
-        """Read what an earlier run has left. Files that cannot be read are told and passed over."""
+        """Read the deliveries that an earlier run left. Unreadable files are logged and skipped."""
         self.waiting = await asyncio.to_thread(_read_folder, self._waiting_folder)
         self.dead = await asyncio.to_thread(_read_folder, self._dead_folder)
-        for both in self.waiting.keys() & self.dead.keys():  # the run before was stopped in between
+        for both in self.waiting.keys() & self.dead.keys():  # the earlier run stopped in between
             del self.waiting[both]
             await self._remove(self._waiting_folder, both)
 
     async def add(self, delivery: Delivery) -> None:
-        """Keep a delivery until it was taken."""
+        """Store a delivery until it was accepted."""
         await self._write(self._waiting_folder, delivery)
         self.waiting[delivery.id] = delivery
 
     async def taken(self, delivery: Delivery) -> None:
-        """The service has it."""
+        """The service has accepted it."""
         await self._remove(self._waiting_folder, delivery.id)
         self.waiting.pop(delivery.id, None)
 
     async def try_later(self, delivery: Delivery, due_at: float, error: str) -> None:
-        """It was not taken."""
+        """It was not accepted."""
         later = replace(delivery, attempts=delivery.attempts + 1, due_at=due_at, error=error[:500])
         self.waiting[delivery.id] = later
         await self._write(self._waiting_folder, later)
 
     async def bury(self, delivery: Delivery, error: str) -> None:
-        """It will never be taken: a dead letter."""
+        """It will never be accepted: make it a dead letter."""
         dead = replace(delivery, attempts=delivery.attempts + 1, error=error[:500])
         await self._write(self._dead_folder, dead)
         await self._remove(self._waiting_folder, dead.id)
@@ -96,7 +97,7 @@ class WebhookSpool:
             await self._remove(self._dead_folder, oldest)
 
     async def replay(self, delivery_id: str) -> bool:
-        """Let a dead letter wait again, due now; False if there is none of that id."""
+        """Make a dead letter due again; False if there is none with that id."""
         dead = self.dead.pop(delivery_id, None)
         if dead is None:
             return False
@@ -118,7 +119,7 @@ class WebhookSpool:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Whole or not at all, and on the disk when this returns."""
+    """Write the whole file or nothing; it is on disk when this returns."""
     private_folder(path.parent)
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Accounts with vendors whose recognition and synthesis share one: the servers, where a key is made, and how it is sent or signs."""
+"""Accounts of vendors whose recognition and synthesis share one: servers, where to create a key, how requests carry it or are signed."""

@@ -1,4 +1,4 @@
-"""What Alibaba Cloud's DashScope APIs share: the server, where a key is made, how it is sent, and how its errors count."""
+"""Shared by Alibaba Cloud's DashScope APIs: the server, where to create a key, how requests carry it, and which errors are retryable."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SOURCE: Final = KeySource(
     "DashScope", ("DASHSCOPE_API_KEY",), "https://bailian.console.aliyun.com/?tab=model#/api-key", ("aliyuncs.com", "alibabacloud.com")
 )
 RETRYABLE: Final = ("Throttling", "Internal", "ResponseTimeout", "ServiceUnavailable", "ModelServingError", "CLIENT_ERROR")
-"""How the codes of errors begin after which another task may do better."""
+"""Prefixes of error codes after which another task may work."""
 
 
 def headers_of(key: str) -> dict[str, str]:
-    """The header that carries the key; none for a server of one's own without a key."""
+    """The header that carries the key; none for a private server without a key."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

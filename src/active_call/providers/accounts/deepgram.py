@@ -1,4 +1,4 @@
-"""What Deepgram's APIs share: the server, where a key is made, and how it is sent."""
+"""Shared by Deepgram's APIs: the server, where to create a key, and how requests carry it."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ SOURCE: Final = KeySource("Deepgram", ("DEEPGRAM_API_KEY",), "https://console.de
 
 
 def headers_of(key: str) -> dict[str, str]:
-    """The header that carries the key; none for a server of one's own without a key."""
+    """The header that carries the key; none for a private server without a key."""
     return {"Authorization": f"Token {key}"} if key else {}

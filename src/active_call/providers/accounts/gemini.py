@@ -1,4 +1,4 @@
-"""What Google's Gemini APIs share: where a key is made, and whom it goes to."""
+"""Shared by Google's Gemini APIs: where to create a key, and which hosts receive it."""
 
 from __future__ import annotations
 

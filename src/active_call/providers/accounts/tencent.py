@@ -1,4 +1,4 @@
-"""An account with Tencent Cloud: its three parts, where they come from, and how requests are signed with them.
+"""An account with Tencent Cloud: its three parts, where they are configured, and how they sign requests.
 
 The speech services sign by HMAC-SHA1 over host, path and sorted query (https://cloud.tencent.com/document/product/1093/48982,
 https://cloud.tencent.com/document/api/1073/108595); the cloud API by TC3-HMAC-SHA256
@@ -28,7 +28,7 @@ SECRET_ID: Final = KeySource("Tencent", ("TENCENT_SECRET_ID",), KEY_PAGE, DOMAIN
 SECRET_KEY: Final = KeySource("Tencent", ("TENCENT_SECRET_KEY",), KEY_PAGE, DOMAINS, "secretKey")
 KEYS: Final = (*SECRET_KEY.variables, *SECRET_ID.variables)
 LIFETIME_S: Final = 3_600
-"""How long a signature holds."""
+"""How long a signature is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TencentAccount:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may hold."""
+        """The texts that no message may contain."""
         return (self.secret_key, self.secret_id)
 
 
@@ -55,8 +55,9 @@ def find_account(
     secret_key: str | None,
     needs_app_id: bool = True,
 ) -> TencentAccount:
-    """The account for the server at `url`, by options and environment. Raises ConfigError if a part is missing, also on a server of
-    one's own: requests are signed with all of them."""
+    """The account for the server at `url`, from options and environment. Raises ConfigError if a part is missing, also for a private
+    server: requests are signed with all parts.
+    """
     account = TencentAccount(
         find_key(section, app_id, url, APP_ID, environment) if needs_app_id else "",
         find_key(section, secret_id, url, SECRET_ID, environment),
@@ -69,7 +70,7 @@ def find_account(
 
 
 def signed_url(url: str, parameters: Mapping[str, Any], secret_key: str, *, before: str = "", name: str = "signature") -> str:
-    """`url` with its parameters in order, and under `name` the signature of them all; `before` stands before the host in what is signed."""
+    """`url` with sorted parameters, and their signature as parameter `name`. In the signed text `before` precedes the host."""
     texts = {key: text_of_parameter(value) for key, value in sorted(parameters.items())}
     parts = urlsplit(url)
     signed = f"{before}{parts.netloc}{parts.path}?{'&'.join(f'{key}={value}' for key, value in texts.items())}"

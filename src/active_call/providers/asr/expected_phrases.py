@@ -1,8 +1,8 @@
-"""What a caller may well say, weighed against what a model has heard: texts that the model is asked about a second time.
+"""Compares the phrases that a caller is expected to say with what the model recognised, and selects texts to rate a second time.
 
-A text as heard and the expected phrases enter; rivals leave, few and near in sound, which the engine rates with the same model on the same
-sound. A phrase never replaces what the model finds clearly likelier: it gets a prior of e^`PRIOR`, no more. Short utterances only: a
-telephone band leaves little of "goodbye", and nothing around it helps; a long sentence explains itself. Pure.
+The recognised text and the expected phrases enter; rivals leave: few texts that sound similar, which the engine rates with the same model
+on the same sound. A phrase never replaces a text that the model finds clearly likelier: its prior is e^`PRIOR`, no more. This is for short
+utterances only: the telephone band leaves little of "goodbye", and there is no context to help; a long sentence has context. Pure.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import re
 from active_call.providers.asr.phones import distance, sounds_of
 
 PRIOR = 6.0
-"""In nats. Of 96 utterances (8 voices and noises) misheard phrases lay 1 to 6 nats below what was heard, other sentences 10 and more."""
+"""In nats. In 96 utterances (8 voices and noises) misheard phrases lay 1 to 6 nats below the recognised text, others 10 and more."""
 SURE_NEARNESS = 3.0
-"""In nats: a phrase that is so much less likely than what was heard has a confidence of a half. Below it the caller is asked."""
+"""In nats: a phrase that is this much less likely than the recognised text has a confidence of 0.5. Below that the agent asks."""
 HUMS = ("Mm.", "Hmm.", "Uh-huh.")
-"""What a closed mouth says. A model seldom writes it down: it makes a word or two of it ("for us", "sense", "amen")."""
+"""Sounds made with a closed mouth. A model seldom writes them as such; it writes a word or two ("for us", "sense", "amen")."""
 HUM_MAX_S = 1.4
-"""Longer sound, with what is kept around an utterance (0.4 s), is no hum."""
+"""Longer sound, including what is kept around an utterance (0.4 s), is not a hum."""
 HUM_MAX_WORDS = 3
 HUM_SURE = -1.2
-"""In nats: a text that is likelier than that is no hum. "No" and "wait" have -0.1 to -0.6 in two voices, hums -1.5 to -4."""
+"""In nats: a likelier text is not a hum. "No" and "wait" have -0.1 to -0.6 in two voices, hums -1.5 to -4."""
 MAX_WORDS = 8
 MAX_RIVALS = 4
 MIN_LIKENESS = 0.3
@@ -31,12 +31,12 @@ _HEADS = re.compile(
     r"(?:(?:thank you|thanks|okay|ok|no|yes|all right|alright|well|so|that's all|that is all|please|very much|for your help)\W+)+",
     re.IGNORECASE,
 )
-"""What callers say before a phrase, that is heard well and stays."""
+"""What callers say before a phrase. It is recognised well and stays."""
 
 
 @functools.lru_cache(maxsize=512)
 def rivals_of(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """Texts with one of `phrases` that `text` may have been, the nearest first; none for a long text and one that is a phrase already."""
+    """Texts with one of `phrases` that `text` may have been, the nearest first. None for a long text or one that is already a phrase."""
     if not phrases or len(text.split()) > MAX_WORDS:
         return ()
     found = _HEADS.match(text)
@@ -57,9 +57,10 @@ def rivals_of(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def hums_for(text: str, log_probability: float, seconds: float) -> tuple[str, ...]:
-    """The hums that a short sound may have been, of which a model has made `text`; none where that is likely enough.
+    """The hums that a short sound, recognised as `text`, may have been. None if `text` is likely enough.
 
-    Of hums in two voices the nearest lay 0 to 5.4 nats below what was heard, of single words 7.6 and more; one of 18 lay on the other side.
+    In two voices the nearest hum lay 0 to 5.4 nats below the recognised text for hums, and 7.6 and more for single words; one of 18 was on
+    the wrong side.
     """
     is_doubtful = log_probability < HUM_SURE and seconds <= HUM_MAX_S and len(text.split()) <= HUM_MAX_WORDS
     return HUMS if is_doubtful else ()

@@ -1,7 +1,7 @@
-"""Phrases of a playbook as a grammar: words that can be pronounced, a JSGF text, and the way back from what was heard to what was written.
+"""Phrases of a playbook as a grammar: pronounceable words, a JSGF text, and the mapping from recognised words back to the written phrase.
 
-Phrases as written enter; a `Grammar` leaves. Around a phrase the grammar lets the caller say a filler ("um", "please", "thank you").
-Pure text: it knows no engine and no dictionary. JSGF: W3C Note "JSpeech Grammar Format", 2000.
+Phrases as written enter; a `Grammar` leaves. Around a phrase the grammar allows a filler ("um", "please", "thank you").
+Text only: it knows no engine and no dictionary. JSGF: W3C Note "JSpeech Grammar Format", 2000.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILLERS: tuple[tuple[str, ...], ...] = (
 )
 """What callers say around a phrase."""
 FILLER_WEIGHT = 0.02
-"""Against 1 for the bare phrase. With equal weights fillers swallow the ends of phrases: 104 of 105 test utterances become 101."""
+"""Against 1 for the bare phrase. With equal weights fillers absorb the ends of phrases: 104 correct of 105 test utterances become 101."""
 
 _UNITS: tuple[str, ...] = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -32,7 +32,7 @@ _UNITS: tuple[str, ...] = (
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SCALES = ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred"))
 _MAX_SPOKEN_DIGITS = 4
-"""Longer numbers are said digit by digit, as are those with a leading zero."""
+"""Longer numbers are spoken digit by digit, like numbers with a leading zero."""
 _SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "@": "at", "$": "dollars", "€": "euros", "£": "pounds"}
 _TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+|[&+%@$€£]|[^\W\d_]+")
 
@@ -46,7 +46,7 @@ class Grammar:
     spellings: Mapping[tuple[str, ...], str]
 
     def phrase_in(self, heard: Sequence[str]) -> str | None:
-        """The phrase, as written, that the recognised words hold between fillers; None if there is none."""
+        """The phrase, as written, that the recognised words contain between fillers; None if there is none."""
         for start in _filler_ends(heard):
             for tail in _filler_ends(heard[::-1], backwards=True):
                 written = self.spellings.get(tuple(heard[start : len(heard) - tail]))
@@ -68,7 +68,7 @@ def compile_grammar(phrases: Sequence[str]) -> Grammar | None:
 
 
 def spoken_words(phrase: str) -> list[str]:
-    """`phrase` as lower-case words, numbers and symbols spelt out, accents and punctuation gone."""
+    """`phrase` as lower-case words: numbers and symbols spelt out, accents and punctuation removed."""
     plain = unicodedata.normalize("NFKD", phrase.replace("’", "'")).encode("ascii", "ignore").decode() or phrase
     words: list[str] = []
     for token in _TOKEN.findall(plain.lower()):
@@ -81,7 +81,7 @@ def spoken_words(phrase: str) -> list[str]:
 
 
 def number_words(digits: str) -> list[str]:
-    """A run of digits as it is said: 42 "forty two", 90210 digit by digit."""
+    """A run of digits as spoken: 42 "forty two", 90210 digit by digit."""
     if len(digits) > _MAX_SPOKEN_DIGITS or (len(digits) > 1 and digits.startswith("0")):
         return [_UNITS[int(digit)] for digit in digits]
     return list(_number(int(digits)))
@@ -112,7 +112,7 @@ def _jsgf(spellings: Mapping[tuple[str, ...], str]) -> str:
 
 
 def _filler_ends(words: Sequence[str], *, backwards: bool = False) -> Iterator[int]:
-    """How many words a filler may take at the beginning of `words`: none first, then the length of each filler that stands there."""
+    """The possible numbers of filler words at the beginning of `words`: 0 first, then the length of each filler found there."""
     yield 0
     for filler in FILLERS:
         shape = filler[::-1] if backwards else filler

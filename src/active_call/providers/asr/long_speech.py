@@ -1,4 +1,4 @@
-"""Where long speech is cut for a recogniser whose work grows with the square of the length: in the quietest place. Pure."""
+"""Cuts long speech at the quietest place, for a recogniser whose cost grows with the square of the length. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from active_call.base.pcm import LISTEN_RATE_HZ
 Floats = NDArray[np.float32]
 
 MAX_PART_S = 12.0
-"""A part is no longer. Ten seconds of speech cost Moonshine 0.4 s of CPU, 27 s in one piece 1.4 s."""
+"""The longest part. Ten seconds of speech cost Moonshine 0.4 s of CPU, 27 s in one piece 1.4 s."""
 SEARCH_S = 5.0
-"""The last seconds of a part, in which the quietest place is looked for; a speaker breathes more often than that."""
+"""The cut lies in this last stretch of a part; a speaker breathes more often than that."""
 WINDOW_S = 0.16
 """The length of a short pause."""
 

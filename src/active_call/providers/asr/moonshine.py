@@ -1,8 +1,8 @@
-"""The recogniser of a bare machine for English: Moonshine, from the wheel `moonshine-voice`, which carries its `tiny-en` model.
+"""The default local recogniser for English: Moonshine, from the wheel `moonshine-voice`, which includes its `tiny-en` model.
 
-Speech enters; texts so far and final texts leave, with punctuation, numbers often as digits. It hears freely: what a playbook expects is
-compared with what was heard, and taken for it only where the model finds it nearly as likely (`expected_phrases`). The computing happens in
-engine processes (`moonshine_engine`), up to one for each core, shared by all calls.
+Speech enters; partial and final texts leave, with punctuation, numbers often as digits. Recognition is free: the playbook's expected
+phrases are compared with the result, and replace it only if the model rates them nearly as likely (`expected_phrases`). The computing
+happens in engine processes (`moonshine_engine`), up to one for each core, shared by all calls.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class MoonshineSpeechToText:
 
     name = NAME
     capabilities = SpeechToTextCapabilities(languages=("en",), partials=True, between_speech=False)
-    """The tiny model tells no times of words."""
+    """The tiny model reports no word times."""
 
     def __init__(self, services: Services) -> None:
         self._local = services.local
@@ -80,10 +80,10 @@ class MoonshineSpeechToText:
         await self._local.run(moonshine_engine.warm)
 
     async def close(self) -> None:
-        """Nothing is held: the processes belong to the engines."""
+        """Does nothing: the processes belong to the engine pool."""
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
-        if background:  # not guarded: a refusal is no failure of the engine
+        if background:  # not guarded: a refusal is not a failure of the engine
             return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, phrases, background=True))
         run = self._local.run
         return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, max_wait_s=MAX_WAIT_S)))

@@ -1,8 +1,8 @@
 """Moonshine inside its engine process: the encoder and the decoder of `moonshine-voice`'s English model, run by ONNX Runtime.
 
 Speech (s16le, 16 kHz) enters; its text and a confidence leave. One thread computes: a pool has a process for each core. The package's own
-library is not used: it listens for speech by itself and computes everything two or three times over (0.2 s of CPU for each second of
-speech, here 0.035 s; one process takes 175 MB and 0.35 s to load). Model and tokenizer: Moonshine AI, MIT.
+library is not used: it has its own voice detector and computes everything two or three times (0.2 s of CPU for each second of speech, here
+0.035 s; one process takes 175 MB and 0.35 s to load). Model and tokenizer: Moonshine AI, MIT.
 """
 
 from __future__ import annotations
@@ -32,30 +32,33 @@ N_LAYERS, N_HEADS, HEAD_SIZE = 6, 8, 36
 BEGIN, END = 1, 2
 """Token numbers of `<s>` and `</s>`."""
 MAX_TOKENS_PER_S = 6.5
-"""The model's authors' bound. More tokens are a loop, into which the model falls on sound that is no speech."""
+"""The limit of the model's authors. More tokens are a loop, which the model produces on sound without speech."""
 SPARE_TOKENS = 4
 MIN_SAMPLES = LISTEN_RATE_HZ // 10
-"""Less holds no word, and the encoder cannot take less than 60 ms."""
+"""Shorter sound holds no word, and the encoder needs at least 60 ms."""
 PEAK = 0.7
-"""To which speech is amplified. The model hears loud speech better: 94.6 % of words for 92.9 % (two voices, telephone band)."""
+"""Speech is amplified to this level. The model recognises loud speech better: 94.6 % of words instead of 92.9 % (two voices, telephone
+band).
+"""
 MAX_GAIN = 30.0
 PADDING = np.zeros(LISTEN_RATE_HZ // 10, dtype=np.float32)
-"""Silence that is put before and behind an utterance, as recordings begin and end. Of 96 utterances (three voices, 10 to 30 dB)
-84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence behind alone.
+"""Silence added before and after an utterance, as in the training recordings. Of 96 utterances (three voices, 10 to 30 dB)
+84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence at the end only.
 """
 MAX_TOKEN_BYTES = 32
 _SPACE = "\u2581"
 
 
 def warm() -> None:
-    """Load the model and compute once, which lets the runtime allocate."""
+    """Load the model and run it once, so that the runtime allocates its memory."""
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
 
 
 def transcribe(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
-    """What is said in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 where no word is.
+    """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
-    `phrases`: what may well be said (`expected_phrases`); one that is nearly as likely as what was heard is taken, with its own confidence.
+    `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
+    confidence.
     """
     model = _model()
     heard = [model.transcribe(samples, phrases) for samples in split_long(_samples(pcm))]
@@ -66,13 +69,13 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
 
 
 def model_folder() -> Path | None:
-    """Where the installed package keeps the model; None when it is not installed or carries none."""
+    """The model's folder in the installed package; None if the package is not installed or has no model."""
     return _model_folder(find_spec)
 
 
 @functools.lru_cache(maxsize=1)
 def _model_folder(find: Callable[[str], ModuleSpec | None]) -> Path | None:
-    """Looked up once: each call asks whether there is a model. A package comes with a restart."""
+    """Cached, because each call asks. A package installed later is found after a restart."""
     spec = find("moonshine_voice")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     folders = [Path(place) / "assets" / MODEL for place in places]
@@ -80,7 +83,7 @@ def _model_folder(find: Callable[[str], ModuleSpec | None]) -> Path | None:
 
 
 LEAST_OF_A_WORD: Final = 0.25
-"""A single word of less confidence is what the model makes of a hum (0.18); words that are said have 0.33 and more in noise of 10 dB."""
+"""A single word below this confidence is a hum (0.18); spoken words have 0.33 and more in noise of 10 dB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,10 @@ class Moonshine:
         self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=providers)
         self._outputs = [output.name for output in self._decoder.get_outputs()][1:]
         self._tokens = read_tokens((folder / "tokenizer.bin").read_bytes())
-        self._numbers = {token: number for number, token in enumerate(self._tokens)}  # of a byte and a token alike the token counts
+        self._numbers = {token: number for number, token in enumerate(self._tokens)}  # if a byte and a token match, the token wins
 
     def transcribe(self, samples: Floats, phrases: tuple[str, ...] = ()) -> Heard:
-        """What is said in `samples` (16 kHz, -1 to 1)."""
+        """The words in `samples` (16 kHz, -1 to 1)."""
         if len(samples) < MIN_SAMPLES:
             return Heard("", 0.0, 0)
         sound = self._encode(_padded(samples)[np.newaxis])
@@ -146,12 +149,12 @@ class Moonshine:
                 break
             tokens.append(token)
             for name, value in zip(self._outputs, present, strict=True):
-                if step == 0 or ".decoder." in name:  # the encoder's keys and values stay as the first step made them
+                if step == 0 or ".decoder." in name:  # the encoder's keys and values stay those of the first step
                     feeds[name.replace("present", "past_key_values")] = value
         return tokens, log_probability
 
     def _rate(self, sound: dict[str, Any], text: str) -> Heard:
-        """How likely `text` is what was said: all its tokens in one step."""
+        """The likelihood of `text`, with all its tokens in one step."""
         tokens = [*self._numbers_of(text), END]
         ids = np.array([[BEGIN, *tokens[:-1]]], dtype=np.int64)
         logits, *_ = self._decoder.run(None, {**sound, "input_ids": ids, "use_cache_branch": np.array([False])})
@@ -162,7 +165,7 @@ class Moonshine:
         return Heard(text, float(shares[np.arange(len(tokens)), tokens].sum()), len(tokens))
 
     def _numbers_of(self, text: str) -> list[int]:
-        """`text` in tokens, the longest first, as the model's own tokenizer writes common words."""
+        """The tokens of `text`, longest first, as the model's own tokenizer writes common words."""
         rest = (_SPACE + text.replace(" ", _SPACE)).encode()
         numbers: list[int] = []
         while rest:
@@ -174,7 +177,7 @@ class Moonshine:
 
 
 def read_tokens(data: bytes) -> list[bytes]:
-    """The tokens of a `tokenizer.bin` in order: each behind its length (one byte below 128, else two, the low seven bits first)."""
+    """The tokens of a `tokenizer.bin` in order. Each follows its length (one byte below 128, else two, low seven bits first)."""
     tokens: list[bytes] = []
     position = 0
     while position < len(data):
@@ -189,14 +192,14 @@ def read_tokens(data: bytes) -> list[bytes]:
 
 
 def _samples(pcm: bytes) -> Floats:
-    """`pcm` as numbers, amplified to `PEAK`."""
+    """`pcm` as floats, amplified to `PEAK`."""
     samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / 32768.0
     loudest = float(np.abs(samples).max(initial=0.0))
     return samples * min(MAX_GAIN, PEAK / loudest) if loudest else samples
 
 
 def _padded(samples: Floats) -> Floats:
-    """`samples` with silence on both sides, unless it is there already."""
+    """`samples` with silence on both sides, unless it is already there."""
     before = PADDING if samples[: len(PADDING)].any() else PADDING[:0]
     behind = PADDING if samples[-len(PADDING) :].any() else PADDING[:0]
     return np.concatenate((before, samples, behind))

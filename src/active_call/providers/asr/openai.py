@@ -1,8 +1,9 @@
-"""Recognition by OpenAI's transcription API, or any server that speaks it (Groq, vLLM, speaches, whisper.cpp …): one POST an utterance.
+"""Recognition by OpenAI's transcription API, or any server that speaks it (Groq, vLLM, speaches, whisper.cpp …): one POST for each
+utterance.
 
 Speech enters as a WAV of 16 kHz, text leaves. API: `POST {base}/audio/transcriptions`, multipart. Expected phrases go along as
 `prompt`. Options: `model` (whisper-1), `language`, `keyterms`, `endpoint` (base URL), `api_key`; `extra` is sent as further form
-fields. With `extra.response_format: verbose_json` the words come with their times, where the model tells them
+fields. With `extra.response_format: verbose_json` the words come with their times, if the model reports them
 (https://platform.openai.com/docs/api-reference/audio).
 """
 
@@ -35,7 +36,7 @@ DEFAULT_MODEL = "whisper-1"
 LIMITS = Limits(first_result_s=10.0, attempts=2)
 MAX_TERMS = 200
 MAX_PROMPT_CHARS = 800
-"""The API heeds the last 224 tokens of a prompt."""
+"""The API uses the last 224 tokens of a prompt."""
 
 
 PLAIN, TIMED = "json", "verbose_json"
@@ -71,7 +72,7 @@ def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
 class OpenAiSpeechToText:
     """A transcription API as a `SpeechToText`. `response_format` is the form of the answer unless the option names one.
 
-    `least_s`: what the vendor bills of an utterance, however short it is.
+    `least_s`: the shortest utterance that the vendor bills.
     """
 
     def __init__(
@@ -106,11 +107,11 @@ class OpenAiSpeechToText:
         return OpenAiRecognition(self, on_event, language or self._option.language)
 
     async def transcribe(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> Transcript:
-        """What is said in `pcm` (s16le, 16 kHz). Raises ProviderError."""
+        """The words in `pcm` (s16le, 16 kHz). Raises ProviderError."""
         return await self._guard.call(lambda: self._ask(pcm, language, phrases))
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     async def _ask(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> Transcript:
         fields = dict(self._fields)
@@ -142,7 +143,7 @@ class OpenAiRecognition(UtteranceRecognition):
         self._phrases: tuple[str, ...] = ()
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Hint the model at `phrases` from now on."""
+        """Pass `phrases` to the model as hints from now on."""
         self._phrases = tuple(phrases)
 
     async def _transcribe_one(self, utterance: Utterance) -> Transcript:
@@ -150,7 +151,7 @@ class OpenAiRecognition(UtteranceRecognition):
 
 
 def _transcript_in(provider: str, response: httpx.Response) -> Transcript:
-    """A transcription; an empty one where the server has understood nothing. Raises ProviderError."""
+    """A transcription; an empty one if the server understood nothing. Raises ProviderError."""
     try:
         answer = response.json()
     except (ValueError, RecursionError) as error:
@@ -169,7 +170,7 @@ def _transcript_in(provider: str, response: httpx.Response) -> Transcript:
 
 
 def _confidence_of(segments: Sequence[Mapping[str, Any]]) -> float | None:
-    """The mean probability of a token, over the segments; None where the server does not tell it."""
+    """The mean probability of a token over the segments; None if the server does not report it."""
     known = [value for segment in segments if (value := json_values.number(segment.get("avg_logprob"))) is not None]
     return math.exp(min(0.0, sum(known) / len(known))) if known else None
 
@@ -186,7 +187,7 @@ def wav(pcm: bytes) -> bytes:
 
 
 def prompt_of(phrases: Sequence[str]) -> str:
-    """`phrases` as text that a caller may well have said before; as many as fit."""
+    """`phrases` as a prompt text, as many as fit."""
     prompt = ""
     for phrase in phrases:
         longer = f"{prompt} {phrase.strip().rstrip('.')}.".strip()

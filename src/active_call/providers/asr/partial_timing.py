@@ -1,9 +1,9 @@
-"""When the text so far of an utterance is worth computing, for an engine that computes it anew each time. Pure; counts samples, not time.
+"""When to compute a partial text, for an engine that computes it again from the start each time. Pure; counts samples, not time.
 
-Sound enters while an utterance is open; `take` says whether to compute now. Once there is enough for a word, a text is due
+Sound enters while an utterance is open; `take` says whether to compute now. Once there is enough sound for a word, a text is due
 
-- when the caller pauses: it is the likeliest end, and whoever decides about the turn needs the last words now;
-- else after each `STEP_S` of sound, more seldom as the utterance gets longer, so that the whole costs at most some four times the last one.
+- when the caller pauses: the turn probably ends here, and the turn detector needs the last words now;
+- else after each `STEP_S` of sound, less often as the utterance grows, so that all partial texts cost at most about 4 times the final one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 
 FIRST_S = 0.5
-"""Less sound seldom holds a whole word, and the model invents one."""
+"""Shorter sound seldom holds a whole word, and the model invents one."""
 STEP_S = 0.5
 STEP_SHARE = 0.25
-"""Of the utterance's length so far: the step of a long one."""
+"""As a fraction of the utterance so far: the step of a long utterance."""
 PAUSE_S = 0.12
 """Longer than the silence within a plosive (80 ms at most)."""
 PAUSE_POWER = 0.02
-"""Of the loudest 20 ms so far, in power: 17 dB lower. Speech over a noisy line still stands out so far."""
+"""Relative to the loudest 20 ms so far, in power: 17 dB lower. Speech over a noisy line still exceeds the noise by this."""
 SILENCE_POWER = 0.0025
-"""26 dB below the loudest: what is louder may be the soft end of a word. On a noisy line nothing is so quiet."""
+"""26 dB below the loudest 20 ms: louder sound may be the soft end of a word. A noisy line is never this quiet."""
 WINDOW_SAMPLES = LISTEN_RATE_HZ // 50
 
 
@@ -35,12 +35,12 @@ class PartialTiming:
         self._loudest = 0.0
         self._quiet_samples = 0
         self._has_spoken_since = True
-        """Something was said since the last text, so that a pause tells something new."""
+        """Speech has come since the last text, so a pause brings new information."""
         self.is_silent_since = False
-        """Nothing at all was to be heard since the sound of the last text ended: that text is the whole."""
+        """There was only silence since the sound of the last text ended: that text is complete."""
 
     def take(self, pcm: bytes, end_sample: int) -> bool:
-        """More sound, which ends at `end_sample`. True: compute the text of everything up to there; it is not asked for again."""
+        """Add sound that ends at `end_sample`. True: compute the text of everything up to there; the next call does not repeat it."""
         was_quiet = self._quiet_samples >= PAUSE_S * LISTEN_RATE_HZ
         self._note_level(pcm)
         if end_sample - self._start < FIRST_S * LISTEN_RATE_HZ:

@@ -1,8 +1,8 @@
-"""A `RecognitionStream` that also tells the text so far, over an engine that transcribes a stretch of sound.
+"""A `RecognitionStream` with partial texts, over an engine that transcribes a stretch of sound.
 
-`asr.utterances` gives the final texts. While an utterance is open, `partial_timing` says when its sound so far is transcribed, one at a
-time and in the background of the engine, which may refuse: a forecast is never worth another caller's final. A text so far that covers
-the whole utterance (it was made in the pause before the end) is the final text at once.
+`asr.utterances` gives the final texts. While an utterance is open, `partial_timing` says when to transcribe its sound so far, one at a
+time and as a background request, which the engine may refuse: a partial text never delays another caller's final. A partial text that
+covers the whole utterance (made in the pause before the end) becomes the final text at once.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from active_call.providers.speech_to_text import Partial, RecognitionEvent
 logger = logging.getLogger(__name__)
 
 TranscribeSound = Callable[[bytes, bool, tuple[str, ...]], Awaitable[Transcript]]
-"""Transcribes sound (s16le, 16 kHz); then: in the background; what may well be said. Raises ActiveCallError, also where it refuses."""
+"""Arguments: the sound (s16le, 16 kHz), whether it is a background request, the expected phrases. Raises ActiveCallError, also if it
+refuses.
+"""
 
 
 @dataclass(slots=True)
 class _Open:
-    """An utterance that goes on."""
+    """An utterance that has not ended."""
 
     start_sample: int
     timing: PartialTiming
     wanted_to: int = 0
-    """The sample up to which the text is wanted."""
+    """The sample up to which a text is due."""
     done_to: int = 0
-    """The sample up to which `latest` was made."""
+    """The sample up to which `latest` was computed."""
     latest: Transcript | None = None
     work: asyncio.Task[None] | None = None
 
     @property
     def whole(self) -> Transcript | None:
-        """The text of the whole utterance, if it was made before the end: nothing was to be heard since."""
+        """The text of the whole utterance, if it was computed before the end and only silence followed."""
         return self.latest if self.timing.is_silent_since and self.done_to == self.wanted_to else None
 
 
@@ -51,11 +53,11 @@ class PartialRecognition(UtteranceRecognition):
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
         self._ready: dict[int, Transcript] = {}
-        """Final texts that were made before the end came."""
+        """Final texts that were computed before the end came."""
         self._phrases: tuple[str, ...] = ()
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """The engine is told from now on."""
+        """Pass the phrases to the engine from now on."""
         self._phrases = tuple(phrases)
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
@@ -84,7 +86,7 @@ class PartialRecognition(UtteranceRecognition):
         super().cancel_utterance(index)
 
     def whole_text(self, index: int) -> Transcript | None:
-        """The text of the whole of an open utterance, if it ended now and that is known already."""
+        """The text of an open utterance as if it ended now, if it is known already."""
         utterance = self._utterances.get(index)
         return utterance.whole if utterance is not None else None
 
@@ -106,7 +108,7 @@ class PartialRecognition(UtteranceRecognition):
         return ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
 
     async def _forecast(self, index: int, utterance: _Open) -> None:
-        """Tell the text so far until it is as new as wanted."""
+        """Send partial texts until they are up to date."""
         while utterance.done_to < utterance.wanted_to:
             end = utterance.wanted_to
             first = max(self._ring.start, utterance.start_sample - LEAD_SAMPLES)

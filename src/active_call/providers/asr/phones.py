@@ -1,4 +1,4 @@
-"""The distance between two rows of phones (ARPAbet, `spelling`), as telephones and recognisers confuse them. Pure."""
+"""The distance between two phone sequences (ARPAbet, `spelling`), weighted by what telephones and recognisers confuse. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from active_call.providers.asr.spelling import pronounce
 
 NEAR = 0.5
-"""What a phone costs in the place of one that telephones and recognisers mistake it for; any other one costs 1."""
+"""The cost of replacing a phone by one that is often confused with it; any other replacement costs 1."""
 _CLASSES = (
     frozenset({"P", "B"}),
     frozenset({"T", "D"}),
@@ -30,7 +30,7 @@ _CLASSES = (
 
 
 def distance(one: Sequence[str], other: Sequence[str]) -> float:
-    """The edit distance between two rows of phones; a phone in the place of one that sounds alike costs `NEAR`."""
+    """The edit distance between two phone sequences. Replacing a phone by a similar one costs `NEAR`."""
     row = [float(n) for n in range(len(other) + 1)]
     for n, phone in enumerate(one, 1):
         diagonal, row[0] = row[0], float(n)
@@ -48,6 +48,6 @@ def _cost(phone: str, rival: str) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def sounds_of(word: str) -> tuple[str, ...]:
-    """The phones of a word; its letters where these are not English."""
+    """The phones of a word; its letters if they are not English."""
     spoken = pronounce(word) if word.isascii() else None
     return tuple(spoken.split()) if spoken else tuple(word)

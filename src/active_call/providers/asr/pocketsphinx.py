@@ -1,6 +1,6 @@
-"""The recogniser of a bare machine: PocketSphinx from its wheel, which picks one of the phrases that the playbook expects.
+"""The local recogniser for machines without Moonshine: PocketSphinx from its wheel. It selects one of the playbook's expected phrases.
 
-Speech and phrases enter; the phrase as the playbook wrote it leaves, or an empty text for speech that is none of them. English only.
+Speech and phrases enter; the phrase as the playbook wrote it leaves, or an empty text for other speech. English only.
 Without phrases it takes dictation, poorly. The decoding happens in the engine process (`pocketsphinx_engine`).
 """
 
@@ -51,7 +51,7 @@ def create(option: AsrOption, services: Services) -> PocketsphinxSpeechToText:
 
 
 def check_language(language: str | None) -> None:
-    """Raise ConfigError unless the engine speaks `language`; None and `auto` mean English here."""
+    """Raise ConfigError unless the engine supports `language`; None and `auto` mean English here."""
     if language and language.lower() != "auto" and not language.lower().startswith("en"):
         raise ConfigError("asr.language", f"'pocketsphinx' knows English only, not {language!r}; choose another asr.provider")
 
@@ -61,7 +61,7 @@ class PocketsphinxSpeechToText:
 
     name = NAME
     capabilities = SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True, between_speech=False)
-    """It knows the phrases that a playbook expects; what is said freely is understood badly."""
+    """It recognises the playbook's phrases; it understands free speech badly."""
 
     def __init__(self, phrases: Sequence[str], services: Services) -> None:
         self._phrases = tuple(phrases)
@@ -80,11 +80,11 @@ class PocketsphinxSpeechToText:
         await self._local.run(pocketsphinx_engine.prepare, self._phrases)
 
     async def close(self) -> None:
-        """Nothing is held: the process belongs to the engines."""
+        """Does nothing: the process belongs to the engine pool."""
 
 
 class PocketsphinxRecognition(UtteranceRecognition):
-    """One caller. Each utterance is decoded under the phrases that were expected when it ended."""
+    """One caller. Each utterance is decoded with the phrases that were expected when it ended."""
 
     def __init__(self, local: LocalEngines, guard: Guard, on_event: Callable[[RecognitionEvent], None]) -> None:
         super().__init__(self._decode, on_event)
@@ -95,7 +95,7 @@ class PocketsphinxRecognition(UtteranceRecognition):
         self._has_warned = False
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Take `phrases` from now on, and compile their grammar while the agent still speaks."""
+        """Use `phrases` from now on, and compile their grammar while the agent still speaks."""
         if tuple(phrases) == self._phrases:
             return
         self._phrases = tuple(phrases)
@@ -111,7 +111,7 @@ class PocketsphinxRecognition(UtteranceRecognition):
         await super().close()
 
     async def _prepare(self, phrases: tuple[str, ...]) -> None:
-        """Compile ahead. A failure is only logged: the utterance that needs the grammar tries again, and reports."""
+        """Compile in advance. A failure is only logged: the utterance that needs the grammar compiles again and reports the error."""
         try:
             unpronounceable = await self._local.run(pocketsphinx_engine.prepare, phrases)
         except ProviderError as error:

@@ -1,7 +1,7 @@
-"""Free dictation with the language model in PocketSphinx's wheel: what is left when a playbook has no phrases.
+"""Free dictation with the language model in PocketSphinx's wheel, for playbooks without phrases.
 
-Speech (s16le, 16 kHz) enters, words leave. In the telephone band most sentences come out with wrong words, at half of real time, so
-this lives in a process of its own (engine processes go by module) and never delays those that have a grammar.
+Speech (s16le, 16 kHz) enters, words leave. In the telephone band most sentences contain wrong words, and it takes half of real time. It
+runs in a process of its own (engine processes go by module), so that it never delays requests with a grammar.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from active_call.providers.asr.pocketsphinx_engine import create_decoder, with_noise_floor
 
 MAX_SPEECH_BYTES = 10 * 16_000 * 2
-"""Longer speech would keep its caller waiting for many seconds; the end of it is decoded."""
+"""Longer speech would make its caller wait for many seconds, so only its end is decoded."""
 
 
 def warm() -> None:
@@ -21,7 +21,7 @@ def warm() -> None:
 
 
 def dictate(pcm: bytes) -> str:
-    """The words that were probably said in `pcm`, lower case, without punctuation."""
+    """The probable words in `pcm`, lower case, without punctuation."""
     decoder = _decoder()
     decoder.start_utt()
     decoder.process_raw(with_noise_floor(pcm[-MAX_SPEECH_BYTES:]), full_utt=True)

@@ -1,7 +1,7 @@
 """PocketSphinx inside its engine process: one decoder, one acoustic model, a grammar for each set of phrases.
 
-Speech (s16le, 16 kHz) and phrases enter; the phrase that was said leaves, or nothing. A grammar alone forces any sound into one of its
-phrases, so each utterance is decoded a second time by free phones, and the phrase must hold against that: see `Evidence`.
+Speech (s16le, 16 kHz) and phrases enter; the spoken phrase leaves, or nothing. A grammar alone maps any sound to one of its phrases, so
+each utterance is decoded a second time with free phones, and the phrase must score well against them: see `Evidence`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from active_call.providers.asr.grammar import Grammar, compile_grammar
 from active_call.providers.asr.spelling import pronounce
 
 NOISE_SIGMA = 16.0
-"""Of 32 767. On digital silence around speech the decoder collapses; a faint noise floor is enough, and louder does not help."""
+"""Of 32 767. The decoder fails on digital silence around speech. A faint noise floor is enough; a louder one does not help."""
 MAX_GRAMMARS = 64
-"""Kept compiled; a playbook has one for each scene."""
+"""The number of compiled grammars kept; a playbook has one for each scene."""
 FRAME_BYTES = 320
 """10 ms at 16 kHz: the decoder's frame."""
 MAX_SPEECH_BYTES = 20 * 16_000 * 2
-"""A grammar's phrase is no longer than this; of longer speech only the end is decoded."""
+"""A grammar's phrase is no longer than this; only the end of longer speech is decoded."""
 
 FREE_PHONES = "free phones"
 SILENCES = frozenset({"<sil>", "(NULL)", "<s>", "</s>", "SIL", "[NOISE]", "[SPEECH]", "+NSN+", "+SPN+"})
@@ -56,8 +56,9 @@ class Evidence:
 EXTRA_FRAMES = 80
 PHONE_DISTANCE_WEIGHT = 3.0
 MAX_DOUBT = 4.6
-"""The three by measurement on seven voices (espeak-ng and flite) in the telephone band: 97 % of the phrases kept, 91 % of other sentences
-refused; 96 % and 99 % with twelve phrases and twelve sentences that had no part in the choice. The module's tests hold the rates."""
+"""All three are measured on seven voices (espeak-ng and flite) in the telephone band: 97 % of the phrases kept, 91 % of other sentences
+refused; 96 % and 99 % with twelve phrases and twelve sentences that were not used for tuning. The module's tests check the rates.
+"""
 
 
 def warm() -> None:
@@ -66,12 +67,12 @@ def warm() -> None:
 
 
 def prepare(phrases: tuple[str, ...]) -> list[str]:
-    """Compile the grammar of `phrases` for later. Returns the words that cannot be pronounced; phrases with one are left out."""
+    """Compile the grammar of `phrases` in advance. Returns the words that cannot be pronounced; phrases with such a word are left out."""
     return _engine().grammar_of(phrases).unpronounceable
 
 
 def recognise(pcm: bytes, phrases: tuple[str, ...]) -> tuple[str, float]:
-    """The phrase of `phrases`, as it is written there, that was said in `pcm`, and the confidence; an empty text for anything else."""
+    """The one of `phrases`, as written there, that was said in `pcm`, and the confidence; an empty text for anything else."""
     return _engine().recognise(pcm, phrases)
 
 
@@ -139,7 +140,7 @@ class _Engine:
         return Evidence((free.score - heard.score) * 1000 / (n_frames + EXTRA_FRAMES), distance)
 
     def _decode(self, search: str, sound: bytes) -> _Decoded | None:
-        """One pass over `sound`; None when nothing fits, as the grammar's beam may find."""
+        """One pass over `sound`; None if nothing fits, which the grammar's beam may cause."""
         decoder = self._decoder
         decoder.activate_search(search)
         decoder.start_utt()
@@ -163,7 +164,7 @@ class _Engine:
         return _Compiled(search, grammar, bad)
 
     def _learn(self, words: frozenset[str]) -> list[str]:
-        """Teach the decoder the words that its dictionary lacks. Returns those that cannot be pronounced."""
+        """Add the words that the decoder's dictionary lacks. Returns those that cannot be pronounced."""
         missing = sorted(word for word in words if self._decoder.lookup_word(word) is None)
         sounds = {word: pronounce(word) for word in missing}
         for word, phones in sounds.items():
@@ -183,7 +184,7 @@ def create_decoder() -> Any:
 
 
 def with_noise_floor(pcm: bytes) -> bytes:
-    """`pcm` with a faint noise added, the same for the same length, so that results can be repeated."""
+    """`pcm` with faint noise added. The noise depends only on the length, so results are reproducible."""
     sound = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2")
     noise = np.random.default_rng(sound.size).normal(0.0, NOISE_SIGMA, sound.size)
     return np.clip(sound + noise, -32768, 32767).astype("<i2").tobytes()
@@ -200,7 +201,7 @@ def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _bare(word: str) -> str:
-    """`word` without the number of its pronunciation: `to(2)` is `to`."""
+    """`word` without its pronunciation number: `to(2)` becomes `to`."""
     return word.partition("(")[0]
 
 

@@ -1,4 +1,4 @@
-"""The recent sound of a caller as it was pushed, to be pushed again into another stream. Pure; the pieces are kept, not copied."""
+"""A caller's recent sound as it was pushed, so that it can be pushed into another stream. Pure; the pieces are kept, not copied."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from active_call.base.pcm import BYTES_PER_SAMPLE
 
 
 class RecentSound:
-    """Keeps `keep_samples` of sound, more while something is marked to be kept, and never more than `max_samples`."""
+    """Keeps `keep_samples` of sound, more while a marked part must be kept, and never more than `max_samples`."""
 
     def __init__(self, keep_samples: int, max_samples: int) -> None:
         self._keep_samples = keep_samples
         self._max_samples = max_samples
         self._pieces: deque[tuple[int, bytes]] = deque()
         self.end = 0
-        """The number of the sample that comes next."""
+        """The number of the next sample."""
 
     def push(self, pcm: bytes, sample: int, keep_from: int | None = None) -> None:
-        """`pcm` begins at `sample`. Nothing from `keep_from` on is dropped, up to the maximum. A step back in time clears it."""
+        """`pcm` begins at `sample`. Nothing from `keep_from` on is dropped, up to the maximum. A step back in time clears the buffer."""
         pieces = self._pieces
         if sample < self.end:
             pieces.clear()
@@ -32,7 +32,7 @@ class RecentSound:
             pieces.popleft()
 
     def since(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """What is kept from the sample `start` on, in pieces: the number of the first sample, and the sound."""
+        """The kept sound from sample `start` on, in pieces: the number of the first sample, and the sound."""
         for sample, pcm in list(self._pieces):
             skipped = start - sample
             if skipped <= 0:

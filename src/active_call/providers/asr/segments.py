@@ -1,10 +1,9 @@
 """Recognition by a vendor that listens all the time: its segments become the finals of the call's utterances.
 
-Sound and the starts and ends of the voice detector enter; the adapter reports what its vendor says (`note_…`); one `Final` for each end
-leaves. At an end the vendor is asked to finish (`ask_final`); the utterance is answered when the vendor says that it has, at the latest
-after `answer_s`, with what was told by then. A segment belongs to the utterance in which its middle lies. What the vendor hears between
-utterances is dropped. Vendors count the sound that they were sent; `to_sample` translates that to the call's sample numbers. Knows no
-vendor.
+Sound and the voice detector's starts and ends enter; the adapter reports the vendor's messages (`note_…`); one `Final` for each end
+leaves. At an end the vendor is asked to finish (`ask_final`). The utterance is answered when the vendor confirms, or after `answer_s` with
+the text received so far. A segment belongs to the utterance that contains its middle. Text between utterances is dropped. Vendors count
+the sound they received; `to_sample` translates that to the call's sample numbers. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from active_call.providers.speech_to_text import Failed, Final, Partial, Recogni
 
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
 TAIL_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
-"""How far a segment may lie outside an utterance: detectors and vendors disagree about soft onsets and endings."""
+"""How far a segment may lie outside an utterance: voice detectors and vendors differ on soft onsets and endings."""
 ANSWER_S = 1.5
 MAX_SEGMENTS = 1_000
-"""Kept at most: a vendor that never ends an utterance."""
+"""The most segments kept, for a vendor that never ends an utterance."""
 MAX_JUMPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of the caller's speech as the vendor heard it. `start_sample` and `end_sample` None: the vendor tells no times."""
+    """A stretch of the caller's speech as the vendor reports it. `start_sample` and `end_sample` None: the vendor reports no times."""
 
     text: str
     start_sample: int | None = None
@@ -55,7 +54,7 @@ class Utterance:
     timer: asyncio.TimerHandle | None = None
 
     def holds(self, segment: Segment) -> bool:
-        """The segment lies in it, as far as is known."""
+        """Whether the segment lies in it, as far as known."""
         middle = segment.middle
         if middle is None:
             return True
@@ -64,10 +63,11 @@ class Utterance:
 
 
 class SegmentedRecognition:
-    """The base of such a `RecognitionStream`. The adapter gives `send_audio`, `ask_final` and `disconnect`, and calls the `note_` methods.
+    """The base of such a `RecognitionStream`. The adapter implements `send_audio`, `ask_final` and `disconnect`, and calls the `note_`
+    methods.
 
-    `acknowledges`: the vendor says when it has finished what it was asked to finish (`note_finished`). Else the first final segment after
-    the end counts as that.
+    `acknowledges`: the vendor confirms when it has finished as asked (`note_finished`). Otherwise the first final segment after the end
+    counts as confirmation.
     """
 
     acknowledges = True
@@ -78,12 +78,12 @@ class SegmentedRecognition:
         self._loop = asyncio.get_running_loop()
         self._utterances: list[Utterance] = []
         self._asked: deque[tuple[int, float]] = deque()
-        """The utterances whose end was told to the vendor and not acknowledged yet, in order, with the time of that."""
+        """The utterances whose end was sent to the vendor and not confirmed yet, in order, with the time it was sent."""
         self._segments: list[Segment] = []
         self._interim: Segment | None = None
         self._sent = 0
         self._jumps: list[tuple[int, int]] = []
-        """Where the sound that was sent begins anew: the number of samples sent before, and the call's sample there."""
+        """Where the sent sound restarts: the number of samples sent before, and the call's sample at that point."""
         self._is_over = False
 
     # -- what the adapter does
@@ -93,22 +93,22 @@ class SegmentedRecognition:
         raise NotImplementedError
 
     def ask_final(self) -> None:
-        """Ask the vendor to finish what it has heard so far. By default nothing: it finishes by itself."""
+        """Ask the vendor to finish what it received so far. The default does nothing: the vendor finishes by itself."""
 
     async def disconnect(self) -> None:
-        """End the connection, and free everything."""
+        """Close the connection and free everything."""
 
     # -- what the adapter reports
 
     def note_interim(self, segment: Segment) -> None:
-        """What the vendor hears at present; replaces what it heard of this segment before."""
+        """The vendor's current text of this segment; replaces the previous one."""
         if self._is_of_cancelled(segment):
             return
         self._interim = segment
         self._tell_partial()
 
     def note_final(self, segment: Segment) -> None:
-        """A segment is finished, and no longer interim."""
+        """A segment is final, no longer interim."""
         self._interim = None
         if self._is_of_cancelled(segment):
             return
@@ -121,24 +121,24 @@ class SegmentedRecognition:
             self._tell_partial()
 
     def note_finished(self) -> None:
-        """The vendor has finished what it was asked to finish first."""
+        """The vendor has finished the oldest request to finish."""
         while self._asked and self._asked[0][1] < self._loop.time() - 2 * self.answer_s:
-            self._asked.popleft()  # that one was never acknowledged
+            self._asked.popleft()  # that one was never confirmed
         if self._asked:
             self._settle(self._asked.popleft()[0])
 
     def note_turn(self, change: TurnChange, sample: int, *, text: str = "", confidence: float | None = None) -> None:
-        """The vendor's own turn detector speaks."""
+        """A report of the vendor's own turn detector."""
         self._tell(TurnEvent(change, sample, text, confidence))
 
     def fail(self, error: ActiveCallError) -> None:
-        """The connection is lost or cannot be made: nothing more is told."""
+        """The connection is lost or cannot be made: no more events follow."""
         if not self._is_over:
             self._tell(Failed(error))
             self._end()
 
     def to_sample(self, sent_samples: float) -> int:
-        """The call's sample number of what the vendor counts as its sample `sent_samples`."""
+        """The call's sample number for the vendor's sample `sent_samples`."""
         position = bisect_right(self._jumps, sent_samples, key=lambda jump: jump[0]) - 1
         if position < 0:
             return round(sent_samples)
@@ -178,7 +178,7 @@ class SegmentedRecognition:
             self._forget(utterance)
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Nothing: an adapter that can use phrases overrides this."""
+        """Does nothing; an adapter that can use phrases overrides this."""
 
     async def close(self) -> None:
         self._end()
@@ -187,11 +187,11 @@ class SegmentedRecognition:
     # -- utterances
 
     def _handle_late(self, index: int) -> None:
-        """The vendor has not said in time that it has finished."""
+        """The vendor has not confirmed in time."""
         self._settle(index)
 
     def _settle(self, index: int) -> None:
-        """Answer that utterance, and before it those that ended earlier: finals come in order."""
+        """Answer that utterance, after all that ended earlier: finals come in order."""
         if self._find(index) is None:
             return
         for utterance in list(self._utterances):
@@ -201,7 +201,7 @@ class SegmentedRecognition:
                 return
 
     def _answer(self, utterance: Utterance) -> None:
-        """End `utterance` with what is known of it."""
+        """End `utterance` with the text received so far."""
         if self._is_over:
             return
         segments = self._take_segments(utterance)
@@ -215,7 +215,7 @@ class SegmentedRecognition:
         )
 
     def _tell_partial(self) -> None:
-        """What is known so far of the utterance that comes next."""
+        """Send the text so far of the next utterance."""
         utterance = next(iter(self._utterances), None)
         if utterance is None or self._is_over:
             return
@@ -230,7 +230,7 @@ class SegmentedRecognition:
             )
 
     def _take_segments(self, utterance: Utterance) -> list[Segment]:
-        """Its segments, out of the list; those that lie before it are dropped."""
+        """Its segments, removed from the list; earlier ones are dropped."""
         taken = [segment for segment in self._segments if utterance.holds(segment)]
         end = utterance.end_sample if utterance.end_sample is not None else utterance.start_sample
         self._segments = [
@@ -239,7 +239,7 @@ class SegmentedRecognition:
         return taken
 
     def _is_of_cancelled(self, segment: Segment) -> bool:
-        """A segment without times, while the vendor finishes an utterance that was cancelled."""
+        """Whether this is a segment without times that comes while the vendor finishes a cancelled utterance."""
         return segment.middle is None and bool(self._asked) and self._find(self._asked[0][0]) is None
 
     def _find(self, index: int) -> Utterance | None:

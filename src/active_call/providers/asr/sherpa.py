@@ -1,11 +1,11 @@
-"""Recognition on this machine by models that are downloaded: Zipformer, Moonshine, SenseVoice, Whisper, Parakeet, run by sherpa-onnx.
+"""Local recognition with downloaded models: Zipformer, Moonshine, SenseVoice, Whisper, Parakeet, run by sherpa-onnx.
 
     asr: {provider: sherpa, model: parakeet-v3}          a model of `active-call models list`
     asr: {provider: sensevoice}                          the same by its own name
     asr: {provider: sherpa, model: /models/mine, extra: {kind: whisper, files: {encoder: e.onnx, …}}}
 
-Without a model the first installed one that knows the language is used. Texts so far and final texts leave; words with their times where
-the model tells them. The computing happens in engine processes (`sherpa_engine`), up to one for each core, shared by all calls.
+Without a model the first installed one that supports the language is used. Partial and final texts leave, with word times if the model
+reports them. The computing happens in engine processes (`sherpa_engine`), up to one for each core, shared by all calls.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROLES: Mapping[ModelKind, frozenset[str]] = {model.kind: frozenset(model.files) 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model that lies on this machine. `languages` is empty if it finds out the language, or where it is not known."""
+    """A model on this machine. `languages` is empty if the model detects the language, or if they are unknown."""
 
     name: str
     kind: ModelKind
@@ -61,7 +61,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: AsrOption, services: Services) -> SherpaSpeechToText:
-    """The adapter. Raises ConfigError if sherpa-onnx or the model is missing, with the command that brings it."""
+    """The adapter. Raises ConfigError if sherpa-onnx or the model is missing, with the command that installs it."""
     if find_spec("sherpa_onnx") is None:
         raise ConfigError("asr.provider", "'sherpa' needs the Python package 'sherpa_onnx': pip install 'active-call[sherpa]'")
     model = find_model(option, models_folder(services.environment))
@@ -75,7 +75,7 @@ def create_sensevoice(option: AsrOption, services: Services) -> SherpaSpeechToTe
 
 
 def find_model(option: AsrOption, folder: Path) -> LocalModel:
-    """The model that `option` asks for: by its name in the table, by its folder, or the best one in `folder` for its language."""
+    """The model that `option` selects: by its name in the table, by its folder, or the best one in `folder` for its language."""
     wanted = option.model_type
     if wanted is None:
         usable = [model for model in installed_models(folder) if model.speaks(option.language)]
@@ -96,7 +96,7 @@ def find_model(option: AsrOption, folder: Path) -> LocalModel:
 
 
 def check_language(model: LocalModel, language: str | None) -> None:
-    """Raise ConfigError for a language that the model does not know."""
+    """Raise ConfigError for a language that the model does not support."""
     if _primary(language) and model.languages and _primary(language) not in model.languages:
         known = [other.name for other in MODELS if other.speaks(language)]
         raise ConfigError("asr.language", f"{model.name} does not know {language!r}; models that do: {', '.join(known) or 'none'}")
@@ -125,11 +125,11 @@ class SherpaSpeechToText:
         await self._local.run(sherpa_engine.warm, self._model.kind.value, self._model.files, _primary(self._language))
 
     async def close(self) -> None:
-        """Nothing is held: the processes belong to the engines."""
+        """Does nothing: the processes belong to the engine pool."""
 
     async def _transcribe(self, pcm: bytes, language: str, background: bool) -> Transcript:
         args = (pcm, self._model.kind.value, self._model.files, language)
-        if background:  # not guarded: a refusal is no failure of the engine
+        if background:  # not guarded: a refusal is not a failure of the engine
             text, words = await self._local.run(sherpa_engine.transcribe, *args, background=True)
         else:
             text, words = await self._guard.call(lambda: self._local.run(sherpa_engine.transcribe, *args))
@@ -137,7 +137,7 @@ class SherpaSpeechToText:
 
 
 def _own_model(folder: str, option: AsrOption) -> LocalModel:
-    """A model of the user's: its folder, its kind, and the names of its files."""
+    """A user's own model: its folder, its kind, and the names of its files."""
     kinds = {kind.value: kind for kind in ModelKind}
     kind = kinds.get(str(option.extra.get("kind")))
     if kind is None:

@@ -1,8 +1,7 @@
-"""sherpa-onnx inside its engine process: one recogniser for each model and language that was asked for.
+"""sherpa-onnx inside its engine process: one recogniser for each requested model and language.
 
-Speech (s16le, 16 kHz), the model's kind and files enter; the text, and the words with their times where the model tells them, leave. One
-thread computes: a pool has a process for each core. A streaming model is given the utterance in one piece, like the others, so that any
-process can serve any caller.
+Speech (s16le, 16 kHz), the model's kind and files enter; the text leaves, with word times if the model reports them. One thread computes:
+a pool has a process for each core. A streaming model also gets the utterance in one piece, so that any process can serve any caller.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ Words = list[tuple[str, float, float]]
 """Words with their starts and ends, in seconds."""
 
 TAIL_S = 0.5
-"""Silence after an utterance, in which a streaming model gives its last words."""
+"""Silence added after an utterance, in which a streaming model outputs its last words."""
 LAST_WORD_S = 0.2
-"""What is assumed of the last token's length, which models do not tell."""
+"""The assumed length of the last token, which models do not report."""
 INVENTIVE = frozenset({ModelKind.MOONSHINE, ModelKind.WHISPER})
-"""These write something for any sound."""
+"""These kinds write text for any sound."""
 _SPACES = ("\u2581", " ")
 
 
 def warm(kind: str, files: Files, language: str) -> None:
-    """Load the model and compute once."""
+    """Load the model and run it once."""
     transcribe(bytes(LISTEN_RATE_HZ), kind, files, language)
 
 
 def transcribe(pcm: bytes, kind: str, files: Files, language: str) -> tuple[str, Words]:
-    """What is said in `pcm`. `language` is a primary BCP 47 tag, empty for the model to find out."""
+    """The words in `pcm`. `language` is a primary BCP 47 tag, empty to let the model detect it."""
     recogniser = _recogniser(kind, files, language)
     samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / 32768.0
     texts: list[str] = []
@@ -61,7 +60,7 @@ def transcribe(pcm: bytes, kind: str, files: Files, language: str) -> tuple[str,
 
 
 def words_of(tokens: Sequence[str], timestamps: Sequence[float]) -> Words:
-    """Tokens joined to words; none where the model tells no times. A token with a space begins a word, which ends before the next one."""
+    """Joins tokens to words; none if the model reports no times. A token with a space begins a word, which ends before the next one."""
     if not tokens or len(tokens) != len(timestamps):
         return []
     words: Words = []

@@ -1,11 +1,11 @@
-"""The recent sound of a caller, addressed by sample number, so that a stretch of it can be cut out later. Pure; knows no engine."""
+"""A caller's recent sound, addressed by sample number, so that a stretch of it can be cut out later. Pure; knows no engine."""
 
 from __future__ import annotations
 
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 
 MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
-"""More is never kept: of a longer utterance only the end."""
+"""The most sound kept: only the end of a longer utterance."""
 
 
 class SoundRing:
@@ -23,11 +23,11 @@ class SoundRing:
 
     @property
     def end(self) -> int:
-        """The number of the sample that comes next."""
+        """The number of the next sample."""
         return self._first + len(self._data) // BYTES_PER_SAMPLE
 
     def push(self, pcm: bytes, sample: int, *, keep_from: int | None = None) -> None:
-        """Append `pcm`, which begins at `sample`. What lies before the ring's length is forgotten, but nothing from `keep_from` on."""
+        """Append `pcm`, which begins at `sample`. Sound older than the ring's length is dropped, but nothing from `keep_from` on."""
         n_new = len(pcm) // BYTES_PER_SAMPLE
         gap = sample - self.end
         if not self._data or gap > self._keep_samples or gap < -self._keep_samples:
@@ -41,13 +41,13 @@ class SoundRing:
         self._forget(keep_from)
 
     def cut(self, start: int, end: int) -> bytes:
-        """The sound from `start` to `end`, as far as it is there."""
+        """The sound from `start` to `end`, as far as it is kept."""
         first = max(0, start - self._first)
         last = max(first, end - self._first)
         return bytes(self._data[first * BYTES_PER_SAMPLE : last * BYTES_PER_SAMPLE])
 
     def _forget(self, keep_from: int | None) -> None:
-        """Drop the past, in steps of a second so that the copying stays cheap."""
+        """Drop old sound in steps of a second, so that copying stays cheap."""
         oldest = self.end - self._keep_samples
         if keep_from is not None:
             oldest = max(min(oldest, keep_from), self.end - MAX_KEPT_SAMPLES)

@@ -1,6 +1,7 @@
-"""How English words sound that no dictionary has: names and brands in a playbook's phrases, by their spelling.
+"""The pronunciation of English words that no dictionary has, from their spelling: names and brands in a playbook's phrases.
 
-A word enters; ARPAbet phones, as in cmudict, leave. Rough on purpose: next to a dictionary of 134 000 words it is seldom asked. Pure.
+A word enters; ARPAbet phones, as in cmudict, leave. The rules are rough: besides a dictionary of 134 000 words they are seldom needed.
+Pure.
 """
 
 from __future__ import annotations
@@ -121,13 +122,13 @@ _KNOWN = {
     "i": "AY",
     "eyes": "AY Z",
 }
-"""Words that callers say often and the rules spoil."""
+"""Words that callers say often and for which the rules are wrong."""
 
 
 def pronounce(word: str) -> str | None:
-    """ARPAbet phones of a word that no dictionary has, by spelling; None for letters that are not English.
+    """ARPAbet phones of a word by its spelling; None for letters that are not English.
 
-    A word without a vowel is an abbreviation and is said letter by letter.
+    A word without a vowel is an abbreviation and is spelt out.
     """
     letters = word.replace("'", "")
     if not letters or any(letter not in _LETTER_NAMES for letter in letters):

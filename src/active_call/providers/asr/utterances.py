@@ -1,8 +1,8 @@
-"""Recognition utterance by utterance: what engines share that cannot listen by themselves.
+"""Recognition one utterance at a time, shared by engines that do not segment by themselves.
 
-Sound (16 kHz) and the starts and ends of the voice detector enter; each end starts one transcription of the cut-out sound, and its result
-leaves by the callback, in the order of the utterances. Past sound is kept in a ring, since a start lies back in time when it is reported.
-Knows no engine: the function that transcribes is given.
+Sound (16 kHz) and the voice detector's starts and ends enter. Each end starts one transcription of the cut-out sound; its result leaves
+by the callback, in the order of the utterances. Past sound is kept in a ring, because a start lies in the past when it is reported.
+Knows no engine: it is given the transcribing function.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent
 logger = logging.getLogger(__name__)
 
 LEAD_SAMPLES = samples_in(250, LISTEN_RATE_HZ)
-"""Sound kept before the detected beginning: a detector is late for soft onsets (`f`, `h`)."""
+"""Sound kept before the detected start: a detector is late for soft onsets (`f`, `h`)."""
 TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
-"""Sound kept after the end, as far as it has arrived; nobody waits for it."""
+"""Sound kept after the end, as far as it has arrived; the transcription does not wait for it."""
 RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
-"""Sound kept while nobody speaks."""
+"""Sound kept during silence."""
 MAX_WAIT_S = 3.0
-"""An utterance whose recognition has not begun so long after its end is left out: the agent waits no longer, its caller says it again."""
+"""An utterance whose recognition has not begun this long after its end is dropped: the agent no longer waits, and the caller repeats it."""
 MIN_UTTERANCE_SAMPLES = samples_in(120, LISTEN_RATE_HZ)
-"""Shorter speech holds no word; models invent one."""
+"""Shorter speech holds no word, and models invent one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A cut-out stretch of speech: `pcm` (s16le, 16 kHz) has the lead and the tail, the samples say where the speech itself lies."""
+    """A cut-out stretch of speech: `pcm` (s16le, 16 kHz) includes the lead and the tail; the samples mark the speech itself."""
 
     index: int
     start_sample: int
     end_sample: int
     pcm: bytes
     first_sample: int = 0
-    """Where `pcm` begins."""
+    """The sample at which `pcm` begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word and its place in the sound that was transcribed, in seconds."""
+    """A word and its position in the transcribed sound, in seconds."""
 
     text: str
     start_s: float
@@ -55,14 +55,14 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What an engine made of an utterance; empty when nothing."""
+    """An engine's text of an utterance; empty if there is none."""
 
     text: str
     confidence: float | None = None
     words: tuple[TimedWord, ...] = ()
 
     def words_from(self, first_sample: int) -> tuple[Word, ...]:
-        """The words with their sample numbers, for sound that began at `first_sample`."""
+        """The words with sample numbers, for sound that began at `first_sample`."""
         return tuple(Word(word.text, _sample(first_sample, word.start_s), _sample(first_sample, word.end_s)) for word in self.words)
 
 
@@ -72,7 +72,7 @@ Transcribe = Callable[[Utterance], Awaitable[Transcript]]
 class UtteranceRecognition:
     """`base.RecognitionStream` over a function that transcribes one utterance.
 
-    `least_s`: what the vendor bills of an utterance, however short it is.
+    `least_s`: the shortest utterance that the vendor bills.
     """
 
     least_s = 0.0
@@ -87,7 +87,7 @@ class UtteranceRecognition:
         self._arrived = asyncio.Event()
         self._closed = False
         self.sent_s = 0.0
-        """Sound that was transcribed, in seconds; an utterance counts as `least_s` at least."""
+        """Transcribed sound in seconds; an utterance counts at least `least_s`."""
         self._loop = asyncio.get_running_loop()
         self._worker = self._loop.create_task(self._work(), name="utterance recognition")
 
@@ -112,7 +112,7 @@ class UtteranceRecognition:
             self._current = None
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Nothing: an adapter that can use phrases overrides this."""
+        """Does nothing; an adapter that can use phrases overrides this."""
 
     async def close(self) -> None:
         self._closed = True
@@ -122,7 +122,7 @@ class UtteranceRecognition:
         await asyncio.gather(self._worker, return_exceptions=True)
 
     async def _work(self) -> None:
-        """Transcribe one utterance after the other. Callbacks are called from the loop, so that an error in one does not end this."""
+        """Transcribe one utterance after the other. Callbacks are scheduled on the loop, so that an error in one does not end this task."""
         while True:
             while not self._ended:
                 self._arrived.clear()
@@ -132,7 +132,7 @@ class UtteranceRecognition:
                 transcript = await self._recognise(utterance)
             except ActiveCallError as error:
                 self._deliver(utterance, Failed(error, utterance.index))
-            except Exception as error:  # an engine outside the provider wall; the next utterance is another chance
+            except Exception as error:  # an engine outside the provider wall; the next utterance may work
                 logger.exception("utterance could not be transcribed")
                 unforeseen = ProviderError("asr", f"unforeseen {type(error).__name__}: {error}")
                 self._deliver(utterance, Failed(unforeseen, utterance.index))

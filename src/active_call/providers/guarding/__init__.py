@@ -1,1 +1,1 @@
-"""What stands between a call and an engine: deadlines, retries, failover, engines kept between calls."""
+"""What stands between a call and an engine: deadlines, retries, failover, and shared engine instances."""

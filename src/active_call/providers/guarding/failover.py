@@ -1,8 +1,8 @@
-"""Synthesis and replies with fallback engines: when one fails before its first result, the next one is asked the same.
+"""Synthesis and replies with fallback engines: when one fails before its first result, the next one gets the same request.
 
-Every engine here stands behind its own wall (`guard`), which repeats what may be repeated and refuses at once while the engine is out of
-order. Nothing is asked twice after a first result, since the caller has heard it already. With `hedge_after_s` the next engine is asked
-beside the one that is slow (`hedge`), too.
+Every engine here stands behind its own wall (`guard`), which retries and refuses at once while the engine's circuit is open. After a first
+result nothing is requested twice, because the caller has heard it. With `hedge_after_s` the next engine is also asked when the current one
+is slow (`hedge`).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _Item = TypeVar("_Item")
 
 
 class Named(Protocol):
-    """What a log line says of an engine."""
+    """How a log line names an engine."""
 
     @property
     def name(self) -> str: ...
 
 
 def log_failover(kind: str, provider: str, fallback: str, reason: str) -> None:
-    """Say that `fallback` is asked in place of `provider`."""
+    """Log that `fallback` is asked in place of `provider`."""
     logger.warning("failed over to the next provider", extra={"kind": kind, "provider": provider, "fallback": fallback, "reason": reason})
 
 
 async def first_usable(kind: str, engines: Sequence[Named], hedge: Hedge[_Item]) -> AsyncGenerator[_Item, None]:
-    """What the engine gives whose first usable result came first; logged where it is not the first engine."""
+    """The output of the engine whose usable result came first; logged if it is not the first engine."""
     is_told = False
     async with aclosing(hedge.run()) as items:
         async for number, item in items:
@@ -50,7 +50,7 @@ async def first_usable(kind: str, engines: Sequence[Named], hedge: Hedge[_Item])
 
 
 class FailoverTextToSpeech:
-    """A synthesis engine with fallbacks. Its sound has the first engine's rate, whichever engine speaks."""
+    """A synthesis engine with fallbacks. The sound has the first engine's rate, whichever engine speaks."""
 
     def __init__(self, engines: Sequence[TextToSpeech], hedge_after_s: float | None = None) -> None:
         self.engines = tuple(engines)
@@ -62,11 +62,11 @@ class FailoverTextToSpeech:
         return FailoverSynthesis(self.engines, speaker, speed, self.hedge_after_s)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next text of the first engine."""
+        """Open a connection for the next text of the first engine."""
         await connect_ahead(self.engines[0])
 
     async def warm(self) -> None:
-        """Load what the engines load at first use."""
+        """Load the engines' models."""
         for engine in self.engines:
             await warm(engine)
 
@@ -76,7 +76,7 @@ class FailoverTextToSpeech:
 
 
 class FailoverSynthesis:
-    """One stream. `speaker` is a voice of the first engine; a fallback speaks with its own."""
+    """One stream. `speaker` is a voice of the first engine; a fallback uses its own."""
 
     def __init__(
         self, engines: Sequence[TextToSpeech], speaker: str | None, speed: float | None, hedge_after_s: float | None = None
@@ -133,7 +133,7 @@ class FailoverSynthesis:
                 await source.aclose()
 
     async def _spoken_by(self, number: int) -> AsyncGenerator[SpeechChunk, None]:
-        """The sound of one engine, at the rate of the first."""
+        """The sound of one engine, at the first engine's rate."""
         engine = self._engines[number]
         stream = engine.open(speaker=None if number else self._speaker, speed=self._speed)
         convert = _Substitute(engine, self._engines[0]) if number else None
@@ -149,7 +149,7 @@ class FailoverSynthesis:
 
 
 class _Substitute:
-    """Chunks of a fallback engine, at the rate of the engine that was asked."""
+    """Chunks of a fallback engine, at the requested engine's rate."""
 
     def __init__(self, engine: TextToSpeech, asked: TextToSpeech) -> None:
         self._resampler = StreamResampler(engine.capabilities.rate_hz, asked.capabilities.rate_hz)
@@ -195,11 +195,11 @@ class FailoverChatModel:
                 await close_source(stream)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request to the first model."""
+        """Open a connection for the next request to the first model."""
         await connect_ahead(self.models[0])
 
     async def warm(self) -> None:
-        """Load what the models load at first use."""
+        """Load the models."""
         for model in self.models:
             await warm(model)
 
@@ -209,5 +209,5 @@ class FailoverChatModel:
 
 
 def _is_usable(event: ChatEvent) -> bool:
-    """The agent can do something with it."""
+    """Whether the agent can use this event."""
     return isinstance(event, ToolCallDelta) or (isinstance(event, TextDelta) and bool(event.text.strip()))

@@ -1,7 +1,7 @@
 """The options of fallback engines: an option with `fallback` names enters, one option for each engine leaves, in order.
 
-A fallback is chosen by its name alone. It keeps what means the same everywhere (language, rates, speed, volume, temperature) and loses what
-belongs to the first vendor (server, credentials, model, voice, extra), for which its own defaults and the environment are used. Pure.
+A fallback is selected by its name alone. It keeps settings that mean the same everywhere (language, rates, speed, volume, temperature) and
+drops what belongs to the first vendor (server, credentials, model, voice, extra); its own defaults and the environment apply there. Pure.
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ def _without_fallback(option: _Option) -> _Option:
 
 
 def hedge_after_s(option: AsrOption | TtsOption) -> float | None:
-    """After how long without anything usable the next engine is asked, too; None: not before the one before has failed."""
+    """The time without usable output after which the next engine is asked as well; None: only after the current one has failed."""
     return None if option.hedge is None else option.hedge.after / 1000

@@ -1,9 +1,9 @@
-"""The provider wall: everything that goes wrong behind it comes out as a ProviderError, in time, counted, and logged once.
+"""The provider wall: every failure behind it becomes a ProviderError, in time, counted, and logged once.
 
-A call or a stream of an adapter enters; its results leave, or one ProviderError. Here are the deadlines (first result, next result),
-the retries (never after a first result, which has been heard already) and a simple circuit: after several failures in a row the
-provider is refused at once for a few seconds, so that a caller hears the fallback instead of waiting for a dead vendor.
-No vendor is known here. This is one of the three places that may catch everything.
+A call or a stream of an adapter enters; its results leave, or one ProviderError. The wall holds the deadlines (first result, next result),
+the retries (never after a first result, which the caller has heard) and a circuit breaker: after several consecutive failures the provider
+is refused at once for a few seconds, so that a caller hears the fallback instead of waiting for a dead vendor.
+Knows no vendor. This is one of the three places that may catch every exception.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one provider is allowed. An adapter may carry its own as the attribute `limits`."""
+    """The limits of one provider. An adapter may set its own in the attribute `limits`."""
 
     first_result_s: float = 4.5
-    """Until the first sign of life, so that a second attempt lies within the agent's patience (10 s) too."""
+    """Until the first result or sign of life. A second attempt also fits into the agent's patience (10 s)."""
     next_result_s: float = 10.0
     attempts: int = 2
     retry_delay_s: float = 0.2
@@ -40,15 +40,15 @@ class Limits:
 
 
 def limits_of(engine: object, attempts: int | None = None) -> Limits:
-    """What `engine` is allowed: its own limits or the defaults, with another number of attempts where one is given."""
+    """The limits of `engine`: its own or the defaults, with another number of attempts if one is given."""
     limits: Limits = getattr(engine, "limits", None) or Limits()
     return limits if attempts is None else replace(limits, attempts=attempts)
 
 
 class SignsOfLife:
-    """What one stream tells of a vendor who is at work and has no result yet (a model that thinks), or who has nothing to do at present.
+    """Reports for one stream that the vendor is working without a result yet (a reasoning model), or that no result is due.
 
-    `is_due` says whether a result is due; while it is not, no deadline counts.
+    `is_due` says whether a result is due; while it is not, no deadline runs.
     """
 
     def __init__(self, more_s: float, is_due: Callable[[], bool] = lambda: True) -> None:
@@ -58,21 +58,21 @@ class SignsOfLife:
         self._more_s = more_s
 
     def wait(self, limit: asyncio.Timeout, limit_s: float) -> None:
-        """A result is waited for within `limit`, which is `limit_s` long where one is due."""
+        """Wait for a result within `limit`, which is `limit_s` long while one is due."""
         self._limit, self._limit_s = limit, limit_s
 
     def tell(self) -> None:
-        """The vendor is at work: the deadline moves."""
+        """The vendor is working: the deadline is extended."""
         self._reschedule(self._more_s)
 
     def ask(self) -> None:
-        """A result is due from now on: the deadline begins, where none counts yet."""
+        """A result is due from now on: start the deadline unless it runs."""
         if self._limit is not None and self._limit.when() is None and self._limit_s is not None:
             self._reschedule(self._limit_s)
 
     def _reschedule(self, limit_s: float) -> None:
         if self._limit is not None and not self._limit.expired():
-            with contextlib.suppress(RuntimeError):  # nothing is waited for at the moment
+            with contextlib.suppress(RuntimeError):  # nothing is awaited at the moment
                 self._limit.reschedule(asyncio.get_running_loop().time() + limit_s)
 
 
@@ -106,7 +106,7 @@ class Guard:
     async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncGenerator[T, None]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
 
-        With `life`, an attempt that gives a sign of life has until the deadline for a further result.
+        With `life`, a sign of life extends the deadline to that of a further result.
         """
         number = 0
         while True:
@@ -137,7 +137,7 @@ class Guard:
 
     @property
     def is_refusing(self) -> bool:
-        """The circuit is open: the provider is not asked at present."""
+        """The circuit is open: the provider is not asked."""
         return self._clock.now() < self._open_until
 
     def admit(self) -> None:
@@ -147,7 +147,7 @@ class Guard:
             raise ProviderError(self.provider, "not asked, because it has just failed several times in a row", retryable=True)
 
     async def _handle_failure(self, error: Exception, number: int, *, may_retry: bool, waited_s: float) -> None:
-        """Count and log; return after the retry delay if another attempt is due, else raise."""
+        """Count and log. Returns after the retry delay if another attempt is due, else raises."""
         if isinstance(error, ConfigError):
             raise error
         failure = as_provider_error(self.provider, error, waited_s)
@@ -163,11 +163,11 @@ class Guard:
         await asyncio.sleep(self.limits.retry_delay_s)
 
     def note_success(self) -> None:
-        """The provider works: the failures before do not count any more."""
+        """The provider works: earlier failures no longer count."""
         self._failures_in_row = 0
 
     def note_outage(self) -> None:
-        """One more retryable failure in a row; after enough of them the circuit opens."""
+        """Count one more consecutive retryable failure; after enough of them the circuit opens."""
         self._failures_in_row += 1
         if self._failures_in_row >= self.limits.failures_until_open:
             self._open_until = self._clock.now() + self.limits.open_s
@@ -175,7 +175,7 @@ class Guard:
 
 
 def as_provider_error(provider: str, error: Exception, waited_s: float) -> ProviderError:
-    """`error` as the family that callers know; its own cause is kept."""
+    """`error` as a ProviderError or another error that callers know; its cause is kept."""
     match error:
         case ProviderError():
             return error

@@ -1,4 +1,4 @@
-"""The provider wall of a language model: whatever the adapter yields, valid events leave it, or one ProviderError in time."""
+"""The provider wall of a language model: the adapter may yield anything; valid events leave, or one ProviderError in time."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from active_call.providers.usage.token_usage import ReplyMeter
 from active_call.providers.vendor_values import TextRepair, text_of
 
 MAX_REPLY_CHARS = 200_000
-"""Of text and of tool calls. Hours of speech: a model that says more has lost its way."""
+"""The most characters of text and tool calls. This is hours of speech: the model is in a loop."""
 MAX_TOOL_CALLS = 64
-"""In one reply."""
+"""The most tool calls in one reply."""
 MAX_TOKENS = 10**9
 
 
@@ -50,7 +50,7 @@ class GuardedChatModel:
         return self.guard.stream(lambda: self._checked(request, meter), life)
 
     async def _checked(self, request: ReplyRequest, meter: Meter) -> AsyncGenerator[ChatEvent, None]:
-        """One attempt; what it used is told at its end, however it ends."""
+        """One attempt. Its usage is reported at its end, however it ends."""
         check, used, was_refused = ReplyCheck(self.name), ReplyMeter(self.billed, request, meter), False
         source = self.inner.reply(request)
         try:
@@ -68,11 +68,11 @@ class GuardedChatModel:
             yield checked
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request."""
+        """Open a connection for the next request."""
         await connect_ahead(self.inner)
 
     async def warm(self) -> None:
-        """Load what the engine loads at first use."""
+        """Load the engine's models."""
         await warm(self.inner)
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class GuardedChatModel:
 
 
 class ReplyCheck:
-    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and if it is not an event."""
+    """Validates the events of one reply. Raises ProviderError for a reply without an end, and for a value that is not an event."""
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
@@ -131,7 +131,7 @@ class ReplyCheck:
 
 
 def checked_usage(usage: Usage) -> Usage:
-    """`usage` with numbers that everybody can use."""
+    """`usage` with valid numbers."""
     return Usage(*(_tokens(getattr(usage, field.name)) for field in fields(Usage)))
 
 
@@ -141,7 +141,7 @@ def _tokens(value: Any) -> int:
 
 
 def _valid(request: ReplyRequest) -> ReplyRequest:
-    """`request` with valid Unicode in its messages: no vendor takes anything else."""
+    """`request` with valid Unicode in its messages, which every vendor requires."""
     return replace(request, messages=tuple(map(_valid_message, request.messages)))
 
 

@@ -1,7 +1,7 @@
-"""The provider wall of a speech-to-speech model: what it reports is checked before the call believes it, and no method of a stream raises.
+"""The provider wall of a speech-to-speech model: its events are checked before the call uses them, and no method of a stream raises.
 
-Events of any shape enter; events with whole samples, valid Unicode and known numbers leave. After `RealtimeFailed` with `is_over`, nothing
-more comes.
+Events of any shape enter; events with whole samples, valid Unicode and known numbers leave. After `RealtimeFailed` with `is_over`, no
+event follows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from active_call.providers.vendor_values import text_of
 logger = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 200_000
-"""Of one transcript, or the arguments of one call."""
+"""The longest transcript, and the longest arguments of one call."""
 MAX_ID_CHARS = 256
 MAX_MS = 7 * 24 * 3600 * 1000
 
@@ -67,7 +67,7 @@ class GuardedRealtimeModel:
         return stream
 
     async def warm(self) -> None:
-        """Load what the model loads at first use."""
+        """Load the model."""
         await warm(self.inner)
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class GuardedRealtimeModel:
 
 
 class GuardedRealtimeStream:
-    """One conversation. It keeps its model in use."""
+    """One conversation. It holds a reference to its model."""
 
     def __init__(self, model: GuardedRealtimeModel, on_event: Callable[[RealtimeEvent], None]) -> None:
         self._model = model
@@ -83,12 +83,12 @@ class GuardedRealtimeStream:
         self._inner: RealtimeStream | None = None
         self._is_over = False
         self._halves: dict[str, bytes] = {}
-        """Of each item, the first half of a sample whose second half is still to come."""
+        """For each item, the first half of a sample whose second half has not come yet."""
         rates = model.capabilities
         self._used = RealtimeMeter(model.billed, rates.input_rate_hz, rates.output_rate_hz, current_meter())
 
     def attach(self, inner: RealtimeStream) -> None:
-        """The adapter's stream. Called once, before anything else."""
+        """Set the adapter's stream. Called once, before anything else."""
         self._inner = inner
 
     def push_audio(self, pcm: bytes) -> None:
@@ -124,7 +124,7 @@ class GuardedRealtimeStream:
             logger.warning("provider failed", extra={"provider": self._model.name, "reason": str(error)}, exc_info=error)
 
     def handle(self, event: Any) -> None:
-        """An event of the adapter: told as it should be, or as a failure of one request where it says nothing usable."""
+        """Pass on a valid event of the adapter; report one without usable content as a failed request."""
         if self._is_over:
             return
         try:

@@ -1,7 +1,7 @@
-"""The provider wall of a recognition engine: what it reports is checked before the call believes it, and no method of a stream raises.
+"""The provider wall of a recognition engine: its events are checked before the call uses them, and no method of a stream raises.
 
-Events of any shape enter; events with valid Unicode, known numbers and a confidence of 0 to 1 leave. A stream that fails while it is fed is
-told once, as a ProviderError, and its call goes on without a result.
+Events of any shape enter; events with valid Unicode, known numbers and a confidence of 0 to 1 leave. A stream that fails while sound is
+pushed reports it once, as a ProviderError, and its call continues without a result.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from active_call.providers.vendor_values import text_of
 logger = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 20_000
-"""Of one utterance: twenty minutes of fast speech."""
+"""The longest text of one utterance: twenty minutes of fast speech."""
 MAX_WORDS = 4_000
-"""Of one utterance."""
+"""The most words of one utterance."""
 
 
 class GuardedSpeechToText:
-    """A recognition engine behind the wall. `guard` holds its limits, and refuses new streams while the engine is out of order."""
+    """A recognition engine behind the wall. `guard` holds its limits, and refuses new streams while the circuit is open."""
 
     def __init__(self, inner: SpeechToText, world: World, *, default_model: str = "") -> None:
         self.name = inner.name
@@ -71,7 +71,7 @@ class GuardedSpeechToText:
         return GuardedRecognition(self, stream, on_event)
 
     async def warm(self) -> None:
-        """Load what the engine loads at first use."""
+        """Load the engine's models."""
         await warm(self.inner)
 
     async def close(self) -> None:
@@ -79,7 +79,7 @@ class GuardedSpeechToText:
 
 
 class GuardedRecognition:
-    """One caller. It keeps its engine in use."""
+    """One caller. It holds a reference to its engine."""
 
     def __init__(self, engine: GuardedSpeechToText, inner: RecognitionStream, on_event: Callable[[RecognitionEvent], None]) -> None:
         self._engine = engine
@@ -123,7 +123,7 @@ class GuardedRecognition:
             self._fail(error, awaited_index)
 
     def _fail(self, error: Exception, awaited_index: int | None = None) -> None:
-        """Tell it once; of an utterance whose result is awaited, each time."""
+        """Report the failure once, and again for each utterance whose result is awaited."""
         if self._has_failed and awaited_index is None:
             return
         self._has_failed = True
@@ -135,7 +135,7 @@ class GuardedRecognition:
 
 
 def checked_event(provider: str, event: Any) -> RecognitionEvent:
-    """`event` with values that everybody can use. Raises ProviderError for one that says nothing usable."""
+    """`event` with valid values. Raises ProviderError for an event without usable content."""
     match event:
         case Partial() | Final() if isinstance(event.index, int):
             return type(event)(

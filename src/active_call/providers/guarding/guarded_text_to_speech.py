@@ -1,4 +1,4 @@
-"""The provider wall of a synthesis engine: whole samples leave it, some for every text with words in it, or one ProviderError in time."""
+"""The provider wall of a synthesis engine: every text with words gives sound in whole samples, or one ProviderError in time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from active_call.providers.usage.speech_usage import SpeechMeter
 from active_call.providers.vendor_values import SoundCheck, text_of
 
 MAX_SOUND_S = 1200
-"""Of one stream."""
+"""The most sound of one stream."""
 MAX_WORDS = 20_000
-"""Of one stream."""
+"""The most words of one stream."""
 
 
 class GuardedTextToSpeech:
@@ -33,7 +33,7 @@ class GuardedTextToSpeech:
         self.billed = billed_by("tts", inner, default_model)
         self.capabilities = inner.capabilities
         self.endpoint: str | None = getattr(inner, "endpoint", None)
-        """The server that is really asked, where there is one."""
+        """The server that is used, if there is one."""
         self.guard = Guard(inner.name, world, limits_of(inner, attempts))
         self.inner = inner
 
@@ -41,11 +41,11 @@ class GuardedTextToSpeech:
         return GuardedSynthesis(self, speaker, speed)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next text."""
+        """Open a connection for the next text."""
         await connect_ahead(self.inner)
 
     async def warm(self) -> None:
-        """Load what the engine loads at first use."""
+        """Load the engine's models."""
         await warm(self.inner)
 
     async def close(self) -> None:
@@ -121,7 +121,7 @@ class GuardedSynthesis:
 
 
 class ChunkCheck:
-    """Makes chunks usable: whole samples, words with finite times in order."""
+    """Validates chunks: whole samples, words with finite times in order."""
 
     def __init__(self, provider: str, rate_hz: int) -> None:
         self._provider = provider
@@ -133,7 +133,7 @@ class ChunkCheck:
         return self._sound.n_bytes
 
     def feed(self, chunk: Any) -> SpeechChunk | None:
-        """What of `chunk` is sure, or None. Raises ProviderError if it is not a sound."""
+        """The complete samples of `chunk`, or None. Raises ProviderError if it is not sound."""
         if not isinstance(chunk, SpeechChunk):
             raise ProviderError(self._provider, f"sent {type(chunk).__name__} instead of sound")
         words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
@@ -142,12 +142,12 @@ class ChunkCheck:
         return SpeechChunk(pcm, words, chunk.is_substitute, bool(chunk.ends_flush)) if pcm or words or chunk.ends_flush else None
 
     def finish(self) -> bytes:
-        """What is left."""
+        """The remaining samples."""
         return self._sound.finish()
 
 
 def _word(word: Any) -> WordTime | None:
-    """`word` with values that everybody can use; None if its times are none."""
+    """`word` with valid values; None if its times are invalid."""
     if not isinstance(word, WordTime):
         return None
     times: tuple[Any, Any] = (word.start_ms, word.end_ms)

@@ -1,8 +1,8 @@
-"""A hedged start: the next source begins when the one before has given nothing usable in time; the first usable one wins.
+"""A hedged start: the next source begins when the current one has given nothing usable in time; the first usable one wins.
 
-Sources are asked in order. A further one begins `after_s` after the one before, or at once where that has failed. When one gives something
-usable, or comes to its end, all others are cancelled, and only that one is heard from then on. What the others used until then is counted
-at their own walls. Each source is iterated over, and closed, in one task of its own. No vendor is known here.
+Sources are asked in order. A further one begins `after_s` after the previous one, or at once if that has failed. When one gives usable
+output or ends, all others are cancelled, and only that one is used from then on. The usage of the others is counted at their own walls.
+Each source is iterated over and closed in its own task. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from active_call.providers.sources import close_source
 T = TypeVar("T")
 
 MAX_AHEAD: Final = 64
-"""Items that a source may be ahead of its reader."""
+"""How many items a source may be ahead of its reader."""
 
 
 class Hedge(Generic[T]):
-    """The sources of one request. Iterate over `run`, once; `asked` starts the time that a source has."""
+    """The sources of one request. Iterate over `run` once. `asked` starts the time of a source."""
 
     def __init__(self, sources: Sequence[Callable[[], AsyncIterator[T]]], after_s: float, is_usable: Callable[[T], bool]) -> None:
         self._sources = sources
@@ -31,11 +31,11 @@ class Hedge(Generic[T]):
         self._contenders: list[_Contender[T]] = []
 
     def asked(self) -> None:
-        """Something is due from now on: before, no source is late."""
+        """A result is due from now on; before that, no source is late."""
         self._asked.set()
 
     async def run(self) -> AsyncGenerator[tuple[int, T], None]:
-        """The items of the winner, each with the winner's number. Raises ProviderError if all have failed: that of the last."""
+        """The items of the winner, each with the winner's number. If all have failed, raises the last one's ProviderError."""
         try:
             winner = await self._winner()
             await self._cancel([each for each in self._contenders if each is not winner])
@@ -84,11 +84,11 @@ class Hedge(Generic[T]):
         await asyncio.gather(*(each.task for each in contenders), return_exceptions=True)
         for each in contenders:
             if each.decided.done() and not each.decided.cancelled():
-                each.decided.exception()  # nobody else asks for it
+                each.decided.exception()  # no other source was asked
 
 
 class _Contender(Generic[T]):
-    """One source at work. `decided` is done when it has given something usable, or has ended; it raises what the source raised before."""
+    """One running source. `decided` is done when it has given usable output or ended; it raises what the source raised before that."""
 
     def __init__(self, number: int, source: Callable[[], AsyncIterator[T]], is_usable: Callable[[T], bool]) -> None:
         self.number = number
@@ -101,7 +101,7 @@ class _Contender(Generic[T]):
         self.task = asyncio.get_running_loop().create_task(self._pump(), name=f"source {number}")
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """Everything that the source gives, from the first. Raises what it raised."""
+        """All items of the source, from the first. Raises what it raised."""
         while (item := await self._queue.get()) is not None:
             yield item
         if self._error is not None:

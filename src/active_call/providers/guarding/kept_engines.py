@@ -1,7 +1,7 @@
-"""Engine instances by option: the most recently used ones, and beyond these the ones that a call still holds.
+"""Engine instances by option: the most recently used ones, and all others that a call still holds.
 
-An option's key and a way to make the instance enter; the instance leaves, the same one for the same key as long as anybody has it. An
-instance that is neither recent nor held is closed. A call holds what it was given, so that nothing in use is ever closed.
+An option's key and a factory enter; the instance leaves, the same one for the same key as long as it is kept or held. An instance that is
+neither recent nor held is closed. A call holds its instances, so an instance in use is never closed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """What can be closed when no call uses it."""
+    """An object that can be closed when no call uses it."""
 
     async def close(self) -> None: ...
 
@@ -26,19 +26,19 @@ E = TypeVar("E", bound=Closable)
 logger = logging.getLogger(__name__)
 
 MAX_IDLE = 32
-"""Kept of each kind. A synthesiser keeps up to 32 MiB of sentences, a language model a pool of connections."""
+"""How many of each kind are kept. A synthesiser keeps up to 32 MiB of sentences, a language model a pool of connections."""
 CLOSE_S = 5.0
 
 
 class KeptEngines(Generic[E]):
-    """Instances of one kind. `close_of` gives what closes the engine behind an instance, without holding the instance itself."""
+    """Instances of one kind. `close_of` returns a function that closes the engine of an instance, without a reference to the instance."""
 
     def __init__(self, close_of: Callable[[E], Callable[[], Awaitable[object]]], max_idle: int = MAX_IDLE) -> None:
         self._close_of = close_of
         self._max_idle = max_idle
         self._recent: OrderedDict[bytes, E] = OrderedDict()
         self._held: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
-        """All that are alive."""
+        """All live instances."""
         self._closing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -47,7 +47,7 @@ class KeptEngines(Generic[E]):
         return len(self._held)
 
     def get(self, key: bytes, make: Callable[[], E]) -> E:
-        """The instance of `key`, made now if there is none."""
+        """The instance of `key`, created if there is none."""
         engine: E | None = self._held.get(key)
         if engine is None:
             engine = make()
@@ -64,7 +64,7 @@ class KeptEngines(Generic[E]):
         return list(self._held.values())
 
     async def close(self) -> None:
-        """Close all of them, and wait for those that are being closed."""
+        """Close all of them, and wait for those that are closing."""
         engines = self.all()
         self._is_closed = True
         self._recent.clear()
@@ -74,9 +74,9 @@ class KeptEngines(Generic[E]):
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _close_later(self, close: Callable[[], Awaitable[object]]) -> None:
-        """Nobody has the instance any more. The collector may find that out in any thread, and when the loop is closed."""
+        """The instance has no references any more. The garbage collector may call this in any thread, also after the loop is closed."""
         if self._loop is not None and not self._loop.is_closed() and not self._is_closed:
-            with contextlib.suppress(RuntimeError):  # it is closed now
+            with contextlib.suppress(RuntimeError):  # already closed
                 self._loop.call_soon_threadsafe(self._begin_closing, close)
 
     def _begin_closing(self, close: Callable[[], Awaitable[object]]) -> None:
@@ -86,7 +86,7 @@ class KeptEngines(Generic[E]):
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs here, if one does."""
+    """The running loop, if any."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

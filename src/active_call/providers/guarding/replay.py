@@ -1,4 +1,4 @@
-"""What a new recognition stream is given of the sound that has no answer yet: pieces, starts and ends, in their order. Pure."""
+"""Replays unanswered sound into a new recognition stream: pieces, starts and ends, in order. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.speech_to_text import RecognitionStream
 
 TAIL_SAMPLES: Final = samples_in(150, LISTEN_RATE_HZ)
-"""Sound after an utterance that a new stream gets before it is told the end."""
+"""Sound after an utterance that a new stream gets before the utterance's end."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Utterance:
     start_sample: int
     end_sample: int | None = None
     n_streams: int = 0
-    """How many streams were told its end."""
+    """How many streams received its end."""
 
 
 def replay(
@@ -33,7 +33,7 @@ def replay(
     utterances: Iterable[Utterance],
     end: Callable[[Utterance, int], None],
 ) -> None:
-    """Give `stream` the sound from the sample `start` on, with the starts of `utterances`; `end` tells it the end of one."""
+    """Push the sound from sample `start` on into `stream`, with the starts of `utterances`; `end` ends an utterance."""
     pieces = deque(sound.since(start))
     ordered = sorted(utterances, key=lambda utterance: utterance.index)
     for number, utterance in enumerate(ordered):
@@ -49,7 +49,7 @@ def replay(
 
 
 def _push_until(stream: RecognitionStream, pieces: deque[tuple[int, bytes]], end: int) -> None:
-    """Send the pieces that begin before the sample `end`."""
+    """Push the pieces that begin before sample `end`."""
     while pieces and pieces[0][0] < end:
         sample, pcm = pieces.popleft()
         stream.push_audio(pcm, sample)

@@ -1,9 +1,9 @@
-"""Recognition that outlives its connections: a stream that fails is opened again, or another engine's, and hears what was not answered.
+"""Recognition that survives its connections: a failed stream is opened again, or another engine's, and gets the unanswered sound.
 
 Sound and utterances of one caller enter, events leave, as with any `SpeechToText`. The recent sound is kept. A new stream gets
-the utterances that have no final yet, with their sound; what was final is not sent again. `engine_choice` says which engine is next, and
-when. With a hedge, an engine that is slow with an utterance gets another one beside it, and the first final text decides who goes on. A
-caller of this sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
+the utterances without a final, with their sound; sound with a final is not sent again. `engine_choice` selects the next engine and the
+delay. With a hedge, a second engine is asked beside one that is slow with an utterance, and the engine with the first final text is used
+from then on. The user of this stream sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from active_call.providers.usage.metering import current_meter, metered_by
 logger = logging.getLogger(__name__)
 
 KEPT_SAMPLES = samples_in(1_000, LISTEN_RATE_HZ)
-"""Sound kept while every utterance is answered."""
+"""Sound kept while every utterance has an answer."""
 MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
-"""Of utterances without a final, all sound is kept up to this."""
+"""For utterances without a final, all sound is kept up to this length."""
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
-"""Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
+"""Sound before the first unanswered utterance that a new stream also gets: detectors are late for soft onsets."""
 FAILOVER_S = 4.0
-"""With another engine at hand, an utterance without an answer for so long is given to that one."""
+"""If there is another engine, it gets an utterance that has no answer after this long."""
 WITHOUT_STREAM_S = 4.0
-"""An utterance that has ended is given up when no stream could be opened for so long: its caller waits."""
+"""An utterance that has ended is given up if no stream could be opened for this long: its caller waits."""
 CLOSE_S = 2.0
 
 
 class SupervisedSpeechToText:
-    """A recognition engine whose streams do not fail while it, or one of its `fallbacks`, works."""
+    """A recognition engine whose streams fail only if it and all of its `fallbacks` fail."""
 
     def __init__(
         self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = (), hedge_after_s: float | None = None
@@ -51,17 +51,17 @@ class SupervisedSpeechToText:
         self.capabilities: SpeechToTextCapabilities = replace(inner.capabilities, between_speech=between)
         self.inner = inner
         self.hedge_after_s = hedge_after_s
-        """After so long without the final text of an utterance the next engine is asked for it, too."""
+        """If an utterance has no final text after this long, the next engine is asked as well."""
         self.engines = (inner, *(fallback.inner for fallback in fallbacks))
         self._fallbacks = tuple(fallbacks)
-        """Held: what is held by nobody is closed."""
+        """A reference to the engine: an instance without references is closed."""
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> SupervisedRecognition:
-        """Raises ActiveCallError if no engine can be opened: the reason of the first one."""
+        """Raises ActiveCallError if no engine can be opened, with the reason of the first one."""
         return SupervisedRecognition(self, on_event, language)
 
     async def warm(self) -> None:
-        """Load what the engine loads at first use."""
+        """Load the engine's models."""
         await self.inner.warm()
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class SupervisedSpeechToText:
 
 
 class SupervisedRecognition:
-    """One caller. Must be made on the loop."""
+    """One caller. Must be created on the loop."""
 
     def __init__(self, owner: SupervisedSpeechToText, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         self._owner = owner
@@ -79,12 +79,12 @@ class SupervisedRecognition:
         self._loop = asyncio.get_running_loop()
         self._sound = RecentSound(KEPT_SAMPLES, MAX_KEPT_SAMPLES)
         self._unanswered_from: int | None = None
-        """From where on sound may have to be sent again; None while every utterance is answered."""
+        """The first sample that may have to be sent again; None while every utterance has an answer."""
         self._utterances: dict[int, Utterance] = {}
         self._phrases: tuple[str, ...] | None = None
         self._stream: GuardedRecognition | None = None
         self._second: GuardedRecognition | None = None
-        """The next engine's stream, beside the one that is slow (`hedge_after_s`): the first final text decides."""
+        """The next engine's stream, beside the slow one (`hedge_after_s`): the first final text decides."""
         self._second_position = 0
         self._numbers = count(1)
         self._number = self._second_number = 0
@@ -156,7 +156,7 @@ class SupervisedRecognition:
             self._handle_second(event)
             return
         if number != self._number or self._is_closed:
-            return  # the stream was given up
+            return  # the stream was replaced
         if isinstance(event, Failed):
             self._handle_failure(event)
             return
@@ -174,7 +174,7 @@ class SupervisedRecognition:
             if isinstance(event, Final) and utterance.end_sample is not None:
                 del self._utterances[event.index]
                 self._note_unanswered()
-            elif isinstance(event, Final):  # the engine's own idea of an end: the caller may still speak
+            elif isinstance(event, Final):  # the engine's own end of an utterance: the caller may still speak
                 event = Partial(event.text, event.index, event.start_sample, event.end_sample, event.confidence, event.words)
         self._on_event(event)
 
@@ -197,7 +197,7 @@ class SupervisedRecognition:
         return utterance is not None and utterance.end_sample is not None
 
     def _begin_second(self, number: int, utterance: Utterance) -> None:
-        """The utterance has no final text in time: give it to the next engine, too."""
+        """The utterance has no final text in time: send it to the next engine as well."""
         position = self._choice.next_position
         is_awaited = self._utterances.get(utterance.index) is utterance
         if not is_awaited or number != self._number or self._is_closed or self._second is not None or position is None:
@@ -217,7 +217,7 @@ class SupervisedRecognition:
         self._replay(second, is_second=True)
 
     def _handle_second(self, event: RecognitionEvent) -> None:
-        """The first final text decides; nothing else of the second stream counts."""
+        """The first final text decides; other events of the second stream are ignored."""
         if isinstance(event, Failed):
             if event.index is None or self._is_awaited(event.index):
                 self._drop_second()
@@ -226,7 +226,7 @@ class SupervisedRecognition:
             self._take(event)
 
     def _go_on_with_second(self, why: str) -> None:
-        """The second stream takes the place of the first, for the rest of the call."""
+        """The second stream replaces the first for the rest of the call."""
         before, engine = self._stream, self._engine
         self._stream, self._second, self._number = self._second, None, self._second_number
         self._choice.take(self._second_position)
@@ -256,7 +256,7 @@ class SupervisedRecognition:
         return self._engines[self._choice.position]
 
     def _open_first(self) -> None:
-        """Open the first engine that can be: one that is out of order at present only if no other can. Raises ActiveCallError."""
+        """Open the first engine that can be opened; one with an open circuit only if no other can. Raises ActiveCallError."""
         order = sorted(range(len(self._engines)), key=lambda position: self._engines[position].guard.is_refusing)
         errors: list[ActiveCallError] = []
         for position in order:
@@ -271,7 +271,7 @@ class SupervisedRecognition:
 
     def _open(self, engine: GuardedSpeechToText) -> None:
         number = self._number = next(self._numbers)
-        with metered_by(self._meter):  # whoever pushed the sound that this follows from
+        with metered_by(self._meter):  # from within the caller's own push
             stream = engine.open(partial(self._handle, number), language=self._language)
         if number == self._number:
             self._stream = stream
@@ -290,7 +290,7 @@ class SupervisedRecognition:
             self._replay(self._stream)
 
     def _lose(self, error: ActiveCallError, *, leave: bool = False) -> None:
-        """The stream in use is of no use any more. `leave`: neither is its engine, for this call, if there is another one."""
+        """The stream in use has failed. `leave`: do not use its engine again in this call, if there is another one."""
         if self._second is not None:
             if isinstance(error, ProviderError) and error.retryable:
                 self._engine.guard.note_outage()
@@ -322,7 +322,7 @@ class SupervisedRecognition:
         self._reopening = self._loop.call_later(choice.delay_s, self._reopen)
 
     def _replay(self, stream: GuardedRecognition, *, is_second: bool = False) -> None:
-        """Give a new stream the sound that has no answer yet, with the starts and ends of its utterances."""
+        """Send the unanswered sound to a new stream, with the starts and ends of its utterances."""
         if self._phrases is not None:
             stream.expect_phrases(self._phrases)
         start = self._sound.end - LEAD_SAMPLES if self._unanswered_from is None else self._unanswered_from
@@ -351,13 +351,13 @@ class SupervisedRecognition:
         stream.end_utterance(utterance.index, sample)
 
     def _watch(self, utterance: Utterance) -> None:
-        """The stream in use has so long for the answer."""
+        """Start the time that the stream in use has for the answer."""
         patience_s = self._patience_s()
         if patience_s is not None:
             self._loop.call_later(patience_s, self._check_answered, self._number, utterance, patience_s)
 
     def _patience_s(self) -> float | None:
-        """How long an answer may take. An engine that takes whole utterances has deadlines of its own, which may be longer."""
+        """How long an answer may take. An engine that takes whole utterances has its own deadlines, which may be longer."""
         if self._choice.has_other:
             return FAILOVER_S
         return self._engine.guard.limits.first_result_s if self._engine.capabilities.partials else None
@@ -370,13 +370,13 @@ class SupervisedRecognition:
         self._handle_failure(Failed(error, utterance.index if self._choice.has_other else None))
 
     def _check_stream(self, utterance: Utterance) -> None:
-        """There was no stream some seconds ago: where there is none yet, the utterance is not waited for any longer."""
+        """There was no stream some seconds ago. If there is still none, give up the utterance."""
         is_awaited = self._utterances.get(utterance.index) is utterance
         if is_awaited and self._stream is None and self._lost_by is not None and not self._is_closed:
             self._give_up(utterance, self._lost_by)
 
     def _give_up_ended(self, error: ActiveCallError, n_streams: int) -> None:
-        """Give up the utterances whose end was told to that many streams."""
+        """Give up the utterances whose end was sent to that many streams."""
         for utterance in list(self._utterances.values()):
             if utterance.end_sample is not None and utterance.n_streams >= n_streams:
                 self._give_up(utterance, error)

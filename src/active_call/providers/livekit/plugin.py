@@ -1,8 +1,8 @@
-"""A plugin class of LiveKit Agents: how it is found, which of its settings an option names, and its instances.
+"""A plugin class of LiveKit Agents: finding it, mapping an option to its settings, and its instances.
 
-`livekit/deepgram` is the class `STT` or `TTS` of `livekit.plugins.deepgram`; `extra.class` names another one (`STTv2`). What an option
-says is given to the constructor by the name that the class has for it; the rest of `extra` by its own name. Nothing of LiveKit is imported
-before the first use: the framework takes two seconds of processor time, which a thread spends; the plugin's own module must be
+`livekit/deepgram` is the class `STT` or `TTS` of `livekit.plugins.deepgram`; `extra.class` names another one (`STTv2`). The option's
+settings are passed to the constructor under the class's own argument names; the rest of `extra` under its own. Nothing of LiveKit is
+imported before first use. Importing the framework takes two seconds of CPU and happens in a thread; the plugin's own module must be
 imported on the main thread. The environment's key goes to the plugin's own server only. https://docs.livekit.io/agents/models/
 """
 
@@ -28,13 +28,13 @@ EXTRA: Final = "pip install 'active-call[livekit]'"
 DOCUMENTATION: Final = "https://docs.livekit.io/agents/models/"
 CONNECT_S: Final = 4.0
 MAX_VOICES: Final = 16
-"""Instances of one option that differ in voice or pace."""
+"""Instances of one option that differ in voice or speed."""
 PORTS: Final = {"https": 443, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A setting that an option names: `key` in the section, and how classes call it, the most usual name first."""
+    """A setting that an option names: `key` in the section, and the argument names that classes use for it, the usual one first."""
 
     key: str
     value: Any
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class PluginChoice:
-    """Which class, with what. `secret` is the option's own key, `endpoint` its own server."""
+    """The class and its settings. `secret` is the option's own key, `endpoint` its own server."""
 
     section: str
     provider: str
@@ -55,7 +55,7 @@ class PluginChoice:
 
     @property
     def plugin(self) -> str:
-        """The name behind the slash."""
+        """The name after the slash."""
         return self.provider.partition("/")[2]
 
     @property
@@ -64,10 +64,10 @@ class PluginChoice:
 
 
 class LiveKitPlugin:
-    """The instances of one class, made at first use and shared by all calls with this option."""
+    """The instances of one class, created at first use and shared by all calls with this option."""
 
     def __init__(self, choice: PluginChoice, services: Services) -> None:
-        """Raises ConfigError for a name that is none, and where a package is missing."""
+        """Raises ConfigError for an unknown name, and if a package is missing."""
         if not choice.plugin.replace("-", "_").isidentifier():
             raise ConfigError(f"{choice.section}.provider", f"expected livekit/NAME, such as livekit/deepgram, found {choice.provider!r}")
         for module, command in (("livekit.agents", EXTRA), (choice.module, f"{EXTRA} livekit-plugins-{choice.plugin}")):
@@ -84,7 +84,7 @@ class LiveKitPlugin:
         self._making = asyncio.Lock()
 
     async def instance(self, changes: Sequence[Wanted] = ()) -> Any:
-        """The instance whose settings are the option's, but for `changes`. Raises ConfigError, ProviderError."""
+        """The instance with the option's settings and `changes`. Raises ConfigError, ProviderError."""
         key = tuple((change.key, change.value) for change in changes)
         async with self._making:
             if key not in self._instances:
@@ -94,7 +94,7 @@ class LiveKitPlugin:
             return self._instances[key]
 
     async def check_endpoint(self) -> None:
-        """Raise ActiveCallError where the option's server may not be asked."""
+        """Raise ActiveCallError if the option's server is not allowed."""
         if self.choice.endpoint:
             parts = urlsplit(self.choice.endpoint)
             await self._services.addresses(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 80))
@@ -104,16 +104,16 @@ class LiveKitPlugin:
         instances = list(self._instances.values())
         self._instances.clear()
         for instance in instances:
-            with contextlib.suppress(Exception):  # what it says at its end helps nobody
+            with contextlib.suppress(Exception):  # an error while closing does not matter
                 await instance.aclose()
-                client = getattr(instance, "_client", None)  # an SDK's, which some plugins make and leave open
+                client = getattr(instance, "_client", None)  # a session of an SDK that some plugins create and do not close
                 if client is not None and hasattr(client, "close"):
                     await client.close()
         if self._http is not None:
             await self._http.close()
 
     def failure(self, error: BaseException) -> ActiveCallError:
-        """`error` as the family that callers know, without the key."""
+        """`error` as an error that callers know, without the key."""
         if isinstance(error, ActiveCallError):
             return error
         reason = getattr(error, "message", "") or str(error) or type(error).__name__
@@ -140,7 +140,7 @@ class LiveKitPlugin:
             raise ConfigError(f"{section}.provider", f"{choice.provider!r}: {self.failure(error)}") from error
 
     def _settings(self, parameters: Mapping[str, inspect.Parameter], changes: Sequence[Wanted]) -> dict[str, Any]:
-        """The arguments of the constructor. Raises ConfigError for a setting that it does not have."""
+        """The arguments of the constructor. Raises ConfigError for a setting that the class does not have."""
         choice = self.choice
         takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
         settings: dict[str, Any] = {}
@@ -170,7 +170,7 @@ class LiveKitPlugin:
         return ConfigError(f"{self.choice.section}.{key}", f"{self.choice.provider!r} has no such setting; it has: {known}")
 
     def _session(self) -> Any:
-        """The HTTP client of all instances, which looks names up under the rules for outgoing connections."""
+        """The HTTP client of all instances. It resolves names under the rules for outgoing connections."""
         if self._http is None:
             import aiohttp
 
@@ -179,13 +179,13 @@ class LiveKitPlugin:
 
 
 class JudgedResolver:
-    """A resolver for aiohttp (`aiohttp.abc.AbstractResolver`) that gives the addresses that may be asked."""
+    """A resolver for aiohttp (`aiohttp.abc.AbstractResolver`) that returns only allowed addresses."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[dict[str, Any]]:
-        """The addresses of `host`. Raises OSError if there is none, or none that may be asked."""
+        """The addresses of `host`. Raises OSError if there is none, or none is allowed."""
         try:
             addresses = await self._services.addresses(host, port)
         except ActiveCallError as error:
@@ -206,11 +206,11 @@ class JudgedResolver:
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
 
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # a package above it is missing
+    except ModuleNotFoundError:  # a parent package is missing
         return False

@@ -1,8 +1,8 @@
 """Recognition by an STT class of LiveKit Agents.
 
 Sound (16 kHz) enters its stream all the time, its events become segments of the call's utterances; a class without a stream transcribes
-utterances one by one. At the end of an utterance the stream is flushed, which lets many vendors finish at once; where a final came before
-that and nothing is left in the making, it is the answer. Options: `model`, `language`, `keyterms`, `endpointing`, `interim`, `endpoint`,
+utterances one by one. At the end of an utterance the stream is flushed, which makes many vendors finish at once. A final that came before
+the flush is the answer if no interim text is open. Options: `model`, `language`, `keyterms`, `endpointing`, `interim`, `endpoint`,
 `secret_key`; `extra` holds further arguments of the constructor, and `class`. https://docs.livekit.io/agents/models/stt/
 """
 
@@ -24,9 +24,9 @@ from active_call.providers.speech_to_text import Failed, RecognitionEvent, Recog
 
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True)
 QUIET_S: Final = 0.3
-"""After the end of an utterance whose final came before it: so long for words that are still to come."""
+"""If an utterance's final came before its end, further words are awaited for this long."""
 MAX_WAITING_BYTES: Final = samples_in(30_000, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
-"""Sound that waits for the connection."""
+"""The most sound that waits for the connection."""
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",
@@ -48,7 +48,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: AsrOption, services: Services) -> LiveKitSpeechToText:
-    """The adapter. Raises ConfigError without a name, and where a package is missing."""
+    """The adapter. Raises ConfigError without a name, and if a package is missing."""
     named = (
         Wanted("model", option.model_type, ("model",)),
         Wanted("language", option.language, ("language", "languages", "language_code")),
@@ -75,7 +75,7 @@ class LiveKitSpeechToText:
         return _Beginning(self._plugin, on_event, language)
 
     async def warm(self) -> None:
-        """Import the plugin, make the instance, and let it open its connection."""
+        """Import the plugin, create the instance, and let it open its connection."""
         (await self._plugin.instance()).prewarm()
 
     async def close(self) -> None:
@@ -83,7 +83,7 @@ class LiveKitSpeechToText:
 
 
 class _Beginning:
-    """A stream until the class is there, which says whether it streams; then everything goes on to the stream that fits."""
+    """A stream until the class is loaded, which shows whether it streams; then everything is passed to the matching stream."""
 
     def __init__(self, plugin: LiveKitPlugin, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         self._plugin = plugin
@@ -147,7 +147,7 @@ class _Beginning:
 
 
 class LiveKitRecognition(SegmentedRecognition):
-    """A stream of the class."""
+    """A caller's stream over the class's stream."""
 
     acknowledges = False
 
@@ -174,7 +174,7 @@ class LiveKitRecognition(SegmentedRecognition):
         await asyncio.gather(self._task, return_exceptions=True)
 
     def _settle_if_quiet(self, index: int) -> None:
-        """The vendor had finished before it was asked, and hears no more."""
+        """The vendor finished before it was asked, and has no interim text."""
         utterance = self._find(index)
         if utterance is not None and self._interim is None and any(utterance.holds(segment) for segment in self._segments):
             self._settle(index)
@@ -192,7 +192,7 @@ class LiveKitRecognition(SegmentedRecognition):
                     case SpeechEventType.START_OF_SPEECH:
                         self.note_turn(TurnChange.STARTED, self.to_sample(self._sent))
                     case _:
-                        pass  # END_OF_SPEECH is a pause of the vendor's, and no end of a turn
+                        pass  # END_OF_SPEECH is a pause detected by the vendor, not the end of a turn
             self.fail(ProviderError(self._plugin.name, "the stream has ended", retryable=True))
         except asyncio.CancelledError:
             raise
@@ -218,7 +218,7 @@ class LiveKitRecognition(SegmentedRecognition):
 
 
 class _Transcriber:
-    """`recognize` of a class that has no stream."""
+    """Recognition by `recognize`, for a class without a stream."""
 
     def __init__(self, plugin: LiveKitPlugin, stt: Any, language: str | None) -> None:
         self._plugin = plugin

@@ -1,7 +1,7 @@
 """Synthesis by a TTS class of LiveKit Agents.
 
-A text enters its stream (or its `synthesize`, where the class has no stream), frames leave, with the times of words where the class tells
-them. Options: `speaker`, `model`, `language`, `speed`, `emotion`, `volume`, `samplerate`, `endpoint`, `secret_key`; `extra` holds further
+A text enters its stream (or its `synthesize`, if the class has no stream), frames leave, with word times if the class reports them.
+Options: `speaker`, `model`, `language`, `speed`, `emotion`, `volume`, `samplerate`, `endpoint`, `secret_key`; `extra` holds further
 arguments of the constructor, and `class`. https://docs.livekit.io/agents/models/tts/
 """
 
@@ -46,7 +46,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> LiveKitTextToSpeech:
-    """The adapter. Raises ConfigError without a name, and where a package is missing."""
+    """The adapter. Raises ConfigError without a name, and if a package is missing."""
     named = (
         Wanted("model", option.model, ("model",)),
         Wanted("language", option.language, ("language", "language_code", "lang")),
@@ -63,7 +63,7 @@ def create(option: TtsOption, services: Services) -> LiveKitTextToSpeech:
 
 
 class LiveKitTextToSpeech:
-    """A TTS class as a `TextToSpeech`. Its sound has `rate_hz`, whatever the class makes."""
+    """A TTS class as a `TextToSpeech`. Its sound is resampled to `rate_hz`."""
 
     limits = Limits(next_result_s=5.0)
 
@@ -83,7 +83,7 @@ class LiveKitTextToSpeech:
         return WholeTextStream(lambda text: self._speak(text, changes), self.rate_hz)
 
     async def warm(self) -> None:
-        """Import the plugin, make the instance, and let it open its connection."""
+        """Import the plugin, create the instance, and let it open its connection."""
         instance = await self._plugin.instance()
         instance.prewarm()
 
@@ -112,7 +112,7 @@ class LiveKitTextToSpeech:
 
 
 def _stream_of(instance: Any, text: str) -> Any:
-    """The frames of `text`, by the class's stream where it has one. Nothing is asked twice: that is the wall's."""
+    """The frames of `text`, by the class's stream if it has one. Does not retry: the provider wall does."""
     from livekit.agents.types import APIConnectOptions
 
     once = APIConnectOptions(max_retry=0, timeout=CONNECT_S)
@@ -125,7 +125,7 @@ def _stream_of(instance: Any, text: str) -> Any:
 
 
 def _words(transcript: Any) -> tuple[WordTime, ...]:
-    """The words of a piece with their times, where the class tells both of each."""
+    """The words of a piece with their times, if the class reports both."""
     words = []
     for one in transcript or ():
         begin, end = getattr(one, "start_time", None), getattr(one, "end_time", None)

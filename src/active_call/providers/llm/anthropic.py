@@ -28,7 +28,7 @@ URL: Final = "https://api.anthropic.com"
 SOURCE: Final = KeySource("Anthropic", ("ANTHROPIC_API_KEY",), "https://platform.claude.com/settings/keys", ("anthropic.com", "claude.com"))
 API_VERSION: Final = "2023-06-01"
 DEFAULT_MODEL: Final = "claude-haiku-4-5"
-"""The fastest family: what is said on the telephone must begin soon."""
+"""The fastest family: speech on the telephone must begin soon."""
 
 
 CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
@@ -87,11 +87,11 @@ class AnthropicChatModel:
             raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request."""
+        """Open a connection for the next request."""
         await open_connection(self._http, self._url)
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     def _body(self, request: ReplyRequest) -> dict[str, Any]:
         settings = self._settings

@@ -1,7 +1,7 @@
-"""A request as Anthropic's Messages API takes it, and what its events say. Pure.
+"""A request in the form of Anthropic's Messages API, and the events that it returns. Pure.
 
-Source: platform.claude.com/docs, "Messages" and "Streaming messages". What differs from OpenAI's API: the system prompt is a field of its
-own; the first message is the user's; the roles alternate; a tool's result is a block of a user's message, directly behind the call; text
+Source: platform.claude.com/docs, "Messages" and "Streaming messages". Differences from OpenAI's API: the system prompt is a field of its
+own; the first message is the user's; the roles alternate; a tool's result is a block of a user's message, directly after the call; text
 blocks are never empty; `max_tokens` must be given.
 """
 
@@ -32,7 +32,7 @@ from active_call.providers.vendor_values import text_of
 Json = dict[str, Any]
 
 DEFAULT_MAX_TOKENS: Final = 1024
-"""The API demands a limit. It is far above what is said in one turn."""
+"""The API requires a limit. This is far more than an agent says in one turn."""
 JSON_WISH: Final = "Answer with one JSON object and with nothing else."
 _PROFILE: Final = ModelProfile("anthropic messages")
 _CALL_BEGINS: Final = "[The call begins.]"
@@ -48,8 +48,9 @@ _RETRYABLE: Final = ("overloaded_error", "api_error", "rate_limit_error", "timeo
 
 
 def body_of(request: ReplyRequest) -> Json:
-    """The fields that follow from what is asked. The instructions are marked for the vendor's prompt cache, which shortens the wait for
-    the first token of every later turn; shorter ones than the cache takes are ignored by it."""
+    """The body's fields for the request. The instructions are marked for the vendor's prompt cache, which shortens the wait for the first
+    token of every later turn. Instructions below the cache's minimum length are not cached.
+    """
     messages = with_paired_calls(messages_for(_PROFILE, request.messages))
     system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content.strip())
     if request.json:
@@ -65,7 +66,7 @@ def body_of(request: ReplyRequest) -> Json:
 
 
 def _turns(messages: Iterable[ChatMessage]) -> list[Json]:
-    """The messages as turns of alternating roles, the user's first and last."""
+    """The messages as turns of alternating roles. The first and last are the user's."""
     turns: list[Json] = []
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
@@ -126,17 +127,17 @@ def _tool_choice(request: ReplyRequest) -> Json | None:
 
 
 class EventReader:
-    """Reads the events of one reply. The usage comes in two parts, with the first and with the last event; it is told once, at the end."""
+    """Reads the events of one reply. The usage comes in two parts, with the first and the last event; it is reported once, at the end."""
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._calls: dict[Any, int] = {}
-        """The index of a block that calls a tool, to our number of the call."""
+        """The index of a tool-call block, to our number of the call."""
         self._input: Mapping[str, Any] = {}
         self.is_over = False
 
     def events_in(self, event: Mapping[str, Any]) -> list[ChatEvent]:
-        """What one event says. Raises ProviderError for an error within the stream."""
+        """The events in one message of the API. Raises ProviderError for an error within the stream."""
         match event.get("type"):
             case "message_start":
                 self._input = mapping_in(event, "message", "usage")
@@ -177,7 +178,7 @@ class EventReader:
                 arguments = text_of(delta.get("partial_json"))
                 return [ToolCallDelta(self._calls[index], arguments)] if arguments else []
             case _:
-                return []  # thinking and its signature are not for the caller
+                return []  # reasoning and its signature are not for the caller
 
     def _end(self, event: Mapping[str, Any]) -> list[ChatEvent]:
         self.is_over = True
@@ -186,7 +187,7 @@ class EventReader:
         return [*finished, self._usage(mapping_in(event, "usage"))]
 
     def _usage(self, last: Mapping[str, Any]) -> Usage:
-        """Tokens read from the vendor's cache and written to it are counted apart there; here they are part of the input."""
+        """The API counts tokens read from its cache and written to it separately; here they are part of the input."""
         first = {**self._input, **{name: value for name, value in last.items() if value is not None}}
         cached = count_in(first, "cache_read_input_tokens")
         n_input = count_in(first, "input_tokens") + cached + count_in(first, "cache_creation_input_tokens")

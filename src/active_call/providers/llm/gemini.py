@@ -2,7 +2,7 @@
 
 API: `POST {base}/v1beta/models/{model}:streamGenerateContent?alt=sse` (ai.google.dev/api/generate-content). Settings: `model`
 (gemini-2.5-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
-a number of tokens; without it the model thinks as little as it offers. `extra` is sent as further fields. Gemini's OpenAI-compatible
+a number of tokens; without it the model's lowest setting is used. `extra` is sent as further fields. Gemini's OpenAI-compatible
 endpoint works with `provider: openai`.
 """
 
@@ -32,7 +32,7 @@ NAME: Final = "gemini"
 URL: Final = "https://generativelanguage.googleapis.com"
 DEFAULT_MODEL: Final = "gemini-2.5-flash"
 MAX_SIGNATURES: Final = 2_000
-"""Tool calls of all conversations with this model; an older one is of no interest any more."""
+"""The most tool calls kept, over all conversations with this model; older ones are no longer needed."""
 
 
 CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
@@ -100,11 +100,11 @@ class GeminiChatModel:
             del self._signatures[next(iter(self._signatures))]
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request."""
+        """Open a connection for the next request."""
         await open_connection(self._http, self._url)
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     def _body(self, request: ReplyRequest) -> dict[str, Any]:
         settings = self._settings
@@ -118,7 +118,7 @@ class GeminiChatModel:
         return {**body, **settings.extra, **request.extra}
 
     def _thinking(self) -> dict[str, Any] | None:
-        """How much it is to think: a budget up to 2.5 (Pro cannot stop), a level from 3 on; None for models that do not think."""
+        """The reasoning setting: a budget up to 2.5 (Pro cannot turn it off), a level from 3 on; None for models that do not reason."""
         wish = self._settings.reasoning
         if wish:
             return {"thinkingBudget": int(wish)} if wish.isdecimal() else {"thinkingLevel": wish}

@@ -1,6 +1,6 @@
-"""A request as Gemini's API takes it, and what its chunks say. Pure.
+"""A request in the form of Gemini's API, and the chunks that it returns. Pure.
 
-Source: ai.google.dev/api/generate-content and /gemini-api/docs/function-calling, /thinking, /thought-signatures. What differs from
+Source: ai.google.dev/api/generate-content and /gemini-api/docs/function-calling, /thinking, /thought-signatures. Differences from
 OpenAI's API: the instructions are a field of their own; the roles are `user` and `model`; function calls come whole, sometimes without an
 id; a call comes with a signature that must be sent back with it.
 """
@@ -38,7 +38,7 @@ _RETRYABLE: Final = (408, 429, 500, 502, 503, 504)
 
 
 def body_of(request: ReplyRequest, signatures: Mapping[str, str]) -> Json:
-    """The fields that follow from what is asked. `signatures`: those of earlier calls, by the calls' ids."""
+    """The body's fields for the request. `signatures`: those of earlier calls, by call id."""
     messages = with_paired_calls(messages_for(_PROFILE, request.messages))
     system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content.strip())
     names = {call.id: call.name for message in messages for call in message.tool_calls}
@@ -84,7 +84,7 @@ def _call(call: ToolCall, signatures: Mapping[str, str]) -> Json:
     except (ValueError, RecursionError):
         arguments = {}
     part: Json = {"functionCall": {"name": call.name, "args": arguments if isinstance(arguments, dict) else {}}}
-    signature = signatures.get(call.id) or signatures.get(call.id.rpartition(".")[0])  # an id that came twice has a number behind it
+    signature = signatures.get(call.id) or signatures.get(call.id.rpartition(".")[0])  # a repeated id gets a number appended
     return {**part, "thoughtSignature": signature} if signature else part
 
 
@@ -100,18 +100,18 @@ def _tool_choice(choice: str) -> Json:
 
 
 class ChunkReader:
-    """Reads the chunks of one reply. `next_number` numbers calls that come without an id; it gives no number twice."""
+    """Reads the chunks of one reply. `next_number` gives unique numbers to calls that come without an id."""
 
     def __init__(self, provider: str, next_number: Callable[[], int]) -> None:
         self._provider = provider
         self._next_number = next_number
         self.n_calls = 0
         self.signatures: dict[str, str] = {}
-        """Of the calls in this reply, by their ids."""
+        """The signatures of the calls in this reply, by call id."""
         self.is_over = False
 
     def events_in(self, chunk: Mapping[str, Any]) -> list[ChatEvent]:
-        """What one chunk says. Raises ProviderError for an error within the stream, and for a question that was refused."""
+        """The events in one chunk. Raises ProviderError for an error within the stream, and for a refused prompt."""
         self._refuse(chunk)
         candidates = chunk.get("candidates")
         candidate = candidates[0] if isinstance(candidates, list) and candidates else {}
@@ -149,7 +149,9 @@ class ChunkReader:
         return ToolCallDelta(number, json.dumps(arguments if isinstance(arguments, Mapping) else {}), call_id, text_of(call.get("name")))
 
     def _usage(self, usage: Mapping[str, Any], *, is_last: bool) -> list[ChatEvent]:
-        """Each chunk has the sums so far; those of the last one count. Thoughts, which are counted apart there, are part of the output."""
+        """Each chunk has running totals; the last ones count. Reasoning tokens, which the API counts separately, are part of the output
+        here.
+        """
         if not is_last:
             return []
         thoughts = count_in(usage, "thoughtsTokenCount")

@@ -1,8 +1,8 @@
-"""What servers and models that speak OpenAI's chat completions API take, and how: data, and the look-up in it.
+"""What servers and models behind OpenAI's chat completions API accept: data, and the look-up in it.
 
-In: the server's URL and the model's name. Out: a `ModelProfile`. The first profile whose server and model both fit counts; what no profile
-names is treated with the least demands: no system message in the middle, no field that a server may refuse. What a server refuses all the
-same is learnt at its first 400 (see `refused_fields`). Sources stand beside the entries.
+The server's URL and the model's name enter; a `ModelProfile` leaves. The first profile whose server and model both match is used. Other
+servers get the safest request: no system message in mid-conversation, no field that a server may refuse. Further refusals are learnt from
+the server's first 400 (see `refused_fields`). Sources stand beside the entries.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 AS_SYSTEM: Final = "system"
-"""A system message in mid-conversation is sent as it is."""
+"""A system message in mid-conversation is sent unchanged."""
 AS_USER: Final = "user"
-"""A system message in mid-conversation is sent as the user's: the server refuses it, or moves it to the front."""
+"""A system message in mid-conversation is sent as a user message: the server refuses it, or moves it to the front."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """How one model is asked. `server` is the end of a host name (empty: any), `model` a pattern for the beginning of a model's name."""
+    """How to address one model. `server` is the end of a host name (empty: any), `model` a pattern for the beginning of a model's name."""
 
     name: str
     server: str = ""
     model: str = ""
     late_system: str = AS_USER
     must_alternate: bool = False
-    """The roles user and assistant must alternate, and the first is the user's."""
+    """The roles user and assistant must alternate, beginning with the user."""
     max_tokens_field: str = "max_tokens"
     takes_temperature: bool = True
     takes_usage_option: bool = False
-    """It takes `stream_options.include_usage`; other servers send usage unasked, or refuse the field."""
+    """It accepts `stream_options.include_usage`; other servers send usage unasked, or refuse the field."""
     calls_tools: bool = False
-    """It surely calls tools, and well: built-in actions are offered to it as functions. Any other model is told the tags, since a server
-    that cannot do it refuses the request."""
+    """It calls tools reliably: built-in actions are offered to it as functions. Other models are told the tags instead, because a server
+    without tool support refuses the request.
+    """
     takes_tool_choice: bool = True
     takes_parallel_tool_calls: bool = False
     little_reasoning: Mapping[str, Any] = field(default_factory=dict)
-    """Fields that ask a reasoning model for as little reasoning as it offers, and not to send it."""
+    """Fields that set a reasoning model to its lowest effort and exclude the reasoning from the reply."""
     effort_field: str = ""
-    """The field that takes an effort of the author's choice (`llm.reasoning`); empty: none."""
+    """The field for an effort set by the author (`llm.reasoning`); empty: none."""
 
     def fits(self, host: str, model: str) -> bool:
-        """Whether this profile is for that server and model."""
+        """Whether this profile applies to that server and model."""
         is_host = not self.server or host == self.server or host.endswith(f".{self.server}")
         return is_host and re.match(self.model, _bare(model), re.IGNORECASE) is not None
 
@@ -61,8 +62,9 @@ _OPENAI_HOSTS: Final = ("api.openai.com", "openai.azure.com")
 
 
 def _openai(server: str) -> tuple[ModelProfile, ...]:
-    """platform.openai.com/docs/api-reference/chat and /docs/guides/reasoning: `max_tokens` is refused by reasoning models, `temperature`
-    too; gpt-5 knows the effort `minimal`, from gpt-5.1 on `none`; o-series models begin at `low` and take no `parallel_tool_calls`."""
+    """platform.openai.com/docs/api-reference/chat and /docs/guides/reasoning: reasoning models refuse `max_tokens` and `temperature`; gpt-5
+    has the effort `minimal`, gpt-5.1 and later `none`; o-series models begin at `low` and refuse `parallel_tool_calls`.
+    """
     return (
         ModelProfile("openai gpt-5 chat", server, r"gpt-5(\.\d+)?-chat", **_OPENAI),
         ModelProfile("openai gpt-5", server, r"gpt-5(-|$)", **_THINKS, little_reasoning={"reasoning_effort": "minimal"}),
@@ -106,7 +108,7 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
     ),
     # docs.anthropic.com, "OpenAI SDK compatibility": system messages are moved to the beginning and joined.
     ModelProfile("anthropic", "anthropic.com", calls_tools=True),
-    # ai.google.dev/gemini-api/docs/openai: system messages become the one system instruction; 2.5 Pro cannot stop thinking.
+    # ai.google.dev/gemini-api/docs/openai: system messages become the one system instruction; 2.5 Pro cannot turn reasoning off.
     ModelProfile(
         "gemini pro",
         "googleapis.com",
@@ -134,18 +136,18 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
     ModelProfile("gemini", "googleapis.com", calls_tools=True),
     # docs.mistral.ai/api: a system message after another role than user is refused ("Unexpected role 'system'").
     ModelProfile("mistral", "mistral.ai", takes_parallel_tool_calls=True, calls_tools=True),
-    # help.aliyun.com, DashScope's compatible mode: `enable_thinking`; system stands first only.
+    # help.aliyun.com, DashScope's compatible mode: `enable_thinking`; a system message is allowed first only.
     ModelProfile("dashscope qwen", "aliyuncs.com", r"qwen|qwq", little_reasoning={"enable_thinking": False}, calls_tools=True),
     ModelProfile("dashscope", "aliyuncs.com", calls_tools=True),
-    # api-docs.deepseek.com: the reasoner takes no temperature and, before V3.1, no tools.
+    # api-docs.deepseek.com: the reasoner accepts no temperature and, before V3.1, no tools.
     ModelProfile("deepseek reasoner", "deepseek.com", r"deepseek-reasoner", AS_SYSTEM, takes_temperature=False, takes_tool_choice=False),
     ModelProfile("deepseek", "deepseek.com", "", AS_SYSTEM, calls_tools=True),
-    # docs.x.ai: of Grok 3 only the mini takes an effort; Grok 4 refuses it.
+    # docs.x.ai: of Grok 3 only the mini accepts an effort; Grok 4 refuses it.
     ModelProfile("grok 3 mini", "x.ai", r"grok-3-mini", AS_SYSTEM, little_reasoning={"reasoning_effort": "low"}, calls_tools=True),
     ModelProfile("xai", "x.ai", "", AS_SYSTEM, calls_tools=True),
     # openrouter.ai/docs, "Reasoning tokens".
     ModelProfile("openrouter", "openrouter.ai", little_reasoning={"reasoning": {"effort": "low", "exclude": True}}),
-    # Models on a server of one's own (llama.cpp, vLLM, Ollama): what their chat templates demand.
+    # Models on a private server (llama.cpp, vLLM, Ollama): requirements of their chat templates.
     ModelProfile("gemma", "", r"gemma", must_alternate=True),
     ModelProfile("mistral, own server", "", r"mistral|mixtral|ministral", must_alternate=True),
     ModelProfile("qwen 3, own server", "", r"qwen-?3", little_reasoning={"chat_template_kwargs": {"enable_thinking": False}}),
@@ -154,7 +156,7 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
 )
 
 UNKNOWN: Final = ModelProfile("unknown")
-"""What no profile names."""
+"""The profile used if no other matches."""
 
 
 def profile_of(base_url: str, model: str) -> ModelProfile:
@@ -170,11 +172,11 @@ _OPTIONAL: Final = (
 
 
 def refused_fields(message: str, sent: Mapping[str, Any]) -> tuple[str, ...]:
-    """The optional fields of `sent` that a server's 400 names as the reason of its refusal; the request is worth repeating without them."""
+    """The optional fields of `sent` that a server's 400 names as the reason; the request can be repeated without them."""
     named = re.findall(r"[a-z_]{4,}", message.lower())
     return tuple(name for name in _OPTIONAL if name in sent and name in named)
 
 
 def _bare(model: str) -> str:
-    """`openai/gpt-5-mini` as `gpt-5-mini`; gateways put the vendor in front."""
+    """`openai/gpt-5-mini` as `gpt-5-mini`; gateways prefix the vendor."""
     return model.rpartition("/")[2]

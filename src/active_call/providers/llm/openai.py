@@ -1,9 +1,9 @@
 """Replies by OpenAI's chat completions API, or any server that speaks it (Azure, Groq, DashScope, Ollama, vLLM …), streamed.
 
 Messages and tools enter; text, tool calls and usage leave as they come. Settings: `model` (gpt-4o-mini), `base_url`, `api_key`,
-`temperature`, `max_tokens`, `reasoning`; `extra` is sent as further fields of the request. `model_profiles` says what which server takes;
-a field that it refuses all the same is left out from then on. The SDK retries nothing here: deadlines and retries belong to the provider
-wall.
+`temperature`, `max_tokens`, `reasoning`; `extra` is sent as further fields of the request. `model_profiles` says which fields each server
+accepts; a field that the server still refuses is left out from then on. The SDK's retries are off: deadlines and retries belong to the
+provider wall.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from active_call.providers.settings import LlmSettings
 NAME = "openai"
 DEFAULT_MODEL = "gpt-4o-mini"
 MAX_EXTRAS = 2_000
-"""Tool calls of all conversations with this model; an older one is of no interest any more."""
+"""The most tool calls kept, over all conversations with this model; older ones are no longer needed."""
 NO_KEY = "none"
-"""The SDK insists on some key; a local server ignores it."""
+"""The SDK requires a key; a local server ignores it."""
 
 
 DECLARATION = ProviderDeclaration(
@@ -84,11 +84,11 @@ class OpenAiChatModel:
         self.profile = profile_of(server.base_url, self._model)
         self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)
         self._refused: set[str] = set()
-        """Fields that the server has refused."""
+        """Fields that the server refused."""
         self._extras: dict[str, Mapping[str, Any]] = {}
-        """What the server wants back with its tool calls, by their ids."""
-        # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
-        client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
+        """Data that the server expects back with its tool calls, by call id."""
+        # The SDK's own timeout limits a single read; it is longer than the wall's deadlines, which apply first.
+        client: Any = http  # SDK 3 has its own type for it, and also accepts httpx's
         self._client = openai.AsyncOpenAI(
             api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0, http_client=client
         )
@@ -113,7 +113,7 @@ class OpenAiChatModel:
             raise _provider_error(error) from error
         except self._transport_errors as error:
             raise ProviderError(NAME, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, over what it cannot read
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, for a response that it cannot parse
             raise ProviderError(NAME, f"the answer cannot be read: {error}", retryable=True) from error
 
     def _keep(self, extras: Mapping[str, Mapping[str, Any]]) -> None:
@@ -122,7 +122,7 @@ class OpenAiChatModel:
             del self._extras[next(iter(self._extras))]
 
     async def _open(self, request: ReplyRequest) -> Any:
-        """Begin the request. A 400 that names optional fields is answered by the same request without them, once."""
+        """Start the request. After a 400 that names optional fields, repeat it once without them."""
         body = self._body(request)
         try:
             return await self._client.chat.completions.create(**_as_parameters(body))
@@ -134,12 +134,12 @@ class OpenAiChatModel:
             return await self._client.chat.completions.create(**_as_parameters(self._body(request)))
 
     def _is_no_stream(self, response: Any) -> bool:
-        """Whether the server has answered with JSON or a page instead of a stream of events."""
+        """Whether the server answered with JSON or a page instead of an event stream."""
         kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
         return kind in ("application/json", "text/html")
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request."""
+        """Open a connection for the next request."""
         if self._http is not None:
             await open_connection(self._http, self.endpoint)
 
@@ -147,7 +147,7 @@ class OpenAiChatModel:
         await self._client.close()
 
     def _body(self, request: ReplyRequest) -> dict[str, Any]:
-        """The request's fields. What an author gives as `extra` is sent as it is, also where the profile says otherwise."""
+        """The request's fields. The author's `extra` is sent unchanged, even if the profile says otherwise."""
         profile, settings = self.profile, self._settings
         body: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request, profile, self._extras)}
         temperature = request.temperature if request.temperature is not None else settings.temperature
@@ -170,14 +170,16 @@ _PARAMETERS = ("model", "stream", "messages", "tools", "tool_choice", "response_
 
 
 def _as_parameters(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as arguments of the SDK: what it may not know by name goes as `extra_body`, which wins."""
+    """The body as arguments of the SDK. Fields that the SDK may not know go as `extra_body`, which takes precedence."""
     named = {name: value for name, value in body.items() if name in _PARAMETERS}
     extra = {name: value for name, value in body.items() if name not in _PARAMETERS}
     return {**named, "extra_body": extra} if extra else named
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What the SDK lets through when a connection breaks within a stream: the error of its HTTP library (httpx, httpx2 from SDK 3 on)."""
+    """The exceptions that the SDK passes on when a connection breaks within a stream: those of its HTTP library (httpx; httpx2 from SDK 3
+    on).
+    """
     library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
     return (importlib.import_module(library).TransportError,)
 

@@ -1,7 +1,7 @@
-"""A request as OpenAI's chat completions API takes it: messages, tools, tool choice and response format. Pure.
+"""A request in the form of OpenAI's chat completions API: messages, tools, tool choice and response format. Pure.
 
-What a server does not take is written otherwise, as its profile says: a system message in mid-conversation becomes one of the user's, in
-square brackets; messages of one side are joined where roles must alternate.
+The profile says what a server does not accept. Then a system message in mid-conversation becomes a user message in square brackets, and
+consecutive messages of one side are joined where roles must alternate.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _TOOL_CHOICES = ("auto", "none", "required")
 def fields_of(
     request: ReplyRequest, profile: ModelProfile = UNKNOWN, extras: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The fields of the request's body that follow from what is asked, as `profile` has them. `extras`: what the server wants back with its
-    tool calls, by their ids."""
+    """The body's fields for the request, according to `profile`. `extras`: data that the server expects back with its tool calls, by call
+    id.
+    """
     fields: dict[str, Any] = {"messages": [_message(message, extras or {}) for message in messages_for(profile, request.messages)]}
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
@@ -37,14 +38,14 @@ def fields_of(
 
 
 def messages_for(profile: ModelProfile, messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    """`messages` in roles and in an order that the server takes."""
+    """`messages` in roles and in an order that the server accepts."""
     if profile.late_system == AS_USER or profile.must_alternate:
         messages = _without_late_system(messages)
     return _alternating(messages) if profile.must_alternate else messages
 
 
 def _without_late_system(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    """System messages at the beginning are one; later ones become the user's."""
+    """System messages at the beginning are joined; later ones become user messages."""
     n_first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
     system = "\n\n".join(message.content for message in messages[:n_first])
     first = (ChatMessage("system", system),) if n_first else ()
@@ -53,7 +54,7 @@ def _without_late_system(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage
 
 
 def _is_agents_text(message: ChatMessage) -> bool:
-    """A conversation must not end with it: some servers refuse that, others continue the text."""
+    """Whether the agent's text comes last. The conversation must not end with it: some servers refuse that, others continue the text."""
     return message.role == "assistant" and not message.tool_calls
 
 
@@ -65,7 +66,7 @@ def _as_user(message: ChatMessage) -> ChatMessage:
 
 
 def _alternating(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    """Texts of one side that follow one another are joined. A conversation that the agent begins gets a first line of the user's."""
+    """Consecutive texts of one side are joined. A conversation that the agent begins gets a first user message."""
     joined: list[ChatMessage] = []
     for message in messages:
         last = joined[-1] if joined else None
@@ -94,7 +95,7 @@ def _message(message: ChatMessage, extras: Mapping[str, Mapping[str, Any]]) -> d
 
 def _call(call: ToolCall, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     written: dict[str, Any] = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    extra = extras.get(call.id) or extras.get(call.id.rpartition(".")[0])  # an id that came twice has a number behind it
+    extra = extras.get(call.id) or extras.get(call.id.rpartition(".")[0])  # a repeated id gets a number appended
     return {**written, "extra_content": extra} if extra else written
 
 

@@ -1,8 +1,8 @@
-"""Replies by OpenAI's Responses API, or a server that speaks it, streamed; nothing is kept there.
+"""Replies by OpenAI's Responses API, or a server that speaks it, streamed; the server stores nothing.
 
-API: `POST {base}/responses` with `stream` and `store: false`. Settings as `openai` has them: `model` (gpt-4o-mini), `base_url`, `api_key`,
-`temperature`, `max_tokens`, `reasoning` (the effort); `extra` is sent as further fields. `model_profiles` says which models think, and how
-they are asked to think little.
+API: `POST {base}/responses` with `stream` and `store: false`. Settings as for `openai`: `model` (gpt-4o-mini), `base_url`, `api_key`,
+`temperature`, `max_tokens`, `reasoning` (the effort); `extra` is sent as further fields. `model_profiles` says which models reason, and how
+to request the lowest effort.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from active_call.providers.settings import LlmSettings
 NAME: Final = "openai-responses"
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 MIN_TOKENS: Final = 16
-"""The API's own lower bound."""
+"""The API's own minimum."""
 
 
 CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
@@ -76,7 +76,7 @@ class OpenAiResponsesModel:
         self.endpoint = server.base_url
         self._http = http
         self._model = settings.model or DEFAULT_MODEL
-        self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API have models of those families
+        self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API serve the same model families
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         reader = EventReader(NAME)
@@ -91,11 +91,11 @@ class OpenAiResponsesModel:
             raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next request."""
+        """Open a connection for the next request."""
         await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     def _body(self, request: ReplyRequest) -> dict[str, Any]:
         settings, profile = self._settings, self._profile

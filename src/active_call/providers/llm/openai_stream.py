@@ -1,7 +1,7 @@
-"""What a chunk of OpenAI's chat completions API says: text, tool calls, usage, the reason of the end.
+"""Reads a chunk of OpenAI's chat completions API: text, tool calls, usage, the finish reason.
 
-A chunk enters as the SDK gives it or as parsed JSON; events leave. Servers that speak this API send other types than OpenAI does, so that
-nothing is taken for granted here. Pure.
+A chunk enters as an SDK object or as parsed JSON; events leave. Servers that speak this API send other types than OpenAI does, so every
+value is checked. Pure.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from active_call.providers.vendor_values import text_of
 
 
 class ChunkReader:
-    """Reads the chunks of one reply. It numbers the tool calls, since some servers give all calls the same index, or none."""
+    """Reads the chunks of one reply. It numbers the tool calls, because some servers give all calls the same index, or none."""
 
     def __init__(self) -> None:
         self._calls: dict[int, tuple[int, str]] = {}
         """The server's index of a call, to our number and the call's id."""
         self._n_calls = 0
         self.extras: dict[str, Mapping[str, Any]] = {}
-        """What a server wants back with a call, by the call's id (`extra_content`: Gemini's signatures)."""
+        """Data that a server expects back with a call, by call id (`extra_content`: Gemini's signatures)."""
 
     def events_in(self, chunk: Any) -> list[ChatEvent]:
-        """The events of one chunk, in order; none for a chunk that says nothing (a model that thinks, a keep-alive)."""
+        """The events of one chunk, in order; none for a chunk without content (reasoning, a keep-alive)."""
         first = next(iter(_list(_field(chunk, "choices"))), None)
         delta, message = _field(first, "delta"), _field(first, "message")
         events: list[ChatEvent] = []
@@ -65,7 +65,7 @@ class ChunkReader:
 
 
 def events_of_whole_reply(provider: str, body: bytes) -> list[ChatEvent]:
-    """The events of an answer that is no stream. Raises ProviderError for an error, or a page, with status 200."""
+    """The events of an answer that is not a stream. Raises ProviderError for an error, or a page, with status 200."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Tool calls and their results as the strict APIs want them: each result directly behind its call, none without the other. Pure."""
+"""Pairs tool calls and results as strict APIs require: each result directly after its call, none without the other. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from active_call.providers.chat import ChatMessage
 
 
 def with_paired_calls(messages: Iterable[ChatMessage]) -> tuple[ChatMessage, ...]:
-    """`messages` with each tool's result moved behind its call.
+    """`messages` with each tool result moved directly after its call.
 
-    A call without a result is left out; a result without its call becomes the user's text. Of two results of a call the first counts.
+    A call without a result is left out; a result without its call becomes user text. Of two results of a call the first is used.
     """
     listed = tuple(messages)
     asked = {call.id for message in listed for call in message.tool_calls}

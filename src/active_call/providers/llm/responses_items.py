@@ -1,7 +1,7 @@
-"""A request as OpenAI's Responses API takes it, and what its events say. Pure.
+"""A request in the form of OpenAI's Responses API, and the events that it returns. Pure.
 
-Source: platform.openai.com/docs/api-reference/responses and /responses-streaming. What differs from chat completions: the conversation is a
-list of items, of which a tool's call and its result are two; the end of the reply carries its usage.
+Source: platform.openai.com/docs/api-reference/responses and /responses-streaming. Differences from chat completions: the conversation is a
+list of items, in which a tool call and its result are two items; the end of the reply carries its usage.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RETRYABLE: Final = ("server_error", "rate_limit_exceeded", "vector_store_timeou
 
 
 def body_of(request: ReplyRequest) -> Json:
-    """The fields that follow from what is asked."""
+    """The body's fields for the request."""
     body: Json = {"input": [item for message in with_paired_calls(request.messages) for item in _items(message)]}
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
@@ -66,11 +66,11 @@ class EventReader:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._calls: dict[Any, int] = {}
-        """The index of an item that calls a tool, to our number of the call."""
+        """The index of a tool-call item, to our number of the call."""
         self.is_over = False
 
     def events_in(self, event: Mapping[str, Any]) -> list[ChatEvent]:
-        """What one event says. Raises ProviderError for a reply that failed."""
+        """The events in one message of the API. Raises ProviderError for a failed reply."""
         match event.get("type"):
             case "response.output_text.delta" | "response.refusal.delta":
                 text = text_of(event.get("delta"))
@@ -105,7 +105,7 @@ class EventReader:
         return [finished, Usage(count_in(usage, "input_tokens"), count_in(usage, "output_tokens"), cached, reasoning)]
 
     def _whole(self, response: Mapping[str, Any]) -> list[ChatEvent]:
-        """A server that does not stream."""
+        """The events of a whole reply, from a server that does not stream."""
         if response.get("status") == "failed":
             raise self._error(mapping_in(response, "error"))
         events: list[ChatEvent] = []

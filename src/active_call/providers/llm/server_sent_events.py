@@ -1,6 +1,6 @@
-"""A language model's reply as server-sent events: one POST, then the JSON of each event, as the vendor sends them.
+"""A language model's reply as server-sent events: one POST, then the JSON of each event as it comes.
 
-A URL, headers and a body enter; parsed events leave, or one ProviderError. The events' format is the HTML standard's ("Server-sent
+A URL, headers and a body enter; parsed events leave, or one ProviderError. The event format is that of the HTML standard ("Server-sent
 events"), read by httpx-sse. Deadlines and retries belong to the provider wall.
 """
 
@@ -17,17 +17,17 @@ from active_call.base.errors import ProviderError
 from active_call.providers.http import EXCERPT_CHARS, check_status
 
 TIMEOUT_S: Final = 30.0
-"""For a single read. It lies above the wall's deadlines, which decide."""
+"""For a single read. It is longer than the wall's deadlines, which apply first."""
 END: Final = "[DONE]"
-"""Some servers end their stream with it, in place of an event."""
+"""The text with which some servers end their stream, in place of an event."""
 
 
 async def events_of(
     http: httpx.AsyncClient, provider: str, url: str, *, headers: Mapping[str, str], body: Mapping[str, Any]
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """The events of one answer, as JSON objects. An answer that is plain JSON is one event.
+    """The events of one answer, as JSON objects. An answer in plain JSON counts as one event.
 
-    Raises ProviderError for a refusal, a broken connection, and if it is not an event.
+    Raises ProviderError for an error status, a broken connection, and data that is not an event.
     """
     try:
         async with http.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT_S) as response:

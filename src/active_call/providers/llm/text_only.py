@@ -1,4 +1,4 @@
-"""Replies of text alone: what models share that call no tools and report no usage. An adapter gives `respond` and nothing more."""
+"""Text replies, for models that call no tools and report no usage. An adapter implements only `respond`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from active_call.providers.sources import close_source
 
 
 class TextOnlyChatModel:
-    """The base of a `ChatModel` that writes text and nothing else."""
+    """The base of a `ChatModel` that writes only text."""
 
     name: str
     capabilities = ChatModelCapabilities()
 
     def respond(self, request: ReplyRequest) -> AsyncIterator[Any]:
-        """Yield the reply's text as it comes. Closing the iterator abandons the rest."""
+        """Yield the reply's text as it comes. Closing the iterator cancels the rest."""
         raise NotImplementedError
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:

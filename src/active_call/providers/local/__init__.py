@@ -1,1 +1,1 @@
-"""Engines that run on this machine, each in a process of its own."""
+"""Engines that run on this machine, each in its own process."""

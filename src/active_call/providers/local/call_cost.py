@@ -1,9 +1,9 @@
-"""What a call costs in engines of this machine, and whether one more fits: the processor time of requests enters, a yes or no leaves. Pure.
+"""The cost of a call in local engines, and whether one more call fits. The CPU time of requests enters, a yes or no leaves. Pure.
 
-Theory. Speech comes in bursts, so what the engines do this second says little about the next. Over ten seconds and all calls it does: a
-call costs so much of a core, on average. That is learnt, and remembered: a wave of calls is stopped before the first has said a word,
-when queues (`engine_pool`) are still empty. Processor time is counted, not time on the clock: a busy machine does not make calls dearer.
-What is optional (texts so far, served when no other request waits) and what is done once (loading a model) does not count.
+Theory. Speech comes in bursts, so the load of one second says little about the next. Averaged over ten seconds and all calls it is stable:
+each call costs a certain share of a core. That share is learnt and kept, so that a wave of calls is stopped before the first caller has
+spoken, while the queues (`engine_pool`) are still empty. CPU time is counted, not wall time, so that a busy machine does not make calls
+look more expensive. Optional work (partial texts, which run when no other request waits) and one-time work (loading a model) do not count.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from __future__ import annotations
 from typing import Final
 
 WINDOW_S: Final = 10.0
-"""A turn of a conversation: some seconds of speech, and the answer to it."""
+"""A turn of a conversation: some seconds of speech, and the reply."""
 MIN_CALLS: Final = 4
-"""With fewer, one long sentence would pass for what calls cost; and so many any machine can take."""
+"""With fewer calls, one long sentence would distort the cost of a call; and any machine can serve this many."""
 MAX_SHARE: Final = 0.85
-"""Of all cores. The rest is for media and signalling, and for the moment in which many speak at once."""
+"""Of all cores. The rest is for media and signalling, and for moments in which many callers speak at once."""
 RISE: Final = 0.5
 FALL: Final = 0.1
-"""How far what is learnt follows a window that was dearer, or cheaper: silence in the line must not open the door to too many."""
+"""How fast the learnt cost follows a more expensive or a cheaper window. Silence on the lines must not make calls look cheap."""
 
 
 class CallCost:
-    """Of all calls together that this machine's engines serve; `now` is monotonic seconds."""
+    """The cost of all calls together in the engines of this machine; `now` is monotonic seconds."""
 
     def __init__(self, n_cores: int) -> None:
         self.of_one = 0.0
-        """Cores that a call takes, on average; 0 until it is known."""
+        """Cores that a call takes on average; 0 until it is known."""
         self._n_cores = n_cores
         self._spent_s = 0.0
         self._since: float | None = None
         self._n_calls_then = 0
 
     def spend(self, cpu_s: float) -> None:
-        """A request has taken so much processor time."""
+        """A request has taken this much CPU time."""
         self._spent_s += cpu_s
 
     def has_room(self, now: float, n_calls: int) -> bool:
-        """Whether one more fits beside `n_calls`."""
+        """Whether one more call fits beside `n_calls`."""
         self._learn(now, n_calls)
         return n_calls < MIN_CALLS or (n_calls + 1) * self.of_one <= MAX_SHARE * self._n_cores
 

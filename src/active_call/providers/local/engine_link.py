@@ -1,4 +1,4 @@
-"""A running engine process and the socket to it, seen from the loop. The other side is `engine_process`."""
+"""A running engine process and its socket, as the loop uses them. The other side is `engine_process`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSE_S = 2.0
 
 
 class EngineLink:
-    """A running process and the socket to it."""
+    """A running process and its socket."""
 
     def __init__(self, process: ChildProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process = process
@@ -28,7 +28,7 @@ class EngineLink:
 
     @classmethod
     async def start(cls, name: str, children: StartsChildren) -> EngineLink:
-        """Start the process by `children`. It ends by itself when our end of the socket is closed, also if this is cancelled."""
+        """Start the process by `children`. It ends by itself when our end of the socket closes, also if this call is cancelled."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -41,9 +41,9 @@ class EngineLink:
         return cls(process, reader, writer)
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any, float]:
-        """Send one request and wait for its answer: whether it succeeded, the result or the reason, the processor seconds that it took.
+        """Send one request and wait for its answer: whether it succeeded, the result or the reason, the CPU seconds that it took.
 
-        Raises OSError or EOFError if the process dies, and what pickling raises.
+        Raises OSError or EOFError if the process dies, and pickling errors.
         """
         self._writer.write(engine_process.frame((function, args)))
         await self._writer.drain()
@@ -53,12 +53,12 @@ class EngineLink:
         return answer
 
     def kill(self) -> None:
-        """End it without asking it to leave."""
+        """Kill the process at once."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def close(self) -> None:
-        """End the process: it leaves when its socket closes, and is killed when it does not."""
+        """End the process: it exits when its socket closes, and is killed if it does not."""
         self._writer.close()
         try:
             async with asyncio.timeout(CLOSE_S):

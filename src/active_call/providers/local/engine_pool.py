@@ -1,12 +1,12 @@
 """The processes of one engine module, and the queue that they share.
 
-A request enters with its place in the queue; its answer, or a ProviderError, is set in its future. Requests are served in the order of
-arrival. Those in the background (a text that is only a forecast) are served when no other one waits, and few of them may wait. The first
+A request enters with its place in the queue; its answer, or a ProviderError, is set in its future. Requests are served in order of
+arrival. Background requests (for a partial text) are served when no other one waits, and only few of them may wait. The first
 process starts with the first request, a further one when a request would wait and the pool may have more. A process that dies or hangs
 fails the request that it served; the next request starts another one.
 
-A request that perishes (an utterance: no caller waits for ever) is dropped when it has waited for its `max_wait_s`, and the oldest one is
-dropped when the queue is full: the newer ones still find a caller who waits. Any other request is refused when the queue is full.
+A request with `max_wait_s` (an utterance: its caller does not wait forever) is dropped when it has waited that long. When the queue is
+full, the oldest such request is dropped, because the callers of newer ones still wait. Any other request is refused when the queue is full.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from active_call.providers.local.engine_link import EngineLink
 logger = logging.getLogger(__name__)
 
 SLOW_WAIT_S = 0.5
-"""Waiting longer than this for its turn is worth a warning: somebody heard it."""
+"""A longer wait in the queue is logged as a warning: a caller notices it."""
 LATE_S = 1.0
-"""A request that waits longer than this shows that the machine has too many calls."""
+"""A longer wait shows that the machine has too many calls."""
 LOADING_S = 20.0
-"""So long may the first process of a module load its model. Requests that wait for it do not show that there are too many calls."""
+"""The time for the first process of a module to load its model. Requests that wait for it do not show that there are too many calls."""
 LATE_AFTER_DROP_S = 5.0
-"""So long after a request was dropped the machine counts as having too many calls."""
+"""After a request was dropped, the machine counts as overloaded for this long."""
 ABANDONED_LIMIT_S = 1.0
-"""So long may a request go on that nobody waits for any more; then its process is killed, and the next request gets a new one."""
+"""An abandoned request may run this long; then its process is killed, and the next request starts a new one."""
 
 ABANDONED_WHILE_LOADING_S = 10.0
-"""The same for the first request of a process. It loads the model, which the next call needs as well: to kill it would begin that anew."""
+"""The same for a process's first request. It loads the model, which the next call also needs; killing it would restart that."""
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One call of a function. `is_background`: nobody waits for it, and it may go on to its end when it is abandoned."""
+    """One call of a function. `is_background`: no caller waits for it, and it may run to its end when abandoned."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -63,7 +63,7 @@ class EnginePool:
         self.request_limit_s = request_limit_s
         self.children: StartsChildren = children or Programs()
         self.on_spent: Callable[[float], None] = lambda cpu_s: None
-        """Called with the processor time of each request for which somebody has waited."""
+        """Called with the CPU time of each request that a caller waited for."""
         self.n_processes = 1
         self.warm: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
         """What a further process calls before it takes requests."""
@@ -74,19 +74,19 @@ class EnginePool:
         self._n_idle = 0
         self._carriers: list[asyncio.Task[None]] = []
         self.n_dropped = 0
-        """Requests that nobody has begun in time."""
+        """Requests that were dropped because no process began them in time."""
         self._dropped_at: float | None = None
         self._began_loading_at: float | None = None
-        """When the only process was started, as long as it has answered nothing."""
+        """When the only process was started, until its first answer."""
         self._loaded_at = 0.0
 
     @property
     def n_waiting(self) -> int:
-        """Requests that somebody waits for and that no process has begun."""
+        """Requests with a waiting caller that no process has begun."""
         return len(self._waiting)
 
     def is_late(self) -> bool:
-        """The oldest request waits for too long, or one was dropped a moment ago."""
+        """The oldest request has waited too long, or one was dropped recently."""
         now = self.clock.now()
         if self._is_loading(now):
             return False
@@ -97,7 +97,7 @@ class EnginePool:
         return self._began_loading_at is not None and now - self._began_loading_at < LOADING_S
 
     def note_loading(self) -> None:
-        """A process was started. Where it is the only one, requests wait for it."""
+        """A process was started. If it is the only one, requests wait for it."""
         if len(self._carriers) <= 1:
             self._began_loading_at = self.clock.now()
 
@@ -109,7 +109,7 @@ class EnginePool:
     async def run(
         self, function: Callable[..., Any], args: tuple[Any, ...], *, background: bool = False, max_wait_s: float | None = None
     ) -> Any:
-        """Queue one call and wait for its answer. Raises ProviderError, retryable where the queue is full, and ProviderBusy."""
+        """Queue one call and wait for its answer. Raises ProviderError, retryable if the queue is full, and ProviderBusy."""
         queue = self._background if background else self._waiting
         limit = self.n_processes if background else self._max_waiting
         if len(queue) >= limit and not self._make_room(queue):
@@ -130,14 +130,14 @@ class EnginePool:
                     queue.remove(request)
 
     def _make_room(self, queue: deque[Request]) -> bool:
-        """Drop the oldest request that perishes; False if there is none."""
+        """Drop the oldest request with a `max_wait_s`; False if there is none."""
         oldest = next((request for request in queue if request.perishes), None)
         if oldest is not None:
             self._drop(queue, oldest)
         return oldest is not None
 
     def _drop(self, queue: deque[Request], request: Request) -> None:
-        """Leave out a request that still waits; nothing happens to one that was begun, or is over."""
+        """Drop a waiting request; does nothing to one that has begun or ended."""
         if request not in queue:
             return
         queue.remove(request)
@@ -151,7 +151,7 @@ class EnginePool:
         fail(request, ProviderBusy(self.name, f"too much to do: a request was dropped after {waited_s:.1f} s"))
 
     async def next_request(self) -> Request:
-        """The request whose turn it is, once there is one."""
+        """The next request in order, once there is one."""
         self._n_idle += 1
         try:
             while not (self._waiting or self._background):
@@ -162,7 +162,7 @@ class EnginePool:
         return (self._waiting or self._background).popleft()
 
     async def close(self) -> None:
-        """End the processes; what waits or runs fails with ProviderError."""
+        """End the processes. Waiting and running requests fail with ProviderError."""
         for carrier in self._carriers:
             carrier.cancel()
         await asyncio.gather(*self._carriers, return_exceptions=True)
@@ -173,14 +173,14 @@ class EnginePool:
 
 
 class _Carrier:
-    """Carries requests of a pool to one process of its own, one after the other."""
+    """Passes requests of a pool to one process of its own, one after the other."""
 
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
         self._link: EngineLink | None = None
 
     async def carry(self, *, is_further: bool) -> None:
-        """Serve until cancelled; then end the process. One that is not the first gets ready before it takes a request from the others."""
+        """Serve until cancelled; then end the process. A further process loads its model before it takes requests."""
         try:
             if is_further:
                 await self._get_ready()
@@ -191,7 +191,7 @@ class _Carrier:
                 await self._link.close()
 
     async def _get_ready(self) -> None:
-        """Start the process and load what it needs. Where that fails, the first request will tell."""
+        """Start the process and load its model. If that fails, the first request reports it."""
         try:
             self._link = await EngineLink.start(self._pool.name, self._pool.children)
             if self._pool.warm is not None:
@@ -244,7 +244,7 @@ class _Carrier:
         if self._link is not None:
             self._link.kill()
             await self._link.close()
-            self._link = None  # not before: cancelled meanwhile, it is closed at the end
+            self._link = None  # not earlier: if cancelled meanwhile, it is closed at the end
 
     def _log_latency(self, request: Request, begun_at: float) -> None:
         waited_s, took_s = begun_at - request.asked_at, self._pool.clock.now() - begun_at
@@ -260,7 +260,7 @@ class _Carrier:
 
 
 def hurry_when_abandoned(request: Request, limit: asyncio.Timeout, after_s: float) -> Callable[[], object]:
-    """Shorten `limit` to `after_s` once nobody waits for `request`, unless it is in the background. Gives what ends that."""
+    """Shorten `limit` to `after_s` once `request` is abandoned, unless it is in the background. Returns a function that stops this."""
     loop = asyncio.get_running_loop()
     is_over = False
 
@@ -270,7 +270,7 @@ def hurry_when_abandoned(request: Request, limit: asyncio.Timeout, after_s: floa
             limit.reschedule(min(due, loop.time() + after_s))
 
     def forget() -> None:
-        nonlocal is_over  # the loop may have `hurry` on its list already, where nothing takes it off
+        nonlocal is_over  # `hurry` may be scheduled on the loop already, where it cannot be removed
         is_over = True
         request.answer.remove_done_callback(hurry)
 

@@ -1,9 +1,8 @@
 """The inside of an engine process: `python -m active_call.providers.local.engine_process NAME FD`.
 
 Requests enter on the socket FD, answers leave on it, one at a time and in order. A request is a pickled `(function, args)`, an answer a
-pickled `(True, result, cpu_s)` or `(False, reason, cpu_s)` with the processor time that it has taken, each behind its length in 4 bytes,
-big-endian. The process ends when the socket does.
-It must not know what the functions do, and imports nothing that the engines do not need.
+pickled `(True, result, cpu_s)` or `(False, reason, cpu_s)` with the CPU time that it took. Each is preceded by its length in 4 bytes,
+big-endian. The process ends when the socket closes. It knows nothing of the functions, and imports nothing that the engines do not need.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from active_call.base.blocking_frames import receive_frame
 
 LENGTH = struct.Struct(">I")
 NICENESS = 5
-"""Behind the media processes, whose pacing must not wait for an engine."""
+"""Lower priority than the media processes, whose pacing must not wait for an engine."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def frame(value: Any) -> bytes:
-    """`value` pickled, behind its length."""
+    """`value` pickled, after its length."""
     body = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 
@@ -51,12 +50,12 @@ def _answer(request: bytearray) -> bytes:
     try:
         function, args = pickle.loads(request)  # noqa: S301 - the parent process, over an inherited socket
         return frame((True, function(*args), time.process_time() - began))
-    except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
+    except Exception as error:  # noqa: BLE001 - the far end of the provider wall: the parent raises, counts and logs it
         return frame((False, f"{type(error).__name__}: {error}", time.process_time() - began))
 
 
 def _settle(name: str) -> None:
-    """Low priority, deaf to Ctrl-C (the parent decides), a name for `top`, and death with the parent where the kernel offers it."""
+    """Sets low priority, ignores Ctrl-C (the parent decides), sets a name for `top`, and dies with the parent if the kernel supports it."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)

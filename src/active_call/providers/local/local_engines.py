@@ -1,9 +1,9 @@
-"""Engine processes seen from the loop: one for each module whose functions are run, so that synthesis never waits behind recognition.
+"""Engine processes as the loop uses them: one for each module whose functions run, so that synthesis never waits for recognition.
 
 A function of a module and its arguments enter; the result or a ProviderError leaves. A process starts at first use or by `warm`, serves
-one request at a time in the order of arrival (adapters keep their requests short, a sentence or an utterance, and ask for one at a time
-for each call, which is what makes this fair to many calls), dies with this process, and is started again after a crash. A module may have
-several processes (`set_processes`), which share its queue. Knows no engine. `engine_pool` has the queue, `engine_process` the other side.
+one request at a time in order of arrival, ends with this process, and is restarted after a crash. Adapters keep requests short (a sentence
+or an utterance) and send one at a time for each call, so that many calls share a process fairly. A module may have several processes
+(`set_processes`), which share its queue. Knows no engine. `engine_pool` has the queue, `engine_process` the other side.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from active_call.providers.local.call_cost import CallCost
 from active_call.providers.local.engine_pool import EnginePool
 
 MAX_WAITING = 128
-"""Requests that may wait for one module; more than this and the machine is too slow for its calls, which must be said, not queued."""
+"""Requests that may wait for one module. Beyond this the machine is too slow for its calls; requests fail instead of waiting longer."""
 
 REQUEST_LIMIT_S = 30.0
-"""A request that takes longer has hung: its process is killed."""
+"""A request that takes longer hangs: its process is killed."""
 
 MAX_PROCESSES = 8
-"""Of one module: each holds a model of its own."""
+"""For one module: each process holds its own copy of the model."""
 
 
 def n_usable_cores() -> int:
-    """The cores on which this program may run."""
+    """The cores that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class EngineProcesses:
-    """The engine processes of this program: `base.LocalEngines` for real."""
+    """The engine processes of this program: the implementation of `base.LocalEngines`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class EngineProcesses:
         children: StartsChildren | None = None,
         is_strained: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`is_strained` says whether the machine has no time for what nobody waits for: background requests are refused then."""
+        """`is_strained` says whether the machine has no time for background requests; they are refused then."""
         self._is_strained = is_strained
         self._clock = clock or SystemClock()
         self._request_limit_s = request_limit_s
@@ -57,9 +57,9 @@ class EngineProcesses:
         self._closed = False
 
     def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
-        """Let `module` have a process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait.
+        """Let `module` have one process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait.
 
-        It calls `warm(*args)` before it takes its first request: until then the processes that are ready serve alone.
+        It calls `warm(*args)` before its first request; until then the ready processes serve all requests.
         """
         pool = self._pool(module)
         pool.n_processes = max(1, min(n_usable_cores(), MAX_PROCESSES))
@@ -69,31 +69,30 @@ class EngineProcesses:
     async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
         """Call a module-level function in a process of its module; arguments and result are pickled.
 
-        A `background` request is served when no other one waits; it is refused when as many of them wait as the module has processes.
-        A request with `max_wait_s` is of no use when it is begun later than that: it is dropped then, and the oldest such one is dropped
-        when the queue is full; ProviderBusy is raised.
-        Raises ProviderError: retryable if the process died, hung or has too much to do, else with what the function raised. Cancelling
-        drops a request that still waits; one already begun may go on for a second, unheard, before its process is killed, and one in the
-        background to its end.
+        A `background` request is served when no other one waits. It is refused if as many background requests wait as the module has
+        processes. A request with `max_wait_s` is useless if it begins later than that: it is then dropped with ProviderBusy. If the queue
+        is full, the oldest such request is dropped. Raises ProviderError: retryable if the process died, hung or has too much to do, else
+        with what the function raised. Cancelling drops a waiting request. A running one may continue for a second before its process is
+        killed; a background one runs to its end.
         """
         if background and self._is_strained():
             raise ProviderError(function.__module__.rpartition(".")[2], "the machine has no time for this", retryable=True)
         return await self._pool(function.__module__).run(function, args, background=background, max_wait_s=max_wait_s)
 
     async def warm(self, function: Callable[..., Any], *args: Any) -> None:
-        """Like `run`, without interest in the result: `function` loads what its module's other functions need."""
+        """Like `run` without a result: `function` loads what its module's other functions need."""
         await self.run(function, *args)
 
     def has_room(self, n_calls: int = 0) -> bool:
-        """Whether one call more fits beside `n_calls`: by what calls cost here, and requests of all modules are begun in time.
+        """Whether one more call fits beside `n_calls`: judged by the cost of calls, and by whether requests of all modules begin in time.
 
-        Admission asks before each new call, which would make all wait longer.
+        Admission asks before each new call, because one call too many delays all calls.
         """
         fits = self._cost.has_room(self._clock.now(), n_calls)
         return fits and not any(pool.is_late() for pool in self._pools.values())
 
     async def close(self) -> None:
-        """End all processes; what waits or runs fails with ProviderError."""
+        """End all processes. Waiting and running requests fail with ProviderError."""
         self._closed = True
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 

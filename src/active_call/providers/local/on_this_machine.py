@@ -1,4 +1,4 @@
-"""The engines that compute on this machine, in the order of preference, and whether each may be used. Imports none of them."""
+"""The local engines in order of preference, and whether each may be used. Imports none of them."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def _has_sherpa_model(language: str, environment: Mapping[str, str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_there(find: Callable[[str], object], module: str) -> bool:
-    """Looked up once: it searches every folder of the import path, and each call asks some thirty times. Packages come with a restart."""
+    """Cached: it searches every folder of the import path, and each call asks about thirty times. A new package needs a restart."""
     return find(module) is not None
 
 
 FRESH_S: Final = 2.0
-"""Models may be added while the server runs. They are looked for again after so long, not for each of the times that a call asks."""
+"""Models may be added while the server runs. They are looked up again after this long, not at each request of a call."""
 
 
 _generation = 0
 
 
 def look_up_period() -> tuple[int, int]:
-    """What was found on this machine holds while this is the same."""
+    """What was found on this machine is valid while this value is unchanged."""
     return _generation, int(time.monotonic() / FRESH_S)
 
 
 @lru_cache(maxsize=64)
 def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[str, str]], period: tuple[int, int]) -> bool:
-    """Whether there is a model, as it was found in this `period`."""
+    """Whether there is a model, as found in this `period`."""
     del period
     return has_model(language, dict(environment))
 
 
 def forget_models() -> None:
-    """Look for models anew at the next question."""
+    """Look models up again at the next request."""
     global _generation
     _generation += 1
     _has_model.cache_clear()
@@ -63,9 +63,9 @@ def forget_models() -> None:
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """One engine. `languages`: what it understands or speaks, by the first part of the code; empty: all.
+    """One engine. `languages`: what it understands or speaks, by primary tag; empty: all.
 
-    `stands_in`: it takes over from an engine before it, or from a vendor, that fails.
+    `stands_in`: it may take over from an engine before it, or from a vendor, that fails.
     """
 
     name: str
@@ -73,14 +73,14 @@ class LocalEngine:
     languages: frozenset[str] = frozenset()
     stands_in: bool = True
     has_model: HasModel | None = None
-    """Whether it has a model or voice of a language, where only its files tell."""
+    """Whether it has a model or voice of a language, if only its files show that."""
 
     def is_installed(self) -> bool:
-        """Its packages are there."""
+        """Whether its packages are installed."""
         return all(_is_there(find_spec, module) for module in self.modules)
 
     def is_usable(self, language: str | None, environment: Mapping[str, str]) -> bool:
-        """It is installed, and knows `language` (English where nothing is said)."""
+        """Whether it is installed and supports `language` (English if none is given)."""
         wanted = "en" if not language or language.lower() == "auto" else plain_code(language).partition("-")[0]
         if (self.languages and wanted not in self.languages) or not self.is_installed():
             return False
@@ -99,5 +99,6 @@ LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
     ),
     "llm": (),
 }
-"""By section. pocketsphinx is chosen for whatever language nobody else knows; its adapter says that it cannot. It understands listed
-phrases only, so it takes over from nobody."""
+"""By section. pocketsphinx is selected for any language that no other engine supports; its adapter then reports the error. It recognises
+listed phrases only, so it is never a fallback.
+"""

@@ -1,1 +1,1 @@
-"""Tools of MCP servers (Model Context Protocol): one connection a server, shared by all calls."""
+"""Tools of MCP servers (Model Context Protocol): one connection for each server, shared by all calls."""

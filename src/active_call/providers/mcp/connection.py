@@ -1,7 +1,7 @@
-"""One MCP server: connected when it is first needed, connected again when it was lost, its tools listed and called.
+"""One MCP server: connects at first use, reconnects after a loss, lists and calls its tools.
 
-In: settings. Out: tool definitions, results as text; ProviderError in words. Theory: the SDK demands that a connection is opened and closed
-by one task. A keeper task does both; callers only use what it holds. A server that cannot be reached is not asked again for
+Settings enter; tool definitions and results as text leave, or a ProviderError. Theory: the SDK requires that one task opens and closes
+a connection. A keeper task does both; callers only use its connection. A server that cannot be reached is not tried again for
 `RETRY_AFTER_S`, so that no call waits for it twice.
 """
 
@@ -25,7 +25,7 @@ CONNECT_S: Final = 15.0
 """A program may have to be unpacked before it answers."""
 LIST_S: Final = 10.0
 STREAM_READ_S: Final = 300.0
-"""How long a stream of events may be silent."""
+"""The longest silence in a stream of events."""
 CLOSE_S: Final = 5.0
 RETRY_AFTER_S: Final = 30.0
 CONNECTION_CLOSED: Final = -32000
@@ -36,7 +36,7 @@ MAX_DESCRIPTION_CHARS: Final = 2_000
 
 
 class Client(Protocol):
-    """What is used of the SDK's client."""
+    """The part of the SDK's client that is used."""
 
     async def list_tools(self, *, cursor: str | None = None) -> Any: ...
 
@@ -61,7 +61,7 @@ class McpConnection:
         self._tools: tuple[ToolDefinition, ...] | None = None
 
     async def tools(self) -> tuple[ToolDefinition, ...]:
-        """What the server offers; listed once a connection. Raises ProviderError."""
+        """The server's tools; listed once for each connection. Raises ProviderError."""
         client = await self._connected()
         if self._tools is None:
             try:
@@ -72,7 +72,7 @@ class McpConnection:
         return self._tools
 
     async def call(self, name: str, arguments: Mapping[str, Any], timeout_s: float) -> str:
-        """The result of a tool, as text. Raises ProviderError: also when the tool itself says that it has failed."""
+        """The result of a tool, as text. Raises ProviderError, also if the tool itself reports an error."""
         client = await self._connected()
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,7 +89,7 @@ class McpConnection:
         return text
 
     async def close(self) -> None:
-        """End the connection, and the program behind it."""
+        """Close the connection and end the program behind it."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
@@ -119,7 +119,7 @@ class McpConnection:
         return await asyncio.shield(self._client)
 
     async def _keep(self, ready: asyncio.Future[Client], is_leaving: asyncio.Event) -> None:
-        """Open the connection, hold it until it is to be closed, close it: all in one task."""
+        """Open the connection, hold it until `close`, close it: all in one task."""
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(CONNECT_S):
@@ -140,10 +140,10 @@ class McpConnection:
         self._failed_at, self._failure = self._clock.now(), reason
         log.warning("MCP server not connected", extra={"server": self._settings.name, "error": reason})
         ready.set_exception(ProviderError(self._settings.name, f"not connected: {reason}", retryable=True))
-        ready.exception()  # somebody may have left by now
+        ready.exception()  # the caller may be gone by now
 
     async def _lost(self, what: str, error: BaseException) -> ProviderError:
-        """The connection is of no use any more: the next caller makes a new one."""
+        """The connection is unusable: the next caller creates a new one."""
         with contextlib.suppress(Exception):
             await self.close()
         return ProviderError(self._settings.name, f"{what}: {_in_words(error)}", retryable=True)
@@ -151,7 +151,7 @@ class McpConnection:
 
 @asynccontextmanager
 async def connect_with_sdk(settings: McpSettings) -> AsyncIterator[Client]:
-    """A connection made by the `mcp` SDK. Raises ConfigError if it is not installed."""
+    """A connection by the `mcp` SDK. Raises ConfigError if it is not installed."""
     try:
         import httpx2
         import mcp
@@ -189,7 +189,7 @@ async def _all_tools(client: Client) -> tuple[ToolDefinition, ...]:
 
 
 def _text_of(result: Any) -> str:
-    """The texts of a result; what is no text is named."""
+    """The texts of a result; other content is named by its type."""
     parts = []
     for block in getattr(result, "content", None) or ():
         text = getattr(block, "text", None)

@@ -1,6 +1,7 @@
 """The MCP servers of this process: one connection for equal settings, shared by all calls.
 
-In: settings, of the config or of a playbook. Out: connections. One that no call has used for `IDLE_S` is closed: a playbook may be gone.
+Settings enter, from the config or from a playbook; connections leave. A connection unused for `IDLE_S` is closed: its playbook may have
+been removed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class McpPool:
         self._connections: dict[tuple[object, ...], tuple[McpConnection, float]] = {}
 
     async def connection(self, settings: McpSettings) -> McpConnection:
-        """The connection for `settings`; it is made when it is first used."""
+        """The connection for `settings`, created at first use."""
         now = self._clock.now()
         known = self._connections.pop(settings.key, None)
         connection = known[0] if known is not None else McpConnection(settings, self._connect, self._clock)

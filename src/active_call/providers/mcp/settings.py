@@ -1,4 +1,4 @@
-"""How an MCP server is reached: a program of this machine (stdio), or a URL (streamable HTTP). Values only."""
+"""How to reach an MCP server: a local program (stdio), or a URL (streamable HTTP). Values only."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class McpSettings:
     command: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    """Beside a few variables that are safe to inherit (`PATH`, `HOME` …)."""
+    """In addition to a few variables that are safe to inherit (`PATH`, `HOME` …)."""
     cwd: str = ""
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = CALL_TIMEOUT_S
-    """How long one call of a tool may take."""
+    """The time limit of one tool call."""
     tools: tuple[str, ...] = ()
-    """The tools that are offered; empty: all."""
+    """The tools to offer; empty: all."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What connections are shared by: everything but which tools a playbook wants."""
+        """The key by which connections are shared: all settings except the selected tools."""
         return (
             self.name,
             self.command,

@@ -1,1 +1,1 @@
-"""Speech models that are downloaded: which there are, where they lie, and how they come there."""
+"""Downloaded speech models: the catalogue, the folders, the download."""

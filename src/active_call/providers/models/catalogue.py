@@ -1,6 +1,6 @@
-"""The speech models that `active-call models` knows: a table. Archives are those of the sherpa-onnx project's release `asr-models`.
+"""The speech models that `active-call models` knows, as a table. The archives are those of the sherpa-onnx project's release `asr-models`.
 
-The checksums are those that the project publishes beside its archives. Nothing is downloaded here.
+The checksums are those that the project publishes with its archives. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ModelKind(Enum):
     SENSE_VOICE = "sensevoice"
     WHISPER = "whisper"
     ZIPFORMER = "zipformer"
-    """Made for streaming."""
+    """A streaming model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SpeechModel:
     sha256: str
     size_mb: int
     languages: tuple[str, ...]
-    """BCP 47 primary tags; empty: dozens, found out by the model."""
+    """BCP 47 primary tags; empty: dozens, detected by the model."""
     licence: str
     licence_url: str
     files: Mapping[str, str]
@@ -46,7 +46,7 @@ class SpeechModel:
         return f"{RELEASE}{self.archive}"
 
     def speaks(self, language: str | None) -> bool:
-        """Whether it understands `language`, a BCP 47 tag; None and `auto` mean any."""
+        """Whether it supports `language`, a BCP 47 tag; None and `auto` mean any."""
         primary = (language or "auto").lower().replace("_", "-").partition("-")[0]
         return primary == "auto" or not self.languages or primary in self.languages
 
@@ -122,7 +122,7 @@ MODELS: tuple[SpeechModel, ...] = (
 
 
 def model_named(name: str) -> SpeechModel:
-    """The model of that name. Raises ConfigError that names the known ones."""
+    """The model of that name. Raises ConfigError with the known names."""
     for model in MODELS:
         if model.name == name.lower():
             return model

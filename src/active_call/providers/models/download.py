@@ -1,7 +1,7 @@
-"""Brings a model to this machine: downloads its archive, or takes one that lies here already; checks it; unpacks the files that are needed.
+"""Installs a model: downloads its archive, or uses a local one; verifies it; unpacks the needed files.
 
-What has arrived of an archive is kept beside the models and continued by the next attempt (RFC 9110 §14). An archive whose SHA-256 is not
-the table's is deleted and nothing of it is used. A model's folder appears whole or not at all.
+A partial download is kept beside the models, and the next attempt continues it (RFC 9110 §14). An archive whose SHA-256 differs from
+the table's is deleted and nothing of it is used. A model's folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 Progress = Callable[[int, int], None]
-"""`progress(n_bytes, n_bytes_in_all)`; the second is 0 where the server does not tell it."""
+"""`progress(n_bytes, n_bytes_in_all)`; the second is 0 if the server does not report it."""
 
 
 def fetch_model(model: SpeechModel, folder: Path, client: httpx.Client, progress: Progress, *, url: str | None = None) -> Path:
-    """Download `model` into its folder under `folder`, unless it is there; gives that folder. `url`: another place for the archive.
+    """Download `model` into its folder under `folder`, unless it is installed. Returns that folder. `url`: another source for the archive.
 
-    Raises TransportError if the server cannot be reached, with a way for a machine without internet; RemoteProtocolError when what it
-    sends is not the model; OSError.
+    Raises TransportError if the server cannot be reached, with advice for a machine without internet; RemoteProtocolError if the data is
+    not the model; OSError.
     """
     if is_installed(model, folder):
         return folder / model.name
@@ -53,9 +53,9 @@ def fetch_model(model: SpeechModel, folder: Path, client: httpx.Client, progress
 
 
 def install_archive(model: SpeechModel, archive: Path, folder: Path) -> Path:
-    """Check `archive` and unpack what `model` needs of it into its folder under `folder`; gives that folder.
+    """Verify `archive` and unpack the files that `model` needs into its folder under `folder`. Returns that folder.
 
-    Raises RemoteProtocolError for an archive that is another one, ConfigError where there is none.
+    Raises RemoteProtocolError for a different archive, ConfigError if there is none.
     """
     if not archive.is_file():
         raise ConfigError("file", f"there is no file {archive}")
@@ -70,13 +70,13 @@ def install_archive(model: SpeechModel, archive: Path, folder: Path) -> Path:
         _unpack(model, archive, whole)
         target = folder / model.name
         if target.exists():
-            shutil.rmtree(target)  # of an earlier attempt: files are missing in it
+            shutil.rmtree(target)  # left by an earlier attempt: files are missing in it
         whole.rename(target)
     return folder / model.name
 
 
 def how_without_internet(model: SpeechModel, folder: Path) -> str:
-    """What to do on a machine that cannot download."""
+    """Advice for a machine that cannot download."""
     files = ", ".join(model.files.values())
     return (
         f"Without internet here: get {model.url} on another machine, then `active-call models download {model.name} --file ARCHIVE`; "
@@ -85,11 +85,11 @@ def how_without_internet(model: SpeechModel, folder: Path) -> str:
 
 
 def _download(url: str, part: Path, client: httpx.Client, progress: Progress) -> None:
-    """Bring `part` to the whole length of what lies at `url`, beginning with what it holds."""
+    """Download the rest of `url` into `part`, after the bytes it already holds."""
     begun = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={begun}-"} if begun else {})}
     with client.stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
-        if response.status_code == 416:  # nothing is missing; whether it is the right thing, the checksum says
+        if response.status_code == 416:  # the file is complete; the checksum tells whether it is the right one
             return
         response.raise_for_status()
         resumed = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "")) if response.status_code == 206 else None
@@ -108,7 +108,7 @@ def _download(url: str, part: Path, client: httpx.Client, progress: Progress) ->
 
 
 def _unpack(model: SpeechModel, archive: Path, target: Path) -> None:
-    """The needed files, by their last names. Links and paths of the archive are not followed."""
+    """The needed files, by base name. Links and paths of the archive are not followed."""
     wanted = set(model.files.values())
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:

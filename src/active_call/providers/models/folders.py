@@ -1,4 +1,4 @@
-"""Where downloaded models lie on this machine: a folder for each, under one that the environment may name."""
+"""The folders of downloaded models: one for each model, in a folder that the environment may name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def models_folder(environment: Mapping[str, str]) -> Path:
 
 
 def is_installed(model: SpeechModel, folder: Path) -> bool:
-    """Whether all files of `model` lie in its own folder under `folder`, the folder of all models."""
+    """Whether all files of `model` are in its own folder under `folder`, the folder of all models."""
     return all(path.is_file() and path.stat().st_size > 0 for path in model.files_in(folder / model.name).values())
 
 
 def installed_models(folder: Path) -> list[SpeechModel]:
-    """The known models that are there, in the order of the table."""
+    """The installed models, in the order of the table."""
     return [model for model in MODELS if is_installed(model, folder)]

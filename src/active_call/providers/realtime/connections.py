@@ -1,15 +1,15 @@
-"""The connections of one realtime conversation: one after another, so that the conversation outlives the vendor's limits.
+"""The connections of one realtime conversation: one after another, so that the conversation may exceed the vendor's session limit.
 
-A dialect says what is sent and what comes; this class connects, sends in order, and replaces the connection: when the vendor's limit is
-near or it announces its end, in a moment in which nobody speaks, and when it breaks. The new one is told what was said. Sound that the
-caller says meanwhile waits, and goes to the new one.
+A `Dialect` defines the messages; this class connects, sends in order, and replaces the connection: near the vendor's limit or after the
+vendor announces the end, at a moment when neither side speaks; and when it breaks. The new connection receives the history. The caller's
+sound meanwhile waits and goes to the new connection.
 
 | the connection … | then |
 |---|---|
 | cannot be made at first | `RealtimeFailed`, over |
-| is old (`Dialect.lives_s`), or announces its end | at the next silence a new one is opened, and takes over |
-| breaks | a reply in the making is told as failed and cancelled; a new one is opened, up to `ATTEMPTS` times |
-| is closed for good (wrong key, no quota) | `RealtimeFailed`, over |
+| is old (`Dialect.lives_s`), or announces its end | at the next silence a new one is opened and takes over |
+| breaks | a current reply is reported as failed and cancelled; a new one is opened, in up to `ATTEMPTS` attempts |
+| is closed permanently (wrong key, no quota) | `RealtimeFailed`, over |
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from active_call.providers.websocket import closed_error
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""Connections that are tried in a row before the conversation is given up."""
+"""Consecutive failed connections before the conversation is given up."""
 RETRY_S: Final = 0.3
 OPEN_S: Final = 5.0
-"""From the connection to the vendor's word that the session is set up."""
+"""From the connection to the vendor's message that the session is set up."""
 HELD_SOUND_S: Final = 15.0
-"""Sound of the caller's that waits for a connection; older sound is dropped."""
+"""The most caller sound that waits for a connection; older sound is dropped."""
 QUIET_POLL_S: Final = 0.1
 REPLACE_AGAIN_S: Final = 5.0
 MAX_WAITING: Final = 10_000
-"""Messages that wait to be sent. A vendor that takes none has failed."""
+"""Messages that may wait to be sent. A vendor that accepts none has failed."""
 
 Json = Mapping[str, Any]
 
 
 class Dialect(Protocol):
-    """One vendor's protocol, for one conversation. A new connection begins with `begin`."""
+    """One vendor's protocol, for one conversation. A new connection starts with `begin`."""
 
     name: str
     lives_s: float
-    """How long a connection may be used."""
+    """How long a connection is used."""
     input_bytes_per_s: int
 
     async def connect(self) -> ClientConnection:
@@ -60,23 +60,23 @@ class Dialect(Protocol):
         ...
 
     def begin(self) -> Iterable[Json]:
-        """What is sent first."""
+        """The first messages to send."""
         ...
 
     def retell(self) -> Iterable[Json]:
-        """What is sent when the session is set up: what was said so far, where the vendor does not know it."""
+        """The messages after session set-up: the history so far, if the vendor does not know it."""
         ...
 
     def read(self, message: Json) -> list[RealtimeEvent]:
-        """What one message of the connection in use says. Raises ProviderError."""
+        """The events in one message of the current connection. Raises ProviderError."""
         ...
 
     def is_ready(self, message: Json) -> bool:
-        """Whether the vendor says by `message` that the session is set up."""
+        """Whether `message` says that the session is set up."""
         ...
 
     def announces_end(self, message: Json) -> bool:
-        """Whether the vendor says by `message` that it will close the connection soon."""
+        """Whether `message` announces that the vendor will close the connection soon."""
         ...
 
     def sound(self, pcm: bytes) -> Json:
@@ -85,35 +85,35 @@ class Dialect(Protocol):
 
     @property
     def is_replying(self) -> bool:
-        """A reply is being made."""
+        """A reply is in progress."""
         ...
 
     @property
     def is_busy(self) -> bool:
-        """A reply is being made, or the caller speaks: a bad moment to replace the connection."""
+        """A reply is in progress, or the caller speaks: not the moment to replace the connection."""
         ...
 
     def replaced(self) -> None:
-        """Another connection is in use from now on: what was going on in the old one is over."""
+        """Another connection is used from now on: whatever was in progress on the old one has ended."""
         ...
 
 
 class Connections:
-    """The connections of one conversation. `send` and `send_sound` return at once; events come by `tell`, from the loop."""
+    """The connections of one conversation. `send` and `send_sound` return at once; events come by `tell`, on the loop."""
 
     def __init__(self, dialect: Dialect, tell: Callable[[RealtimeEvent], None]) -> None:
         self._dialect = dialect
         self._tell = tell
         self._waiting: deque[Json | bytes] = deque()
         self._sound_bytes = 0
-        """Of the sound in `_waiting`."""
+        """The bytes of sound in `_waiting`."""
         self._something = asyncio.Event()
         self._must_renew = False
         self._is_closed = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{dialect.name} conversation")
 
     def send(self, message: Json) -> None:
-        """Send `message` after what was given before."""
+        """Send `message` after earlier ones."""
         if self._is_closed:
             return
         if len(self._waiting) >= MAX_WAITING:
@@ -122,7 +122,7 @@ class Connections:
         self._something.set()
 
     def send_sound(self, pcm: bytes) -> None:
-        """Send sound of the caller's; it is dropped where too much of it waits."""
+        """Send the caller's sound; it is dropped if too much waits."""
         if self._is_closed:
             return
         self._waiting.append(pcm)
@@ -142,7 +142,7 @@ class Connections:
         self._waiting = kept
 
     async def close(self) -> None:
-        """Close everything. Nothing is told afterwards."""
+        """Close everything. No event follows."""
         self._is_closed = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -193,13 +193,13 @@ class Connections:
         return socket
 
     def _refuse(self, message: Json) -> None:
-        """Raise what the vendor says against the session."""
+        """Raise the vendor's error about the session."""
         for event in self._dialect.read(message):
             if isinstance(event, RealtimeFailed):
                 raise ProviderError(self._dialect.name, _reason_of(event), retryable=not event.is_over)
 
     async def _use(self, socket: ClientConnection) -> ClientConnection:
-        """Use a connection until another one is to be used, and give that one. Raises ProviderError if there is none."""
+        """Use a connection until it must be replaced, and return the next one. Raises ProviderError if there is none."""
         self._must_renew = False
         loop = asyncio.get_running_loop()
         reader = loop.create_task(self._read_all(socket), name=f"{self._dialect.name} reader")
@@ -220,7 +220,7 @@ class Connections:
                 await _close(renewed)
 
     async def _after(self, failure: ProviderError) -> ClientConnection:
-        """A connection in place of one that has ended by `failure`."""
+        """A connection in place of one that ended with `failure`."""
         if not failure.retryable:
             raise failure
         logger.warning("connection lost", extra={"provider": self._dialect.name, "reason": failure.reason})
@@ -252,7 +252,7 @@ class Connections:
                 self._tell(event)
 
     async def _renew(self) -> ClientConnection:
-        """Wait for the time and for a quiet moment; a connection that is ready while nobody speaks."""
+        """Wait until it is due, then for a new connection and a moment when neither side speaks."""
         now = asyncio.get_running_loop().time
         begin = now()
         while not self._must_renew and now() - begin < self._dialect.lives_s:
@@ -267,16 +267,16 @@ class Connections:
                 continue
             if not self._dialect.is_busy:
                 return socket
-            await _close(socket)  # what has been said since is not known there
+            await _close(socket)  # the new connection lacks what was said since
 
     async def _quiet(self) -> None:
-        """Wait until nobody speaks."""
+        """Wait until neither side speaks."""
         while self._dialect.is_busy:
             await asyncio.sleep(QUIET_POLL_S)
 
 
 def _failure(provider: str, *tasks: asyncio.Task[None]) -> ProviderError:
-    """Why the first of `tasks` that is done has ended."""
+    """Why the first finished one of `tasks` ended."""
     error: BaseException | None = next((task.exception() for task in tasks if task.done()), None)
     match error:
         case ProviderError():

@@ -3,7 +3,7 @@
 API: `BidiGenerateContent` (ai.google.dev/api/live), the key in the header `x-goog-api-key`. Options: `model`
 (gemini-2.5-flash-native-audio-preview), `voice`, `secret_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `endpoint`, `turn_detection` (fields of
 `automaticActivityDetection`), `extra` (further fields of `setup`). A connection lasts some ten minutes; the service announces its end, and
-the session is resumed by its handle on a new one. The service cannot be told what of a reply was heard.
+the session is resumed by its handle on a new one. The service cannot be told how much of a reply the caller heard.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SOURCE: Final = replace(GEMINI, name="secretKey")
 DEFAULT_MODEL: Final = "gemini-2.5-flash-native-audio-preview"
 VOICES: Final = ("Aoede", "Charon", "Fenrir", "Kore", "Leda", "Orus", "Puck", "Zephyr")
 LIVES_S: Final = 9 * 60.0
-"""Of the ten minutes or so that a connection lasts (ai.google.dev/gemini-api/docs/live-session)."""
+"""Of the roughly ten minutes that a connection lasts (ai.google.dev/gemini-api/docs/live-session)."""
 GO_ON: Final = "[Speak now.]"
 
 Json = Mapping[str, Any]
@@ -99,7 +99,7 @@ class GeminiRealtimeModel:
         return GeminiRealtimeStream(GeminiDialect(self._option, session, self._connect), on_event)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
     async def _connect(self) -> ClientConnection:
         return await open_socket(
@@ -108,7 +108,7 @@ class GeminiRealtimeModel:
 
 
 class GeminiDialect:
-    """The messages of one conversation, on whichever connection."""
+    """The messages of one conversation, over all its connections."""
 
     name = NAME
     lives_s = LIVES_S
@@ -126,7 +126,7 @@ class GeminiDialect:
         return socket
 
     def begin(self) -> Iterator[Json]:
-        """The session, or the one that is resumed."""
+        """Set up the session, or resume one."""
         session = replace(self.session, voice=self.session.voice or self._option.voice)
         model = self._option.model or DEFAULT_MODEL
         yield setup(session, model, self._option.turn_detection, self._option.extra, self.reader.handle)
@@ -186,13 +186,13 @@ class GeminiRealtimeStream:
         self._connections.send(turns([("user", instructions or GO_ON)], is_complete=True))
 
     def cancel_reply(self) -> None:
-        """The service has no order for it: it ends its reply by itself when it hears the caller."""
+        """The service has no message for it: it ends its reply itself when the caller speaks."""
 
     def truncate(self, item: str, heard_ms: int) -> None:
-        """The service has no order for it."""
+        """The service has no message for it."""
 
     def update(self, session: RealtimeSession) -> None:
-        """Instructions cannot be changed in a session: they are told as a text, and are the session's from the next connection on."""
+        """Instructions cannot change within a session: they are sent as text, and become the session's on the next connection."""
         if session.instructions != self._dialect.session.instructions:
             self._connections.send(turns([("user", f"[From now on: {session.instructions}]")], is_complete=False))
         self._dialect.session = session

@@ -1,7 +1,7 @@
-"""What is sent to Gemini's Live API, and what its messages say. Pure.
+"""The messages to Gemini's Live API, and the reading of its own. Pure.
 
-Source: ai.google.dev/api/live and /gemini-api/docs/live-guide, /live-session. The service tells no ids of items; they are made here. It
-interrupts itself: what the caller did not hear stays in its history.
+Source: ai.google.dev/api/live and /gemini-api/docs/live-guide, /live-session. The service sends no item ids; they are created here. It
+interrupts itself: words that the caller did not hear stay in its history.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUTPUT_HZ: Final = 24_000
 
 
 def setup(session: RealtimeSession, model: str, turn_detection: Mapping[str, Any], extra: Mapping[str, Any], handle: str) -> Json:
-    """The first message. `handle`: of the session that is to be resumed; empty: a new one."""
+    """The first message. `handle`: of the session to resume; empty: a new one."""
     speech: Json = {}
     if session.voice:
         speech["voiceConfig"] = {"prebuiltVoiceConfig": {"voiceName": session.voice}}
@@ -70,13 +70,13 @@ def audio_input(pcm: bytes) -> Json:
 
 
 def turns(lines: list[tuple[Speaker, str]], *, is_complete: bool) -> Json:
-    """Texts of both sides; with `is_complete` the model answers them."""
+    """Texts of both sides; with `is_complete` the model replies to them."""
     contents = [{"role": "user" if speaker == "user" else "model", "parts": [{"text": text}]} for speaker, text in lines]
     return {"clientContent": {"turns": contents, "turnComplete": is_complete}}
 
 
 def tool_response(call_id: str, name: str, output: str) -> Json:
-    """The result of a tool call; the model speaks about it."""
+    """The result of a tool call; the model then speaks about it."""
     return {"toolResponse": {"functionResponses": [{"id": call_id, "name": name, "response": {"result": output}}]}}
 
 
@@ -86,18 +86,18 @@ class MessageReader:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self.handle = ""
-        """With which the session can be resumed."""
+        """The handle to resume the session with."""
         self.calls: dict[str, str] = {}
-        """Names of the tools that were called, by the calls' ids."""
+        """The names of the called tools, by call id."""
         self.is_replying = False
         self._n_items = 0
         self._item: dict[Speaker, str] = {}
-        """The item that each side speaks at present."""
+        """The current item of each side."""
         self._last_item = ""
         self._text: dict[str, str] = {}
 
     def events_in(self, message: Mapping[str, Any]) -> list[RealtimeEvent]:
-        """What one message says. Raises ProviderError for sound that cannot be read."""
+        """The events in one message. Raises ProviderError for sound that cannot be decoded."""
         events: list[RealtimeEvent] = []
         if resumption := mapping_in(message, "sessionResumptionUpdate"):
             self.handle = text_of(resumption.get("newHandle")) if resumption.get("resumable") is True else self.handle
@@ -111,7 +111,7 @@ class MessageReader:
         return events
 
     def end_reply(self) -> None:
-        """What was being said is over."""
+        """The current items have ended."""
         self.is_replying = False
         self._item.pop("agent", None)
 
@@ -131,7 +131,7 @@ class MessageReader:
         return events
 
     def _spoken_item(self, speaker: Speaker) -> tuple[str, list[RealtimeEvent]]:
-        """The item that `speaker` speaks, and its beginning where it is new. An answer ends what the caller said."""
+        """The current item of `speaker`, with its beginning if it is new. A reply ends the caller's item."""
         if speaker in self._item:
             return self._item[speaker], []
         self._n_items += 1
@@ -158,7 +158,7 @@ class MessageReader:
         return [*ended, *begin, AgentSound(item, pcm)] if pcm else [*ended, *begin]
 
     def _finals(self, *speakers: Speaker) -> list[RealtimeEvent]:
-        """The transcripts of what was being said, as they are to stay."""
+        """The final transcripts of the current items."""
         events: list[RealtimeEvent] = []
         for speaker in speakers or ("user", "agent"):
             item = self._item.pop(speaker, None)
@@ -181,7 +181,7 @@ class MessageReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one turn; None if the vendor tells none."""
+    """The tokens of one turn; None if the vendor reports none."""
     if not usage:
         return None
     thoughts = count_in(usage, "thoughtsTokenCount")
@@ -198,5 +198,5 @@ def usage_in(usage: Mapping[str, Any]) -> Usage | None:
 
 
 def _of_sound(usage: Mapping[str, Any], name: str) -> int:
-    """The tokens of sound in a list of tokens by modality."""
+    """The sound tokens in a list of tokens by modality."""
     return sum(count_in(part, "tokenCount") for part in mappings(usage.get(name)) if part.get("modality") == "AUDIO")

@@ -2,9 +2,9 @@
 
 API: `wss://api.openai.com/v1/realtime?model=…` (platform.openai.com/docs/guides/realtime-websocket); Azure
 `wss://RESOURCE.openai.azure.com/openai/v1/realtime?model=DEPLOYMENT` with the header `api-key`. Options: `model` (gpt-realtime), `voice`,
-`secret_key` (OPENAI_API_KEY, AZURE_OPENAI_API_KEY), `endpoint`, `turn_detection` (fields of the API's own: `type`, `threshold`,
+`secret_key` (OPENAI_API_KEY, AZURE_OPENAI_API_KEY), `endpoint`, `turn_detection` (the API's own fields: `type`, `threshold`,
 `silence_duration_ms`, `eagerness` …), `extra` (further fields of the session). A session ends after 60 minutes; it is renewed before that.
-Whether the caller's voice interrupts the agent is decided by the conversation here, which cancels and truncates.
+The conversation here, not the service, decides whether the caller interrupts the agent, and then cancels and truncates.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class OpenAiRealtimeModel:
         return OpenAiRealtimeStream(OpenAiDialect(self.name, self._option, session, self._connect), on_event)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
     async def _connect(self) -> ClientConnection:
         secrets = tuple(self._headers.values())
@@ -163,7 +163,7 @@ class OpenAiRealtimeModel:
 
 
 class OpenAiDialect:
-    """The messages of one conversation, on whichever connection."""
+    """The messages of one conversation, over all its connections."""
 
     lives_s = LIVES_S
     input_bytes_per_s = RATE_HZ * 2
@@ -174,9 +174,9 @@ class OpenAiDialect:
         self.history = SpokenHistory()
         self.reader = EventReader(name)
         self.wants_reply: str | None = None
-        """Instructions of a reply that is to be asked for when the one in the making is over."""
+        """Instructions of a reply to request when the current one has ended."""
         self.is_asked = False
-        """A reply was asked for and has not begun."""
+        """A reply was requested and has not begun."""
         self._option = option
         self._connect = connect
         self._is_caller_speaking = False
@@ -186,7 +186,7 @@ class OpenAiDialect:
         return socket
 
     def update(self) -> Json:
-        """The session as it is to be."""
+        """Set the session's settings."""
         voice = self.session.voice or self._option.voice
         session = RealtimeSession(self.session.instructions, self.session.tools, voice, self.session.language, self.session.detects_turns)
         detection = {"interrupt_response": False, **self._option.turn_detection}
@@ -248,12 +248,12 @@ class OpenAiRealtimeStream:
         self._connections.send(text_item(text, speaker))
 
     def answer_tool(self, call_id: str, output: str) -> None:
-        """The result of a call that was made by an earlier connection is told as text, since this one does not know the call."""
+        """The result of a call from an earlier connection is sent as text, because the current one does not know that call."""
         is_known = call_id in self._dialect.reader.calls
         self._connections.send(tool_output(call_id, output) if is_known else text_item(f"[A tool answered: {output}]", "user"))
 
     def request_reply(self, instructions: str = "") -> None:
-        """While a reply is in the making the service refuses another one: that one is cancelled, and this one asked for at its end."""
+        """The service refuses a second reply during one: the current reply is cancelled, and the new one is requested when it ends."""
         if self._dialect.is_replying:
             self._dialect.wants_reply = instructions
             self._connections.send({"type": "response.cancel"})
@@ -272,7 +272,7 @@ class OpenAiRealtimeStream:
             self._connections.send({"type": "response.cancel"})
 
     def truncate(self, item: str, heard_ms: int) -> None:
-        """Only sound that has come can be truncated, and only on the connection that it came by."""
+        """Only received sound can be truncated, and only on the connection that it came from."""
         n_bytes = self._dialect.reader.sound_bytes.get(item)
         if not n_bytes:
             return

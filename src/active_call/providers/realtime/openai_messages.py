@@ -1,4 +1,4 @@
-"""What is sent to OpenAI's Realtime API, and what its events say. Pure.
+"""The messages to OpenAI's Realtime API, and the reading of its events. Pure.
 
 Source: platform.openai.com/docs/api-reference/realtime-client-events and /realtime-server-events (the generally available version, session
 type `realtime`). Azure's service of the same version has the same messages.
@@ -31,16 +31,16 @@ from active_call.providers.vendor_values import text_of
 Json = dict[str, Any]
 
 RATE_HZ: Final = 24_000
-"""Of `audio/pcm`, both ways: the API knows no other."""
+"""The rate of `audio/pcm` in both directions: the API supports no other."""
 BYTES_PER_MS: Final = RATE_HZ * 2 // 1000
 TRANSCRIPTION_MODEL: Final = "gpt-4o-mini-transcribe"
 _HARMLESS: Final = ("response_cancel_not_active", "input_audio_buffer_commit_empty", "conversation_already_has_active_response")
-"""Errors that tell only that what was asked for is so already."""
+"""Errors that only say that the requested state is reached already."""
 _FATAL: Final = ("session_expired", "invalid_api_key", "insufficient_quota", "model_not_found")
 
 
 def session_update(session: RealtimeSession, turn_detection: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
-    """`session.update` for `session`. `turn_detection`: the author's fields of it; `extra`: further fields of the session."""
+    """`session.update` for `session`. `turn_detection`: the author's fields for it; `extra`: further fields of the session."""
     pcm = {"type": "audio/pcm", "rate": RATE_HZ}
     transcription = {"model": TRANSCRIPTION_MODEL, **({"language": session.language} if session.language else {})}
     detection = {"type": "semantic_vad", **turn_detection} if session.detects_turns else None
@@ -67,7 +67,7 @@ def audio_append(pcm: bytes) -> Json:
 
 
 def text_item(text: str, speaker: Speaker) -> Json:
-    """A message of the caller's or the agent's in the conversation."""
+    """A message of the caller or the agent in the conversation."""
     role, kind = ("user", "input_text") if speaker == "user" else ("assistant", "output_text")
     return {"type": "conversation.item.create", "item": {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}}
 
@@ -78,12 +78,12 @@ def tool_output(call_id: str, output: str) -> Json:
 
 
 def truncation(item: str, heard_ms: int) -> Json:
-    """Cut the agent's `item` to its first `heard_ms`; the service drops the words behind it."""
+    """Cut the agent's `item` to its first `heard_ms`; the service drops the words after it."""
     return {"type": "conversation.item.truncate", "item_id": item, "content_index": 0, "audio_end_ms": heard_ms}
 
 
 def text_added(message: Mapping[str, Any]) -> Transcript | None:
-    """The text of an item that was given to the service as text, or the result of a tool; None for any other message."""
+    """The text of an item that was sent to the service as text, or the result of a tool; None for any other message."""
     item = mapping_in(message, "item")
     if message.get("type") != "conversation.item.added":
         return None
@@ -98,8 +98,8 @@ def text_added(message: Mapping[str, Any]) -> Transcript | None:
 class EventReader:
     """Reads the events of one connection.
 
-    `is_replying`: a reply is being made. `sound_bytes`: the sound that came for each item of the agent's, since it may not be truncated
-    behind its end.
+    `is_replying`: a reply is in progress. `sound_bytes`: the received sound of each agent item, which must not be truncated beyond its
+    end.
     """
 
     def __init__(self, provider: str) -> None:
@@ -108,12 +108,12 @@ class EventReader:
         self.is_replying = False
         self.sound_bytes: dict[str, int] = {}
         self.calls: set[str] = set()
-        """Ids of the tool calls that were made by this connection."""
+        """Ids of the tool calls that came on this connection."""
         self._partial: dict[str, str] = {}
-        """Transcripts in the making, by item."""
+        """Unfinished transcripts, by item."""
 
     def events_in(self, message: Mapping[str, Any]) -> list[RealtimeEvent]:
-        """What one message says. Raises ProviderError for sound that cannot be read."""
+        """The events in one message. Raises ProviderError for sound that cannot be decoded."""
         item = text_of(message.get("item_id"))
         match message.get("type"):
             case "session.updated":
@@ -191,7 +191,7 @@ class EventReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one reply, those of its sound among them; None if the vendor tells none."""
+    """The tokens of one reply, including sound; None if the vendor reports none."""
     if not usage:
         return None
     details = mapping_in(usage, "input_token_details")

@@ -1,4 +1,4 @@
-"""What was said in a realtime conversation so far, as far as it was heard: a new connection is told it. Pure."""
+"""What was said and heard so far in a realtime conversation, to be sent to a new connection. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from active_call.providers.realtime_model import ItemAdded, RealtimeEvent, Speaker, Transcript
 
 MAX_ITEMS: Final = 200
-"""The last ones. A new connection needs what the conversation is about, not every word of an hour."""
+"""The most recent ones. A new connection needs the subject of the conversation, not every word of an hour."""
 MAX_CHARS: Final = 40_000
 
 
@@ -18,10 +18,10 @@ class _Said:
     speaker: Speaker
     text: str = ""
     heard: float = 1.0
-    """Its share that the caller heard."""
+    """The fraction that the caller heard."""
 
     def words_heard(self) -> str:
-        """Whole words of it."""
+        """Its words that were heard completely."""
         words = self.text.split()
         return self.text.strip() if self.heard >= 1.0 else " ".join(words[: int(len(words) * self.heard)])
 
@@ -33,7 +33,7 @@ class SpokenHistory:
         self._items: dict[str, _Said] = {}
 
     def note(self, event: RealtimeEvent) -> None:
-        """Take in what the model has told."""
+        """Add an event of the model."""
         match event:
             case ItemAdded(item, speaker, _):
                 self._items.setdefault(item, _Said(speaker))
@@ -45,12 +45,12 @@ class SpokenHistory:
             del self._items[next(iter(self._items))]
 
     def cut(self, item: str, heard: float) -> None:
-        """The caller heard only that share of `item`, from 0.0 to 1.0."""
+        """The caller heard only that fraction of `item`, from 0.0 to 1.0."""
         if item in self._items:
             self._items[item].heard = min(1.0, max(0.0, heard))
 
     def lines(self) -> Iterator[tuple[Speaker, str]]:
-        """Who said what, oldest first; the oldest are left out where it is too much."""
+        """Who said what, oldest first; the oldest are left out if there are too many."""
         kept: list[tuple[Speaker, str]] = []
         n_chars = 0
         for said in reversed(self._items.values()):

@@ -1,1 +1,1 @@
-"""Synthesised speech that is kept: its key, its cache, recorded texts."""
+"""Stored synthesised speech: its key, its cache, recorded texts."""

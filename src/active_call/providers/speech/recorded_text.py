@@ -1,4 +1,4 @@
-"""The text that was pushed into a synthesis stream, kept so that a second stream can be given the same when the first one fails."""
+"""The text pushed into a synthesis stream, kept so that a second stream can get the same text when the first one fails."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from active_call.providers.text_to_speech import SynthesisStream
 
 
 class RecordedText:
-    """Passes text on to the attached streams, and gives a stream that is attached later all that came before."""
+    """Passes text to the attached streams. A stream that is attached later first gets all earlier text."""
 
     def __init__(self) -> None:
         self._inputs: list[Callable[[SynthesisStream], None]] = []
         self._streams: list[SynthesisStream] = []
         self._pieces: list[str] = []
         self.n_chars = 0
-        """Of all text so far."""
+        """The length of all text so far."""
         self.is_flushed = False
-        """The sound of some text was asked for."""
+        """Sound was requested for some text."""
         self.is_ended = False
 
     @property
     def has_words(self) -> bool:
-        """Something of it can be heard."""
+        """Whether it contains something to speak."""
         return any(char.isalnum() for piece in self._pieces for char in piece)
 
     def push_text(self, text: str) -> None:
@@ -39,13 +39,13 @@ class RecordedText:
         self._give(lambda stream: stream.end_text())
 
     def attach(self, stream: SynthesisStream) -> None:
-        """Give `stream` all the text so far, and what comes from now on. Several streams may be attached."""
+        """Give `stream` all the text so far and all further text. Several streams may be attached."""
         self._streams.append(stream)
         for give in self._inputs:
             give(stream)
 
     def detach(self, stream: SynthesisStream) -> None:
-        """`stream` gets no more text."""
+        """Stop passing text to `stream`."""
         self._streams = [each for each in self._streams if each is not stream]
 
     def _give(self, give: Callable[[SynthesisStream], None]) -> None:

@@ -1,10 +1,10 @@
-"""Sentences already spoken, kept in memory, so that a greeting costs nothing after its first time.
+"""Keeps spoken sentences in memory, so that a greeting is synthesised only once.
 
-Text, speaker and speed enter; sound leaves: from memory, from the speech that was prepared, or from the engine behind. Callers who ask for
-the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no vendor and no
-file. A text that is known whole when it is asked for is a sentence here: it is looked up, and made, as a whole; of engines that speak a
-text by texts only, what lies between two flushes is one, too. A text that is spoken while it is written is the engine's own: nobody knows
-yet what it will be, and its clauses sound as one breath and not as sentences.
+Text, speaker and speed enter; sound leaves: from memory, from prepared speech, or from the engine. Calls that request a sentence while it
+is being synthesised share that one rendition. Limited by bytes; the least recently used is dropped first. Knows no vendor and no file.
+A text that is complete when requested is a sentence here: it is looked up and synthesised as a whole. For engines without streamed text,
+the text between two flushes is also a sentence. Text that is spoken while being written goes to the engine uncached: its rest is not
+known yet, and its clauses share one prosody.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ Key = tuple[str, str | None, float | None]
 
 
 class CachedSpeech(Protocol):
-    """Speech that was prepared (`POST /precache`) and outlives the process."""
+    """Prepared speech (`POST /precache`), which outlives the process."""
 
     def prepared(self, key: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
-        """The sound of that `Voice.key_of`, in pieces; none where there is no such sound at that rate."""
+        """The sound for that `Voice.key_of`, in pieces; None if there is no such sound at that rate."""
         ...
 
 
 class CachedTextToSpeech:
-    """A synthesis engine whose sentences are remembered. `hits` and `misses` count for metrics; `voice` names what it says."""
+    """A synthesis engine with a cache of sentences. `hits` and `misses` count for metrics; `voice` makes the keys."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class CachedTextToSpeech:
                 del self._making[key]
 
     def _note_hit(self, text: str) -> None:
-        """`text` is there already, or in the making for somebody else: it costs nothing."""
+        """`text` is cached, or being synthesised for another call: it costs nothing."""
         self.hits += 1
         self._tell_kept(text)
 
@@ -105,15 +105,15 @@ class CachedTextToSpeech:
         current_meter()(Used(self.billed, {Unit.CACHED_CHARACTERS: float(len(text))}))
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next text that is not kept."""
+        """Open a connection for the next text that is not cached."""
         await connect_ahead(self.inner)
 
     async def warm(self) -> None:
-        """Load what the engine loads at first use."""
+        """Load the engine's models."""
         await warm(self.inner)
 
     async def close(self) -> None:
-        """Stop what is being made, forget everything and close the engine behind."""
+        """Stop renditions in progress, drop the cache and close the engine."""
         tasks = [rendition.task for rendition in self._making.values()]
         for task in tasks:
             task.cancel()
@@ -138,7 +138,7 @@ class CachedTextToSpeech:
                 yield chunk
 
     def _keep(self, key: Key, rendition: SpeechRendition) -> None:
-        """A rendition has ended: keep it if it is whole and fits."""
+        """A rendition has ended: cache it if it is complete and fits."""
         if self._making.get(key) is rendition:
             del self._making[key]
         size = _size_bytes(rendition.chunks)

@@ -1,7 +1,7 @@
-"""The name of a sound by what it is made of: equal names, equal sounds.
+"""The key of a sound, from everything that shapes it: equal keys, equal sounds.
 
-A voice (provider and option) and what is said enter, a hash leaves. What does not shape the sound (credentials, limits) is left out: with
-a new password, what was kept is still found.
+A voice (provider and option) and a text enter, a hash leaves. Settings that do not shape the sound (credentials, limits) are left out:
+after a change of password, cached sound is still found.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _FORMAT: Final = "speech 1"
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who speaks: the provider, and how it is set up. `option.endpoint` is the server that is really asked, where there is one."""
+    """Who speaks: the provider and its settings. `option.endpoint` is the server actually used, if there is one."""
 
     provider: str
     option: TtsOption
 
     def key_of(self, text: str, speaker: str | None = None, speed: float | None = None) -> str:
-        """The key of `text`, with `speaker` and `speed` in place of the option's own where they are given."""
+        """The key of `text`, with `speaker` and `speed` in place of the option's own if they are given."""
         shape = msgspec.structs.replace(
             self.option,
             provider=self.provider,
@@ -44,5 +44,5 @@ class Voice:
             fallback=None,
             hedge=None,
         )
-        said = json.dumps([_FORMAT, msgspec.to_builtins(shape), text], sort_keys=True, default=str)  # any text: a model's may be no Unicode
+        said = json.dumps([_FORMAT, msgspec.to_builtins(shape), text], sort_keys=True, default=str)  # a model's text may be invalid Unicode
         return hashlib.sha256(said.encode()).hexdigest()[:KEY_CHARS]

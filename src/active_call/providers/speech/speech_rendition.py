@@ -1,6 +1,6 @@
-"""One stretch of speech in the making, which any number of listeners follow from its beginning.
+"""One synthesis in progress, which any number of listeners follow from its beginning.
 
-Chunks enter from a synthesis engine, the same chunks leave to every listener. Who keeps what is whole is not known here.
+Chunks enter from a synthesis engine; the same chunks leave to every listener. Knows nothing of the cache.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from active_call.providers.text_to_speech import SpeechChunk
 
 
 class SpeechRendition:
-    """A task fills `chunks`, listeners follow. `is_whole` once the engine came to its end; without listeners it is abandoned."""
+    """A task fills `chunks`, listeners follow. `is_whole` is set when the engine finishes. Without listeners the rendition is cancelled."""
 
     def __init__(self, source: AsyncIterator[SpeechChunk]) -> None:
         self.chunks: list[SpeechChunk] = []
@@ -27,11 +27,11 @@ class SpeechRendition:
 
     @property
     def may_be_kept(self) -> bool:
-        """It is whole, has sound, and the engine that was asked made all of it."""
+        """It is complete, has sound, and the requested engine made all of it."""
         return self.is_whole and any(chunk.pcm for chunk in self.chunks) and not any(chunk.is_substitute for chunk in self.chunks)
 
     async def listen(self, provider: str) -> AsyncGenerator[SpeechChunk, None]:
-        """Yield all chunks from the first. Raises what the engine raised, and ProviderError when it was closed meanwhile."""
+        """Yield all chunks from the first. Raises what the engine raised, and ProviderError if it was closed meanwhile."""
         self._listeners += 1
         position = 0
         try:

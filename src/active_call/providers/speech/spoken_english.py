@@ -1,8 +1,8 @@
-"""What is said for English writing that a voice would misread: telephone numbers, prices, times, dates, codes, addresses, abbreviations.
+"""How to read English text that a voice would misread: telephone numbers, prices, times, dates, codes, addresses, abbreviations.
 
-A text enters. Its words leave in order, each with what is said for it, so that the times of what was said can be told of what was written.
-The first rule that fits a place is taken; what no rule takes is said as it stands. Plain numbers are left to the voice, which reads them
-well. For voices that compute on this machine; vendors have rules of their own. Pure.
+A text enters. Its words leave in order, each with its spoken form, so that spoken times can be mapped to written words. The first
+rule that matches is used; other text is spoken as written. Plain numbers are left to the voice, which reads them well. For voices of this
+machine; vendors have their own rules. Pure.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from active_call.providers.speech.spoken_words import (
 
 Match = re.Match[str]
 MIN_SPELLED_DIGITS = 7
-"""A bare number with so many digits is no quantity, and is said digit by digit."""
+"""A bare number with this many digits is not a quantity, and is read digit by digit."""
 YEARS = re.compile(r"(?:19|20)\d\d")
 _GROUP = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """One written word, or several that are said as one thing, and what is said."""
+    """One written word, or several that are spoken as a unit, and the spoken form."""
 
     written: str
     spoken: str
 
 
 def spoken_words(text: str) -> list[SpokenWord]:
-    """The words of `text` with what is said for each."""
+    """The words of `text` with their spoken forms."""
     if text.isupper() and " " in text:
         text = text.capitalize()
     replacements = _replacements(text)
@@ -64,7 +64,7 @@ def spoken_words(text: str) -> list[SpokenWord]:
 
 
 def spoken_english(text: str) -> str:
-    """`text` as it is said."""
+    """`text` in its spoken form."""
     return " ".join(word.spoken for word in spoken_words(text))
 
 
@@ -75,7 +75,7 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _replacements(text: str) -> dict[int, tuple[int, str]]:
-    """Where something else is said: start → end, words. They do not overlap."""
+    """Where the spoken form differs: start → end, words. They do not overlap."""
     found: dict[int, tuple[int, str]] = {}
     taken = bytearray(len(text))
     for pattern, say in RULES:
@@ -109,7 +109,7 @@ def ordinal(day: int) -> str:
 
 
 def year(number: str) -> str:
-    """A year as pairs; 2000 to 2009 and the hundreds as the voice says them."""
+    """A year as two pairs; 2000 to 2009 and full hundreds as the voice says them."""
     if len(number) != 4 or number[2:] == "00" or number[:3] == "200":
         return number
     return f"{number[:2]} {number[2:] if number[2] != '0' else f'oh {number[3]}'}"
@@ -139,7 +139,7 @@ def _telephone(match: Match) -> str | None:
 
 
 def _in_groups(digits: str) -> list[str]:
-    """Digits in threes, the last four together: what a listener can write down."""
+    """Digits in threes, the last four together, so that a listener can write them down."""
     head, tail = digits[:-4], digits[-4:]
     first = len(head) % 3
     return [group for group in (head[:first], *(head[i : i + 3] for i in range(first, len(head), 3)), tail) if group]

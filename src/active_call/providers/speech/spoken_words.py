@@ -1,4 +1,4 @@
-"""Words of English writing and what is said for them: tables for `spoken_english`."""
+"""Words of written English and their spoken forms: tables for `spoken_english`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITH_DOT = {
     "inc": "Incorporated", "ltd": "Limited", "jr": "Junior", "sr": "Senior", "ext": "extension", "tel": "telephone", "est": "established",
     "max": "maximum", "p.s": "P S",
 }  # fmt: skip
-"""Said for an abbreviation, in lower case, that is written with a dot."""
+"""The spoken form of an abbreviation with a dot, in lower case."""
 
 UNITS = {
     "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "mi": "mile", "ft": "foot", "kg": "kilogram", "g": "gram",
@@ -46,12 +46,12 @@ SAID_AS_WORDS = frozenset({
     "NASA", "OK", "ASAP", "RAM", "GIF", "CEO", "ZIP", "WIFI", "IN", "ON", "AT", "TO", "OF", "IS", "IT", "BE", "WE", "HE", "OR",
     "AN", "AS", "IF", "SO", "DO", "GO", "UP", "BY", "MY", "ME", "US", "HI",
 })  # fmt: skip
-"""Capitals of up to four letters that are words, or that the voice spells by itself."""
+"""Words of up to four capitals that are read as words, or that the voice spells correctly."""
 SPELLED = frozenset({
     "ETA", "FAQ", "IT", "API", "URL", "PDF", "SMS", "USB", "GPS", "ATM", "DOB", "EU", "UK", "UN", "TV", "PC", "ID", "DNS", "SIP",
     "RTP", "VOIP", "HR", "PR", "PA", "IP", "AI", "ETD", "IBAN", "HTML", "CSS", "SQL", "HTTP",
 })  # fmt: skip
-"""Initials that are spelled, whatever the voice would make of them."""
+"""Initials that are always spelled."""
 
 SPOKEN_MARKS = {".": "dot", "@": "at", "_": "underscore", "-": "dash", "+": "plus", "/": "slash", ":": "colon", "~": "tilde", "&": "and"}
 ORDINAL_ENDINGS = {1: "st", 2: "nd", 3: "rd"}

@@ -1,7 +1,7 @@
-"""Speech of texts that are not known whole when speaking begins.
+"""Speech for texts that are not complete when speaking begins.
 
-`WholeOrWritten` is a stream that asks one engine for texts that are known whole and another one for those that are not. `WrittenSpeech`
-says the clauses of a reply as they come, each with its own sound, and outlives a connection that is lost between two of them. Knows no
+`WholeOrWritten` is a stream that uses one engine for complete texts and another one for texts still being written. `WrittenSpeech`
+speaks the clauses of a reply as they come, each with its own sound, and survives the loss of a connection between two of them. Knows no
 vendor.
 """
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class WholeOrWritten:
-    """`SynthesisStream` over one of two, by the text's first order: `end_text` means that it is known whole, `flush` that it is not."""
+    """`SynthesisStream` over one of two, by the first request: `end_text` means that the text is complete, `flush` that it is not."""
 
     def __init__(self, whole: Callable[[], SynthesisStream], written: Callable[[], SynthesisStream]) -> None:
         self._whole = whole
@@ -66,7 +66,7 @@ class WholeOrWritten:
 
 
 class WrittenSpeech:
-    """The clauses of one reply on one stream of `engine`, which is opened anew where it breaks and nobody has heard half a clause."""
+    """The clauses of one reply on a stream of `engine`. A broken stream is opened again unless the caller has heard part of a clause."""
 
     def __init__(self, engine: TextToSpeech, *, speaker: str | None = None, speed: float | None = None) -> None:
         self._engine = engine
@@ -74,25 +74,25 @@ class WrittenSpeech:
         self._speed = speed
         self._clauses: list[str] = []
         self._n_said = 0
-        """Clauses whose sound has all come."""
+        """Clauses whose sound is complete."""
         self._is_ended = False
         self._has_more = asyncio.Event()
         self._stream: SynthesisStream | None = None
 
     @property
     def is_ended(self) -> bool:
-        """No more clauses are taken."""
+        """No more clauses are accepted."""
         return self._is_ended
 
     def say(self, clause: str) -> None:
-        """The next clause, to be spoken as soon as possible."""
+        """Add the next clause, to be spoken as soon as possible."""
         self._clauses.append(clause)
         self._has_more.set()
         if self._stream is not None:
             _push(self._stream, clause)
 
     def end(self) -> None:
-        """No more clauses come. Harmless a second time."""
+        """No more clauses follow. May be called twice."""
         if self._is_ended:
             return
         self._is_ended = True
@@ -101,7 +101,7 @@ class WrittenSpeech:
             self._stream.end_text()
 
     async def sound(self) -> AsyncGenerator[tuple[int, SpeechChunk], None]:
-        """Chunks, each with the number of its clause. Raises ProviderError. Closing this abandons the rest."""
+        """Chunks, each with the number of its clause. Raises ProviderError. Closing this cancels the rest."""
         has_failed = False
         while True:
             while self._n_said == len(self._clauses):
@@ -123,7 +123,7 @@ class WrittenSpeech:
                 logger.warning("speech goes on with a new stream", extra={"provider": self._engine.name, "reason": error.reason})
 
     async def _stretch(self) -> AsyncGenerator[tuple[int, SpeechChunk], None]:
-        """What one stream says: all clauses that are not said yet, and those that come."""
+        """The sound of one stream: all clauses not spoken yet, and those that come."""
         stream = self._engine.open(speaker=self._speaker, speed=self._speed)
         for clause in self._clauses[self._n_said :]:
             _push(stream, clause)

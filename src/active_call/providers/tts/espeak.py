@@ -1,8 +1,8 @@
-"""The synthesiser of every language on a bare machine: espeak-ng from the wheel `espeakng-loader`, in its engine process.
+"""The local synthesiser for every language: espeak-ng from the wheel `espeakng-loader`, in its engine process.
 
-Text enters, sound at 22 050 Hz leaves, sentence by sentence and in pieces of 200 ms at most. A long text is asked for one sentence at a
+Text enters, sound at 22 050 Hz leaves, sentence by sentence and in pieces of at most 200 ms. A long text is requested one sentence at a
 time, so that calls take turns. Options: `speaker` (or `model`, or `language`) is an espeak voice such as `en-us`, `en-gb`, `en-us+f3`,
-`de`; `speed` 1.0 is 165 words a minute; `volume` 1 to 10, 5 when absent. Plain text only: no SSML.
+`de`; `speed` 1.0 is 165 words a minute; `volume` 1 to 10, default 5. Plain text only: no SSML.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ PIECE_BYTES = espeak_engine.RATE_HZ // 5 * BYTES_PER_SAMPLE
 SENTENCE_PAUSE_MS = 250
 """Silence between two sentences of one text."""
 OTHER_NAMES = {"zh": "cmn", "no": "nb"}
-"""Languages that the library knows by another code."""
+"""Languages with another code in the library."""
 VOLUME_STEP = 20
-"""The contract's 1 to 10 onto the library's 20 to 200, where 100 is normal."""
+"""Maps the contract's 1 to 10 to the library's 20 to 200, where 100 is normal."""
 DEFAULT_VOLUME = 5
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\n+")
 MAX_KNOWN_VOICES = 256
-"""Wishes whose voice is remembered."""
+"""How many voice look-ups are cached."""
 MAX_SENTENCE_CHARS = 300
-"""A longer one is asked for in parts, so that no call waits long behind another one's words."""
+"""A longer one is requested in parts, so that no call waits long for another one's words."""
 MIN_SENTENCE_CHARS = 12
 """Shorter pieces ("Dr.", "1.", "No!") stay with what follows them."""
 
@@ -65,7 +65,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> EspeakTextToSpeech:
-    """The adapter. Raises ConfigError when the wheel is missing or an option lies outside its range."""
+    """The adapter. Raises ConfigError if the wheel is missing or an option is out of range."""
     if find_spec("espeakng_loader") is None:
         raise ConfigError("tts.provider", "'espeak' needs the Python package 'espeakng_loader': pip install 'active-call[local]'")
     if option.volume is not None and not 1 <= option.volume <= 10:
@@ -104,10 +104,10 @@ class EspeakTextToSpeech(WholeTextToSpeech):
         await self._local.run(espeak_engine.synthesise, "ready", await self._voice_for(None), self._speed, self._volume, 0)
 
     async def close(self) -> None:
-        """Nothing is held: the process belongs to the engines."""
+        """Does nothing: the process belongs to the engine pool."""
 
     async def _voice_for(self, speaker: str | None) -> str:
-        """The first of the wished-for voices that exists; a wish that cannot be met is logged once."""
+        """The first requested voice that exists; an unknown one is logged once."""
         for wish in [speaker, *self._voices] if speaker else self._voices:
             if wish not in self._known:
                 self._known[wish] = await self._find_voice(wish)
@@ -129,7 +129,7 @@ class EspeakTextToSpeech(WholeTextToSpeech):
 
 
 def split_sentences(text: str) -> list[str]:
-    """`text` in sentences, none of them very short; empty for a text without anything to say."""
+    """The sentences of `text`, none of them very short; empty for a text without anything to speak."""
     sentences: list[str] = []
     pending = ""
     for part in _SENTENCE_END.split(text):

@@ -1,8 +1,8 @@
 """libespeak-ng inside its engine process: text enters, s16le mono sound at 22 050 Hz leaves.
 
-The library keeps all its state in globals and is not reentrant: the engine process runs one request at a time, which is what makes this
-safe. The library and its data come from the wheel `espeakng-loader` (GPL-3, the extra `[local]`); nothing else may import this module in
-the server's own process. Function names and constants: espeak-ng's `speak_lib.h`.
+The library keeps all its state in globals and is not reentrant; the engine process runs one request at a time, so this is safe. The library
+and its data come from the wheel `espeakng-loader` (GPL-3, the extra `[local]`); nothing else may import this module in the server's own
+process. Function names and constants: espeak-ng's `speak_lib.h`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RATE_HZ = 22_050
 WORDS_PER_MINUTE = 165
 """At speed 1.0."""
 MIN_WORDS_PER_MINUTE, MAX_WORDS_PER_MINUTE = 80, 450
-"""The library's own bounds (`espeakRATE`)."""
+"""The library's own limits (`espeakRATE`)."""
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_DONT_EXIT = 0x8000
@@ -30,7 +30,7 @@ EE_OK = 0
 SILENCE_LEVEL = 100
 """Samples at or below this are silence (-50 dBFS)."""
 LEAD_MS, TAIL_MS = 10, 60
-"""Silence left before and after the words: enough not to clip a soft onset, not enough to be waited for."""
+"""Silence kept before and after the words: enough not to clip a soft onset, too short to delay speech."""
 RAMP_MS = 2
 
 SynthCallback = ctypes.CFUNCTYPE(c_int, POINTER(c_short), c_int, c_void_p)
@@ -47,14 +47,14 @@ def loaded_library() -> ctypes.CDLL:
 
 
 def has_voice(name: str) -> bool:
-    """Select a voice. Whether `name` ('en-us', 'de', 'en-gb+f3') is a voice."""
+    """Select a voice. Returns whether `name` ('en-us', 'de', 'en-gb+f3') is a voice."""
     return _select(name)
 
 
 def synthesise(text: str, voice: str, speed: float, volume: int, tail_ms: int = TAIL_MS) -> bytes:
     """The sound of `text`, trimmed to at most 10 ms of silence before it and `tail_ms` after it.
 
-    `speed` 1.0 is 165 words a minute, `volume` 100 the library's own. Raises RuntimeError for a voice that is none, or a failing library.
+    `speed` 1.0 is 165 words a minute, `volume` 100 the library's own. Raises RuntimeError for an unknown voice, or if the library fails.
     """
     library = _library()
     if not _select(voice):
@@ -72,12 +72,12 @@ def synthesise(text: str, voice: str, speed: float, volume: int, tail_ms: int = 
 
 
 def speakable(text: str) -> str:
-    """`text` without control characters, which the library would take as commands (Ctrl-A) or as the end (NUL)."""
+    """`text` without control characters, which the library would read as commands (Ctrl-A) or as the end (NUL)."""
     return "".join(character if character >= " " else " " for character in text)
 
 
 def trim(sound: np.ndarray[Any, np.dtype[np.int16]], tail_ms: int) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """`sound` (samples,) without most of the silence at its ends; the cut ends are ramped so that they do not click."""
+    """`sound` (samples,) without most of the silence at its ends. The cut ends are ramped to avoid clicks."""
     loud = np.flatnonzero(np.abs(sound.astype(np.int32)) > SILENCE_LEVEL)
     if loud.size == 0:
         return sound[:0]
@@ -92,7 +92,7 @@ def trim(sound: np.ndarray[Any, np.dtype[np.int16]], tail_ms: int) -> np.ndarray
 
 
 class _Receiver:
-    """Where the library's callback puts the sound of the one synthesis that runs."""
+    """Receives the sound of the running synthesis from the library's callback."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -111,7 +111,7 @@ def _receiver() -> _Receiver:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The library, loaded and initialised; kept by the cache for the life of the process."""
+    """The library, loaded and initialised; cached for the life of the process."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -172,7 +172,7 @@ def _identifiers() -> dict[str, str]:
 
 
 class _Voice:
-    """The voice that the library has now; setting it costs a file read."""
+    """The library's current voice; changing it costs a file read."""
 
     name = ""
 

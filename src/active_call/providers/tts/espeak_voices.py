@@ -1,4 +1,4 @@
-"""Which voices espeak-ng has, read from its data files without loading it. In: a wish. Out: whether nothing would fit it."""
+"""The voices of espeak-ng, read from its data files without loading it. A requested voice enters; whether none matches leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.providers.tts.espeak import OTHER_NAMES
 
 
 def lacks_voice(wish: str) -> bool:
-    """Whether no voice is called, or speaks, `wish` (`en-us`, `de`, `en-gb+f3`); false where the data cannot be looked at."""
+    """Whether no voice is named `wish` or speaks it (`en-us`, `de`, `en-gb+f3`); False if the data cannot be read."""
     known = _voices()
     plain = wish.replace("_", "-").lower().partition("+")[0]
     short = plain.partition("-")[0]

@@ -2,7 +2,7 @@
 
 Text enters, sound at 24 kHz leaves as it arrives. API: `POST {base}/audio/speech` with `response_format: pcm` (s16le, 24 kHz, mono).
 Options: `speaker` (alloy), `model` (gpt-4o-mini-tts), `speed` 0.25 to 4, `endpoint` (base URL), `api_key`; `emotion` becomes
-`instructions`; `extra` is sent as further fields, but for `pcm_rate_hz`, the rate of a server that answers at another one.
+`instructions`; `extra` is sent as further fields, except `pcm_rate_hz`, the rate of a server that does not send 24 kHz.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OPENAI_VOICES = frozenset(
 RATE_HZ = 24_000
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 48_000
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
-"""The API's own bounds."""
+"""The API's own limits."""
 
 
 DECLARATION = ProviderDeclaration(
@@ -57,7 +57,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> OpenAiTextToSpeech:
-    """The adapter. Raises ConfigError without a key for OpenAI itself, or for a speed out of bounds."""
+    """The adapter. Raises ConfigError without a key for OpenAI itself, or for a speed out of range."""
     if option.speed is not None and not MIN_SPEED <= option.speed <= MAX_SPEED:
         raise ConfigError("tts.speed", f"{MIN_SPEED} to {MAX_SPEED}, not {option.speed}")
     return OpenAiTextToSpeech(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
@@ -85,7 +85,7 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        moods = not str(self._body["model"]).startswith("tts-1")  # the older models take no instructions
+        moods = not str(self._body["model"]).startswith("tts-1")  # the older models accept no instructions
         return TextToSpeechCapabilities(self.rate_hz, speakers=tuple(sorted(OPENAI_VOICES)), emotions=moods)
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
@@ -109,15 +109,15 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
                     yield sound[:n_even]
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next text."""
+        """Open a connection for the next text."""
         await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
 
 def _model_and_voice(option: TtsOption) -> tuple[str, str]:
-    """The contract takes `voice` for another name of `model`; a voice of OpenAI's that stands there is meant as the voice."""
+    """In the contract `voice` is another name of `model`. If it holds one of OpenAI's voices, it is used as the voice."""
     if option.model in OPENAI_VOICES:
         return DEFAULT_MODEL, option.speaker or option.model
     return option.model or DEFAULT_MODEL, option.speaker or DEFAULT_VOICE
@@ -135,7 +135,7 @@ def _rate_of(value: Any) -> int:
 
 
 def _check_is_pcm(content_type: str) -> None:
-    """Refuse what would be noise in the caller's ear: servers that ignore `response_format` send MP3, and some send errors as JSON."""
+    """Refuse data that would sound as noise: servers that ignore `response_format` send MP3, and some send errors as JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind.startswith("text/") or kind in ("application/json", "audio/mpeg", "audio/mp3", "audio/ogg", "audio/wav", "audio/x-wav"):
         raise ProviderError(NAME, f"the server sent {kind} instead of PCM")

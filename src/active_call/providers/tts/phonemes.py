@@ -1,8 +1,8 @@
 """Text → phonemes by libespeak-ng, in an engine process, in the spelling that Piper's voices were trained on.
 
-The spoken words of a sentence enter; one phoneme after the other leaves, each with the word that it belongs to, clause marks among them.
-The library gives a clause as a whole, where words run into one another (`ʌvðə` for "of the"); phonemes are shared among the words by what
-each word has by itself. IPA in canonical decomposition, a code point a phoneme.
+The spoken words of a sentence enter; phonemes leave in order, each with its word, including clause marks. The library returns a clause as a
+whole, in which words join (`ʌvðə` for "of the"); the phonemes are divided among the words by the phonemes that each word has alone. IPA in
+canonical decomposition, one code point for each phoneme.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLAUSE_MARKS = {
 _TRAILING = re.compile(r"([.,;:?!…—–)\]\"'”’»。！？，、；：।؟،؛]+)$")
 _LANGUAGE_SWITCH = re.compile(r"\([a-z]{2,3}(?:-[a-z0-9-]+)?\)")
 _SNAP = 2
-"""A word's border is moved to a gap between groups of phonemes that is so near."""
+"""A word boundary is moved to a gap between groups of phonemes at most this far away."""
 
 Phoneme = tuple[str, int]
 """A code point, and the position of its word; -1 for a mark or a gap."""
@@ -78,7 +78,7 @@ def _mark(ending: str) -> str:
 
 
 def _clause_phonemes(clause: list[tuple[int, str]], voice: str) -> list[Phoneme]:
-    """The phonemes of a clause, shared among its words."""
+    """The phonemes of a clause, divided among its words."""
     said = _phonemes(" ".join(word for _, word in clause), voice)
     if not said:
         return []
@@ -115,7 +115,7 @@ def _word_phonemes(word: str, voice: str) -> str:
 
 
 def _phonemes(text: str, voice: str) -> str:
-    """What the library says for `text`, decomposed; `voice` is selected already and only names the cache."""
+    """The library's phonemes for `text`, decomposed. `voice` is selected already and is only the cache key."""
     del voice
     library = _library()
     buffer = ctypes.create_string_buffer(espeak_engine.speakable(text).encode())

@@ -1,9 +1,9 @@
-"""The neural voice of a bare machine: Piper voices, run by onnxruntime in engine processes of their own, streamed piece by piece.
+"""The local neural voice: Piper voices, run by onnxruntime in their own engine processes, streamed in pieces.
 
-Text enters, sound at the voice's own rate (22 050 Hz) leaves with the times of its words. A sentence is prepared as a whole and then
-decoded in pieces that grow, so that the first sound leaves before the rest is made; requests are short, so that calls take turns. Options:
-`speaker` (or `model`) is the name of an installed voice (`piper_voices`), else the first one of `language` speaks; `speed` 1.0 is the
-voice's own; `volume` 1 to 10, 5 when absent. Plain text only: no SSML.
+Text enters, sound at the voice's own rate (22 050 Hz) leaves with word times. A sentence is prepared as a whole and then decoded in
+pieces of growing size, so that the first sound leaves before the rest is made. Requests are short, so that calls take turns. Options:
+`speaker` (or `model`) is the name of an installed voice (`piper_voices`), else the first one that speaks `language`; `speed` 1.0 is the
+voice's own; `volume` 1 to 10, default 5. Plain text only: no SSML.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FIRST_PIECE_FRAMES = 16
 MAX_PIECE_FRAMES = 64
 """743 ms: 75 ms of a core."""
 MIN_SPEED, MAX_SPEED = 0.5, 2.5
-"""Beyond these words run together or fall apart."""
+"""Beyond these limits words run together or fall apart."""
 DEFAULT_VOLUME = 5
 BASE_GAIN = 1.6
-"""At volume 5: brings the voice's -25 dBFS to the -21 dBFS of the other engines."""
+"""At volume 5: raises the voice's -25 dBFS to the -21 dBFS of the other engines."""
 
 
 DECLARATION = ProviderDeclaration(
@@ -57,7 +57,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> PiperTextToSpeech:
-    """The adapter. Raises ConfigError if a package or a voice is missing, or an option lies outside its range."""
+    """The adapter. Raises ConfigError if a package or a voice is missing, or an option is out of range."""
     for module in ("onnxruntime", "espeakng_loader"):
         if find_spec(module) is None:
             raise ConfigError("tts.provider", f"'piper' needs the Python package {module!r}: pip install 'active-call[local]'")
@@ -110,10 +110,10 @@ class PiperTextToSpeech:
         await self._local.run(piper_engine.warm, self.voice.model)
 
     async def close(self) -> None:
-        """Nothing is held: the processes belong to the engines."""
+        """Does nothing: the processes belong to the engine pool."""
 
     def _voice_for(self, speaker: str | None) -> PiperVoice:
-        """The voice of one stream; one with another rate than the engine's cannot be taken."""
+        """The voice of one stream; a voice with another rate than the engine's is refused."""
         if not speaker:
             return self.voice
         voice = find_voice(self._environment, speaker, self._language)
@@ -163,7 +163,7 @@ class PiperTextToSpeech:
 
 
 def _word_times(words: tuple[SpokenWord, ...], sentence: piper_engine.Sentence, rate_hz: int, offset_samples: int) -> tuple[WordTime, ...]:
-    """When each written word sounds. Several words that are said as one thing share its time by their letters."""
+    """When each written word sounds. Several words spoken as a unit share its time by their letters."""
     times: list[WordTime] = []
     frame_ms, offset_ms = sentence.frame_samples * 1000 / rate_hz, offset_samples * 1000 / rate_hz
     reached_ms = max(0.0, offset_ms)

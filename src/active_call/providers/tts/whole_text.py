@@ -1,7 +1,6 @@
-"""Synthesis text by text: what engines share that take a whole text and give its sound.
+"""Synthesis of one complete text at a time, shared by engines that work so.
 
-Text is collected until `flush` or `end_text`, and each of these makes one request. An adapter gives `synthesise` and nothing more. Knows
-no engine.
+Text is collected until `flush` or `end_text`; each of these makes one request. An adapter implements only `synthesise`. Knows no engine.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class WholeTextToSpeech:
         return TextToSpeechCapabilities(self.rate_hz)
 
     def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
-        """Yield the sound of `text` as it is made, in pieces of any (even) length. Closing the iterator abandons the rest."""
+        """Yield the sound of `text` as it is made, in pieces of any (even) length. Closing the iterator cancels the rest."""
         raise NotImplementedError
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
@@ -64,7 +63,7 @@ class WholeTextStream:
 
     async def cancel(self) -> None:
         self._texts.put_nowait(None)
-        with contextlib.suppress(RuntimeError):  # another task waits in it, which ends with what it waits for
+        with contextlib.suppress(RuntimeError):  # another task waits for this generator, and ends with it
             await self._chunks.aclose()
 
     async def _make(self) -> AsyncGenerator[SpeechChunk, None]:

@@ -1,1 +1,1 @@
-"""Models of sound that say whether a speaker's turn is over."""
+"""Models that judge from the sound whether a speaker's turn has ended."""

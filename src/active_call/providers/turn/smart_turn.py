@@ -1,7 +1,7 @@
-"""Smart Turn v3 as the calls see it: questions of many calls, asked of one engine process in batches.
+"""Smart Turn v3 for the calls: requests of many calls, sent to one engine process in batches.
 
-In: the sound of a turn. Out: a probability. A batch is what has come while the process was at work, at most `MAX_BATCH`; a question that
-nobody waits for any more is left out. Where the file is from: an own path, or the package `pipecat-ai`, which is not imported.
+The sound of a turn enters, a probability leaves. A batch holds the requests that came while the process was busy, at most `MAX_BATCH`;
+cancelled requests are left out. The model file is a path from the settings, or part of the package `pipecat-ai`, which is not imported.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from active_call.providers.turn import smart_turn_engine
 NAME = "smart-turn"
 KEY = "eou.model"
 MAX_BATCH = 4
-"""So many take about 0.3 s of a busy core: more in a batch would make each wait longer than the pause that is judged."""
+"""This many take about 0.3 s of a busy core: a larger batch would delay each answer beyond the pause that is judged."""
 MAX_WAITING = 16
-"""With more, an answer comes after the turn was decided without it."""
+"""With more, an answer would come after the turn was decided without it."""
 _IN_PACKAGE = Path("audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx")
 
 
@@ -38,7 +38,7 @@ def find_model(path: str | None) -> Path:
 
 
 class SmartTurn:
-    """One network for all calls: `TurnJudge`. Raises ConfigError if file or runtime are missing."""
+    """One network for all calls: a `TurnJudge`. Raises ConfigError if file or runtime are missing."""
 
     def __init__(self, path: str | None, local: LocalEngines) -> None:
         self._path = str(find_model(path))
@@ -66,7 +66,7 @@ class SmartTurn:
         return await answer
 
     async def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)

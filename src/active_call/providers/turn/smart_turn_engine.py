@@ -12,19 +12,19 @@ from active_call.providers.turn.whisper_features import features_of
 
 
 def load(path: str) -> None:
-    """Read the network and run it once. Raises what ONNX Runtime raises for a file that is none."""
+    """Load the network and run it once. Raises ONNX Runtime's error for a file that is not a model."""
     judge(path, [b""])
 
 
 def judge(path: str, sounds: list[bytes]) -> list[float]:
-    """The probability that the turn is over, for each sound: s16le mono at 16 kHz, of which the last 8 s count."""
+    """The probability that the turn has ended, for each sound: s16le mono at 16 kHz, of which the last 8 s are used."""
     outputs = _session(path).run(None, {"input_features": features_of(sounds)})
     return [float(probability) for probability in outputs[0].reshape(-1)]
 
 
 @cache
 def _session(path: str) -> Any:
-    import onnxruntime  # not before: it is needed in this process alone
+    import onnxruntime  # not at the top: only this process needs it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

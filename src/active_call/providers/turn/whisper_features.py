@@ -1,7 +1,8 @@
 """The input of Smart Turn v3: Whisper's log-mel spectrogram of the last 8 s, in NumPy, for many speakers at once.
 
-In: sound at 16 kHz, s16le. Out: `(speakers, 80, 800)` float32. Sources: Whisper's feature extraction as Hugging Face's transformers has it
-(n_fft 400, hop 160, 80 mel bands by Slaney's scale and norm, 0 to 8000 Hz), with zero mean and unit variance of the padded sound before it.
+In: sound at 16 kHz, s16le. Out: `(speakers, 80, 800)` float32. Sources: Whisper's feature extraction as in Hugging Face's transformers
+(n_fft 400, hop 160, 80 mel bands by Slaney's scale and norm, 0 to 8000 Hz), after normalising the padded sound to zero mean and unit
+variance.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 def features_of(sounds: Sequence[bytes]) -> NDArray[np.float32]:
-    """The features of each sound (s16le mono, 16 kHz): its last 8 s, or all of it behind zeros."""
+    """The features of each sound (s16le mono, 16 kHz): its last 8 s, or all of it after zeros."""
     found = np.empty((len(sounds), N_MELS, N_FRAMES), np.float32)
     for row, pcm in enumerate(sounds):
         found[row] = _log_mel(_last_seconds(pcm))

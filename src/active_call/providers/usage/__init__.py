@@ -1,1 +1,1 @@
-"""What calls use of engines and vendors, and what it costs: units, meters, prices, accounts. Knows no call."""
+"""The usage of engines and vendors by calls, and its cost: units, meters, prices, accounts. Knows no call."""

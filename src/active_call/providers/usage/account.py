@@ -1,4 +1,4 @@
-"""The account of one call, one day, or the process: uses enter, rows with amounts and money leave. Pure."""
+"""The account of one call, one day, or the process: usage enters, rows with amounts and costs leave. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from active_call.providers.usage.prices import PriceTable
 from active_call.providers.usage.units import TOKENS, Amounts, Billed, Unit, Used
 
 DECIMALS: Final = 6
-"""Of money: a token costs some millionths."""
+"""Decimal places of money: a token costs some millionths."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What was used of one engine. `cost` is None if some of it has no price."""
+    """The usage of one engine. `cost` is None if part of it has no price."""
 
     billed: Billed
     amounts: dict[Unit, float] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Row:
     is_estimated: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """For the record. `cost` stands there only where there are prices."""
+        """For the record. `cost` is present only if there are prices."""
         told: dict[str, Any] = {"kind": self.billed.kind, "provider": self.billed.provider}
         if self.billed.model:
             told["model"] = self.billed.model
@@ -34,14 +34,14 @@ class Row:
 
 
 class Account:
-    """Sums up uses by engine. `add` gives the money of that use, None if it has no price."""
+    """Sums up usage by engine. `add` returns the cost of that use, None if it has no price."""
 
     def __init__(self, prices: PriceTable) -> None:
         self.prices = prices
         self._rows: dict[Billed, Row] = {}
 
     def add(self, used: Used) -> float | None:
-        """Note a use, and say what it costs."""
+        """Add a use, and return its cost."""
         money = self.prices.cost_of(used.billed, used.amounts)
         row = self._rows.setdefault(used.billed, Row(used.billed))
         for unit, amount in used.amounts.items():
@@ -57,12 +57,12 @@ class Account:
 
     @property
     def cost(self) -> float:
-        """What everything that has a price costs."""
+        """The cost of everything that has a price."""
         return sum(row.cost for row in self.rows if row.cost is not None)
 
     @property
     def unpriced(self) -> tuple[Billed, ...]:
-        """What has no price."""
+        """Everything without a price."""
         return tuple(row.billed for row in self.rows if row.cost is None)
 
     def usage_json(self) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Account:
         return [row.as_json() for row in self.rows]
 
     def cost_json(self) -> dict[str, Any] | None:
-        """The sum, for records and events; None if nothing was used. `complete` is false where some of it has no price."""
+        """The sum, for records and events; None if nothing was used. `complete` is false if part of it has no price."""
         rows = self.rows
         if not rows:
             return None
@@ -84,7 +84,7 @@ class Account:
 
 
 def limited_amounts(amounts: Amounts, kind: str) -> Mapping[str, float]:
-    """What of a use of `kind` a limit counts: `seconds` of recognition, `characters` of synthesis, `tokens` of models."""
+    """The amounts of a use of `kind` that a limit counts: `seconds` of recognition, `characters` of synthesis, `tokens` of models."""
     counted = {
         "seconds": amounts.get(Unit.SECONDS, 0.0) if kind == "asr" else 0.0,
         "characters": amounts.get(Unit.CHARACTERS, 0.0) if kind == "tts" else 0.0,
@@ -94,7 +94,7 @@ def limited_amounts(amounts: Amounts, kind: str) -> Mapping[str, float]:
 
 
 def sum_of(amounts: Amounts, units: Iterable[Unit]) -> float:
-    """The amounts of `units`, together."""
+    """The amounts of `units` together."""
     return sum(amounts.get(unit, 0.0) for unit in units)
 
 

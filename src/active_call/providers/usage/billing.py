@@ -1,7 +1,7 @@
-"""Who bills what an engine does: from the engine, the provider and the model that its option asks for. Pure.
+"""Who bills an engine's work: from the engine, and the provider and model of its option. Pure.
 
-Adapters for OpenAI's protocols ask any server. A server that is not OpenAI's own bills under the name of its vendor, where that is known,
-else under its host: what it costs is its operator's to say, and is never taken from OpenAI's prices.
+Adapters for OpenAI's protocols may use any server. Usage of a server other than OpenAI's is billed under its vendor's name if known, else
+under its host. Its operator sets the price; OpenAI's prices never apply.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from active_call.providers.usage.units import Billed, Kind
 
 ANY_SERVER: Final = frozenset({"openai", "openai-responses", "whisper"})
-"""Adapters whose server may be anybody's."""
+"""Adapters whose server may belong to any vendor."""
 VENDOR_HOSTS: Final = {
     "openai.com": "openai",
     "groq.com": "groq",
@@ -30,7 +30,7 @@ VENDOR_HOSTS: Final = {
 
 
 def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
-    """What `engine` counts as. Its attributes `model` and `endpoint` count where it has them, else `default_model`."""
+    """Who bills `engine`. Its attributes `model` and `endpoint` are used if present, else `default_model`."""
     name = str(getattr(engine, "name", "") or type(engine).__name__)
     model, endpoint = getattr(engine, "model", None), getattr(engine, "endpoint", None)
     provider = provider_at(endpoint) if name in ANY_SERVER and isinstance(endpoint, str) else name

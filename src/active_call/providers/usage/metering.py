@@ -1,8 +1,8 @@
-"""Where a use is told: the meter of whoever asks an engine now.
+"""Reports usage to the meter of the task that uses an engine.
 
-Engines are shared by calls, and each use belongs to the one that asked. So the meter travels with the context of the asking task, as the
-spans of a trace do: a call sets it once for all of its tasks, an engine's wall takes it when a stream is opened and tells it what was used.
-Without a meter nobody counts. Work that a task starts (the rendition of a sentence that others hear, too) counts for that task.
+Calls share engines, and each use belongs to the call that asked. So the meter travels with the context of the task, like the spans of a
+trace: a call sets it once for all of its tasks; an engine's wall reads it when a stream is opened and reports the usage to it.
+Without a meter nothing is counted. Work that a task starts (the rendition of a sentence that other calls also hear) counts for that task.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def _count_nothing(used: Used) -> None:
 
 
 def current_meter() -> Meter:
-    """The meter of the task that runs now; where there is none, one that counts nothing."""
+    """The meter of the current task; without one, a meter that counts nothing."""
     return _METER.get() or _count_nothing
 
 
 @contextmanager
 def metered_by(meter: Meter) -> Iterator[None]:
-    """Tell `meter` what is used within, and by the tasks that are started within."""
+    """Report usage to `meter` within this block, and in the tasks started within it."""
     token = _METER.set(meter)
     try:
         yield

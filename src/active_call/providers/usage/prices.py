@@ -1,8 +1,7 @@
-"""What a unit of an engine costs: the price table, and the look-up in it.
+"""The price of a unit of an engine: the price table, and the look-up in it.
 
-The table that comes with the program is `prices.toml`: a row for each vendor, model and unit, with the day on which it was read and the
-page it was read on. Rows of the configuration come first, and may name anybody. What no row names has no price: it is never taken for
-free. Pure.
+The shipped table is `prices.toml`: a row for each vendor, model and unit, with the date and the page from which it was read. Rows of
+the configuration come first and may name any provider. A unit without a row has no price; it never counts as free. Pure.
 """
 
 from __future__ import annotations
@@ -33,30 +32,30 @@ UNITS: Final[Mapping[str, tuple[Unit, float]]] = {
     "million cached audio tokens": (Unit.CACHED_AUDIO_TOKENS, 1e6),
     "million audio output tokens": (Unit.AUDIO_OUTPUT_TOKENS, 1e6),
 }
-"""Names of units in a table, what they measure, and how much of it is one."""
+"""Names of units in a table, what they measure, and how much of it is one unit."""
 ANY: Final = "*"
 HERE: Final = "this machine"
-"""The source of engines that run here."""
+"""The source given for engines that run here."""
 OTHERWISE: Final[Mapping[Unit, Unit]] = {
     Unit.CACHED_INPUT_TOKENS: Unit.INPUT_TOKENS,
     Unit.CACHED_AUDIO_TOKENS: Unit.AUDIO_INPUT_TOKENS,
 }
-"""Where a vendor has no price for cached tokens, they cost what others cost."""
+"""If a vendor has no price for cached tokens, they cost the same as others."""
 ALIASES: Final[Mapping[str, str]] = {
     "dashscope": "aliyun",
     "sensevoice": "sherpa",
     "openai-responses": "openai",
     "openai-realtime": "openai",
 }
-"""Adapters that another name's prices hold for."""
+"""Adapters that share another provider's prices."""
 _DATED: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
-"""The end of a model's name that names a snapshot of it."""
+"""The suffix of a model's name that marks a snapshot."""
 _KEYS: Final = frozenset({"kind", "provider", "model", "unit", "price", "date", "source", "estimate", "increment"})
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A row. `price` is for one `unit`, in the table's currency; a `model` of `*` stands for all of the provider."""
+    """A row. `price` is for one `unit`, in the table's currency; the `model` `*` matches all models of the provider."""
 
     kind: str
     provider: str
@@ -64,15 +63,15 @@ class Price:
     unit: str
     price: float
     read_on: date | None
-    """None: a row of the configuration, which says nothing of it."""
+    """None: a row of the configuration without a date."""
     source: str
     is_estimate: bool = False
-    """The vendor bills in another unit, and says what this comes to."""
+    """The vendor bills in another unit and publishes this equivalent."""
     increment: float = 0.0
-    """Of `telephony`: begun increments of so many seconds are billed; 0: to the second."""
+    """For `telephony`: billed in started increments of this many seconds; 0: to the second."""
 
     def cost_of(self, amount: float) -> float:
-        """What `amount` of the row's unit costs."""
+        """The cost of `amount` of the row's unit."""
         if self.increment > 0:
             amount = -(-amount // self.increment) * self.increment
         return amount / UNITS[self.unit][1] * self.price
@@ -80,14 +79,14 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What a use costs."""
+    """The cost of a use."""
 
     amount: float
     is_estimated: bool = False
 
 
 class PriceTable:
-    """Prices in one currency. Of several rows for the same thing the first counts."""
+    """Prices in one currency. If several rows match, the first is used."""
 
     def __init__(self, rows: Iterable[Price], currency: str = "USD") -> None:
         self.rows = tuple(rows)
@@ -98,7 +97,7 @@ class PriceTable:
             units.setdefault(UNITS[row.unit][0], row)
 
     def prices_of(self, billed: Billed) -> Mapping[Unit, Price]:
-        """The prices of `billed`, by unit; none where nobody has said what it costs."""
+        """The prices of `billed`, by unit; empty if there are none."""
         model = billed.model.lower().rpartition("/")[2]
         for provider in dict.fromkeys((billed.provider, ALIASES.get(billed.provider, billed.provider))):
             for name in dict.fromkeys((model, _DATED.sub("", model), ANY)):
@@ -108,12 +107,12 @@ class PriceTable:
         return {}
 
     def cost_of(self, billed: Billed, amounts: Amounts) -> Money | None:
-        """What `amounts` cost; None if a part of them has no price."""
+        """The cost of `amounts`; None if part of them has no price."""
         due = {unit: amount for unit, amount in amounts.items() if amount > 0 and unit not in UNPRICED}
         if not due:
             return Money(0.0)
         prices = self.prices_of(billed)
-        if billed.kind == "tts" and (Unit.CHARACTERS in prices or Unit.SECONDS in prices):  # the one or the other is billed
+        if billed.kind == "tts" and (Unit.CHARACTERS in prices or Unit.SECONDS in prices):  # only one of the two is billed
             due = {unit: amount for unit, amount in due.items() if unit in prices}
         total, is_estimated = 0.0, False
         for unit, amount in due.items():
@@ -125,14 +124,14 @@ class PriceTable:
         return Money(total, is_estimated)
 
     def over(self, rows: Iterable[Price], currency: str | None = None, per_dollar: float = 1.0) -> PriceTable:
-        """This table in `currency`, of which a unit of this one's is worth `per_dollar`, below `rows`, which are in that currency."""
+        """This table converted to `currency` at `per_dollar`, after `rows`, which are in that currency already."""
         converted = (replace(row, price=row.price * per_dollar) for row in self.rows)
         return PriceTable((*rows, *converted), currency or self.currency)
 
 
 @lru_cache(maxsize=1)
 def shipped_prices() -> PriceTable:
-    """The table that comes with the program, in US dollars."""
+    """The shipped table, in US dollars."""
     text = resources.files("active_call.providers.usage").joinpath("prices.toml").read_text("utf-8")
     pages = tomllib.loads(text)["page"]
     return PriceTable(
@@ -143,7 +142,7 @@ def shipped_prices() -> PriceTable:
 
 
 def price_in(row: Mapping[str, Any], where: str) -> Price:
-    """A row as it stands in a file. Raises ConfigError, which names the key of `where` that is wrong."""
+    """A row as written in a file. Raises ConfigError, which names the wrong key of `where`."""
     unknown = sorted(set(row) - _KEYS)
     if unknown:
         raise ConfigError(f"{where}.{unknown[0]}", f"unknown; expected one of {', '.join(sorted(_KEYS))}")

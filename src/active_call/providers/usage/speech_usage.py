@@ -1,7 +1,7 @@
-"""What recognition, synthesis and speech-to-speech used: counted at their walls, from what goes in and what comes out. Pure.
+"""The usage of recognition, synthesis and speech-to-speech: counted at their walls, from input and output. Pure.
 
-A vendor bills what it was sent. So what a recogniser was really sent is its stream's to say, where it sends less than it is given
-(`sent_s`); text counts when the vendor has begun to speak it, or was cancelled meanwhile.
+A vendor bills what it was sent. A recognition stream that sends less than it is given reports what it sent (`sent_s`). Text counts when
+the vendor has begun to speak it, or was cancelled meanwhile.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from active_call.providers.usage.token_usage import amounts_of
 from active_call.providers.usage.units import Billed, Unit, Used
 
 REPORT_S: Final = 5.0
-"""Recognition is told at least so often, in seconds of sound: a budget must not learn of it at the end."""
+"""Recognition is reported at least this often, in seconds of sound, so that a budget is checked before the end."""
 IN_TOKENS_PER_S: Final = 10.0
 OUT_TOKENS_PER_S: Final = 20.0
-"""Of sound, where a speech-to-speech model does not tell its tokens: 1 for 100 ms that it hears and for 50 ms that it speaks (OpenAI,
-"Managing costs" of the Realtime API)."""
+"""For sound, if a speech-to-speech model does not report tokens: 1 token for 100 ms of input and for 50 ms of output (OpenAI,
+"Managing costs" of the Realtime API).
+"""
 
 
 class SoundMeter:
-    """What one recognition stream was sent."""
+    """The sound sent on one recognition stream."""
 
     def __init__(self, billed: Billed, meter: Meter, stream: object) -> None:
         self._billed = billed
@@ -34,14 +35,14 @@ class SoundMeter:
         self._due_bytes = self._report_bytes = int(REPORT_S * LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
 
     def pushed(self, n_bytes: int) -> None:
-        """The stream was given so much sound (s16le, 16 kHz)."""
+        """The stream was given this much sound (s16le, 16 kHz)."""
         self._pushed_bytes += n_bytes
         if self._pushed_bytes >= self._due_bytes:
             self._due_bytes = self._pushed_bytes + self._report_bytes
             self.report()
 
     def report(self) -> None:
-        """Tell what came since the last time."""
+        """Report the usage since the last report."""
         sent_s = self._sent_s()
         if sent_s > self._told_s:
             more_s, self._told_s = sent_s - self._told_s, sent_s
@@ -53,7 +54,7 @@ class SoundMeter:
 
 
 class SpeechMeter:
-    """What one attempt at speaking used."""
+    """The usage of one synthesis attempt."""
 
     def __init__(self, billed: Billed, rate_hz: int, meter: Meter) -> None:
         self._billed = billed
@@ -63,13 +64,13 @@ class SpeechMeter:
         self._n_bytes = 0
 
     def spoke(self, n_bytes: int, n_chars: int) -> None:
-        """More sound came, when the engine had been given `n_chars` of text."""
+        """More sound came, after the engine had been given `n_chars` of text."""
         self._n_bytes += n_bytes
         if not self._told_chars:
             self._tell_characters(n_chars, {Unit.REQUESTS: 1.0})
 
     def close(self, n_chars: int, *, was_refused: bool = False) -> None:
-        """The attempt is over, after `n_chars` of text in all. `was_refused`: it ended with the engine's error."""
+        """The attempt has ended, after `n_chars` of text in total. `was_refused`: it ended with the engine's error."""
         if was_refused and not self._n_bytes:
             return
         seconds = self._n_bytes / BYTES_PER_SAMPLE / self._rate_hz
@@ -83,7 +84,7 @@ class SpeechMeter:
 
 
 class RealtimeMeter:
-    """What one conversation with a speech-to-speech model used. Replies without a count are estimated by their sound."""
+    """The usage of one conversation with a speech-to-speech model. Replies without a count are estimated from their sound."""
 
     def __init__(self, billed: Billed, input_rate_hz: int, output_rate_hz: int, meter: Meter) -> None:
         self._billed = billed
@@ -94,15 +95,15 @@ class RealtimeMeter:
         self._spoken_bytes = 0
 
     def heard(self, n_bytes: int) -> None:
-        """The model was given so much of the caller's sound."""
+        """The model was given this much of the caller's sound."""
         self._heard_bytes += n_bytes
 
     def spoke(self, n_bytes: int) -> None:
-        """The model made so much sound."""
+        """The model output this much sound."""
         self._spoken_bytes += n_bytes
 
     def reply_done(self, usage: Usage | None) -> None:
-        """A reply is over, with the vendor's count where it gave one."""
+        """A reply has ended, with the vendor's count if it gave one."""
         if usage is None:
             self._tell_estimate()
             return
@@ -110,7 +111,7 @@ class RealtimeMeter:
         self._meter(Used(self._billed, {**amounts_of(usage), Unit.REQUESTS: 1.0}))
 
     def close(self) -> None:
-        """The conversation is over. A reply that was cut short is estimated; sound that nobody answered is left out."""
+        """The conversation has ended. A reply that was cut short is estimated; sound without a reply is left out."""
         if self._spoken_bytes:
             self._tell_estimate()
 

@@ -1,7 +1,7 @@
-"""What one request to a model used: from the vendor's own count, or estimated where it told none. Pure.
+"""The usage of one request to a model: the vendor's own count, or an estimate if there is none. Pure.
 
-A model's wall feeds it the request and what comes of it; at the end it tells one use. A request that the vendor refused used nothing; one
-that was cancelled, or broke off, used its input and what was written until then.
+A model's wall feeds it the request and the events; at the end it reports one use. A request that the vendor refused used nothing; a
+request that was cancelled, or broke off, used its input and the output until then.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def amounts_of(usage: Usage) -> dict[Unit, float]:
 
 
 class MeteredChatModel:
-    """A model that stands behind no wall, such as a program's own: its replies are counted as those of `program`."""
+    """A model without a wall, such as a program's own: its replies are counted under the name `program`."""
 
     def __init__(self, inner: ChatModel) -> None:
         self.name = inner.name
@@ -67,7 +67,7 @@ class ReplyMeter:
         self._has_begun = False
 
     def note(self, event: ChatEvent) -> None:
-        """An event of the reply."""
+        """Count an event of the reply."""
         self._has_begun = True
         match event:
             case Usage():
@@ -80,7 +80,7 @@ class ReplyMeter:
                 pass
 
     def close(self, *, was_refused: bool = False) -> None:
-        """The attempt is over. `was_refused`: it ended with the vendor's error."""
+        """The attempt has ended. `was_refused`: it ended with the vendor's error."""
         if was_refused and not self._has_begun:
             return
         if self._usage is not None:

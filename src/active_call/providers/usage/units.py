@@ -1,7 +1,7 @@
-"""What was used: seconds, characters and tokens, of which engine. Pure values.
+"""Units of usage: seconds, characters and tokens, by engine. Pure values.
 
-The units of one use exclude each other, so that a price for each adds up: cached input is no input, and sound tokens are no text tokens.
-Reasoning tokens, requests and cached characters tell more about the use, and are never priced.
+The units of one use exclude each other, so that their costs add up: cached input is not counted as input, sound tokens are not counted as
+text tokens. Reasoning tokens, requests and cached characters are additional information, and are never priced.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ class Unit(StrEnum):
     """What is counted, by its name in records."""
 
     SECONDS = "seconds"
-    """Of sound: sent to a recogniser, made by a synthesiser; of a telephone leg, from answer to end."""
+    """Of sound: sent to a recogniser, made by a synthesiser; for a telephone leg, from answer to end."""
     CHARACTERS = "characters"
-    """Of text that a synthesiser was given."""
+    """Characters of text given to a synthesiser."""
     INPUT_TOKENS = "inputTokens"
-    """Of text, without those that the vendor had in its cache."""
+    """Text tokens, without those that the vendor had in its cache."""
     CACHED_INPUT_TOKENS = "cachedInputTokens"
     OUTPUT_TOKENS = "outputTokens"
-    """Of text, with those that the model thought with."""
+    """Text tokens, including reasoning."""
     AUDIO_INPUT_TOKENS = "audioInputTokens"
     CACHED_AUDIO_TOKENS = "cachedAudioTokens"
     AUDIO_OUTPUT_TOKENS = "audioOutputTokens"
     REASONING_TOKENS = "reasoningTokens"
-    """Of the output, those that the model thought with."""
+    """Output tokens used for reasoning."""
     CACHED_CHARACTERS = "cachedCharacters"
-    """Of speech that was kept from before: nobody was asked for it, and it costs nothing."""
+    """Characters of speech from the cache: no engine was used, and it costs nothing."""
     REQUESTS = "requests"
 
 
 UNPRICED: Final = frozenset({Unit.REASONING_TOKENS, Unit.CACHED_CHARACTERS, Unit.REQUESTS})
-"""They are part of another unit, or cost nothing."""
+"""Part of another unit, or free."""
 TOKENS: Final = frozenset(
     {
         Unit.INPUT_TOKENS,
@@ -54,7 +54,7 @@ Amounts = Mapping[Unit, float]
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Who bills a use: `provider` is the adapter's name, or the host of a server of one's own; `model` is empty if there is none."""
+    """Who bills a use: `provider` is the adapter's name, or the host of a private server; `model` is empty if there is none."""
 
     kind: Kind
     provider: str
@@ -66,7 +66,7 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """One use. `is_estimated`: the vendor did not tell the amounts."""
+    """One use. `is_estimated`: the vendor did not report the amounts."""
 
     billed: Billed
     amounts: Amounts = field(default_factory=dict)

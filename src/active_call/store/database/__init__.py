@@ -1,1 +1,1 @@
-"""Call records in SQLite or PostgreSQL: tables, migrations, writer, queries, outbox, and calls that dead servers have left open."""
+"""Call records in SQLite or PostgreSQL: tables, migrations, writer, queries, outbox, and open calls of dead servers."""

@@ -1,7 +1,7 @@
-"""Opens the records database: SQLite in a file (WAL) or PostgreSQL by URL, brought up to date by `schema`.
+"""Opens the records database: SQLite in a file (WAL) or PostgreSQL by URL, migrated by `schema`.
 
-In: a URL or a path. Out: connections to a database whose tables are those of `tables`. A database that cannot be reached raises what
-SQLAlchemy raises; callers try again. A URL that can never work raises ConfigError.
+A URL or a path enters; connections to a database with the tables of `tables` leave. An unreachable database raises SQLAlchemy's errors;
+callers retry. A URL that can never work raises ConfigError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 15.0
 MIGRATION_LOCK: Final = 0x61637469
-"""PostgreSQL's advisory lock under which one server at a time migrates; any number that nobody else uses."""
+"""PostgreSQL's advisory lock for migration, held by one server at a time; an arbitrary number."""
 KEY: Final = "callrecord.url"
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ _DRIVERS: Final = {
 
 
 def parse_database_url(text: str, key: str = KEY) -> URL:
-    """The URL with the driver that serves it. Raises ConfigError under `key`; the password never appears in it."""
+    """The URL with its driver. Raises ConfigError under `key`; the message never contains the password."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
@@ -62,7 +62,7 @@ def parse_database_url(text: str, key: str = KEY) -> URL:
 
 
 def _with_ssl(url: URL) -> URL:
-    """libpq's `sslmode` is `ssl` for asyncpg."""
+    """asyncpg's `ssl` corresponds to libpq's `sslmode`."""
     mode = url.query.get("sslmode")
     if mode is None:
         return url
@@ -70,10 +70,10 @@ def _with_ssl(url: URL) -> URL:
 
 
 class Connection(Protocol):
-    """What a piece of work gets of either database."""
+    """The connection for one transaction, the same for both databases."""
 
     async def execute(self, statement: sa.Executable, parameters: Any = None, /) -> sa.Result[Any]:
-        """Execute one statement, for each of the parameters where these are a list."""
+        """Execute one statement, or one for each item if the parameters are a list."""
         ...
 
     async def scalar(self, statement: sa.Executable, /) -> Any:
@@ -96,7 +96,7 @@ class _Engine(Protocol):
 
 
 class Database:
-    """One records database. `transaction` opens and migrates it when that has not been done yet."""
+    """One records database. `transaction` opens and migrates it if needed."""
 
     def __init__(self, url: URL) -> None:
         self.is_sqlite = url.drivername.startswith("sqlite")
@@ -116,7 +116,7 @@ class Database:
         return self._is_open
 
     async def open(self) -> None:
-        """Connect and migrate. Raises ConfigError for a database of a newer version; harmless a second time."""
+        """Connect and migrate. Raises ConfigError for a database of a newer version. May be called again."""
         async with self._opening:
             if self._is_open:
                 return
@@ -128,7 +128,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection whose work is committed at the end, or undone on an error."""
+        """A connection whose work is committed at the end, or rolled back on an error."""
         await self.open()
         async with self._engine.transaction() as connection:
             yield connection
@@ -143,7 +143,7 @@ class Database:
         await self._engine.close()
 
     def _bring_up_to_date(self, connection: sa.Connection) -> None:
-        """One server at a time does; SQLite takes table changes into a transaction only where it is told to."""
+        """Migrate, one server at a time. SQLite includes table changes in a transaction only when told to."""
         if self.is_sqlite:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
@@ -155,7 +155,7 @@ class _Postgres:
     """PostgreSQL by asyncpg."""
 
     def __init__(self, url: URL) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine  # with the object mapper, which takes a tenth of a second
+        from sqlalchemy.ext.asyncio import create_async_engine  # with the ORM, whose import takes a tenth of a second
 
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S}
         self._engine: AsyncEngine = create_async_engine(
@@ -164,12 +164,12 @@ class _Postgres:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Whatever the driver says of a server that refuses is an OSError: it may be tried again."""
+        """Any error that the driver raises for a server that refuses becomes an OSError: callers retry."""
         try:
             connection = await self._engine.connect()
         except (SQLAlchemyError, OSError):
             raise
-        except Exception as error:  # drivers have families of their own, and not all of them reach SQLAlchemy's
+        except Exception as error:  # drivers have their own error families, and SQLAlchemy does not wrap all of them
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
         try:
             async with connection.begin():
@@ -189,6 +189,6 @@ class _Postgres:
 
 
 def _prepare_file(path: Path) -> None:
-    """Make the folder and the file. Only the owner may read it; SQLite's other files take its mode."""
+    """Create the folder and the file. Only the owner may read it; SQLite's other files get the same mode."""
     private_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

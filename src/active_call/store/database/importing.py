@@ -1,7 +1,6 @@
-"""Imports records that lie in a folder as JSON files into the database: once, in the background, in chunks.
+"""Imports records from a folder of JSON files into the database: once, in the background, in chunks.
 
-In: a folder. Out: rows. A file whose record is in the database already is passed over, so that an import that was cut short begins again
-without harm.
+A folder enters; rows leave. A file whose record is in the database already is skipped, so an interrupted import can be repeated.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from active_call.store.local_records import record_files
 
 CHUNK: Final = 50
 PAUSE_S: Final = 0.1
-"""Between two chunks: 500 records a second, so that calls are not slowed down."""
+"""The pause between chunks: 500 records a second, so that calls are not slowed down."""
 MAX_RECORDS: Final = 200_000
-"""The newest ones; older files stay where they are."""
+"""How many are imported, the newest first; older files stay where they are."""
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 
 async def import_folder(
     database: Database, folder: Path, node: str, world: World, logger: logging.Logger, is_stopping: Callable[[], bool]
 ) -> int:
-    """Import the records of `folder` unless that was done before; gives their number. Raises what SQLAlchemy raises.
+    """Import the records of `folder` unless that was done before; returns their number. Raises SQLAlchemy's errors.
 
-    Ends early when `is_stopping` says so; the next start begins again.
+    Ends early if `is_stopping` returns True; the next start repeats it.
     """
     source = str(await asyncio.to_thread(folder.resolve))
     async with database.transaction() as connection:
@@ -70,7 +69,7 @@ async def _insert(database: Database, records: Sequence[CallRecord], node: str) 
 
 
 def _read(files: Iterator[Path], logger: logging.Logger) -> list[CallRecord | None]:
-    """The next records; None for files that hold none. Empty at the end. Blocks."""
+    """The next records; None for files without one. Empty at the end. Blocks."""
     found: list[CallRecord | None] = []
     for path in islice(files, CHUNK):
         try:

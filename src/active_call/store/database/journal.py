@@ -1,8 +1,8 @@
 """Calls that have begun and are not in the database yet, kept in shared memory, so that they survive a killed process.
 
-In: an open call. Out: a cell of a file in memory that outlives the process; it is given back when the database or the spool has the call.
-The next start reads what is left. Writing costs some microseconds and touches no disk, so the loop does it itself. A file has `N_CELLS`
-cells of `CELL_BYTES`: one byte that says whether it is taken, two of length, then JSON.
+An open call enters and gets a cell of a file in memory that outlives the process. The cell is freed when the database or the spool has the
+call. The next start reads the cells in use. Writing takes some microseconds and no disk access, so the loop does it. A file has `N_CELLS`
+cells of `CELL_BYTES`: one byte for "in use", two for the length, then JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (our own file in it, opene
 N_CELLS: Final = 512
 CELL_BYTES: Final = 2048
 MAX_TEXT: Final = 200
-"""Characters of each field in a cell; the database has all of them a moment later."""
+"""Characters of each field in a cell; the database gets the full text a moment later."""
 _HEAD: Final = 3
 _decoder = msgspec.json.Decoder(OpenCall)
 
@@ -36,7 +36,7 @@ class Journal:
         self._free = list(range(N_CELLS)) if memory is not None else []
 
     def note(self, call: OpenCall) -> int | None:
-        """Note a call; gives its cell, None if there is no room."""
+        """Write a call; returns its cell, None if there is no room."""
         if self._memory is None or not self._free:
             return None
         data = encode_json(call)
@@ -65,7 +65,7 @@ class Journal:
 
 
 def open_journal(slot: str, logger: logging.Logger) -> tuple[Journal, list[OpenCall]]:
-    """The journal of a slot that is ours, and the calls that its last owner has left in it. It is empty then. Blocks."""
+    """The journal of our slot, emptied, and the calls that its last owner left in it. Blocks."""
     try:
         descriptor = _open(_path(slot))
     except OSError as error:
@@ -82,7 +82,7 @@ def open_journal(slot: str, logger: logging.Logger) -> tuple[Journal, list[OpenC
 
 
 def remove_journal(slot: str) -> None:
-    """The slot's owner has ended in good order, and its calls are all in the database. Blocks."""
+    """Remove the journal of an owner that has shut down normally, whose calls are all in the database. Blocks."""
     _path(slot).unlink(missing_ok=True)
 
 
@@ -91,7 +91,7 @@ def _path(slot: str) -> Path:
 
 
 def _open(path: Path) -> int:
-    """Only a file of our own; its memory is taken now, since a page that cannot be had later would kill the process."""
+    """Opens only our own file. Its memory is allocated now, because a page that is missing later would kill the process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
@@ -114,5 +114,5 @@ def _read(memory: mmap.mmap) -> list[OpenCall]:
         try:
             calls.append(_decoder.decode(memory[start + _HEAD : start + _HEAD + length]))
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            continue  # killed in the middle of writing it: its byte is set last, so this is another program's file
+            continue  # the byte is set last, so a half-written cell is never marked: this is another program's file
     return calls

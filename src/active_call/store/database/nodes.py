@@ -1,8 +1,8 @@
-"""Registers the servers that write to the database, and closes calls that a dead server has left open.
+"""Registers the servers that write to the database, and closes calls that a dead server left open.
 
-Each run of a server is a row of `nodes`. On its own machine a server is dead when its slot is free (`slots`); on another it is dead when it
-has not been seen for `LEASE_S`, by the clock of the database that they share. Whoever deletes the row of a dead node closes its calls as
-`crashed` and takes its outbox over, in the same transaction: no two do it, and nobody closes calls of a server that lives.
+Each run of a server is a row of `nodes`. A server on the same machine is dead if its slot is free (`slots`); one on another machine is dead
+if it was not seen for `LEASE_S`, by the clock of the shared database. The server that deletes a dead node's row closes its calls as
+`crashed` and takes over its outbox in the same transaction: so only one server does it, and never for a running one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from active_call.store.database.tables import calls, nodes, outbox
 
 BEAT_S: Final = 10.0
 LEASE_S: Final = 60.0
-"""Six beats: a server that has lost its database for so long is taken for dead, and writes its own records all the same when it is back."""
+"""Six beats. A server that loses its database for this long counts as dead; when the database is back, it still writes its own records."""
 CHUNK: Final = 500
 
 
 class Nodes:
-    """Our own run, `node`, in the slot `slot`. `on_closed` is told when calls were closed for a dead node."""
+    """Our own run, `node`, in the slot `slot`. `on_closed` is called when calls were closed for a dead node."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Nodes:
         self._database, self._world, self._node, self._slot = database, world, node, slot
         self._freed, self._has_sink, self._on_closed, self._log = tuple(freed), has_sink, on_closed, logger
         self.n_closed = 0
-        """Calls that were closed for dead nodes."""
+        """The number of calls closed for dead nodes."""
 
     async def beat(self) -> None:
-        """Update our row, so that other servers see that we run."""
+        """Update our row, which shows other servers that we run."""
         now = self._now()
         async with self._database.transaction() as connection:
             seen = await connection.execute(sa.update(nodes).where(nodes.c.node == self._node).values(seen_at=now))
@@ -55,14 +55,14 @@ class Nodes:
                 await connection.execute(sa.insert(nodes).values(node=self._node, slot=self._slot, seen_at=now))
 
     async def bury(self) -> int:
-        """Close what dead nodes have left open; how many calls that were."""
+        """Close the calls that dead nodes left open; returns their number."""
         async with self._database.transaction() as connection:
             dead = (await connection.execute(sa.select(nodes.c.node).where(self._is_dead()))).scalars().all()
         n_calls = 0
         for node in dead:
             async with self._database.transaction() as connection:
                 n_calls += await self._bury(connection, node)
-        self._freed = ()  # a slot that we have seen free may be taken by another server from now on
+        self._freed = ()  # a slot that was free may now be taken by another server
         if n_calls:
             self.n_closed += n_calls
             self._log.warning("calls of a server that died were closed", extra={"n_calls": n_calls, "status": "crashed"})
@@ -71,7 +71,7 @@ class Nodes:
         return n_calls
 
     async def leave(self) -> None:
-        """Remove our row: this server ends in good order and leaves no open calls. The next server delivers what the outbox holds."""
+        """Remove our row: this server shuts down normally and has no open calls. The next server delivers the rest of the outbox."""
         async with self._database.transaction() as connection:
             n_open = await connection.scalar(
                 sa.select(sa.func.count()).select_from(calls).where(calls.c.state == "open", calls.c.node == self._node)
@@ -81,7 +81,7 @@ class Nodes:
                 await connection.execute(sa.delete(nodes).where(nodes.c.node == self._node))
 
     async def _bury(self, connection: Connection, node: str) -> int:
-        """Close the calls of one node. The row of the node is the lock: whoever deletes it is the one."""
+        """Close the calls of one node. The node's row is the lock: the server that deletes it does the work."""
         claim = sa.delete(nodes).where(nodes.c.node == node, self._is_dead()).returning(nodes.c.seen_at)
         seen_at = (await connection.execute(claim)).scalar()
         if seen_at is None:
@@ -101,13 +101,13 @@ class Nodes:
             await connection.execute(rows.INSERT_OUTBOX, [rows.outbox_columns(record.id, self._node, now) for record in records])
 
     def _is_dead(self) -> sa.ColumnElement[bool]:
-        """Its slot is free, or, where machines share the database, it has not been seen for long."""
+        """Its slot is free, or, if machines share the database, it was not seen for `LEASE_S`."""
         is_ours = nodes.c.slot.in_(self._freed)
         gone = is_ours if self._database.is_sqlite else sa.or_(is_ours, nodes.c.seen_at < self._now() - timedelta(seconds=LEASE_S))
         return sa.and_(nodes.c.node != self._node, gone)
 
     def _now(self) -> Any:
-        """The database's time where several machines share it."""
+        """The database's time if several machines share it."""
         return self._world.clock.utc_now() if self._database.is_sqlite else sa.func.now()
 
 

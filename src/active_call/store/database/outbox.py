@@ -1,7 +1,8 @@
-"""Brings closed records to their sink (JSON files or a web service), at least once: what waits is in the database and survives a restart.
+"""Delivers closed records to their sink (JSON files or a web service), at least once: waiting records are in the database and survive a
+restart.
 
-In: rows of `outbox` of this node, woken by the writer. Out: deliveries. A sink that is busy is tried again after a growing pause; one that
-says never, or has been busy for `GIVE_UP_AFTER_S`, makes the row a dead letter, which `/health` shows and the next start tries once more.
+In: rows of `outbox` of this node, woken by the writer. Out: deliveries. A busy sink is retried after a growing pause. If it refuses, or was
+busy for `GIVE_UP_AFTER_S`, the row becomes a dead letter, which `/health` shows and the next start retries once.
 
     waiting ── taken ──> (deleted)
        │ └──── busy ───> waiting, later
@@ -33,15 +34,15 @@ FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 300.0
 GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
 LOOK_AGAIN_S: Final = 5.0
-"""When nothing has woken it: rows whose pause is over, and rows of dead servers."""
+"""The period without a wake-up, for rows whose pause has ended and rows of dead servers."""
 PACE_S: Final = 0.25
-"""Between two rounds: a lone record is delivered at once."""
+"""The pause between rounds; a single record is delivered at once."""
 PART: Final = "record sink"
 _FAILURES: Final = (SQLAlchemyError, OSError, ActiveCallError)
 
 
 class Outbox:
-    """See the module. Without a sink it only reports that nothing waits."""
+    """See the module. Without a sink there is nothing to deliver."""
 
     def __init__(
         self, database: Database, node: str, sink: RecordDelivery | None, world: World, troubles: Troubles, logger: logging.Logger
@@ -50,27 +51,27 @@ class Outbox:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
-        """Do not pause: a caller waits."""
+        """Skip the pause: a caller waits."""
         self._counted_at = float("-inf")
         self._is_stopping = False
         self._taken: set[int] = set()
-        """Rows whose record the sink has, and that could not be deleted yet."""
+        """Rows that were delivered and could not be deleted yet."""
         self.n_waiting = 0
         self.n_dead = 0
 
     def wake(self) -> None:
-        """Wake the task: there is a new row."""
+        """Wake the task because there is a new row."""
         self._idle.clear()
         self._wake.set()
 
     def stop(self) -> None:
-        """Deliver what is due, and return from `run`."""
+        """Deliver due records, then let `run` return."""
         self._is_stopping = True
         self._hurry.set()
         self._wake.set()
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until everything that is due has been tried; False when the time is over first."""
+        """Wait until all due records were tried; False if the time runs out first."""
         self.wake()
         self._hurry.set()
         with contextlib.suppress(TimeoutError):
@@ -79,7 +80,7 @@ class Outbox:
         return self._idle.is_set()
 
     async def revive(self) -> None:
-        """Make dead letters and rows that wait for a retry due now: the configuration may have been corrected."""
+        """Make dead letters and rows waiting for a retry due now, because the configuration may have been corrected."""
         values = {"state": "waiting", "attempts": 0, "due_at": self._world.clock.utc_now()}
         async with self._database.transaction() as connection:
             await connection.execute(sa.update(outbox).where(outbox.c.node == self._node).values(values))
@@ -105,7 +106,7 @@ class Outbox:
                     await self._wake.wait()
 
     async def deliver_now(self, record: CallRecord) -> bool:
-        """Deliver a record without the database, which fails; whether the sink has taken it."""
+        """Deliver a record while the database fails; returns whether the sink accepted it."""
         if self._sink is None:
             return False
         try:
@@ -121,7 +122,7 @@ class Outbox:
         self._hurry.clear()
 
     async def _round(self) -> int:
-        """Deliver what is due; how many rows that were."""
+        """Deliver due rows; returns their number."""
         async with self._database.transaction() as connection:
             due = (await connection.execute(self._due())).all() if self._sink is not None else []
             await self._count(connection)
@@ -132,7 +133,7 @@ class Outbox:
                 if change is not None:
                     changes.append({"key": row.seq, **change})
                     if change["state"] == "waiting":
-                        break  # the other rows would fail the same way
+                        break  # the other rows would fail in the same way
         await self._settle([row.seq for row in due if row.seq in self._taken], changes)
         return len(due) if not changes else 0
 
@@ -144,7 +145,7 @@ class Outbox:
             self.n_waiting, self.n_dead = counts.get("waiting", 0), counts.get("dead", 0)
 
     async def _deliver(self, row: sa.Row[Any]) -> dict[str, Any] | None:
-        """What becomes of the row, None when the sink has taken its record."""
+        """The new state of the row, None if the sink accepted its record."""
         if row.body is None or self._sink is None:
             self._taken.add(row.seq)
             return None
@@ -186,7 +187,7 @@ class Outbox:
         self.n_dead += sum(change["state"] == "dead" for change in changes)
 
     def _due(self) -> sa.Select[Any]:
-        """What is due, the longest first. A pause that no rule gives comes from a clock that was set."""
+        """Due rows, the oldest first. A pause longer than any rule allows means that the clock was changed."""
         now = self._world.clock.utc_now()
         due = sa.or_(outbox.c.due_at <= now, outbox.c.due_at > now + timedelta(seconds=2 * MAX_PAUSE_S))
         return (

@@ -1,7 +1,6 @@
 """Queries over the records: a page of ended calls by filters, and one whole record.
 
-In: a RecordQuery. Out: a RecordPage of plain JSON values. Text is found anywhere in a column, whatever its case; `%` and `_` in it are
-letters like others.
+In: a RecordQuery. Out: a RecordPage of plain JSON values. Text matches anywhere in a column, case-insensitively; `%` and `_` are literal.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ _SEARCHED: Final = (
     calls.c.hangup_reason,
     calls.c.error,
 )
-"""Where `text` is looked for."""
+"""The columns that `text` searches."""
 
 
 class RecordQueries:
-    """Reads only."""
+    """Read-only queries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,8 +1,8 @@
-"""The store of call records: a database with one writer, an outbox for the sink, and the closing of calls that dead servers have left.
+"""The store of call records: a database with one writer, an outbox for the sink, and the closing of dead servers' calls.
 
-Order of start: slot, database, what a dead process has spooled, calls of dead servers, outbox, import. A database that cannot be reached
-does not keep the server from taking calls: records wait, `/health` says so, and the start is finished when it is back. Order of stop:
-writer, outbox, database, slot.
+Order of start: slot, database, the spools of dead processes, calls of dead servers, outbox, import. The server takes calls even if the
+database is unreachable: records wait, `/health` shows it, and the start completes when the database is back. Order of stop: writer, outbox,
+database, slot.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from active_call.store.sinks import RecordDelivery
 from active_call.store.troubles import Troubles
 
 START_S: Final = 10.0
-"""How long a start waits for the database; then it goes on without."""
+"""How long a start waits for the database; then it continues without."""
 CLOSE_S: Final = 10.0
 READ_WAITS_S: Final = 0.5
-"""A question waits so long for what calls have said before it: a call that is over is in the list at once."""
+"""How long a query waits for earlier writes, so that a call that has ended is in the list at once."""
 _FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
 
 
@@ -60,7 +60,7 @@ class DatabaseRecords:
         self._database = Database(url)
         self._outbox = Outbox(self._database, self._node, sink, world, troubles, self._log)
         self._queries = RecordQueries(self._database)
-        self._spool = Spool(folder / f"{self._node}{SUFFIX}", self._log)  # named after our slot as soon as we have one
+        self._spool = Spool(folder / f"{self._node}{SUFFIX}", self._log)  # replaced by our slot's name when we have one
         self._writer = RecordWriter(
             self._database,
             self._node,
@@ -80,26 +80,26 @@ class DatabaseRecords:
         self._import_task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._is_complete = False
-        """What others have left is taken over: the start is finished."""
+        """The takeover from dead servers is complete: the start is finished."""
 
-    # -- what calls say
+    # -- from calls
 
     def begin(self, call: OpenCall) -> None:
-        """Note the beginning of a call."""
+        """Record the beginning of a call."""
         self._writer.begin(call)
 
     def update(self, call: OpenCall) -> None:
-        """Note a change of a call in progress."""
+        """Record a change of a call in progress."""
         self._writer.update(call)
 
     def write(self, record: CallRecord) -> None:
-        """Note the end of a call, with its record."""
+        """Record the end of a call."""
         self._writer.write(record)
 
-    # -- questions
+    # -- queries
 
     async def list(self, query: RecordQuery) -> RecordPage:
-        """Calls that are over, the newest first. Raises RecordsUnavailable."""
+        """Ended calls, the newest first. Raises RecordsUnavailable."""
         await self._writer.flush(READ_WAITS_S)
         try:
             return await self._queries.list(query)
@@ -115,7 +115,7 @@ class DatabaseRecords:
             raise RecordsUnavailable("the records database does not answer") from error
 
     def health(self) -> Mapping[str, Any]:
-        """What `/health` shows of the records."""
+        """The records' part of `/health`."""
         stuck_s = self._writer.stuck_s
         if stuck_s:
             self._troubles.note(PART, f"the records database has not answered for {stuck_s:.0f} s")
@@ -130,10 +130,10 @@ class DatabaseRecords:
             "crashed_closed": closed_by_us,
         }
 
-    # -- life
+    # -- lifecycle
 
     async def start(self) -> None:
-        """Open the database and take over what dead servers have left; waits at most `START_S`. Raises ConfigError."""
+        """Open the database and take over the data of dead servers; waits at most `START_S`. Raises ConfigError."""
         try:
             self._slot = await asyncio.to_thread(take_slot, self._folder, self._world.randomness.uuid())
             self._writer.journal, self._left = await asyncio.to_thread(self._open_journals, self._slot)
@@ -161,11 +161,11 @@ class DatabaseRecords:
         ]
 
     async def flush(self, timeout_s: float = CLOSE_S) -> bool:
-        """Wait until what calls have said is in the database, and what is due with the sink. False when the time is over first."""
+        """Wait until all earlier writes are in the database, and due deliveries are at the sink. False if the time runs out first."""
         return await self._writer.flush(timeout_s) and await self._outbox.flush(timeout_s)
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Write and deliver what there is, within `timeout_s`; the rest waits on disk for the next start."""
+        """Write and deliver everything within `timeout_s`; the rest waits on disk for the next start."""
         self._closing.set()
         self._writer.stop()
         writer, outbox, keeper = self._tasks or (None, None, None)
@@ -194,7 +194,7 @@ class DatabaseRecords:
             self._slot.release()
 
     async def _complete(self, nodes: Nodes) -> None:
-        """What is left of the start: reach the database, take over what others have left. Raises ConfigError; failures are noted."""
+        """Complete the start: reach the database, take over the data of dead servers. Raises ConfigError; failures are noted."""
         try:
             await self._database.open()
             await nodes.beat()
@@ -213,7 +213,7 @@ class DatabaseRecords:
         self._import_task = asyncio.get_running_loop().create_task(self._import(), name="records import")
 
     async def _take_over_spools(self) -> None:
-        """What dead processes could not bring into the database. Their files go when it is there."""
+        """Write the spools of dead processes to the database, then delete their files."""
         if self._slot is None:
             return
         stems = [f"{path.name}.*{SUFFIX}" for path in self._slot.freed_paths]
@@ -230,7 +230,7 @@ class DatabaseRecords:
             self._log.warning("records of a server that died were taken over from its spool", extra={"n_records": len(records)})
 
     def _open_journals(self, slot: Slot) -> tuple[Journal, Sequence[OpenCall]]:
-        """Our own journal, and what all that are ours now have left. Blocks."""
+        """Open our own journal; returns the calls that are left in it and in the journals we took over. Blocks."""
         journal, left = open_journal(slot.name, self._log)
         for name in slot.freed[1:]:
             other, more = open_journal(name, self._log)
@@ -240,7 +240,7 @@ class DatabaseRecords:
         return journal, left
 
     async def _take_over_journals(self) -> None:
-        """Calls that no database and no spool knows: their server died within milliseconds of their beginning."""
+        """Take over calls that neither database nor spool has: their server died within milliseconds of their beginning."""
         now = self._world.clock.utc_now()
         await self._writer.refresh(self._left)
         n_calls = await self._writer.write_missing([crashed_record(call, record_id="", end_time=now) for call in self._left])
@@ -257,7 +257,7 @@ class DatabaseRecords:
             )
 
     async def _keep(self, nodes: Nodes) -> None:
-        """Update our row, look for dead servers, and finish an incomplete start."""
+        """Update our row, look for dead servers, and complete the start."""
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
@@ -273,7 +273,7 @@ class DatabaseRecords:
 
 
 async def _ended(task: asyncio.Task[Any], within_s: float) -> None:
-    """Wait for the task, and end it when the time is over."""
+    """Wait for the task, and cancel it when the time is over."""
     await asyncio.wait([task], timeout=within_s)
     if not task.done():
         task.cancel()

@@ -17,7 +17,7 @@ from active_call.store.database.tables import calls, outbox
 _open_decoder = msgspec.json.Decoder(OpenCall)
 
 MAX_TEXT: Final = 1024
-"""Characters of a summary column; the record itself has all of them."""
+"""Characters of a summary column; the record itself has the full text."""
 
 OPEN_DEFAULTS: Final[dict[str, Any]] = {
     "state": "open",
@@ -30,7 +30,7 @@ OPEN_DEFAULTS: Final[dict[str, Any]] = {
     "error": None,
     "body": None,
 }
-"""The value of columns of a call that has not ended."""
+"""Columns of a call that has not ended."""
 
 INSERT_CALL: Final = sa.insert(calls)
 INSERT_OUTBOX: Final = sa.insert(outbox)
@@ -50,7 +50,7 @@ CLOSE_CALL: Final = (
 
 
 def open_columns(call: OpenCall | CallRecord) -> dict[str, Any]:
-    """The columns that are known from the first message on."""
+    """The columns known from the first message on."""
     return {
         "session_id": _short(call.session_id),
         "direction": _short(call.direction, 16),
@@ -67,12 +67,12 @@ def open_columns(call: OpenCall | CallRecord) -> dict[str, Any]:
 
 
 def alive_columns(call: OpenCall) -> dict[str, Any]:
-    """The columns of a call that lives. The body has what no column has, and every text whole."""
+    """The columns of a call in progress. The body has values without a column, and every text in full."""
     return {**open_columns(call), "body": encode_json(call).decode()}
 
 
 def closed_columns(record: CallRecord) -> dict[str, Any]:
-    """All columns of a call that is over, with its whole record."""
+    """All columns of an ended call, with its whole record."""
     return {
         **open_columns(record),
         "state": "closed",
@@ -88,12 +88,12 @@ def closed_columns(record: CallRecord) -> dict[str, Any]:
 
 
 def outbox_columns(record_id: str, node: str, now: datetime) -> dict[str, Any]:
-    """A closed record that the sink is to have."""
+    """A closed record for the sink."""
     return {"record_id": record_id, "node": node, "state": "waiting", "attempts": 0, "due_at": now, "created_at": now, "error": None}
 
 
 def open_call_of(row: sa.Row[Any]) -> OpenCall:
-    """What a row of `calls` says of a call that is alive; rows of earlier versions have no body."""
+    """The call in progress of a row of `calls`; rows of earlier versions have no body."""
     if row.body is not None:
         with contextlib.suppress(msgspec.MsgspecError):
             return _open_decoder.decode(row.body)
@@ -113,12 +113,12 @@ def open_call_of(row: sa.Row[Any]) -> OpenCall:
 
 
 def with_id(record: CallRecord, record_id: str) -> CallRecord:
-    """The same record under its own id."""
+    """The same record under another id."""
     return record if record.record_id == record_id else msgspec.structs.replace(record, record_id=record_id)
 
 
 def row_id(text: str) -> str:
-    """The id as the database keeps it."""
+    """The id as stored in the database."""
     return clean_text(text)
 
 

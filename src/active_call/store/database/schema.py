@@ -1,6 +1,6 @@
-"""Brings a database to the tables of this version: an empty one gets them as they are, an older one is migrated by Alembic.
+"""Brings a database to the tables of this version: an empty one gets them directly, an older one is migrated by Alembic.
 
-Alembic is loaded only where there is something to migrate: it takes a third of a second and 20 MB.
+Alembic is imported only for a migration: the import takes a third of a second and 20 MB.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _versions = sa.Table(
     sa.Column("version_num", sa.String(32), nullable=False),
     sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
-"""As Alembic makes it."""
+"""As Alembic creates it."""
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
-    """Make or migrate the tables, in the transaction of `connection`. Raises ConfigError for a database of a newer version."""
+    """Create or migrate the tables, in the transaction of `connection`. Raises ConfigError for a database of a newer version."""
     names = set(sa.inspect(connection).get_table_names())
     if _versions.name not in names and not names & set(metadata.tables):
         _create(connection)
@@ -40,7 +40,7 @@ def _create(connection: sa.Connection) -> None:
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Run the scripts that the database has not seen yet. Raises ConfigError for a database of a newer version."""
+    """Run the migration scripts that the database lacks. Raises ConfigError for a database of a newer version."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

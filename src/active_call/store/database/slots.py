@@ -1,8 +1,8 @@
 """Detects dead servers by locks: each server holds a lock on a file in its folder, and the kernel releases it when the process ends.
 
-In: a folder. Out: a slot of our own, and the names of slots whose processes are gone. Several servers may share a folder: each takes the
-first slot that is free. The name of a slot is made once and kept in its file; host and inode belong to it, so that a copied folder is
-another slot.
+A folder enters; our own slot leaves, with the names of slots whose processes are gone. Several servers may share a folder: each takes the
+first free slot. The name of a slot is created once and kept in its file; it contains host and inode, so that a copied folder has other
+slots.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ PREFIX: Final = "node-"
 
 @dataclass(slots=True)
 class Slot:
-    """Our place in the folder, and the slots, ours included, whose process is gone: their names and paths.
+    """Our place in the folder, and the names and paths of the slots without a process, including ours.
 
-    All of them stay ours until `release_freed`, so that no server takes one whose calls are still to be closed.
+    We hold all of them until `release_freed`, so that no server takes one whose calls are not closed yet.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Slot:
     _others: list[int]
 
     def release_freed(self) -> None:
-        """Release the slots of dead servers, whose calls are closed."""
+        """Release the slots of dead servers after their calls were closed."""
         while self._others:
             os.close(self._others.pop())
 
     def release(self) -> None:
-        """Release all slots; harmless a second time."""
+        """Release all slots. May be called again."""
         self.release_freed()
         if self._own >= 0:
             os.close(self._own)
@@ -48,7 +48,7 @@ class Slot:
 
 
 def take_slot(folder: Path, token: str) -> Slot:
-    """Take the first free slot of `folder`; `token` names a slot that is new. Blocks. Raises OSError."""
+    """Take the first free slot of `folder`; `token` names a new slot. Blocks. Raises OSError."""
     private_folder(folder)
     freed: list[tuple[str, Path, int]] = []
     for number in range(MAX_SLOTS):
@@ -68,7 +68,7 @@ def take_slot(folder: Path, token: str) -> Slot:
 
 
 def _locked_name(descriptor: int, token: str) -> str | None:
-    """The slot's name where nobody holds it."""
+    """The slot's name if no process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

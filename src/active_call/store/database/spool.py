@@ -1,7 +1,7 @@
-"""A file with changes that the database has not accepted, used while it is full, unreachable or read-only. It is emptied afterwards.
+"""A file with changes that the database has not accepted, because it is full, unreachable or read-only. It is emptied afterwards.
 
-In: open calls and records, in order. Out: a file of JSON lines, and, at the next start, what a dead process has left in its own. Writing
-takes place in a thread and never raises.
+Open calls and records enter in order; a file of JSON lines leaves, and at the next start the contents of a dead process's file. Writing
+happens in a thread and never raises.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _record_decoder = msgspec.json.Decoder(CallRecord)
 
 
 class Spool:
-    """The file of one process."""
+    """The spool file of one process."""
 
     def __init__(self, path: Path, logger: logging.Logger) -> None:
         self.path = path
         self._log = logger
         self._kept: set[int] = set()
         self._held: list[OpenCall | CallRecord] = []
-        """What is in the file; held, so that no other value takes its identity."""
+        """The values in the file. They are referenced here, so that no other object gets the same identity."""
         self._size = 0
 
     async def keep(self, changes: Sequence[OpenCall | CallRecord]) -> bool:
-        """Add what is not in the file yet; False when it could not be written."""
+        """Add values that are not in the file yet; False if they could not be written."""
         new = [change for change in changes if id(change) not in self._kept]
         if not new:
             return True
@@ -66,7 +66,7 @@ class Spool:
 
 
 def append_lines(path: Path, lines: Sequence[bytes]) -> int:
-    """Append whole lines for good, or nothing; gives the file's size. Blocks. Raises OSError."""
+    """Append whole lines permanently, or nothing; returns the file's size. Blocks. Raises OSError."""
     private_folder(path.parent)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -84,7 +84,7 @@ def append_lines(path: Path, lines: Sequence[bytes]) -> int:
 
 
 def read_spool(path: Path, logger: logging.Logger) -> tuple[list[OpenCall], list[CallRecord]]:
-    """What a dead process has left: calls that were alive, and records. Lines that cannot be read are told and passed over. Blocks."""
+    """The contents of a dead process's spool: open calls, and records. Unreadable lines are logged and skipped. Blocks."""
     alive: dict[str, OpenCall] = {}
     records: list[CallRecord] = []
     try:

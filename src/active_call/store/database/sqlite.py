@@ -1,7 +1,7 @@
-"""SQLite as the loop sees it: each step of a transaction is done in a thread, over SQLAlchemy's plain connections.
+"""SQLite for the loop: each step of a transaction runs in a thread, over SQLAlchemy's synchronous connections.
 
-Statements enter, rows that are all read leave. Batches have a thread of their own, so that a long list that somebody reads does not keep
-records from being written. SQLAlchemy's own way with asyncio takes two hand-overs a step and loads its object mapper, which nobody uses.
+Statements enter, fully fetched rows leave. Batches have their own thread, so that reading a long list does not delay the writing of
+records. SQLAlchemy's asyncio support needs two thread switches for each step and imports its ORM, which is not used here.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL
 
 BUSY_TIMEOUT_MS: Final = 5_000
-"""How long one process waits for another that writes to the same file."""
+"""How long a process waits for another one that writes to the same file."""
 READERS: Final = 4
 
 Statement = tuple[sa.Executable, list[dict[str, Any]]]
-"""And its rows."""
+"""Including its rows."""
 T = TypeVar("T")
 
 
 class SqliteConnection:
-    """A connection for one piece of work. Its steps are done one after another, also where nobody waits for one any more."""
+    """A connection for one transaction. Its steps run in order, also if the caller was cancelled."""
 
     def __init__(self, engine: sa.Engine, threads: ThreadPoolExecutor) -> None:
         self._engine = engine
@@ -36,7 +36,7 @@ class SqliteConnection:
         self._connection: sa.Connection | None = None
 
     async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.Result[Any]:
-        """Execute one statement; the rows of its result are read already. Raises SQLAlchemyError."""
+        """Execute one statement; all rows of its result are fetched. Raises SQLAlchemyError."""
         return await self.run_sync(lambda connection: _execute(connection, statement, parameters))
 
     async def scalar(self, statement: sa.Executable) -> Any:
@@ -44,11 +44,11 @@ class SqliteConnection:
         return await self.run_sync(lambda connection: connection.scalar(statement))
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
-        """Call `function` in a thread, with the connection that is opened for it."""
+        """Call `function` in a thread, with the connection opened for it."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._step, function)
 
     async def close(self) -> None:
-        """Give the connection back; what is not committed is undone."""
+        """Return the connection; uncommitted work is rolled back."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self._close)
 
     def _step(self, function: Callable[[sa.Connection], T]) -> T:
@@ -80,7 +80,7 @@ class Sqlite:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteConnection]:
-        """A connection whose work is committed at the end, or undone on an error."""
+        """A connection whose work is committed at the end, or rolled back on an error."""
         connection = SqliteConnection(self._engine, self._threads)
         try:
             yield connection
@@ -93,7 +93,7 @@ class Sqlite:
         await asyncio.get_running_loop().run_in_executor(self._writing, self._execute_all, statements)
 
     async def close(self) -> None:
-        """Close the connections when what is under way has ended; nobody waits for it."""
+        """Close the connections when running steps have ended; does not wait for that."""
         self._writing.submit(self._engine.dispose)
         for threads in (self._writing, self._threads):
             threads.shutdown(wait=False)
@@ -110,7 +110,9 @@ def _execute(connection: sa.Connection, statement: sa.Executable, parameters: An
 
 
 def _set_up(connection: Any, _: object) -> None:
-    """WAL: readers do not wait for the writer. `synchronous` NORMAL: a process may die at any time, a machine loses its last seconds."""
+    """WAL: readers do not wait for the writer. `synchronous` NORMAL: a process may die at any time; a crashed machine loses its last
+    seconds.
+    """
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_size_limit=67108864"):
         cursor.execute(f"PRAGMA {pragma}")

@@ -9,16 +9,16 @@ from sqlalchemy import BigInteger, Column, DateTime, Dialect, Float, Index, Inte
 from sqlalchemy.types import TypeDecorator
 
 HEAD_REVISION: Final = "0001"
-"""The newest script in `store/migrations/versions`: a database that has it needs no migration."""
+"""The newest script in `store/migrations/versions`: a database with it needs no migration."""
 
 metadata = MetaData()
 
 _Id = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite numbers rows by itself only where the key is an INTEGER."""
+"""SQLite assigns row numbers only if the key is an INTEGER."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC. SQLite keeps it as text without a zone."""
+    """An aware time in UTC. SQLite stores it as text without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -59,12 +59,12 @@ calls = Table(
     Column("hangup_by", Text, nullable=False),
     Column("sip_code", Integer),
     Column("error", Text),
-    Column("body", Text),  # as JSON: what is known of a call that lives, then its whole record
+    Column("body", Text),  # JSON: the state of a call in progress, then its whole record
     Index("calls_by_start", "started_at", "seq"),
     Index("calls_by_state", "state", "node"),
     Index("calls_by_session", "session_id"),
 )
-"""One row a call: begun when its first message came, closed once."""
+"""One row for each call: created with its first message, closed once."""
 
 outbox = Table(
     "outbox",
@@ -79,7 +79,7 @@ outbox = Table(
     Column("error", Text),
     Index("outbox_by_node", "node", "state", "due_at"),
 )
-"""Closed records that a sink (JSON files, HTTP) has not taken yet."""
+"""Closed records that a sink (JSON files, HTTP) has not accepted yet."""
 
 nodes = Table(
     "nodes",
@@ -91,4 +91,4 @@ nodes = Table(
 """The servers that write here, one row for each run of a process; `seen_at` by the database's own clock."""
 
 imports = Table("imports", metadata, Column("source", Text, primary_key=True), Column("finished_at", UtcDateTime, nullable=False))
-"""Folders whose records from before the database have been taken over."""
+"""Folders whose earlier records were imported."""

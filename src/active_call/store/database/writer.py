@@ -1,10 +1,10 @@
 """Writes calls to the database in batches, in one task; callers never wait for it.
 
-In: `begin`, `update` and `write` of each call, which only put something into a queue. Out: rows. What is written last wins inside a batch,
-so that a short call is one INSERT. While the database cannot be written to, what has come is kept in memory (bounded) and in a spool file,
-and is tried again; the troubles say so. A row that the database will never take is told in the log, whole, and counted.
+`begin`, `update` and `write` of each call enter and only add to a queue; rows leave. Within a batch the last state wins, so that a short
+call is one INSERT. While the database cannot be written to, changes are kept in memory (bounded) and in a spool file and are retried;
+`troubles` reports it. A row that the database can never accept is logged in full, and counted.
 
-    queued ── batch ──> committed            (a call's entry is forgotten with its closing)
+    queued ── batch ──> committed            (a call's entry is dropped when it is closed)
        └──── failed ──> kept, spooled ── again ──> committed, spool emptied
 """
 
@@ -33,42 +33,43 @@ from active_call.store.database.tables import calls
 from active_call.store.troubles import Troubles
 
 MAX_QUEUED: Final = 20_000
-"""Calls' changes that wait for a database that does not take them: some 100 MB of records at worst."""
+"""How many changes wait for a database that does not accept them: about 100 MB of records at worst."""
 MAX_BATCH: Final = 500
 PACE_S: Final = 0.03
-"""Between two batches: a lone call is written at once, a hundred calls a second cost some thirty transactions."""
+"""The pause between batches: a single call is written at once; a hundred calls a second take about thirty transactions."""
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STUCK_AFTER_S: Final = 10.0
-"""A batch that takes so long is told; it goes on."""
+"""A batch that takes longer is logged; it continues."""
 PART: Final = "records"
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One call's row. `is_written`: the database has it, so that what follows changes it."""
+    """One call's row. `is_written`: the database has it, so later changes are updates."""
 
     record_id: str
     session_id: str
     started_at: datetime
     is_written: bool = False
     cell: int | None = None
-    """Where the journal has it until the database does."""
+    """The cell that holds it in the journal until the database does."""
     noted: OpenCall | None = None
-    """What is in that cell."""
+    """The content of that cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """What is new of one call: what is known while it lives, or its record, which closes it."""
+    """A change of one call: its state while in progress, or its record, which closes it."""
 
     entry: Entry
     what: OpenCall | CallRecord
 
 
 class RecordWriter:
-    """See the module. `node` is this run of the server; `has_sink` puts each closed record into the outbox too, `on_closed` tells of it.
+    """See the module. `node` is this run of the server. `has_sink` also puts each closed record into the outbox; `on_closed` is then
+    called.
 
-    `deliver` takes a record past a database that fails; it says whether the sink has it.
+    `deliver` delivers a record while the database fails; it returns whether the sink accepted it.
     """
 
     def __init__(
@@ -86,16 +87,16 @@ class RecordWriter:
     ) -> None:
         self._database, self._node, self._spool, self._world, self._troubles = database, node, spool, world, troubles
         self.journal = Journal(None)
-        """Replaced by that of our slot, as soon as we have one."""
+        """Replaced by our slot's spool when we have one."""
         self._has_sink, self._on_closed, self._deliver, self._log = has_sink, on_closed, deliver, logger
         self._queue: list[Change] = []
         self._in_hand: Sequence[Change] = ()
         self._entries: dict[str, Entry] = {}
         self._delivered: set[Entry] = set()
-        """Closed calls whose record the sink has been given already."""
+        """Closed calls whose record was given to the sink already."""
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
-        """Replaced with each batch that is settled."""
+        """Replaced with each completed batch."""
         self._n_put = 0
         self._n_settled = 0
         self._is_stopping = False
@@ -110,11 +111,11 @@ class RecordWriter:
 
     @property
     def stuck_s(self) -> float:
-        """For how long the batch under way has been waiting for the database; 0 while it answers."""
+        """How long the current batch has been waiting for the database; 0 while it answers."""
         took = self._world.clock.now() - self._batch_since if self._batch_since is not None else 0.0
         return took if took >= STUCK_AFTER_S else 0.0
 
-    # -- what calls say
+    # -- from calls
 
     def begin(self, call: OpenCall) -> None:
         """A call has begun."""
@@ -124,14 +125,14 @@ class RecordWriter:
         self._put(Change(entry, call))
 
     def update(self, call: OpenCall) -> None:
-        """Something of a call that lives has changed; nothing happens for one that has not begun, or is over."""
+        """A call in progress has changed. Ignored for a call that has not begun, or has ended."""
         entry = self._entries.get(call.session_id)
         if entry is not None:
             self._note(entry, call)
             self._put(Change(entry, call))
 
     def _note(self, entry: Entry, call: OpenCall) -> None:
-        """Into the journal; what it has of the call stays until the new state is there."""
+        """Write to the journal; the call's earlier cell is freed only afterwards."""
         cell = self.journal.note(call)
         if cell is None:
             return
@@ -140,7 +141,7 @@ class RecordWriter:
         entry.cell, entry.noted = cell, call
 
     def write(self, record: CallRecord) -> None:
-        """A call is over."""
+        """A call has ended."""
         entry = self._entries.pop(record.session_id, None)
         if entry is None:
             entry = Entry(rows.row_id(record.session_id), record.session_id, record.start_time)
@@ -187,7 +188,7 @@ class RecordWriter:
             n_failures += 1
 
     async def write_now(self, records: Sequence[CallRecord]) -> None:
-        """Past the queue: records that another process has left. Raises what SQLAlchemy raises."""
+        """Write without the queue: records of another process. Raises SQLAlchemy's errors."""
         for first in range(0, len(records), MAX_BATCH):
             batch = [Change(Entry(rows.row_id(record.id), record.id, record.start_time), record) for record in records[first:][:MAX_BATCH]]
             failure = await self._try(batch) if batch else None
@@ -195,7 +196,7 @@ class RecordWriter:
                 raise failure
 
     async def write_missing(self, records: Sequence[CallRecord]) -> int:
-        """As `write_now`, but only those of calls that the database does not know at all; how many those were."""
+        """As `write_now`, but only calls that the database does not have; returns their number."""
         n_written = 0
         for first in range(0, len(records), MAX_BATCH):
             chunk = records[first:][:MAX_BATCH]
@@ -208,7 +209,7 @@ class RecordWriter:
         return n_written
 
     async def refresh(self, left: Sequence[OpenCall]) -> None:
-        """What a process that is dead knew of its calls, and could not write; calls that are closed stay as they are."""
+        """Write the unwritten state of a dead process's calls; closed calls are not changed."""
         known = {(call.session_id, call.start_time): call for call in left}
         for first in range(0, len(left), MAX_BATCH):
             ids = [call.session_id for call in left[first:][:MAX_BATCH]]
@@ -221,7 +222,7 @@ class RecordWriter:
                     await connection.execute(rows.UPDATE_OPEN, values)
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until everything that was said so far is in the database; False when the time is over first."""
+        """Wait until all earlier changes are in the database; False if the time runs out first."""
         wanted = self._n_put
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -230,12 +231,12 @@ class RecordWriter:
         return self._n_settled >= wanted
 
     def stop(self) -> None:
-        """Let `run` write what has come, and return."""
+        """Let `run` write the remaining changes and return."""
         self._is_stopping = True
         self._wake.set()
 
     async def abandon(self) -> None:
-        """What could not be written goes into the spool, and into the log where that fails too."""
+        """Write the unwritten changes to the spool, or to the log if that fails as well."""
         left = [*self._in_hand, *self._queue]
         if not left or await self._spool.keep([change.what for change in left]):
             return
@@ -249,7 +250,7 @@ class RecordWriter:
             await asyncio.sleep(min(left, 0.2))
 
     async def _try(self, batch: Sequence[Change]) -> Exception | None:
-        """Write a batch; the reason when it has to be tried again as it is."""
+        """Write a batch; returns the reason if it must be retried unchanged."""
         self._batch_since = self._world.clock.now()
         try:
             await self._commit_resolving(batch)
@@ -262,7 +263,7 @@ class RecordWriter:
         return None
 
     async def _one_by_one(self, batch: Sequence[Change]) -> Exception | None:
-        """Something in the batch is not fit for the database: find it, tell it, write the rest."""
+        """The database rejects some row of the batch: find it, log it, write the others."""
         for position, change in enumerate(batch):
             try:
                 await self._commit_resolving([change])
@@ -276,7 +277,7 @@ class RecordWriter:
         return None
 
     async def _commit_resolving(self, batch: Sequence[Change]) -> None:
-        """Write a batch; ids that others have taken are changed first."""
+        """Write a batch; ids that are taken are changed first."""
         for _ in range(3):
             try:
                 await self._commit(batch)
@@ -316,7 +317,9 @@ class RecordWriter:
             self._on_closed()
 
     async def _resolve(self, batch: Sequence[Change]) -> None:
-        """Rows with ids of this batch exist: ours, where a commit was not heard of, or another call's, so that ours needs a new id."""
+        """Ids of this batch exist already: either our own rows, if the reply to a commit was lost, or another call's, and ours needs a new
+        id.
+        """
         fresh = {change.entry.record_id: change.entry for change in batch if not change.entry.is_written}
         query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.id.in_(list(fresh)))
         async with self._database.transaction() as connection:
@@ -330,11 +333,11 @@ class RecordWriter:
         seen: Counter[str] = Counter()
         for entry in {change.entry: None for change in batch if not change.entry.is_written}:
             seen[entry.record_id] += 1
-            if seen[entry.record_id] > 1:  # one id twice in a batch
+            if seen[entry.record_id] > 1:  # the same id twice in a batch
                 entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
 
     def _settled(self) -> None:
-        """All that is not waiting any more is settled."""
+        """Mark all changes that no longer wait as done."""
         self._n_settled = self._n_put - len(self._queue)
         self._progress.set()
         self._progress = asyncio.Event()
@@ -345,7 +348,7 @@ class RecordWriter:
             await self._spool.empty()
 
     async def _failed(self, failure: Exception) -> None:
-        """Tell it, keep what waits on disk, and let the sink have what is over."""
+        """Report it, spool the waiting changes, and deliver ended calls to the sink."""
         self._troubles.note(PART, f"the records database cannot be written: {_reason(failure)}")
         queued = list(self._queue)
         if await self._spool.keep([change.what for change in queued]):
@@ -377,7 +380,7 @@ def _columns(change: Change) -> dict[str, Any]:
 
 
 def _is_about_values(error: Exception) -> bool:
-    """Whether a value is at fault, and not the database or the way to it."""
+    """Whether a value is the cause, not the database or the connection."""
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", "") or "")
         return isinstance(error, DataError) or state.startswith("22") or isinstance(error, IntegrityError)

@@ -1,1 +1,1 @@
-"""What agents may look up: a folder of Markdown files, indexed by SQLite's full-text search."""
+"""What agents may search: a folder of Markdown files, indexed by SQLite's full-text search."""

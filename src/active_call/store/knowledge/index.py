@@ -1,7 +1,7 @@
 """Finds passages of a folder's Markdown and text files by words: SQLite FTS5, ranked by BM25.
 
-In: a folder, a query in a caller's words. Out: the best passages. The index lives in memory and is made again when a file has changed; that
-is looked up at most every `CHECK_S`. Everything here blocks: it is called in a thread. Chinese, Japanese and Korean are indexed by
+A folder and a query in a caller's words enter; the best passages leave. The index is in memory and is rebuilt when a file has changed,
+which is checked at most every `CHECK_S`. Everything here blocks: it is called in a thread. Chinese, Japanese and Korean are indexed by
 character, which FTS5's own tokenizer does not do.
 """
 
@@ -59,7 +59,7 @@ class KnowledgeIndex:
         self._checked_at = float("-inf")
 
     def search(self, query: str, limit: int) -> list[Found]:
-        """The best passages for `query`, best first; none when no word of it is known. Raises OSError if the folder cannot be read."""
+        """The best passages for `query`, best first; none if no word of it is known. Raises OSError if the folder cannot be read."""
         wanted = match_of(query)
         with self._lock:
             database = self._fresh()
@@ -72,7 +72,7 @@ class KnowledgeIndex:
             return [Found(*row) for row in rows]
 
     def close(self) -> None:
-        """Forget the index."""
+        """Drop the index."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
@@ -93,7 +93,7 @@ class KnowledgeIndex:
 
     def _indexed(self, files: list[Path]) -> sqlite3.Connection:
         database = sqlite3.connect(":memory:", check_same_thread=False)
-        # `words` and `heading` are what is searched, characters of CJK parted; `title` and `body` are what is shown.
+        # `words` and `heading` are searched, with CJK characters separated; `title` and `body` are displayed.
         database.execute(
             "CREATE VIRTUAL TABLE passages USING fts5(file UNINDEXED, heading, words, body UNINDEXED, title UNINDEXED, "
             "tokenize='porter unicode61 remove_diacritics 2')"
@@ -114,14 +114,14 @@ class KnowledgeIndex:
 
 
 def match_of(query: str) -> str:
-    """An FTS5 expression: any of the query's words, common ones left out where there are others. Nothing in a query is syntax."""
+    """An FTS5 expression: any of the query's words, without common ones if there are others. Nothing in a query is read as syntax."""
     words = list(dict.fromkeys(_WORD.findall(_parted(query).casefold())))[:MAX_QUERY_WORDS]
     telling = [word for word in words if word not in _COMMON]
     return " OR ".join(f'"{word}"' for word in telling or words)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """The files, in order; links that lead out of the folder, hidden files and what is too large are left out."""
+    """The files, in order, without links that lead out of the folder, hidden files and files that are too large."""
     root = folder.resolve(strict=True)
     n_files = 0
     for path in sorted(root.rglob("*")):

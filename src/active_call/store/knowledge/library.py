@@ -1,4 +1,4 @@
-"""The knowledge folders of this server: one index a folder, shared by all calls, searched in threads."""
+"""The knowledge folders of this server: one index for each folder, shared by all calls, searched in threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class KnowledgeError(ActiveCallError):
 
 
 class KnowledgeLibrary:
-    """Indexes by folder; the least recently used one is forgotten when there are too many."""
+    """Indexes by folder. If there are too many, the least recently used one is dropped."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -39,14 +39,14 @@ class KnowledgeLibrary:
             raise KnowledgeError(f"the folder {folder} cannot be searched: {error}") from error
 
     async def close(self) -> None:
-        """Forget all of them."""
+        """Drop all indexes."""
         for index in self._indexes.values():
             index.close()
         self._indexes.clear()
 
 
 def as_text(found: list[Found], max_chars: int) -> str:
-    """Passages as text for a model, whole ones, up to `max_chars`; the first one is cut when it alone is longer."""
+    """Passages as text for a model: whole ones, up to `max_chars`; if the first one alone is longer, it is cut."""
     parts: list[str] = []
     left = max_chars
     for one in found:

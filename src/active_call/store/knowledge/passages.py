@@ -1,4 +1,4 @@
-"""Parts a Markdown text into passages: short enough to be read to a model, each with the headings that it stands under. Pure."""
+"""Splits a Markdown text into passages, short enough for a model's prompt, each with its headings. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Passage:
 
 
 def passages_of(text: str, name: str) -> Iterator[Passage]:
-    """The passages of one file; `name` is its title where it has no heading."""
+    """The passages of one file; `name` is the title of text without a heading."""
     headings: list[str] = []
     lines: list[str] = []
     in_fence = False
@@ -38,7 +38,7 @@ def passages_of(text: str, name: str) -> Iterator[Passage]:
 
 
 def _cut(title: str, lines: list[str]) -> Iterator[Passage]:
-    """Paragraphs together, up to the limit; one that is longer alone is cut at sentences, else anywhere."""
+    """Joins paragraphs up to the limit; a longer paragraph is cut at sentences, else anywhere."""
     held = ""
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         for piece in _pieces(paragraph.strip()):

@@ -1,1 +1,1 @@
-"""Recognition by vendors over the network: one vendor a file, and what they share (`streaming`, `sound_format`, `vendor_options`)."""
+"""Recognition vendors over the network: one file each, and what they share (`streaming`, `sound_format`, `vendor_options`)."""

@@ -1,9 +1,9 @@
 """Recognition by Alibaba Cloud's DashScope (Model Studio): Paraformer, Fun-ASR and Gummy in real time.
 
-Wire: https://www.alibabacloud.com/help/en/model-studio/paraformer-client-events and …/paraformer-server-events. `run-task` begins a
-task, `task-started` says that it listens; sound goes as binary frames, `result-generated` holds the sentence so far; `finish-task` ends
-the task, and `task-finished` says that everything was told. An utterance is ended by the end of its task; the next task begins on the
-same connection. Options: `model`, `language` (a hint), `endpointing`, `samplerate`; `extra` is merged into the task's parameters
+Wire: https://www.alibabacloud.com/help/en/model-studio/paraformer-client-events and …/paraformer-server-events. `run-task` begins a task,
+`task-started` confirms it; sound goes as binary frames, `result-generated` holds the sentence so far; `finish-task` ends the task, and
+`task-finished` confirms that all results were sent. An utterance is ended by the end of its task; the next task begins on the same
+connection. Options: `model`, `language` (a hint), `endpointing`, `samplerate`; `extra` is merged into the task's parameters
 (`vocabulary_id`).
 """
 
@@ -65,7 +65,7 @@ def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
 
 
 class DashScopeRecognition(StreamingRecognition):
-    """One caller: one connection, and a task after the other."""
+    """One caller: one connection, one task after the other."""
 
     provider = NAME
     packet_ms = 100
@@ -76,7 +76,7 @@ class DashScopeRecognition(StreamingRecognition):
         super().__init__(services, setup, on_event, language)
         self._task_id = ""
         self._starts: deque[int] = deque([0])
-        """Where the running task and those that wait begin, in samples sent: the vendor counts each task's sound from zero."""
+        """The start of the running task and of the waiting ones, in samples sent: the vendor counts each task's sound from zero."""
 
     async def address(self) -> Address:
         return Address(self._url, headers_of(self._key), secrets=(self._key,))
@@ -149,5 +149,5 @@ class DashScopeRecognition(StreamingRecognition):
             self.note_interim(segment)
 
     def _at(self, milliseconds: Any) -> int:
-        """The call's sample at a time of the running task."""
+        """The call's sample for a time in the running task."""
         return max(0, self.to_sample(self._starts[0] + (number(milliseconds) or 0.0) * LISTEN_RATE_HZ / 1000))

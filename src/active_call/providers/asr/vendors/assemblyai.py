@@ -1,4 +1,4 @@
-"""Recognition by AssemblyAI's Universal-Streaming (v3), which ends turns by itself and says so.
+"""Recognition by AssemblyAI's Universal-Streaming (v3), which detects and reports ends of turns.
 
 Wire: https://www.assemblyai.com/docs/api-reference/streaming and …/docs/streaming/message-sequence. Sound goes as binary frames of 50
 to 1,000 ms; `Turn` messages hold the turn so far, the last one with `end_of_turn`; `ForceEndpoint` ends the open turn at once. Errors
@@ -38,7 +38,7 @@ CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_e
 MAX_TERMS: Final = 100
 MAX_TERM_CHARS: Final = 50
 REFUSALS: Final = frozenset({1008, 4001, 4002, 4003, 4100, 4101, 3006, 3007})
-"""Closes that a new connection would meet again: key, funds, terms, input."""
+"""Close codes that a new connection would get again: key, funds, terms, input."""
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",
@@ -67,7 +67,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
-    """The adapter. Raises ConfigError without a key, and for a threshold that is none."""
+    """The adapter. Raises ConfigError without a key, and for an invalid threshold."""
     url = find_url("asr", option.endpoint, URL)
     key = find_key("asr", option.secret_key, url, SOURCE, services.environment)
     number_in(option, "end_of_turn_confidence_threshold", 0.0, 1.0)
@@ -105,7 +105,7 @@ class AssemblyAiRecognition(StreamingRecognition):
         return [term[:MAX_TERM_CHARS] for term in terms_of(self._option, self._phrases, MAX_TERMS)]
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Tell the phrases of a new scene on the open connection."""
+        """Send the phrases of a new scene on the open connection."""
         before = self._phrases
         super().expect_phrases(phrases)
         if self._ready.is_set() and before != self._phrases:
@@ -143,7 +143,7 @@ class AssemblyAiRecognition(StreamingRecognition):
     def _handle_turn(self, message: Mapping[str, Any]) -> None:
         order, is_end = number(message.get("turn_order")), message.get("end_of_turn") is True
         if is_end and order is not None and order == self._last_ended:
-            return  # the same turn once more, with punctuation
+            return  # the same turn again, with punctuation
         words = tuple(
             self.word(text(word.get("text")), _seconds(word.get("start")), _seconds(word.get("end")), number(word.get("confidence")))
             for word in mappings(message.get("words"))

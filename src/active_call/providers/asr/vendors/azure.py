@@ -1,9 +1,9 @@
-"""Recognition by Azure's Speech service over its WebSocket, one turn an utterance.
+"""Recognition by Azure's Speech service over its WebSocket, one turn for each utterance.
 
 Wire: https://learn.microsoft.com/azure/ai-services/speech-service (the protocol of
 https://learn.microsoft.com/previous-versions/azure/cognitive-services/Speech-Service/API-Reference-REST/websocketprotocol, which the
 vendor's SDKs speak). Text messages have headers and a JSON body, binary ones a length, headers and sound. A turn begins with the header
-of a WAV file and ends with an empty message; `speech.hypothesis` and `speech.phrase` come, `turn.end` says that everything was told.
+of a WAV file and ends with an empty message; `speech.hypothesis` and `speech.phrase` come, `turn.end` confirms that all results were sent.
 The SDK is a large native library with threads of its own, so it is not used. Options: `extra.region` (or `baseUrl`), `language`,
 `keyterms` (phrase list).
 """
@@ -82,7 +82,7 @@ def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
 
 
 class AzureRecognition(StreamingRecognition):
-    """One caller: one connection, and a turn of the vendor for each utterance."""
+    """One caller: one connection, and one vendor turn for each utterance."""
 
     provider = NAME
     packet_ms = 100
@@ -92,7 +92,7 @@ class AzureRecognition(StreamingRecognition):
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(services, setup, on_event, language)
         self._request = ""
-        """The id of the turn that is being sent; empty between utterances."""
+        """The id of the turn being sent; empty between utterances."""
         self._base = 0
         self._turns: deque[tuple[str, int]] = deque()
         """The turns that the vendor has not ended, each with the number of samples sent before it."""
@@ -156,7 +156,7 @@ class AzureRecognition(StreamingRecognition):
         return struct.pack(">H", len(head)) + head + sound
 
     def read(self, message: Message) -> Mapping[str, Any]:
-        """The headers in small letters, and the body as `body`."""
+        """The headers in lower case, and the body as `body`."""
         if isinstance(message, bytes):
             return {}
         head, separator, body = message.partition("\r\n\r\n")
@@ -196,7 +196,7 @@ class AzureRecognition(StreamingRecognition):
         self.note_final(Segment(transcript, *self._span(body, base), number(best.get("Confidence")), words))
 
     def _span(self, body: Mapping[str, Any], base: int) -> tuple[int, int]:
-        """Where something lies that has an offset and a duration in units of 100 ns, counted from the turn's first sample."""
+        """The position of a result with an offset and a duration in units of 100 ns, counted from the turn's first sample."""
         offset_s = (number(body.get("Offset")) or 0.0) / TICKS_PER_S
         end_s = offset_s + (number(body.get("Duration")) or 0.0) / TICKS_PER_S
         start = max(0, self.to_sample(base + offset_s * LISTEN_RATE_HZ))
@@ -204,7 +204,7 @@ class AzureRecognition(StreamingRecognition):
 
 
 def _wav_header(form: SoundFormat) -> bytes:
-    """The beginning of a WAV file without an end: its lengths are zero."""
+    """The header of a WAV file of unknown length: its lengths are zero."""
     tag, bits = _FORMAT_TAGS[form.is_mulaw]
     layout = struct.pack("<HHIIHH", tag, 1, form.rate_hz, form.bytes_per_s, bits // 8, bits)
     return b"RIFF" + struct.pack("<I", 0) + b"WAVEfmt " + struct.pack("<I", len(layout)) + layout + b"data" + struct.pack("<I", 0)

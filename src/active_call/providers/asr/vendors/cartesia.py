@@ -1,8 +1,8 @@
-"""Recognition by Cartesia's Ink, which ends turns by itself and says so.
+"""Recognition by Cartesia's Ink, which detects and reports ends of turns.
 
 Wire: https://docs.cartesia.ai/api-reference/stt/turns/websocket. Sound goes as binary frames; `turn.start`, `turn.update`,
 `turn.eager_end`, `turn.resume` and `turn.end` come, each but the first with the whole text of the turn; `{"type": "close"}` ends the
-connection. There is no order that ends a turn, so an utterance that the vendor has not ended in time is answered with its text so far.
+connection. No message ends a turn, so an utterance that the vendor has not ended in time is answered with its text so far.
 Options: `model`, `language`, `samplerate`; `extra` is sent as further parameters.
 """
 
@@ -75,15 +75,15 @@ class InkRecognition(StreamingRecognition):
     provider = NAME
     ends_by_itself = True
     answer_s = 1.0
-    """There is nothing that could be asked for sooner."""
+    """The vendor cannot be asked to finish earlier."""
 
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(services, setup, on_event, language)
         self._turn_from = 0
         self._transcript = ""
-        """Of the turn that is open."""
+        """The open turn's text."""
         self._answered = ""
-        """What of it was given to utterances that are over."""
+        """The part of it that was given to earlier utterances."""
 
     async def address(self) -> Address:
         option = self._option
@@ -141,11 +141,11 @@ class InkRecognition(StreamingRecognition):
         self._note_answered()
 
     def _note_answered(self) -> None:
-        """The turn goes on, though the words so far are answered: they are not told again."""
+        """The turn continues after its text was used for an answer: do not send that text again."""
         if self._transcript:
             self._answered, self._turn_from = self._transcript, self._sent_sample
 
     @property
     def _sent_sample(self) -> int:
-        """Where the sound that was sent ends: the vendor tells no times."""
+        """The end of the sent sound: the vendor reports no times."""
         return self.to_sample(self._sent)

@@ -1,8 +1,8 @@
-"""Recognition by Deepgram's streaming API (`/v1/listen`), and by Flux (`deepgram_flux`) where the model is one of Flux.
+"""Recognition by Deepgram's streaming API (`/v1/listen`), or by Flux (`deepgram_flux`) for a Flux model.
 
 Wire: https://developers.deepgram.com/reference/speech-to-text/listen-streaming. Sound goes as binary frames, `Results` come. `Finalize`
-ends what was heard at once, and its answer carries `from_finalize`. Without
-sound or `KeepAlive` a connection is closed after 10 s (NET-0001).
+ends the current speech at once; its answer carries `from_finalize`. Without sound or `KeepAlive` the server closes a connection after
+10 s (NET-0001).
 Options: `model`, `language`, `keyterms` (nova-3; `keywords` before), `endpointing`, `interim`; `extra` is sent as further parameters.
 """
 

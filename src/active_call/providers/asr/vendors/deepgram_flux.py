@@ -1,8 +1,8 @@
-"""Recognition by Deepgram's Flux (`/v2/listen`), which hears when a turn is over and says so.
+"""Recognition by Deepgram's Flux (`/v2/listen`), which detects and reports ends of turns.
 
-Wire: https://developers.deepgram.com/reference/speech-to-text/listen-flux. Sound goes as binary frames (80 ms are recommended),
-`TurnInfo` comes with the events StartOfTurn, Update, EagerEndOfTurn, TurnResumed and EndOfTurn; `ForceEndTurn` ends the turn that is
-open at once, `Configure` changes thresholds and keyterms. A fatal error comes as `Error`.
+Wire: https://developers.deepgram.com/reference/speech-to-text/listen-flux. Sound goes as binary frames (80 ms are recommended), `TurnInfo`
+comes with the events StartOfTurn, Update, EagerEndOfTurn, TurnResumed and EndOfTurn; `ForceEndTurn` ends the open turn at once, `Configure`
+changes thresholds and keyterms. A fatal error comes as `Error`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHANGES: Final = {
 
 
 def is_flux(model: str | None) -> bool:
-    """Whether `model` is one of Flux; `flux` alone leaves the choice to the language."""
+    """Whether `model` is a Flux model; `flux` alone leaves the choice to the language."""
     return bool(model) and str(model).startswith("flux")
 
 
@@ -77,7 +77,7 @@ class FluxRecognition(StreamingRecognition):
         return Address(with_parameters(self._url, parameters, option.extra), headers_of(self._key), secrets=(self._key,))
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Tell Flux the phrases of a new scene, on the open connection."""
+        """Send the phrases of a new scene to Flux, on the open connection."""
         before = self._phrases
         super().expect_phrases(phrases)
         if self._ready.is_set() and before != self._phrases:

@@ -1,8 +1,8 @@
-"""Recognition by ElevenLabs' Scribe realtime, ended utterance by utterance.
+"""Recognition by ElevenLabs' Scribe realtime, one utterance at a time.
 
 Wire: https://elevenlabs.io/docs/api-reference/speech-to-text/v-1-speech-to-text-realtime. Sound goes as base64 in `input_audio_chunk`,
-with `commit` at the end of an utterance; `partial_transcript` comes while it is spoken, `committed_transcript_with_timestamps` after
-the commit. Errors are messages of their own kinds. Only utterances are sent, since sound is paid for. Options: `model`, `language`,
+with `commit` at the end of an utterance; `partial_transcript` comes during speech, `committed_transcript_with_timestamps` after the
+commit. Errors are messages of their own kinds. Only utterances are sent, because sound is billed. Options: `model`, `language`,
 `keyterms`, `samplerate` 8000 for µ-law; `extra` is sent as further parameters.
 """
 
@@ -40,7 +40,7 @@ RETRYABLE: Final = frozenset(
         "insufficient_audio_activity",
     }
 )  # fmt: skip
-"""Kinds of error after which another connection may do better."""
+"""Kinds of error after which another connection may work."""
 REFUSALS: Final = frozenset({"auth_error", "quota_exceeded", "unaccepted_terms", "input_error", "chunk_size_exceeded"})
 
 DECLARATION: Final = ProviderDeclaration(
@@ -116,7 +116,7 @@ class ScribeRecognition(StreamingRecognition):
                     self.note_interim(Segment(transcript))
             case "committed_transcript_with_timestamps":
                 self._handle_committed(message)
-            case "commit_throttled":  # there was too little sound for a word
+            case "commit_throttled":  # too little sound for a word
                 self.note_finished()
             case _ if kind in RETRYABLE or kind in REFUSALS:
                 reason = without_secrets(text(message.get("error")) or text(message.get("message")), self._secrets)

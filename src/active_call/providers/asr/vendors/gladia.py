@@ -1,8 +1,8 @@
 """Recognition by Gladia's live API (v2).
 
-Wire: https://docs.gladia.io/api-reference/v2/live/init. `POST /v2/live` with the session's settings answers the address of a WebSocket;
-sound goes there as binary frames, `transcript` messages come with `is_final` or without, `speech_start` and `speech_end` beside them;
-`stop_recording` ends the session. The vendor ends segments by its own pauses only. Options: `model`, `language`, `keyterms`,
+Wire: https://docs.gladia.io/api-reference/v2/live/init. `POST /v2/live` with the session's settings returns the address of a WebSocket;
+sound goes there as binary frames, `transcript` messages come with or without `is_final`, along with `speech_start` and `speech_end`;
+`stop_recording` ends the session. The vendor ends segments only by its own pause detection. Options: `model`, `language`, `keyterms`,
 `endpointing`; `extra` is merged into the settings.
 """
 
@@ -35,7 +35,7 @@ DEFAULT_MODEL: Final = "solaria-1"
 SOURCE: Final = KeySource("Gladia", ("GLADIA_API_KEY",), "https://app.gladia.io/apikeys", ("gladia.io",))
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_events=True, sample_rates=(8_000, 16_000), phrases=True)
 DEFAULT_PAUSE_S: Final = 0.2
-"""Shorter than the pause after which the voice detector ends an utterance, so that the final text is there by then."""
+"""Shorter than the pause after which the voice detector ends an utterance, so that the final text has arrived by then."""
 START_S: Final = 4.0
 MAX_TERMS: Final = 200
 
@@ -134,7 +134,7 @@ class GladiaRecognition(StreamingRecognition):
             case "speech_start":
                 self.note_turn(TurnChange.STARTED, self.sample_at(number(data.get("time"))))
             case "speech_end":
-                self._turn_is_open = False  # the text comes later; the vendor judges pauses here, not turns
+                self._turn_is_open = False  # the text comes later; the vendor detects pauses here, not turns
             case "error":
                 error = mapping(message.get("error"))
                 status = number(error.get("status_code")) or 500

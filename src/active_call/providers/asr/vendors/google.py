@@ -1,8 +1,8 @@
-"""Recognition by Google Cloud Speech-to-Text, one POST an utterance.
+"""Recognition by Google Cloud Speech-to-Text, one POST for each utterance.
 
 Wire: https://cloud.google.com/speech-to-text/docs/reference/rest/v1/speech/recognize. Google streams by gRPC only, which would bring
 grpcio (some 10 MB of compiled code) and a thread pool for one vendor; its REST method takes up to a minute of sound, which an utterance
-never exceeds, and answers it in one piece. Options: `model`, `language`, `keyterms`; `extra` is merged into `config`.
+never exceeds, and answers in one piece. Options: `model`, `language`, `keyterms`; `extra` is merged into `config`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CAPABILITIES: Final = SpeechToTextCapabilities(words=True, phrases=True, between
 LIMITS: Final = Limits(first_result_s=10.0)
 MAX_TERMS: Final = 500
 MAX_BYTES: Final = 59 * 2 * LISTEN_RATE_HZ
-"""The method takes less than a minute; of a longer utterance the end is sent."""
+"""The method accepts less than a minute; of a longer utterance the end is sent."""
 EXCERPT_CHARS: Final = 200
 
 DECLARATION: Final = ProviderDeclaration(
@@ -86,11 +86,11 @@ class GoogleSpeechToText:
         return GoogleRecognition(self, on_event, regional_tag(language or self._option.language, DEFAULT_LANGUAGE))
 
     async def transcribe(self, pcm: bytes, language: str, phrases: Sequence[str]) -> Transcript:
-        """What is said in `pcm` (s16le, 16 kHz). Raises ProviderError."""
+        """The words in `pcm` (s16le, 16 kHz). Raises ProviderError."""
         return await self._guard.call(lambda: self._ask(pcm, language, phrases))
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     async def _ask(self, pcm: bytes, language: str, phrases: Sequence[str]) -> Transcript:
         config: dict[str, Any] = {
@@ -126,7 +126,7 @@ class GoogleRecognition(UtteranceRecognition):
         self._phrases: tuple[str, ...] = ()
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Hint the model at `phrases` from now on."""
+        """Pass `phrases` to the model as hints from now on."""
         self._phrases = tuple(phrases)
 
     async def _transcribe_one(self, utterance: Utterance) -> Transcript:
@@ -134,7 +134,7 @@ class GoogleRecognition(UtteranceRecognition):
 
 
 def _transcript_in(answer: Mapping[str, Any]) -> Transcript:
-    """The best alternative of every result, one after the other. Raises ProviderError for an answer of another shape."""
+    """The best alternative of every result, joined. Raises ProviderError for an answer of another shape."""
     if not isinstance(answer.get("results", []), list):
         raise ProviderError(NAME, f"`results` is not a list: {str(answer)[:EXCERPT_CHARS]}")
     best = [next(iter(mappings(result.get("alternatives"))), {}) for result in mappings(answer.get("results"))]

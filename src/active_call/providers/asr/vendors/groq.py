@@ -1,4 +1,4 @@
-"""Recognition by Groq: Whisper behind the transcription protocol of OpenAI, one POST an utterance, with words and times.
+"""Recognition by Groq: Whisper behind OpenAI's transcription protocol, one POST for each utterance, with word times.
 
 Wire: https://console.groq.com/docs/speech-to-text. Options: `model`, `language`, `keyterms` (as prompt); `extra` is sent as further form
 fields.
@@ -20,7 +20,7 @@ NAME: Final = "groq"
 URL: Final = "https://api.groq.com/openai/v1"
 DEFAULT_MODEL: Final = "whisper-large-v3-turbo"
 BILLED_S: Final = 10.0
-"""At least, for each request."""
+"""The shortest time billed for each request."""
 SOURCE: Final = KeySource("Groq", ("GROQ_API_KEY",), "https://console.groq.com/keys", ("groq.com",))
 
 DECLARATION: Final = ProviderDeclaration(

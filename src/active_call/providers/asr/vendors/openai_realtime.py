@@ -1,8 +1,8 @@
-"""Recognition by OpenAI's realtime transcription: a Realtime session of type `transcription`, ended utterance by utterance.
+"""Recognition by OpenAI's realtime transcription: a Realtime session of type `transcription`, one utterance at a time.
 
 Wire: https://developers.openai.com/api/docs/guides/realtime-transcription. `session.update` comes first; sound goes as base64 in
-`input_audio_buffer.append`, `input_audio_buffer.commit` ends an utterance and makes an item of it, whose text comes in `delta` events
-and as `completed` or `failed`. The vendor's own turn detection is off; only utterances are sent, since sound is paid for. A session
+`input_audio_buffer.append`. `input_audio_buffer.commit` ends an utterance and makes it an item, whose text comes in `delta` events
+and as `completed` or `failed`. The vendor's own turn detection is off; only utterances are sent, because sound is billed. A session
 ends after an hour; the supervisor opens the next one. Options: `model`, `language`, `keyterms` (as prompt), `samplerate` 8000 for
 µ-law.
 """
@@ -37,7 +37,7 @@ CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, sample_rates=(8_00
 WIDE_24K: Final = SoundFormat(24_000)
 MAX_TERMS: Final = 100
 EMPTY: Final = "input_audio_buffer_commit_empty"
-"""The code of the error for an utterance of less than 100 ms."""
+"""The error code for an utterance of less than 100 ms."""
 FATAL_CODES: Final = frozenset({"invalid_api_key", "insufficient_quota", "model_not_found", "session_expired"})
 
 DECLARATION: Final = ProviderDeclaration(
@@ -94,7 +94,7 @@ class OpenAiRealtimeRecognition(StreamingRecognition):
         """Committed and not finished, in order."""
         self._told: dict[str, str] = {}
         self._ended: dict[str, str] = {}
-        """The texts of items that were finished before an earlier one."""
+        """The texts of items that finished before an earlier one."""
 
     async def address(self) -> Address:
         sign = "&" if "?" in self._url else "?"
@@ -141,7 +141,7 @@ class OpenAiRealtimeRecognition(StreamingRecognition):
                 pass
 
     def _end_item(self, item: str, transcript: str) -> None:
-        """Answer the utterances in the order in which they were spoken, whatever the order of their texts."""
+        """Answer the utterances in spoken order, whatever the order of their texts."""
         self._told.pop(item, None)
         if item not in self._items:
             return

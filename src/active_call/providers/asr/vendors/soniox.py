@@ -1,9 +1,9 @@
 """Recognition by Soniox, which sends tokens that become final one by one.
 
 Wire: https://soniox.com/docs/api-reference/stt/websocket-api. The configuration comes first as JSON, then sound as binary frames; a
-response holds the tokens that are final now and those that are not yet. The token `<end>` ends what the vendor takes for a turn,
-`<fin>` answers `finalize`. The key goes in the handshake. Options: `model`, `language` (and `extra.language_hints`), `keyterms`,
-`endpointing`; `extra` is sent as further fields of the configuration.
+response holds the tokens that are final now and those that are not yet. The token `<end>` ends a turn as the vendor detects it, `<fin>`
+answers `finalize`. The key goes in the handshake. Options: `model`, `language` (and `extra.language_hints`), `keyterms`, `endpointing`;
+`extra` is sent as further fields of the configuration.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCE: Final = KeySource("Soniox", ("SONIOX_API_KEY",), "https://console.soniox
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_events=True, sample_rates=(8_000, 16_000), phrases=True)
 MAX_TERMS: Final = 200
 MAX_TOKENS: Final = 4_000
-"""Of one turn."""
+"""The most tokens of one turn."""
 END: Final = "<end>"
 FINISHED: Final = "<fin>"
 
@@ -78,7 +78,7 @@ class SonioxRecognition(StreamingRecognition):
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(services, setup, on_event, language)
         self._final: list[Mapping[str, Any]] = []
-        """The final tokens of the turn that is open."""
+        """The final tokens of the open turn."""
 
     async def address(self) -> Address:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -134,7 +134,7 @@ class SonioxRecognition(StreamingRecognition):
             self.note_interim(self._segment([*self._final, *pending]))
 
     def _end_turn(self, change: TurnChange | None) -> None:
-        """What is final so far is a segment. Without a `change` the vendor was asked to end it."""
+        """The final tokens so far form a segment. Without a `change` the vendor was asked to end it."""
         segment = self._segment(self._final)
         self._final = []
         if segment.text:

@@ -1,4 +1,4 @@
-"""The caller's sound (s16le, 16 kHz) in the form that a vendor takes: another rate, or G.711 µ-law at 8 kHz."""
+"""The caller's sound (s16le, 16 kHz) in the format that a vendor accepts: another rate, or G.711 µ-law at 8 kHz."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES: Final = {"linear16": LINEAR, "pcm": LINEAR, "pcm_s16le": LINEAR, "mulaw"
 
 @dataclass(frozen=True, slots=True)
 class SoundFormat:
-    """What a vendor is sent: mono at `rate_hz`, `encoding` LINEAR (s16le) or MULAW."""
+    """The format sent to a vendor: mono at `rate_hz`, `encoding` LINEAR (s16le) or MULAW."""
 
     rate_hz: int = LISTEN_RATE_HZ
     encoding: str = LINEAR
@@ -41,9 +41,9 @@ TELEPHONE_MULAW: Final = SoundFormat(TELEPHONE_RATE_HZ, MULAW)
 
 
 def chosen_format(option: AsrOption, *known: SoundFormat) -> SoundFormat:
-    """The format that `option` asks for by `samplerate` and `extra.encoding`, among those that the vendor takes; the first by default.
+    """The format that `option` selects by `samplerate` and `extra.encoding`, among those that the vendor accepts; the first by default.
 
-    Raises ConfigError for one that it does not take.
+    Raises ConfigError for one that it does not accept.
     """
     encoding = option.extra.get("encoding")
     if encoding is None and option.samplerate is None:
@@ -59,7 +59,7 @@ def chosen_format(option: AsrOption, *known: SoundFormat) -> SoundFormat:
 
 
 class SoundEncoder:
-    """Turns the sound of one caller into `form`. Keeps the resampler's state between pieces."""
+    """Converts one caller's sound to `form`. Keeps the resampler's state between pieces."""
 
     def __init__(self, form: SoundFormat) -> None:
         self._is_mulaw = form.is_mulaw
@@ -68,7 +68,7 @@ class SoundEncoder:
         )
 
     def encode(self, pcm: bytes) -> bytes:
-        """`pcm` (s16le, 16 kHz) as the vendor takes it; what the resampler holds back comes with the next piece."""
+        """`pcm` (s16le, 16 kHz) in the vendor's format; what the resampler holds back comes with the next piece."""
         if self._resampler is None and not self._is_mulaw:
             return pcm
         samples = np.frombuffer(pcm, "<i2")

@@ -1,7 +1,7 @@
 """Recognition by Speechmatics' realtime API.
 
-Wire: https://docs.speechmatics.com/api-ref/realtime-transcription-websocket. `StartRecognition` comes first; sound goes as binary
-frames and is acknowledged; `AddPartialTranscript` and `AddTranscript` hold words, `EndOfUtterance` tells that the caller has paused;
+Wire: https://docs.speechmatics.com/api-ref/realtime-transcription-websocket. `StartRecognition` comes first; sound goes as binary frames
+and is acknowledged; `AddPartialTranscript` and `AddTranscript` hold words, `EndOfUtterance` reports a pause of the caller;
 `ForceEndOfUtterance` asks for it; `EndOfStream` ends the session. Options: `language`, `model` (`standard` or `enhanced`), `keyterms`,
 `endpointing`; `extra` is sent as further fields of `transcription_config`.
 """
@@ -34,7 +34,7 @@ CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_e
 DEFAULT_LANGUAGE: Final = "en"
 DEFAULT_PAUSE_S: Final = 0.5
 MAX_DELAY_S: Final = 1.0
-"""The vendor finishes words no later than this after they were said; 0.7 is the least it takes."""
+"""The vendor finalises words at most this long after they were spoken; 0.7 is its minimum."""
 MAX_TERMS: Final = 1_000
 MAX_RESULTS: Final = 4_000
 RETRYABLE: Final = frozenset({"internal_error", "job_error", "timelimit_exceeded", "idle_timeout", "session_timeout", "unknown_error"})
@@ -64,7 +64,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
-    """The adapter. Raises ConfigError without a key, and for values that the vendor refuses."""
+    """The adapter. Raises ConfigError without a key, and for values that the vendor rejects."""
     url = find_url("asr", option.endpoint, URL)
     key = find_key("asr", option.secret_key, url, SOURCE, services.environment)
     number_in(option, "max_delay", 0.7, 4.0)
@@ -84,7 +84,7 @@ class SpeechmaticsRecognition(StreamingRecognition):
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(services, setup, on_event, language)
         self._results: list[Mapping[str, Any]] = []
-        """The final ones of the utterance that the vendor hears."""
+        """The final results of the current utterance."""
         self._n_packets = 0
 
     async def address(self) -> Address:
@@ -149,7 +149,7 @@ class SpeechmaticsRecognition(StreamingRecognition):
         self.note_turn(TurnChange.ENDED, segment.end_sample or self.to_sample(self._sent), text=segment.text)
 
     def _segment(self, results: Sequence[Mapping[str, Any]]) -> Segment:
-        """Words and punctuation marks as one text; a mark belongs to the word before it."""
+        """Words and punctuation as one text; a mark belongs to the word before it."""
         words: list[Word] = []
         for result in results:
             best = next(iter(mappings(result.get("alternatives"))), {})

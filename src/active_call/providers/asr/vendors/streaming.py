@@ -1,9 +1,9 @@
-"""Recognition over a vendor's WebSocket: the connection, the sending and the keeping alive that all such vendors share.
+"""Recognition over a vendor's WebSocket: connecting, sending and keep-alive, shared by all such vendors.
 
-Sound, starts and ends enter as in `segments`; a vendor's adapter says how its messages look (`address`, `opening`, `packet`,
-`finalize`, `handle`, …) and knows no connection. Sound is sent in packets of `packet_ms`, and all at once at the end of an utterance.
-Every wait has a limit: the connection, the vendor's readiness, a connection that takes no sound, one without a pong. What goes wrong
-ends the stream with one `Failed`; the supervisor opens the next one.
+Sound, starts and ends enter as in `segments`. A vendor's adapter defines its messages (`address`, `opening`, `packet`, `finalize`,
+`handle`, …) and knows no connection. Sound is sent in packets of `packet_ms`, and all at once at the end of an utterance. Every wait has a
+limit: connecting, the vendor's readiness, a connection that accepts no sound, a missing pong. A failure ends the stream with one
+`Failed`; the supervisor opens the next one.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from active_call.providers.websocket import CLOSE_S, closed_error, open_socket
 logger = logging.getLogger(__name__)
 
 READY_S: Final = 4.0
-"""From the open connection to the vendor's word that it listens, where it gives one."""
+"""From the open connection to the vendor's ready message, if it sends one."""
 MUTE_S: Final = 3.5
-"""A vendor who acknowledges and says nothing at all for so long after an utterance has failed it; it is no silence of the caller's."""
+"""A vendor that acknowledges and sends nothing for this long after an utterance has failed; the caller was not silent."""
 LATE_SLACK_S: Final = 0.05
 MAX_BACKLOG_S: Final = 20.0
-"""Sound that waits for a vendor who takes it too slowly; with more the connection counts as lost."""
+"""The most sound that waits for a slow vendor; beyond this the connection counts as lost."""
 RING_SAMPLES: Final = samples_in(3_000, LISTEN_RATE_HZ)
 GATE_LEAD_SAMPLES: Final = samples_in(300, LISTEN_RATE_HZ)
-"""Sound before a detected start that is sent, too, where only utterances are sent."""
+"""Sound sent before a detected start, if only utterances are sent."""
 TOLD_SAMPLES: Final = samples_in(1_000, LISTEN_RATE_HZ)
-"""A turn that the vendor has ended so long before the end of the utterance, or later, holds all of it."""
+"""A turn that the vendor ended at most this long before the end of the utterance contains all of it."""
 
 
 class StreamingSpeechToText:
-    """A configured vendor, which opens a stream of the class `stream` for each caller."""
+    """A configured vendor. Opens a stream of class `stream` for each caller."""
 
     limits = Limits(first_result_s=4.5)
 
@@ -65,33 +65,34 @@ class StreamingSpeechToText:
         self._setup = setup
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> RecognitionStream:
-        """Begin to recognise one caller; the connection is made in the background. Must be called on the loop."""
+        """Begin to recognise one caller. The connection is made in the background. Must be called on the loop."""
         return self._stream(self._services, self._setup, on_event, language or self._setup.option.language)
 
     async def close(self) -> None:
-        """Nothing is held: every stream has a connection of its own."""
+        """Does nothing: every stream has its own connection."""
 
 
 class StreamingRecognition(SegmentedRecognition):
-    """The base of a vendor's `RecognitionStream`. The adapter sets the class variables and gives `address` and `handle` at least.
+    """The base of a vendor's `RecognitionStream`. The adapter sets the class variables and implements at least `address` and `handle`.
 
-    All methods that the adapter gives are called on the loop, in order, and return at once but `address`, which may ask the vendor.
+    All methods that the adapter implements are called on the loop, in order. They return at once, except `address`, which may ask the
+    vendor.
     """
 
     provider: ClassVar[str]
     packet_ms: ClassVar[int] = 60
-    """Sound is collected for so long before it is sent."""
+    """The length of sound collected for one packet."""
     max_packet_ms: ClassVar[int] = 1_000
     min_packet_ms: ClassVar[int] = 0
-    """Less is kept for the next packet, also at the end of an utterance."""
+    """A shorter rest waits for the next packet, also at the end of an utterance."""
     keepalive_s: ClassVar[float | None] = None
-    """After so long without a message to the vendor `keepalive` is sent."""
+    """After this long without a message to the vendor, `keepalive` is sent."""
     waits_for_ready: ClassVar[bool] = False
-    """Sound is kept back until the adapter calls `note_ready`."""
+    """Sound waits until the adapter calls `note_ready`."""
     ends_by_itself: ClassVar[bool] = False
-    """The vendor ends turns by itself: an utterance whose turn it has ended already is answered without asking."""
+    """The vendor ends turns by itself: an utterance whose turn it has already ended is answered without asking."""
     only_utterances: ClassVar[bool] = False
-    """Only the utterances of the voice detector are sent: for vendors who cut at what they are told, not at pauses."""
+    """Only the voice detector's utterances are sent, for vendors that segment on request, not at pauses."""
 
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(on_event)
@@ -106,10 +107,10 @@ class StreamingRecognition(SegmentedRecognition):
         self._collected = bytearray()
         self._outgoing: deque[Message | Last] = deque()
         self._urgent: deque[Message] = deque()
-        """What is sent before all that waits, also while the vendor does not listen."""
+        """Messages sent before everything that waits, even while the vendor is not ready."""
         self._backlog_bytes = 0
         self._n_encoded_bytes = 0
-        """Of sound that was given to the connection, in the vendor's format."""
+        """Sound given to the connection, in the vendor's format."""
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -126,55 +127,55 @@ class StreamingRecognition(SegmentedRecognition):
     # -- what the adapter gives
 
     async def address(self) -> Address:
-        """Where to connect to; the phrases that are expected so far are in `self._phrases`. May raise ProviderError."""
+        """The address to connect to; `self._phrases` holds the phrases expected so far. May raise ProviderError."""
         raise NotImplementedError
 
     def opening(self) -> Sequence[Message]:
-        """What is sent first."""
+        """The first messages to send."""
         return ()
 
     def packet(self, sound: bytes) -> Message:
-        """The message that carries `sound`, which has the format of this stream."""
+        """The message that carries `sound`, in this stream's format."""
         return sound
 
     def finalize(self) -> Sequence[Message | Last]:
-        """What asks the vendor to finish what it has heard."""
+        """The messages that ask the vendor to finish the current speech."""
         return ()
 
     def keepalive(self) -> Message | None:
-        """What keeps the connection open while no sound is sent."""
+        """The message that keeps the connection open while no sound is sent."""
         return None
 
     def closing(self) -> Sequence[Message]:
-        """What is sent last."""
+        """The last messages to send."""
         return ()
 
     def handle(self, message: Mapping[str, Any]) -> None:
-        """Report what a message of the vendor says, by the `note_` methods. Raises ProviderError for an error that the vendor tells."""
+        """Report a vendor's message by the `note_` methods. Raises ProviderError for an error message."""
         raise NotImplementedError
 
     def read(self, message: Message) -> Mapping[str, Any]:
-        """A message of the vendor as an object; JSON unless the adapter says otherwise. Raises ProviderError."""
+        """A vendor's message as an object: JSON unless the adapter overrides this. Raises ProviderError."""
         return read_object(self.provider, message)
 
     def closed(self, error: ConnectionClosed) -> ProviderError:
-        """The error for a connection that the vendor has closed; adapters know their vendor's codes."""
+        """The error for a connection that the vendor closed; adapters know their vendor's codes."""
         return closed_error(self.provider, error, self._secrets)
 
     # -- what the adapter uses
 
     def note_ready(self) -> None:
-        """The vendor listens: the sound may be sent."""
+        """The vendor is ready: sound may be sent."""
         self._ready.set()
         self._due.set()
 
     def send_now(self, message: Message) -> None:
-        """Send `message` before all that waits."""
+        """Send `message` before everything that waits."""
         self._urgent.append(message)
         self._due.set()
 
     def send(self, *messages: Message | Last) -> None:
-        """Send `messages` after all that waits."""
+        """Send `messages` after everything that waits."""
         for message in messages:
             self._outgoing.append(message)
             self._backlog_bytes += len(message)
@@ -182,15 +183,15 @@ class StreamingRecognition(SegmentedRecognition):
 
     @property
     def sent_s(self) -> float:
-        """Seconds of sound that the vendor was sent; none where it never listened."""
+        """Seconds of sound sent to the vendor; 0 if it was never ready."""
         return self._n_encoded_bytes / self._sound.bytes_per_s if self._has_listened else 0.0
 
     def sample_at(self, seconds: float | None) -> int:
-        """The call's sample at `seconds` of the sound that the vendor was sent."""
+        """The call's sample at `seconds` of the sound sent to the vendor."""
         return max(0, self.to_sample((seconds or 0.0) * LISTEN_RATE_HZ))
 
     def word(self, text: str, start_s: float | None, end_s: float | None, confidence: float | None = None) -> Word:
-        """A word at its place in the call; the vendor's times are in seconds of the sound that it was sent."""
+        """A word with its position in the call; the vendor's times are seconds of the sound it received."""
         start = self.sample_at(start_s)
         return Word(text, start, max(start, self.sample_at(end_s)), confidence)
 
@@ -215,7 +216,7 @@ class StreamingRecognition(SegmentedRecognition):
             self._send_ring()
 
     def cancel_utterance(self, index: int) -> None:
-        """The vendor is asked to finish it, so that its words do not run into those of the next one."""
+        """The vendor is asked to finish it, so that its words do not join those of the next one."""
         is_open = any(each.index == index and each.end_sample is None for each in self._utterances)
         super().cancel_utterance(index)
         self._n_open -= is_open
@@ -231,7 +232,7 @@ class StreamingRecognition(SegmentedRecognition):
         self._n_open -= is_open
 
     def _send_ring(self) -> None:
-        """Send what the ring has and was not sent yet."""
+        """Send the part of the ring that was not sent yet."""
         if self._ring is None:
             return
         pcm = self._ring.cut(self._ring_sent_to, self._ring.end)
@@ -257,7 +258,7 @@ class StreamingRecognition(SegmentedRecognition):
         super().note_turn(change, sample, text=text, confidence=confidence)
 
     def note_turn_final(self, segment: Segment) -> None:
-        """The vendor has ended a turn, of itself or because it was asked: an utterance that waits for it is answered."""
+        """The vendor has ended a turn, by itself or on request: a waiting utterance is answered."""
         self.note_final(segment)
         for index, _ in self._asked:
             utterance = self._find(index)
@@ -268,7 +269,7 @@ class StreamingRecognition(SegmentedRecognition):
                 return
 
     def _handle_late(self, index: int) -> None:
-        """No answer in time counts from when the vendor was asked: before that there is nothing to be late for."""
+        """The time to answer counts from the request to the vendor; before that, nothing is late."""
         utterance = self._find(index)
         if utterance is None or self._is_over:
             return
@@ -278,7 +279,7 @@ class StreamingRecognition(SegmentedRecognition):
         patience_s = 2 * self.answer_s if self.ends_by_itself else MUTE_S
         if not self._ready.is_set() or self._outgoing or (is_mute and waited_s < patience_s - LATE_SLACK_S):
             utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
-        elif is_mute and not self.ends_by_itself:  # one that ends turns by itself has nothing to say of a noise
+        elif is_mute and not self.ends_by_itself:  # a vendor that ends turns by itself reports nothing for a noise
             self._forget(utterance)
             error = ProviderError(self.provider, f"sent nothing for {waited_s:.1f} s after an utterance", retryable=True)
             self._tell(Failed(error, index))
@@ -286,11 +287,11 @@ class StreamingRecognition(SegmentedRecognition):
             super()._handle_late(index)
 
     def _knows_of(self, utterance: Utterance) -> bool:
-        """Something was heard of it."""
+        """Whether the vendor sent any text for it."""
         return self._interim is not None or any(utterance.holds(segment) for segment in self._segments)
 
     def _is_told(self) -> bool:
-        """The vendor has ended the turn of the utterance that ends now, and heard nothing since."""
+        """Whether the vendor has ended the turn of the utterance that ends now, and sent no text since."""
         utterance = [each for each in self._utterances if each.end_sample is not None][-1]
         told = [segment.end_sample for segment in self._segments if utterance.holds(segment)]
         if not told or self._turn_is_open or self._interim is not None:
@@ -318,7 +319,7 @@ class StreamingRecognition(SegmentedRecognition):
     # -- the connection
 
     async def _run(self) -> None:
-        """Connect, and talk until the vendor or `close` ends it."""
+        """Connect, then send and receive until the vendor or `close` ends it."""
         try:
             address = await self.address()
             self._secrets = address.secrets
@@ -339,7 +340,7 @@ class StreamingRecognition(SegmentedRecognition):
             self.fail(self.closed(_first_of(group, ConnectionClosed)))
         except* ActiveCallError as group:
             self.fail(_first_of(group, ActiveCallError))
-        except* Exception as group:  # the adapter met what it did not foresee
+        except* Exception as group:  # an unexpected error in the adapter
             error = _first_of(group, Exception)
             logger.exception("recognition stream failed", extra={"provider": self.provider})
             self.fail(ProviderError(self.provider, f"unforeseen {type(error).__name__}", retryable=True))
@@ -379,7 +380,7 @@ class StreamingRecognition(SegmentedRecognition):
         return message
 
     async def _wait_for_more(self) -> None:
-        """Until there is something to send; a vendor that wants to be kept awake is."""
+        """Wait until there is something to send; send keep-alives meanwhile if the vendor needs them."""
         if self.keepalive_s is None:
             await self._due.wait()
             return
@@ -392,7 +393,7 @@ class StreamingRecognition(SegmentedRecognition):
                 self.send(message)
 
     async def disconnect(self) -> None:
-        """Say goodbye where there is a connection, and free everything within `CLOSE_S`."""
+        """Send the closing messages if there is a connection, and free everything within `CLOSE_S`."""
         self._outgoing.clear()
         self._backlog_bytes = 0
         socket = self._socket
@@ -407,7 +408,7 @@ class StreamingRecognition(SegmentedRecognition):
 
 
 def _first_of(group: BaseExceptionGroup[Any], kind: type[Any]) -> Any:
-    """The first error in `group`, which may lie deeper."""
+    """The first error in `group`, at any depth."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             return _first_of(error, kind)

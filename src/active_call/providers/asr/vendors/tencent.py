@@ -1,9 +1,9 @@
 """Recognition by Tencent Cloud's realtime ASR.
 
-Wire: https://cloud.tencent.com/document/product/1093/48982. The address carries every parameter and a signature (base64 of the
-HMAC-SHA1 over host, path and sorted query); sound goes as binary frames, results come with `slice_type` 0 (begun), 1 (so far) and 2
-(finished). The vendor ends sentences by its own pauses; `{"type": "end"}` ends the session. Options: `appId`, `secretId`, `secretKey`,
-`model` (the engine), `language`, `keyterms`, `endpointing`; `extra` is sent as further parameters.
+Wire: https://cloud.tencent.com/document/product/1093/48982. The address carries every parameter and a signature (base64 of the HMAC-SHA1
+over host, path and sorted query); sound goes as binary frames, results come with `slice_type` 0 (begun), 1 (so far) and 2 (finished). The
+vendor ends sentences by its own pause detection; `{"type": "end"}` ends the session. Options: `appId`, `secretId`, `secretKey`, `model`
+(the engine), `language`, `keyterms`, `endpointing`; `extra` is sent as further parameters.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ENGINES: Final = {
 }  # fmt: skip
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000), phrases=True)
 DEFAULT_PAUSE_MS: Final = 300
-"""Shorter than the pause after which the voice detector ends an utterance; 240 is the least that the vendor takes."""
+"""Shorter than the pause after which the voice detector ends an utterance; 240 is the vendor's minimum."""
 MAX_TERMS: Final = 128
 MAX_TERM_CHARS: Final = 30
 RETRYABLE: Final = frozenset({4006, 4008, 4009})
-"""Codes below 5000 after which another connection may do better: too many at once, no sound, a lost client."""
+"""Codes below 5000 after which another connection may work: too many connections, no sound, a lost client."""
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",

@@ -1,4 +1,4 @@
-"""What adapters of recognition vendors read from an `AsrOption` alike: expected words, numbers and words of `extra`. Pure."""
+"""Shared by adapters of recognition vendors: reading expected words, numbers and enumerations from an `AsrOption`. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.contract.options import AsrOption
 
 
 def terms_of(option: AsrOption, phrases: Iterable[str], limit: int) -> list[str]:
-    """The configured keyterms, then the phrases that are expected at present; each once, `limit` at most."""
+    """The configured keyterms, then the currently expected phrases; each once, at most `limit`."""
     terms = [" ".join(term.split()) for term in [*(option.keyterms or ()), *phrases]]
     return list(dict.fromkeys(term for term in terms if term))[:limit]
 

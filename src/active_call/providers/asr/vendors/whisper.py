@@ -1,7 +1,7 @@
 """Recognition by any server that speaks OpenAI's transcription protocol: whisper.cpp, speaches, vLLM, LocalAI and others.
 
-`POST {baseUrl}/audio/transcriptions` for each utterance, as `openai` does it, but without OpenAI's key and addresses. Options: `baseUrl`
-(needed), `model`, `language`, `keyterms`, `apiKey` where the server wants one; `extra` is sent as further form fields.
+`POST {baseUrl}/audio/transcriptions` for each utterance, as in `openai`, but without OpenAI's key and addresses. Options: `baseUrl`
+(required), `model`, `language`, `keyterms`, `apiKey` if the server requires one; `extra` is sent as further form fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an adapter of a streaming vendor tells `streaming`: how the vendor is asked, where, and with which messages. Pure values."""
+"""What a streaming vendor's adapter tells `streaming`: the address, the settings and the messages. Pure values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Message = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """A message after which the vendor does not listen, until it is ready anew (`note_ready`): what comes later waits."""
+    """A message after which the vendor does not accept more until it is ready again (`note_ready`): later messages wait."""
 
     message: Message
 
@@ -23,19 +23,19 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a vendor is asked: the option, where its service is, with which key, and the form of the sound."""
+    """How to reach a vendor: the option, the server's address, the key, and the sound format."""
 
     option: AsrOption
     url: str
     key: str = field(default="", repr=False)
     sound: SoundFormat = WIDE
     account: str = field(default="", repr=False)
-    """The public half of a pair of keys, where the vendor has pairs."""
+    """The public half of a key pair, for vendors with key pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a stream connects to. `secrets` are the texts in it that no message may hold."""
+    """The address of a stream. `secrets` are the texts in it that no message may contain."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)

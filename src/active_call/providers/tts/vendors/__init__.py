@@ -1,1 +1,1 @@
-"""Vendors of synthesis, one a file, and what they share."""
+"""Synthesis vendors, one file each, and what they share."""

@@ -1,8 +1,8 @@
 """Synthesis by Alibaba Cloud's DashScope (Model Studio): CosyVoice.
 
 Wire: https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. `run-task` begins a task and
-`task-started` answers it; text goes by `continue-task`, sound comes as binary frames, `finish-task` ends the task and `task-finished`
-says that all was sent. The next task begins on the same connection. A task cannot be stopped: a text that is given up costs its
+`task-started` confirms it; text goes by `continue-task`, sound comes as binary frames, `finish-task` ends the task and `task-finished`
+confirms that all sound was sent. The next task begins on the same connection. A task cannot be stopped: cancelling a text closes its
 connection. Options: `speaker` (longanyang), `model` (cosyvoice-v3-flash), `speed` 0.5 to 2, `volume`, `language`, `samplerate`; `extra` is
 merged into the task's parameters.
 """
@@ -29,7 +29,7 @@ from active_call.providers.vendor_parameters import base_language
 DEFAULT_MODEL: Final = "cosyvoice-v3-flash"
 DEFAULT_VOICE: Final = "longanyang"
 MODELS_OF_VOICES: Final = {"_v2": "cosyvoice-v2", "_v3": DEFAULT_MODEL}
-"""The model of a voice by the end of its name, where none is chosen: a voice belongs to one generation."""
+"""The default model of a voice by the end of its name: a voice belongs to one generation."""
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
 
@@ -83,14 +83,14 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
         return TextToSpeechCapabilities(self.rate_hz, word_times=True)
 
     def new_id(self) -> str:
-        """Ids of tasks are UUIDs."""
+        """Task ids are UUIDs."""
         return self._uuid()
 
     def address(self, wish: Wish) -> VoiceAddress:
         return VoiceAddress(self.endpoint, tuple(headers_of(self._key).items()), (self._key,))
 
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
-        """Begin a task; text is taken once it has begun."""
+        """Begin a task; the vendor accepts text once it has begun."""
         await socket.send(self._run_task(wish))
         while True:
             event = read_object(NAME, await socket.recv())
@@ -154,7 +154,7 @@ def _order(action: str, wish: Wish, payload: Mapping[str, Any]) -> str:
 
 
 def _words(output: Mapping[str, Any]) -> tuple[WordTime, ...]:
-    """The words of a sentence, which are told when its sound ends."""
+    """The words of a sentence, which come when its sound ends."""
     if output.get("type") not in (None, "sentence-end"):
         return ()
     words = []

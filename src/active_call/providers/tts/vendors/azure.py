@@ -1,8 +1,8 @@
 """Synthesis by Azure AI Speech over its REST API, streamed as plain samples.
 
-Wire: https://learn.microsoft.com/azure/ai-services/speech-service/rest-text-to-speech. The text is SSML, in which what the caller says is
-escaped. Options: `speaker` (en-US-AvaMultilingualNeural), `speed` 0.5 to 2, `volume`, `emotion` (a style), `language`, `samplerate`;
-`secret_key` (AZURE_SPEECH_KEY), `endpoint` or `extra.region` (AZURE_SPEECH_REGION).
+Wire: https://learn.microsoft.com/azure/ai-services/speech-service/rest-text-to-speech. The request is SSML; the text is escaped. Options:
+`speaker` (en-US-AvaMultilingualNeural), `speed` 0.5 to 2, `volume`, `emotion` (a style), `language`, `samplerate`; `secret_key`
+(AZURE_SPEECH_KEY), `endpoint` or `extra.region` (AZURE_SPEECH_REGION).
 """
 
 from __future__ import annotations

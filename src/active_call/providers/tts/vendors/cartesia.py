@@ -1,9 +1,9 @@
-"""Synthesis by Cartesia Sonic: one context for each text, several texts on a connection.
+"""Synthesis by Cartesia Sonic: one context for each text, several texts on one connection.
 
-Wire: https://docs.cartesia.ai/api-reference/tts/websocket. Of a text that is spoken while it is written, the clauses go one by one into
-its context: https://docs.cartesia.ai/api-reference/tts/working-with-web-sockets/contexts, and …/context-flushing-and-flush-i-ds. Options:
-`speaker` (a voice id), `model` (sonic-3), `speed` 0.6 to 1.5, `emotion`, `language`, `samplerate`; `extra` is sent as further fields of
-the request, but for `cartesia_version`.
+Wire: https://docs.cartesia.ai/api-reference/tts/websocket. For streamed text the clauses go one by one into the text's context:
+https://docs.cartesia.ai/api-reference/tts/working-with-web-sockets/contexts, and …/context-flushing-and-flush-i-ds. Options: `speaker` (a
+voice id), `model` (sonic-3), `speed` 0.6 to 1.5, `emotion`, `language`, `samplerate`; `extra` is sent as further fields of the request,
+except `cartesia_version`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
         return (self._order(wish, wish.text, goes_on=False),)
 
     def say(self, wish: Wish, clause: str) -> Sequence[Message]:
-        """The clause, and a flush, which is an order of its own without a text."""
+        """The clause, and a flush, which is a separate message without text."""
         return (self._order(wish, clause.rstrip() + " ", goes_on=True), self._order(wish, "", goes_on=True, flush=True))
 
     def finish(self, wish: Wish) -> Sequence[Message]:

@@ -1,7 +1,7 @@
 """Synthesis by Deepgram Aura.
 
 Wire: https://developers.deepgram.com/reference/text-to-speech/speak-streaming. `Speak` and `Flush` go, binary sound comes, then `Flushed`;
-`Clear` gives a text up and is answered by `Cleared`. Options: `speaker` or `model` (aura-2-thalia-en), `samplerate`; `extra` is sent as
+`Clear` cancels a text and is answered by `Cleared`. Options: `speaker` or `model` (aura-2-thalia-en), `samplerate`; `extra` is sent as
 further parameters.
 """
 
@@ -83,7 +83,7 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
         self._n_texts[socket] = self._n_texts.get(socket, 0) + 1
 
     def keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
-        """A connection is used for some texts and not for more, so that no minute of it has more flushes than the vendor takes."""
+        """A connection is used for a limited number of texts, so that it stays within the vendor's limit of flushes a minute."""
         if self._n_texts.get(socket, 0) < MAX_TEXTS:
             super().keep(address, socket)
         else:

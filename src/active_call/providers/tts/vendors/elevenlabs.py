@@ -1,9 +1,9 @@
-"""Synthesis by ElevenLabs over its multi-context WebSocket: one context for each text, several texts on a connection.
+"""Synthesis by ElevenLabs over its multi-context WebSocket: one context for each text, several texts on one connection.
 
 Wire: https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input. The first message of a context
-has a space for a text and the voice's settings; `close_context` ends the text, and gives it up. Characters come with their times, from
-which the times of words are made. Options: `speaker` (a voice id), `model` (eleven_flash_v2_5), `speed` 0.7 to 1.2, `language`,
-`samplerate`; `extra` holds `stability`, `similarity_boost`, `style`, and further parameters.
+has a space as text, and the voice's settings; `close_context` ends or cancels the text. Character times come with the sound; word times are
+computed from them. Options: `speaker` (a voice id), `model` (eleven_flash_v2_5), `speed` 0.7 to 1.2, `language`, `samplerate`; `extra`
+holds `stability`, `similarity_boost`, `style`, and further parameters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_MODEL: Final = "eleven_flash_v2_5"
 DEFAULT_VOICE: Final = "21m00Tcm4TlvDq8ikWAM"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100)
 IDLE_S: Final = 60
-"""After so long without a message the vendor closes a context; 20 unless told."""
+"""The vendor closes a context after this long without a message; its default is 20."""
 _SETTINGS: Final = ("stability", "similarity_boost", "style", "use_speaker_boost")
 CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
@@ -80,7 +80,7 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         self._option = option
         self._key = key
         self._spelt: dict[str, Spelling] = {}
-        """Of each text that is spoken now: what of it has sounded."""
+        """For each text being spoken: the part that has sounded."""
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
@@ -120,7 +120,7 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         return (write_object({"context_id": wish.id, "close_context": True}),)
 
     def abandon(self, wish: Wish) -> Sequence[Message]:
-        """The context is closed already, or will be: what still comes of it is passed over by its id."""
+        """The context is closed already, or will be: its remaining messages are ignored by its id."""
         self._spelt.pop(wish.id, None)
         return (write_object({"context_id": wish.id, "close_context": True}),)
 

@@ -1,7 +1,7 @@
 """Synthesis by Google Cloud Text-to-Speech over its REST API: the whole sound of a text at once (its streaming is gRPC only).
 
 Wire: https://cloud.google.com/text-to-speech/docs/reference/rest/v1/text/synthesize. Options: `speaker` (en-US-Chirp3-HD-Achernar), `speed`
-0.25 to 2, `language`, `samplerate`; `secret_key` (GOOGLE_API_KEY) is an API key; `extra` stands in `audioConfig`.
+0.25 to 2, `language`, `samplerate`; `secret_key` (GOOGLE_API_KEY) is an API key; `extra` is merged into `audioConfig`.
 """
 
 from __future__ import annotations

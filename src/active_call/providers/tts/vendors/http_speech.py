@@ -1,7 +1,7 @@
-"""Synthesis over a vendor's HTTP API: one request for each text, its sound as it comes.
+"""Synthesis over a vendor's HTTP API: one request for each text, with streamed sound.
 
-A vendor's adapter says what it asks (`request`) and how the answer is read: as plain samples, as one JSON object, or as a line of JSON for
-each piece. Knows no vendor.
+A vendor's adapter builds the request (`request`) and says how to read the answer: as plain samples, as one JSON object, or as one line of
+JSON for each piece. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class SpeechRequest:
 
 
 class HttpTextToSpeech:
-    """The base of a `TextToSpeech` over HTTP. An adapter sets the class variables and gives `request`; and `read`, but for plain PCM."""
+    """The base of a `TextToSpeech` over HTTP. An adapter sets the class variables and implements `request`, and `read` unless the answer is
+    PCM.
+    """
 
     name: ClassVar[str]
     limits = Limits(next_result_s=5.0)
@@ -53,7 +55,7 @@ class HttpTextToSpeech:
         return TextToSpeechCapabilities(self.rate_hz)
 
     def request(self, wish: Wish) -> SpeechRequest:
-        """What is asked for `wish`."""
+        """The request for `wish`."""
         raise NotImplementedError
 
     def read(self, answer: Mapping[str, Any]) -> SpeechChunk:
@@ -64,15 +66,15 @@ class HttpTextToSpeech:
         return WholeTextStream(lambda text: self._speak(Wish(text, "", speaker, speed)), self.rate_hz)
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand for the next text."""
+        """Open a connection for the next text."""
         with contextlib.suppress(ConfigError, ProviderError):
             await open_connection(self._http, self.request(Wish("", "")).url)
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client belongs to the server."""
+        """Does nothing: the HTTP client belongs to the server."""
 
     def fail(self, reason: str, *, retryable: bool = False) -> ProviderError:
-        """An error whose text holds no secret."""
+        """An error whose text contains no secret."""
         return ProviderError(self.name, without_secrets(reason, self._secrets), retryable=retryable)
 
     async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:

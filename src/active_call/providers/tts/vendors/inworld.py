@@ -1,8 +1,8 @@
 """Synthesis by Inworld, streamed as lines of JSON.
 
-Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-stream. Each piece of sound has a WAV header and
-the times of its words. Options: `speaker` (Ashley), `model` (inworld-tts-1.5-mini), `speed` 0.5 to 1.5, `samplerate`; `secret_key`
-(INWORLD_API_KEY) is the Base64 credential of the portal; `extra` is sent as further fields.
+Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-stream. Each piece of sound has a WAV header and word
+times. Options: `speaker` (Ashley), `model` (inworld-tts-1.5-mini), `speed` 0.5 to 1.5, `samplerate`; `secret_key` (INWORLD_API_KEY) is the
+Base64 credential of the portal; `extra` is sent as further fields.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Synthesis by Rime over its JSON WebSocket.
 
-Wire: https://docs.rime.ai/docs/websockets and https://docs.rime.ai/api-reference/websockets-json; when sound is made
+Wire: https://docs.rime.ai/docs/websockets and https://docs.rime.ai/api-reference/websockets-json; about when sound is made
 (`segment=never`): https://docs.rime.ai/docs/segmentation. Text goes, `flush` asks for its sound, `chunk` and `timestamps` come, then
-`done`. `clear` takes back what was not begun and nothing else, so that a text that is given up costs its connection. Options: `speaker`
+`done`. `clear` cancels only text that was not begun, so cancelling a text closes its connection. Options: `speaker`
 (astra), `model` (coda), `speed`, `language`, `samplerate`; `extra` is sent as further parameters.
 """
 
@@ -32,9 +32,9 @@ RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 LANGUAGES: Final = {
     "en": "eng", "es": "spa", "fr": "fra", "de": "ger", "pt": "por", "ja": "jpn", "hi": "hin", "ar": "ara", "he": "heb", "ta": "tam",
 }  # fmt: skip
-"""The vendor's codes of languages have three letters."""
+"""The vendor uses three-letter language codes."""
 SLOWER_IF_GREATER: Final = ("mist", "mistv1", "mistv2")
-"""Models whose `speedAlpha` stretches the time; with the others it multiplies the pace (https://docs.rime.ai/docs/speed)."""
+"""Models whose `speedAlpha` scales the duration; for others it scales the speed (https://docs.rime.ai/docs/speed)."""
 CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(

@@ -1,8 +1,8 @@
-"""Synthesis over a vendor's WebSocket: connections that are kept from one sentence to the next, and the reading that such vendors share.
+"""Synthesis over a vendor's WebSocket: connections reused from one sentence to the next, and the reading that such vendors share.
 
-A text enters, its sound leaves as it comes. A vendor's adapter says where it connects (`address`), what it sends for a text (`ask`), what a
-message says (`read`), and how a text is given up (`abandon`); it knows no connection. A connection that said all of its text is kept for
-the next one; one that failed, or that cannot be told to stop, is closed. Nothing is asked twice here: that is the wall's.
+A text enters, its sound leaves as it comes. A vendor's adapter defines the address (`address`), the messages for a text (`ask`), the
+reading of a message (`read`), and how to cancel a text (`abandon`); it knows no connection. A connection that delivered its whole text is
+kept for the next one; one that failed, or whose text cannot be cancelled, is closed. This file does not retry: the provider wall does.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.providers.websocket import closed_error, open_socket
 
 MAX_KEPT: Final = 8
-"""Connections that wait for a text, of one voice."""
+"""Idle connections kept for one voice."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """Connections of one address, the newest last, with the time since when they wait."""
+    """Connections of one address, the newest last, each with the time since when it is idle."""
 
     waiting: list[tuple[float, ClientConnection]] = field(default_factory=list)
 
 
 class SocketTextToSpeech:
-    """The base of a `TextToSpeech` over a WebSocket. An adapter sets the class variables and gives `address`, `ask` and `read`."""
+    """The base of a `TextToSpeech` over a WebSocket. An adapter sets the class variables and implements `address`, `ask` and `read`."""
 
     name: ClassVar[str]
     limits = Limits(next_result_s=5.0)
     keeps_s: ClassVar[float] = 15.0
-    """How long an unused connection is kept: less than the vendor's own limit. 0: each text has a connection of its own."""
+    """How long an unused connection is kept: less than the vendor's own limit. 0: each text has its own connection."""
     takes_written_text: ClassVar[bool] = False
-    """Clauses of one text may go one by one while it is written: the adapter gives `begin`, `say` and `finish`, too."""
+    """Clauses of one text may be sent while it is being written: the adapter also implements `begin`, `say` and `finish`."""
     has_contexts: bool = True
-    """Of written text: `read` gives None at the end of the whole text. False: at the end of each clause."""
+    """For streamed text: `read` returns None at the end of the whole text. False: at the end of each clause."""
     context_idle_s: float = 15.0
-    """Of written text: so long after its last sound more can be said in the same breath."""
+    """For streamed text: for this long after its last sound, the text can be continued with the same prosody."""
 
     def __init__(self, services: Services, rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -67,44 +67,44 @@ class SocketTextToSpeech:
     # -- what an adapter gives
 
     def new_id(self) -> str:
-        """The id of a text, which no other one has on this server."""
+        """A new text id, unique on this server."""
         return f"text-{next(self._numbers)}"
 
     def address(self, wish: Wish) -> VoiceAddress:
-        """Where `wish` is spoken. Raises ConfigError, ProviderError."""
+        """The address for `wish`. Raises ConfigError, ProviderError."""
         raise NotImplementedError
 
     def ask(self, wish: Wish) -> Sequence[Message]:
-        """What is sent for `wish`."""
+        """The messages for `wish`."""
         raise NotImplementedError
 
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
-        """What must be said and heard before anything is asked; called for each text."""
+        """Messages to exchange before a text is sent; called for each text."""
 
     def begin(self, wish: Wish) -> Sequence[Message]:
-        """Of written text: what is sent before its first clause."""
+        """For streamed text: the messages before its first clause."""
         return ()
 
     def say(self, wish: Wish, clause: str) -> Sequence[Message]:
-        """Of written text: what is sent for the next clause, whose sound is to come at once."""
+        """For streamed text: the messages for the next clause, whose sound must come at once."""
         raise NotImplementedError
 
     def finish(self, wish: Wish) -> Sequence[Message]:
-        """Of written text: what is sent after its last clause."""
+        """For streamed text: the messages after its last clause."""
         return ()
 
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
-        """The sound in `message`; None at the end of it. An empty chunk for what says nothing. Raises ProviderError."""
+        """The sound in `message`; None at its end. An empty chunk for a message without sound. Raises ProviderError."""
         raise NotImplementedError
 
     def abandon(self, wish: Wish) -> Sequence[Message] | None:
-        """What ends `wish` early, so that the connection can be used further; None: it must be closed."""
+        """The messages that cancel `wish`, so that the connection can be reused; None: it must be closed."""
         return None
 
     # -- what the wall uses
 
     def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish:
-        """A text with an id of its own."""
+        """A text with its own id."""
         return Wish(text, self.new_id(), speaker, speed)
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
@@ -113,7 +113,7 @@ class SocketTextToSpeech:
         return WholeTextStream(lambda text: self.speak(self.new_wish(text, speaker, speed)), self.rate_hz)
 
     async def warm(self) -> None:
-        """Open a connection for the first text. One that cannot be made is not told: the first text tells it."""
+        """Open a connection for the first text. A failure is not reported: the first text reports it."""
         if not self.keeps_s:
             return
         with contextlib.suppress(ProviderError):
@@ -121,7 +121,7 @@ class SocketTextToSpeech:
             self.keep(address, await self.connect(address))
 
     async def connect_ahead(self) -> None:
-        """Have a connection at hand that lasts some seconds more. One that cannot be made is not told."""
+        """Open a connection that lasts at least some seconds. A failure is not reported."""
         with contextlib.suppress(ProviderError):
             kept = self._kept.get(self.address(Wish("", "warm")))
             young = asyncio.get_running_loop().time() - self.keeps_s / 2
@@ -129,14 +129,14 @@ class SocketTextToSpeech:
                 await self.warm()
 
     async def close(self) -> None:
-        """Close what is kept."""
+        """Close the kept connections."""
         self._is_closed = True
         sockets = [socket for kept in self._kept.values() for _, socket in kept.waiting]
         self._kept.clear()
         await asyncio.gather(*(_close(socket) for socket in sockets), *self._closing)
 
     async def speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
-        """The sound of one whole text."""
+        """The sound of one complete text."""
         if not wish.text.strip():
             return
         address = self.address(wish)
@@ -147,7 +147,7 @@ class SocketTextToSpeech:
             except ConnectionClosed:
                 if not is_kept:
                     raise
-                await _close(socket)  # it had been closed meanwhile: nothing of this text was asked
+                await _close(socket)  # it was closed meanwhile: nothing of this text was sent
                 socket = await self.connect(address)
                 first = await self._begin(socket, wish)
             async for chunk in self._chunks(socket, wish, first):
@@ -159,7 +159,7 @@ class SocketTextToSpeech:
             await self.give_up(address, socket, wish)
             raise
         except BaseException:
-            await _close(socket)  # what else it would say cannot be trusted
+            await _close(socket)  # its further messages cannot be trusted
             raise
 
     async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
@@ -176,7 +176,7 @@ class SocketTextToSpeech:
             message = await socket.recv()
 
     async def take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
-        """A connection, and whether it was kept."""
+        """A connection, and whether it was a kept one."""
         kept = self._kept.pop(address, None)
         now = asyncio.get_running_loop().time()
         while kept is not None and kept.waiting:
@@ -202,17 +202,17 @@ class SocketTextToSpeech:
             self.close_later(socket)
 
     def close_later(self, socket: ClientConnection) -> None:
-        """Close a connection without waiting for that."""
+        """Close a connection without waiting for it."""
         task = asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def drop(self, socket: ClientConnection) -> None:
-        """Close a connection that cannot be used further."""
+        """Close a connection that cannot be reused."""
         await _close(socket)
 
     async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
-        """End `wish` early, and keep the connection where that is possible."""
+        """Cancel `wish`, and keep the connection if possible."""
         messages = self.abandon(wish)
         try:
             if messages is None:
@@ -230,5 +230,5 @@ async def _close(socket: ClientConnection) -> None:
 
 
 def parameters_in(extra: Mapping[str, object], *ours: str) -> dict[str, object]:
-    """The keys of an option's `extra` that are the vendor's, not `ours`."""
+    """The keys of an option's `extra` that are for the vendor, without `ours`."""
     return {name: value for name, value in extra.items() if name not in ours}

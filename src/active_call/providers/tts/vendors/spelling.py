@@ -1,7 +1,7 @@
-"""Times of letters, made into times of words, and into the ends of clauses. Pure.
+"""Computes word times and ends of clauses from character times. Pure.
 
-A vendor tells for each piece of sound which characters it holds and when each begins, in ms: of the text, or of the piece (the vendors'
-pages are not of one mind, so times that go back are taken as those of the piece). Clauses are told apart by counting their letters.
+For each piece of sound a vendor reports its characters and when each begins, in ms from the start of the text or of the piece. The vendors'
+pages disagree, so times that go back are read as relative to the piece. Ends of clauses are found by counting characters.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Spelling:
         self._sound_ms = 0.0
 
     def add(self, clause: str) -> None:
-        """The next clause."""
+        """Add the next clause."""
         self._clauses.append(sum(1 for char in clause if not char.isspace()))
 
     def take(self, alignment: Mapping[str, Any], sound_ms: float) -> tuple[tuple[WordTime, ...], bool]:
-        """The words that are whole by now, and whether the sound of the oldest clause ends with this piece, which lasts `sound_ms`."""
+        """The words that are complete by now, and whether the sound of the oldest clause ends with this piece, which lasts `sound_ms`."""
         began_ms, self._sound_ms = self._sound_ms, self._sound_ms + sound_ms
         lists = [alignment.get(name) for name in LISTS]
         if not all(isinstance(one, list) for one in lists):
@@ -61,7 +61,7 @@ class Spelling:
         return tuple(found)
 
     def _count(self, n_letters: int) -> bool:
-        """Whether a clause has sounded with these letters."""
+        """Whether these letters complete a clause."""
         if not self._clauses or not n_letters:
             return False
         self._clauses[0] -= n_letters

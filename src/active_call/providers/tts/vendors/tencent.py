@@ -1,8 +1,8 @@
-"""Synthesis by Tencent Cloud: text as it comes over a WebSocket (`tencent`), and whole short texts by the cloud API (`tencent_basic`).
+"""Synthesis by Tencent Cloud: streamed text over a WebSocket (`tencent`), and short texts by the cloud API (`tencent_basic`).
 
 Wires: https://cloud.tencent.com/document/api/1073/108595 (stream_wsv2) and https://cloud.tencent.com/document/product/1073/37995
 (TextToVoice). On the WebSocket the address carries every parameter and a signature; `ready` comes, `ACTION_SYNTHESIS` and
-`ACTION_COMPLETE` go, sound comes as binary frames, then `final`; each session has a connection of its own. Options: `appId`, `secretId`,
+`ACTION_COMPLETE` go, sound comes as binary frames, then `final`; each session has its own connection. Options: `appId`, `secretId`,
 `secretKey`, `speaker` (the number of a voice), `speed`, `volume`, `emotion`, `samplerate`; `extra` is sent as further parameters.
 """
 
@@ -30,9 +30,9 @@ URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
 DEFAULT_VOICE: Final = "101001"
 RATES: Final = (8_000, 16_000, 24_000)
 SPEEDS: Final = ((0.6, -2.0), (0.8, -1.0), (1.0, 0.0), (1.2, 1.0), (1.5, 2.0), (2.5, 6.0))
-"""The pace, and what the vendor calls it; what lies between is in proportion."""
+"""The speed, and the vendor's value for it; values between are interpolated."""
 REFUSED_FOR_GOOD: Final = frozenset({10_001, 10_002, 10_003})
-"""Codes after which another attempt fails alike: parameters, no account or quota, and the signature."""
+"""Permanent error codes: parameters, no account or quota, and the signature."""
 CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
 OPTIONS: Final = (
     DeclaredOption("speaker", "the number of a voice", DEFAULT_VOICE),
@@ -60,7 +60,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> TencentTextToSpeech:
-    """The adapter. Raises ConfigError without the three parts of an account, and for a voice that is no number."""
+    """The adapter. Raises ConfigError without the three parts of an account, and for a voice that is not a number."""
     url = find_url("tts", option.endpoint, URL)
     account = find_account("tts", url, services.environment, app_id=option.app_id, secret_id=option.secret_id, secret_key=option.secret_key)
     if not account.app_id.isdecimal():
@@ -70,13 +70,13 @@ def create(option: TtsOption, services: Services) -> TencentTextToSpeech:
 
 
 def check_voice(option: TtsOption) -> None:
-    """Raises ConfigError for a voice that is no number."""
+    """Raises ConfigError for a voice that is not a number."""
     if option.speaker and not option.speaker.isdecimal():
         raise ConfigError("tts.speaker", f"expected the number of a voice, such as {DEFAULT_VOICE}, found {option.speaker!r}")
 
 
 def manner_of(option: TtsOption, wish: Wish) -> dict[str, Any]:
-    """The parameters of a voice that both APIs have. Raises ProviderError for a voice that is no number."""
+    """The voice parameters that both APIs share. Raises ProviderError for a voice that is not a number."""
     voice = wish.speaker or option.speaker or DEFAULT_VOICE
     if not voice.isdecimal():
         raise ProviderError(NAME, f"voices are numbers, such as {DEFAULT_VOICE}; asked for {voice!r}")
@@ -99,7 +99,7 @@ def vendor_speed(pace: float) -> float:
 
 
 def words_of_subtitles(subtitles: Any) -> tuple[WordTime, ...]:
-    """Words (of Chinese: characters) with their times."""
+    """Words (for Chinese: characters) with their times."""
     words = []
     for one in mappings(subtitles):
         begin, end = number(one.get("BeginTime")), number(one.get("EndTime"))
@@ -126,7 +126,7 @@ class TencentTextToSpeech(SocketTextToSpeech):
         return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
 
     def new_id(self) -> str:
-        """Ids of sessions are UUIDs."""
+        """Session ids are UUIDs."""
         return self._world.randomness.uuid()
 
     def address(self, wish: Wish) -> VoiceAddress:
@@ -148,7 +148,7 @@ class TencentTextToSpeech(SocketTextToSpeech):
         return VoiceAddress(url, (), self._account.secrets)
 
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
-        """Text is taken once the session is ready."""
+        """The vendor accepts text once the session is ready."""
         while True:
             event = self._event(await socket.recv())
             if event.get("ready") == 1:

@@ -1,7 +1,7 @@
 """Synthesis by Tencent Cloud's basic API: one request for each short text (`tencent_basic`).
 
 Wire: https://cloud.tencent.com/document/product/1073/37995 (TextToVoice), signed by TC3-HMAC-SHA256. A text of more than 150 Chinese
-characters or 500 letters is asked for in parts. Options as those of `tencent`, but for `appId`, which this API needs none of; and
+characters or 500 letters is requested in parts. Options as for `tencent`, without `appId`, which this API does not need; and
 `extra.Region`.
 """
 
@@ -32,9 +32,9 @@ VERSION: Final = "2019-08-23"
 DEFAULT_REGION: Final = "ap-guangzhou"
 RATES: Final = (8_000, 16_000, 24_000)
 MAX_WEIGHT: Final = 450
-"""Of one request: a letter weighs 1, a Chinese character 3."""
+"""The limit of one request: a letter counts 1, a Chinese character 3."""
 RETRYABLE: Final = ("RequestLimitExceeded", "InternalError", "ResourceUnavailable", "FailedOperation.ServerError")
-"""How the codes of errors begin after which another attempt may do better."""
+"""Prefixes of error codes after which another attempt may work."""
 _PARTS: Final = re.compile(r"[^.!?。！？;；,，\n]*[.!?。！？;；,，\n]*\s*")
 
 DECLARATION: Final = ProviderDeclaration(
@@ -59,7 +59,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> TencentBasicTextToSpeech:
-    """The adapter. Raises ConfigError without the two parts of an account, and for a voice that is no number."""
+    """The adapter. Raises ConfigError without the two parts of an account, and for a voice that is not a number."""
     url = find_url("tts", option.endpoint, URL)
     secrets = {"secret_id": option.secret_id, "secret_key": option.secret_key}
     account = find_account("tts", url, services.environment, app_id=None, needs_app_id=False, **secrets)
@@ -127,7 +127,7 @@ class TencentBasicTextToSpeech(HttpTextToSpeech):
 
 
 def parts_of(said: str) -> Iterator[str]:
-    """`said` in parts that one request takes, cut after punctuation where there is any, else after a space or anywhere."""
+    """`said` in parts for one request each, cut after punctuation if there is any, else after a space or anywhere."""
     part = ""
     for clause in _PARTS.findall(said):
         if part and _weight(part + clause) > MAX_WEIGHT:

@@ -1,4 +1,4 @@
-"""What adapters of synthesis vendors read from a `TtsOption` alike, and how they read sound and word times. Pure."""
+"""Shared by adapters of synthesis vendors: reading a `TtsOption`, sound and word times. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from active_call.providers.json_values import number, text
 from active_call.providers.text_to_speech import WordTime
 
 MAX_VOLUME = 10
-"""Of the option, whose middle is 5."""
+"""On the option's scale, whose middle is 5."""
 
 
 def rate_in(option: TtsOption, known: Sequence[int], default: int) -> int:
-    """The rate of the sound that is asked for. Raises ConfigError for one that the vendor does not make."""
+    """The requested rate of the sound. Raises ConfigError for one that the vendor does not support."""
     if option.samplerate is None:
         return default
     if option.samplerate not in known:
@@ -26,7 +26,7 @@ def rate_in(option: TtsOption, known: Sequence[int], default: int) -> int:
 
 
 def speed_in(option: TtsOption, wished: float | None, low: float, high: float) -> float | None:
-    """The speed of one text, 1.0 being normal, kept within the vendor's bounds; None: nothing is asked for."""
+    """The speed of one text, 1.0 being normal, limited to the vendor's range; None: not set."""
     speed = wished if wished is not None else option.speed
     return None if speed is None else min(high, max(low, speed))
 
@@ -40,7 +40,7 @@ def sound_in(provider: str, value: Any) -> bytes:
 
 
 def without_wav_header(pcm: bytes) -> bytes:
-    """The samples of `pcm`, which may begin with the header of a WAV file (RIFF chunks up to `data`)."""
+    """The samples of `pcm`, which may begin with a WAV header (RIFF chunks up to `data`)."""
     if not pcm.startswith(b"RIFF"):
         return pcm
     place = 12

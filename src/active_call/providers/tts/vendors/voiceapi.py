@@ -1,7 +1,7 @@
-"""Synthesis by a VoiceAPI server (sherpa-onnx behind a WebSocket), a server of one's own.
+"""Synthesis by a VoiceAPI server (sherpa-onnx behind a WebSocket), which users run themselves.
 
-Wire: https://github.com/ruzhila/voiceapi. The address carries the voice, the pace and the rate; a text goes, sound comes as binary frames,
-then a JSON object that tells how much it was. A connection speaks one text. Options: `endpoint` (VOICEAPI_ENDPOINT, else
+Wire: https://github.com/ruzhila/voiceapi. The address carries the voice, the speed and the rate; a text goes, sound comes as binary frames,
+then a JSON object with its length. A connection speaks one text. Options: `endpoint` (VOICEAPI_ENDPOINT, else
 http://localhost:8000), `speaker` (a number; VOICEAPI_SPEAKER_ID), `speed`, `samplerate`; `extra` is sent as further parameters.
 """
 
@@ -49,7 +49,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> VoiceApiTextToSpeech:
-    """The adapter. Raises ConfigError for an address that is none, and for a voice that is no number."""
+    """The adapter. Raises ConfigError for an invalid address, and for a voice that is not a number."""
     url = find_url("tts", option.endpoint or services.environment.get(URL_VARIABLE) or None, URL)
     speaker = option.speaker or services.environment.get(SPEAKER_VARIABLE) or "0"
     if not speaker.isdecimal():

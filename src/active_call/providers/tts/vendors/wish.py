@@ -1,4 +1,4 @@
-"""What is asked of a synthesis vendor: a text with its voice, and where that is spoken. Pure."""
+"""A request to a synthesis vendor: a text with its voice, and the address. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Message = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class VoiceAddress:
-    """Where a voice is spoken. Equal addresses share connections. `secrets` are the texts in it that no message may hold."""
+    """The address of a voice. Equal addresses share connections. `secrets` are the texts in it that no message may contain."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
@@ -18,7 +18,7 @@ class VoiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One text: `id` is no other text's on this server."""
+    """One text; `id` is unique on this server."""
 
     text: str
     id: str

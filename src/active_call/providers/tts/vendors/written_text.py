@@ -1,8 +1,8 @@
-"""Speech of a text while it is written: its clauses go to the vendor one after the other, on one connection and in one breath.
+"""Speech for text that is still being written: its clauses go to the vendor one after the other, on one connection and with one prosody.
 
-What enters (clauses, the end, the vendor's messages) comes into one queue and is worked off in order. A clause that was flushed is spoken
-at once; the last chunk of its sound is marked (`SpeechChunk.ends_flush`). Vendors who keep a context by its id forget it when nothing is
-said for a while (`context_idle_s`): the next clause begins a new one then. Knows no vendor.
+All inputs (clauses, the end, the vendor's messages) go through one queue in order. A flushed clause is spoken at once; the last chunk of
+its sound is marked (`SpeechChunk.ends_flush`). A vendor with context ids forgets a context after a silence (`context_idle_s`): the next
+clause then begins a new one. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from active_call.providers.websocket import closed_error
 
 
 class Voice(Protocol):
-    """What a synthesis engine over a WebSocket gives; see `socket_speech.SocketTextToSpeech`."""
+    """What a synthesis engine over a WebSocket provides; see `socket_speech.SocketTextToSpeech`."""
 
     @property
     def name(self) -> str: ...
@@ -78,7 +78,7 @@ class _Heard:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """No more text."""
+    """No more text follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Broken:
 
 
 class WrittenTextStream:
-    """`SynthesisStream` whose text is spoken while it is written. A text that is known whole is asked for as one."""
+    """`SynthesisStream` that speaks its text while it is being written. A text that is complete at once is one request."""
 
     def __init__(self, voice: Voice, speaker: str | None, speed: float | None) -> None:
         self._voice = voice
@@ -121,7 +121,7 @@ class WrittenTextStream:
 
     async def cancel(self) -> None:
         self._inbox.put_nowait(_End())
-        with contextlib.suppress(RuntimeError):  # another task waits in it, which ends with what it waits for
+        with contextlib.suppress(RuntimeError):  # another task waits for this generator, and ends with it
             await self._chunks.aclose()
 
     async def _make(self) -> AsyncGenerator[SpeechChunk, None]:
@@ -153,10 +153,10 @@ class _Dictation:
         self._wish = voice.new_wish("", speaker, speed)
         self._is_begun = False
         self._n_owed = 0
-        """Clauses whose sound has not all come."""
+        """Clauses whose sound is not complete."""
         self._n_bytes = 0
         self._began_ms = 0.0
-        """Where the sound of this context begins in that of the stream."""
+        """Where this context's sound begins in the sound of the stream."""
         self._sounded_at = 0.0
         self._is_ended = False
 
@@ -171,7 +171,7 @@ class _Dictation:
             except ConnectionClosed:
                 if not is_kept:
                     raise
-                await voice.drop(socket)  # it had been closed meanwhile: nothing of this text was asked
+                await voice.drop(socket)  # it was closed meanwhile: nothing of this text was sent
                 self._is_begun, self._n_owed = False, 0
                 socket = await voice.connect(address)
                 await self._say(socket, first)
@@ -189,7 +189,7 @@ class _Dictation:
             raise
         except BaseException:
             await _stop(listening)
-            await voice.drop(socket)  # what else it would say cannot be trusted
+            await voice.drop(socket)  # its further messages cannot be trusted
             raise
 
     async def _listen(self, socket: ClientConnection) -> None:
@@ -209,7 +209,7 @@ class _Dictation:
                         chunk = self._read(message)
                     except ProviderError:
                         if self._is_ended and not self._n_owed:
-                            return  # all was heard; the vendor had forgotten the context before it was ended
+                            return  # all sound came; the vendor had forgotten the context before it was ended
                         raise
                     if chunk is not None:
                         yield chunk
@@ -225,7 +225,7 @@ class _Dictation:
                     raise error
 
     def _is_idle(self) -> bool:
-        """Nothing is owed, and the vendor may have forgotten the context."""
+        """No sound is due, and the vendor may have forgotten the context."""
         now = asyncio.get_running_loop().time()
         return not self._n_owed and (not self._is_begun or now - self._sounded_at > self._voice.context_idle_s)
 
@@ -244,7 +244,7 @@ class _Dictation:
             await socket.send(order)
 
     def _read(self, message: Message) -> SpeechChunk | None:
-        """What `message` says. Raises ProviderError."""
+        """The content of `message`. Raises ProviderError."""
         chunk = self._voice.read(message, self._wish) if self._is_begun else SpeechChunk(b"")
         if chunk is None:
             return self._end_of_sound()
@@ -260,7 +260,7 @@ class _Dictation:
         return chunk if chunk.pcm or chunk.words or chunk.ends_flush else None
 
     def _end_of_sound(self) -> SpeechChunk | None:
-        """The sound of a clause is over, or, of a vendor with contexts, that of the context."""
+        """The sound of a clause has ended, or, for a vendor with contexts, that of the context."""
         if not self._voice.has_contexts:
             self._n_owed -= 1
             self._sounded_at = asyncio.get_running_loop().time()
@@ -268,7 +268,7 @@ class _Dictation:
         self._is_begun = False
         if self._n_owed and not self._is_ended:
             raise ProviderError(self._voice.name, "ended a text that was not all written", retryable=True)
-        self._n_owed = 0  # a vendor that does not tell clauses apart tells the end of all
+        self._n_owed = 0  # a vendor that does not separate clauses reports only the end of all
         return None
 
 

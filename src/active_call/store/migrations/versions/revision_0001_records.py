@@ -13,7 +13,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the tables of call records and their indexes."""
+    """Create the tables of call records and their indexes."""
     op.create_table(
         "calls",
         sa.Column("seq", _ID, primary_key=True, autoincrement=True),
