@@ -1,1 +1,1 @@
-"""The agent of a call, pure: playbooks, templates, scripts, turn-taking, tools. In: events and a model's text. Out: effects."""
+"""The agent of a call, pure: playbooks, templates, scripts, turn-taking, tools. Events and model text go in, effects come out."""

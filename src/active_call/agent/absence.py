@@ -1,6 +1,6 @@
-"""What a transfer or a bridge means for the conversation: the caller goes to somebody else, or is back.
+"""What a transfer or a bridge means for the conversation: the caller is connected to somebody else, or is back.
 
-In: events of the call. Out: a decision, on which the conversation acts. When the caller is back, a model is told `hint` and a script says
+In: events of the call. Out: a decision that the conversation carries out. When the caller is back, a model gets `hint` and a script says
 `text`.
 """
 
@@ -16,7 +16,7 @@ _LAST_OF_TRANSFER = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Goes:
-    """The caller is with somebody else from now on."""
+    """The caller is now connected to somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Returns:
 
 
 def absence_by_transfer(event: events.Transfer, wording: Wording, greeting: str) -> Goes | Returns | None:
-    """How a transfer goes on; the last event of a transfer tells how it ended. None: the call is over, or hung up next."""
+    """Interpret a transfer event. The last event of a transfer has its outcome. None: the call is over or about to be hung up."""
     if event.state not in _LAST_OF_TRANSFER:
         return Goes()
     if not (event.state == "failed" if event.returned is None else event.returned):
@@ -42,7 +42,7 @@ def absence_by_transfer(event: events.Transfer, wording: Wording, greeting: str)
 
 
 def absence_by_bridge(event: events.Bridge, wording: Wording) -> Goes | Returns:
-    """The caller is joined with another call, or parted from it."""
+    """The caller is bridged to another call, or the bridge has ended."""
     if event.state == "joined":
         return Goes()
     return Returns(wording.has_returned.format(target="another caller"), wording.back)

@@ -1,20 +1,20 @@
-"""A conversation as a cascade: speech is recognised, a model or a script answers in text, the text is synthesised.
+"""A cascade conversation: speech is recognised, a model or a script answers in text, the text is synthesised.
 
-In: call events, a model's text and tool calls, results of tools, each with `now`. Out: effects (see `effects`). This file joins the parts
-and carries inputs to them:
+In: call events, a model's text and tool calls, results of tools, each with `now`. Out: effects (see `effects`). This file connects the
+parts and dispatches inputs to them:
 
-- `turn.phase` says what the conversation is doing, `turn.floor` who has the turn; `turn.turn_detector` decides when the caller's is over;
-- `turn.caller_turn` listens and answers; `turn.barge_in` stops and resumes the agent's reply;
+- `turn.phase` has the state of the conversation, `turn.floor` who has the turn; `turn.turn_detector` detects the end of the caller's turn;
+- `turn.caller_turn` collects and answers the caller's turn; `turn.barge_in` stops and resumes the agent's reply;
 - `reply.replies` makes the replies; `tools.calls` runs tools for them.
 
-Worth knowing:
+Rules:
 
-- A reply is numbered. Interrupting raises the number; text and playback events that belong to an older one are dropped.
-- The history holds of the agent's words only what was heard. So after an interruption the caller's words wait up to 0.3 s, until the call
-  has told how much that was.
-- Someone always holds the turn, with a deadline. At a deadline the agent continues without what it waited for.
-- A goodbye or a transfer that has begun is said to its end and acted on when it was heard: it cannot be interrupted.
-- A tool that was started runs on when the reply is interrupted, unless it is cancellable; the model is told its result.
+- Replies are numbered. An interruption increments the number. Text and playback events of an older reply are dropped.
+- The history contains only those of the agent's words that the caller heard. So after an interruption the caller's words wait up to 0.3 s
+  until the call has reported how much that was.
+- Someone always holds the turn, with a deadline. At the deadline the agent continues without what it waited for.
+- A goodbye or a transfer that has begun cannot be interrupted. It is said to its end, and the action follows when it was heard.
+- A running tool continues when the reply is interrupted, unless it is cancellable. The model gets its result.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ from active_call.contract import commands, events
 class CascadeConversation(PlaybookConversation):
     """One conversation under one playbook.
 
-    `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
-    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call;
-    `has_functions`: the agent's own actions are among them; `calls_tools`: the model calls them natively, else in JSON.
-    `turns`: how the end of the caller's turn is found; without it the recogniser's final text ends it.
+    `variables` has the built-ins (`session_id, call_type, caller, callee, start_time`), overridden by the variables passed in for the call.
+    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    `has_functions`: the agent's own actions are among them. `calls_tools`: the model calls tools natively, else in JSON. `turns`: how the
+    end of the caller's turn is detected; without it the recogniser's final text ends the turn.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CascadeConversation(PlaybookConversation):
         return self._replies.number
 
     def start(self, now: float) -> list[AgentEffect]:
-        """Enter the first scene. The greeting waits for sound."""
+        """Enter the first scene. The greeting waits until the call has sound."""
         self._context.enter(self.playbook.start)
         self._replies.actions.expect_phrases()
         return self._outbox.take()
@@ -189,8 +189,8 @@ class CascadeConversation(PlaybookConversation):
         return self._outbox.take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
-        """The call is over. What was heard of the reply under way (`heard`: its play id and text), and what the caller had said by then,
-        become the last items."""
+        """The call is over. The last history items are what was heard of the current reply (`heard`: its play id and text) and what the
+        caller had said by then."""
         if self.state is State.ENDED:
             return []
         playback = self._barge_in.settling or self._replies.playback
@@ -198,7 +198,7 @@ class CascadeConversation(PlaybookConversation):
             self._outbox.add(AgentItem(heard[1], is_interrupted=True))
         self._caller.write_down()
         if self._timers.is_set(Timer.UNHOLD):
-            self._outbox.perform(commands.Unhold())  # nobody else would end the agent's own hold
+            self._outbox.perform(commands.Unhold())  # no other party would end the agent's own hold
         self._on_hangup()
         return self._outbox.take()
 
@@ -254,10 +254,10 @@ class CascadeConversation(PlaybookConversation):
             case events.Hangup():
                 self._on_hangup()
             case _:
-                pass  # nothing that a conversation would answer
+                pass  # nothing that a conversation answers
 
     def _wait_through(self, event: events.Event, now: float) -> bool:
-        """Take an event while the other side plays music; False for one that the conversation is to hear."""
+        """Take an event while the other side plays music. False if the conversation must handle it."""
         match event:
             case events.AsrFinal() if not event.is_lost and self._hold_wait.is_person(event.text):
                 self._come_back_from_music(event.text, now)
@@ -273,14 +273,14 @@ class CascadeConversation(PlaybookConversation):
         return True
 
     def _come_back_from_music(self, text: str, now: float) -> None:
-        """A person has come to the telephone, and said `text`."""
+        """A person has answered after hold music and said `text`."""
         self._outbox.note("a person speaks after the hold music")
         self._caller.on_voice(now, is_filler=False)
         self._caller.on_silence(now)
         self._caller.on_final(text.strip(), now)
 
     def _collect(self, event: events.Event, now: float) -> bool:
-        """Take an event as input that is collected; False for one that is none."""
+        """Take an event as collected input. False if it is not input."""
         is_here = self.state in (State.LISTENING, State.SPEAKING, State.THINKING)
         match event:
             case events.Speaking():
@@ -301,7 +301,7 @@ class CascadeConversation(PlaybookConversation):
         return True
 
     def _await_input(self, now: float) -> None:
-        """The agent has said all that it has to say: from here the caller's time counts."""
+        """The agent has nothing more to say: start the timers of the caller's silence."""
         if self._hold_wait.is_waiting:
             return
         if self._collecting.is_active:
@@ -343,7 +343,7 @@ class CascadeConversation(PlaybookConversation):
             return GotoTag(action.scene)
         return ReferTag(self._context.fill_address(action.target)) if action.action == "transfer" else HangupTag()
 
-    # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
+    # -- the end, playback ---------------------------------------------------------------------------------------------------------------
 
     def _on_hangup(self) -> None:
         self._collecting.cancel()
@@ -384,21 +384,21 @@ class CascadeConversation(PlaybookConversation):
         # a client of the call has stopped the agent
         heard = heard_text(event, playback)
         if self.state is State.ENDING:
-            self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
+            self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, but the call still ends
         else:
             self._replies.cut()
             if not self._replies.model.is_yielding:
                 self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
             self._await_input(now)
-            self._replies.pump(now)  # a result that was not to wait has stopped it
+            self._replies.pump(now)  # an urgent tool result has stopped it
 
     # -- timers --------------------------------------------------------------------------------------------------------------------------
 
     def _on_timer(self, timer: Timer, now: float) -> None:
         match timer:
             case Timer.ARM:
-                pass  # `_take` sees what it means
+                pass  # `_take` handles it
             case Timer.CUT:
                 self._barge_in.on_cut_due(now)
             case Timer.SETTLE:
@@ -428,15 +428,15 @@ class CascadeConversation(PlaybookConversation):
 
 
 MAX_REPORT_DELAY_S = 1.0
-"""Speech or a silence is told so long after it began, at most; a larger difference is no measurement."""
+"""Maximum delay between the start of speech or silence and its report. A larger difference is not a measurement."""
 
 
 def _ended_at(event: events.Silence, now: float) -> float:
-    """When the last voiced packet came, by the event's own times."""
+    """When the last voiced packet arrived, by the times in the event."""
     return now - _told_after_s(event)
 
 
 def _told_after_s(event: events.Silence | events.Speaking) -> float:
-    """How long after its beginning speech, or silence, is told."""
+    """How long after the start of speech or silence it was reported."""
     delay_s = (event.timestamp - event.start_time) / 1000 if event.start_time and event.timestamp else 0.0
     return delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else 0.0

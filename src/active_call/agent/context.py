@@ -1,6 +1,6 @@
-"""The playbook in one call: the current scene, the variables, and every text of the playbook filled in with them.
+"""The playbook of one call: the current scene, the variables, and the texts of the playbook filled in with them.
 
-In: what was understood. Out: templates and texts for a reply, prompts for a model. It must not know of turns, timers or playback.
+In: what the caller said. Out: templates and texts for replies, prompts for a model. This module knows no turns, timers or playback.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from active_call.agent.wording import Wording, wording_for
 _HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
 
 Note = Callable[..., None]
-"""`note(message, **fields)`: something for the log."""
+"""`note(message, **fields)` writes to the log."""
 
 
 class PlaybookContext:
-    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags.
+    """The current scene and the variables of one call.
 
-    `says_clauses`: the voice says a reply clause by clause in one breath while it is written.
+    `has_functions`: the model gets the agent's actions as functions instead of tags. `says_clauses`: the synthesiser takes a streamed reply
+    clause by clause.
     """
 
     def __init__(
@@ -56,50 +57,50 @@ class PlaybookContext:
         self._note = note
         self.has_functions = has_functions
         self.first_cut_words = FIRST_CLAUSE_WORDS if says_clauses else FIRST_CUT_WORDS
-        """From how many words on the first piece of a model's reply may end at a comma."""
+        """Minimum number of words before the first piece of a model's reply may end at a comma."""
         self.secrets: set[str] = set()
-        """Names of variables that a model never sees."""
+        """Names of variables that are hidden from the model."""
         self.language = ""
-        """The language that was switched to; empty: the playbook's own."""
+        """The current language after a switch; empty: the playbook's own."""
         self.voice = ""
         self._answers = ScriptAnswers(playbook, self.wording)
         self.confidence: float | None = None
-        """The recogniser's, for what was understood last."""
+        """The recogniser's confidence for the last text."""
         self._system = ""
         self._turn_at: float | None = None
-        """When the caller last took a turn."""
+        """When the caller's last turn began."""
 
     @property
     def has_model(self) -> bool:
-        """A model answers, not a script."""
+        """Whether a model answers, not a script."""
         return self.playbook.script is None
 
     @property
     def error_reply(self) -> str:
-        """What is said when the model fails: a template."""
+        """The template that is said when the model fails."""
         return self.playbook.llm.error_reply or self.wording.failed
 
     @property
     def apology(self) -> str:
-        """What is said when an answer takes long."""
+        """The text that is said when an answer takes long."""
         apology = self.playbook.llm.apology
         return self.wording.takes_longer if apology is None else apology
 
     def fill(self, template: str) -> str:
-        """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
+        """`template` with the current variables, as text that is not parsed again. An error is logged, and the call continues."""
         return self._render(template).text
 
     def fill_address(self, template: str) -> str:
-        """An address, filled in; a value stays within the part in which it stands."""
+        """Fill in an address. A value cannot leave the part of the address that contains it."""
         text, values = keep_apart(self._render(template).parts)
         return values.attribute("to", text)
 
     def read(self, template: str) -> list[Step]:
-        """What `template` says and does; its values are words, whatever they hold."""
+        """The steps of `template`. Its values are treated as words, whatever they contain."""
         return read_rendered(self._render(template))
 
     def fill_with(self, template: str, names: Mapping[str, Any]) -> Rendered:
-        """`template` with the variables of this moment and, over them, `names`."""
+        """`template` with the current variables, overridden by `names`."""
         return self._render(template, names)
 
     def _render(self, template: str, names: Mapping[str, Any] | None = None) -> Rendered:
@@ -109,16 +110,16 @@ class PlaybookContext:
         return rendered
 
     def enter(self, scene: Scene) -> None:
-        """Make `scene` the current one; its prompt is filled in now."""
+        """Make `scene` the current one and fill in its prompt."""
         self.scene = scene
         self._answers.enter()
         if self.has_model:
             self._system = self._system_prompt()
 
     def repair_hint(self, history: Sequence[Item], now: float) -> str:
-        """To be told the model with the caller's words, where they come so soon after the last ones that the answer was not heard.
+        """A hint for the model if the caller's words follow the last ones so soon that the answer was not heard.
 
-        To be called once for each turn of the caller, before the model is asked.
+        Call it once for each turn of the caller, before the model is asked.
         """
         before, self._turn_at = self._turn_at, now
         llm = self.playbook.llm
@@ -136,7 +137,7 @@ class PlaybookContext:
             self.bye_headers[key] = str(value)
 
     def switch_language(self, code: str, voice: str) -> None:
-        """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
+        """Switch the language. The agent's built-in sentences follow if they exist in it."""
         self.language, self.voice = code, voice
         self.wording = wording_for(code)
         self._answers.switch_language(code, self.wording)
@@ -144,17 +145,17 @@ class PlaybookContext:
             self._system = self._system_prompt()
 
     def digit_action(self, digit: str) -> DtmfAction | None:
-        """What the digit does in this scene, or everywhere."""
+        """The action of the digit in this scene, or in all scenes."""
         return self.scene.dtmf.get(digit) or self.playbook.dtmf.get(digit)
 
     def hangup_headers(self) -> dict[str, str]:
-        """The headers of our BYE, filled in; one set by the dialogue replaces the playbook's of the same name."""
+        """The headers of our BYE, filled in. A header set during the conversation replaces the playbook's of the same name."""
         headers = {name: one_line(self.fill(value)) for name, value in self._templates_of_bye()}
         headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
         return {name: value for name, value in headers.items() if value}
 
     def prompts(self, history: Sequence[Prompt], hint: str = "", tools: str = "") -> tuple[Prompt, ...]:
-        """Everything a model is to know: the instructions, the conversation, and a hint of this moment; `tools` in words, where need be."""
+        """The complete prompt: instructions, conversation and `hint`; `tools` as text if the model does not call them natively."""
         system = "\n\n".join(part for part in (self._system or self._system_prompt(), tools) if part)
         first = (Prompt(SYSTEM, system),) if system else ()
         said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
@@ -163,18 +164,18 @@ class PlaybookContext:
     # -- script --------------------------------------------------------------------------------------------------------------------------
 
     def phrases(self) -> tuple[str, ...]:
-        """What the caller may say in this scene; empty when a model answers."""
+        """What the caller is expected to say in this scene; empty if a model answers."""
         script = self.playbook.script
         return script.phrases(self.scene.id) if script else ()
 
     def is_whole_phrase(self, said: str) -> bool:
-        """`said`, courtesies left out, is a phrase of this scene or a key of the playbook's words, and no other phrase goes on from it."""
+        """Whether `said` without courtesies is a phrase or a word key of this playbook, and no longer phrase begins with it."""
         words = without_courtesies(spoken_words(said))
         phrases = [without_courtesies(spoken_words(phrase)) for phrase in self.phrases()] if words else []
         return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)
 
     def answer(self, said: Sequence[str]) -> str:
-        """The script's answer to the last of `said`, or to all of it together, a question whether it was meant, or a fallback."""
+        """The script's answer to the last of `said` or to all of it together; else a confirmation question or a fallback."""
         return "" if self.has_model else self._answers.answer(self.scene.id, said, self.confidence)
 
     def fallback(self) -> str:
@@ -186,15 +187,15 @@ class PlaybookContext:
         return self._answers.silence(self.scene.id)
 
     def caller_took_part(self) -> None:
-        """The caller is there: the `## (silence)` entries begin anew."""
+        """The caller has spoken: restart the `## (silence)` entries."""
         self._answers.caller_took_part()
 
     def digit_answer(self, digit: str) -> str:
-        """The script's `## press …` entry, or nothing."""
+        """The script's `## press …` entry, empty if there is none."""
         return self._answers.digit(self.scene.id, digit)
 
     def followup(self) -> tuple[float, int] | None:
-        """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
+        """Seconds of silence before a follow-up, and the maximum number of them; None without follow-ups."""
         option = self.scene.followup or self.playbook.followup
         if option is not None:
             return max(option.timeout, 1) / 1000, option.max
@@ -220,7 +221,7 @@ class PlaybookContext:
 
 
 def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:
-    """The calls with arguments that hold no control tokens: the model may have taken them from the caller's words."""
+    """The calls with control tokens removed from their arguments, because the model may have copied them from the caller's words."""
     return tuple(replace(call, arguments={key: _clean(value) for key, value in call.arguments.items()}) for call in calls)
 
 

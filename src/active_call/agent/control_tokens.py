@@ -1,7 +1,7 @@
-"""Keeps text from outside from speaking with the voice of a model's own control tokens (`<|im_start|>system`, `[INST]`, `</s>`).
+"""Neutralise a model's control tokens in text from outside (`<|im_start|>system`, `[INST]`, `</s>`): protection against prompt injection.
 
-In: a filled-in template, or a line of the conversation. Out: the same for a model's prompt, with a space in each token that a value makes
-or has a part in, so that no tokeniser takes it for one. What the author has written into the template himself stays as it is.
+In: a filled-in template, or a line of the conversation. Out: the text for a model's prompt, with a space inserted in each token that
+contains characters of a value, so that no tokeniser recognises it. Tokens that the author has written into the template stay.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IN_SQUARES = (
     "|PAD|UNK|CLS|SEP|MASK|gMASK|sMASK"
 )
 _LESS, _BAR, _MORE = "<\uff1c", "|\uff5c", ">\uff1e"
-"""DeepSeek writes its tokens with full-width bars."""
+"""DeepSeek's tokens use full-width bars."""
 _TOKEN = re.compile(
     rf"""[{_LESS}]\s*[{_BAR}][^{_LESS}{_BAR}{_MORE}\[\]\n]{{0,64}}[{_BAR}]?\s*[{_MORE}]?
     |[{_LESS}]?[^\s{_LESS}{_BAR}{_MORE}\[\]]{{0,64}}[{_BAR}]\s*[{_MORE}]
@@ -33,12 +33,12 @@ _JOINT = re.compile(rf"[{_LESS}](?=\s*[{_BAR}])|[{_BAR}](?=\s*[{_MORE}])")
 
 
 def without_control_tokens(text: str) -> str:
-    """A text that is from outside as a whole."""
+    """Neutralise the tokens of a text that is entirely from outside."""
     return _TOKEN.sub(lambda match: _spaced(match.group()), text)
 
 
 def prompt_of(parts: Iterable[str]) -> str:
-    """A filled-in template: tokens that stand in its own text stay, those that values make or complete do not."""
+    """The text of a filled-in template. Tokens of the template itself stay; tokens that values make or complete are neutralised."""
     pieces = list(parts)
     spans = _value_spans(pieces)
 
@@ -50,13 +50,13 @@ def prompt_of(parts: Iterable[str]) -> str:
 
 
 def _spaced(token: str) -> str:
-    """No token any more, and still to be read."""
+    """The token with a space inserted, so that it is still readable."""
     joined = _JOINT.sub(lambda match: f"{match.group()} ", token)
     return joined if joined != token else f"{token[0]} {token[1:]}"
 
 
 def _value_spans(pieces: list[str]) -> list[tuple[int, int]]:
-    """Where the values stand in the whole text."""
+    """The spans of the values in the whole text."""
     spans: list[tuple[int, int]] = []
     place = 0
     for piece in pieces:

@@ -1,9 +1,9 @@
-"""What a conversation is, for the call that it belongs to: inputs in, effects out. There are two kinds.
+"""The interface of a conversation: inputs in, effects out. There are two kinds.
 
     cascade    speech is recognised, a model or a script answers in text, the text is synthesised
     realtime   a realtime model hears the caller's sound and answers with sound
 
-Both are pure: no clock, no sockets, no model of their own. The agent runner drives either by this Protocol and does not know which it has.
+Both are pure: no clock, no sockets, no model client. The agent runner drives either by this Protocol and does not know which one it has.
 `now` is monotonic seconds.
 """
 
@@ -15,10 +15,10 @@ from active_call.agent.effects import AgentEffect, AgentInput
 
 
 class Conversation(Protocol):
-    """One conversation of one call. Every method that returns effects returns those that are new, in order."""
+    """One conversation of one call. Every method with effects returns the new ones, in order."""
 
     def start(self, now: float) -> list[AgentEffect]:
-        """Begin, before the call has sound. To be called once, first."""
+        """Begin, before the call has sound. Must be called first, once."""
         ...
 
     def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
@@ -26,11 +26,11 @@ class Conversation(Protocol):
         ...
 
     def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`; None when only an input can change anything."""
+        """When to call `handle_timeout`; None if no timer is set."""
         ...
 
     def handle_timeout(self, now: float) -> list[AgentEffect]:
-        """Do what is due at `now`; harmless at any other time."""
+        """Fire what is due at `now`. No effect at any other time."""
         ...
 
     def set_variable(self, key: str, value: Any) -> None:
@@ -38,14 +38,14 @@ class Conversation(Protocol):
         ...
 
     def hangup_headers(self) -> dict[str, str]:
-        """The headers of the BYE, as they are now."""
+        """The current headers for the BYE."""
         ...
 
     @property
     def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
+        """The id of the current scene."""
         ...
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
-        """The call is over. `heard`: the play id of the reply under way, and what was heard of it. Nothing is done after this."""
+        """The call is over. `heard`: the play id of the current reply and its heard text. No other method may be called afterwards."""
         ...

@@ -1,8 +1,8 @@
-"""What goes into and comes out of a conversation.
+"""The inputs and effects of a conversation.
 
-A conversation is like any client of a call: it hears contract events and asks for contract commands. Beside these it asks a model, runs
-tools and sends HTTP requests; the agent runner does that for it. Replies are numbered; a model's text for a number that is no longer
-current is dropped. Tool calls have ids of their own: their results are taken also when the reply that started them is over.
+A conversation acts like any client of a call: it receives contract events and sends contract commands. In addition it asks a model, runs
+tools and sends HTTP requests; the agent runner executes these. Replies are numbered: a model's text for a reply that is no longer current
+is dropped. Tool calls have their own ids: their results are used even if the reply that started them is over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class ModelText:
-    """The model has said more of reply `reply`."""
+    """A piece of the model's text for reply `reply`."""
 
     reply: ReplyNumber
     text: str
@@ -42,7 +42,7 @@ class ModelText:
 
 @dataclass(frozen=True, slots=True)
 class ModelDone:
-    """The model has said all of reply `reply`; `error` when it could not (the text is for logs, not for the caller)."""
+    """The model has finished reply `reply`. `error` is set if it failed (for logs, not for the caller)."""
 
     reply: ReplyNumber
     error: str = ""
@@ -52,7 +52,7 @@ class ModelDone:
 class ToolCall:
     """The model calls a tool in reply `reply`. `id` is the vendor's, unique in the call; `arguments` is JSON as the model wrote it.
 
-    It comes before the ModelDone of its reply, one for each call, as soon as the arguments are complete.
+    One per call, sent before the ModelDone of its reply, as soon as the arguments are complete.
     """
 
     reply: ReplyNumber
@@ -63,7 +63,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """The tool call `id` is over: `result` as text for the model, or `error` in words (then there is no result)."""
+    """The tool call `id` has finished: `result` as text for the model, or `error` as text (then there is no result)."""
 
     id: str
     result: str = ""
@@ -72,7 +72,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ToolAnswered:
-    """The request of the tool call `id` was answered with `status` and `text`, or failed: `error` in words."""
+    """The HTTP request of the tool call `id` was answered with `status` and `text`, or failed with `error`."""
 
     id: str
     status: int = 0
@@ -82,14 +82,14 @@ class ToolAnswered:
 
 @dataclass(frozen=True, slots=True)
 class ToolsFound:
-    """More tools that the model may call from now on: an MCP server has told them."""
+    """Additional tools for the model, announced by an MCP server."""
 
     tools: tuple[Tool, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswered:
-    """An `<http>` request of reply `reply` has come back; `text` is `HTTP Response: …`'s rest."""
+    """The answer to an `<http>` request of reply `reply`. `text` follows `HTTP Response: …`."""
 
     reply: ReplyNumber
     request: int
@@ -98,39 +98,39 @@ class HttpAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PauseRefused:
-    """The reply was not paused, as `PauseReply` had asked: so little is left of it that it ends first."""
+    """`PauseReply` was refused because the reply is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class PausedOnVoice:
-    """The media process has paused what sounds, as `PauseOnVoice` had asked, behind the news that the caller speaks. It is answered by
-    PauseReply or ResumeReply, and asks for no pause any more."""
+    """The media process has paused the playback by `PauseOnVoice`, after the report that the caller speaks. Answer with PauseReply or
+    ResumeReply. PauseOnVoice is then disarmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summarised:
-    """The summary that was asked for; empty when it could not be made."""
+    """The requested summary; empty if it failed."""
 
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FromRealtime:
-    """An event of the realtime model's session; only a realtime conversation takes it."""
+    """An event of the realtime model's session, for a realtime conversation only."""
 
     event: RealtimeEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The caller is silent, and still was at some moments of the pause: how it sounds."""
+    """Facts about the caller's pause, measured at fixed moments of it."""
 
     sound: PauseSound
 
 
 @dataclass(frozen=True, slots=True)
 class TurnProposed:
-    """The recogniser's own turn detector has said something. `text`: what it heard of the turn, where it tells."""
+    """A result of the recogniser's own turn detector. `text`: the words of the turn, if it reports them."""
 
     turn: VendorTurn
     text: str = ""
@@ -139,7 +139,7 @@ class TurnProposed:
 
 @dataclass(frozen=True, slots=True)
 class TurnJudged:
-    """The answer to JudgeTurn `question`: the probability that the turn is over, 0 to 1."""
+    """The answer to JudgeTurn `question`: the probability of end of turn, 0 to 1."""
 
     question: int
     probability: float
@@ -156,16 +156,16 @@ AgentInput = (
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Carry out a contract command, as if a client had sent it."""
+    """Execute a contract command, as if a client had sent it."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
-    """Ask the model for reply `reply`; what it writes comes back as ModelText, ToolCall and ModelDone. Any earlier request is abandoned.
+    """Ask the model for reply `reply`. Its output arrives as ModelText, ToolCall and ModelDone. An earlier request is abandoned.
 
-    `tools`: what it may call.
+    `tools`: the tools that it may call.
     """
 
     reply: ReplyNumber
@@ -175,14 +175,14 @@ class AskModel:
     max_tokens: int | None = None
     tools: tuple[ToolSchema, ...] = ()
     query: str = ""
-    """What the caller has said last: knowledge about it may be added to the prompts."""
+    """The caller's last words. Knowledge about them may be added to the prompts."""
     parallel_tool_calls: bool | None = None
-    """Whether one reply may call several tools; None leaves it to the vendor."""
+    """Whether one reply may call several tools. None: the vendor's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summarise:
-    """Ask the model for a summary of `text`, beside everything else, and bring it back as Summarised."""
+    """Ask the model for a summary of `text`, in parallel with other requests. Answered by Summarised."""
 
     text: str
     instruction: str
@@ -190,26 +190,26 @@ class Summarise:
 
 @dataclass(frozen=True, slots=True)
 class AbandonModel:
-    """Nobody waits for reply `reply` any more."""
+    """The request for reply `reply` is no longer needed."""
 
     reply: ReplyNumber
 
 
 @dataclass(frozen=True, slots=True)
 class PauseReply:
-    """Let what the agent says stand still at its sample, since the caller speaks over it. It comes back as PauseRefused when less than
-    `unless_left_ms` is left to be heard. `fade_ms`: how long the voice falls to silence; None leaves it to the media plane."""
+    """Pause the agent's speech at the current sample, because the caller speaks over it. Answered by PauseRefused if less than
+    `unless_left_ms` is left. `fade_ms`: duration of the fade-out; None: the default of the media plane."""
 
     unless_left_ms: int
     fade_ms: int | None = None
     resumes_at_word: bool = False
-    """It is to go on from the beginning of the word in which it stands still, not from the sample."""
+    """Resume at the start of the current word instead of at the sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class PauseOnVoice:
-    """Let the media process pause what sounds by itself, once, when the caller has spoken for `voiced_ms`; None: no longer. The rest as in
-    PauseReply."""
+    """Make the media process pause the playback once, when the caller has spoken for `voiced_ms`; None disarms it. The other fields are
+    as in PauseReply."""
 
     voiced_ms: int | None
     unless_left_ms: int = 0
@@ -218,19 +218,19 @@ class PauseOnVoice:
 
 @dataclass(frozen=True, slots=True)
 class ResumeReply:
-    """End that pause: what is left to be heard goes on."""
+    """End that pause: the rest of the reply is played."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareSpeech:
-    """Make the speech of `command`, which is likely to be said next, and keep it back until then; None: it is not wanted any more."""
+    """Synthesise `command`, which will probably be said next, and keep the result; None: discard it."""
 
     command: Tts | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunTool:
-    """Run a registered tool and bring its result back as ToolFinished, within `timeout_s` seconds, with an error if need be."""
+    """Run a registered tool. Answered by ToolFinished within `timeout_s` seconds, with an error if necessary."""
 
     id: str
     name: str
@@ -240,9 +240,9 @@ class RunTool:
 
 @dataclass(frozen=True, slots=True)
 class SendToolRequest:
-    """Make the HTTP request of the tool call `id` and bring its answer back as ToolAnswered, within `timeout_s`, with an error if need be.
+    """Send the HTTP request of the tool call `id`. Answered by ToolAnswered within `timeout_s` seconds, with an error if necessary.
 
-    `tool` names the tool: its own hosts may be asked, and no others.
+    `tool` names the tool; only its own hosts are allowed.
     """
 
     id: str
@@ -253,7 +253,7 @@ class SendToolRequest:
 
 @dataclass(frozen=True, slots=True)
 class SwitchLanguage:
-    """Recognise `code` from now on, and speak it with `voice` (empty: the engine's own choice)."""
+    """Recognise `code` from now on and speak it with `voice` (empty: the engine's default)."""
 
     code: str
     voice: str = ""
@@ -261,21 +261,21 @@ class SwitchLanguage:
 
 @dataclass(frozen=True, slots=True)
 class MaskInput:
-    """What the caller enters or says from now on is secret, or no longer: nobody but the agent is told it, and it is not recorded."""
+    """Start or stop masking: the caller's input is secret, visible only to the agent and not recorded."""
 
     is_secret: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CancelTool:
-    """Nobody waits for the tool call `id` any more: stop it. A ToolFinished that comes all the same is dropped."""
+    """The result of the tool call `id` is no longer needed: stop it. A ToolFinished that still arrives is dropped."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class SendHttp:
-    """Make an HTTP request and bring the answer back as HttpAnswered, within 10 s."""
+    """Send an HTTP request. Answered by HttpAnswered within 10 s."""
 
     reply: ReplyNumber
     request: int
@@ -287,45 +287,45 @@ class SendHttp:
 
 @dataclass(frozen=True, slots=True)
 class ToRealtime:
-    """An order to the realtime model's session."""
+    """A command for the realtime model's session."""
 
     order: RealtimeOrder
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectPhrases:
-    """What the caller may well say in the scene that begins."""
+    """Phrases that the caller is expected to say in the new scene, for the recogniser."""
 
     phrases: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EndUtterance:
-    """The recogniser is to finish with what the caller has said so far, now. Its final text follows as an event."""
+    """Ask the recogniser to finalise the current utterance now. Its final text follows as an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeTurn:
-    """Ask the model of the sound, where there is one, whether the caller's turn is over. Its answer comes back as TurnJudged."""
+    """Ask the audio turn model, if there is one, for the end of the caller's turn. Answered by TurnJudged."""
 
     question: int
 
 
 @dataclass(frozen=True, slots=True)
 class TurnDecided:
-    """The caller's turn is over, as of now: for the latency trace."""
+    """The caller's turn is over now; for the latency trace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Emit a contract event to whoever watches the call (`addHistory`, `error`, …)."""
+    """Emit a contract event to the watchers of the call (`addHistory`, `error`, …)."""
 
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something for the log: a constant message and fields."""
+    """Write a log entry: a constant message and fields."""
 
     message: str
     fields: Mapping[str, Any] = field(default_factory=dict)

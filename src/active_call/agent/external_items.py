@@ -1,6 +1,6 @@
-"""What outside systems bring into a running conversation (commands `history` and `custom`), as items of its history.
+"""Items that outside systems add to a running conversation (commands `history` and `custom`).
 
-In: a speaker and a text, or any data. Out: an item of the history. It is data: it is never parsed as a template or a tag.
+In: a speaker and a text, or any data. Out: a history item. It is data: it is never parsed as a template or a tag.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from active_call.agent.items import AGENT, SYSTEM, USER, Item, SystemItem, item_of
 
 MAX_DATA_CHARS = 8_000
-"""What a model is shown of one piece of data."""
+"""Maximum length of one piece of data in the model's prompt."""
 
 _ROLES = {
     "user": USER, "caller": USER, "callee": USER, "customer": USER,
@@ -21,7 +21,7 @@ _ROLES = {
 
 
 def said_item(speaker: str, text: str) -> Item:
-    """What `speaker` is said to have said; a speaker who is neither side of the call is named."""
+    """An item for words of `speaker`. A speaker who is neither the caller nor the agent is named in it."""
     role = _ROLES.get(speaker.strip().lower())
     return item_of(role, text) if role else SystemItem(f"{speaker.strip()}: {text}")
 

@@ -1,11 +1,11 @@
-"""What `llm.features` adds to a model's instructions, in English and Chinese; and which features there are.
+"""The features of `llm.features` and the text that they add to a model's instructions, in English and Chinese.
 
-http_tool             how to ask a web server by tag and in JSON
+http_tool             how to request a web server by tag and in JSON
 voice_emotion         moods of the voice, as tags around words
-emotion_resonance     moods that answer the caller's feelings
-intent_clarification  one short question where the wish is not clear
-context_repair        words that come right after the caller's last ones are read together with them (see `repair_hint`)
-rolling_summary       older parts of a long conversation as a summary (see `summary`); adds no instruction
+emotion_resonance     moods that respond to the caller's feelings
+intent_clarification  one short question if the intent is unclear
+context_repair        words that follow the caller's last ones closely are combined with them (see `repair_hint`)
+rolling_summary       a summary of the older parts of a long conversation (see `summary`); adds no instruction
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ _CHINESE: Mapping[str, str] = {
 
 
 def instructions(features: Sequence[str], language: str | None) -> str:
-    """What is added to a model's instructions."""
+    """The text added to a model's instructions."""
     texts = _CHINESE if (language or "").lower().startswith("zh") else _ENGLISH
     return "\n".join(texts[feature] for feature in features if feature in texts)

@@ -1,7 +1,7 @@
-"""The conversation so far, as a list of typed items. All that is known of it is derived from this list.
+"""The history of the conversation, as a list of typed items. Every other view of it is derived from this list.
 
-In: items, in the order in which they happened. Out: the messages for a model (`History.prompts`) and the turns of the record (`turn_of`).
-An item of the agent holds only what the caller has heard. This file must not know how an item was spoken or recognised.
+In: items in the order in which they happened. Out: the messages for a model (`History.prompts`) and the turns of the record (`turn_of`). An
+agent item contains only what the caller heard. This module does not know how an item was spoken or recognised.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 WINDOW_ITEMS = 60
-"""How many items a model is shown: some ten minutes of talk."""
+"""Maximum number of items in the model's prompt: about ten minutes of conversation."""
 
 USER = "user"
 AGENT = "assistant"
@@ -26,12 +26,12 @@ _PRESSED = "[pressed "
 
 
 def pressed(digit: str) -> str:
-    """The caller's text for a key."""
+    """The caller's text for a pressed key."""
     return f"{_PRESSED}{digit}]"
 
 
 def is_pressed(text: str) -> bool:
-    """Whether a text of the caller is a key and not words."""
+    """Whether a text of the caller is a key instead of words."""
     return text.startswith(_PRESSED)
 
 
@@ -40,14 +40,14 @@ def is_pressed(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class UserItem:
-    """What the caller said, or the key that the caller pressed (see `pressed`)."""
+    """What the caller said, or the key that was pressed (see `pressed`)."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class AgentItem:
-    """What the caller has heard of the agent. `is_interrupted`: there was more to say."""
+    """What the caller heard of the agent. `is_interrupted`: there was more to say."""
 
     text: str
     is_interrupted: bool = False
@@ -55,14 +55,14 @@ class AgentItem:
 
 @dataclass(frozen=True, slots=True)
 class SystemItem:
-    """What the model alone needs to know: an event of the call, a text from outside."""
+    """Information for the model only: an event of the call, a text from outside."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallItem:
-    """The model has called a tool. `arguments` are checked by the tool's schema, or empty when they did not fit it."""
+    """The model has called a tool. `arguments` have passed the tool's schema, or are empty if they did not."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class ToolCallItem:
 
 @dataclass(frozen=True, slots=True)
 class ToolResultItem:
-    """The call `id` of a tool is over. `text` is its result, or its error in words; both are empty when it was cancelled."""
+    """The tool call `id` has finished. `text` is its result, or its error as text; both are empty if it was cancelled."""
 
     id: str
     text: str = ""
@@ -83,14 +83,14 @@ Item = UserItem | AgentItem | SystemItem | ToolCallItem | ToolResultItem
 
 
 def item_of(role: str, text: str) -> Item:
-    """The item for a text that `role` (user, assistant, anything else: system) has said."""
+    """The item for a text of `role` (user, assistant, anything else: system)."""
     if role == USER:
         return UserItem(text)
     return AgentItem(text) if role == AGENT else SystemItem(text)
 
 
 def turn_of(item: Item) -> tuple[str, str] | None:
-    """Role and text of `item` as a turn of the record; None when it is no turn, or has no words."""
+    """Role and text of `item` as a turn of the record. None if it is not a turn or has no words."""
     match item:
         case UserItem(text):
             return (USER, text) if text else None
@@ -102,7 +102,7 @@ def turn_of(item: Item) -> tuple[str, str] | None:
             assert_never(item)
 
 
-# -- a model's view ----------------------------------------------------------------------------------------------------------------------
+# -- prompts for a model -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class History:
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.summary = ""
-        """What the first `n_summarised` items come to, where there is a summary."""
+        """The summary of the first `n_summarised` items, if there is one."""
         self.n_summarised = 0
 
     def add(self, item: Item) -> None:
@@ -129,10 +129,10 @@ class History:
         self.items.append(item)
 
     def prompts(self, *more: Item) -> tuple[Prompt, ...]:
-        """The last items as messages; consecutive texts of one side are one message. `more`: as if these had happened, too.
+        """The last items as messages. Consecutive texts of one side are one message. `more`: further items, as if they had been added.
 
-        Every tool call is followed at once by one result, as vendors demand. A result that came before the caller spoke again stands there.
-        A later one stands where it came, as a system message, so that the model sees it as news.
+        Every tool call is followed at once by one result, as vendors require. A result that arrived before the caller spoke again is placed
+        there. A later one stays at its own position, as a system message, so that the model treats it as new.
         """
         window = [*self.items, *more]
         window = window[max(self.n_summarised, len(window) - WINDOW_ITEMS) :]
@@ -145,7 +145,7 @@ class History:
 
 
 def _prompt_results(items: Sequence[Item]) -> dict[str, ToolResultItem]:
-    """The results that came before the caller spoke again, by the id of the call."""
+    """The results that arrived before the caller spoke again, by call id."""
     open_calls: set[str] = set()
     found: dict[str, ToolResultItem] = {}
     for item in items:

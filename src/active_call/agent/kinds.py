@@ -1,4 +1,4 @@
-"""Makes the conversation that a playbook asks for. Setting a call up does not know which kind it is."""
+"""Create the conversation that a playbook asks for. Call set-up does not know its kind."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def make_conversation(
     turns: TurnTaking | None = None,
     says_clauses: bool = False,
 ) -> Conversation:
-    """The conversation for one call under `playbook`. `tools`: what a model may call beside the tools of the playbook.
+    """Create the conversation for one call under `playbook`. `tools`: what a model may call in addition to the playbook's tools.
 
-    `calls_functions`: the model calls tools well, so that it is offered the agent's actions as functions where the playbook says nothing.
-    `calls_tools`: it calls tools at all; else it is told them in its prompt, and calls them in JSON.
+    `calls_functions`: the model calls tools reliably, so it gets the agent's actions as functions if the playbook does not decide.
+    `calls_tools`: the model supports tools; else they are described in its prompt, and it calls them in JSON.
 
-    `says_clauses`: the voice says a reply clause by clause in one breath while it is written.
-    `turns`: how the end of the caller's turn is found; a realtime model finds it by itself.
-    It is a realtime one when the playbook asks for that (option `realtime`) and a realtime model can be had (`has_realtime`).
+    `says_clauses`: the synthesiser takes a streamed reply clause by clause.
+    `turns`: how the end of the caller's turn is detected; a realtime model detects it itself.
+    The conversation is a realtime one if the playbook asks for it (option `realtime`) and a realtime model is available (`has_realtime`).
     """
     if has_realtime and playbook.option.realtime is not None and playbook.script is None:
         has_functions = playbook.llm.functions is not False
@@ -60,7 +60,7 @@ def _offers_functions(playbook: Playbook, *, calls_functions: bool) -> bool:
 
 
 def _registry(playbook: Playbook, given: ToolRegistry | None, *, has_functions: bool, only: Collection[str] | None = None) -> ToolRegistry:
-    """All tools of a call. A tool of the program overrides one of the playbook with its name, and both over an action of the agent."""
+    """All tools of a call. A tool of the program overrides a playbook tool with its name, and both override an action of the agent."""
     registry = ToolRegistry(given.tools() if given is not None else ())
     actions = builtin_tools(playbook) if has_functions else ()
     for tool in (*playbook.tools, *(action for action in actions if only is None or action.name in only)):

@@ -1,6 +1,6 @@
-"""Parses the tags of playbooks and replies: `<name key="value" other='value'/>`.
+"""Parse the tags of playbooks and replies: `<name key="value" other='value'/>`.
 
-In: text. Out: names, attributes and line numbers. Used by the playbook parser (directives) and by the reply parser (actions).
+In: text. Out: names, attributes and line numbers. Used by the playbook parser (directives) and the reply parser (actions).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import html
 import re
 
 TAG_BODY = r"""(?:"[^"]*"|'[^']*'|[^>"'])*"""
-"""Matches what may stand between a tag's name and its `>`. A `>` inside quotes does not end the tag."""
+"""Matches the text between a tag's name and its `>`. A `>` inside quotes does not end the tag."""
 
 _ATTRIBUTE = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'/>]+))""")
 
 
 def parse_attributes(text: str) -> dict[str, str]:
-    """The attributes in `text`, in double, single or no quotes, with `&lt;`, `&quot;` and the like resolved. Names in lower case."""
+    """The attributes in `text`, in double, single or no quotes, with entities such as `&lt;` decoded. Names in lower case."""
     found: dict[str, str] = {}
     for match in _ATTRIBUTE.finditer(text):
         value = next((group for group in match.groups()[1:] if group is not None), "")

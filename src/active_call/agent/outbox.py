@@ -1,4 +1,4 @@
-"""Collects a conversation's effects in order, and tells the watchers of the call each new turn of its history."""
+"""Collect a conversation's effects in order, and report new turns of its history to the watchers of the call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from active_call.contract import commands, events
 
 
 class Outbox:
-    """Effects in order, until they are taken."""
+    """Effects in order, until `take`."""
 
     def __init__(self) -> None:
         self.history = History()
@@ -26,17 +26,17 @@ class Outbox:
         return effects
 
     def perform(self, command: commands.Command) -> None:
-        """Ask for a contract command."""
+        """Append a contract command."""
         self.put(Perform(command))
 
     def note(self, message: str, **fields: Any) -> None:
-        """Write something to the log."""
+        """Append a log entry."""
         self.put(Note(message, fields))
 
     def add(self, item: Item, at_ms: int = 0) -> None:
-        """Add `item` to the history and tell it, when it is a turn; an item without words is neither.
+        """Add `item` to the history and report it if it is a turn. An item without words is ignored.
 
-        `at_ms`: when it happened (Unix ms), where that is not now.
+        `at_ms`: when it happened (Unix ms), if not now.
         """
         turn = turn_of(item)
         if turn is None:
@@ -46,5 +46,5 @@ class Outbox:
         self.put(Tell(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))
 
     def remember(self, item: Item) -> None:
-        """Add `item` to the history without telling it: the model alone needs it, or the watchers know it already."""
+        """Add `item` to the history without a report: it is for the model only, or the watchers already have it."""
         self.history.add(item)

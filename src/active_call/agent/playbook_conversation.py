@@ -1,6 +1,6 @@
-"""What both kinds of conversation are made of: the playbook's context, the phase, the timers and the outbox.
+"""What both kinds of conversation share: the playbook's context, the state, the timers and the outbox.
 
-In: inputs and times, as `conversation` says. Out: effects. A kind adds what an input and a timer mean to it.
+In: inputs and times, as `conversation` defines. Out: effects. Each kind defines how it handles inputs and timers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from active_call.agent.turn.timers import Timer, Timers
 class PlaybookConversation:
     """The base of a conversation under a playbook.
 
-    `has_functions`: the model is offered the agent's own actions as functions. `says_clauses`: the voice takes text clause by clause.
+    `has_functions`: the model gets the agent's own actions as functions. `says_clauses`: the synthesiser takes text clause by clause.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class PlaybookConversation:
             playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
         )
 
-    # -- what a kind adds
+    # -- implemented by each kind
 
     def _on_input(self, item: AgentInput, now: float) -> None:
-        """Take one input of a conversation that is not over."""
+        """Handle one input. Not called after the end of the conversation."""
         raise NotImplementedError
 
     def _on_timer(self, timer: Timer, now: float) -> None:
@@ -51,14 +51,14 @@ class PlaybookConversation:
         raise NotImplementedError
 
     def _take(self, now: float) -> list[AgentEffect]:
-        """The effects of what has happened until `now`."""
+        """Return the effects that were collected until `now`."""
         raise NotImplementedError
 
-    # -- what the call uses
+    # -- used by the call
 
     @property
     def state(self) -> State:
-        """What the conversation is doing."""
+        """The state of the conversation."""
         return self._phase.state
 
     @property
@@ -68,7 +68,7 @@ class PlaybookConversation:
 
     @property
     def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
+        """The id of the current scene."""
         return self._context.scene.id
 
     def set_variable(self, key: str, value: Any) -> None:
@@ -76,7 +76,7 @@ class PlaybookConversation:
         self._context.set_variable(key, value)
 
     def hangup_headers(self) -> dict[str, str]:
-        """The headers of the BYE, as they are now."""
+        """The current headers for the BYE."""
         return self._context.hangup_headers()
 
     def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
@@ -87,11 +87,11 @@ class PlaybookConversation:
         return self._take(now)
 
     def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
+        """When to call `handle_timeout`, in monotonic seconds; None if no timer is set."""
         return self._timers.next_at()
 
     def handle_timeout(self, now: float) -> list[AgentEffect]:
-        """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
+        """Fire what is due at `now`. Call it at `next_timeout`; no effect at any other time."""
         while (timer := self._timers.take_due(now)) is not None:
             self._on_timer(timer, now)
         return self._take(now)

@@ -1,9 +1,9 @@
-"""Whether the caller is with the agent: on hold, transferred or bridged, and back.
+"""Whether the caller is connected to the agent: on hold, transferred or bridged, and back.
 
-In: hold, transfer and bridge events of the call. Out: while the caller is away the agent stops and keeps what was said; when the caller is
-back it takes up what was under way (after a hold) or speaks first (after a transfer or a bridge). The first event of a transfer takes the
-caller away, whoever asked for it; the last one, with `returned`, brings the caller back. The call itself freezes what plays during a hold:
-the agent gives no order for that, so that no order of its own can outlive the hold.
+In: hold, transfer and bridge events of the call. Out: while the caller is away, the agent stops and keeps what was said. When the caller is
+back, the agent continues what was under way (after a hold) or speaks first (after a transfer or a bridge). The first event of a transfer
+takes the caller away, whoever requested it; the last one, with `returned`, brings the caller back. The call itself pauses the playback
+during a hold. The agent sends no command for that, so that none of its commands can outlive the hold.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Presence:
         self._outbox = outbox
 
     def on_hold(self, event: events.Hold, now: float) -> None:
-        """The call is put on hold, or is so no more."""
+        """The call is put on hold or taken off hold."""
         self._is_on_hold = event.on_hold
         by_us = event.initiator == "system"
         if event.on_hold and self._phase.fire(Signal.HOLD):
@@ -68,7 +68,7 @@ class Presence:
                 self._replies.ask(now)
 
     def call_begins(self) -> None:
-        """The call has sound. A call that begins on hold waits: what is to be said is said when the hold is over."""
+        """The call has sound. If it starts on hold, the agent waits and speaks when the hold is over."""
         if self._is_on_hold:
             self._phase.fire(Signal.DONE)
             self._phase.fire(Signal.HOLD)
@@ -84,11 +84,11 @@ class Presence:
         self._replies.go_on(now)
 
     def on_transfer(self, event: events.Transfer, now: float) -> None:
-        """A transfer goes on, or is over."""
+        """A transfer has progressed or ended."""
         self._on_absence(absence_by_transfer(event, self._context.wording, self._context.playbook.greeting), now)
 
     def on_bridge(self, event: events.Bridge, now: float) -> None:
-        """The caller is joined with another call, or parted from it."""
+        """The caller is bridged to another call, or the bridge has ended."""
         if event.state == "joined" or self._phase.state is State.AWAY:
             self._on_absence(absence_by_bridge(event, self._context.wording), now)
 
@@ -104,13 +104,13 @@ class Presence:
                 assert_never(decision)
 
     def wait_through_music(self, now: float) -> None:
-        """The other side plays music: nobody listens. Stop, keep what was said, and say nothing."""
+        """The other side plays music, so nobody listens: stop, keep what was said, and say nothing."""
         if self._phase.state not in (State.AWAY, State.ENDED) and not self._replies.actions.has_hung_up:
             self._outbox.note("waiting through hold music")
             self._fall_silent(now)
 
     def _part(self, now: float) -> None:
-        """The caller is with somebody else from now on: stop, keep what was said, and wait."""
+        """The caller is now connected to somebody else: stop, keep what was said, and wait."""
         if self._phase.state in (State.AWAY, State.ENDED) or self._replies.actions.has_hung_up:
             return
         self._fall_silent(now)
@@ -127,7 +127,7 @@ class Presence:
         self._floor.reset()
 
     def _come_back(self, hint: str, text: str, now: float) -> None:
-        """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
+        """The caller is back: a model gets `hint` and speaks; a script says `text`. On hold, this waits until the hold is over."""
         if self._replies.actions.has_hung_up or not (self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY)):
             return
         if self._barge_in.settling is not None:

@@ -1,9 +1,9 @@
-"""The scripted responder: a playbook that needs no model. A heading is what the caller may say; the text under it is the answer.
+"""The scripted responder: a playbook without a model. A heading has the expected phrases; the text under it is the answer.
 
-In: the text of scenes, and later what was recognised. Out: the entry that answers. A heading holds one or more phrases
-(`## opening hours | when are you open`); `## *` is the fallback, `## (silence)` what is said to a silent caller, `## (confirm)` the
-question before a call ends on words that may not have meant it, `## press 5` a digit. `matching/ranking` says how near a text is to a
-phrase. It must not know how an answer is spoken, nor anything of time.
+In: the text of scenes, and later recognised texts. Out: the entry that answers. A heading has one or more phrases (`## opening hours | when
+are you open`). `## *` is the fallback, `## (silence)` the text for a silent caller, `## (confirm)` the question before a call ends on an
+uncertain match, `## press 5` a digit. `matching/ranking` scores the match between a text and a phrase. This module knows no speech and no
+time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One answer: the phrases that it answers, as written, and its text, a template that may hold tags."""
+    """One answer: its phrases as written, and its text, a template that may contain tags."""
 
     line: int
     phrases: tuple[str, ...]
     reply: str
     words: tuple[tuple[str, ...], ...] = ()
-    """The phrases in their spoken form, for matching."""
+    """The phrases in spoken form, for matching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The entry that answers, by which of its phrases, and how sure that is."""
+    """The entry that answers, the phrase that matched, and the score."""
 
     entry: Entry
     phrase: str
@@ -59,20 +59,20 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All answers of a playbook. Those of a scene go before the common ones."""
+    """All answers of a playbook. Those of the scene take precedence over the common ones."""
 
     scenes: Mapping[str, Entries]
     common: Entries = Entries()
 
     def phrases(self, scene: str) -> tuple[str, ...]:
-        """What the caller may say in `scene`, each phrase once, in the order of the playbook: a grammar for the recogniser."""
+        """The phrases expected in `scene`, each once, in the order of the playbook: a grammar for the recogniser."""
         entries = (*self._scene(scene).answers, *self.common.answers)
         return tuple(dict.fromkeys(phrase for entry in entries for phrase in entry.phrases))
 
     def match(self, scene: str, text: str, may_answer: Callable[[Entry, Match], bool] = lambda entry, match: True) -> Found | None:
-        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large part of them.
+        """The entry that answers `text`, or None. A whole phrase wins over its words in order, and these over a large part of them.
 
-        `may_answer` refuses an entry for what its best phrase has to do with the text.
+        `may_answer` can reject an entry because of its match.
         """
         heard, last = spoken_words(text), last_sentence(text)
         best: Found | None = None
@@ -83,20 +83,20 @@ class Script:
                 if match is None or not may_answer(entry, match):
                     continue
                 sort, *closeness = rank(match)
-                if (sort, is_own, *closeness) > best_rank:  # strictly greater: among equals the first wins
+                if (sort, is_own, *closeness) > best_rank:  # strictly greater: the first of equals wins
                     best, best_rank = Found(entry, entry.phrases[match.position], match), (sort, is_own, *closeness)
         return best
 
     def fallbacks(self, scene: str) -> tuple[Entry, ...]:
-        """The `## *` entries, to be used in turn."""
+        """The `## *` entries, used in turn."""
         return self._scene(scene).fallbacks or self.common.fallbacks
 
     def silence(self, scene: str) -> tuple[Entry, ...]:
-        """The `## (silence)` entries, to be used in turn."""
+        """The `## (silence)` entries, used in turn."""
         return self._scene(scene).silence or self.common.silence
 
     def confirmations(self, scene: str) -> tuple[Entry, ...]:
-        """The `## (confirm)` entries, to be used in turn."""
+        """The `## (confirm)` entries, used in turn."""
         return self._scene(scene).confirmations or self.common.confirmations
 
     def digit(self, scene: str, digit: str) -> Entry | None:
@@ -108,7 +108,7 @@ class Script:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """`text` as words to compare: without case, accents' forms and punctuation; numbers to twelve and longer digit strings in words."""
+    """`text` as words for comparison: lower case, accents and punctuation normalised; numbers to twelve and long digit strings in words."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("\u2019", "")
     words: list[str] = []
     for token in _TOKEN.findall(folded):

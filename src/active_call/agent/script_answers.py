@@ -1,15 +1,15 @@
-"""The answers of a playbook without a model in one call: which entry answers, which come in turn, and what is asked before it is done.
+"""The answers of a script in one call: which entry answers, which are used in turn, and when a confirmation is asked.
 
-In: what was understood, with the recogniser's confidence. Out: templates for a reply. An entry that ends or transfers the call is only
-used when it was surely meant (`matching/ranking`); else the caller is asked "Did you mean …?" and the entry waits for a yes:
+In: recognised texts with the recogniser's confidence. Out: templates for a reply. An entry that ends or transfers the call is used only on
+a strong match (`matching/ranking`). Otherwise the caller is asked "Did you mean …?", and the entry waits for a yes:
 
-| asked, the caller …                                    | then                        |
+| after the question, the caller …                       | then                        |
 |--------------------------------------------------------|-----------------------------|
 | says yes                                               | the entry's reply           |
-| says no, and no more                                   | the next `## *`             |
+| says only no                                           | the next `## *`             |
 | says something else that an entry answers              | that entry, by its own rule |
-| says the same again, no surer; or nothing that fits    | the next `## *`             |
-| is silent, presses a key, or did not hear the question | the question is forgotten   |
+| repeats the words, not more certain; or no entry fits  | the next `## *`             |
+| is silent, presses a key, or did not hear the question | the question is dropped     |
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from active_call.agent.wording import Wording
 _PHRASE = re.compile(r"\{\{\s*phrase\s*\}\}")
 _GOTO = re.compile(r"<goto\b[^>]*\bscene\s*=\s*[\"']([^\"']+)", re.IGNORECASE)
 _FINAL = re.compile(r"<(?:hangup|refer)\b|[\"'](?:hangup|refer|transfer)[\"']", re.IGNORECASE)
-"""A tag, or a tool's name in a JSON reply, that ends or transfers the call."""
+"""A tag, or a tool name in a JSON reply, that ends or transfers the call."""
 
 
 class ScriptAnswers:
-    """One call's state of a script. Without a script everything is empty."""
+    """The state of a script in one call. Without a script all answers are empty."""
 
     def __init__(self, playbook: Playbook, wording: Wording) -> None:
         self._playbook = playbook
@@ -37,23 +37,23 @@ class ScriptAnswers:
         self._wording = wording
         self._language = playbook.llm.language
         self._turns: dict[str, int] = {}
-        """How often each list of entries that are used in turn has been asked."""
+        """How often each list of entries was used, for entries used in turn."""
         self._asked: Found | None = None
-        """What the caller was asked about, and has not answered."""
+        """The entry that waits for the caller's confirmation."""
 
     def switch_language(self, code: str, wording: Wording) -> None:
-        """The caller is asked, and answers, in another language from here on."""
+        """The conversation continues in another language."""
         self._language, self._wording = code, wording
 
     def enter(self) -> None:
-        """Another scene begins: entries that come in turn begin anew, and what was asked is of no interest any more."""
+        """A new scene begins: restart entries that are used in turn, and drop an open question."""
         self._turns.clear()
         self._asked = None
 
     def answer(self, scene: str, said: Sequence[str], confidence: float | None = None) -> str:
-        """The answer to the last of `said`, or to all of it together; else a question, or a fallback.
+        """The answer to the last of `said` or to all of it together; else a confirmation question or a fallback.
 
-        `said` holds what the caller said since anything of an answer was heard. `confidence` is the recogniser's for the last of it.
+        `said` is what the caller said since the last answer was heard. `confidence` is the recogniser's for the last text.
         """
         asked, self._asked = self._asked, None
         if not said:
@@ -71,7 +71,7 @@ class ScriptAnswers:
         return found.entry.reply
 
     def _match(self, scene: str, text: str) -> Found | None:
-        """The entry for `text`. One that ends or transfers the call is none where its phrase stands inside another sentence."""
+        """The entry for `text`. An entry that ends or transfers the call does not match if its phrase is inside another sentence."""
         return self._script.match(
             scene, text, lambda entry, match: match.is_strong() or not (match.is_inside and self._is_final(entry.reply))
         )
@@ -82,18 +82,18 @@ class ScriptAnswers:
         return self._in_turn("fallback", self._script.fallbacks(scene)) or self._wording.not_understood
 
     def silence(self, scene: str) -> str:
-        """The next `## (silence)` entry. A "yes" to it is no answer to what was asked before."""
+        """The next `## (silence)` entry. A "yes" to it does not answer an earlier question."""
         self._asked = None
         return self._in_turn("silence", self._script.silence(scene)) or self._wording.still_there
 
     def digit(self, scene: str, digit: str) -> str:
-        """The `## press …` entry, or nothing."""
+        """The `## press …` entry, empty if there is none."""
         self._asked = None
         entry = self._script.digit(scene, digit)
         return entry.reply if entry else ""
 
     def caller_took_part(self) -> None:
-        """The caller is there: the `## (silence)` entries begin anew."""
+        """The caller has spoken: restart the `## (silence)` entries."""
         self._turns.pop("silence", None)
 
     def _ask(self, scene: str, found: Found) -> str:
@@ -102,7 +102,7 @@ class ScriptAnswers:
         return _PHRASE.sub(lambda _: found.phrase, question)
 
     def _is_final(self, reply: str) -> bool:
-        """Whether the reply ends or transfers the call, by itself or by the scene that it goes to."""
+        """Whether the reply ends or transfers the call, directly or by the scene that it goes to."""
         scenes = [self._playbook.scene(name) for name in _GOTO.findall(reply)]
         return any(_FINAL.search(text) for text in (reply, *(scene.text for scene in scenes if scene is not None)))
 

@@ -1,8 +1,8 @@
-"""Keeps the prompt of a long conversation short: all but the last items are replaced by a summary that the model has written.
+"""Limit the prompt of a long conversation: all but the last items are replaced by a summary that the model writes.
 
-In: the history, a summary when it is there. Out: when to ask for a summary, of what. Theory: the last `limit` items stay as they are. When
-as many and half as many again have come since the last summary, the older ones are summarised together with it; until the summary is
-there, and where it fails, the prompt is as it was.
+In: the history, and the finished summary. Out: when to ask for a summary, and of what. Theory: the last `limit` items stay. When 1.5 times
+as many have been added since the last summary, the older ones are summarised together with it. Until the summary arrives, or if it fails,
+the prompt does not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MIN_LIMIT = 4
 
 @dataclass(frozen=True, slots=True)
 class SummaryRequest:
-    """What is to be summarised: a text, and the number of items that the summary stands for."""
+    """The text to summarise, and the number of items that the summary replaces."""
 
     text: str
     n_items: int
@@ -32,7 +32,7 @@ class RollingSummary:
         self._asked: SummaryRequest | None = None
 
     def request(self) -> SummaryRequest | None:
-        """What is to be summarised now; None while there is no need, or a summary is being made."""
+        """The next summary request; None if it is not needed yet or one is open."""
         history = self._history
         if self._asked is not None or len(history.items) - history.n_summarised <= self._limit * 3 // 2:
             return None
@@ -45,7 +45,7 @@ class RollingSummary:
         return self._asked
 
     def take(self, text: str) -> None:
-        """The summary that was asked for; empty when it could not be made."""
+        """Take the requested summary; empty if it failed."""
         asked, self._asked = self._asked, None
         text = " ".join(text.split())[:MAX_SUMMARY_CHARS]
         if asked is not None and text:
@@ -54,7 +54,7 @@ class RollingSummary:
 
 
 def _boundary(items: list[Item], near: int) -> int:
-    """The last place at or before `near` where the caller begins to speak: calls of tools and their results stay together."""
+    """The last index up to `near` at which the caller begins to speak, so that tool calls stay together with their results."""
     return next((index for index in range(min(near, len(items) - 1), 0, -1) if isinstance(items[index], UserItem)), 0)
 
 

@@ -1,6 +1,6 @@
-"""The agent's own sentences and its hints for a model, in English and Chinese.
+"""The agent's built-in sentences and hints for a model, in English and Chinese.
 
-A playbook's own words always win: `llm.errorReply`, `llm.toolInstructions`, the `## *` and `## (silence)` entries of a script.
+Texts of the playbook take precedence: `llm.errorReply`, `llm.toolInstructions`, the `## *` and `## (silence)` entries of a script.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The agent's own sentences in one language."""
+    """The built-in sentences in one language."""
 
     failed: str
-    """The model is gone or too slow."""
+    """The model has failed or is too slow."""
     takes_longer: str
-    """The answer takes long, and nothing has failed yet."""
+    """The answer takes long, but nothing has failed yet."""
     not_understood: str
     not_heard: str
-    """The recogniser had too much to do: the caller is to say it again."""
+    """The recogniser was overloaded: ask the caller to repeat."""
     confirm: str
-    """Before the call ends or is transferred on words that may not have meant it. `{{ phrase }}` is filled in."""
+    """Confirmation before the call ends or is transferred on an uncertain match. `{{ phrase }}` is filled in."""
     still_there: str
     not_connected: str
     """A transfer has failed."""
     back: str
-    """The caller is back from a conversation with somebody else."""
+    """The caller is back after a conversation with somebody else."""
     has_failed: str
     """To the model: a transfer has failed. `{target}`, `{code}` and `{reason}` are filled in."""
     has_returned: str
@@ -36,32 +36,32 @@ class Wording:
     silent: str
     """To the model: the caller says nothing."""
     continue_: str
-    """To the model: the interruption was only a noise."""
+    """To the model: the interruption was only noise."""
     new_scene: str
-    """To the model: a scene has begun and it is the one to speak."""
+    """To the model: a scene has begun, and it speaks first."""
     tools: str
     """To the model: the tags that it may write."""
     enter: str
-    """The question of a collector that has none. `{what}` is filled in."""
+    """The default question of a collector. `{what}` is filled in."""
     enter_again: str
     entered: str
     """To the model, and in the transcript: the caller has entered something. `{what}` and `{value}` are filled in."""
     not_entered: str
-    """To the model."""
+    """To the model: the collector has failed."""
     collectors: str
-    """To the model: what it may collect by tag. `{names}` is filled in."""
+    """To the model: the collectors that it may use by tag. `{names}` is filled in."""
     repair: str
-    """To the model: the caller has gone on, or corrected the last words."""
+    """To the model: the caller has continued or corrected the last words."""
     summarise: str
-    """To the model: how a conversation is summarised, to go on with it."""
+    """To the model: how to summarise a conversation in order to continue it."""
     summaries: Mapping[str, str]
-    """To the model: each kind of summary of a call that is over."""
+    """To the model: each kind of summary of an ended call."""
     summary_of_call: str
-    """To the model, behind a playbook's own wish for a summary."""
+    """To the model, after a playbook's own instructions for a summary."""
     functions: str
     """To a model that calls the agent's actions as functions."""
     language: str
-    """To the model: `{language}` is spoken from here on."""
+    """To the model: `{language}` is spoken from now on."""
 
 
 _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/> <set_var key="…" value="…"/>
@@ -155,5 +155,5 @@ _BY_LANGUAGE = {"en": ENGLISH, "zh": CHINESE}
 
 
 def wording_for(language: str | None) -> Wording:
-    """The sentences for a language tag such as `zh-CN`; English when the language is not known."""
+    """The sentences for a language tag such as `zh-CN`; English if the language is not supported."""
     return _BY_LANGUAGE.get((language or "en").replace("_", "-").split("-")[0].lower(), ENGLISH)

@@ -1,7 +1,7 @@
-"""What only some legs can do. A call asks for an ability where it needs it.
+"""Optional abilities of legs. A call asks for an ability when it needs it.
 
-A leg has an ability when it has the methods of its Protocol. `holdable(leg)` and its like return the leg with the ability, or raise
-LocalProtocolError: "a websocket call cannot be put on hold". The functions at the end answer questions about any leg, and never raise.
+A leg has an ability if it has the methods of its Protocol. `holdable(leg)` and the like return the leg with the ability, or raise
+LocalProtocolError: "a websocket call cannot be put on hold". The functions at the end answer questions about any leg and never raise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from active_call.legs.signalling import SignallingMessage
 
 class _KnowsPeerMethods(Protocol):
     def allows(self, method: str) -> bool:
-        """Whether the peer accepts requests of this method inside the call, as far as it has said."""
+        """Whether the peer accepts requests of this method inside the call, as far as it has announced."""
         ...
 
 
@@ -25,84 +25,84 @@ class Holdable(Protocol):
     """The peer can be put on hold."""
 
     def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
-        """Put the peer on hold, or resume; LegHoldAnswered follows. Raises ActiveCallError if the call is not up."""
+        """Put the peer on hold, or resume. LegHoldAnswered follows. Raises ActiveCallError if the call is not up."""
         ...
 
 
 @runtime_checkable
 class Transferable(_KnowsPeerMethods, Protocol):
-    """The peer can be asked to call somebody else, and can ask us (SIP REFER, RFC 3515)."""
+    """The peer can be asked to call somebody else, and can ask us the same (SIP REFER, RFC 3515)."""
 
     def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
-        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError if it cannot be asked.
+        """Ask the peer to call `target` instead of us. LegTransferProgress follows. Raises ActiveCallError if that is not possible.
 
         `is_own_call`: the target is the party of another call of ours, so that the transfer places no new call. Otherwise it counts as a
-        call that we place, and QuotaReached is raised when the hour's calls are used up.
+        call that we place, and QuotaReached is raised if the hourly limit is reached.
         """
         ...
 
     def answer_transfer(self, accepted: bool) -> None:
-        """Answer a LegTransferRequested. Does nothing if there is none, or when it is answered."""
+        """Answer a LegTransferRequested. No effect if there is none or it has been answered."""
         ...
 
     def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
-        """Tell the peer how the transfer goes that it asked for. Does nothing when the call or the transfer is over."""
+        """Report the progress of the transfer that the peer requested. No effect if the call or the transfer is over."""
         ...
 
 
 @runtime_checkable
 class Replaceable(Protocol):
-    """Another party can take the place of this leg's peer, and this leg can take the place of another (Replaces, RFC 3891)."""
+    """Another party can replace this leg's peer, and this leg can replace another (Replaces, RFC 3891)."""
 
     @property
     def attended_target(self) -> str:
-        """The address, with a Replaces header, at which a third party can take our place in this call; empty unless the call is up."""
+        """The address with a Replaces header at which a third party can replace us in this call; empty unless the call is up."""
         ...
 
     @property
     def replaces(self) -> Leg | None:
-        """The leg of ours whose place this incoming one is to take."""
+        """Our leg that this incoming one replaces."""
         ...
 
 
 @runtime_checkable
 class Dtmf(_KnowsPeerMethods, Protocol):
-    """Digits can go as telephone events (RFC 4733) or as signalling (SIP INFO), not only as sound."""
+    """Digits can be sent as telephone events (RFC 4733) or by signalling (SIP INFO), not only in-band."""
 
     @property
     def has_telephone_events(self) -> bool:
-        """Whether both sides agreed on telephone events."""
+        """Whether both sides have negotiated telephone events."""
         ...
 
     def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
-        """Send digits as signalling instead of in the media. Raises ActiveCallError if the call is not up."""
+        """Send digits by signalling instead of in the media. Raises ActiveCallError if the call is not up."""
         ...
 
 
 @runtime_checkable
 class TakesCandidates(Protocol):
-    """The peer may find further addresses of its own while the call is being connected (trickle ICE, RFC 8838)."""
+    """The peer may send further ICE candidates while the call is being connected (trickle ICE, RFC 8838)."""
 
     async def add_candidate(self, candidate: str) -> None:
-        """One more, as in SDP; an empty one says that no more follows. One that cannot be used is passed over."""
+        """Add a candidate in SDP form. An empty one ends the list. An unusable one is ignored."""
         ...
 
 
 @runtime_checkable
 class Renegotiable(Protocol):
-    """The peer may offer another description while the call is up: its network or its wishes have changed (RFC 8829)."""
+    """The peer may send a new offer during the call, because its network or its media have changed (RFC 8829)."""
 
     @property
     def ice_tag(self) -> str:
-        """An entity tag of the path that the last answer names."""
+        """An entity tag of the ICE session in the last answer."""
         ...
 
     async def renegotiate(self, offer: str) -> str:
-        """The answer to a further offer. Raises ActiveCallError for one that cannot be answered; all goes on as before then."""
+        """Answer a further offer. Raises ActiveCallError if that is not possible; then nothing changes."""
         ...
 
     async def take_fragment(self, fragment: str) -> str:
-        """Candidates (gives an empty text), or a new user name and password (gives ours, as a fragment). Raises ActiveCallError."""
+        """Take candidates (returns an empty text), or a new ufrag and password (returns ours, as a fragment). Raises ActiveCallError."""
         ...
 
 
@@ -117,43 +117,43 @@ class Texting(Protocol):
 
 @runtime_checkable
 class KeepsSignalling(Protocol):
-    """The messages that have set the call up, changed and ended it are known."""
+    """The signalling messages of the call are stored."""
 
     def signalling(self, *, whole: bool) -> tuple[SignallingMessage, ...]:
-        """Those so far, in order; with the `whole` texts where they are wanted. Also after `release`."""
+        """The messages so far, in order; with their complete texts if `whole`. Also after `release`."""
         ...
 
 
 def holdable(leg: Leg) -> Holdable:
-    """`leg`, which can hold. Raises LocalProtocolError if it cannot."""
+    """`leg` with the ability to hold. Raises LocalProtocolError if it has none."""
     if isinstance(leg, Holdable):
         return leg
     raise cannot(leg, "be put on hold")
 
 
 def transferable(leg: Leg) -> Transferable:
-    """`leg`, which can be transferred by its peer. Raises LocalProtocolError if it cannot."""
+    """`leg` with the ability to be transferred by its peer. Raises LocalProtocolError if it has none."""
     if isinstance(leg, Transferable):
         return leg
     raise cannot(leg, "be transferred by its peer")
 
 
 def dtmf(leg: Leg) -> Dtmf:
-    """`leg`, which can send digits as telephone events or signalling. Raises LocalProtocolError if it cannot."""
+    """`leg` with the ability to send digits as telephone events or by signalling. Raises LocalProtocolError if it has none."""
     if isinstance(leg, Dtmf):
         return leg
     raise cannot(leg, "send digits as signalling; use method 'inband'")
 
 
 def texting(leg: Leg) -> Texting:
-    """`leg`, which can send texts. Raises LocalProtocolError if it cannot."""
+    """`leg` with the ability to send texts. Raises LocalProtocolError if it has none."""
     if isinstance(leg, Texting):
         return leg
     raise cannot(leg, "carry a text message")
 
 
 def renegotiable(leg: Leg) -> Renegotiable:
-    """`leg`, whose peer may offer again. Raises LocalProtocolError if it may not."""
+    """`leg` with the ability to renegotiate. Raises LocalProtocolError if it has none."""
     if isinstance(leg, Renegotiable):
         return leg
     raise cannot(leg, "accept another offer")
@@ -165,25 +165,25 @@ def cannot(leg: Leg, what: str) -> LocalProtocolError:
 
 
 def can_refer(leg: Leg) -> bool:
-    """Whether the peer can be asked to call somebody else, as far as it has said."""
+    """Whether the peer can be asked to call somebody else, as far as it has announced."""
     return isinstance(leg, Transferable) and leg.allows("REFER")
 
 
 def attended_target(leg: Leg) -> str:
-    """As `Replaceable.attended_target`; empty for a leg whose place nobody can take."""
+    """As `Replaceable.attended_target`; empty for a leg without that ability."""
     return leg.attended_target if isinstance(leg, Replaceable) else ""
 
 
 def replaced_by(leg: Leg) -> Leg | None:
-    """The leg of ours whose place `leg` is to take."""
+    """Our leg that `leg` replaces, if any."""
     return leg.replaces if isinstance(leg, Replaceable) else None
 
 
 def has_telephone_events(leg: Leg) -> bool:
-    """Whether digits can go as telephone events (RFC 4733) in the media of `leg`."""
+    """Whether digits can be sent as telephone events (RFC 4733) in the media of `leg`."""
     return isinstance(leg, Dtmf) and leg.has_telephone_events
 
 
 def signalling_of(leg: Leg, *, whole: bool) -> tuple[SignallingMessage, ...]:
-    """The messages of `leg` so far; none for a leg that keeps none."""
+    """The messages of `leg` so far; empty for a leg that stores none."""
     return leg.signalling(whole=whole) if isinstance(leg, KeepsSignalling) else ()

@@ -1,4 +1,4 @@
-"""From what offer and answer have settled to the order for the media process, and from its last report to a record's figures."""
+"""Convert the result of offer/answer to the order for the media process, and its last report to figures for the record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
 
 
 def agreed_rtp(stream: int, agreement: Agreement) -> ConfigureRtp:
-    """Codecs, numbers, directions and packet length of `agreement`. Addresses, keys and timeouts are the leg's to fill in."""
+    """Codecs, payload types, directions and packet length of `agreement`. The leg adds addresses, keys and timeouts."""
     return ConfigureRtp(
         stream=stream,
         remote_ip=agreement.remote_ip,
@@ -33,7 +33,7 @@ def agreed_rtp(stream: int, agreement: Agreement) -> ConfigureRtp:
 
 
 def statistics_of(closed: StreamClosed | None) -> dict[str, float]:
-    """What a record says of a stream; times in ms. Empty where the media process has not told."""
+    """Statistics of a stream for the record; times in ms. Empty without a report of the media process."""
     if closed is None:
         return {}
     told = {"peer_loss_percent": round(closed.peer_loss_percent, 2)} if closed.peer_loss_percent >= 0 else {}

@@ -1,6 +1,6 @@
-"""What legs share whose peer is a client of ours that is there already (a browser, a socket) and has no signalling of its own.
+"""The common base of legs whose peer is an already connected client (a browser, a socket) without signalling of its own.
 
-new ──dial or accept──> answered ──> over       `_answer` of the kind does the answering
+new ──dial or accept──> answered ──> over       each kind answers in its `_answer`
  └──────reject, hang_up, the client leaves──────> over
 """
 
@@ -20,7 +20,7 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class ClientLeg:
-    """The life of such a leg, as `legs.leg.Leg` promises it. A kind adds `_open`, `_answer` and `release`."""
+    """The life cycle of such a leg, as `legs.leg.Leg` defines it. A kind adds `_open`, `_answer` and `release`."""
 
     trunk: Final = ""
     headers: Final = NO_HEADERS
@@ -40,7 +40,7 @@ class ClientLeg:
         self._sink: Callable[[LegEvent], None] = self._untold.append
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
-        """See `legs.leg.Leg`, as all that follows."""
+        """See `legs.leg.Leg`; the same applies to the following methods."""
         self._sink = sink
         untold, self._untold = self._untold, []
         for event in untold:
@@ -62,11 +62,11 @@ class ClientLeg:
             self._opened(stream)
 
     async def _open(self, near: MediaStream | None) -> MediaStream:
-        """A stream of the kind. Raises MediaError."""
+        """Open a stream of the kind. Raises MediaError."""
         raise NotImplementedError
 
     def _opened(self, stream: MediaStream) -> None:
-        """The stream is there."""
+        """The stream is open."""
 
     def _report(self, report: Report | StreamLost) -> None:
         self._sink(LegMedia(report))
@@ -76,13 +76,13 @@ class ClientLeg:
         await self._answer(option)
 
     async def ring(self, *, early_media: bool = False) -> None:
-        del early_media  # the client knows no ringing
+        del early_media  # the client has no ringing state
 
     async def accept(self, option: CallOption) -> None:
         await self._answer(option)
 
     async def _answer(self, option: CallOption) -> None:
-        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError if that cannot be."""
+        """Emit LegAnswered, and LegReady when media flows. Raises ActiveCallError if the call cannot be answered."""
         raise NotImplementedError
 
     def _require_unanswered(self, is_answered: bool) -> None:

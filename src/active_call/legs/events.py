@@ -1,4 +1,4 @@
-"""The events that every kind of leg tells its call."""
+"""The events that every kind of leg sends to its call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from active_call.media.pool.pool import StreamLost
 
 @dataclass(frozen=True, slots=True)
 class LegRinging:
-    """The far end rings. `early_media`: its media can be heard already."""
+    """The far end is ringing. `early_media`: its media is already audible."""
 
     early_media: bool
     code: int = 180
@@ -19,19 +19,19 @@ class LegRinging:
 
 @dataclass(frozen=True, slots=True)
 class LegAnswered:
-    """The peer or we have answered the call. `sdp` is the answer."""
+    """The peer or our side has answered the call. `sdp` is the answer."""
 
     sdp: str
 
 
 @dataclass(frozen=True, slots=True)
 class LegReady:
-    """Media flows both ways: the peer hears what is said from now on."""
+    """Media flows in both directions: the peer hears what is said from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegHeld:
-    """The peer has put the call on hold, or resumed it. `is_silent`: the peer plays no music of its own."""
+    """The peer has put the call on hold or resumed it. `is_silent`: the peer plays no music of its own."""
 
     on_hold: bool
     is_silent: bool = False
@@ -39,7 +39,7 @@ class LegHeld:
 
 @dataclass(frozen=True, slots=True)
 class LegHoldAnswered:
-    """The answer to our hold or resume. `on_hold`: whether we hold the call now. `code` of 300 or more: the peer refused."""
+    """The answer to our hold or resume. `on_hold`: whether the call is on hold by us now. `code` of 300 or more: the peer refused."""
 
     on_hold: bool
     code: int
@@ -47,7 +47,7 @@ class LegHoldAnswered:
 
 @dataclass(frozen=True, slots=True)
 class LegRequestRefused:
-    """The peer has refused a request inside the call (MESSAGE, INFO), or did not answer it."""
+    """The peer has refused or not answered an in-dialog request (MESSAGE, INFO)."""
 
     method: str
     code: int
@@ -64,7 +64,7 @@ class LegMessage:
 
 @dataclass(frozen=True, slots=True)
 class LegDigit:
-    """A digit that came by signalling (SIP INFO)."""
+    """A digit received by signalling (SIP INFO)."""
 
     digit: str
 
@@ -83,7 +83,7 @@ class LegTransferRequested:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferProgress:
-    """How the transfer that we asked for goes: a SIP status. `final`: no more follows. A final 2xx: the target has taken the call.
+    """The progress of the transfer that we requested, as a SIP status. `final`: the last event. A final 2xx: the target has answered.
 
     `refused`: the peer refused the REFER itself.
     """
@@ -103,9 +103,9 @@ class LegMedia:
 
 @dataclass(frozen=True, slots=True)
 class LegEnded:
-    """The call is over; only reports of the stream follow. `by`: caller, callee or system. `cause`: a stable word. `code`: a SIP status.
+    """The call is over; only reports of the stream follow. `by`: caller, callee or system. `cause`: a stable id. `code`: a SIP status.
 
-    `q850` is the telephone network's cause value, if the peer sent it: 16 normal clearing, 17 busy, 19 no answer …
+    `q850` is the Q.850 cause value, if the peer sent one: 16 normal clearing, 17 busy, 19 no answer …
     """
 
     by: str

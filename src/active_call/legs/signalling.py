@@ -1,4 +1,4 @@
-"""One message of the protocol that sets a call up, as records and the console show it."""
+"""One signalling message of a call, for records and the console."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SignallingMessage:
-    """A message that has crossed the wire, without credentials and keys."""
+    """A message that was sent or received, without credentials and keys."""
 
     at_ms: int
-    """Milliseconds since 1970: when it was read, or handed to the socket."""
+    """Unix time in ms when it was read or handed to the socket."""
     is_received: bool
     transport: str
     """`udp`, `tcp`, `tls`, `ws` or `wss`."""
     peer: str
-    """The other side's address and port."""
+    """Address and port of the other side."""
     start_line: str
     headers: Mapping[str, str]
-    """Those that explain a call, by their full names."""
+    """The headers that matter for call analysis, by full name."""
     text: str = ""
-    """The whole message; empty if only the summary is wanted."""
+    """The whole message; empty if only the summary was requested."""

@@ -1,6 +1,6 @@
-"""The calls of one endpoint that have not ended, and the requests of their peers that wait for an answer.
+"""The active calls of one endpoint, and the peers' requests that wait for an answer.
 
-Calls enter and leave by themselves (`CallTable`). The endpoint finds them by handle or token, the dispatcher by Call-ID and tags.
+A call adds and removes itself (`CallTable`). The endpoint looks calls up by handle or token, the dispatcher by Call-ID and tags.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Calls:
         self._by_handle: dict[CallHandle, Call] = {}
         self._pending: dict[TransactionToken, PendingRequest] = {}
         self.n_by_trunk: Counter[str] = Counter()
-        """Calls of no trunk are under the empty name."""
+        """Active calls by trunk. Calls without a trunk count under the empty name."""
 
     def __len__(self) -> int:
         return len(self._by_handle)
@@ -46,22 +46,22 @@ class Calls:
         return handle in self._by_handle
 
     def get(self, handle: CallHandle) -> Call | None:
-        """The call of that handle, None if it has ended."""
+        """The call with that handle, None if it has ended."""
         return self._by_handle.get(handle)
 
     def require(self, handle: CallHandle) -> Call:
-        """The call of that handle. Raises LocalProtocolError if it has ended."""
+        """The call with that handle. Raises LocalProtocolError if it has ended."""
         call = self._by_handle.get(handle)
         if call is None:
             raise LocalProtocolError("there is no call with this handle, or it has ended")
         return call
 
     def of_message(self, call_id: str, local_tag: str, remote_tag: str) -> list[Call]:
-        """The calls that a message with that Call-ID and those tags may belong to."""
+        """The calls that a message with that Call-ID and these tags may belong to."""
         return [call for call in self if _is_of(call, call_id, local_tag, remote_tag)]
 
     def handle_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
-        """An error of ours has come up while something was done for `owner`: report it, and end the call that it is part of, if any."""
+        """Report an internal error that occurred while `owner` was served. End the call that `owner` is part of, if any."""
         identity = owner.identity if owner is not None else ("", "")
         call = next((call for call in self if call.identity == identity), None) if all(identity) else None
         if call is None:
@@ -70,43 +70,43 @@ class Calls:
             self.abort(where, error, call, now)
 
     def abort(self, where: str, error: Exception, call: Call, now: float) -> None:
-        """An error of ours has come up while something of `call` was handled: report it, and end that call."""
+        """Report an internal error that occurred while `call` was served, and end that call."""
         self._faults.note(where, error, call=call.handle, call_id=call.identity[0])
         call.abort(now)
 
-    # -- for the calls ----------------------------------------------------------------------------------------------------------------
+    # -- used by the calls ------------------------------------------------------------------------------------------------------------
 
     def add(self, call: Call) -> None:
-        """`call` is alive from now on."""
+        """Add a new call."""
         self._by_handle[call.handle] = call
         self.n_by_trunk[call.trunk] += 1
 
     def remove(self, call: Call) -> None:
-        """`call` is over."""
+        """Remove a call that has ended."""
         del self._by_handle[call.handle]
         self.n_by_trunk[call.trunk] -= 1
         if not self.n_by_trunk[call.trunk]:
             del self.n_by_trunk[call.trunk]
 
-    # -- requests that wait -----------------------------------------------------------------------------------------------------------
+    # -- pending requests -------------------------------------------------------------------------------------------------------------
 
     @property
     def n_pending(self) -> int:
-        """Requests that wait for an answer."""
+        """Number of requests that wait for an answer."""
         return len(self._pending)
 
     def add_pending(self, call: Call, transaction: ServerTransaction) -> TransactionToken:
-        """Have a request of the peer wait for `Endpoint.respond`; the token names it."""
+        """Keep a request of the peer until `Endpoint.respond` answers it. Returns its token."""
         token = TransactionToken(self._randomness.token(8))
         self._pending[token] = PendingRequest(call, transaction)
         return token
 
     def pending(self, token: TransactionToken) -> PendingRequest | None:
-        """The request of that token, None if it has had its final response."""
+        """The request with that token, None if it has had its final response."""
         return self._pending.get(token)
 
     def take_pending(self, token: TransactionToken) -> ServerTransaction:
-        """The request of that token waits no longer."""
+        """Remove the request with that token from the pending ones and return it."""
         return self._pending.pop(token).transaction
 
 

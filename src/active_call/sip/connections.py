@@ -1,6 +1,6 @@
-"""The byte streams of an endpoint's connections: whole messages, keep-alives, and how long a message waits for its rest.
+"""The byte streams of an endpoint's connections: message framing, keep-alives, and the age of an incomplete message.
 
-Bytes of a connection enter; whole messages, a number of pings, or the failure of the stream leave. Sends nothing and closes nothing.
+Bytes of a connection go in. Whole messages, a number of pings or a stream failure come out. This module sends nothing and closes nothing.
 RFC 3261 §18.3, RFC 5626 §3.5.1, §4.4.1.
 """
 
@@ -14,12 +14,12 @@ from active_call.sip.syntax.framing import Ping, StreamFramer
 
 MAX_PINGS = 100
 PING_WINDOW_S = 10.0
-"""RFC 5626 §4.4.1 has a ping every 24 s at the most often; a hundred in ten seconds keep no binding open."""
+"""RFC 5626 §4.4.1 allows a ping every 24 s at most. A peer that sends a hundred in ten seconds is not keeping a binding open."""
 
 
 @dataclass(slots=True)
 class _Connection:
-    """What is kept of one connection."""
+    """The state of one connection."""
 
     framer: StreamFramer | None = None
     half_read_since: float | None = None
@@ -30,29 +30,29 @@ class _Connection:
 
 @dataclass(slots=True)
 class StreamInput:
-    """What one read has brought: whole messages in order and a number of pings."""
+    """The result of one read: whole messages in order, and a number of pings."""
 
     messages: list[bytes] = field(default_factory=list)
     n_pings: int = 0
     failure: ParseError | None = None
-    """Why the stream cannot be read any further."""
+    """Why the stream cannot be parsed any further."""
     rejected: bytes = b""
-    """What could be read of the message that failed."""
+    """The readable part of the message that failed."""
 
 
 class Connections:
-    """See the module. Connections are named by their `connection_id`."""
+    """See the module. A connection is identified by its `connection_id`."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, _Connection] = {}
 
     def is_broken(self, connection_id: int) -> bool:
-        """Whether the stream of that connection cannot be read any further."""
+        """Whether the stream of that connection cannot be parsed any further."""
         connection = self._by_id.get(connection_id)
         return connection is not None and connection.framer is not None and connection.framer.failure is not None
 
     def feed(self, connection_id: int, data: bytes, now: float, *, is_known: bool) -> StreamInput:
-        """Take bytes, cut anywhere. `is_known`: as the source stands at its first bytes; any other source has smaller limits."""
+        """Take bytes, cut anywhere. `is_known`: the standing of the source at its first bytes. Other sources have smaller limits."""
         connection = self._of(connection_id)
         framer = connection.framer
         if framer is None:
@@ -74,11 +74,11 @@ class Connections:
         return given
 
     def note_message(self, connection_id: int, now: float) -> None:
-        """A message has come on that connection."""
+        """Record that a message arrived on that connection."""
         self._of(connection_id).heard_at = now
 
     def count_pings(self, connection_id: int, n_pings: int, now: float) -> int:
-        """How many pings have come within PING_WINDOW_S, these included."""
+        """Number of pings within PING_WINDOW_S, including these."""
         connection = self._of(connection_id)
         if now - connection.pings_began_at > PING_WINDOW_S:
             connection.pings_began_at, connection.n_pings = now, 0
@@ -86,17 +86,17 @@ class Connections:
         return connection.n_pings
 
     def half_read_since(self, connection_id: int) -> float | None:
-        """Since when a message on that connection waits for its rest; None between messages."""
+        """When the incomplete message on that connection started; None between messages."""
         connection = self._by_id.get(connection_id)
         return connection.half_read_since if connection is not None else None
 
     def heard_at(self, connection_id: int) -> float | None:
-        """When the last message has come on that connection; None if none has."""
+        """When the last message arrived on that connection; None if there was none."""
         connection = self._by_id.get(connection_id)
         return connection.heard_at if connection is not None else None
 
     def forget(self, connection_id: int) -> None:
-        """That connection is gone."""
+        """Drop the state of a closed connection."""
         self._by_id.pop(connection_id, None)
 
     def _of(self, connection_id: int) -> _Connection:

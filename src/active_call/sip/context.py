@@ -1,7 +1,7 @@
-"""What all parts of one endpoint share: configuration, the transaction layer, the table of dialogs, events, responses.
+"""What all parts of one endpoint share: configuration, transaction layer, dialog table, events, responses.
 
-It decides nothing. The endpoint, its operations and the dispatch hold it; all other parts know it by one of the narrow `ports`. It knows
-neither calls nor registrations: they have tables of their own (`calls`, `registrations`).
+It makes no decisions. The endpoint, its operations and the dispatch hold it. All other parts see it through one of the narrow `ports`. It
+knows neither calls nor registrations: those have their own tables (`calls`, `registrations`).
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class EndpointContext:
 
     @property
     def timers(self) -> Timers:
-        """The alarms of all parts."""
+        """The timers of all parts."""
         return self.layer.timers
 
     @property
     def listeners(self) -> Listeners:
-        """Where we can be reached, and how each peer sees us."""
+        """The addresses where we can be reached, and how each peer sees us."""
         return self.layer.listeners
 
     def default_transport(self) -> TransportName:
@@ -65,7 +65,7 @@ class EndpointContext:
         return self.layer.listeners.default_transport()
 
     def send_request(self, request: Request, target: Target, user: RequestUser, now: float, origin: Origin) -> FailoverRequest:
-        """Send `request`; `user` hears its responses."""
+        """Send `request`; `user` receives its responses."""
         return self.layer.send_request(request, target, user, now, origin)
 
     def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
@@ -73,40 +73,40 @@ class EndpointContext:
         return self.layer.send_ack(request, target, origin, now)
 
     def note_fault(self, where: str, error: Exception, *, call_id: str = "") -> None:
-        """Report an error of our own."""
+        """Report an internal error."""
         self.layer.faults.note(where, error, call_id=call_id)
 
     def guard(self, where: str, action: Callable[[], object]) -> None:
-        """Run `action`; report what it raises."""
+        """Run `action` and report an exception that it raises."""
         self.layer.faults.guard(where, action)
 
     def peers_version(self) -> tuple[int, int]:
-        """Changes when `peer_hosts` may have changed."""
+        """A version that changes whenever `peer_hosts` may have changed."""
         return self.layer.n_client_transactions_begun, len(self.dialogs)
 
     def peer_hosts(self) -> frozenset[str]:
-        """The addresses with which a call or a request of ours is under way."""
+        """The addresses with an open call or request of ours."""
         return frozenset({entry.dialog.flow.remote.host for entry in self.dialogs.values()} | self.layer.client_hosts())
 
     # -- events -------------------------------------------------------------------------------------------------------------------------
 
     def emit(self, event: SipEvent) -> None:
-        """Hand `event` out with the next `take_events`."""
+        """Queue `event` for the next `take_events`."""
         self.events.append(event)
 
     def drop(self, flow: Flow, why: str, detail: str = "") -> None:
-        """Say that something which arrived is not acted on."""
+        """Report that a received message is ignored, and why."""
         self.events.append(MessageDropped(flow, why, detail[:200]))
 
     def learn_public_address(self, response: Response, flow: Flow) -> None:
-        """Take note of how the peer sees us (RFC 3581 §4), where that is wanted."""
+        """Record the address that the peer sees us at (RFC 3581 §4), if configured."""
         if self.config.learns_public_address:
             seen = self.layer.reflections.note(flow.transport, flow.remote.host, response.top_via)
             if seen is not None:
                 self.events.append(PublicAddressSeen(flow.transport, seen, flow.remote))
 
     def note_refusal(self, request: Request, flow: Flow, rule: str, code: int, *, trunk: str = "", detail: str = "") -> None:
-        """Say that a request is refused by `rule`; `code` 0: without a response."""
+        """Report that `rule` refused a request. `code` 0: no response was sent."""
         headers, is_call = request.headers, request.method == "INVITE"
         refused = RequestRefused(
             flow,
@@ -123,25 +123,25 @@ class EndpointContext:
         self.events.append(refused)
 
     def new_token(self) -> TransactionToken:
-        """A name for a request that somebody waits for."""
+        """A new token for a pending request."""
         return TransactionToken(self.randomness.token(8))
 
     def new_tag(self) -> str:
-        """A From or To tag (RFC 3261 §19.3)."""
+        """A new From or To tag (RFC 3261 §19.3)."""
         return self.randomness.token(8)
 
     def add_dialog(self, dialog: Dialog, user: DialogUser) -> None:
-        """Have `user` serve `dialog` from now on, in the place of any other."""
+        """Let `user` serve `dialog` from now on. It replaces any earlier user."""
         self.dialogs[dialog.key] = DialogEntry(dialog, user)
 
     def remove_dialog(self, dialog: Dialog, user: DialogUser) -> None:
-        """Forget `dialog` unless another user serves it by now."""
+        """Remove `dialog`, unless another user serves it now."""
         entry = self.dialogs.get(dialog.key)
         if entry is not None and entry.user is user:
             del self.dialogs[dialog.key]
 
     def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
-        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers of ours."""
+        """Send a response; False if the transaction has had a final one. Raises LocalProtocolError if our own headers are malformed."""
         if not transaction.to_tag and reply.code > 100:
             transaction.to_tag = self.new_tag()
         data = self.response_bytes(transaction.request, transaction.via_lines, transaction.to_tag, reply, transaction.flow)

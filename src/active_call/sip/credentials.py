@@ -1,7 +1,7 @@
-"""Answering digest challenges on behalf of one request and its repetitions (RFC 3261 §22.2, RFC 7616, RFC 8760).
+"""Answer the digest challenges to one request and its repetitions (RFC 3261 §22.2, RFC 7616, RFC 8760).
 
-Enters: 401 and 407 responses. Leaves: the Authorization and Proxy-Authorization values for the next attempt, or None to give up. It knows
-nothing of transactions; the hashing is `digest`'s.
+401 and 407 responses go in. The Authorization and Proxy-Authorization values for the next attempt come out, or None to give up. This module
+knows no transactions; `digest` does the hashing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from active_call.sip.syntax.digest import Challenge, authorization, select_chall
 from active_call.sip.syntax.message import Request, Response
 
 _MAX_ATTEMPTS = 2
-"""Answers per realm to challenges that do not call the last one stale: the second covers a nonce that expired unsaid."""
+"""Answers per realm to challenges without `stale`. The second one covers a nonce that expired without notice."""
 _MAX_ROUNDS = 6
 _ANSWER_HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
 
 
 class Authenticator:
-    """The credentials of one request through all its attempts. An answer to one realm stays in the request when another realm asks."""
+    """The credentials of one request through all its attempts.
+
+    The answer to one realm stays in the request when another realm challenges.
+    """
 
     def __init__(self, credentials: tuple[Credentials, ...], randomness: Randomness) -> None:
         self._credentials = credentials
@@ -32,7 +35,7 @@ class Authenticator:
         self._n_rounds = 0
 
     def take_challenge(self, response: Response) -> bool:
-        """Whether to send the request again with `headers_for`: False when the challenge cannot be met, or an answer was refused."""
+        """Whether to repeat the request with `headers_for`. False if the challenge cannot be met or an answer was already refused."""
         names = _ANSWER_HEADERS.get(response.code)
         self._n_rounds += 1
         if names is None or not self._credentials or self._n_rounds > _MAX_ROUNDS:
@@ -46,7 +49,7 @@ class Authenticator:
         return any(taken)
 
     def meet(self, response: Response, send_again: Callable[[float], object], now: float) -> bool:
-        """Whether `response` is a challenge, and was met by sending the request again; else it is the outcome."""
+        """Repeat the request if `response` is a challenge that can be met. False if `response` is the outcome."""
         if response.code not in _ANSWER_HEADERS or not self.take_challenge(response):
             return False
         try:
@@ -56,12 +59,12 @@ class Authenticator:
         return True
 
     def add_to(self, request: Request) -> None:
-        """Put `headers_for` into the request, which is not changed after that."""
+        """Add `headers_for` to the request. The request must not change after that."""
         for name, value in self.headers_for(request):
             request.headers.add(name, value)
 
     def headers_for(self, request: Request) -> HeaderList:
-        """The values that answer every challenge so far, for exactly this request."""
+        """The header values that answer all challenges so far, computed for exactly this request."""
         return tuple(
             (header, authorization(challenge, credentials, request.method, request.uri, request.body, 1, self._randomness.token(8)))
             for (header, _), (challenge, credentials) in self._answers.items()

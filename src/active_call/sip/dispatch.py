@@ -1,8 +1,8 @@
-"""Finds what a message is for: a transaction, a dialog, the admission, the screening, a new call (RFC 3261 §8.2, §12.2.2, §17.2.3).
+"""Find the recipient of a message: transaction, dialog, admission, screening or a new call (RFC 3261 §8.2, §12.2.2, §17.2.3).
 
-Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to OPTIONS, without a
-transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for what matches nothing, RequestRefused for every
-request that is refused.
+Raw messages with their flow go in. Inputs to transactions, dialogs and calls come out. Refusals and answers to OPTIONS are sent without a
+transaction (§8.2.7), so they cost no memory and no retransmissions. MessageDropped reports a message that matches nothing, RequestRefused
+every refused request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.tables import LIFETIME_T1S
 
 MAX_REFUSED = 4096
-"""Refused INVITEs whose repetitions are known: all of 32 s at 128 refusals a second."""
+"""Number of refused INVITEs remembered for their repetitions: 32 s at 128 refusals a second."""
 
 _NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
 
@@ -46,10 +46,10 @@ class Dispatcher:
         self._calls = calls
         self._registrations = registrations
         self._refused: OrderedDict[object, tuple[float, Reply]] = OrderedDict()
-        """INVITEs that were refused for the moment, until when, and how."""
+        """INVITEs that were refused temporarily: until when, and with which reply."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Act on one whole message."""
+        """Process one whole message."""
         try:
             message = parse_message(data)
         except ParseError as error:
@@ -61,7 +61,7 @@ class Dispatcher:
             self._receive_request(message, flow, now)
 
     def handle_fault(self, data: bytes, flow: Flow, error: Exception, now: float) -> None:
-        """An error of ours has come up while `data` was handled: report it, end the call that it belongs to, answer a request with 500."""
+        """Report an internal error that occurred while `data` was handled. End its call, and answer a request with 500."""
         try:
             message = parse_message(data)
             local, remote = (message.from_, message.to) if isinstance(message, Response) else (message.to, message.from_)
@@ -79,7 +79,7 @@ class Dispatcher:
             self._core.layer.faults.guard("message", lambda: self._core.reply(known, Reply(500, "Server Internal Error"), now))
 
     def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError, now: float) -> None:
-        """Say that `data` is no message; when it was meant as a request and may be answered, answer 400."""
+        """Report that `data` cannot be parsed. If it looks like a request and may be answered, answer 400."""
         self._core.drop(flow, "parse_error", str(error))
         request = parse_leniently(data)
         if request is not None:
@@ -127,7 +127,7 @@ class Dispatcher:
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
         if entry is None and request.to.tag == _stateless_tag(request):
-            return  # it acknowledges a refusal without a transaction
+            return  # it acknowledges a refusal that had no transaction
         if entry is None:
             self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
@@ -189,7 +189,7 @@ class Dispatcher:
             entry.user.handle_request(transaction, request, flow, now)
 
     def _admit(self, request: Request, flow: Flow, now: float) -> Verdict | None:
-        """Why a request that belongs to no call of ours is taken; None when it is refused: then its response, if any, has been sent."""
+        """The verdict that admits a request outside our calls. None if it is refused; its response, if any, has been sent."""
         verdict = self._core.admission.judge(request, flow, now, self._registrations.registrars(now))
         if verdict.answer == "admit":
             return verdict
@@ -204,17 +204,17 @@ class Dispatcher:
         self._reply_statelessly(request, flow, reply)
 
     def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float) -> None:
-        """Refuse an INVITE that a later moment would allow: its repetitions get the same answer, and are no new call."""
+        """Refuse an INVITE temporarily. Its repetitions get the same answer and do not become a new call."""
         self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
         self._reply_statelessly(request, flow, reply)
 
     def _start_server(self, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
-        """A transaction for `request`; None, and it has its 503, where there are too many."""
+        """Create a transaction for `request`. If there are too many, send 503 and return None."""
         host = flow.remote.host
         admission = self._core.admission
-        is_open = admission.access_list.is_open  # then there are no unknown sources
+        is_open = admission.access_list.is_open  # then no source is unknown
         is_known = is_open or admission.is_known(host, self._registrations.registrars(now))
         if self._core.layer.servers.make_room(host, is_known=is_known):
             return self._core.layer.start_server(request, flow)
@@ -231,7 +231,7 @@ class Dispatcher:
         InboundCall(self._core, self._calls, transaction, dialog, replaces, trunk=trunk)
 
     def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:
-        """Answer 400, or what the error says, where the admission allows an answer."""
+        """Answer 400, or the code of the error, if the admission allows an answer."""
         verdict = self._core.admission.judge_unreadable(flow, now, self._registrations.registrars(now))
         if verdict.answer == "silence":
             self._core.note_refusal(request, flow, verdict.rule, 0, detail=str(error))
@@ -240,7 +240,7 @@ class Dispatcher:
         self._reply_statelessly(request, flow, Reply(code, reason))
 
     def _reply_statelessly(self, request: Request, flow: Flow, reply: Reply) -> None:
-        """Answer a request that gets no transaction (§8.2.7): the same To tag for each repetition."""
+        """Answer a request without a transaction (§8.2.7). Repetitions get the same To tag."""
         if request.method == "ACK":
             return
         try:
@@ -253,7 +253,7 @@ class Dispatcher:
 
 
 def _stateless_tag(request: Request) -> str:
-    """The To tag of a refusal without a transaction; the same for repetitions of the request, and for the ACK."""
+    """The To tag of a stateless refusal. Repetitions of the request and the ACK yield the same tag."""
     via = request.top_via
     number = (request.headers.get("CSeq") or "").partition(" ")[0]
     seed = "\n".join((via.branch or "", via.sent_by, request.headers.get("Call-ID") or "", number))
@@ -261,7 +261,7 @@ def _stateless_tag(request: Request) -> str:
 
 
 def _user_in(request: Request) -> str:
-    """The user part that our Contact should have: the one that was called."""
+    """The user part for our Contact: the called user."""
     try:
         user = request.parsed_uri.user
         return user if user is not None else parse_name_addr(request.headers.get("To") or "").uri.user or ""

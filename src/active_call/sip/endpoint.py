@@ -1,12 +1,12 @@
-"""The SIP endpoint, a user agent of RFC 3261. Bytes and time in; transmits, events and alarms out.
+"""The SIP endpoint, a user agent (RFC 3261). Bytes and time go in; transmits, events and timers come out.
 
-The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_look_ups`, `take_events` and `take_closes`, and calls
-`handle_timeout` at `next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing
-here knows sockets, name resolution, media or the contents of session descriptions: an SDP is bytes.
+The driver calls `receive_*` and `handle_*`, then drains `take_transmits`, `take_look_ups`, `take_events` and `take_closes`, and calls
+`handle_timeout` at `next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. The
+endpoint knows no sockets, no name resolution, no media and no session descriptions: an SDP is bytes.
 
-    endpoint ── operations ── calls, registrations               what legs ask for; what is alive
-        ├─ connections                                           streams: whole messages, keep-alives
-        ├─ dispatch ── access/*                                  for which part a message is; what is refused before a call hears of it
+    endpoint ── operations ── calls, registrations               what legs ask for; what is active
+        ├─ connections                                           streams: message framing, keep-alives
+        ├─ dispatch ── access/*                                  finds the recipient of a message; refuses requests without a call
         │      └─ dialog/inbound, dialog/outbound ── dialog/call      the INVITE usage
         │             ├─ dialog/session_timer, reinvite, refer        its parts, by `dialog/ports`
         │             ├─ dialog/invite_server, invite_client          one INVITE with its 2xx and ACK
@@ -36,7 +36,7 @@ __all__ = ["DialogInfo", "Endpoint"]
 
 
 class Endpoint(Operations):
-    """Sans-IO SIP user agent. Inputs never raise; operations raise nothing but LocalProtocolError."""
+    """Sans-IO SIP user agent. Inputs never raise. Operations raise only LocalProtocolError."""
 
     def __init__(self, config: EndpointConfig, randomness: Randomness, admission: RequestAdmission | None = None) -> None:
         super().__init__(EndpointContext(config, randomness, TransactionLayer(config, randomness), admission or RequestAdmission()))
@@ -45,12 +45,15 @@ class Endpoint(Operations):
         self._connections = Connections()
         self._closes: list[Flow] = []
         self.observer: MessageObserver | None = None
-        """Sees what comes and goes, for a trace. An error in it is reported as a fault and stops nothing."""
+        """Receives every message for a trace. An exception in it is reported as a fault and has no other effect."""
 
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
 
     def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None:
-        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open; a ping over WebSocket is answered (RFC 5626 §3.5.1)."""
+        """Take one UDP datagram or WebSocket message.
+
+        A blank one is a NAT keep-alive; a ping over WebSocket is answered (RFC 5626 §3.5.1).
+        """
         if not data.strip(b"\r\n\t \0"):
             if flow.connection_id is not None and data == PING_BYTES:
                 self._answer_pings(1, flow, now)
@@ -64,7 +67,7 @@ class Endpoint(Operations):
             self._receive(data, flow, now, is_known=standing == "known")
 
     def receive_stream(self, data: bytes, flow: Flow, now: float) -> None:
-        """Bytes of a connection, cut anywhere. A stream that cannot be read any further is named by `take_closes`."""
+        """Take bytes of a connection, cut anywhere. `take_closes` returns the flow if the stream cannot be parsed any further."""
         connection_id = flow.connection_id
         if connection_id is None:
             self.receive_datagram(data, flow, now)
@@ -89,24 +92,24 @@ class Endpoint(Operations):
             self._closes.append(flow)
 
     def half_read_since(self, flow: Flow) -> float | None:
-        """Since when a message on that connection waits for its rest; None between messages."""
+        """When the incomplete message on that connection started; None between messages."""
         return self._connections.half_read_since(flow.connection_id) if flow.connection_id is not None else None
 
     def standing_of(self, host: str, now: float) -> Standing:
-        """How the source at that address stands: it decides what is read and which connections are taken."""
+        """The standing of the source at that address. It decides what is parsed and which connections are accepted."""
         return self._reader.standing_of(host, now)
 
     def idle_since(self, connection_id: int) -> float | None:
-        """When the last message has come on that connection; None where none has."""
+        """When the last message arrived on that connection; None if there was none."""
         return self._connections.heard_at(connection_id)
 
     def connections_in_use(self) -> set[int]:
-        """The connections by which calls, registrations or requests are under way."""
+        """The connections with open calls, registrations or requests."""
         dialogs = {entry.dialog.flow.connection_id for entry in self._core.dialogs.values()}
         return {one for one in dialogs | self._core.layer.connections_in_use() if one is not None}
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
-        """A stream connection is gone. Open transactions find another way (RFC 3261 §18.2.2, §18.4)."""
+        """A stream connection was closed. Open transactions use another flow (RFC 3261 §18.2.2, §18.4)."""
         if flow.connection_id is not None:
             self._connections.forget(flow.connection_id)
         self._core.layer.handle_connection_lost(flow, reason, now)
@@ -114,27 +117,27 @@ class Endpoint(Operations):
             self._core.layer.faults.guard("connection_lost", partial(registration.handle_connection_lost, flow, now))
 
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
-        """The transmit of that id could not be carried out."""
+        """The transmit with that id failed."""
         self._core.layer.handle_transport_error(transmit_id, reason, now)
 
     def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
-        """The network has turned the transmit of that id back (ICMP, §18.4); whether the peer is gone for good it does not say."""
+        """An ICMP error came back for the transmit with that id (§18.4). The error may be temporary."""
         self._core.layer.handle_unreachable(transmit_id, reason, now)
 
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
-        """The resolver's answer to one of `take_look_ups`: the places in order, or none and why."""
+        """The resolver's answer to one of `take_look_ups`: the targets in order, or none and a reason."""
         self._core.layer.hops.handle_look_up(look_up_id, hops, reason, now)
 
     def handle_timeout(self, now: float) -> None:
-        """Run what is due."""
+        """Fire the timers that are due."""
         self._core.layer.timers.run_due(now)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called next, None while nothing is under way."""
+        """When `handle_timeout` must be called next, None if no timer is set."""
         return self._core.layer.timers.next_at()
 
     def take_transmits(self) -> list[Transmit]:
-        """What is to be sent, in order; handed out once."""
+        """The messages to send, in order. Each is returned once."""
         taken, self._core.layer.transmits = self._core.layer.transmits, []
         if self.observer is not None:
             for transmit in taken:
@@ -142,22 +145,22 @@ class Endpoint(Operations):
         return taken
 
     def take_look_ups(self) -> list[LookUp]:
-        """Questions to the resolver, handed out once; each is to be answered by `handle_look_up`."""
+        """Look-ups for the resolver. Each is returned once and must be answered by `handle_look_up`."""
         taken, self._core.layer.hops.look_ups = self._core.layer.hops.look_ups, []
         return taken
 
     def take_events(self) -> list[SipEvent]:
-        """What has happened, in order; handed out once."""
+        """The events, in order. Each is returned once."""
         taken, self._core.events = self._core.events, []
         return [*self._core.layer.faults.take(), *taken]
 
     def take_closes(self) -> list[Flow]:
-        """Connections that the driver should close once its transmits are out; handed out once."""
+        """Connections that the driver must close after its transmits. Each is returned once."""
         taken, self._closes = self._closes, []
         return taken
 
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
-        """Take the sockets as they are now bound; messages made from here on carry their addresses."""
+        """Set the bound sockets. Later messages carry their addresses."""
         self._core.layer.set_listeners(listeners)
 
     def refresh_registrations(self, now: float) -> None:
@@ -166,15 +169,15 @@ class Endpoint(Operations):
             registration.refresh(now)
 
     def address_seen_by(self, peer: str) -> str | None:
-        """The address at which the peer of that address sees us, where it is known and not simply our own."""
+        """The address at which that peer sees us, if known and different from our own."""
         return self._core.layer.listeners.seen_by(peer)
 
     def is_own_socket(self, target: Target) -> bool:
-        """Whether `target`, an address with its `local` one, is one of our own listening sockets."""
+        """Whether `target`, an address with its `local` one, is one of our listening sockets."""
         return self._core.layer.listeners.is_own(target)
 
     def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
-        """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""
+        """False: new INVITEs and OPTIONS get 503 with Retry-After. Existing calls continue."""
         self._core.is_accepting = accepting
         self._core.retry_after_s = retry_after_s
 
@@ -182,41 +185,41 @@ class Endpoint(Operations):
 
     @property
     def n_calls(self) -> int:
-        """Calls that have not ended."""
+        """Number of active calls."""
         return len(self._calls)
 
     @property
     def n_calls_by_trunk(self) -> Mapping[str, int]:
-        """The same by trunk; calls of no trunk under the empty name."""
+        """Number of active calls by trunk. Calls without a trunk count under the empty name."""
         return self._calls.n_by_trunk
 
     @property
     def admission(self) -> RequestAdmission:
-        """Decides which requests from outside are taken."""
+        """Decides which requests from outside are accepted."""
         return self._core.admission
 
     def registrars(self, now: float) -> list[str]:
-        """Addresses of the registrars that we are registered at."""
+        """Addresses of the registrars where we are registered."""
         return self._registrations.registrars(now)
 
     @property
     def n_transactions(self) -> int:
-        """Transactions that are not terminated."""
+        """Number of transactions that have not terminated."""
         return self._core.layer.n_transactions
 
     @property
     def n_dialogs(self) -> int:
-        """Dialogs, early ones and those that wait for the outcome of a BYE included."""
+        """Number of dialogs, including early ones and those whose BYE has no outcome yet."""
         return len(self._core.dialogs)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
     def _note_silenced(self, flow: Flow) -> None:
-        """Something of a silenced address has come: counted, not read."""
+        """Count a message from a silenced address. It is not parsed."""
         self._core.emit(RequestRefused(flow, "", "silenced", 0))
 
     def _answer_pings(self, n_pings: int, flow: Flow, now: float) -> None:
-        """One pong for all pings of a read; a connection that does nothing else, and that fast, is closed."""
+        """Send one pong for all pings of a read. Close a connection that only sends pings at a high rate."""
         n_recent = self._connections.count_pings(flow.connection_id or 0, n_pings, now)
         if n_recent > MAX_PINGS:
             self._core.drop(flow, "keepalive_flood", f"{n_recent} within {PING_WINDOW_S:g} s")
@@ -225,7 +228,7 @@ class Endpoint(Operations):
         self._core.layer.transmit(PONG_BYTES, flow)
 
     def _receive(self, data: bytes, flow: Flow, now: float, *, is_known: bool) -> None:
-        """One message, behind a wall of its own: an error of ours ends the call that it belongs to, and nothing else."""
+        """Handle one message. An internal error ends only the call of that message."""
         if too_large := self._reader.is_too_large(data, is_known=is_known):
             self._core.drop(flow, "too_large", too_large)
             return
@@ -235,5 +238,5 @@ class Endpoint(Operations):
             self._core.guard("observer", partial(self.observer.received, data, flow))
         try:
             self._dispatcher.receive(data, flow, now)
-        except Exception as error:  # noqa: BLE001 (a wall: one message)
+        except Exception as error:  # noqa: BLE001 (contains the errors of one message)
             self._dispatcher.handle_fault(data, flow, error, now)

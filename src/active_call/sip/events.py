@@ -1,7 +1,7 @@
-"""What goes into and comes out of the SIP core: flows and transmits, operations' arguments, events.
+"""The values that enter and leave the SIP core: flows, transmits, arguments of operations, events.
 
-The core (`endpoint.Endpoint`) is sans-IO. The driver (`net.sip_driver`) feeds it bytes and time and carries out its transmits; legs
-(`legs.sip`) call its operations and read its events. All values are frozen.
+The core (`endpoint.Endpoint`) is sans-IO. The driver (`net.sip_driver`) feeds it bytes and time and sends its transmits. Legs (`legs.sip`)
+call its operations and read its events. All values are frozen.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 CallHandle = NewType("CallHandle", str)
-"""Names one INVITE usage inside the endpoint; unrelated to the Call-ID header."""
+"""Identifies one INVITE usage in the endpoint. Unrelated to the Call-ID header."""
 TransactionToken = NewType("TransactionToken", str)
-"""Names one request, outside or inside a dialog, that waits for its final response."""
+"""Identifies one request, inside or outside a dialog, that waits for its final response."""
 RegistrationHandle = NewType("RegistrationHandle", str)
-"""Names one registration inside the endpoint."""
+"""Identifies one registration in the endpoint."""
 RegistrationState = Literal["registered", "failed", "unregistered"]
 
 
@@ -36,9 +36,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Where a message came from, and so where its responses go back to (RFC 3261 §18.2.2, RFC 3581).
+    """The path that a message arrived on. Its responses go back the same way (RFC 3261 §18.2.2, RFC 3581).
 
-    `connection_id` names a stream connection and is None for UDP; `local` is the listening or connecting socket's own address.
+    `connection_id` identifies a stream connection and is None for UDP. `local` is the address of our listening or connecting socket.
     """
 
     transport: TransportName
@@ -49,25 +49,25 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class HopRules:
-    """What each place of a next hop has to be, whether a URI or the DNS has named it."""
+    """Conditions that every target of a next hop must meet, whether it comes from a URI or from DNS."""
 
     least: Reach = Reach.NOWHERE
-    """No address of a smaller reach, whether the URI has it or DNS gives it."""
+    """Minimum reach. An address with a smaller reach is not used."""
     not_ourselves: bool = False
-    """None of our own listening sockets."""
+    """Do not use our own listening sockets."""
     large_by_tcp: bool = True
-    """A request too large for a datagram goes by TCP (RFC 3261 §18.1.1); False: by UDP all the same."""
+    """Send a request that is too large for a datagram by TCP (RFC 3261 §18.1.1). False: send it by UDP anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A next hop: as a URI names it, or one of the places that the resolver has found for that (RFC 3263).
+    """A next hop: as a URI names it, or one of the addresses that the resolver found for it (RFC 3263).
 
-    `host` is a name or address as the URI gives it, or an address that was found; `name` is then what the URI said, and is what a TLS
-    certificate must hold (RFC 5922). `port` None means: by SRV or the transport's default. `flow`, when given, is a connection to use as
-    long as it lives. `local` is our own address towards that place, where it is known. `any_transport`: the URI leaves the choice of the
-    transport to us, so DNS may make it (RFC 3263 §4.1). `alternatives` are tried when no place of the target can be reached. `rules` hold
-    for each place of the target.
+    `host` is a name or address from the URI, or a resolved address. In the latter case `name` is the host of the URI, which the TLS
+    certificate must contain (RFC 5922). `port` None means: from SRV or the transport's default. `flow`, if set, is a connection to use
+    while it is open. `local` is our own address towards that target, if known. `any_transport`: the URI names no transport, so DNS may
+    choose one (RFC 3263 §4.1). `alternatives` are tried if no address of the target can be reached. `rules` apply to every address of the
+    target.
     """
 
     transport: TransportName
@@ -83,9 +83,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """A question to the resolver (RFC 3263): at which places does `host` take requests? Answered by `Endpoint.handle_look_up`.
+    """A question to the resolver (RFC 3263): at which addresses does `host` accept requests? `Endpoint.handle_look_up` takes the answer.
 
-    Of several `transports` DNS may choose; where it does not, the first is meant.
+    DNS may choose among several `transports`. If it does not, the first one is used.
     """
 
     id: int
@@ -96,7 +96,7 @@ class LookUp:
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Bytes to send, to a place that is resolved. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
+    """Bytes to send to a resolved target. If sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
 
     id: int
     data: bytes
@@ -105,10 +105,10 @@ class Transmit:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One listening socket as the outside sees it: what goes into Via and Contact for messages of that transport.
+    """One listening socket as seen from outside: what Via and Contact contain for messages of that transport.
 
-    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to. `learnt` is where
-    peers beyond private networks see this socket; a `public` that is not the bound address is configured and comes first.
+    A wildcard `public` host (`0.0.0.0`, `::`) stands for the local address of the message's flow. `learnt` is the address at which peers
+    outside private networks see this socket. A `public` that differs from the bound address is configured and takes precedence.
     """
 
     transport: TransportName
@@ -119,7 +119,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user's digest credentials. `realm` None answers any realm."""
+    """Digest credentials of a user. `realm` None matches any realm."""
 
     username: str
     password: str
@@ -131,23 +131,23 @@ HeaderList = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Redirection:
-    """What becomes of one Contact of a 3xx. Without `uri` it is not followed: `refused_by` is a stable word, `why` is for people."""
+    """The decision about one Contact of a 3xx. Without `uri` it is not followed: `refused_by` is a stable id, `why` is for people."""
 
     uri: str
     keeps_secrets: bool = False
-    """Credentials and headers of the call go along; else only what any peer may know."""
+    """Keep credentials and headers of the call. False: send only the headers that any peer may see."""
     rules: HopRules = HopRules()
     refused_by: str = ""
     why: str = ""
 
 
 Redirects = Callable[["Uri", str], Redirection]
-"""Judges a Contact of a 3xx, which has come from that address."""
+"""Decides about a Contact of a 3xx. The second argument is the address that sent the 3xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboundInvite:
-    """What it takes to place a call. `to_uri` is also the request URI; `proxy` is a preloaded route or outbound proxy URI."""
+    """The arguments of an outgoing call. `to_uri` is also the Request-URI. `proxy` is a preloaded route or outbound proxy URI."""
 
     to_uri: str
     from_uri: str
@@ -159,31 +159,31 @@ class OutboundInvite:
     ring_timeout_s: float = 60.0
     call_id: str | None = None
     transport: TransportName | None = None
-    """Overrides the transport that the URI asks for or implies."""
+    """Overrides the transport that the URI names or implies."""
     local_host: str | None = None
-    """Goes into Via and Contact when the listener's public host is a wildcard address."""
+    """Goes into Via and Contact if the listener's public host is a wildcard address."""
     contact: str | None = None
     """`user[@host[:port]]` of our Contact; None: the user of From, at our own address."""
     trunk: str = ""
     """Name of the trunk that the call counts for."""
     session_expires_s: int | None = None
-    """The session interval that is asked for instead of the endpoint's; 0 asks for none (RFC 4028)."""
+    """The session interval to ask for instead of the endpoint's; 0 asks for none (RFC 4028)."""
     unsupported: tuple[str, ...] = ()
-    """Option tags that this call does not offer, though the endpoint knows them."""
+    """Option tags that this call does not offer although the endpoint supports them."""
     rules: HopRules = HopRules()
     redirects: Redirects | None = None
-    """None: a 3xx is followed to the host that was called, and nowhere else."""
+    """None: a 3xx is followed only to the host that was called."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSpec:
-    """What it takes to register. `name` comes back in every RegistrationChanged."""
+    """The arguments of a registration. Every RegistrationChanged carries its `name`."""
 
     name: str
     registrar_uri: str
-    """The request URI: `sip:` and the registrar's host, perhaps with a port and `;transport=`."""
+    """The Request-URI: `sip:` and the registrar's host, optionally with port and `;transport=`."""
     aor_uri: str
-    """The address of record that calls are made to; From and To."""
+    """The address of record; used in From and To."""
     credentials: tuple[Credentials, ...] = ()
     expires_s: int = 3600
     display: str = ""
@@ -194,7 +194,7 @@ class RegistrationSpec:
     proxy: str | None = None
     transport: TransportName | None = None
     local_host: str | None = None
-    """Goes into Via and Contact when the listener's public host is a wildcard address."""
+    """Goes into Via and Contact if the listener's public host is a wildcard address."""
 
 
 # -- events ------------------------------------------------------------------------------------------------------------------------------
@@ -202,21 +202,21 @@ class RegistrationSpec:
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """A new INVITE. 100 is already on its way; `ring`, `answer` or `reject` come next."""
+    """A new INVITE. 100 has been sent. `ring`, `answer` or `reject` must follow."""
 
     call: CallHandle
     request: Request
     flow: Flow
     sdp: bytes | None
     replaces: CallHandle | None = None
-    """The live call that this one replaces (RFC 3891). The leg joins the two and hangs up the replaced one."""
+    """The active call that this one replaces (RFC 3891). The leg connects the two and hangs up the replaced one."""
     trunk: str = ""
-    """Name of the trunk whose range it comes from; empty where none has it."""
+    """Name of the trunk whose range contains the source; empty if none does."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallProgress:
-    """A provisional response (101–199) to our INVITE; `sdp` when it carries a session description."""
+    """A provisional response (101–199) to our INVITE; `sdp` is its session description, if any."""
 
     call: CallHandle
     response: Response
@@ -225,9 +225,9 @@ class CallProgress:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """Our INVITE was answered by 2xx; the ACK is on its way. `unreadable_contact`: the Contact of the answer, where it names no place.
+    """Our INVITE got a 2xx; the ACK has been sent. `unreadable_contact`: the Contact of the answer if no request can be sent to it.
 
-    Requests inside the call then go where the INVITE went.
+    In-dialog requests then go where the INVITE went.
     """
 
     call: CallHandle
@@ -238,7 +238,7 @@ class CallAnswered:
 
 @dataclass(frozen=True, slots=True)
 class CallConfirmed:
-    """The ACK for our 2xx has arrived; `sdp` when it carries the answer to a delayed offer."""
+    """The ACK to our 2xx has arrived; `sdp` is the answer to a delayed offer, if any."""
 
     call: CallHandle
     sdp: bytes | None
@@ -246,19 +246,19 @@ class CallConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class ProvisionalAcknowledged:
-    """A PRACK has come for a provisional response of ours: the peer gets what we send."""
+    """The peer has sent PRACK for our provisional response, so our responses reach it."""
 
     call: CallHandle
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The call is over, by either side and in any state. Exactly one per call; nothing follows it.
+    """The call is over, whichever side ended it. Emitted exactly once per call, as its last event.
 
-    `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
+    `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (the peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
     `timeout` (no response to a request), `transport` (could not be sent), `local_reject`, `session_expired` (the peer did not refresh the
-    session in time, RFC 4028), `error` (an error of ours). `code` and `reason` are those of the final response, where there is one.
-    `message` is the request or response that ended the call.
+    session in time, RFC 4028), `error` (an internal error). `code` and `reason` are those of the final response, if there is one. `message`
+    is the request or response that ended the call.
     """
 
     call: CallHandle
@@ -270,7 +270,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class OfferReceived:
-    """A re-INVITE or UPDATE inside the call; answer with `answer_offer` or `refuse_offer`. `sdp` None: the peer wants our offer."""
+    """A re-INVITE or UPDATE of the peer. Answer with `answer_offer` or `refuse_offer`. `sdp` None: the peer asks for our offer."""
 
     call: CallHandle
     sdp: bytes | None
@@ -279,7 +279,7 @@ class OfferReceived:
 
 @dataclass(frozen=True, slots=True)
 class OfferAcknowledged:
-    """The ACK for our 2xx to the re-INVITE `cseq`, which had an offer, has arrived: the peer has our answer."""
+    """The ACK to our 2xx for the re-INVITE `cseq`, which carried an offer, has arrived: the peer has our answer."""
 
     call: CallHandle
     cseq: int
@@ -296,7 +296,7 @@ class OfferAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """Another request inside a call (INFO, MESSAGE, NOTIFY …), to be answered with `respond(token, …)`."""
+    """Another in-dialog request (INFO, MESSAGE, NOTIFY …). Answer with `respond(token, …)`."""
 
     call: CallHandle
     token: TransactionToken
@@ -305,7 +305,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class RequestCompleted:
-    """The final response to a request of ours that is not an INVITE; 408 where none came, 503 where it could not be sent."""
+    """The final response to our non-INVITE request. 408: no response arrived. 503: it could not be sent."""
 
     token: TransactionToken
     code: int
@@ -316,7 +316,7 @@ class RequestCompleted:
 
 @dataclass(frozen=True, slots=True)
 class MessageDropped:
-    """Something that arrived was not acted on; `why` is a stable word, `detail` is for people."""
+    """A received message was ignored. `why` is a stable id, `detail` is for people."""
 
     flow: Flow
     why: str
@@ -325,7 +325,7 @@ class MessageDropped:
 
 @dataclass(frozen=True, slots=True)
 class RedirectRefused:
-    """A Contact of a 3xx to a call of ours is not followed; `rule` is a stable word, `why` is for people."""
+    """A Contact of a 3xx to our call is not followed. `rule` is a stable id, `why` is for people."""
 
     call: CallHandle
     uri: str
@@ -335,7 +335,7 @@ class RedirectRefused:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A request that belongs to no call was refused before a leg heard of it. `rule` is a stable word; `code` 0: not answered."""
+    """A request outside our calls was refused without a leg event. `rule` is a stable id. `code` 0: not answered."""
 
     flow: Flow
     method: str
@@ -347,15 +347,15 @@ class RequestRefused:
     call_id: str = ""
     from_header: str = ""
     to_header: str = ""
-    """As they stood in an INVITE, shortened; empty for other methods."""
+    """From and To of an INVITE, shortened; empty for other methods."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferProgress:
-    """How the transfer goes that a REFER of ours has asked for. After `final` nothing follows, and the call may be hung up at once.
+    """Progress of the transfer that our REFER requested. After `final` nothing follows, and the call may be hung up at once.
 
-    `code` and `reason` are what the target answered, as far as the peer tells: 0 when its last word does not say, 202 when it has announced
-    not to tell anything, 408 when it stays silent. RequestCompleted alone reports a REFER that is refused.
+    `code` and `reason` are the target's response as the peer reports it: 0 if its last NOTIFY contains none, 202 if it has announced that
+    it sends no NOTIFY, 408 if it sends none. A refused REFER is reported only by RequestCompleted.
     """
 
     call: CallHandle
@@ -366,10 +366,10 @@ class TransferProgress:
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested:
-    """A REFER inside a call, to be answered with `respond(token, 202, …)`, then `notify_transfer`; or `respond(token, 603, …)`.
+    """A REFER of the peer. Answer with `respond(token, 202, …)` and then `notify_transfer`, or with `respond(token, 603, …)`.
 
-    `refer_to` is the URI without its embedded headers, `headers` are those, resolved, for the INVITE to it (RFC 3261 §19.1.5), `replaces`
-    is the value of the one that an attended transfer puts there, and `referred_by` the header as it came.
+    `refer_to` is the URI without its embedded headers. `headers` are those headers, unescaped, for the INVITE to it (RFC 3261 §19.1.5).
+    `replaces` is the Replaces value of an attended transfer. `referred_by` is the header as received.
     """
 
     call: CallHandle
@@ -382,10 +382,10 @@ class TransferRequested:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationChanged:
-    """A registration has succeeded, failed, or been taken back. A failure for the same reason as before is not reported again.
+    """A registration has succeeded, failed or been removed. A repeated failure for the same reason is not reported again.
 
-    `code` and `reason` are the registrar's; 408 no answer came, 503 it could not be sent, 0 there was nothing to take back. `expires_s` is
-    what the registrar has granted; it is refreshed before that.
+    `code` and `reason` are the registrar's. 408: no answer. 503: could not be sent. 0: there was no binding to remove. `expires_s` is the
+    granted lifetime; the registration is refreshed before that.
     """
 
     name: str
@@ -397,7 +397,7 @@ class RegistrationChanged:
 
 @dataclass(frozen=True, slots=True)
 class PublicAddressSeen:
-    """A peer outside private networks sees us at another address than the last one did; messages to such peers name it from now on."""
+    """A peer outside private networks sees us at a new address. Messages to such peers carry it from now on."""
 
     transport: TransportName
     address: Address
@@ -406,9 +406,9 @@ class PublicAddressSeen:
 
 @dataclass(frozen=True, slots=True)
 class InternalFault:
-    """An error of ours while one input was handled. The other inputs were handled, and the call was ended where it is known.
+    """An internal error while one input was handled. All other inputs were handled. The call was ended if it is known.
 
-    `where` is a stable word: `message`, `timer`, `connection_lost`, `hang_up`, `bye`.
+    `where` is a stable id: `message`, `timer`, `connection_lost`, `hang_up`, `bye`.
     """
 
     where: str
@@ -442,27 +442,27 @@ SipEvent = (
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """What the core says of itself. `listeners` may hold several of one transport; the first is preferred for new requests."""
+    """The configuration of the core. `listeners` may hold several of one transport; the first is preferred for new requests."""
 
     listeners: tuple[Listener, ...]
     user_agent: str
     answer_options: bool = True
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "PRACK", "UPDATE", "NOTIFY", "REFER")
     supported: tuple[str, ...] = ("timer", "100rel", "replaces", "norefersub")
-    """Option tags in lower case. Without `timer` the endpoint takes no part in session timers."""
+    """Option tags in lower case. Without `timer` the endpoint uses no session timers."""
     refer_timeout_s: float = 60.0
-    """How long an accepted REFER waits for a NOTIFY before the transfer counts as untold."""
+    """How long an accepted REFER waits for a NOTIFY before the transfer is reported as 408."""
     prefer_reliable_provisionals: bool = False
-    """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
+    """Send 180 and 183 reliably (RFC 3262) to callers that support it. Callers that require it always get reliable ones."""
     session_expires_s: int = 1800
-    """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
+    """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. An interval that the peer asks for is always accepted."""
     learns_public_address: bool = False
-    """Tell peers the address at which they see us (`received` and `rport` of their responses)."""
+    """Put the address at which a peer sees us (`received` and `rport` of its responses) into messages to it."""
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0
     next_hop_after_s: float = 4.0
-    """How long a place may stay silent before the next one of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
+    """How long a target may stay silent before the next address of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
     max_message_bytes: int = 65_535
     extra: dict[str, str] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
-"""Errors of our own while one input was handled: kept to that input, and reported.
+"""Internal errors while one input was handled: contained to that input, and reported.
 
-An exception that no part expected enters; an `InternalFault` leaves. Each loop over inputs (messages of one read, timers that are due,
-transactions of a lost connection) guards each input by itself, so that the others are still handled.
+An unexpected exception goes in; an `InternalFault` comes out. Each loop over inputs (messages of one read, due timers, transactions of a
+lost connection) guards every input separately, so that the others are still handled.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ from active_call.sip.events import CallHandle, InternalFault
 
 
 class PartOfCall(Protocol):
-    """Who sets an alarm, or is handed an input, on behalf of a call."""
+    """An object that sets timers or handles inputs for a call."""
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Call-ID and our tag of that call, which an error of ours ends."""
+        """Call-ID and our tag of that call. An internal error ends it."""
 
 
 class Faults:
-    """The errors that were not reported yet."""
+    """The errors that have not been reported yet."""
 
     def __init__(self) -> None:
         self._noted: list[InternalFault] = []
 
     def note(self, where: str, error: Exception, *, call: CallHandle | None = None, call_id: str = "") -> None:
-        """`where` is one of `message`, `timer`, `look_up`, `connection_lost`, `transport_error`, `unreachable`, `hang_up`, `bye`."""
+        """Record an error.
+
+        `where` is `message`, `timer`, `look_up`, `connection_lost`, `transport_error`, `unreachable`, `hang_up` or `bye`.
+        """
         self._noted.append(InternalFault(where, error, call, call_id))
 
     def guard(self, where: str, action: Callable[[], object]) -> None:
-        """Run `action`; note what it raises."""
+        """Run `action` and record an exception that it raises."""
         try:
             action()
-        except Exception as error:  # noqa: BLE001 (a wall: one input)
+        except Exception as error:  # noqa: BLE001 (contains the errors of one input)
             self.note(where, error)
 
     def take(self) -> list[InternalFault]:
-        """What was noted, in order; handed out once."""
+        """The recorded errors, in order. Each is returned once."""
         taken, self._noted = self._noted, []
         return taken

@@ -1,10 +1,10 @@
-"""What we call ourselves in messages: which listener speaks, its Via and its Contact, and what peers see of us.
+"""Our addresses in messages: which listener is used, its Via and its Contact, and at which address each peer sees us.
 
-Enter: the listening sockets, the peer's address, what its responses reflect. Leave: Via and Contact values. RFC 3261 §8.1.1.7, §8.1.1.8,
-§18.1.1; RFC 3581 §4; RFC 5118.
+The listening sockets, the peer's address and the `received`/`rport` of its responses go in. Via and Contact values come out. RFC 3261
+§8.1.1.7, §8.1.1.8, §18.1.1; RFC 3581 §4; RFC 5118.
 
-What a peer sees of us counts for that peer; what one outside of private networks sees also counts for every other one out there. A peer
-on our own network, which sees our own address, goes on being told that.
+The address that a peer sees applies to that peer. The address that a peer outside private networks sees also applies to all other peers
+outside. A peer on our own network that sees our own address keeps getting that address.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _INSIDE = tuple(
         "::1/128",
     )
 )
-"""RFC 1918, RFC 6598, RFC 4193, loopback and link-local: networks whose addresses mean nothing elsewhere."""
+"""RFC 1918, RFC 6598, RFC 4193, loopback and link-local: networks whose addresses are not routable from elsewhere."""
 
 
 @lru_cache(maxsize=4096)
 def is_outside(address: str) -> bool:
-    """Whether `address` is an IP address beyond private networks."""
+    """Whether `address` is an IP address outside private networks."""
     if not is_address(address):
         return False
     ip = ip_address(address.strip("[]"))
@@ -50,16 +50,16 @@ def is_outside(address: str) -> bool:
 
 
 class Reflections:
-    """What peers see of us: `received` and `rport` in the Via of their responses."""
+    """The addresses at which peers see us: `received` and `rport` in the Via of their responses."""
 
     def __init__(self) -> None:
         self._by_peer: dict[tuple[TransportName, str], Address] = {}
         self._outside: dict[TransportName, Address] = {}
 
     def note(self, transport: TransportName, peer: str, via: Via) -> Address | None:
-        """Take in a response's top Via; the address, where the outside sees us at another one than before.
+        """Read the top Via of a response. Returns the address if peers outside see us at a new one.
 
-        The port counts over UDP only: over a stream it is the port of one connection, on which nothing listens.
+        The port is used for UDP only. Over a stream it is the port of one connection, and no socket listens there.
         """
         host = via.received
         if host is None or not is_address(host):
@@ -75,7 +75,7 @@ class Reflections:
         return seen
 
     def towards(self, transport: TransportName, peer: str) -> Address | None:
-        """What `peer` sees over `transport`, or is likely to see; port 0 stands for the listener's own."""
+        """The address that `peer` sees over `transport`, or probably sees. Port 0 stands for the listener's own port."""
         known = self._by_peer.get((transport, peer))
         if known is not None or not is_outside(peer):
             return known
@@ -94,7 +94,7 @@ class Listeners:
         self._transports = frozenset(listener.transport for listener in listeners)
 
     def has(self, transport: TransportName) -> bool:
-        """Whether we listen on `transport` at all."""
+        """Whether we listen on `transport`."""
         return transport in self._transports
 
     def choices(self, preferred: TransportName) -> tuple[TransportName, ...]:
@@ -103,15 +103,16 @@ class Listeners:
         return (preferred, *(TRANSPORTS[name] for name in others))
 
     def default_transport(self) -> TransportName:
-        """What to use when a URI names none: UDP where we have it, else our first listener's."""
+        """The transport for a URI that names none: UDP if we listen on it, else that of our first listener."""
         if "udp" in self._transports or not self._all:
             return "udp"
         return self._all[0].transport
 
     def for_transport(self, transport: TransportName, local: Address | None = None, towards: str = "") -> Listener:
-        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first that can reach `towards`.
+        """The listener for messages over `transport`: the one bound to `local` if there is one, else the first that can reach `towards`.
 
-        A transport without a listener is spoken for by its nearest relative. Raises LocalProtocolError without any listener.
+        A transport without a listener uses the listener of the most similar transport. Raises LocalProtocolError if there is no listener at
+        all.
         """
         own = [listener for listener in self._all if listener.transport == transport]
         if local is not None:
@@ -130,7 +131,7 @@ class Listeners:
     def via(
         self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
     ) -> str:
-        """A Via value for a request of ours to the address `towards`; `rport` is always asked for."""
+        """A Via value for our request to the address `towards`. It always contains `rport`."""
         public = self._public(transport, local, local_host, towards)
         return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
 
@@ -144,9 +145,9 @@ class Listeners:
         *,
         by_sips: bool = False,
     ) -> str:
-        """A Contact value under which the peer at `towards` can reach us over `transport`.
+        """A Contact value at which the peer at `towards` can reach us over `transport`.
 
-        `user` may go on with `@host[:port]`, to name another place. `by_sips`: as a SIPS URI, where the transport is a secured one.
+        `user` may continue with `@host[:port]` to name another host. `by_sips`: as a SIPS URI if the transport is encrypted.
         """
         public = self._public(transport, local, local_host, towards)
         user, _, named = user.partition("@")
@@ -160,14 +161,14 @@ class Listeners:
         return f"<{scheme}:{at}{bracketed(public.host)}:{public.port}{suffix}>"
 
     def secured(self, transport: TransportName, local: Address | None) -> tuple[TransportName, Address | None]:
-        """Where a SIPS URI reaches us that came by `transport`: there, or at the TLS listener where a proxy before us ended the TLS.
+        """Where a SIPS URI that arrived over `transport` reaches us: the same socket, or the TLS listener if a proxy terminates TLS.
 
-        Without a TLS listener there is no such place: `contact` then gives a SIP URI, at which we can be reached at all.
+        Without a TLS listener there is no such address: `contact` then returns a SIP URI, so that we can be reached at all.
         """
         return ("tls", None) if transport not in SECURED and self.has("tls") else (transport, local)
 
     def is_own(self, hop: Target) -> bool:
-        """Whether `hop`, an address, is one of our own sockets. `hop.local` is our address towards it: towards ourselves, the same."""
+        """Whether the address `hop` is one of our sockets. `hop.local` is our address towards it; for our own sockets the two are equal."""
         port = hop.port or DEFAULT_PORTS[hop.transport]
         for listener in self._all:
             places = (listener.bound, listener.public, *((listener.learnt,) if listener.learnt is not None else ()))
@@ -179,7 +180,7 @@ class Listeners:
         return False
 
     def seen_by(self, peer: str) -> str | None:
-        """The address, if any is known, at which the peer of that address sees us in place of our own."""
+        """The address at which that peer sees us instead of our own, if known."""
         for listener in self._all:
             seen = self._seen(listener, peer)
             if seen is not None and is_same_family(seen.host, peer):
@@ -187,7 +188,7 @@ class Listeners:
         return None
 
     def _seen(self, listener: Listener, peer: str) -> Address | None:
-        """What `peer` is known to see, or, for one outside of private networks, what the outside sees."""
+        """The address that `peer` sees, or for a peer outside private networks the one that other outside peers see."""
         if _is_configured(listener):
             return None
         seen = self._reflections.towards(listener.transport, peer)
@@ -196,9 +197,9 @@ class Listeners:
         return seen
 
     def _public(self, transport: TransportName, local: Address | None, local_host: str | None, towards: str) -> Address:
-        """Our address as `towards` is to hear it: the configured one, the one it sees, else the one that this call is known to use.
+        """The address to give to `towards`: the configured one, else the one it sees, else the local one of this call.
 
-        Always of the peer's family: an IPv4 address in front of a NAT is of no use to a peer that has come by IPv6.
+        Always of the peer's address family: a public IPv4 address is of no use to an IPv6 peer.
         """
         listener = self.for_transport(transport, local, towards)
         own_port = listener.public.port
@@ -212,7 +213,7 @@ class Listeners:
 
 
 def _is_configured(listener: Listener) -> bool:
-    """Whether the public address is configured."""
+    """Whether the public address was configured."""
     return listener.public.host not in WILDCARDS and listener.public.host != listener.bound.host
 
 
@@ -222,7 +223,7 @@ def _is_bound_to(listener: Listener, local: Address) -> bool:
 
 
 def _can_reach(listener: Listener, towards: str) -> bool:
-    """Whether the listener's socket has the family of that address; `::` has both."""
+    """Whether the listener's socket has the address family of `towards`. `::` has both."""
     return not is_address(towards) or listener.bound.host == "::" or is_same_family(listener.bound.host, towards)
 
 

@@ -1,7 +1,7 @@
-"""What legs do with an endpoint: place, answer and end calls, send requests, register.
+"""The operations of an endpoint for legs: place, answer and end calls, send requests, register.
 
-What settles something gives False, and does nothing, where nothing is left to settle: the call has ended, or the request has had its final
-response. LocalProtocolError is for what no state allows: a code out of range, a header that breaks the message.
+An operation that settles something returns False and does nothing if it is already settled: the call has ended, or the request has had its
+final response. LocalProtocolError means that no state allows the operation: a code out of range, a header that corrupts the message.
 """
 
 from __future__ import annotations
@@ -53,16 +53,15 @@ class Operations:
         call.start(now)
         return call.handle
 
-    # What settles something gives False, and does nothing, where nothing is left to settle: the call has ended, or the request has had its
-    # final response. LocalProtocolError is for what could be sent in no state: a code out of range, a header that breaks the message.
+    # The operations below return False if there is nothing to settle; see the module.
 
     def ring(self, call: CallHandle, now: float, *, sdp: bytes | None = None, headers: HeaderList = ()) -> bool:
-        """Send 180, or 183 when there is early media to describe; False unless an incoming call waits for its answer."""
+        """Send 180, or 183 with early media. False unless an incoming call waits for its answer."""
         known = self._calls.get(call)
         return known is not None and known.ring(now, sdp, headers)
 
     def answer(self, call: CallHandle, sdp: bytes, now: float, *, headers: HeaderList = ()) -> bool:
-        """Send the 200 and repeat it until the ACK; CallConfirmed follows, or CallEnded(`no_ack`). False as for `ring`."""
+        """Send the 200 and repeat it until the ACK. CallConfirmed follows, or CallEnded(`no_ack`). False as for `ring`."""
         known = self._calls.get(call)
         return known is not None and known.answer(sdp, now, headers)
 
@@ -73,35 +72,35 @@ class Operations:
         return known is not None and known.reject(code, reason, now, headers)
 
     def hang_up(self, call: CallHandle, now: float, *, headers: HeaderList = ()) -> bool:
-        """End the call as its state asks: CANCEL, 603, or BYE. `headers` go into that message. False for a call that has ended."""
-        Headers(headers)  # may be sent later only: raise now where they are malformed
+        """End the call by CANCEL, 603 or BYE, as its state requires. `headers` go into that message. False if the call has ended."""
+        Headers(headers)  # may be sent later only: raise now if they are malformed
         known = self._calls.get(call)
         if known is None:
             return False
         try:
             known.hang_up(now, headers)
-        except Exception as error:  # noqa: BLE001 (hanging up ends the call, whatever cannot be sent)
+        except Exception as error:  # noqa: BLE001 (hanging up must end the call, even if nothing can be sent)
             self._calls.abort("hang_up", error, known, now)
         return True
 
     def offer(self, call: CallHandle, sdp: bytes | None, now: float, *, headers: HeaderList = ()) -> bool:
-        """Send a re-INVITE, without a description to ask for the peer's offer; OfferAnswered follows.
+        """Send a re-INVITE; without `sdp` it asks for the peer's offer. OfferAnswered follows.
 
-        False while another offer is open, and for a call that is not answered or has ended.
+        False while another offer is open, and for a call that is unanswered or has ended.
         """
         known = self._calls.get(call)
         return known is not None and known.offer(sdp, now, headers)
 
     def answer_offer(self, call: CallHandle, sdp: bytes, now: float) -> bool:
-        """Answer OfferReceived; or, where an INVITE of ours had no description and its 2xx had, send the ACK with ours.
+        """Answer OfferReceived. If a 2xx to our INVITE carried the offer, send the ACK with our answer.
 
-        False when no offer is open.
+        False if no offer is open.
         """
         known = self._calls.get(call)
         return known is not None and known.answer_offer(sdp, now)
 
     def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float, *, headers: HeaderList = ()) -> bool:
-        """Refuse OfferReceived; the session stays as it was. False when no offer is open."""
+        """Refuse OfferReceived; the session does not change. False if no offer is open."""
         reason = checked_reason(reason)
         known = self._calls.get(call)
         return known is not None and known.refuse_offer(code, reason, now, headers)
@@ -109,9 +108,9 @@ class Operations:
     def request(
         self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""
     ) -> TransactionToken:
-        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows.
+        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call. RequestCompleted follows.
 
-        Raises LocalProtocolError if the call is not answered or has ended.
+        Raises LocalProtocolError if the call is unanswered or has ended.
         """
         return self._calls.require(call).request(method, now, headers, body, content_type)
 
@@ -126,9 +125,9 @@ class Operations:
         body: bytes = b"",
         content_type: str = "",
     ) -> bool:
-        """Answer RequestReceived or TransferRequested; False when it was answered, or its call has ended.
+        """Answer RequestReceived or TransferRequested. False if it has been answered or its call has ended.
 
-        Neither 408 nor a provisional response but 100 may be sent (RFC 4320 §4).
+        408 and provisional responses other than 100 are not allowed (RFC 4320 §4).
         """
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is not a SIP status code")
@@ -150,16 +149,16 @@ class Operations:
     def refer(
         self, call: CallHandle, refer_to: str, now: float, *, referred_by: str | None = None, headers: HeaderList = ()
     ) -> TransactionToken:
-        """Ask the peer to call `refer_to`; RequestCompleted follows, and after a 2xx TransferProgress until one is `final`.
+        """Ask the peer to call `refer_to`. RequestCompleted follows, and after a 2xx TransferProgress until one is `final`.
 
-        `refer_to` and `referred_by` are URIs or whole name-addr values; for an attended transfer `refer_to` has an escaped `?Replaces=…`.
+        `refer_to` and `referred_by` are URIs or name-addr values. For an attended transfer `refer_to` has an escaped `?Replaces=…`.
         """
         return self._calls.require(call).refer(refer_to, referred_by, now, headers)
 
     def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> bool:
-        """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling.
+        """After a 2xx to TransferRequested: report the target's response to the peer. `final` ends the subscription.
 
-        False when the end was told, the peer has unsubscribed, or the call has ended.
+        False if the end was reported, the peer has unsubscribed or the call has ended.
         """
         known = self._calls.get(call)
         return known is not None and known.notify_transfer(code, reason, now, is_final=final)
@@ -183,10 +182,10 @@ class Operations:
         transport: TransportName | None = None,
         local_host: str | None = None,
     ) -> TransactionToken:
-        """Send OPTIONS, REGISTER … outside any dialog; RequestCompleted follows, its `call` None.
+        """Send OPTIONS, REGISTER … outside any dialog. RequestCompleted follows, with `call` None.
 
-        `from_uri` defaults to `target_uri`, `to_uri` to `target_uri`. `cseq` is the first attempt's number; each attempt with credentials
-        takes the next one. A Contact of ours is added unless `headers` has one.
+        `from_uri` and `to_uri` default to `target_uri`. `cseq` is the number of the first attempt; each attempt with credentials takes the
+        next one. Our Contact is added unless `headers` contains one.
         """
         if method in ("INVITE", "ACK", "CANCEL", "BYE") or not is_token(method):
             raise LocalProtocolError(f"{method} is not sent outside a call")
@@ -216,33 +215,33 @@ class Operations:
         return token
 
     def register(self, spec: RegistrationSpec, now: float) -> RegistrationHandle:
-        """Bind our contact to an address of record and keep it bound; RegistrationChanged follows, now and whenever that changes."""
+        """Bind our contact to an address of record and keep it bound. RegistrationChanged follows, now and on every change."""
         registration = Registration(self._core, self._registrations, spec)
         registration.start(now)
         return registration.handle
 
     def unregister(self, registration: RegistrationHandle, now: float) -> None:
-        """Take the binding back; RegistrationChanged(`unregistered`) is the last of it. Does nothing for one that is gone."""
+        """Remove the binding. RegistrationChanged(`unregistered`) is its last event. No effect if the registration is gone."""
         known = self._registrations.get(registration)
         if known is not None:
             known.close(now)
 
     def dialog_info(self, call: CallHandle) -> DialogInfo:
-        """The call's dialog as it stands."""
+        """A snapshot of the call's dialog."""
         return self._calls.require(call).dialog_info()
 
     def peer_address(self, call: CallHandle) -> str:
-        """The address that the peer of a call is seen at; empty before it has said anything."""
+        """The address of the call's peer; empty before its first message."""
         known = self._calls.get(call)
         return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
 
     def peer_transport(self, call: CallHandle) -> str:
-        """The transport that the peer's messages come by; empty before it has said anything."""
+        """The transport of the peer's messages; empty before its first message."""
         known = self._calls.get(call)
         return known.dialog.flow.transport if known is not None and known.dialog is not None else ""
 
     def is_alive(self, call: CallHandle) -> bool:
-        """Whether the call has not ended; of one that has, CallEnded is among the events."""
+        """Whether the call is active. For an ended call, CallEnded is among the events."""
         return call in self._calls
 
     def _on_outside_outcome(

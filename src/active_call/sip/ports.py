@@ -1,4 +1,4 @@
-"""What the parts of an endpoint need of it: one narrow port per kind of part. `EndpointContext` implements them all; tests give fake ones.
+"""What the parts of an endpoint need from it: one narrow port per kind of part. `EndpointContext` implements all; tests pass fakes.
 
 Only the endpoint, its operations and the dispatch know the context itself. A part that sends requests takes a `SendingPort`, the INVITE
 client an `InvitePort`, a BYE a `ByePort`, a call a `CallPort`, a registration a `RegistrationPort`, the screening a `ScreeningPort`.
@@ -24,31 +24,31 @@ from active_call.sip.transaction.timers import Timers
 
 
 class DialogUser(Protocol):
-    """What serves the requests inside a dialog."""
+    """Serves the requests inside a dialog."""
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
-        """A new request that is neither ACK nor CANCEL; its CSeq is in order."""
+        """Handle a new request other than ACK and CANCEL. Its CSeq is in order."""
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """An ACK that belongs to no transaction."""
+        """Handle an ACK that belongs to no transaction."""
 
 
 @dataclass(slots=True)
 class DialogEntry:
-    """A dialog and what serves it now."""
+    """A dialog and its current user."""
 
     dialog: Dialog
     user: DialogUser
 
 
 class MessageObserver(Protocol):
-    """Sees each whole message that crosses the wire, and changes nothing. It is called for every message, so it must be quick."""
+    """Receives each whole message on the wire, read-only. It is called for every message, so it must be fast."""
 
     def received(self, data: bytes, flow: Flow) -> None:
-        """A message has come; whether it is acted on is not decided yet."""
+        """A message has arrived. Whether it is processed is not decided yet."""
 
     def sent(self, data: bytes, destination: Flow | Target) -> None:
-        """A message goes out now, or a keep-alive of a stream; whether it arrives is not known."""
+        """A message or a stream keep-alive is being sent. Whether it arrives is unknown."""
 
 
 class ConfiguredPort(Protocol):
@@ -56,79 +56,79 @@ class ConfiguredPort(Protocol):
 
     @property
     def config(self) -> EndpointConfig:
-        """What the endpoint says of itself."""
+        """The configuration of the endpoint."""
 
 
 class SendingPort(ConfiguredPort, Protocol):
-    """What a request of ours needs."""
+    """What an outgoing request needs."""
 
     @property
     def randomness(self) -> Randomness:
-        """Tokens, and the cnonce of a digest."""
+        """Source of tokens and of the digest cnonce."""
 
     def default_transport(self) -> TransportName:
         """The transport of a URI that names none."""
 
     def send_request(self, request: Request, target: Target, user: RequestUser, now: float, origin: Origin) -> FailoverRequest:
-        """Send `request`; `user` hears its responses. Raises LocalProtocolError if it cannot be made."""
+        """Send `request`; `user` receives its responses. Raises LocalProtocolError if it cannot be built."""
 
 
 class InvitePort(SendingPort, Protocol):
-    """What an INVITE of ours needs: the ACK to its 2xx and alarms beside."""
+    """What an outgoing INVITE needs in addition: the ACK to its 2xx, and timers."""
 
     @property
     def timers(self) -> Timers:
-        """The alarms."""
+        """The timers of the endpoint."""
 
     def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
         """Send the ACK to a 2xx, outside any transaction."""
 
 
 class ByePort(SendingPort, Protocol):
-    """What a BYE needs: it serves the dialog until it has its outcome."""
+    """What a BYE needs: it serves the dialog until its outcome."""
 
     def add_dialog(self, dialog: Dialog, user: DialogUser) -> None:
-        """Have `user` serve `dialog` from now on, in the place of any other."""
+        """Let `user` serve `dialog` from now on. It replaces any earlier user."""
 
     def remove_dialog(self, dialog: Dialog, user: DialogUser) -> None:
-        """Forget `dialog` unless another user serves it by now."""
+        """Remove `dialog`, unless another user serves it now."""
 
     def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
-        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers of ours."""
+        """Send a response. False if the transaction has had a final one. Raises LocalProtocolError if our own headers are malformed."""
 
     def note_fault(self, where: str, error: Exception, *, call_id: str = "") -> None:
-        """Report an error of our own; see `Faults.note`."""
+        """Report an internal error; see `Faults.note`."""
 
 
 class ScreeningPort(ConfiguredPort, Protocol):
-    """What decides whether new calls are taken."""
+    """What the decision about new calls needs."""
 
     @property
     def is_accepting(self) -> bool:
-        """False while the endpoint is being shut down, or is full."""
+        """False while the endpoint shuts down or is full."""
 
     @property
     def retry_after_s(self) -> int:
-        """The Retry-After of the 503 meanwhile."""
+        """The Retry-After of the 503 in that state."""
 
 
 class CallPort(InvitePort, ByePort, ScreeningPort, Protocol):
-    """What a call needs of its endpoint."""
+    """What a call needs from its endpoint."""
 
     def emit(self, event: SipEvent) -> None:
-        """Hand `event` out."""
+        """Queue `event` for the legs."""
 
     def drop(self, flow: Flow, why: str, detail: str = "") -> None:
-        """Say that something which arrived is not acted on."""
+        """Report that a received message is ignored, and why."""
 
     def new_token(self) -> TransactionToken:
-        """A name for a request that the leg waits for."""
+        """A new token for a request that waits for the leg."""
 
     def new_tag(self) -> str:
-        """A From or To tag (RFC 3261 §19.3)."""
+        """A new From or To tag (RFC 3261 §19.3)."""
 
     def guard(self, where: str, action: Callable[[], object]) -> None:
-        """Run `action`; report what it raises. See `Faults.guard`."""
+        """Run `action` and report an exception that it raises. See `Faults.guard`."""
 
 
 class RegistrationPort(SendingPort, Protocol):
@@ -136,24 +136,24 @@ class RegistrationPort(SendingPort, Protocol):
 
     @property
     def timers(self) -> Timers:
-        """The alarms."""
+        """The timers of the endpoint."""
 
     @property
     def listeners(self) -> Listeners:
-        """Where we can be reached, and how each peer sees us."""
+        """The addresses where we can be reached, and how each peer sees us."""
 
     def emit(self, event: SipEvent) -> None:
-        """Hand `event` out."""
+        """Queue `event` for the legs."""
 
     def new_tag(self) -> str:
-        """A From tag; also names the registration."""
+        """A new From tag. It also identifies the registration."""
 
 
 class PeersPort(Protocol):
-    """Who is in contact with us by our own doing."""
+    """The peers with which we have open calls or requests."""
 
     def peers_version(self) -> tuple[int, int]:
-        """Changes when `peer_hosts` may have changed."""
+        """A version that changes whenever `peer_hosts` may have changed."""
 
     def peer_hosts(self) -> frozenset[str]:
-        """The addresses with which a call or a request of ours is under way."""
+        """The addresses with an open call or request of ours."""

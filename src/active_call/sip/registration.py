@@ -1,15 +1,15 @@
-"""One registration: a contact of ours bound to an address of record at a registrar, kept until it is closed (RFC 3261 §10.2).
+"""One registration: our contact bound to an address of record at a registrar until it is closed (RFC 3261 §10.2).
 
-    register ──> REGISTER ──2xx──> registered ──at 50-90% of what was granted, or its connection is lost──> REGISTER
-                    ├──2xx that shows us elsewhere than our Contact says──> REGISTER, and the binding of before is taken back
+    register ──> REGISTER ──2xx──> registered ──at 50-90% of the granted time, or its connection is lost──> REGISTER
+                    ├──2xx with an address other than our Contact's──> REGISTER, and the old binding is removed
                     ├──401, 407──> again with credentials
                     ├──423───────> again with the registrar's Min-Expires
                     └──else──────> failed ──back-off──> REGISTER
     close ──> REGISTER with Expires 0 ──any outcome──> unregistered
 
-Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Enters: the wish, responses, alarms, lost connections.
-Leaves: REGISTERs, and RegistrationChanged whenever the state or its details have changed: a refusal that goes on is reported once. Back-off
-doubles and is jittered so that many endpoints do not come back at once (RFC 5626 §4.5); a refusal waits ten times as long as silence.
+Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Responses, timers and lost connections go in. REGISTERs
+come out, and RegistrationChanged whenever the state or its details change; a repeated refusal is reported once. The back-off doubles with
+jitter, so that many endpoints do not return at once (RFC 5626 §4.5). A refusal waits ten times as long as a timeout.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from active_call.sip.transaction.timers import Timer
 _BACK_OFF_S = 30.0
 _REFUSED_BACK_OFF_S = 300.0
 _MAX_BACK_OFF_S = 1800.0
-"""RFC 5626 §4.5: base-time when nothing works, and max-time."""
+"""RFC 5626 §4.5: base-time if all flows have failed, and max-time."""
 _MAX_RETRY_AFTER_S = 3600
 _MIN_REFRESH_S = 5.0
-"""A registrar that grants next to nothing is not asked more often than this."""
+"""Lower bound of the refresh interval, for a registrar that grants a very short one."""
 _LONGEST_S = 7 * 24 * 3600
 _MAX_MOVES = 2
-"""A NAT that shows another port each time: our Contact follows it no further than this."""
+"""Limit for following a NAT that shows a new port each time."""
 _AFTER_LOSS_S = 2.0
-"""A lost connection is usually lost to many at once: each waits up to this long before it registers anew."""
+"""A connection is often lost for many clients at once: each waits up to this long before it registers again."""
 
 
 class RegistrationTable(Protocol):
-    """The table of registrations that one enters when it starts and leaves when it is over."""
+    """The table of registrations. A registration adds itself when it starts and removes itself when it is over."""
 
     def add(self, registration: Registration) -> None:
-        """`registration` has started."""
+        """Add a registration that has started."""
 
     def remove(self, registration: Registration) -> None:
-        """`registration` is over; harmless for one that is gone."""
+        """Remove a registration that is over. No effect if it is not in the table."""
 
 
 class Registration:
@@ -82,7 +82,7 @@ class Registration:
         self.handle = RegistrationHandle(port.new_tag())
 
     def start(self, now: float) -> None:
-        """Send the first REGISTER. Raises LocalProtocolError, and forgets the registration, when it cannot be made."""
+        """Send the first REGISTER. Raises LocalProtocolError and removes the registration if the REGISTER cannot be built."""
         self._table.add(self)
         try:
             self._send(now)
@@ -91,7 +91,7 @@ class Registration:
             raise
 
     def close(self, now: float) -> None:
-        """Take the binding back; RegistrationChanged(`unregistered`) follows. A second time changes nothing."""
+        """Remove the binding; RegistrationChanged(`unregistered`) follows. A second call has no effect."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -100,7 +100,7 @@ class Registration:
             self._leave(now)
 
     def handle_connection_lost(self, flow: Flow, now: float) -> None:
-        """`flow` is gone; calls to us would have come by it if it is the one that we registered over (RFC 5626 §4.4)."""
+        """`flow` was closed. If we registered over it, calls would have arrived on it (RFC 5626 §4.4), so register again."""
         if self._flow is None or self._flow.connection_id is None or self._flow.connection_id != flow.connection_id:
             return
         self._flow = None
@@ -108,12 +108,12 @@ class Registration:
             self._set_timer(now + self._port.randomness.uniform(0.0, _AFTER_LOSS_S))
 
     def refresh(self, now: float) -> None:
-        """Our own address has changed: register again at once, unless that is under way."""
+        """Our address has changed: register again at once, unless a REGISTER is open."""
         if self._told is not None and not self._is_busy and not self._is_closing:
             self._set_timer(now)
 
     def registrar_host(self, now: float) -> str | None:
-        """The address that has registered us, while the binding lasts: calls come from there."""
+        """The address of the registrar while the binding lasts. Calls come from there."""
         return self._registrar if now < self._bound_until else None
 
     # -- requests -----------------------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Registration:
         return request, target, Origin(self._contact_user, None, self._spec.local_host)
 
     def _take_back(self, contact: str, now: float) -> None:
-        """We have moved: remove the binding of the old address before it expires. The outcome changes nothing."""
+        """Our address has changed: remove the old binding before it expires. The outcome is ignored."""
 
         def make() -> Attempt:
             request, target = self._new_request()
@@ -214,7 +214,7 @@ class Registration:
         self._tell("registered", response.code, response.reason, granted_s)
 
     def _is_seen_elsewhere(self) -> bool:
-        """Whether the registrar has just told us that it sees us at another address than the Contact that it has registered."""
+        """Whether the registrar's response shows another address of ours than the registered Contact."""
         request, hop = self._request, self._hop
         if request is None or hop is None or "Contact" not in request.headers:
             return False
@@ -236,7 +236,7 @@ class Registration:
         self._tell("failed", code, reason, None)
 
     def _raise_interval(self, response: Response) -> bool:
-        """Whether a 423 asks for more than we did, so that asking again makes sense (§10.2.8)."""
+        """Whether a 423 asks for a longer interval than ours, so that a retry makes sense (§10.2.8)."""
         least_s = _seconds(response.headers.get("Min-Expires"))
         if least_s is None or not self._asked_s < least_s <= _LONGEST_S:
             return False
@@ -244,7 +244,7 @@ class Registration:
         return True
 
     def _leave(self, now: float) -> None:
-        """Send the last REGISTER, unless there is no binding that it could take back."""
+        """Send the last REGISTER, unless there is no binding to remove."""
         if now >= self._bound_until:
             self._tell("unregistered", 0, "", 0)
             self._forget()
@@ -267,9 +267,10 @@ class Registration:
         self._table.remove(self)
 
     def _granted_s(self, response: Response) -> int:
-        """What the registrar grants our own contact (§10.2.4): its `expires`, else the Expires header, else what we have asked for.
+        """The granted lifetime of our contact in seconds (§10.2.4): its `expires`, else the Expires header, else what we asked for.
 
-        A registrar may list other contacts, add parameters to ours, or rewrite it: a single one that is not ours by name counts as ours.
+        A registrar may list other contacts, add parameters to ours, or rewrite it. A single contact that does not match ours counts as
+        ours.
         """
         general = _seconds(response.headers.get("Expires"))
         contacts = _contacts_of(response)
@@ -280,8 +281,9 @@ class Registration:
         return general if general is not None else self._asked_s
 
     def _is_still_bound(self, contact: str, response: Response) -> bool:
-        """Whether the registrar lists our `contact` of before beside that of now. One that rewrites contacts takes both for the same, and
-        would forget us.
+        """Whether the registrar lists our old `contact` beside the new one.
+
+        A registrar that rewrites contacts treats both as the same binding, and removing the old one would remove the new one.
         """
         with contextlib.suppress(ParseError):
             before, now = _place(parse_name_addr(contact).uri), _place(parse_name_addr(self._bound_contact).uri)

@@ -1,4 +1,4 @@
-"""The registrations of one endpoint that are kept (RFC 3261 §10.2). They enter and leave by themselves."""
+"""The active registrations of one endpoint (RFC 3261 §10.2). A registration adds and removes itself."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Registrations:
         return iter(list(self._by_handle.values()))
 
     def get(self, handle: RegistrationHandle) -> Registration | None:
-        """The registration of that handle, None if it is over."""
+        """The registration with that handle, None if it is over."""
         return self._by_handle.get(handle)
 
     def registrars(self, now: float) -> list[str]:
-        """Addresses of the registrars that we are registered at."""
+        """Addresses of the registrars where we are registered."""
         return [host for entry in self._by_handle.values() if (host := entry.registrar_host(now)) is not None]
 
     def add(self, registration: Registration) -> None:
-        """`registration` has started."""
+        """Add a registration that has started."""
         self._by_handle[registration.handle] = registration
 
     def remove(self, registration: Registration) -> None:
-        """`registration` is over; harmless for one that is gone."""
+        """Remove a registration that is over. No effect if it is not in the table."""
         self._by_handle.pop(registration.handle, None)

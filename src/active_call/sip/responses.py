@@ -1,4 +1,4 @@
-"""Responses of ours: what the parts decide as a `Reply`, and its bytes (RFC 3261 §8.2.6)."""
+"""Our responses: the parts decide a `Reply`, and this module writes its bytes (RFC 3261 §8.2.6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from active_call.sip.syntax.message import Request, Response
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response before it is sent: everything but what is copied from the request."""
+    """A response before it is written, without what is copied from the request."""
 
     code: int
     reason: str
@@ -23,19 +23,19 @@ class Reply:
     body: bytes = b""
     content_type: str = ""
     contact_user: str | None = None
-    """The user part of our Contact; None: the response has no Contact."""
+    """The user part of our Contact. None: the response has no Contact."""
     makes_dialog: bool = False
-    """Record-Route is copied from the request (§12.1.1)."""
+    """Copy Record-Route from the request (§12.1.1)."""
     rule: str = ""
-    """The stable word for why a request is refused; empty if it is not."""
+    """Why a request is refused, as a stable id; empty if it is not."""
 
 
 def response_bytes(
     config: EndpointConfig, listeners: Listeners, request: Request, via_lines: tuple[str, ...], to_tag: str, reply: Reply, flow: Flow
 ) -> bytes:
-    """A response to `request`, which has come by `flow`: Via, From, To, Call-ID and CSeq copied as they came.
+    """The bytes of a response to `request`, which arrived on `flow`. Via, From, To, Call-ID and CSeq are copied verbatim.
 
-    `to_tag` goes into To where the request has none. Raises LocalProtocolError for headers that would break the message.
+    `to_tag` is added to To if the request's To has no tag. Raises LocalProtocolError for headers that would corrupt the message.
     """
     source = request.headers
     fields = [("Via", value) for value in via_lines]
@@ -61,14 +61,14 @@ def response_bytes(
 
 
 def checked_reason(reason: str) -> str:
-    """`reason` as it may stand in a status line. Raises LocalProtocolError if it would break out of it."""
+    """`reason` if it is valid in a status line. Raises LocalProtocolError if it contains a line break or the like."""
     if "\r" in reason or "\n" in reason:
         raise LocalProtocolError("a reason phrase is one line")
     return reason
 
 
 def _came_by_sips(request: Request) -> bool:
-    """Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1): by Request-URI, top Record-Route, or Contact where there is none."""
+    """Whether our Contact must be a SIPS URI (RFC 3261 §12.1.1): by Request-URI, top Record-Route, or Contact without Record-Route."""
     routes = request.headers.get_all("Record-Route")[:1] or request.headers.get_all("Contact")[:1]
     return is_sips(request.uri) or any(is_sips(next(iter(split_list(value)), "")) for value in routes)
 
@@ -84,6 +84,6 @@ def _has_tag(request: Request, to: str) -> bool:
     try:
         return request.to.tag is not None
     except ParseError:
-        pass  # echoed in the refusal of a request that cannot be read
+        pass  # echoed in the refusal of a request that does not parse
     parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]
     return any(part.partition("=")[0].strip().lower() == "tag" for part in parameters.split(";"))

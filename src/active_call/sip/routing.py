@@ -1,7 +1,7 @@
-"""Where messages go: next hops of requests, ways back of responses.
+"""Next hops of requests and return paths of responses.
 
-Enter: URIs of route sets and targets, Vias, flows. Leave: `Target`s and `Flow`s. Knows no transactions, resolves no names. What we call
-ourselves in messages is `listeners`'. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
+URIs of route sets and targets, Vias and flows go in. `Target`s and `Flow`s come out. This module knows no transactions and resolves no
+names. `listeners` has our own addresses. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061
 
 
 def bracketed(host: str) -> str:
-    """`host` as a URI or Via writes it: an IPv6 address in brackets."""
+    """`host` as written in a URI or Via: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def parse_place(text: str) -> tuple[str, int | None]:
-    """Host, without brackets, and port of `host`, `host:port`, `v6` or `[v6]:port`. Raises ParseError."""
+    """Host (without brackets) and port of `host`, `host:port`, `v6` or `[v6]:port`. Raises ParseError."""
     if text.count(":") > 1 and not text.startswith("["):
         text = f"[{text}]"
     host, port = parse_host_port(text)
@@ -34,7 +34,7 @@ def parse_place(text: str) -> tuple[str, int | None]:
 
 
 def is_reliable(transport: TransportName) -> bool:
-    """Whether the transport repeats lost bytes by itself."""
+    """Whether the transport retransmits lost data itself."""
     return transport != "udp"
 
 
@@ -47,7 +47,7 @@ def uri_of(route_or_uri: str) -> Uri:
 
 
 def is_sips(route_or_uri: str) -> bool:
-    """Whether that is a SIPS URI; what cannot be read is none."""
+    """Whether `route_or_uri` is a SIPS URI. False if it does not parse."""
     try:
         return uri_of(route_or_uri).scheme == "sips"
     except ParseError:
@@ -55,7 +55,7 @@ def is_sips(route_or_uri: str) -> bool:
 
 
 def transport_of(uri: Uri, default: TransportName) -> TransportName:
-    """The transport that `uri` asks for or implies, `default` where it leaves the choice to us."""
+    """The transport that `uri` names or implies, `default` if it leaves the choice to us."""
     named = TRANSPORTS.get((uri.parameters.get("transport") or "").lower())
     if uri.scheme.lower() == "sips":
         return "wss" if named in ("ws", "wss") else "tls"
@@ -63,7 +63,7 @@ def transport_of(uri: Uri, default: TransportName) -> TransportName:
 
 
 def target_of(uri: Uri, transport: TransportName, flow: Flow | None = None) -> Target:
-    """The next hop that `uri` names. `flow` goes along when it is a connection of the same transport."""
+    """The next hop that `uri` names. `flow` is used if it is a connection of the same transport."""
     host = (uri.parameters.get("maddr") or uri.host).strip("[]")
     if flow is not None and {flow.transport, transport} == {"ws", "wss"}:
         transport = flow.transport  # a URI says `ws` for both (RFC 7118 §5.3)
@@ -72,19 +72,19 @@ def target_of(uri: Uri, transport: TransportName, flow: Flow | None = None) -> T
 
 
 def _leaves_transport_open(uri: Uri) -> bool:
-    """Whether NAPTR may choose: no transport, no port, and not `sips` (RFC 3263 §4.1)."""
+    """Whether NAPTR may choose the transport: no transport, no port, and not `sips` (RFC 3263 §4.1)."""
     return uri.port is None and uri.scheme.lower() == "sip" and not uri.parameters.get("transport")
 
 
 def response_target(via: Via, flow: Flow) -> Target:
-    """Where a response goes when the connection its request came by is gone (RFC 3261 §18.2.2)."""
+    """Where a response goes if the connection of its request is closed (RFC 3261 §18.2.2)."""
     return Target(flow.transport, flow.remote.host, via.port or DEFAULT_PORTS[flow.transport])
 
 
 def response_flow(via: Via, flow: Flow) -> Flow:
-    """Where a response goes first: back where the request came from.
+    """Where a response is sent first: back to the source of the request.
 
-    Over UDP that is the source port if the client asked for it by `rport` (RFC 3581 §4), else the port its Via names.
+    Over UDP this is the source port if the client asked for it by `rport` (RFC 3581 §4), else the port in its Via.
     """
     if flow.connection_id is not None or flow.transport != "udp" or "rport" in via.parameters:
         return flow
@@ -96,7 +96,7 @@ def response_flow(via: Via, flow: Flow) -> Flow:
 
 @lru_cache(maxsize=4096)
 def is_address(host: str) -> bool:
-    """Whether `host` is an IP address, in brackets or not, rather than a name."""
+    """Whether `host` is an IP address, with or without brackets, and not a name."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:
@@ -105,7 +105,7 @@ def is_address(host: str) -> bool:
 
 
 def is_loose(route: str) -> bool:
-    """Whether a Route value is a loose router's (`;lr`, with or without a value). A value that does not parse counts as loose."""
+    """Whether a Route value belongs to a loose router (`;lr`, with or without a value). A malformed value counts as loose."""
     try:
         return "lr" in uri_of(route).parameters
     except ParseError:

@@ -1,1 +1,1 @@
-"""Who has answered an outbound call: facts with times enter, verdicts leave. Pure."""
+"""Who has answered an outbound call: timed facts go in, verdicts come out. Pure."""

@@ -1,9 +1,9 @@
-"""Says who has answered an outbound call, from sound and words, and again when that changes.
+"""Classify who has answered an outbound call, from sound and words, and update the verdict when that changes.
 
-In: facts with their times in ms. Out: a `Verdict` when the kind changes or becomes surer. It reads no clock.
+In: facts with their times in ms. Out: a `Verdict` when the kind changes or its confidence rises. This module reads no clock.
 
-Theory. Words decide where there are any: phrases of machines (`phrases`) are said by machines only. Without words the length of the first
-speech decides: a person says a short word and waits, a greeting goes on. A verdict of the sound alone has less than `SURE`.
+Theory. Words decide if there are any: only machines say the phrases of machines (`phrases`). Without words the length of the first speech
+decides: a person says a short word and waits, a recorded greeting continues. A verdict from sound alone has a confidence below `SURE`.
 
 | fact                                                    | verdict                     |
 |---------------------------------------------------------|-----------------------------|
@@ -14,11 +14,11 @@ speech decides: a person says a short word and waits, a greeting goes on. A verd
 | short words that greet or ask                           | human, 0.85                 |
 | short speech, then 0.7 s of silence                     | human, 0.6                  |
 | 2.8 s of speech without a pause and without words       | voicemail, 0.5              |
-| 2.8 s of speech with words that say nothing of the kind | human, 0.5                  |
+| 2.8 s of speech with words that match no phrase         | human, 0.5                  |
 | 8 s of speech without a pause and without words         | hold (music), 0.75          |
 
-A machine's verdict stays until words of another kind come. After screening, a menu or hold, a person may take over: short words that
-greet make the verdict human again. A mailbox stays one: its greeting may begin with `hello`.
+A machine verdict stays until words of another kind arrive. After screening, a menu or hold, a person may take over: a short greeting
+changes the verdict back to human. A voicemail verdict stays, because its greeting may begin with `hello`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Final, assert_never
 from active_call.agent.answering.phrases import RANK, Kind, is_greeting, matches, normalised
 
 SURE: Final = 0.7
-"""From this confidence on a call may be ended for what it is."""
+"""From this confidence on a call may be ended because of the verdict."""
 MACHINES: Final[frozenset[Kind]] = frozenset({"voicemail", "mailboxFull", "fax", "announcement"})
-"""Kinds behind which no person will come."""
+"""Kinds after which no person will answer."""
 
 _DECIDE_MS: Final = 2800
-"""Of speech: the verdict is out before 3 s."""
+"""Duration of speech after which a verdict is given: within 3 s."""
 _MUSIC_MS: Final = 8000
 _SHORT_MS: Final = 1800
 _AFTER_SHORT_MS: Final = 700
@@ -46,21 +46,21 @@ _MAX_MENUS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """The callee's side begins to sound like speech."""
+    """Speech on the callee's side has started."""
 
     at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """It has ended at `at_ms`."""
+    """Speech ended at `at_ms`."""
 
     at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What was recognised of the utterance `index` so far; `is_final`: once and for all."""
+    """The text recognised so far for the utterance `index`. `is_final`: it will not change."""
 
     at_ms: int
     index: int
@@ -70,7 +70,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """A tone of `media/detect/call_progress`: `beep`, `fax`, `answer`, `sit`, `congestion`; others say nothing here."""
+    """A tone of `media/detect/call_progress`: `beep`, `fax`, `answer`, `sit`, `congestion`. Others are ignored here."""
 
     at_ms: int
     kind: str
@@ -82,7 +82,7 @@ Fact = SpeechBegan | SpeechEnded | Words | Tone
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who answers: `kind`, how sure (0 to 1), from when to when it was heard, and the words or the tone that say so."""
+    """Who answers: `kind`, confidence (0 to 1), the start and end of the evidence, and its words or tone."""
 
     kind: Kind
     confidence: float
@@ -90,20 +90,20 @@ class Verdict:
     end_ms: int
     text: str = ""
     n_repeats: int = 0
-    """Of a menu: how often the same words were heard before."""
+    """For a menu: how often the same words were heard before."""
 
     @property
     def is_sure_machine(self) -> bool:
-        """No person will come, and that is sure enough to act on."""
+        """Whether no person will answer, with enough confidence to act on it."""
         return self.kind in MACHINES and self.confidence >= SURE
 
 
 class AnsweringClassifier:
-    """Of one call. Facts must come in the order of their times."""
+    """The classifier of one call. Facts must arrive in time order."""
 
     def __init__(self) -> None:
         self.verdict: Verdict | None = None
-        """What holds now."""
+        """The current verdict."""
         self._first_ms: int | None = None
         self._began_ms: int | None = None
         self._ended_ms: int | None = None
@@ -112,7 +112,7 @@ class AnsweringClassifier:
         self._menus: list[str] = []
 
     def handle(self, fact: Fact) -> Verdict | None:
-        """Take in a fact. Gives the verdict when it has changed."""
+        """Take a fact. Returns the verdict if it has changed."""
         match fact:
             case SpeechBegan(at_ms):
                 self._first_ms = at_ms if self._first_ms is None else self._first_ms
@@ -132,7 +132,7 @@ class AnsweringClassifier:
                 assert_never(fact)
 
     def next_timeout_ms(self) -> int | None:
-        """When `handle_timeout` has to be called, if nothing else comes."""
+        """When `handle_timeout` must be called if no fact arrives before."""
         if self._began_ms is not None:
             is_open = self.verdict is None
             return self._began_ms + _DECIDE_MS if is_open else self._began_ms + _MUSIC_MS if self._may_be_music else None
@@ -141,7 +141,7 @@ class AnsweringClassifier:
         return None
 
     def handle_timeout(self, now_ms: int) -> Verdict | None:
-        """Time has passed. Gives the verdict when it has changed."""
+        """Time has passed. Returns the verdict if it has changed."""
         due_ms = self.next_timeout_ms()
         if due_ms is None or now_ms < due_ms:
             return None
@@ -154,7 +154,7 @@ class AnsweringClassifier:
 
     @property
     def _may_be_music(self) -> bool:
-        """Long sound without words, after a verdict that words have not made certain, or after `hold`'s own words."""
+        """Whether long sound without words may be music: after a verdict without words, or after the words of a `hold` announcement."""
         weak = self.verdict is not None and (self.verdict.confidence < SURE or self.verdict.kind == "menu")
         return weak and not (self._words and self._words[max(self._words)].strip())
 
@@ -199,7 +199,7 @@ class AnsweringClassifier:
     def _decide(
         self, kind: Kind, confidence: float, at_ms: int, text: str, *, start_ms: int | None = None, is_news: bool = False
     ) -> Verdict | None:
-        """Set the verdict. None if it says no more than the last one did."""
+        """Set the verdict. None if it adds nothing to the last one."""
         last = self.verdict
         if last is not None and last.kind == kind and last.confidence >= confidence and not is_news:
             return None
@@ -209,7 +209,7 @@ class AnsweringClassifier:
 
 
 def _kind_of(text: str) -> tuple[Kind | None, int]:
-    """The kind whose phrases are in the normalised `text`, and how many of them."""
+    """The kind whose phrases occur in the normalised `text`, and how many of them."""
     for kind in RANK:
         found = matches(kind, text)
         if found:
@@ -218,7 +218,7 @@ def _kind_of(text: str) -> tuple[Kind | None, int]:
 
 
 def _across(earlier: str, text: str) -> tuple[Kind | None, int]:
-    """As `_kind_of`, for a phrase that a pause has cut in two."""
+    """Like `_kind_of`, for a phrase that is split by a pause."""
     joined, edge = f"{earlier} {text}", len(earlier)
     for kind in RANK:
         if any(start < edge < end for start, end in matches(kind, joined)):

@@ -1,8 +1,8 @@
-"""Waits through hold music and queue announcements of an outbound call until a person speaks.
+"""Wait through hold music and queue announcements of an outbound call until a person speaks.
 
-In: who has answered, what is recognised. Out: whether the agent waits, and the words of the person who ends that. While it waits, no sound
-of the other side takes the turn, and nothing is said: no answer, no follow-up, no filler. A person is known by words that greet, or by few
-words of which none is a machine's; long texts are announcements.
+In: verdicts about who has answered, and recognised texts. Out: whether the agent waits, and the words of the person who ends the wait.
+While it waits, sound of the other side does not take the turn, and the agent says nothing: no answer, no follow-up, no filler. A person is
+detected by a greeting, or by a few words that match no phrase of a machine. Long texts are announcements.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ FEW_WORDS = 8
 
 
 class HoldWait:
-    """Of one call."""
+    """The wait of one call."""
 
     def __init__(self) -> None:
         self.is_waiting = False
         """The other side plays music or asks to hold."""
 
     def answered_by(self, kind: str | None, confidence: float | None) -> bool:
-        """It is told who answers. True when that begins or ends the waiting."""
+        """Take a verdict. True if the wait begins or ends."""
         was_waiting = self.is_waiting
         self.is_waiting = kind == "hold" and (confidence or 0.0) >= SURE
         return self.is_waiting != was_waiting
 
     def is_person(self, text: str) -> bool:
-        """Whether the final `text` is said by a person who has come to the telephone: then the waiting is over."""
+        """Whether the final `text` is from a person who has answered. If so, the wait is over."""
         words = normalised(text)
         machines: list[Kind] = [kind for kind in RANK if kind != "human"]
         is_machine = any(matches(kind, words) for kind in machines)

@@ -1,6 +1,6 @@
-"""What answering machines, call screening, menus and networks say, by language. Data: lower case, without punctuation.
+"""Phrases of answering machines, call screening, menus and network announcements, by language. Data: lower case, no punctuation.
 
-The wordings are those of carriers' default mailboxes, of the call screening of phones, and of common PBX menus.
+The phrases are those of carriers' default mailboxes, of the call screening of phones, and of common PBX menus.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal
 Kind = Literal["human", "voicemail", "mailboxFull", "screening", "menu", "hold", "fax", "announcement"]
 
 RANK: Final[tuple[Kind, ...]] = ("mailboxFull", "screening", "voicemail", "announcement", "hold", "menu")
-"""Of several kinds in one utterance the first holds: a full mailbox is a mailbox too, and a greeting may offer keys."""
+"""If an utterance matches several kinds, the first of these wins: a full mailbox is also a mailbox, and a greeting may offer keys."""
 
 PHRASES: Final[Mapping[str, Mapping[Kind, tuple[str, ...]]]] = {
     "en": {
@@ -93,21 +93,21 @@ OFFERS: Final[tuple[str, ...]] = (
     "can i leave a message", "could i leave a message", "did you leave a message",
     "voulez vous laisser un message", "souhaitez vous laisser un message", "désirez vous laisser un message",
 )  # fmt: skip
-"""What a person says who takes messages for another; the words of a mailbox in them do not count."""
+"""Phrases of a person who takes messages for another. Mailbox phrases inside them do not count."""
 
 _NOT_WORDS: Final = re.compile(r"[^\w\s]|_")
 _OFFER: Final = re.compile(rf"\b(?:{'|'.join(map(re.escape, OFFERS))})\b")
 
 
 def normalised(text: str) -> str:
-    """`text` in lower case, without punctuation, apostrophes closed up: `Can't, please!` is `cant please`."""
+    """`text` in lower case without punctuation, apostrophes removed: `Can't, please!` becomes `cant please`."""
     plain = unicodedata.normalize("NFC", text).lower().replace("'", "").replace("’", "")
     return " ".join(_NOT_WORDS.sub(" ", plain).split())
 
 
 @cache
 def _pattern(kind: Kind) -> re.Pattern[str]:
-    """All languages together: a caller's phone may speak another language than the playbook."""
+    """One pattern for all languages, because the callee's phone may speak another language than the playbook."""
     latin, chinese = [], list(PHRASES["zh"].get(kind, ()))
     for language, by_kind in PHRASES.items():
         if language != "zh":
@@ -117,12 +117,12 @@ def _pattern(kind: Kind) -> re.Pattern[str]:
 
 
 def matches(kind: Kind, text: str) -> list[tuple[int, int]]:
-    """Where phrases of `kind` are in `text`, which is normalised."""
+    """The spans of phrases of `kind` in the normalised `text`."""
     offers = [found.span() for found in _OFFER.finditer(text)]
     spans = [found.span() for found in _pattern(kind).finditer(text)]
     return [(start, end) for start, end in spans if not any(low <= start and end <= high for low, high in offers)]
 
 
 def is_greeting(text: str) -> bool:
-    """Whether a person begins or is done like this: a phrase of `human` at either end of the normalised `text`."""
+    """Whether the normalised `text` begins or ends with a phrase of `human`, as a person's greeting does."""
     return any(start == 0 or end == len(text) for start, end in matches("human", text))

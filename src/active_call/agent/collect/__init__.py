@@ -1,1 +1,1 @@
-"""Collecting input of the caller: digits by keypad or voice, checked, asked for again."""
+"""Collect input of the caller: digits by keypad or voice, with validation and retries."""

@@ -1,9 +1,9 @@
-"""Collects input of the caller: asks, takes keys and words, checks, asks again, and hands the value on.
+"""Collect input of the caller: ask, take keys and words, validate, ask again, and pass the value on.
 
-In: the `<collect/>` of a reply, keys, texts, times. Out: what is said, the variable, and what the model or the rest of the script is told.
-While this lasts the caller's voice and keys are input and nothing else: no turn is taken, no scene's digit acts. A key stops the question;
-words stop it when they are input. A secret value is masked wherever it is written down: in the history, the transcript, the events and the
-log of the call, and the recording leaves it out; the variable holds it.
+In: the `<collect/>` of a reply, keys, texts, times. Out: prompts, the variable, and the message for the model or the rest of the script.
+While a collector is active, the caller's voice and keys are only input: they take no turn, and the scene's DTMF actions are off. A key
+stops the prompt; words stop it if they are input. A secret value is masked in the history, the transcript, the events and the log of the
+call, and is not recorded. The variable contains it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ PLAIN_OPTION = CollectorOption(finish_key="#", min_digits=1)
 
 
 class CollectPort(Protocol):
-    """What a collecting asks of the conversation that it belongs to."""
+    """What a collector needs from its conversation."""
 
     def ask_again(self, text: str, now: float) -> None:
-        """Say `text` as a reply of its own."""
+        """Say `text` as a separate reply."""
         ...
 
     def cut(self, now: float) -> None:
-        """Stop what the agent says: the caller enters something."""
+        """Stop the agent's speech because the caller enters something."""
         ...
 
     def go_on(self, rest: tuple[Step, ...], told: str, now: float, *, by_caller: bool) -> None:
-        """The collecting is over: a script says `rest`, a model is told `told`; `by_caller`: as the caller's own turn."""
+        """The collector has finished: a script says `rest`, a model gets `told`. `by_caller`: as the caller's turn."""
         ...
 
     def leave(self, text: str, now: float) -> None:
-        """The caller says something else: it is answered as always."""
+        """The caller has said something else: answer it as a normal turn."""
         ...
 
 
 @dataclass(slots=True)
 class _Current:
-    """What is collected now."""
+    """The state of the active collector."""
 
     name: str
     variable: str
@@ -60,7 +60,7 @@ class _Current:
 
 
 class Collecting:
-    """The collecting of one conversation."""
+    """The collectors of one conversation."""
 
     def __init__(self, context: PlaybookContext, timers: Timers, outbox: Outbox, port: CollectPort) -> None:
         self._context = context
@@ -71,11 +71,11 @@ class Collecting:
 
     @property
     def is_active(self) -> bool:
-        """The caller's keys and words are input."""
+        """Whether the caller's keys and words are collected."""
         return self._current is not None
 
     def begin(self, tag: CollectTag, rest: tuple[Step, ...]) -> str | None:
-        """Begin to collect. Returns what is said first; None when there is no such collector. `rest` is said when it is over."""
+        """Start to collect. Returns the prompt, or None if the collector is unknown. `rest` is said when it has finished."""
         kind = tag.type.strip()
         is_text = kind.lower() in TEXT_KINDS
         known = self._context.playbook.dtmf_collectors
@@ -92,20 +92,20 @@ class Collecting:
         return prompt
 
     def cancel(self) -> None:
-        """Stop collecting; nothing comes of it."""
+        """Stop collecting without a result."""
         self._end()
 
-    # -- what happens
+    # -- inputs
 
     def on_asked(self, now: float) -> None:
-        """The question was heard: from here the time counts."""
+        """The prompt was played: start the timeout."""
         current = self._current
         if current is not None:
             self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
             self._wait(current, now)
 
     def on_voice(self, now: float) -> None:
-        """The caller speaks: the time begins anew."""
+        """The caller speaks: restart the timeout."""
         if self._timers.is_set(Timer.COLLECT) and self._current is not None:
             self._timers.set(Timer.COLLECT, now + self._current.option.timeout)
 
@@ -132,11 +132,11 @@ class Collecting:
             self._outbox.note("speech is not accepted as input", collector=current.name)
 
     def on_time(self, now: float) -> None:
-        """Nothing (more) was entered."""
+        """The timeout has expired."""
         if self._current is not None:
             self._take(self._current, self._current.collector.stop(), now)
 
-    # -- what comes of it
+    # -- outcomes
 
     def _take(self, current: _Current, outcome: Outcome, now: float) -> None:
         match outcome:

@@ -1,11 +1,11 @@
-"""One collecting: what was entered so far, whether it is complete, whether it is valid. Pure, without time.
+"""The state of one collector: what was entered, whether it is complete and valid. Pure, without time.
 
-In: keys and recognised texts. Out: `More` (go on waiting), `Entered` (a value that fits), `Refused` (it does not fit; asked for again as
-long as there are attempts left), `NotMeant` (words that are no input). Times are the matter of `collecting`.
+In: keys and recognised texts. Out: `More` (keep waiting), `Entered` (a valid value), `Refused` (invalid; the caller is asked again while
+attempts are left), `NotMeant` (words that are not input). `collecting` handles the times.
 
-    keys     collected until `digits`/`maxDigits` are there, the finish key is pressed, or no key comes for `interDigitTimeout`
-    speech   its digits are added to the keys; complete when they are enough
-    text     the first thing that is said is the value
+    keys     collected until `digits`/`maxDigits` are there, the finish key is pressed, or `interDigitTimeout` expires
+    speech   its digits are added to the keys; complete when there are enough
+    text     the first utterance is the value
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _KEYS = "0123456789*#ABCD"
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """Not complete yet. `is_new`: something was added."""
+    """Not complete yet. `is_new`: input was added."""
 
     is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A value that fits."""
+    """A valid value."""
 
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What was entered does not fit. `reason` is the playbook's message; empty: it has none."""
+    """The value is invalid. `reason` is the playbook's message, empty if it has none."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NotMeant:
-    """Words, and no input."""
+    """Words that are not input."""
 
 
 Outcome = More | Entered | Refused | NotMeant
@@ -63,7 +63,7 @@ class Collector:
 
     @property
     def has_begun(self) -> bool:
-        """Something was entered."""
+        """Whether something was entered."""
         return bool(self._entered)
 
     def press(self, key: str) -> Outcome:
@@ -91,16 +91,16 @@ class Collector:
         if not digits and not is_finished:
             return NotMeant()
         if not is_pure and len(digits) < self._low and not self._entered:
-            return NotMeant()  # "I have two questions" is no entry
+            return NotMeant()  # "I have two questions" is not input
         self._entered += digits
         return self._judge() if is_finished or len(self._entered) >= self._low else More()
 
     def stop(self) -> Outcome:
-        """Nothing more comes."""
+        """No more input follows."""
         return self._judge()
 
     def begin_again(self) -> None:
-        """Forget what was entered."""
+        """Discard what was entered."""
         self._entered = ""
 
     def _judge(self) -> Outcome:

@@ -1,9 +1,9 @@
-"""What `<collect type="…"/>` may name beside the playbook's own collectors."""
+"""The built-in values of `<collect type="…"/>`, in addition to the playbook's own collectors."""
 
 from __future__ import annotations
 
 TEXT_KINDS = ("text", "speech", "voice")
-"""The first thing that the caller says."""
+"""The first utterance of the caller."""
 DIGIT_KINDS = ("digits", "dtmf", "number", "keypad")
-"""Digits of any number, to the key `#` or a pause."""
+"""Any number of digits, ended by `#` or a pause."""
 PLAIN_KINDS = (*TEXT_KINDS, *DIGIT_KINDS)

@@ -1,4 +1,4 @@
-"""What a collecting does to a cascade conversation."""
+"""The port through which a collector acts on a cascade conversation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class CascadeCollectPort:
         self._outbox = outbox
 
     def ask_again(self, text: str, now: float) -> None:
-        """Say `text` as a reply of its own."""
+        """Say `text` as a separate reply."""
         self._replies.begin(plain_words(text), now)
 
     def cut(self, now: float) -> None:
-        """Stop what the agent says."""
+        """Stop the agent's speech."""
         self._caller.took_part()
         self._barge_in.cut(now)
         self._barge_in.forget()
@@ -39,7 +39,7 @@ class CascadeCollectPort:
         self._floor.release()
 
     def go_on(self, rest: tuple[Step, ...], told: str, now: float, *, by_caller: bool) -> None:
-        """The collecting is over: a script says `rest`, a model is told `told`."""
+        """The collector has finished: a script says `rest`, a model gets `told`."""
         if by_caller:
             self._caller.add_key(told, 0)
             if self._context.has_model and self._barge_in.settling is None:
@@ -55,5 +55,5 @@ class CascadeCollectPort:
             self._replies.begin(list(rest), now)
 
     def leave(self, text: str, now: float) -> None:
-        """The caller says something else."""
+        """The caller has said something else: answer it as a normal turn."""
         self._caller.on_final(text, now)

@@ -1,7 +1,7 @@
-"""Digits in what a caller says: "double four, oh seven", "twenty one", "zwei drei", "一二三". Pure.
+"""Find digits in recognised speech: "double four, oh seven", "twenty one", "zwei drei", "一二三". Pure.
 
-In: a recognised text. Out: its digits in order, and whether the text holds anything else. Words that people put between digits (and, the
-number is, bitte) do not count as anything else.
+In: a recognised text. Out: its digits in order, and whether the text contains anything else. Filler words between digits (and, the number
+is, bitte) do not count as anything else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DIGITS: Mapping[str, str] = {
     "star": "*", "asterisk": "*", "stern": "*", "pound": "#", "hash": "#", "raute": "#",
 }  # fmt: skip
 _NUMBERS: Mapping[str, str] = {**_numbered(_TEEN_WORDS, 10), **_numbered(_ORDINAL_WORDS, 1), "thirtieth": "30"}
-"""Numbers below twenty, and days as they are said: "the twenty fourth"."""
+"""Numbers below twenty, and days as spoken: "the twenty fourth"."""
 _TENS = _numbered(_TEN_WORDS, 2)
 _TIMES = {"double": 2, "triple": 3, "treble": 3, "doppel": 2}
 _BETWEEN = frozenset(_FILLING_WORDS.split())
@@ -47,7 +47,7 @@ _CJK = re.compile(r"[\u4e00-\u9fff〇]")
 
 
 def spoken_digits(text: str) -> tuple[str, bool]:
-    """The digits in `text`, and whether it holds nothing else that matters."""
+    """The digits in `text`, and whether it contains nothing else of meaning."""
     digits: list[str] = []
     is_pure = True
     times, tens = 1, False

@@ -1,1 +1,1 @@
-"""What a caller said compared with what a playbook expects: pure text."""
+"""Compare what a caller said with what a playbook expects: pure text."""

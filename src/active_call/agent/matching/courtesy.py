@@ -1,7 +1,7 @@
-"""Words of courtesy that callers put around what they want: "thanks for your help, goodbye" is "goodbye". Pure data, and a search in it.
+"""Courtesies that callers put around what they want: "thanks for your help, goodbye" means "goodbye". Data and a search in it.
 
-Words in the form of `spoken_form` enter; where courtesies stand leaves. English and German; other languages have their single words in
-`ranking`.
+Words in the form of `spoken_form` go in, the positions of courtesies come out. English and German; `ranking` has single words of other
+languages.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _LONGEST = max(map(len, _COURTESIES))
 
 @lru_cache(maxsize=2048)
 def without_courtesies(words: tuple[str, ...]) -> tuple[str, ...]:
-    """`words` without their courtesies; all of them where nothing else is said."""
+    """`words` without courtesies; all of them if nothing else was said."""
     return tuple(word for word, is_courtesy in zip(words, courteous(words), strict=True) if not is_courtesy) or words
 
 
 def courteous(words: Sequence[str]) -> list[bool]:
-    """For each of `words` whether it belongs to a courtesy; of several the longest counts."""
+    """Whether each of `words` belongs to a courtesy. Overlapping matches: the longest wins."""
     marks = [False] * len(words)
     position = 0
     while position < len(words):

@@ -1,6 +1,6 @@
-"""How alike two words sound: 1 for the same sound, 0 for nothing in common.
+"""Phonetic similarity of words: 1 for the same sound, 0 for nothing in common.
 
-English words are compared by their phones (ARPAbet, from the spelling), words of other letters by their letters. Pure.
+English words are compared by their phones (ARPAbet, from the spelling), words in other scripts by their letters. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from active_call.providers.asr.phones import distance, sounds_of
 
 @functools.lru_cache(maxsize=4096)
 def likeness(first: str, second: str) -> float:
-    """How alike two words sound, from 0 to 1. Digits sound like themselves only."""
+    """Phonetic similarity of two words, 0 to 1. A digit is similar only to itself."""
     if first == second:
         return 1.0
     if first.isdigit() or second.isdigit():
@@ -23,12 +23,12 @@ def likeness(first: str, second: str) -> float:
 
 
 MIN_PHONES = 5
-"""Shorter phrases sound like too many other words."""
+"""Shorter phrases are similar to too many other words."""
 
 
 @functools.lru_cache(maxsize=4096)
 def likeness_of_all(first: tuple[str, ...], second: tuple[str, ...]) -> float:
-    """How alike two utterances sound, from 0 to 1, wherever their words begin. 0 for numbers, for other letters, and for short ones."""
+    """Phonetic similarity of two utterances, 0 to 1, independent of word boundaries. 0 for numbers, other scripts and short utterances."""
     if any(not word.isascii() or word.isdigit() for word in (*first, *second)):
         return 0.0
     one, other = ([phone for word in words for phone in sounds_of(word)] for words in (first, second))

@@ -1,22 +1,22 @@
-"""Which of the expected phrases an utterance is: a rank for what was freely heard, never a choice that is forced.
+"""Match an utterance against expected phrases: a score for freely recognised text, never a forced choice.
 
-A text as heard and phrases enter; the best phrase with its evidence leaves, or nothing. Pure.
+A recognised text and phrases go in; the best phrase with its scores comes out, or None. Pure.
 
-Theory. Words are aligned in their order; a word counts by how alike it sounds (`phones`), and little where it is one that callers put
-around anything ("please", "could you tell me", the courtesies of `courtesy`). A short utterance of which no word fits is compared by its
-phones as a whole: where recognisers put the borders of words is a guess ("don't buy", "go by"). Two shares say what a match is worth:
+Theory. Words are aligned in order. A word counts by its phonetic similarity (`phones`), and little if callers put it around anything
+("please", "could you tell me", the courtesies of `courtesy`). A short utterance without a matching word is compared by its phones as a
+whole, because recognisers guess word boundaries ("don't buy", "go by"). Two shares describe a match:
 
 - `phrase_share`: how much of the phrase was said. Below `MIN_SHARE` there is no match.
 - `heard_share`: how much of what was said the phrase explains.
 
-| match  | phrase_share | heard_share             | negated, or a low confidence | what it may do                                         |
+| match  | phrase_share | heard_share             | negated, or a low confidence | what it may trigger                                    |
 |--------|--------------|-------------------------|------------------------------|--------------------------------------------------------|
 | strong | ≥ 0.85       | ≥ 0.5, for one word 0.6 | no                           | anything                                               |
-| weak   | ≥ 0.6        | any                     | any                          | answer; the caller is asked before the call ends by it |
+| weak   | ≥ 0.6        | any                     | any                          | an answer; hanging up only after a confirmation        |
 
-A phrase that was said as a sentence of its own, after others, is as sure as one that was said alone ("… tomorrow at nine. Goodbye.").
-`is_inside`: words that say something stand on both sides of it. Nobody who says goodbye says it so; "how do I say goodbye to my contract"
-ends no call, and is not even asked about.
+A phrase that is the last of several sentences scores as if it was said alone ("… tomorrow at nine. Goodbye."). `is_inside`: content words
+are on both sides of it. That is not how callers say goodbye: "how do I say goodbye to my contract" neither ends the call nor asks for a
+confirmation.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ MIN_SHARE = 0.6
 STRONG_PHRASE_SHARE = 0.85
 STRONG_HEARD_SHARE = 0.5
 ONE_WORD_HEARD_SHARE = 0.6
-"""Where the phrase explains a single word that says something: "transfer my appointment" is not "transfer me"."""
+"""The limit if the phrase explains a single content word: "transfer my appointment" is not "transfer me"."""
 WHOLE_SHARE = 0.97
-"""From here on the whole phrase was said."""
+"""From this share on the whole phrase was said."""
 MIN_CONFIDENCE = 0.5
-"""Of the recogniser: below it a match is weak."""
+"""Recogniser confidence below which a match is weak."""
 MIN_LIKENESS = 0.7
-"""Words that sound less alike are different words."""
+"""Words with less phonetic similarity are different words."""
 LIGHT = 0.1
-"""The weight of a word that says little, against 1. A phrase of nothing else counts its words in full."""
+"""The weight of a function word, against 1. A phrase of function words only counts them in full."""
 COURTESY = 0.02
-"""The weight of a word within a courtesy: these are said in rows."""
+"""The weight of a word in a courtesy, because these come in rows."""
 QUESTION = 0.5
 """The weight of a question word: "my name is" does not ask "what is your name"."""
 MAX_WORDS_BY_SOUND = 3
-"""So short must an utterance be, courtesies left out, to be compared as a whole by its phones."""
+"""Maximum length of an utterance, without courtesies, that is compared as a whole by its phones."""
 BY_SOUND_SHARE = 0.8
-"""What a match by phones alone is worth at most: it is weak."""
+"""Maximum share of a match by phones alone: it is weak."""
 MAX_HEARD_WORDS = 120
-"""Of a longer utterance the end is compared."""
+"""Of a longer utterance only the end is compared."""
 OUT_OF_ORDER = 0.95
-"""The weight of words that were said in another order."""
+"""The weight of words in another order."""
 _LIGHT_WORDS = frozenset(
     {
         "a", "an", "the", "i", "am", "is", "are", "was", "do", "does", "did", "to", "of", "in", "on", "at", "for", "and", "or", "my",
@@ -71,32 +71,32 @@ _NEGATIONS = frozenset({"not", "no", "never", "without", "stop", "nothing", "nic
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How well a phrase fits what was heard. `position`: the phrase's number among those compared."""
+    """How well a phrase matches what was heard. `position`: index of the phrase."""
 
     position: int
     phrase_share: float
     heard_share: float
     n_words: int
-    """How many words of the phrase were said."""
+    """Number of words of the phrase that were said."""
     n_telling: int
-    """How many of these say something."""
+    """Number of content words among them."""
     is_negated: bool = False
     is_exact: bool = False
     is_inside: bool = False
-    """Words that say something stand before it and behind it."""
+    """Whether content words precede and follow it."""
 
     @property
     def is_whole(self) -> bool:
-        """The whole phrase was said, perhaps with other words between."""
+        """Whether the whole phrase was said, possibly with other words between."""
         return self.phrase_share >= WHOLE_SHARE
 
     @property
     def score(self) -> float:
-        """0 to 1: for the order among phrases."""
+        """0 to 1; orders the phrases."""
         return self.phrase_share * (0.6 + 0.4 * self.heard_share)
 
     def is_strong(self, confidence: float | None = None) -> bool:
-        """Whether it is sure enough for what cannot be undone. `confidence` is the recogniser's, None if it tells none."""
+        """Whether the match is strong enough for actions that cannot be undone. `confidence` is the recogniser's, None if unknown."""
         is_sure = confidence is None or confidence >= MIN_CONFIDENCE
         heard_share = STRONG_HEARD_SHARE if self.n_telling > 1 else ONE_WORD_HEARD_SHARE
         is_close = self.phrase_share >= STRONG_PHRASE_SHARE and self.heard_share >= heard_share
@@ -104,31 +104,31 @@ class Match:
 
 
 def best_phrase(heard: str, phrases: Iterable[str]) -> Match | None:
-    """The phrase that `heard` is, among `phrases`; None when it is none of them. Of equals the first."""
+    """The phrase that matches `heard` best; None if none matches. Of equal matches the first."""
     return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases], last_sentence(heard))
 
 
 def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]], last: Sequence[str] = ()) -> Match | None:
-    """The same for texts as `spoken_words` gives them. `last`: the last sentence of several (`last_sentence`)."""
+    """The same for texts in the form of `spoken_words`. `last`: the last of several sentences (`last_sentence`)."""
     found = [match for position, phrase in enumerate(phrases) if (match := compare(heard, phrase, position, last)) is not None]
     return max(found, key=rank, default=None)
 
 
 def last_sentence(heard: str) -> tuple[str, ...]:
-    """The words of the last sentence of `heard`; nothing if it is the only one."""
+    """The words of the last sentence of `heard`; empty if it is the only one."""
     *before, last = [words for part in _SENTENCE_END.split(heard) if (words := spoken_words(part))] or [()]
     return last if before else ()
 
 
 def rank(match: Match) -> tuple[int, float, float]:
-    """The order among matches: the exact phrase, then whole phrases (of these the longest), then the closest."""
+    """Sort key of matches: the exact phrase, then whole phrases (the longest first), then the closest."""
     if match.is_exact:
         return 3, 0.0, 0.0
     return (2, float(match.n_words), match.score) if match.is_whole else (1, match.score, 0.0)
 
 
 def compare(heard: Sequence[str], phrase: Sequence[str], position: int = 0, last: Sequence[str] = ()) -> Match | None:
-    """How well `phrase` fits `heard`, whose last sentence is `last`; None for less than `MIN_SHARE` of it."""
+    """How well `phrase` matches `heard`, whose last sentence is `last`. None below `MIN_SHARE`."""
     if not heard or not phrase:
         return None
     if tuple(heard) == tuple(phrase):
@@ -162,7 +162,7 @@ def _by_words(heard: Sequence[str], phrase: Sequence[str], position: int) -> Mat
 
 
 def _by_sound(heard: Sequence[str], phrase: Sequence[str], position: int) -> Match | None:
-    """The same for a short utterance as a whole, by its phones, courtesies left out on both sides."""
+    """The same for a short utterance as a whole, by its phones, without the courtesies of both sides."""
     said, wanted = without_courtesies(tuple(heard)), without_courtesies(tuple(phrase))
     if len(said) > MAX_WORDS_BY_SOUND:
         return None
@@ -178,13 +178,13 @@ def _weights(words: Sequence[str]) -> list[float]:
 
 
 def _is_negated(heard: Sequence[str], phrase: Sequence[str]) -> bool:
-    """A negation was said that the phrase does not have. A "no" at the beginning answers what was asked, and denies nothing after it."""
+    """Whether a negation was said that the phrase does not have. A leading "no" answers the question and negates nothing after it."""
     rest = heard[1:] if heard[0] == "no" else heard
     return bool(_NEGATIONS.intersection(rest) - set(phrase))
 
 
 def _glued(heard: Sequence[str], phrase: Sequence[str]) -> list[str]:
-    """`heard`, as the phrase would write it: two words made one ("good bye"), one made two, a word said twice taken once."""
+    """`heard` in the spelling of the phrase: two words joined ("good bye"), one split, a repeated word counted once."""
     known = set(phrase)
     pairs = {first + second: (first, second) for first, second in pairwise(phrase)}
     words: list[str] = []
@@ -192,7 +192,7 @@ def _glued(heard: Sequence[str], phrase: Sequence[str]) -> list[str]:
     while position < len(heard):
         word = heard[position]
         if words and word == words[-1] and not word.isdigit() and (word, word) not in pairs.values():
-            position += 1  # said twice: "bye bye"
+            position += 1  # repeated: "bye bye"
             continue
         both = word + heard[position + 1] if position + 1 < len(heard) else ""
         if both in known and word not in known:
@@ -205,7 +205,7 @@ def _glued(heard: Sequence[str], phrase: Sequence[str]) -> list[str]:
 
 
 def _aligned(heard: Sequence[str], phrase: Sequence[str], weights: Sequence[float]) -> tuple[set[int], float]:
-    """The words of `heard` that stand for words of `phrase`, in order, and the weight that these have together: the best alignment."""
+    """The words of `heard` that match words of `phrase` in order, and the sum of their weights: the best alignment."""
     table: list[list[tuple[float, tuple[int, ...]]]] = [[(0.0, ())] * (len(heard) + 1)]
     for word, weight in zip(phrase, weights, strict=True):
         row: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
@@ -221,7 +221,7 @@ def _aligned(heard: Sequence[str], phrase: Sequence[str], weights: Sequence[floa
 
 
 def _unordered(heard: Sequence[str], phrase: Sequence[str], weights: Sequence[float]) -> tuple[set[int], float]:
-    """The same without the order; words must be the same."""
+    """The same in any order. The words must be equal."""
     left = list(range(len(heard)))
     used: set[int] = set()
     gained = 0.0

@@ -1,8 +1,8 @@
-"""One form for texts that sound alike: what recognisers write in many ways is compared as the same words.
+"""Normalise texts to a spoken form, so that different spellings of recognisers compare as the same words.
 
-A text enters; words leave: without case, accents' forms and punctuation; every number digit by digit ("forty two", "four two" and "42" are
-the same); contractions written out; symbols of addresses as they are said ("cat.b@example.com" is "cat dot b at example dot com"). Written
-numbers and contractions are English; other languages keep their words, and their digits. Pure.
+A text goes in; words come out: lower case, without variants of accents and punctuation; every number digit by digit ("forty two", "four
+two" and "42" are equal); contractions expanded; symbols of addresses as they are spoken ("cat.b@example.com" becomes "cat dot b at example
+dot com"). Number words and contractions are English only; other languages keep their words, and their digits. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ORDINALS = {
     "fourteenth": "fourteen", "fifteenth": "fifteen", "sixteenth": "sixteen", "seventeenth": "seventeen", "eighteenth": "eighteen",
     "nineteenth": "nineteen", "twentieth": "twenty", "thirtieth": "thirty",
 }  # fmt: skip
-"""An ordinal is its number and "th": "twenty first" and "21st" are the same."""
+"""An ordinal is its number plus "th": "twenty first" and "21st" are equal."""
 _WRITTEN_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "@": "at", "$": "dollars", "€": "euros", "£": "pounds", "#": "hash", "*": "star"}
 _WHOLE = {
@@ -41,7 +41,7 @@ _WHOLE = {
     "bye": "goodbye",
     "oclock": "",
 }
-"""Words, apostrophes taken out, that the rule of endings would spoil or does not know."""
+"""Words without apostrophes that the suffix rule would corrupt or does not cover."""
 _ENDINGS = (
     ("n't", " not"),
     ("'re", " are"),
@@ -51,7 +51,7 @@ _ENDINGS = (
     ("'d", " would"),
 )
 _IS = frozenset({"it", "he", "she", "that", "this", "what", "where", "when", "who", "how", "there", "here"})
-"""Of these `'s` is "is"; of other words it is the genitive."""
+"""After these `'s` is "is"; after other words it is the genitive."""
 _SOUND_ALIKE = {
     word: words[0]
     for words in (
@@ -90,7 +90,7 @@ _SOUND_ALIKE = {
     )
     for word in words[1:]
 }
-"""Words that sound the same: no recogniser can tell them apart by sound."""
+"""Words that sound the same, so a recogniser cannot tell them apart."""
 _JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|morrow|night|day)\b)|(?<=\bgood)-(?=bye\b)")
 _MONEY = re.compile(r"([$€£])\s?(\d+)(?:\.(\d\d))?(?!\d)")
 _CENTS = {"$": "cents", "€": "cents", "£": "pence"}
@@ -100,7 +100,7 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:'[^\W_
 
 @functools.lru_cache(maxsize=2048)
 def spoken_words(text: str) -> tuple[str, ...]:
-    """`text` as words to compare."""
+    """`text` as normalised words."""
     return tuple(_alike(_digits(_plain_words(text))))
 
 
@@ -121,7 +121,7 @@ def _plain_words(text: str) -> list[str]:
 
 
 def _money(found: re.Match[str]) -> str:
-    """`$5.20` as it is said: "5 dollars and 20 cents"."""
+    """`$5.20` as spoken: "5 dollars and 20 cents"."""
     sign, whole, part = found.groups()
     said = f" {whole} {_SYMBOLS[sign]} "
     return f"{said}and {part} {_CENTS[sign]} " if part and int(part) else said
@@ -144,7 +144,7 @@ def _alike(words: Sequence[str]) -> list[str]:
 
 
 def _digits(words: Sequence[str]) -> list[str]:
-    """`words` with every number as its digits, one a word."""
+    """`words` with every number as single digits."""
     result: list[str] = []
     position = 0
     while position < len(words):
@@ -165,7 +165,7 @@ def _digits(words: Sequence[str]) -> list[str]:
 
 
 def _number(words: Sequence[str], position: int) -> tuple[str, int]:
-    """The digits of the number that begins at `position`, and where it ends; no digits and the next position where there is none."""
+    """The digits of the number that begins at `position`, and its end. If there is none: no digits and the next position."""
     word = words[position]
     if word.isascii() and word.isdigit():
         if position + 1 < len(words) and words[position + 1] in ("hundred", *_SCALES) and len(word) <= 3:
@@ -178,7 +178,7 @@ def _number(words: Sequence[str], position: int) -> tuple[str, int]:
 
 
 def _scaled(value: int, words: Sequence[str], position: int) -> tuple[str, int]:
-    """`value`, with the "hundred", "thousand" and "million" that follow at `position`."""
+    """`value` multiplied by the "hundred", "thousand" and "million" that follow at `position`."""
     if position < len(words) and words[position] == "hundred":
         value, position = _plus_small(value * 100, words, position + 1)
     if position < len(words) and words[position] in _SCALES:
@@ -213,7 +213,7 @@ def _digit(word: str) -> str | None:
 
 
 def _is_among_digits(words: Sequence[str], position: int, before: Sequence[str]) -> bool:
-    """An "oh" is a zero where digits stand on both sides, or on one side more than one."""
+    """Whether an "oh" is a zero: digits are on both sides, or more than one on one side."""
     has_before = bool(before) and before[-1].isdigit()
     following = [_digit(word) is not None or word[:1].isdigit() for word in words[position + 1 : position + 4]]
     if not has_before:

@@ -1,11 +1,11 @@
-"""Whether an utterance says yes or no, in the languages of `_WORDS`. Pure."""
+"""Detect yes or no in an utterance, in the languages of `_WORDS`. Pure."""
 
 from __future__ import annotations
 
 from active_call.agent.matching.spoken_form import spoken_words
 
 MAX_OTHER_WORDS = 4
-"""With more words beside it, a "yes" begins a sentence that asks for something else."""
+"""With more other words, a "yes" begins a sentence about something else."""
 _WORDS: dict[str, tuple[str, str]] = {
     "en": (
         "yes yeah yep yup yea aye sure correct right exactly indeed absolutely definitely certainly okay affirmative",
@@ -31,7 +31,7 @@ _QUIET_WORDS = frozenset(
 
 
 def yes_or_no(text: str, language: str | None = None) -> bool | None:
-    """True for yes, False for no, None for neither, or for a sentence that says more. `language`: a BCP 47 tag, None means English."""
+    """True for yes, False for no, None for neither or for a longer sentence. `language`: a BCP 47 tag, None means English."""
     words = spoken_words(text)
     yes, no = (frozenset(row.split()) for row in _WORDS.get(_primary(language), _WORDS["en"]))
     telling = [word for word in words if word in yes or word in no]

@@ -1,7 +1,7 @@
-"""Checks a playbook for `playbook check`: tags, templates, scenes, providers, sounds.
+"""Check a playbook for `playbook check`: tags, templates, scenes, providers, sounds.
 
-In: the text, and what this server has (`Surroundings`). Out: everything that was found, by line: mistakes, and warnings about what is
-allowed but probably not meant. Opens no file itself.
+In: the text, and what this server has (`Surroundings`). Out: all findings by line: mistakes, and warnings about constructs that are allowed
+but probably not intended. This module opens no file.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the server has that a playbook may name."""
+    """What the server provides that a playbook may refer to."""
 
     environment: Mapping[str, str]
     providers: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """The known providers of `asr`, `tts` and `llm`; a section that is absent is not checked."""
+    """The known providers of `asr`, `tts` and `llm`. A section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""
-    """Gives the reason why the sound of a file or URL cannot be played; empty when no reason is known."""
+    """Returns why the sound of a file or URL cannot be played; empty if no reason is known."""
 
 
 def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
-    """Read `text` and find everything that is wrong or doubtful in it; see `Reading.findings`."""
+    """Read `text` and find all mistakes and warnings; see `Reading.findings`."""
     reading = read_playbook(text, file=file, environment=surroundings.environment)
     findings = reading.findings
     if not reading.matter.lines and text.strip() and not findings.entries:
@@ -82,7 +82,7 @@ def _check_providers(reading: Reading, surroundings: Surroundings, findings: Fin
 def _check_provider(
     reading: Reading, surroundings: Surroundings, findings: Findings, key: str, provider: str, also: tuple[str, ...] = ()
 ) -> None:
-    """`also` are names that are known here without an adapter."""
+    """`also`: names that are valid here without an adapter."""
     known = surroundings.providers.get(key.partition(".")[0])
     family, _, member = provider.lower().partition("/")
     if known is None or provider.lower() in known or (member and family in known):
@@ -110,7 +110,7 @@ def _check_template(text: str, first_line: int, findings: Findings) -> None:
 
 
 def _check_headings(raw: RawText, findings: Findings) -> None:
-    """Report lines that look like the heading of a scene and are none."""
+    """Report lines that look like scene headings but are not."""
     in_fence = False
     for offset, line in enumerate(raw.text.split("\n")):
         in_fence ^= bool(_FENCE.match(line))
@@ -121,7 +121,7 @@ def _check_headings(raw: RawText, findings: Findings) -> None:
 
 
 def _units(raw: RawText, *, is_script: bool) -> Iterator[tuple[int, str]]:
-    """The pieces of a text that are filled in by themselves, each with the line that it begins in: a script's answers one by one."""
+    """The separately rendered parts of a text, each with its first line. In a script each answer is one."""
     if not is_script:
         yield raw.text_line, raw.text
         return
@@ -162,14 +162,14 @@ def _check_languages(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
 
 
 def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
-    """Report scenes that cannot be reached: no tag and no digit leads to them, and the model's texts do not name them."""
+    """Report unreachable scenes: no tag and no digit leads to them, and the texts for the model do not name them."""
     book = reading.playbook
     leads: dict[str, set[str]] = {scene.id: {action.scene for action in scene.dtmf.values() if action.scene} for scene in book.scenes}
     everywhere = {action.scene for action in book.dtmf.values() if action.scene}
     for scene_id, tag in tags:
         target = tag.attributes.get("scene", "") if tag.name == "goto" else ""
         if "{{" in target:
-            return  # the call decides where it leads
+            return  # the target is decided during the call
         (leads.setdefault(scene_id, set()) if scene_id else everywhere).add(target)
     if book.script is None:
         _add_mentions(reading, leads, everywhere)
@@ -180,7 +180,7 @@ def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
 
 
 def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[str]) -> None:
-    """Whether a model reads the name of the scene, so that it may go there."""
+    """Add the scenes that the model's texts name, because the model may go there."""
     general = f"{reading.playbook.llm.prompt}\n{reading.playbook.llm.tool_instructions or ''}"
     names = [scene.id for scene in reading.playbook.scenes if scene.id]
     everywhere |= {name for name in names if mentions(general, name)}

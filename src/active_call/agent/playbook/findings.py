@@ -1,4 +1,4 @@
-"""Collects the mistakes and warnings of a playbook while it is read, each with its line. Mistakes prevent its use, warnings do not."""
+"""Collect the mistakes and warnings of a playbook with their lines. Mistakes prevent its use, warnings do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.base.errors import PlaybookError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake or warning. `line` counts from 1; 0 where the whole file is meant."""
+    """One mistake or warning. `line` counts from 1; 0 means the whole file."""
 
     line: int
     text: str
@@ -18,33 +18,33 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """Collects what is found in one file."""
+    """The findings in one file."""
 
     file: str
     entries: list[Finding] = field(default_factory=list)
 
     def error(self, line: int, text: str) -> None:
-        """Note a mistake."""
+        """Add a mistake."""
         self._add(Finding(line, text))
 
     def warn(self, line: int, text: str) -> None:
-        """Note something that is allowed and probably not meant."""
+        """Add a warning."""
         self._add(Finding(line, text, is_error=False))
 
     @property
     def in_order(self) -> list[Finding]:
-        """All findings by line; within a line in the order in which they were found."""
+        """All findings by line; within a line in the order of detection."""
         return sorted(self.entries, key=lambda finding: finding.line)
 
     @property
     def first_error(self) -> PlaybookError | None:
-        """The first mistake in the order of the file."""
+        """The first mistake by line."""
         first = next((finding for finding in self.in_order if finding.is_error), None)
         return PlaybookError(self.file, first.line, first.text) if first is not None else None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings as sentences that name file and line."""
+        """The warnings as sentences with file and line."""
         return tuple(str(PlaybookError(self.file, entry.line, entry.text)) for entry in self.in_order if not entry.is_error)
 
     def _add(self, finding: Finding) -> None:

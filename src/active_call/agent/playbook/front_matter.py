@@ -1,7 +1,7 @@
-"""Reads the YAML at the head of a playbook, fills in environment variables, and keeps the line of every key for error messages.
+"""Read the YAML front matter of a playbook, substitute environment variables, and keep the line of every key for error messages.
 
-In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that finds the line of a dotted path. Raises nothing.
-It must not know what any key means.
+In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that maps a dotted path to its line. Raises nothing. This module
+does not know the meaning of any key.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """The decoded mapping, and where its keys stand."""
+    """The decoded mapping and the lines of its keys."""
 
     data: dict[str, Any]
     lines: Mapping[tuple[str, ...], int]
 
     def line_of(self, path: str) -> int:
-        """The line of the key at a dotted path such as `sip.headers`, or of the nearest key above it; 1 when there is none."""
+        """The line of the key at a dotted path such as `sip.headers`, or of its nearest ancestor; 1 if there is none."""
         parts = tuple(snake(part) for part in re.sub(r"\[(\d+)\]", r".\1", path).split(".") if part)
         while parts and parts not in self.lines:
             parts = parts[:-1]
@@ -34,14 +34,14 @@ class FrontMatter:
 
 
 def snake(name: str) -> str:
-    """`volumeFadeMs` as `volume_fade_ms`; both forms are one name."""
+    """`volumeFadeMs` as `volume_fade_ms`. Both spellings mean the same option."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
 
 
 def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str], findings: Findings) -> FrontMatter:
-    """Read YAML whose first line is line `first_line` of its file. `${VAR}` and `${VAR:-default}` are filled in inside values only.
+    """Read YAML that starts at line `first_line` of its file. `${VAR}` and `${VAR:-default}` are substituted in values only.
 
-    Mistakes go to `findings`; what is not YAML is read as empty.
+    Mistakes go to `findings`. Invalid YAML is read as empty.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -63,7 +63,7 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
 
 
 class _Reader:
-    """Walks the node tree once: fills in variables, notes lines, and keys that come twice."""
+    """Walks the node tree once: substitutes variables, records lines, and reports duplicate keys."""
 
     def __init__(self, first_line: int, environment: Mapping[str, str], findings: Findings) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
@@ -73,7 +73,7 @@ class _Reader:
         self._seen: set[int] = set()
 
     def visit(self, node: yaml.Node, path: tuple[str, ...]) -> None:
-        """Build the plain value of `node`; its line and the lines of its keys are kept."""
+        """Build the plain value of `node` and record its line and those of its keys."""
         if id(node) in self._seen:
             return  # an alias: its anchor has been visited
         self._seen.add(id(node))

@@ -1,6 +1,6 @@
-"""Reads front matter into option groups. A value that does not fit is noted and left out; the rest is read.
+"""Read front matter into option groups. An invalid value is reported and dropped; the rest is used.
 
-In: plain values, the type of the group, and where its lines are. Out: the group, and findings. Raises nothing.
+In: plain values, the type of the group, and the lines. Out: the group, and findings. Raises nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_MISTAKES = 100
 
 
 def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[[str], int], findings: Findings) -> T | None:
-    """`data` as `cls`, without the values that do not fit; None when nothing usable is left."""
+    """`data` as `cls`, without invalid values. None if nothing usable is left."""
     data = copy.deepcopy(data)
     for _ in range(MAX_MISTAKES):
         try:
@@ -42,7 +42,7 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The text `; did you mean …?`, or an empty one when no known name is close."""
+    """The text `; did you mean …?`, empty if no known name is similar."""
     close = difflib.get_close_matches(snake(name) if "_" in name else name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {camel(close[0])!r}?" if close else ""
 
@@ -86,7 +86,7 @@ def _groups_of(cls: type[Any]) -> Mapping[str, type[Any]]:
 
 
 def _remove(data: Any, path: str) -> bool:
-    """Remove the key at a dotted path from `data`, or the nearest present key above it; False when there is nothing to remove."""
+    """Remove the key at a dotted path from `data`, or its nearest present ancestor. False if there is nothing to remove."""
     parts = [part.partition("[")[0] for part in path.split(".") if part]
     node, owner, last = data, None, None
     for part in parts:

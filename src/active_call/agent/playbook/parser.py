@@ -1,7 +1,7 @@
-"""Reads a playbook: Markdown with YAML front matter (protocol §8).
+"""Read a playbook: Markdown with YAML front matter (protocol §8).
 
-In: the file's text and the environment. Out: a `Playbook`, or a PlaybookError that names the line and, for a misspelt key, the nearest
-known one. It must not open files, and what a template means is decided when it is rendered.
+In: the file's text and the environment. Out: a `Playbook`, or a PlaybookError with the line and, for a misspelt key, the most similar known
+one. This module opens no files. Templates are interpreted when they are rendered.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
 def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Playbook:
-    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake.
+    """Read the playbook `text`. `file`: its name in errors. `environment`: values for `${VAR}`. Raises PlaybookError for the first mistake.
 
-    `is_file`: it is a file of the operator; a text that came over HTTP may not start programs or read folders.
+    `is_file`: it is a file of the operator. A text received over HTTP may not start programs or read folders.
     """
     reading = read_playbook(text, file=file, environment=environment, is_file=is_file)
     error = reading.findings.first_error
@@ -77,7 +77,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_f
 
 
 def read_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Reading:
-    """Read the playbook `text`; mistakes are collected and reading continues. Raises nothing."""
+    """Read the playbook `text` completely and collect mistakes. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
     matter = read_front_matter(head, first_line=2, environment=environment, findings=findings)
@@ -100,7 +100,7 @@ def _part(text: str, findings: Findings) -> tuple[str, str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A playbook as read, with everything that was found wrong with it; `texts` are its parts as they stand in the file."""
+    """A playbook as read, with all findings. `texts` are its parts as written in the file."""
 
     playbook: Playbook
     findings: Findings
@@ -110,13 +110,13 @@ class Reading:
 
 @dataclass(slots=True)
 class RawText:
-    """A scene as it stands in the file; the text before the first scene has an empty `id`."""
+    """A scene as written in the file. The text before the first scene has an empty `id`."""
 
     id: str
     line: int
     """The line of its heading."""
     text_line: int
-    """The number of the first line under the heading."""
+    """The line after the heading."""
     text: str
 
 
@@ -186,13 +186,13 @@ class _Parser:
         return read_group(data, cls, path, self._line_of, self._findings)
 
     def _line_of(self, path: str) -> int:
-        """The line of a dotted path; `followUp` is another name of `followup`."""
+        """The line of a dotted path. `followUp` is an alias of `followup`."""
         is_other = path.startswith("followup") and not self._has("followup")
         return self._matter.line_of("follow_up" + path[8:] if is_other else path)
 
     def _call_option(self) -> CallOption:
         data = {key: self._data[key] for key in _OPTION_KEYS if key in self._data}
-        if isinstance(data.get("sip"), dict):  # `bye_headers` has a place of its own in `Playbook`
+        if isinstance(data.get("sip"), dict):  # `bye_headers` is a separate field of `Playbook`
             data["sip"] = {key: value for key, value in data["sip"].items() if snake(str(key)) != "bye_headers"}
         if data.get("extra") is None:
             data.pop("extra", None)
@@ -271,7 +271,7 @@ class _Parser:
     # -- body ----------------------------------------------------------------------------------------------------------------------------
 
     def _split_scenes(self, body: str, body_line: int) -> tuple[str, list[RawText]]:
-        """The text before the first scene, and the scenes; a body without a scene heading is the one scene `main`."""
+        """The text before the first scene, and the scenes. A body without scene headings is one scene `main`."""
         before: list[str] = []
         scenes: list[tuple[RawText, list[str]]] = []
         in_fence = False
@@ -379,7 +379,7 @@ class _Parser:
 
 
 def _blank_comments(body: str) -> str:
-    """The text without HTML comments; their lines are kept empty, so that line numbers stay right."""
+    """The text without HTML comments. Their line breaks are kept, so that line numbers stay correct."""
     return _COMMENT.sub(_keep_newlines, body)
 
 

@@ -1,6 +1,6 @@
-"""A playbook as read: what the agent says and may do, and the call options that come with it. Values only; `parser` makes them.
+"""A playbook as read: what the agent says and may do, and its call options. Values only; `parser` makes them.
 
-The option groups of the front matter that belong to the agent stand here; those of the call (`asr`, `tts`, `sip`, …) are the contract's.
+The option groups of the front matter that belong to the agent are here. Those of the call (`asr`, `tts`, `sip`, …) are the contract's.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     repair_window_ms: bounds.PauseMs = 3000
     summary_limit: bounds.Count = 20
     tool_instructions: str | None = None
-    """Replaces the built-in explanation of the tags; empty leaves it out."""
+    """Replaces the built-in explanation of the tags; empty removes it."""
     tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
     mcp: list[Any] = msgspec.field(default_factory=list)
     error_reply: str | None = None
-    """What is said when the model fails or takes too long."""
+    """Said when the model fails or takes too long."""
     filler: str | None = None
-    """What is said when an answer has not begun to sound `filler_after_ms` after the caller's turn. Unset: nothing."""
+    """Said when the answer is not audible `filler_after_ms` after the caller's turn. Unset: nothing."""
     filler_after_ms: bounds.PauseMs = 1500
     apology: str | None = None
-    """What is said when it has not by `apology_after_ms`. Unset: "I am sorry, this takes a little longer"; empty: nothing."""
+    """Said when the answer is not audible after `apology_after_ms`. Unset: "I am sorry, this takes a little longer"; empty: nothing."""
     apology_after_ms: bounds.PauseMs = 6000
     thinking: str | None = None
-    """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
+    """`prefilled`: the model's reasoning begins in its prompt, so a reply is silent until `</think>`. Unset: it begins with a tag."""
     functions: bool | list[bounds.Word] | None = None
-    """The agent's actions as functions of the model: true, false, or those that are named. Unset: where the model calls tools well."""
+    """Offer the agent's actions as functions: true, false, or the named ones. Unset: if the model calls tools reliably."""
     parallel_tool_calls: bool | None = None
-    """Whether one reply may call several tools; unset leaves it to the vendor."""
+    """Whether one reply may call several tools. Unset: the vendor's default."""
     reasoning: bounds.Word | None = None
-    """How much a reasoning model is to think, in its vendor's word (`low`, `medium`, …). Unset: as little as it offers."""
+    """Reasoning effort of the model, in the vendor's terms (`low`, `medium`, …). Unset: its minimum."""
     fallback: bounds.Fallback | None = None
-    """Providers that are asked, in turn, when this one fails before its first word; each with its default model."""
+    """Providers to ask in turn if this one fails before its first word, each with its default model."""
     hedge: HedgeOption | None = None
-    """The next of `fallback` is asked beside this one where it is slow."""
+    """Ask the next provider of `fallback` in parallel if this one is slow."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -70,29 +70,29 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
     durations: ClassVar[Mapping[str, Unit]] = {"min_speech_ms": "ms", "volume_fade_ms": "ms", "ignore_first_ms": "ms"}
 
     strategy: str = "vad"
-    """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by whichever of the two comes first."""
+    """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by the earlier of the two."""
     min_speech_ms: bounds.PauseMs = 0
-    """With `vad`, how long the caller must speak before it counts."""
+    """With `vad`: minimum speech before it counts as an interruption."""
     filler_word_filter: bool = False
     """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""
     volume_fade_ms: bounds.FadeMs = 0
-    """How long the agent's voice takes to fade when it is cut; 0 leaves it to the media plane."""
+    """Fade-out of the agent's voice when it is interrupted. 0: the default of the media plane."""
     resume_at: str = "sample"
-    """Where a reply goes on that was paused in vain: `sample`, exactly where it stands, or `word`, the beginning of that word."""
+    """Where a falsely paused reply resumes: `sample`, the exact position, or `word`, the start of the current word."""
     ignore_first_ms: bounds.PauseMs | None = None
-    """How long after the start of an utterance nothing interrupts it. Unset: 1000 for the greeting, 0 for everything else."""
+    """No interruption in this time after the start of an utterance. Unset: 1000 for the greeting, 0 for everything else."""
 
 
 class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What the agent does when the caller stays silent: it speaks up."""
+    """The agent's follow-up when the caller stays silent."""
 
     aliases: ClassVar[dict[str, str]] = {"max_count": "max"}
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
 
     timeout: bounds.LongMs = 10_000
-    """ms of silence after the agent's last word."""
+    """Silence after the agent's last word, in ms."""
     max: bounds.Count = 1
-    """How often in a row it speaks up."""
+    """Maximum number of consecutive follow-ups."""
 
 
 class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -101,31 +101,31 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s", "inter_digit_timeout": "s"}
 
     description: str = ""
-    """What is entered, as a model is told it, and as the caller is asked where there is no `prompt`."""
+    """What is entered: for the model, and for the caller if there is no `prompt`."""
     prompt: str = ""
-    """What the caller is asked: a template."""
+    """The question to the caller: a template."""
     input: bounds.Word = "both"
     """`dtmf`: keys; `speech`: spoken digits; `both`."""
     secret: bool = False
-    """Masked in the history, the transcript, the events and the log; the recording leaves it out."""
+    """Masked in the history, the transcript, the events and the log; not recorded."""
     digits: bounds.DigitCount | None = None
     min_digits: bounds.DigitCount | None = None
     max_digits: bounds.DigitCount | None = None
     finish_key: str | None = None
     timeout: bounds.TimeoutS = 20
-    """Seconds for the whole string of digits."""
+    """Seconds for the whole input."""
     inter_digit_timeout: bounds.TimeoutS = 5
     """Seconds between two digits."""
     validation: dict[str, Any] | None = None
-    """`pattern`: what the whole value must match; `errorMessage`: what is said when it does not."""
+    """`pattern`: a regular expression for the whole value; `errorMessage`: said if it does not match."""
     retry_times: bounds.Count = 3
     """How often the caller is asked again."""
     interruptible: bool = False
-    """Words that are no input end the collecting, and are answered as always."""
+    """Words that are not input end the collector and are answered as a normal turn."""
 
 
 class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One MCP server whose tools the model may call: a server of the configuration (`name` alone), a program, or a URL."""
+    """One MCP server whose tools the model may call: a configured server (`name` alone), a program, or a URL."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
@@ -137,37 +137,37 @@ class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     url: bounds.Source = ""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     timeout: bounds.TimeoutS = 30
-    """Seconds that one call of a tool may take."""
+    """Timeout of one tool call in seconds."""
     tools: list[str] = msgspec.field(default_factory=list)
-    """The tools that are offered; empty: all."""
+    """The offered tools; empty: all."""
     cancellable: bool = True
     say_meanwhile: str = ""
 
 
 class KnowledgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A folder of Markdown and text files that the agent may look things up in."""
+    """A folder of Markdown and text files that the agent may search."""
 
     folder: bounds.Source
-    """Relative to the playbook's own folder."""
+    """Relative to the folder of the playbook."""
     mode: bounds.Word = "tool"
-    """`tool`: the model searches; `context`: the caller's words are searched, and what is found goes with the prompt; `both`."""
+    """`tool`: the model searches; `context`: the results for the caller's words are added to the prompt; `both`."""
     description: str = ""
-    """What is in the folder, and when to search it: for the model."""
+    """What the folder contains and when to search it, for the model."""
     results: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
-    """Passages that are given at most."""
+    """Maximum number of passages."""
     max_chars: Annotated[int, msgspec.Meta(ge=200, le=20_000)] = 3_000
-    """Characters that are given at most."""
+    """Maximum number of characters."""
 
 
 class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Which hosts the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
+    """Hosts that the agent's `<http>` requests may reach, in addition to the hosts of URLs in the playbook."""
 
     allow: list[str] = msgspec.field(default_factory=list)
-    """Host names, `*.example.com` for all below one, `host:port`; `*` for the whole public internet."""
+    """Host names, `*.example.com` for all subdomains, `host:port`; `*` for the whole public internet."""
 
 
 class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A report sent to a URL when the call is over."""
+    """A report that is sent to a URL when the call is over."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
@@ -177,12 +177,12 @@ class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     include_history: bool = False
     timeout: bounds.TimeoutS = 30
-    """Seconds."""
+    """Timeout in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class DtmfAction:
-    """What a digit does: `goto` a `scene`, `transfer` to a `target` (a template), or `hangup`."""
+    """The action of a digit: `goto` a `scene`, `transfer` to a `target` (a template), or `hangup`."""
 
     action: str
     scene: str = ""
@@ -191,7 +191,7 @@ class DtmfAction:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One scene. `text` is its prompt (or, in a script, what is said on entering); `play` are files played on entering."""
+    """One scene. `text` is its prompt, or in a script what is said on entry. `play`: files played on entry."""
 
     id: str
     line: int
@@ -199,7 +199,7 @@ class Scene:
     dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
     play: tuple[str, ...] = ()
     followup: FollowupOption | None = None
-    """The follow-up of this scene; None: that of the whole playbook."""
+    """The follow-up of this scene. None: that of the playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,29 +221,29 @@ class Playbook:
     tools: tuple[Tool, ...] = ()
     """HTTP tools of the front matter."""
     knowledge: KnowledgeOption | None = None
-    """A folder to look things up in; none in a playbook that came with a request."""
+    """A folder to search. None for a playbook that came with a request."""
     mcp: tuple[McpOption, ...] = ()
-    """MCP servers whose tools the model may call; none in a playbook that came with a request."""
+    """MCP servers whose tools the model may call. None for a playbook that came with a request."""
     languages: Mapping[str, str] = field(default_factory=dict)
-    """Languages that the agent may switch to, each with its voice (empty: the engine's own choice)."""
+    """Languages that the agent may switch to, each with its voice (empty: the engine's default)."""
     urls: tuple[str, ...] = ()
-    """Web addresses that stand in its texts."""
+    """URLs in its texts."""
     hangup_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the BYE that this server sends; the values are templates."""
+    """Headers of our BYE. The values are templates."""
     warnings: tuple[str, ...] = ()
-    """What is probably not meant as it is written, with file and line."""
+    """Constructs that are probably not intended, with file and line."""
     script: Script | None = None
-    """Present when `llm.provider` is `script`: then no model is asked."""
+    """Set if `llm.provider` is `script`: then no model is asked."""
     source: str = field(default="", repr=False)
-    """The file's text, as its author has written it."""
+    """The file's text as written."""
     trust: Trust | None = None
-    """What its calls may use beside what every call may. None: its text came with a request, and is trusted with nothing."""
+    """What its calls may use in addition to the defaults. None: the text came with a request and has no extra rights."""
 
     @property
     def start(self) -> Scene:
-        """The scene that a call begins in."""
+        """The scene in which a call begins."""
         return self.scenes[0]
 
     def scene(self, scene_id: str) -> Scene | None:
-        """The scene of that name, or None."""
+        """The scene with that id, or None."""
         return next((scene for scene in self.scenes if scene.id == scene_id), None)

@@ -1,7 +1,7 @@
-"""Checks the tags in a playbook's text: unknown names, attributes that nothing reads, missing ends.
+"""Check the tags in a playbook's text: unknown names, unused attributes, missing ends.
 
-In: text, and the line it begins in. Out: findings, and the tags that are ours. A name that is far from all of ours is no tag: a prompt may
-hold markup of its own.
+In: text and its first line number. Out: findings, and the known tags. A name that is not similar to any known tag is ignored, because a
+prompt may contain other markup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "dtmf": ("digit", "action", "scene", "target", "to"),
     "followup": ("timeout", "max", "maxCount"),
 }
-"""The attributes of each tag, as they are written."""
+"""The attributes of each tag."""
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "refer": ("to",),
@@ -60,7 +60,7 @@ MEANT: Mapping[str, str] = {
     "sms": "message",
     "press": "dtmf",
 }
-"""Names that authors write in place of the tags' own."""
+"""Common wrong names of tags, with the correct one."""
 
 _OPENING = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 
@@ -75,7 +75,7 @@ class Tag:
 
 
 def check_tags(text: str, first_line: int, findings: Findings, *, is_script: bool) -> list[Tag]:
-    """Every tag in `text`; what is wrong with one goes to `findings`."""
+    """All known tags in `text`. Mistakes go to `findings`."""
     tags: list[Tag] = []
     for match in _OPENING.finditer(text):
         is_closing, name = bool(match.group(1)), match.group(2).lower()
@@ -104,7 +104,7 @@ def check_tags(text: str, first_line: int, findings: Findings, *, is_script: boo
 
 
 def _end_of(text: str, start: int) -> tuple[int, str]:
-    """Behind the `>` of the tag whose name ends at `start`, or why there is none."""
+    """The index after the `>` of the tag whose name ends at `start`, or why there is none."""
     quote = ""
     for index in range(start, len(text)):
         char = text[index]

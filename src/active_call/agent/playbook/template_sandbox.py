@@ -1,8 +1,8 @@
-"""The Jinja2 sandbox in which templates run, and what one rendering may cost.
+"""The Jinja2 sandbox for templates, with a cost limit per rendering.
 
-In: template source. Out: a compiled template, or TemplateError. Bounds: every text that comes about on the way, every list, the number of
-rounds of loops, and all work together (`Meter`, one for each rendering). Every result of an expression leaves as a `Value`, so that it can
-be told from the template's own text. It must not know what the text is for.
+In: template source. Out: a compiled template, or TemplateError. Limits: every intermediate text, every list, the number of loop iterations,
+and the total work (one `Meter` per rendering). Every result of an expression is output as a `Value`, so that it can be told from the
+template's own text. This module does not know what the text is for.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_TEXT_CHARS = 64 * 1024
-"""The longest text, in characters, that an expression may make."""
+"""Maximum length of an expression's result, in characters."""
 MAX_ITEMS = 10_000
-"""The largest list or mapping, in items, with the items of lists inside it."""
+"""Maximum number of items in a list or mapping, including those of inner lists."""
 MAX_LOOP = 1000
-"""The longest `range()`."""
+"""Maximum length of `range()`."""
 MAX_LOOP_DEPTH = 2
 MAX_NUMBER_DIGITS = 100
 MAX_WORK = 1_000_000
 """The cost limit of one rendering: about a tenth of a second."""
 STEP_COST = 20
-"""The cost of one operation beside the characters that it handles."""
+"""The fixed cost of one operation, in addition to the characters that it handles."""
 
 METER = "_meter"
-"""The variable in which a rendering finds its meter."""
+"""The variable that holds the meter of a rendering."""
 
 _UNWANTED_FILTERS = (
     "center", "format", "indent", "batch", "slice", "pprint", "xmlattr", "wordwrap", "urlize", "random",
 )  # fmt: skip
-"""Filters that make text grow without bound, write HTML, or give another result each time."""
+"""Filters that make text grow without bound, write HTML, or are not deterministic."""
 _SAFE_METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
         (
@@ -56,7 +56,7 @@ _SAFE_METHODS: Mapping[type, frozenset[str]] = {
 
 
 class Value(str):
-    """A text that an expression gave out."""
+    """A text that an expression has returned."""
 
     __slots__ = ()
 
@@ -65,19 +65,19 @@ class Value(str):
 
 
 class Meter:
-    """Counts what one rendering has cost so far."""
+    """The cost of one rendering so far."""
 
     def __init__(self) -> None:
         self.work = 0
 
     def spend(self, work: int) -> None:
-        """Raises TemplateError when it was too much."""
+        """Add to the cost. Raises TemplateError above the limit."""
         self.work += work
         if self.work > MAX_WORK:
             raise jinja2.TemplateError("the template needs too much work")
 
     def text(self, value: Any) -> str:
-        """`value` as text, unless that is too long."""
+        """`value` as text. Raises TemplateError if it is too long."""
         text = value if isinstance(value, str) else str(self.sized(value))
         if len(text) > MAX_TEXT_CHARS:
             raise jinja2.TemplateError(f"a text has more than {MAX_TEXT_CHARS} characters")
@@ -85,7 +85,7 @@ class Meter:
         return text
 
     def sized(self, value: Any) -> Any:
-        """`value`, unless it holds too much; an iterator becomes a list."""
+        """`value`, with an iterator converted to a list. Raises TemplateError if it contains too much."""
         if isinstance(value, Iterator):
             value = list(islice(value, MAX_ITEMS + 1))
         cost = _size_of(value)
@@ -96,12 +96,12 @@ class Meter:
 
 
 def compile_template(source: str) -> jinja2.Template:
-    """`source` made ready to be rendered. Raises TemplateError."""
+    """Compile `source`. Raises TemplateError."""
     return _ENVIRONMENT.from_string(source)
 
 
 def _size_of(value: Any) -> int:
-    """The characters in `value`, with those inside it; counting stops when there are too many."""
+    """The number of characters in `value` including nested values. Counting stops at the limit."""
     total, left = 0, [value]
     while left:
         item = left.pop()
@@ -143,7 +143,7 @@ def _sized(context: Context, value: Any) -> Any:
 
 @jinja2.pass_context
 def _rounds(context: Context, items: Any, cost: int) -> list[Any]:
-    """What a loop goes through; paid before it begins."""
+    """The items of a loop. Their cost is charged before the loop begins."""
     listed = list(islice(items, MAX_ITEMS + 1))
     if len(listed) > MAX_ITEMS:
         raise jinja2.TemplateError(f"a loop has more than {MAX_ITEMS} rounds")
@@ -152,7 +152,7 @@ def _rounds(context: Context, items: Any, cost: int) -> list[Any]:
 
 
 def _metered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose input and output are measured."""
+    """Wrap a filter so that its input and output are charged."""
     wants = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
 
     @jinja2.pass_context
@@ -208,7 +208,7 @@ def _short_range(*args: int) -> range:
 
 
 class _Measured(NodeTransformer):
-    """Puts the meter into a template: into `~`, lists, and loops. A filter block becomes a captured text, which is a value."""
+    """Inserts the meter into a template: into `~`, lists and loops. A filter block becomes a captured text, which is a value."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Meter `a ~ b`."""
@@ -251,7 +251,7 @@ def _filter(name: str, node: nodes.Node, *args: nodes.Expr) -> nodes.Filter:
 
 
 def _check(tree: nodes.Template) -> None:
-    """Refuse what could run for long: deep loops, recursion, macros, blocks."""
+    """Refuse constructs with unbounded run time: deep loops, recursion, macros, blocks."""
     if any(tree.find_all((nodes.Macro, nodes.CallBlock))):
         raise jinja2.TemplateError("macros are not available here")
     if any(tree.find_all((nodes.Block, nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport))):
@@ -268,7 +268,7 @@ def _loop_depth(node: nodes.Node) -> int:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with what makes text or numbers grow out of hand taken away."""
+    """The sandbox without operations that make text or numbers grow without bound."""
 
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
@@ -279,7 +279,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Apply an operator at its cost."""
+        """Apply an operator and charge its cost."""
         meter = _meter(context)
         both_numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
         if operator == "+" and not both_numbers:
@@ -304,8 +304,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """None: `str.format` is not a safe method."""
-        return None  # `.format` is no safe method: its widths make text grow
+        """None, because `str.format` is not allowed."""
+        return None  # its widths can make text grow
 
 
 def _environment() -> _Environment:

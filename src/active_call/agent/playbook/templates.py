@@ -1,9 +1,9 @@
-"""Fills the variables into prompts, greetings and headers: Jinja2 in a sandbox.
+"""Render prompts, greetings and headers with the variables: Jinja2 in a sandbox.
 
-In: a template and variables. Out: text, in parts, so that the template's own text can be told from the values in it; and an error for the
-log when something was wrong: a bad template never ends a call. An undefined variable is empty. `{{ X-Twilio-CallSid }}`, in plain Jinja a
-subtraction, is the SIP header of that name; a name that begins with `x-` stays a subtraction only when a variable `x` exists. What a
-template may cost is bounded, see `template_sandbox`.
+In: a template and variables. Out: text in parts, so that the template's own text can be told from the values in it; and an error for the
+log if rendering failed, because a bad template must not end a call. An undefined variable is empty. `{{ X-Twilio-CallSid }}`, a subtraction
+in plain Jinja, is the SIP header of that name; a name that begins with `x-` is a subtraction only if a variable `x` exists.
+`template_sandbox` limits the cost.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import jinja2
 from active_call.agent.playbook.template_sandbox import METER, Meter, Value, compile_template
 
 MAX_OUTPUT_CHARS = 64 * 1024
-"""The longest own text of a template, in characters; the same limit holds for all values together."""
+"""Maximum length of a template's own text, in characters. The same limit applies to all values together."""
 
 _HEADERS = "_sip_headers"
 _WHO_CALLS = frozenset(
     ("diversion", "history-info", "identity", "p-asserted-identity", "privacy", "reason", "remote-party-id", "user-to-user")
 )
-"""Headers of RFC 5806, 7044, 8224, 3325, 3323, 3326 and 7433 that templates see without being named."""
+"""Headers of RFC 5806, 7044, 8224, 3325, 3323, 3326 and 7433 that templates always see."""
 _STRING = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
 _QUOTED = re.compile(_STRING, re.DOTALL)
 _OPENING = re.compile(r"\{\{|\{%|\{#")
@@ -38,8 +38,8 @@ _AUTHORS_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A filled-in template. In `parts`, a `Value` came from an expression, all else is the template's own text. `error` is empty when
-    all went well, else a reason for the log.
+    """A filled-in template. In `parts` a `Value` came from an expression; everything else is the template's own text. `error` is a reason
+    for the log, empty without an error.
     """
 
     parts: tuple[str, ...]
@@ -52,7 +52,7 @@ class Rendered:
 
 
 class SipHeaders(Mapping[str, str]):
-    """Header fields by name, in any case; an absent one is undefined, which renders as nothing."""
+    """Header fields by name, case-insensitive. A missing one is undefined, which renders as empty text."""
 
     def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         self._values = {name.lower(): value for name, value in (headers or {}).items()}
@@ -72,8 +72,8 @@ class SipHeaders(Mapping[str, str]):
 
 
 def visible_headers(headers: Mapping[str, str], extract: list[str | dict[str, str]]) -> SipHeaders:
-    """The headers that templates may see: those that `extract` names (`{name, pattern}`: the part that matches), else every `X-*` and
-    those that say who calls and why.
+    """The headers that templates may see: those named by `extract` (`{name, pattern}`: the matching part), else all `X-*` headers and those
+    that identify the caller and the reason of the call.
     """
     if not extract:
         return SipHeaders({name: value for name, value in headers.items() if name.lower().startswith("x-") or name.lower() in _WHO_CALLS})
@@ -90,10 +90,10 @@ def visible_headers(headers: Mapping[str, str], extract: list[str | dict[str, st
 
 
 def render(template: str, variables: Mapping[str, Any], sip: Mapping[str, str] | None = None) -> Rendered:
-    """Fill in `template`. `sip` is what `{{ sip["X-Name"] }}` and `{{ X-Name }}` look up. Never raises.
+    """Render `template`. `sip` is what `{{ sip["X-Name"] }}` and `{{ X-Name }}` look up. Never raises.
 
-    When it fails, what is left is the text outside of all expressions and blocks: a tag in a block of which nobody knows whether it holds
-    is not to be acted on.
+    On failure the result is the text outside of all expressions and blocks. A tag inside a block must not be acted on if its condition is
+    unknown.
     """
     if "{" not in template:
         return Rendered((template,))
@@ -107,7 +107,7 @@ def render(template: str, variables: Mapping[str, Any], sip: Mapping[str, str] |
 
 
 def _bounded(pieces: Iterator[str]) -> Rendered:
-    """The pieces up to the limits. Values have a limit of their own: a long value displaces nothing of the template."""
+    """The pieces up to the limits. Values have a separate limit, so that a long value does not displace the template's own text."""
     parts: list[str] = []
     room = {True: MAX_OUTPUT_CHARS, False: MAX_OUTPUT_CHARS}
     error = ""
@@ -124,7 +124,7 @@ def _bounded(pieces: Iterator[str]) -> Rendered:
 
 
 def mask_expressions(template: str) -> str:
-    """`template` with its expressions blanked out, each character where it was."""
+    """`template` with its expressions replaced by spaces, so that positions do not change."""
     return _map_expressions(template, lambda expression: " " * len(expression))
 
 
@@ -147,7 +147,7 @@ def _search(pattern: str, value: str) -> str | None:
 
 
 def _name_headers(source: str, own: frozenset[str]) -> str:
-    """Write `X-Name` inside expressions as a look-up of that header, except where `own` has the variable that it may start with."""
+    """Replace `X-Name` inside expressions by a look-up of that header, unless `own` has the variable that it may begin with."""
 
     def name(match: re.Match[str]) -> str:
         if match.group(1) is not None or match.group(2) in own:
@@ -158,7 +158,7 @@ def _name_headers(source: str, own: frozenset[str]) -> str:
 
 
 def _map_expressions(source: str, change: Callable[[str], str]) -> str:
-    """`source` with each `{{ … }}`, `{% … %}` and `{# … #}` put through `change`. A closer inside a string does not close."""
+    """Apply `change` to each `{{ … }}`, `{% … %}` and `{# … #}` of `source`. A closing mark inside a string does not count."""
     parts: list[str] = []
     position = 0
     while opening := _OPENING.search(source, position):
@@ -171,7 +171,7 @@ def _map_expressions(source: str, change: Callable[[str], str]) -> str:
 
 
 def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
-    """The index at which the expression or comment that begins with `opening` ends; None when it has no end."""
+    """The end index of the expression or comment that begins with `opening`; None if it is not closed."""
     closer, position = _CLOSERS[opening.group()], opening.end()
     if closer == "#}":
         end = source.find(closer, position)
@@ -190,7 +190,7 @@ def _compiled(template: str, own: frozenset[str]) -> jinja2.Template:
 
 
 def find_mistake(template: str) -> tuple[int, str] | None:
-    """The line in `template`, from 1, and the reason why it cannot be filled in; None when it can, whatever the variables are."""
+    """The line in `template` (from 1) and the reason why it cannot be rendered. None if it can, whatever the variables are."""
     if "{" not in template:
         return None
     try:
@@ -204,7 +204,7 @@ def find_mistake(template: str) -> tuple[int, str] | None:
 
 
 def _line_of_opening(template: str, reason: str) -> int | None:
-    """Where the block or expression begins whose end is missed at the end of the text."""
+    """The line of the block or expression that is not closed at the end of the text."""
     block = re.search(r"innermost block that needs to be closed is '(\w+)'", reason)
     if block is not None:
         openings = list(re.finditer(rf"\{{%-?\s*{block.group(1)}\b", template))

@@ -1,7 +1,7 @@
-"""Reads the HTTP tools of a playbook's front matter (`tools`, or `llm.tools`) into `Tool`s.
+"""Read the HTTP tools of a playbook's front matter (`tools`, or `llm.tools`) into `Tool`s.
 
-In: plain values and where their lines are. Out: tools, and findings: a mistake names the tool and what was expected. A list of tools with
-`name`, a mapping of names, and OpenAI's form (`{type: function, function: {…}}`) are read alike.
+In: plain values and their lines. Out: tools, and findings: a mistake names the tool and what was expected. Three forms are supported: a
+list of tools with `name`, a mapping by name, and OpenAI's form (`{type: function, function: {…}}`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TOOLS = 64
 
 
 class ToolOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One HTTP tool as it is written."""
+    """One HTTP tool as written."""
 
     aliases: ClassVar[dict[str, str]] = {"hosts": "allow"}
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
@@ -37,13 +37,13 @@ class ToolOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     name: bounds.Word = ""
     description: str = ""
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
-    """A JSON schema of type object, or names with their schemas or descriptions: then all are needed."""
+    """A JSON schema of type object, or names with their schemas or descriptions. In the second form all are required."""
     url: bounds.Source = ""
     method: bounds.Word = "GET"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: Any = None
     timeout: bounds.TimeoutS = HTTP_TIMEOUT_S
-    """Seconds."""
+    """Timeout in seconds."""
     select: str = ""
     result: str = ""
     set_var: bounds.Name = ""
@@ -82,7 +82,7 @@ def _entries(data: Any, key: str, line_of: Callable[[str], int], findings: Findi
             findings.error(line_of(path), f"{path}: expected a tool (name, description, parameters, url, …), found {type(entry).__name__}")
             continue
         inner = entry.get("function")
-        if isinstance(inner, dict):  # OpenAI's form; our own keys stand beside `function` or in it
+        if isinstance(inner, dict):  # OpenAI's form; our own keys are beside `function` or in it
             entry = {**{k: v for k, v in entry.items() if k not in ("type", "function")}, **inner}
         entries.append((path, entry))
     return entries
@@ -117,7 +117,7 @@ def _tool(option: ToolOption, path: str, line_of: Callable[[str], int], findings
 
 
 def _mistakes(option: ToolOption) -> list[tuple[str, str]]:
-    """Keys, and what is wrong with them."""
+    """Keys and their mistakes."""
     found: list[tuple[str, str]] = []
     if not NAME.fullmatch(option.name):
         found.append(("name", f"{option.name!r} is not a tool name; expected letters, digits, `_` and `-`"))
@@ -143,7 +143,7 @@ def _mistakes(option: ToolOption) -> list[tuple[str, str]]:
 
 
 def _schema(written: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON schema as it is, or made of names with their schemas or descriptions."""
+    """The JSON schema as written, or built from names with their schemas or descriptions."""
     if not written:
         return {"type": "object", "properties": {}}
     if written.get("type") == "object" or "properties" in written:
@@ -153,7 +153,7 @@ def _schema(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schema_mistakes(schema: Any, path: str) -> list[str]:
-    """What a vendor would refuse, or what would fail at every call."""
+    """Mistakes that a vendor would refuse or that would fail at every call."""
     if not isinstance(schema, Mapping):
         return [f"{path or 'the schema'} must be a mapping, found {type(schema).__name__}"]
     found: list[str] = []

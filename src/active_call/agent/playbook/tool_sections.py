@@ -1,7 +1,7 @@
-"""Reads those parts of a playbook's front matter that give its agent tools: `tools`, `mcp`, `knowledge`, `dtmfCollectors`, `languages`.
+"""Read the parts of a playbook's front matter that define tools: `tools`, `mcp`, `knowledge`, `dtmfCollectors`, `languages`.
 
-In: plain values by key, where their lines are, and whether the text is a file of the operator. Out: options, and findings. A text that came
-over HTTP may name no MCP servers (they are programs of this machine) and no folders.
+In: plain values by key, their lines, and whether the text is a file of the operator. Out: options, and findings. A text received over HTTP
+may name no MCP servers (they are programs of this machine) and no folders.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ToolSections:
     _is_file: bool
 
     def collectors(self, entries: Mapping[Any, Any]) -> dict[str, CollectorOption]:
-        """`dtmfCollectors`."""
+        """Read `dtmfCollectors`."""
         collectors: dict[str, CollectorOption] = {}
         for name, entry in entries.items():
             path = f"dtmf_collectors.{name}"
@@ -57,7 +57,7 @@ class ToolSections:
             self._error(path, f"{path}.validation.pattern cannot be read: {error}")
 
     def tools(self, llm: LlmOption) -> tuple[Tool, ...]:
-        """`tools`, and those under `llm`; a name that the agent itself uses is taken."""
+        """Read `tools`, and those under `llm`. The names of the agent's own actions are reserved."""
         found = [
             *read_tools(self._data.get("tools"), "tools", self._line_of, self._findings),
             *read_tools(llm.tools or None, "llm.tools", self._line_of, self._findings),
@@ -71,7 +71,7 @@ class ToolSections:
         return tuple(found)
 
     def knowledge(self) -> KnowledgeOption | None:
-        """`knowledge`: a folder, or a folder with its options."""
+        """Read `knowledge`: a folder, or a folder with options."""
         data = self._data.get("knowledge")
         if data is not None and not self._is_file:
             self._error("knowledge", "knowledge: only the operator's playbook files may name a folder, not a text that came over HTTP")
@@ -82,7 +82,10 @@ class ToolSections:
         return found
 
     def mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
-        """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""
+        """Read `mcp`, and those under `llm`.
+
+        A server starts programs of this machine, so a text that came with a request may not name one.
+        """
         found: list[McpOption] = []
         own = self._data.get("mcp")
         for key, data in (("mcp", own), ("llm.mcp", llm.mcp or None)):
@@ -103,7 +106,7 @@ class ToolSections:
         return tuple(found)
 
     def languages(self) -> dict[str, str]:
-        """`languages`: a list of codes, or codes with their voices."""
+        """Read `languages`: a list of codes, or codes with their voices."""
         data = self._data.get("languages")
         if isinstance(data, list) and all(isinstance(code, str) for code in data):
             return dict.fromkeys(data, "")

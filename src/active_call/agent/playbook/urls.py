@@ -1,6 +1,6 @@
-"""The web addresses that a playbook's author has written down.
+"""Find the URLs that the author has written in a playbook.
 
-In: texts of the playbook. Out: the URLs in them, as far as their host is fixed.
+In: texts of the playbook. Out: the URLs in them whose host is fixed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TEMPLATE = ("{{", "{%", "${")
 
 
 def urls_in(texts: Iterable[str]) -> tuple[str, ...]:
-    """Every http(s) URL in `texts`, each once. One whose host is a template, or goes on as one, names no host and is left out."""
+    """Every http(s) URL in `texts`, each once. A URL whose host contains a template is skipped."""
     found: dict[str, None] = {}
     for text in texts:
         for match in _URL.finditer(text):

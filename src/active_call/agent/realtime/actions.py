@@ -1,6 +1,6 @@
-"""Carries out the actions that a realtime model calls as functions: they end, transfer or change the call when its words were heard.
+"""Execute the actions that a realtime model calls as functions: they end, transfer or change the call after its words were heard.
 
-In: tags, as the functions were lowered to. Out: commands, a change of the scene. A part of `realtime.conversation`.
+In: tags that the function calls were converted to. Out: commands, a change of the scene. A part of `realtime.conversation`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, MessageT
 from active_call.contract import commands
 
 OFFERED = ("hangup_call", "transfer_call", "goto_scene", "set_variable", "send_digits", "send_message")
-"""The actions that make sense without a text of the agent's own."""
+"""The actions that make sense without text from the agent."""
 
 
 class RealtimeActions:
-    """The actions of one conversation. `leave` ends the talk before a goodbye or a transfer; `enter` goes to a scene by name."""
+    """The actions of one conversation. `leave` ends the conversation before a goodbye or a transfer; `enter` goes to a scene by name."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class RealtimeActions:
         self._enter = enter
 
     def act(self, action: Tag, now: float) -> bool:
-        """Carry out `action`; True when it leads on by itself."""
+        """Execute `action`. True if the conversation continues without another step here."""
         match action:
             case HangupTag(reason):
                 self._leave()

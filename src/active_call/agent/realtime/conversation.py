@@ -1,13 +1,13 @@
 """A conversation with a realtime model: it hears the caller's sound and answers with sound.
 
 In: events of the model's session (`realtime.events`), contract events of the call, results of tools. Out: orders to the session and
-contract commands. The sound does not pass here: it is played under the id of its item, and the call's events tell what of it was heard. The
-model decides when the caller's turn is over. This machine decides what the caller's voice interrupts, and keeps the model's conversation
-true: an interruption stops the playback and cancels the answer; when the call has told how much was heard, the item is truncated there, in
-the model's conversation (`TruncateItem`) and in the history, by words.
+contract commands. The sound does not pass through this module: it is played with its item's id as play id, and the call's events report
+what was heard. The model decides when the caller's turn is over. This state machine decides what the caller's voice interrupts, and keeps
+the model's conversation correct: an interruption stops the playback and cancels the response. When the call has reported how much was
+heard, the item is truncated there, in the model's conversation (`TruncateItem`) and, by words, in the history.
 
-The states are those of `turn.phase`. In listening, thinking and speaking a timer always runs; at its end the agent continues without what
-it waited for. A session that fails ends the call with the playbook's error reply, spoken by the call's own synthesiser.
+The states are those of `turn.phase`. In listening, thinking and speaking a timer is always set. When it expires, the agent continues
+without what it waited for. If the session fails, the call's own synthesiser says the playbook's error reply, and the call ends.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RealtimeConversation(PlaybookConversation):
             case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
             case Paused() | TurnProposed() | TurnJudged():
-                pass  # the realtime model finds the end of a turn by itself
+                pass  # the realtime model detects the end of a turn itself
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
             case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
@@ -114,7 +114,7 @@ class RealtimeConversation(PlaybookConversation):
         return self._outbox.take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
-        """The call is over; `heard`: the play id of what sounded, and its text as far as it was heard."""
+        """The call is over. `heard`: the play id of the current playback and the text heard of it."""
         if self.state is State.ENDED:
             return []
         if heard is not None and heard[0] == self._playback.sounding():
@@ -156,7 +156,7 @@ class RealtimeConversation(PlaybookConversation):
             self._greet(now)
 
     def _fail(self, error: str, now: float) -> None:
-        """The session is gone: say so, and end the call."""
+        """The session has failed: say so, and end the call."""
         self._outbox.note("realtime session failed", error=error)
         self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
         self._session.is_open = False
@@ -194,7 +194,7 @@ class RealtimeConversation(PlaybookConversation):
             self._hang_up("goodbye")
 
     def _enter(self, name: str, now: float) -> None:
-        """Go to another scene; the model speaks first there."""
+        """Go to another scene. The model speaks first there."""
         scene = self.playbook.scene(name)
         if scene is None:
             self._outbox.note("goto dropped", scene=name, reason="there is no such scene")
@@ -239,10 +239,10 @@ class RealtimeConversation(PlaybookConversation):
             case events.Hangup():
                 self._on_hangup()
             case _:
-                pass  # nothing that a conversation would answer
+                pass  # nothing that a conversation answers
 
     def _begin(self, now: float) -> None:
-        """The call has sound. A call that begins on hold is greeted when the hold is over."""
+        """The call has sound. If it starts on hold, the greeting waits until the hold is over."""
         self._phase.fire(Signal.DONE)
         if self._is_on_hold:
             self._phase.fire(Signal.HOLD)
@@ -251,7 +251,7 @@ class RealtimeConversation(PlaybookConversation):
             self._greet(now)
 
     def _greet(self, now: float) -> None:
-        """Speak first, as soon as there are a session and sound."""
+        """Make the model speak first, as soon as there are a session and sound."""
         if self._session.is_open and self.state is State.LISTENING and self.playbook.greeting and not self._has_greeted:
             self._has_greeted = True
             self._turns.ask(now, f'[The call begins. Say: "{self._context.fill(self.playbook.greeting)}"]')
@@ -263,7 +263,7 @@ class RealtimeConversation(PlaybookConversation):
             self._turns.playback_over(now)
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
-        heard = _stripped(event.subtitle) or None  # words that the model has not told yet are counted by time
+        heard = _stripped(event.subtitle) or None  # words whose text has not arrived yet are estimated by time
         if self._playback.cut(event.play_id, event.current, heard):
             self._turns.stopped_by_command(now)
 
@@ -334,7 +334,7 @@ class RealtimeConversation(PlaybookConversation):
             case Timer.OVERLAP:
                 self._turns.pause.on_due(now)
             case Timer.ARM | Timer.CUT | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
-                pass  # the model decides when the caller interrupts, and what it prepares
+                pass  # the model decides about interruptions and prepares nothing
             case _:
                 assert_never(timer)
 

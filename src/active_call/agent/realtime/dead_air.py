@@ -1,7 +1,7 @@
-"""Sees that a caller who waits for a realtime model hears something in time: a filler, an apology, spoken by the call's own voice.
+"""Prevent dead air while the caller waits for a realtime model: play a filler or an apology with the call's own voice.
 
-In: when the caller begins to wait, when something sounds. Out: sentences of the playbook, the log's cause. The model's sound takes the
-place of what is said here, when it comes. What is said here is no part of the conversation.
+In: when the caller starts to wait, when sound starts. Out: sentences of the playbook, the cause for the log. The model's sound replaces
+these sentences when it arrives. They are not part of the conversation.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ PLAY_ID = "realtime-wait"
 
 
 class RealtimeDeadAir:
-    """The watch of one conversation."""
+    """The dead-air watch of one conversation."""
 
     def __init__(self, context: PlaybookContext, timers: Timers, outbox: Outbox) -> None:
         self._context = context
         self._timers = timers
         self._outbox = outbox
         self._since: float | None = None
-        """When the caller began to wait; None while it does not."""
+        """When the caller started to wait; None if the caller does not wait."""
         self._has_filled = False
 
     def waiting(self, now: float) -> None:
-        """The caller waits for the model, or waits on."""
+        """The caller waits, or still waits, for the model."""
         if self._since is not None:
             return
         self._since, self._has_filled = now, not self._context.playbook.llm.filler
@@ -34,12 +34,12 @@ class RealtimeDeadAir:
         self._timers.set(Timer.DEAD_AIR, now + (llm.apology_after_ms if self._has_filled else llm.filler_after_ms) / 1000)
 
     def over(self) -> None:
-        """Something sounds, or nothing is waited for; harmless where nothing was."""
+        """Sound has started, or nothing is awaited. No effect if the caller was not waiting."""
         self._since = None
         self._timers.clear(Timer.DEAD_AIR)
 
     def on_due(self, now: float, waits_for: str) -> None:
-        """So much time has passed without a sound."""
+        """The timer has expired without sound."""
         if self._since is None:
             return
         llm = self._context.playbook.llm
@@ -53,7 +53,7 @@ class RealtimeDeadAir:
         self._say(self._context.apology)
 
     def failed(self) -> None:
-        """The model has given no answer in time: the caller is told."""
+        """The model has not answered in time: say so to the caller."""
         if self._since is not None:
             self.over()
             self._say(self._context.error_reply)

@@ -1,7 +1,8 @@
-"""What goes between a realtime conversation and the session of its model, in the words of no vendor.
+"""The events and orders between a realtime conversation and the session of its model, independent of the vendor.
 
-A session hears the caller's sound and answers with sound; the sound itself does not pass here. Items have the vendor's ids. The sound of an
-item is played under the item's id as play id, so that the call's events (`trackStart`, `interruption`, `trackEnd`) tell what was heard.
+A session hears the caller's sound and answers with sound. The sound itself does not pass through here. Items have the vendor's ids. The
+sound of an item is played with the item's id as play id, so that the call's events (`trackStart`, `interruption`, `trackEnd`) report what
+was heard.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from active_call.agent.tools.registry import ToolSchema
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """The session takes sound and items from now on."""
+    """The session accepts sound and items from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerBegan:
-    """The model has noticed that the caller speaks."""
+    """The model has detected that the caller speaks."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerEnded:
-    """The model has decided that the caller's turn is over; it answers of its own accord."""
+    """The model has detected the end of the caller's turn. It answers without a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerText:
-    """What the caller has said, as the model understood it; it may come after the model's answer has begun."""
+    """The transcript of the caller's words. It may arrive after the model's answer has begun."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSound:
-    """`ms` more of the sound of item `item` have arrived and are given out to be played."""
+    """`ms` more of the sound of item `item` have arrived and were queued for playback."""
 
     item: str
     ms: int
@@ -46,7 +47,7 @@ class AgentSound:
 
 @dataclass(frozen=True, slots=True)
 class AgentText:
-    """More of the text of item `item`, which is what its sound says."""
+    """More of the transcript of item `item`'s sound."""
 
     item: str
     text: str
@@ -70,9 +71,9 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDone:
-    """The model has said and called everything that belongs to this answer; `error` when it could not.
+    """The model has finished its sound and calls for this response. `error` is set if it failed.
 
-    It comes exactly once for each answer, also for one that was cancelled.
+    Exactly one per response, including a cancelled one.
     """
 
     error: str = ""
@@ -80,7 +81,7 @@ class ResponseDone:
 
 @dataclass(frozen=True, slots=True)
 class SessionFailed:
-    """The session is over, or cannot be had; `error` is for logs."""
+    """The session has ended or could not be opened. `error` is for logs."""
 
     error: str
 
@@ -95,7 +96,7 @@ RealtimeEvent = (
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """Connect to the model. It comes back as SessionOpened or SessionFailed."""
+    """Connect to the model. Answered by SessionOpened or SessionFailed."""
 
     instructions: str
     tools: tuple[ToolSchema, ...] = ()
@@ -103,7 +104,7 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True)
 class SetInstructions:
-    """Replace the instructions: another scene has begun."""
+    """Replace the instructions, because the scene has changed."""
 
     instructions: str
 
@@ -117,17 +118,17 @@ class AddItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateResponse:
-    """Let the model speak now."""
+    """Make the model speak now."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
-    """Stop the answer under way; no more sound is wanted."""
+    """Stop the current response. No more sound is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """The caller has heard only the first `heard_ms` of the item: the model must forget the rest of it."""
+    """The caller has heard only the first `heard_ms` of the item: remove the rest from the model's conversation."""
 
     item: str
     heard_ms: int
@@ -135,7 +136,7 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class CloseSession:
-    """Nothing more is wanted of the session."""
+    """Close the session."""
 
 
 RealtimeOrder = OpenSession | SetInstructions | AddItem | CreateResponse | CancelResponse | TruncateItem | CloseSession

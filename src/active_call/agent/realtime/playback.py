@@ -1,7 +1,7 @@
-"""What of a realtime model's answer sounds, and what was heard of it.
+"""The playback of a realtime model's response, and what the caller heard of it.
 
-In: sound and text of items, the call's playback events. Out: the order to stop a playback, truncations, items of the history, the timers
-PLAYBACK and SETTLE. Sound and text of an item that was stopped are ignored from then on.
+In: sound and text of items, the call's playback events. Out: the command to stop a playback, truncations, history items, the timers
+PLAYBACK and SETTLE. Once an item is stopped, its further sound and text are ignored.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
 
 SETTLE_S = 0.5
-"""How long the news of how much was heard may take; then it counts as nothing."""
+"""Maximum wait for the report of how much was heard. Without it nothing counts as heard."""
 PLAYBACK_SLACK_S = 10.0
-"""A playback that has not ended so long after its sound should be over is lost."""
+"""If a playback has not ended this long after its expected end, its event is lost."""
 
 
 class RealtimePlayback:
-    """The item that sounds, and the one that was stopped. `truncate` gives the order to the model's session."""
+    """The playing item, and the stopped one. `truncate` sends the order to the model's session."""
 
     def __init__(self, outbox: Outbox, timers: Timers, truncate: Callable[[TruncateItem], None], fade_out_ms: int | None) -> None:
         self._outbox = outbox
@@ -30,35 +30,35 @@ class RealtimePlayback:
         self._truncate_order = truncate
         self._fade_out_ms = fade_out_ms
         self._item: SpokenItem | None = None
-        """What sounds, or is about to."""
+        """The item that is playing or about to play."""
         self._settling: SpokenItem | None = None
-        """The item that was stopped, until it is known how much of it was heard."""
+        """The stopped item, until it is known how much of it was heard."""
         self._dropped: set[str] = set()
 
     @property
     def is_sounding(self) -> bool:
-        """An item sounds, or is about to."""
+        """Whether an item is playing or about to play."""
         return self._item is not None
 
     @property
     def has_started(self) -> bool:
-        """An item is being heard."""
+        """Whether an item is audible."""
         return self._item is not None and self._item.has_started
 
     @property
     def is_settling(self) -> bool:
-        """An item was stopped, and it is not known yet how much of it was heard."""
+        """Whether an item was stopped and it is not known yet how much of it was heard."""
         return self._settling is not None
 
     def sounding(self) -> str | None:
-        """The play id of what sounds, or of what was stopped last."""
+        """The play id of the playing item, or of the last stopped one."""
         item = self._settling or self._item
         return None if item is None else item.id
 
-    # -- what comes
+    # -- inputs from the session
 
     def add_sound(self, item_id: str, ms: int) -> bool:
-        """`ms` more of sound; False when the item is not to be heard."""
+        """`ms` more of sound. False if the item must not be played."""
         item = self._find(item_id)
         if item is None or item is self._settling:
             return False
@@ -66,23 +66,23 @@ class RealtimePlayback:
         return True
 
     def drop(self, item_id: str) -> None:
-        """The item belongs to an answer that was cancelled."""
+        """The item belongs to a cancelled response."""
         self._dropped.add(item_id)
 
     def add_text(self, item_id: str, text: str) -> None:
-        """More of what the item says."""
+        """More of the item's text."""
         item = self._find(item_id)
         if item is not None:
             item.text += text
 
     def complete(self, item_id: str) -> None:
-        """All of the item has come."""
+        """All of the item has arrived."""
         item = self._find(item_id)
         if item is not None:
             item.is_whole = True
 
     def _find(self, item_id: str) -> SpokenItem | None:
-        """The item of that id; a new one takes the place when nothing sounds."""
+        """The item with that id. A new one becomes the playing item if none plays."""
         if self._settling is not None and self._settling.id == item_id:
             return self._settling
         if item_id in self._dropped:
@@ -91,21 +91,21 @@ class RealtimePlayback:
             self._item = SpokenItem(item_id)
         return self._item if self._item.id == item_id else None
 
-    # -- what is heard
+    # -- playback events
 
     def watch(self, now: float) -> None:
-        """Set the watch over what sounds."""
+        """Set the timeout for the playing item."""
         if self._item is not None:
             self._timers.set(Timer.PLAYBACK, now + self._item.ms / 1000 + PLAYBACK_SLACK_S)
 
     def started(self, play_id: str | None, now: float) -> None:
-        """A playback has begun to sound."""
+        """A playback has started."""
         if self._item is not None and self._item.id == play_id:
             self._item.has_started = True
             self.watch(now)
 
     def ended(self, play_id: str | None, heard: str | None) -> bool:
-        """A playback is over, heard to its end or as far as `heard`; True when it was what sounded."""
+        """A playback has ended, completely or after the text `heard`. True if it was the playing item."""
         if self._settling is not None and self._settling.id == play_id:
             self.settle(self._settling.ms, heard)
             return False
@@ -117,7 +117,7 @@ class RealtimePlayback:
         return True
 
     def stop(self, now: float) -> None:
-        """Stop what sounds; how much was heard is told later."""
+        """Stop the playing item. How much was heard is reported later."""
         item = self._take()
         if item is None:
             return
@@ -129,7 +129,7 @@ class RealtimePlayback:
             self._timers.set(Timer.SETTLE, now + SETTLE_S)
 
     def cut(self, play_id: str | None, heard_ms: int, heard: str | None) -> bool:
-        """A playback was stopped after `heard_ms`; True when a client of the call did it, False when it was the agent's own stop."""
+        """A playback was stopped after `heard_ms`. True if a client of the call did it, False if it was the agent's own stop."""
         if self._settling is not None and self._settling.id == play_id:
             self.settle(heard_ms, heard)
             return False
@@ -141,14 +141,14 @@ class RealtimePlayback:
         return True
 
     def settle(self, heard_ms: int, heard: str | None = None) -> None:
-        """It is known how much of the item that was stopped was heard."""
+        """It is now known how much of the stopped item was heard."""
         item, self._settling = self._settling, None
         self._timers.clear(Timer.SETTLE)
         if item is not None:
             self._truncate(item, heard_ms, heard)
 
     def lose(self) -> None:
-        """A playback that should be over has not been heard of: go on without it."""
+        """The end of a playback was not reported in time: continue without it."""
         item = self._take()
         if item is not None:
             self._outbox.note("playback lost", play_id=item.id)

@@ -1,6 +1,6 @@
-"""The model's session as the conversation sees it: orders out, and the items that it must know.
+"""The model's session from the view of the conversation: orders out, and the items that the model must know.
 
-In: items and results of tools. Out: orders, through the outbox, as long as the session is open. Items from before are told when it opens.
+In: items and results of tools. Out: orders through the outbox while the session is open. Earlier items are sent when it opens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Session:
         self._tools = tools
 
     def opened(self) -> bool:
-        """The session takes orders from now on; False when it did already."""
+        """The session is open. False if it was open before."""
         if self.is_open:
             return False
         self.is_open = True
@@ -30,7 +30,7 @@ class Session:
         return True
 
     def order(self, order: RealtimeOrder) -> None:
-        """Give `order` to the session; nothing happens while it is not open, except that it is opened or closed."""
+        """Send `order` to the session. While it is not open, only opening and closing have an effect."""
         if self.is_open or isinstance(order, OpenSession | CloseSession):
             self._outbox.put(ToRealtime(order))
 
@@ -43,16 +43,16 @@ class Session:
 
     @property
     def waits_for_tools(self) -> bool:
-        """A result is awaited."""
+        """Whether a tool result is awaited."""
         return self._tools.is_waited_for
 
     @property
     def tool_patience_s(self) -> float:
-        """How long a result is awaited, in seconds, at most."""
+        """Maximum wait for a result, in seconds."""
         return self._tools.patience_s
 
     def call_tool(self, event: FunctionCall) -> Started | None:
-        """Start a tool; None when it cannot be started: the model has been told why. Of an action, it is told that it is done."""
+        """Start a tool. None if it cannot be started; the model gets the reason. For an action the model gets an immediate success."""
         before = len(self._outbox.history.items)
         started = self._tools.call(ToolCall(ReplyNumber(0), event.id, event.name, event.arguments))
         if started is None or started.action is not None:
@@ -60,20 +60,20 @@ class Session:
         return started
 
     def tool_finished(self, item: ToolFinished | ToolAnswered) -> bool:
-        """Tell the model the result of a tool; False when nobody waits for it."""
+        """Send the result of a tool to the model. False if no call waits for it."""
         before = len(self._outbox.history.items)
         is_awaited = self._tools.finished(item) is not None
         self._tell_since(before)
         return is_awaited
 
     def interrupt_tools(self) -> None:
-        """The caller has interrupted: cancellable tools are cancelled, and the model is told so."""
+        """The caller has interrupted: cancel the cancellable tools and inform the model."""
         before = len(self._outbox.history.items)
         self._tools.interrupt()
         self._tell_since(before)
 
     def give_up_tools(self) -> None:
-        """The results take too long: the model is told so."""
+        """The results take too long: inform the model."""
         before = len(self._outbox.history.items)
         self._tools.give_up()
         self._tell_since(before)

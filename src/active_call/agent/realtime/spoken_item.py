@@ -1,4 +1,4 @@
-"""One item of a realtime model while its sound comes and is heard, and which of its words were heard in so many milliseconds."""
+"""One item of a realtime model during its playback, and the words heard in a given number of milliseconds."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SpokenItem:
-    """What the model says in one item. `ms`: the sound that has come; `text`: the words that have come."""
+    """What the model says in one item. `ms`: received sound; `text`: received words."""
 
     id: str
     ms: int = 0
     text: str = ""
     has_started: bool = False
-    """It is being heard."""
+    """Whether it is audible."""
     is_whole: bool = False
-    """All sound and text have come."""
+    """Whether all sound and text have arrived."""
 
     def heard_text(self, heard_ms: int) -> str:
-        """The words that were heard in `heard_ms`: time is shared among words by their length, one for the gap. Never a word too many."""
+        """The words heard in `heard_ms`.
+
+        Time is divided among words by length, plus one for the gap. Rounded down, never a word too many.
+        """
         if self.is_whole and heard_ms >= self.ms:
             return self.text.strip()
         words = self.text.split()

@@ -1,7 +1,7 @@
-"""Who speaks in a realtime conversation: the caller's turn, the model's answer, the tools that an answer waits for, and silence.
+"""The turns of a realtime conversation: the caller's turn, the model's response, pending tools, and silence.
 
-In: what the model's session says of turns and answers. Out: orders to the session, the phase of the conversation, the timers MODEL, FLOOR,
-FOLLOWUP and QUIET. The model decides when the caller's turn is over, and then answers of its own accord.
+In: events of the model's session about turns and responses. Out: orders to the session, the state of the conversation, the timers MODEL,
+FLOOR, FOLLOWUP and QUIET. The model decides when the caller's turn is over, and then answers without a request.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import events
 
 ANSWER_PATIENCE_S = 10.0
-"""A session that does not open, or a model that gives no sound, has failed after so long."""
+"""Timeout for opening the session and for the first sound of a response."""
 CALLER_MAX_S = 30.0
-"""A caller's turn whose end the model does not report is over after so long."""
+"""Timeout of a caller's turn whose end the model does not report."""
 QUIET_S = 60.0
-"""Where no follow-up is due, the agent looks after so long whether something is left to do."""
+"""Without a follow-up, the interval in which the agent checks whether something is left to do."""
 TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 """States in which the caller and the agent talk."""
 
@@ -49,17 +49,17 @@ class RealtimeTurns:
         rules: Interruptions,
     ) -> None:
         self._is_answering = False
-        """The model works on an answer."""
+        """The model is working on a response."""
         self._is_cancelling = False
-        """An answer was cancelled and its ResponseDone has not come: sound that comes belongs to it."""
+        """A response was cancelled and its ResponseDone has not arrived: further sound belongs to it."""
         self._is_answer_due = False
-        """The model is to be asked for an answer when the caller is silent and nothing sounds."""
+        """Ask the model for a response when the caller is silent and nothing plays."""
         self._is_caller_speaking = False
         self._n_followups = 0
         self._actions: deque[Tag] = deque()
-        """What the model wants done when its words were heard; the caller's words put an end to it."""
+        """Actions of the model that wait until its words were heard. The caller's speech discards them."""
         self.act: Callable[[Tag, float], bool] = lambda action, now: False
-        """Carries out an action; True when it leads on by itself, so that nothing is asked or awaited here."""
+        """Executes an action. True if the conversation continues without another step here."""
         self._outcome = ReplyOutcome(outbox)
         self.pause = RealtimeVoicePause(rules, playback, timers, outbox)
         self._dead_air = RealtimeDeadAir(context, timers, outbox)
@@ -78,7 +78,7 @@ class RealtimeTurns:
     # -- the caller
 
     def caller_began(self, now: float) -> None:
-        """The caller speaks: what sounds is stopped, unless nothing may interrupt it."""
+        """The caller speaks: stop the playback, unless it cannot be interrupted."""
         if not self._is_talking or (self._rules.is_off and self._playback.is_sounding):
             return
         self._is_caller_speaking = True
@@ -88,7 +88,7 @@ class RealtimeTurns:
         self._timers.set(Timer.FLOOR, now + CALLER_MAX_S)
 
     def caller_ended(self, now: float) -> None:
-        """The caller's turn is over: the model answers, with all results that have come."""
+        """The caller's turn is over: the model answers, with all results that have arrived."""
         if not self._is_caller_speaking:
             return
         self._is_caller_speaking = self._is_answer_due = False
@@ -98,7 +98,7 @@ class RealtimeTurns:
             self._await_answer(now)
 
     def caller_timed_out(self, now: float) -> None:
-        """The model has reported no end of the caller's turn."""
+        """The model has not reported the end of the caller's turn."""
         self._is_caller_speaking = False
         self.go_on(now)
 
@@ -111,7 +111,7 @@ class RealtimeTurns:
         self._phase.fire(Signal.CUT)
 
     def stop(self, now: float) -> None:
-        """Stop what sounds, and the answer under way."""
+        """Stop the playback and the current response."""
         if self._is_answering:
             self._session.order(CancelResponse())
             self._is_cancelling = self._session.is_open
@@ -121,13 +121,13 @@ class RealtimeTurns:
         self.pause.end()
 
     def caller_left(self) -> None:
-        """The caller is on hold, or with somebody else."""
+        """The caller is on hold or connected to somebody else."""
         self.pause.end()
         self._dead_air.over()
         self._timers.clear_all()
         self._is_caller_speaking = False
 
-    # -- the model's answer
+    # -- the model's response
 
     def add_sound(self, item: str, ms: int, now: float) -> None:
         """More sound of an item."""
@@ -143,7 +143,7 @@ class RealtimeTurns:
             self._playback.watch(now)
 
     def response_done(self, error: str, now: float) -> None:
-        """The answer is complete, was cancelled, or failed."""
+        """The response is complete, was cancelled, or failed."""
         if self._is_cancelling:
             self._is_cancelling = False
             return
@@ -155,7 +155,7 @@ class RealtimeTurns:
             self.go_on(now)
 
     def playback_over(self, now: float) -> None:
-        """The item that sounded was heard to its end."""
+        """The playing item was heard to its end."""
         self._outcome.heard()
         if self._is_talking and self._is_answering:
             self._await_answer(now)
@@ -163,13 +163,13 @@ class RealtimeTurns:
             self.go_on(now)
 
     def playback_lost(self, now: float) -> None:
-        """The item that should be over was not heard of."""
+        """The end of the playing item was not reported in time."""
         self._playback.lose()
         self._is_answering = False
         self.go_on(now)
 
     def answer_late(self, now: float) -> None:
-        """No sound and no result has come in time."""
+        """No sound and no result has arrived in time."""
         self._outbox.note("model failed", error="no answer in time")
         self._is_answering = self._is_cancelling = False
         self._dead_air.failed()
@@ -190,7 +190,7 @@ class RealtimeTurns:
             self._is_answer_due = self._is_answer_due or started.tool.is_answered
 
     def tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
-        """The result of a tool: the model speaks about it when nothing sounds and the caller is silent."""
+        """A tool result: the model speaks about it when nothing plays and the caller is silent."""
         if not self._session.tool_finished(item):
             return
         self._is_answer_due = True
@@ -198,14 +198,14 @@ class RealtimeTurns:
             self.go_on(now)
 
     def on_dead_air(self, now: float) -> None:
-        """The caller has waited so long."""
+        """The dead-air timer has expired."""
         if self._is_talking and not self._playback.is_sounding:
             self._dead_air.on_due(now, "tool" if self._session.waits_for_tools else "model")
 
     # -- asking and waiting
 
     def ask(self, now: float, hint: str = "") -> None:
-        """Let the model speak."""
+        """Ask the model to speak."""
         if hint:
             self._session.tell(SystemItem(hint))
         self._is_answer_due = not self._session.is_open
@@ -214,11 +214,11 @@ class RealtimeTurns:
         self._await_answer(now)
 
     def ask_later(self) -> None:
-        """The model is to speak as soon as it may."""
+        """Ask the model to speak as soon as possible."""
         self._is_answer_due = True
 
     def resume(self, now: float) -> None:
-        """The hold is over: take up what was under way."""
+        """The hold is over: continue what was under way."""
         self._playback.settle(0)
         if self._playback.is_sounding:
             self._phase.fire(Signal.SAY)
@@ -229,7 +229,7 @@ class RealtimeTurns:
             self.go_on(now)
 
     def go_on(self, now: float) -> None:
-        """Nothing of the agent's sounds and no answer comes: wait for tools, ask for the answer that is due, or listen."""
+        """Nothing plays and no response is expected: wait for tools, ask for the due response, or listen."""
         if not self._is_talking or self._is_caller_speaking:
             return
         while self._actions and not (self._is_answering or self._playback.is_sounding):
@@ -247,14 +247,14 @@ class RealtimeTurns:
             self.await_caller(now)
 
     def stopped_by_command(self, now: float) -> None:
-        """A client of the call has stopped what sounded."""
+        """A client of the call has stopped the playback."""
         self.stop(now)
         self._outcome.interrupted()
         self._phase.fire(Signal.CUT)
         self.await_caller(now)
 
     def await_caller(self, now: float) -> None:
-        """From here the caller's silence counts."""
+        """Start the timers of the caller's silence."""
         found = self._context.followup()
         if found is not None and self._n_followups < found[1]:
             self._timers.set(Timer.FOLLOWUP, now + found[0])
@@ -262,7 +262,7 @@ class RealtimeTurns:
             self._timers.set(Timer.QUIET, now + QUIET_S)
 
     def follow_up(self, now: float) -> None:
-        """The caller has been silent for too long: speak up."""
+        """The caller has been silent for too long: send a follow-up."""
         self._n_followups += 1
         self.ask(now, self._context.wording.silent)
 

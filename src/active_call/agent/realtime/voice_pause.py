@@ -1,8 +1,8 @@
-"""Lets what a realtime model says stand still at the caller's voice, until the model's session says whether that is a turn.
+"""Pause a realtime model's speech when the caller's voice is detected, until the model's session reports whether that is a turn.
 
-In: the call's own voice detection, the pause of the media process, the session's news of the caller. Out: `PauseOnVoice`, `PauseReply`,
-`ResumeReply`. The session hears the caller later than the call does: its sound goes over the network, and its detector waits. If it says
-nothing of a turn in time, the sound was a noise or a back-channel, and the item goes on at its sample.
+In: the call's own voice detection, the pause of the media process, the session's events about the caller. Out: `PauseOnVoice`,
+`PauseReply`, `ResumeReply`. The session hears the caller later than the call does, because of the network and its own detector. If it
+reports no turn in time, the sound was a noise or a back-channel, and the item resumes at its sample.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.voice_pauses import ONSET_MS
 
 AFTER_VOICE_S = 0.6
-"""After the caller's voice, for the session to say that it was a turn."""
+"""How long after the caller's voice the session may report a turn."""
 MAX_PAUSE_S = 2.0
-"""A session that has said nothing for so long does not hear the caller."""
+"""If the session reports nothing for this long, it does not hear the caller."""
 
 
 class RealtimeVoicePause:
@@ -34,7 +34,7 @@ class RealtimeVoicePause:
         self._asked: PauseOnVoice | None = None
 
     def review(self, *, is_talking: bool) -> None:
-        """Something has happened: ask the media process for a pause at the caller's voice, or take that back."""
+        """Arm or disarm the pause on voice in the media process, depending on the current state."""
         wanted = PauseOnVoice(ONSET_MS, LAST_MS, self._rules.fade_out_ms) if is_talking and self._may_pause else None
         if wanted != self._asked:
             self._asked = wanted
@@ -46,19 +46,19 @@ class RealtimeVoicePause:
         return is_open and not (self._is_paused or self._is_voiced)
 
     def on_voice(self, now: float, *, is_talking: bool) -> None:
-        """The call hears the caller's voice begin."""
+        """The call has detected the start of the caller's voice."""
         may_pause, self._is_voiced = self._may_pause, True
         if is_talking and may_pause:
             self._pause(now)
 
     def on_silence(self, now: float) -> None:
-        """The call hears it end."""
+        """The call has detected its end."""
         self._is_voiced = False
         if self._is_paused:
             self._timers.set(Timer.OVERLAP, now + AFTER_VOICE_S)
 
     def on_paused(self, now: float, *, is_talking: bool) -> None:
-        """The media process has paused by itself, behind the news of the voice: it stands, or goes on at once."""
+        """The media process has paused the playback after the report of the voice: keep the pause, or resume at once."""
         self._asked = None
         if not self._is_paused and is_talking and self._rules.by_voice and self._playback.has_started:
             self._pause(now)
@@ -66,11 +66,11 @@ class RealtimeVoicePause:
             self._outbox.put(ResumeReply())
 
     def on_refused(self) -> None:
-        """So little is left that it is heard to its end."""
+        """The playback is about to end, so it is played to its end."""
         self.end()
 
     def on_due(self, now: float) -> None:
-        """The session has said nothing of a turn: what sounded goes on."""
+        """The session has reported no turn: resume the playback."""
         if self._is_paused:
             self._outbox.note("reply goes on", said="nothing that the session takes for a turn")
             self.end()
@@ -83,7 +83,7 @@ class RealtimeVoicePause:
         self._outbox.put(PauseReply(LAST_MS, self._rules.fade_out_ms, resumes_at_word=self._rules.option.resume_at == "word"))
 
     def end(self) -> None:
-        """What was paused is stopped, or goes on; harmless where nothing is."""
+        """Stop or resume what was paused. No effect if nothing is paused."""
         self._timers.clear(Timer.OVERLAP)
         if self._is_paused:
             self._is_paused = False

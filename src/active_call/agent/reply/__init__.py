@@ -1,1 +1,1 @@
-"""The agent's replies: a text becomes steps (`parser` has the order of the layers), and the steps are said and carried out."""
+"""The agent's replies: a text becomes steps (`parser` documents the layers), and the steps are spoken and executed."""

@@ -1,4 +1,4 @@
-"""Words after which a dot does not end a sentence, in common languages. All in lower case."""
+"""Words after which a full stop does not end a sentence, in common languages. All in lower case."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SOMETIMES_ABBREVIATED = _words("""
     a.m p.m etc inc ltd co corp jr ph.d dept ave blvd usw u.s.w o.dgl enz itd и.т.д т.д г std feb apr jun jul aug sep sept
     oct okt nov dez tue tues wed thu thur thurs fri mo
     """)
-"""A sentence may end after these: it does when the next word begins with a capital."""
+"""A sentence ends after these if the next word begins with a capital."""
 BEFORE_NUMBERS = _words("no nr nos nrs ext tel p pp vol abs art kap pos n° núm jan dec")
-"""These do not end a sentence when a number follows."""
+"""These do not end a sentence if a number follows."""
 BEFORE_ORDINALS = _words("""
     am der die das den dem des vom zum zur im ins bis ab seit beim ihr ihre ihrem ihren unser unsere mein meine sein seine jeder jede
     jedes jeden ein eine einen einem einer montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag
     mandag tirsdag onsdag torsdag fredag lørdag søndag maandag
     """)
-"""After these, a number with a dot is an ordinal."""
+"""After these a number with a full stop is an ordinal."""
 MONTHS = _words("""
     januar jänner februar feber märz april mai juni juli august september oktober november dezember
     jan feb apr jun jul aug sep sept okt nov dez
@@ -46,4 +46,4 @@ SENTENCE_STARTERS = _words("""
     the a an he she it we i you they this that these those there then here if but and or so please what when where who why how is are
     do does did can could would will my our your his her its their in on at for to from with after before not no yes just let as
     """)
-"""Words that begin a new sentence when they follow initials and have a capital."""
+"""Words that begin a new sentence if they follow initials and are capitalised."""

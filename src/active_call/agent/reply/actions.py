@@ -1,6 +1,6 @@
-"""Carries out those actions of a reply that change the call or the playbook, not the reply itself.
+"""Execute the actions of a reply that change the call or the playbook, not the reply itself.
 
-In: tags, in the order in which their turn comes. Out: effects. A part of `reply.replies`, which keeps the order.
+In: tags, in the order of execution. Out: effects. A part of `reply.replies`, which keeps the order.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from active_call.contract import commands
 from active_call.contract.options import BriefingOption, ReferOption
 
 MAX_SCENE_CHANGES = 5
-"""Without a word from the caller; more is a loop."""
+"""Maximum number of scene changes without words from the caller; more is a loop."""
 
 
 MAX_HOLD_S = 600.0
-"""A model takes the caller back after so long at the latest."""
+"""Maximum duration of a hold that a model starts."""
 MAX_SUMMARY_CHARS = 300
 _DIGITS = re.compile(r"[0-9*#A-D]{1,64}")
 
@@ -35,14 +35,14 @@ class Actions:
     def __init__(self, context: PlaybookContext, outbox: Outbox) -> None:
         self.has_hung_up = False
         self.unhold_at: float | None = None
-        """When the caller whom the agent has put on hold is to be taken back."""
+        """When the caller's hold ends that the agent has started."""
         self._context = context
         self._outbox = outbox
         self._n_scene_changes = 0
         """Since the caller last took part."""
 
     def caller_took_part(self) -> None:
-        """The caller has said something: scene changes are counted anew."""
+        """The caller has spoken: restart the count of scene changes."""
         self._n_scene_changes = 0
 
     def hang_up(self, tag: HangupTag) -> None:
@@ -52,7 +52,7 @@ class Actions:
         self._outbox.perform(commands.Hangup(reason=tag.reason or "goodbye", initiator="agent", headers=headers))
 
     def refer(self, tag: ReferTag) -> None:
-        """Transfer the call. The template of a warm transfer's briefing is filled in now, with what the call is about as `summary`."""
+        """Transfer the call. The briefing template of a warm transfer is filled in now, with the reason of the call as `summary`."""
         options, own = tag.options, self._context.playbook.option.refer
         template = own.briefing.text if own is not None and own.briefing is not None else None
         mode = (options.mode if options is not None else None) or (own.mode if own is not None else None)
@@ -64,16 +64,16 @@ class Actions:
         self._outbox.perform(commands.Refer(callee=tag.to, caller=tag.caller, options=options))
 
     def _last_words(self) -> str:
-        """What the caller has said last, keys left out: what the call is about, where nobody has said so."""
+        """The caller's last words without keys: the reason of the call, if nobody has stated one."""
         said = [item.text for item in self._outbox.history.items if isinstance(item, UserItem) and not item.text.startswith("[")]
         return " ".join(said[-2:])[-MAX_SUMMARY_CHARS:]
 
     def message(self, tag: MessageTag) -> None:
-        """Send a SIP MESSAGE, or what the leg has in its place."""
+        """Send a SIP MESSAGE, or the leg's equivalent."""
         self._outbox.perform(commands.Message(body=tag.body, content_type=tag.content_type, refer=tag.refer))
 
     def send_digits(self, tag: DigitsTag) -> None:
-        """Press keys, for the other side to hear."""
+        """Send DTMF digits to the other side."""
         digits = "".join(tag.digits.split()).upper()
         if not _DIGITS.fullmatch(digits):
             self._outbox.note("digits dropped", reason="expected up to 64 of 0-9, *, #, A-D", n_characters=len(digits))
@@ -81,13 +81,13 @@ class Actions:
         self._outbox.perform(commands.Dtmf(digits=digits))
 
     def hold(self, tag: HoldTag, now: float) -> None:
-        """Put the caller on hold; with a time, the caller is taken back after it."""
+        """Put the caller on hold; with a time, resume after it."""
         self._outbox.perform(commands.Hold(moh=tag.file or None))
         if tag.seconds > 0:
             self.unhold_at = now + min(tag.seconds, MAX_HOLD_S)
 
     def switch_language(self, tag: LanguageTag) -> None:
-        """Speak and listen in another language from here on."""
+        """Switch the language for speaking and listening."""
         languages = self._context.playbook.languages
         code = next((known for known in languages if known.lower() == tag.code.lower()), None)
         code = code or next((known for known in languages if _primary(known) == _primary(tag.code)), None)
@@ -104,18 +104,18 @@ class Actions:
         self._outbox.perform(commands.SetVar(key=key, value=value))
 
     def report(self, tag: UnknownTag) -> None:
-        """Log a tag that cannot be acted on."""
+        """Log a tag that cannot be executed."""
         self._outbox.note("tag dropped", tag=tag.text, reason=tag.reason)
 
     def find_scene(self, scene_id: str) -> Scene | None:
-        """The scene to enter; None, with a note, when there is no such scene."""
+        """The scene to enter; None, with a log entry, if it does not exist."""
         scene = self._context.playbook.scene(scene_id)
         if scene is None:
             self._outbox.note("goto dropped", scene=scene_id, reason="there is no such scene")
         return scene
 
     def may_change_scene(self, scene: Scene) -> bool:
-        """Count a change to `scene`; False, with a note, when the scenes lead into one another without end."""
+        """Count a change to `scene`. False, with a log entry, if the scenes form a loop."""
         self._n_scene_changes += 1
         if self._n_scene_changes > MAX_SCENE_CHANGES:
             self._outbox.note("goto dropped", scene=scene.id, reason="the scenes lead into one another without end")
@@ -123,18 +123,18 @@ class Actions:
         return True
 
     def entering(self, scene: Scene) -> list[Step]:
-        """What is said or played on entering `scene`."""
+        """The steps on entering `scene`."""
         steps: list[Step] = [PlayTag(file) for file in scene.play]
         if not self._context.has_model and scene.text:
             steps.append(Remainder(scene.text))
         return steps
 
     def expect_phrases(self) -> None:
-        """Tell the recogniser what the caller may say in this scene; only a script knows."""
+        """Send the expected phrases of this scene to the recogniser. Only a script has them."""
         if not self._context.has_model:
             self._outbox.put(ExpectPhrases(self._context.phrases()))
 
 
 def _primary(code: str) -> str:
-    """`de` of `de-AT`."""
+    """The primary subtag: `de` of `de-AT`."""
     return code.replace("_", "-").partition("-")[0].lower()

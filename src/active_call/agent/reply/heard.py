@@ -1,4 +1,4 @@
-"""How much of a playback the caller has heard, from the event that cut it."""
+"""How much of a playback the caller has heard, from the interruption event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from active_call.contract import events
 
 
 def heard_text(event: events.Interruption, playback: Playback) -> str:
-    """What was heard of `playback`: the call's own account, else as many words as the position or the time say."""
+    """The heard part of `playback`: as the call reports it, else estimated by words from the position or the time."""
     if event.subtitle is not None:
         return event.subtitle.strip()
     words = playback.text.split()

@@ -1,6 +1,6 @@
-"""Joins HTML entities and Markdown links that a stream cuts in two, before sentences are cut.
+"""Join HTML entities and Markdown links that a stream has split, before sentence splitting.
 
-In: words, cut anywhere. Out: the same with entities decoded and links as their text; what may yet become one is held back for a little.
+In: words, cut anywhere. Out: the same with entities decoded and links replaced by their text. A possible beginning of one is held back.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class InlineReader:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """The words that are certain after `piece`."""
+        """The text that is certain after this piece."""
         self._held += text
         begun = self._begun()
         ready, self._held = self._held[:begun], self._held[begun:]
         return _read(ready)
 
     def flush(self) -> str:
-        """What is held back."""
+        """The text that was held back."""
         ready, self._held = self._held, ""
         return _read(ready)
 

@@ -1,7 +1,7 @@
 """The JSON form of a reply: `{"text", "waitInputTimeout", "tools": [{"name", …}]}`.
 
-In: the fields of a form. Out: its text, and the steps that follow the text. `text` is read as a reply's text again, without the two layers
-before tags: a form in a form and reasoning in a form are dropped.
+In: the fields of a form. Out: its text, and the steps after the text. `text` is parsed as a reply again, without the two layers before
+tags: a form within a form and reasoning within a form are dropped.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from active_call.agent.reply.values import Values, one_line
 from active_call.agent.tools.http_tool import HEADER_NAME
 
 MAX_WAIT_S = 3600
-"""A model may not wait longer for the caller."""
+"""Maximum wait for the caller that a model may set, in seconds."""
 
 
 def text_of_form(fields: Mapping[str, Any]) -> str | None:
-    """What the form says, as text with tags; None when it says nothing."""
+    """The text of the form with tags; None if it has none."""
     text = fields.get("text")
     return without_code(without_reasoning(text)) if isinstance(text, str) else None
 
 
 def actions_of_form(fields: Mapping[str, Any], values: Values) -> list[Step]:
-    """What the form does after its text: how long it waits for the caller, and its tools, which are the tags under other names."""
+    """The steps after the text: the wait for the caller, and the tools, which are tags with other names."""
     steps: list[Step] = []
     seconds = values.number(fields.get("waitInputTimeout"))
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:

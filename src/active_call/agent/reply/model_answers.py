@@ -1,7 +1,7 @@
-"""Asks the model, and takes what it answers: text, tool calls, its end, its failure, and the results of its tools.
+"""Ask the model and take its output: text, tool calls, end, failure, and the results of its tools.
 
 In: inputs of the model and of tools. Out: steps for the current reply; effects that ask the model and run tools. A model's text for another
-reply than the current one is dropped; the result of a tool is taken in any case, and the model is told it with the next request.
+reply than the current one is dropped. The result of a tool is always used: the model gets it with the next request.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands, events
 
 MAX_TOOL_ROUNDS = 8
-"""How often in a row, without a word of the caller, the model may answer with tool calls; then it is asked without tools."""
+"""Maximum number of consecutive tool rounds without words of the caller. After that the model is asked without tools."""
 
 At = Callable[[float], None]
-"""Something to be done, with the time of now."""
+"""A callback with the current time."""
 
 
 class ModelAnswers:
-    """The model's part in the current reply. `pump` goes on with the reply; `apologise` says the error reply in its place."""
+    """The model's part in the current reply. `pump` continues the reply; `apologise` says the error reply instead."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class ModelAnswers:
         apologise: At,
     ) -> None:
         self.has_results = False
-        """Results have come that no request to the model has contained."""
+        """Results have arrived that no request to the model contains yet."""
         self.is_yielding = False
-        """What the agent says was stopped by itself, for a result that is not to wait."""
+        """The agent has stopped its own speech for an urgent tool result."""
         self.calls_tools = True
-        """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
+        """Whether the model calls tools natively; else they are described in its prompt and it calls them in JSON."""
         self._n_rounds = 0
         llm = context.playbook.llm
         self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
@@ -80,13 +80,13 @@ class ModelAnswers:
         self._apologise = apologise
 
     def caller_took_part(self) -> None:
-        """The caller has said something: rounds of tool calls are counted anew."""
+        """The caller has spoken: restart the count of tool rounds."""
         self._n_rounds = 0
 
     # -- asking
 
     def ask(self, now: float, hint: str = "") -> None:
-        """Ask the model for a new reply to the conversation as it stands; what was asked before the turn's end is adopted where it fits."""
+        """Ask the model for a new reply to the current conversation. A matching speculative request is adopted."""
         self._tools.detach()
         request = self._request(hint)
         adopted = self._reply.speculation.adopt(request, now)
@@ -106,9 +106,9 @@ class ModelAnswers:
         self._ask_for_summary()
 
     def speculate(self, said: str, now: float) -> None:
-        """The caller's turn is likely to be over with the words `said`: ask the model now, and keep back what it writes.
+        """The caller's turn is probably over with the words `said`: ask the model now and hold back its output.
 
-        Nothing is asked while anything of the agent's is under way.
+        Nothing is asked while a reply of the agent is active.
         """
         is_idle = self._phase.state is State.LISTENING and self._reply.queue.is_done and self._reply.stream is None
         if not is_idle or self._tools.is_waited_for or self.has_results:
@@ -120,7 +120,7 @@ class ModelAnswers:
             self._timers.set(Timer.SPECULATION, now + MAX_AGE_S)
 
     def _request(self, hint: str, *said: Item) -> AskModel:
-        """What is asked as the conversation stands; as if `said` had happened, too."""
+        """The request for the current conversation, as if `said` had been added."""
         llm = self._context.playbook.llm
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
         told = "" if self.calls_tools else described(tools)
@@ -130,7 +130,7 @@ class ModelAnswers:
         return replace(asked, query=self._last_words(*said), parallel_tool_calls=llm.parallel_tool_calls)
 
     def _take_back(self, kept: list[ModelInput], now: float) -> None:
-        """The turn is over with the words that the model was asked about: all that it has written so far comes now."""
+        """The turn ended with the words of the speculative request: process the output held back so far."""
         for item in kept:
             match item:
                 case ModelText():
@@ -158,16 +158,16 @@ class ModelAnswers:
             self._outbox.put(Summarise(without_control_tokens(request.text), self._context.wording.summarise))
 
     def on_summary(self, item: Summarised) -> None:
-        """What the older part of the conversation comes to."""
+        """Take the summary of the older part of the conversation."""
         if self._summary is not None:
             self._summary.take(item.text)
 
     def ask_about_results(self, now: float) -> None:
-        """Ask the model to speak about the results that have come."""
+        """Ask the model to speak about the results that have arrived."""
         self._n_rounds += 1
         self.ask(now)
 
-    # -- what the model writes
+    # -- output of the model
 
     def on_text(self, item: ModelText, now: float) -> None:
         """More text of the model."""
@@ -183,7 +183,7 @@ class ModelAnswers:
         self._pump(now)
 
     def on_tool_call(self, item: ToolCall, now: float) -> None:
-        """The model calls a tool: it starts now. The agent says what the tool says meanwhile, unless the model has said something."""
+        """The model calls a tool, which starts now. The agent says the tool's `say_meanwhile`, unless the model has said something."""
         if self._reply.speculation.takes(item):
             return
         stream = self._reply.stream
@@ -214,7 +214,7 @@ class ModelAnswers:
             stream.is_unanswered = stream.is_unanswered or tool.result_at == AT_NEXT_TURN
 
     def on_done(self, item: ModelDone, now: float) -> None:
-        """The model has said everything, or failed."""
+        """The model has finished or failed."""
         if self._reply.speculation.takes(item):
             return
         stream = self._reply.stream
@@ -234,7 +234,7 @@ class ModelAnswers:
         self._pump(now)
 
     def on_late(self, now: float) -> None:
-        """The model, or a tool, has taken too long."""
+        """The model or a tool has taken too long."""
         if self._reply.stream is not None:
             self._reply.abandon_model()
             self._on_failed(LATE, now)
@@ -243,7 +243,7 @@ class ModelAnswers:
             self._take_result(now)
 
     def _on_failed(self, error: str, now: float) -> None:
-        """Finish what was begun; when nothing was, apologise: the caller must not be left in silence."""
+        """Finish what was begun. If nothing was, apologise, because the caller must not be left in silence."""
         self._outbox.note("model failed", reply=self._reply.number, error=error)
         self._outbox.put(Tell(events.Error(sender="llm", error=error)))
         if self._reply.queue.has_spoken:
@@ -255,12 +255,12 @@ class ModelAnswers:
     # -- the results of tools
 
     def on_http_answered(self, item: HttpAnswered, now: float) -> None:
-        """The answer to an `<http>` request, of this reply or of an older one."""
+        """The answer to an `<http>` request of this or an older reply."""
         if self._tools.answered(item):
             self._take_result(now)
 
     def on_tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
-        """The result of a tool, called by this reply or by an older one."""
+        """The result of a tool call of this or an older reply."""
         finished = self._tools.finished(item)
         if finished is None or finished.waits_for_caller:
             return
@@ -270,7 +270,7 @@ class ModelAnswers:
         self._take_result(now)
 
     def _take_result(self, now: float) -> None:
-        """The model is to speak about the result, when nothing else is to be said."""
+        """The model speaks about the result when nothing else is left to say."""
         self.has_results = self._context.has_model
         if not self._tools.is_waited_for and self._reply.stream is None:
             self._timers.clear(Timer.MODEL)

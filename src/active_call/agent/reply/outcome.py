@@ -1,8 +1,8 @@
-"""Tells when a reply is over: heard to its end, cut by the caller, or without anything to say.
+"""Report when a reply is over: heard to its end, interrupted by the caller, or empty.
 
-In: the beginning of a reply, words of it that were heard, its end. Out: one `replyEnd` event for each reply. What leads on by itself is
-one reply: the words before a tool, the tool, and what is said about its result; a reply that is paused or cut and then goes on. A call
-that ends tells `hangup` instead.
+In: the start of a reply, its heard words, its end. Out: one `replyEnd` event per reply. Parts that continue without the caller are one
+reply: the words before a tool, the tool, and the words about its result; also a reply that is paused or cut and then resumed. If the call
+ends first, the event says `hangup`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from active_call.contract import events
 
 
 class ReplyOutcome:
-    """The reply under way, as those who follow the call see it."""
+    """The current reply, as the watchers of the call see it."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -22,11 +22,11 @@ class ReplyOutcome:
 
     @property
     def is_open(self) -> bool:
-        """A reply is under way."""
+        """Whether a reply is active."""
         return self._is_open
 
     def begin(self, number: int = 0) -> None:
-        """A reply begins, or the one under way goes on under `number`."""
+        """A reply begins, or the current one continues under `number`."""
         self._number = number
         if not self._is_open:
             self._is_open, self._was_heard = True, False
@@ -40,7 +40,7 @@ class ReplyOutcome:
         self._end("heard" if self._was_heard else "nothing")
 
     def interrupted(self) -> None:
-        """The caller has the turn: it does not go on. Harmless when no reply is under way."""
+        """The caller has the turn, so the reply does not continue. No effect if no reply is active."""
         self._end("interrupted")
 
     def _end(self, outcome: str) -> None:

@@ -1,14 +1,14 @@
-"""Turns what a model or a script says into the steps of a reply: sentences and actions.
+"""Parse the output of a model or a script into the steps of a reply: sentences and actions.
 
-In: text in pieces. Out: steps, as soon as they are sure. The text goes through four layers in this order; none sees what an earlier one has
-taken, so that JSON in reasoning is not acted on and a tool call written as text is not said:
+In: text in pieces. Out: steps, as soon as they are certain. The text passes four layers in this order. None sees what an earlier one has
+removed, so JSON in reasoning is not executed and a tool call written as text is not spoken:
 
-    1  reasoning    `reasoning.ReasoningFilter`   takes out what the model thinks; may take back all that came before
-    2  structured   `structured.StructuredForms`  takes out what is written for machines; a JSON form becomes a text and actions
-    3  tags         `tags.TagParser`              takes out tags, which become actions, and moods
-    4  words        `sentences.SentenceSplitter`  makes sentences fit for the ear; values of a script are put in here
+    1  reasoning    `reasoning.ReasoningFilter`   removes the model's reasoning; may retract everything before it
+    2  structured   `structured.StructuredForms`  removes text for machines; a JSON form becomes text and actions
+    3  tags         `tags.TagParser`              removes tags, which become actions and moods
+    4  words        `sentences.SentenceSplitter`  splits sentences and makes them speakable; inserts the values of a script
 
-`ReplyParser` is the only place that joins them. How steps are said is the matter of `reply.queue`.
+`ReplyParser` is the only place that joins them. `reply.queue` speaks the steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from active_call.agent.reply.values import NO_VALUES, Values
 
 
 class ReplyParser:
-    """One reply, from its first piece to `finish`. `is_prefilled`: it begins in the middle of the model's reasoning."""
+    """One reply from its first piece to `finish`. `is_prefilled`: it begins inside the model's reasoning."""
 
     def __init__(self, *, first_cut_words: int = FIRST_CUT_WORDS, values: Values = NO_VALUES, is_prefilled: bool = False) -> None:
         self._first_cut_words = first_cut_words
@@ -36,32 +36,32 @@ class ReplyParser:
         self._begin_layers()
 
     def _begin_layers(self) -> None:
-        """The layers after reasoning, empty."""
+        """Reset the layers after reasoning."""
         self._forms = StructuredForms()
         self._tags = TagParser(self._values)
         self._splitter = SentenceSplitter(first_cut_words=self._first_cut_words)
         self._emotion = ""
 
     def feed(self, piece: str) -> list[Step]:
-        """The steps that `piece` makes sure."""
+        """The steps that `piece` makes certain."""
         return self._after_reasoning(self._reasoning.feed(piece), is_last=False)
 
     def flush(self) -> list[Step]:
-        """The steps of the text so far, which is complete; more text may follow."""
+        """The steps of the text so far, which is complete. More text may follow."""
         steps: list[Step] = []
         self._end(steps)
         return steps
 
     def finish(self) -> list[Step]:
-        """The steps that are left."""
+        """The remaining steps."""
         return self._after_reasoning(self._reasoning.finish(), is_last=True)
 
     def take_retraction(self) -> bool:
-        """Whether the steps before those that were handed out last turned out to be reasoning, and must not be said; told once."""
+        """Whether the steps before those returned last turned out to be reasoning and must not be spoken; True once."""
         found, self._has_retraction = self._has_retraction, False
         return found
 
-    # -- the layers, each of which hands on to the next
+    # -- the layers, each of which passes on to the next
 
     def _after_reasoning(self, text: str, *, is_last: bool) -> list[Step]:
         if self._reasoning.take_retraction():
@@ -121,5 +121,5 @@ class ReplyParser:
 
 
 def is_progress(steps: Iterable[Step]) -> bool:
-    """Something in `steps` is for the caller."""
+    """Whether `steps` contain something for the caller."""
     return any(not isinstance(step, UnknownTag) for step in steps)

@@ -1,8 +1,8 @@
-"""The queue of the current reply: sentences, files, and between them the actions that wait until the caller has heard what stands before.
+"""The queue of the current reply: sentences, files, and the actions that wait until the caller has heard what precedes them.
 
-In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands, and, when their turn has come, the
-actions, which `Replies` carries out. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes
-the playback; the queue stands still until the caller has heard the playback.
+In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands and, in their turn, the actions, which
+`Replies` executes. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes the playback. The
+queue stops until the caller has heard that playback.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from active_call.contract.commands import Command, Play, Tts
 from active_call.contract.options import TtsOption
 
 _WAITING = (HangupTag, ReferTag, GotoTag, PlayTag, DigitsTag, HoldTag)
-"""These act only when what stands before them has been heard."""
+"""These are executed only after everything before them was heard."""
 
 
 FILLER_SUFFIX = 1000
-"""Play ids of fillers lie beyond those of answers, whose first has no number."""
+"""Play ids of fillers start here, so that they do not collide with those of answers (the first has no number)."""
 
 
 @dataclass(slots=True)
 class Playback:
-    """What was given out under one play id. `is_closed`: nothing is added any more."""
+    """What was sent under one play id. `is_closed`: nothing is added any more."""
 
     play_id: str
     sentences: list[Sentence] = field(default_factory=list)
@@ -34,24 +34,24 @@ class Playback:
     is_closed: bool = False
     has_started: bool = False
     is_filler: bool = False
-    """It only says that the answer takes time."""
+    """It only bridges the wait for the answer."""
 
     @property
     def text(self) -> str:
-        """All sentences of it."""
+        """All its sentences."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A reply that was cut short: what was playing, what had not been given out yet, and whether the whole reply was known."""
+    """An interrupted reply: what was playing, what had not been sent yet, and whether the whole reply was known."""
 
     playback: Playback | None
     rest: tuple[Step, ...]
     is_complete: bool
 
     def unheard(self, heard_words: int) -> tuple[Step, ...]:
-        """What to say again after `heard_words` words: everything from the sentence that was interrupted."""
+        """What to say again after `heard_words` words: everything from the interrupted sentence on."""
         if self.playback is None:
             return self.rest
         if self.playback.is_file:
@@ -64,17 +64,17 @@ class Cut:
 
 
 class ReplyQueue:
-    """The current reply. `perform` carries out commands."""
+    """The current reply. `perform` executes commands."""
 
     def __init__(self, perform: Callable[[Command], None]) -> None:
         self.number = 0
         self.playback: Playback | None = None
         self.has_spoken = False
-        """Something of the current reply has been given out."""
+        """Whether something of the current reply has been sent."""
         self.is_leaving = False
-        """The reply holds a goodbye or a transfer."""
+        """Whether the reply contains a goodbye or a transfer."""
         self.language = self.voice = ""
-        """What is spoken instead of the call's own language, by which voice."""
+        """Language and voice if they differ from the call's own."""
         self._perform = perform
         self._steps: deque[Step] = deque()
         self._is_complete = True
@@ -82,21 +82,21 @@ class ReplyQueue:
 
     @property
     def is_done(self) -> bool:
-        """Nothing of the reply is left to say, and nothing sounds."""
+        """Whether nothing of the reply is left to say and nothing plays."""
         return self._is_complete and not self._steps and self.playback is None
 
     @property
     def is_complete(self) -> bool:
-        """No more steps follow."""
+        """Whether no more steps follow."""
         return self._is_complete
 
     def reserve(self) -> int:
-        """Take the next number for a reply that may never begin. Nothing of the current reply may be left."""
+        """Reserve the next number for a reply that may never begin. Nothing of the current reply may be left."""
         self.number += 1
         return self.number
 
     def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool, number: int | None = None) -> None:
-        """A new reply under the next number, or under one that was reserved; whatever the last one had left is forgotten.
+        """Start a new reply under the next number, or under a reserved one. Discards what the last one had left.
 
         More steps follow unless `is_complete`.
         """
@@ -110,47 +110,47 @@ class ReplyQueue:
         self.add(steps)
 
     def add(self, steps: tuple[Step, ...] | list[Step]) -> None:
-        """More of the current reply."""
+        """Append to the current reply."""
         self._steps.extend(steps)
         self.is_leaving = self.is_leaving or any(isinstance(step, (HangupTag, ReferTag)) for step in steps)
 
     def put_first(self, steps: tuple[Step, ...] | list[Step]) -> None:
-        """Steps that come before all that is left."""
+        """Insert steps before everything that is left."""
         rest = tuple(self._steps)
         self._steps.clear()
         self.add(steps)
         self._steps.extend(rest)
 
     def take_rest(self) -> tuple[Step, ...]:
-        """Take out what is left, and let nothing more follow."""
+        """Remove and return what is left. No more steps follow."""
         rest = tuple(self._steps)
         self._steps.clear()
         self._is_complete, self.is_leaving = True, False
         return rest
 
     def reopen(self) -> None:
-        """More steps follow after all."""
+        """Allow more steps again."""
         self._is_complete = False
 
     def complete(self) -> None:
-        """All of the current reply is known."""
+        """The current reply is complete."""
         self._is_complete = True
 
     def drop(self) -> Cut:
-        """Stop here: the number is raised, and what was not heard is handed back."""
+        """Stop here: increment the number and return what was not heard."""
         cut = Cut(self.playback, tuple(self._steps), self._is_complete)
         self.begin(is_complete=True)
         return cut
 
     def retract(self) -> Playback | None:
-        """Forget what is known of the current reply, which goes on under its number. Returns what was given out, for it to be stopped."""
+        """Discard the current reply, which continues under its number. Returns its playback, so that it can be stopped."""
         playback, self.playback = self.playback, None
         self._steps.clear()
         self.has_spoken = self.is_leaving = False
         return playback
 
     def pull(self) -> Tag | Remainder | None:
-        """Give out what can be said now. Returns the action whose turn has come, or None; to be called again after it."""
+        """Send what can be said now. Returns the action whose turn has come, or None. Call again after executing it."""
         while True:
             if self.playback is not None and self.playback.is_closed:
                 return None
@@ -172,7 +172,7 @@ class ReplyQueue:
                 return step
 
     def fill(self, text: str) -> None:
-        """Say `text` now, before all that is left, as a playback of its own, which is no part of the answer. Nothing may be sounding."""
+        """Say `text` now, before everything that is left, in a separate playback that is not part of the answer. Nothing may be playing."""
         has_spoken = self.has_spoken
         self._open(Playback(f"r{self.number}.{self._n_playbacks + FILLER_SUFFIX}", is_filler=True, is_closed=True))
         self.has_spoken = has_spoken
@@ -182,14 +182,14 @@ class ReplyQueue:
         self._perform(Tts(text=text, play_id=self.playback.play_id, streaming=True, end_of_stream=True, option=option))
 
     def started(self, play_id: str | None) -> bool:
-        """The playback has begun to sound; False when it is not the current one."""
+        """The playback has started. False if it is not the current one."""
         if self.playback is None or self.playback.play_id != play_id:
             return False
         self.playback.has_started = True
         return True
 
     def ended(self, play_id: str | None) -> Playback | None:
-        """The playback has sounded to its end; None when it is not the current one."""
+        """The playback has ended. None if it is not the current one."""
         playback = self.playback
         if playback is None or playback.play_id != play_id:
             return None
@@ -208,13 +208,13 @@ class ReplyQueue:
         self._perform(Tts(text=sentence.text, play_id=play_id, streaming=True, end_of_stream=is_last, option=option))
 
     def option_of(self, sentence: Sentence) -> TtsOption | None:
-        """The language, voice and mood in which `sentence` is said; None: the call's own."""
+        """The language, voice and mood for `sentence`. None: the call's own."""
         if not (sentence.emotion or self.language or self.voice):
             return None
         return TtsOption(emotion=sentence.emotion or None, language=self.language or None, speaker=self.voice or None)
 
     def _nothing_follows(self) -> bool:
-        """No more sentence can come into this playback, as far as is known now."""
+        """Whether no more sentences can be added to this playback, as far as is known now."""
         return isinstance(self._steps[0], _WAITING) if self._steps else self._is_complete
 
     def _close(self) -> None:

@@ -1,9 +1,9 @@
-"""The first layer of a model's reply: takes the reasoning out, and with it all control tokens.
+"""The first layer of a model's reply: remove the reasoning and all control tokens.
 
-In: the raw text, cut anywhere. Out: what is left for the caller and for the later layers. Reasoning stands between marks (`<think>`,
-`<thought>`, `<reasoning>`, `[THINK]`, `◁think▷`, `<|channel>thought … <channel|>`), or in a channel of its own (harmony: only `final` is
-said), or has no beginning, because that stood in the prompt: then all before `</think>` was reasoning, and what was not said yet is taken
-back. Tool calls between control tokens go with it. It must not know of tags, JSON or sentences.
+In: the raw text, cut anywhere. Out: the text for the caller and the later layers. Reasoning is enclosed in marks (`<think>`, `<thought>`,
+`<reasoning>`, `[THINK]`, `◁think▷`, `<|channel>thought … <channel|>`), or has its own channel (harmony: only `final` is spoken), or has no
+opening mark, because that was in the prompt: then everything before `</think>` was reasoning, and what was not spoken yet is retracted.
+Tool calls between control tokens are removed too. This module knows no tags, JSON or sentences.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ _BEGUN = re.compile(
     r"|<\|[a-z_]{1,30}>[ \t]*[A-Za-z]*\Z|\[/?[A-Za-z]{0,5}\Z|◁/?[a-z]{0,5}\Z",
     re.IGNORECASE,
 )
-"""What may yet become a mark."""
+"""Matches a possible beginning of a mark."""
 _SAID_CHANNELS = ("final", "response", "answer", "reply", "message", "say")
 _OURS = ("assistant", "model", "bot", "ai")
 _OTHERS = ("user", "human", "system", "observation", "tool", "environment")
-"""Roles whose turns a model sometimes writes itself."""
+"""Roles whose turns a model sometimes invents."""
 _LEAKED = re.compile(r"\s*analysis(?=[A-Z])")
 _LEAKED_END = re.compile(r"assistant\s?final")
-"""Harmony, of which the server has taken the tokens out and left the words between them."""
+"""Harmony output from which the server has removed the tokens but not the words between them."""
 _LEAKED_CHARS = len("assistant final")
 
 
 class _Inside(Enum):
-    """Where the text stands."""
+    """The state of the filter."""
 
     REPLY = "reply"
     REASONING = "reasoning"
     HEADER = "header"
-    """Between a token and the name of role or channel, until `<|message|>` or the line's end."""
+    """After a token, reading the role or channel name up to `<|message|>` or the end of the line."""
     MACHINE = "machine"
-    """In a tool call, or in a turn of another role."""
+    """Inside a tool call or a turn of another role."""
 
 
 class ReasoningFilter:
-    """One reply, from its first piece to `finish`. `is_prefilled`: the reasoning has begun in the prompt already."""
+    """One reply from its first piece to `finish`. `is_prefilled`: the reasoning began in the prompt."""
 
     def __init__(self, *, is_prefilled: bool = False) -> None:
         self.has_ended_without_beginning = False
-        """A closing mark came that nothing had opened."""
+        """A closing mark arrived without an opening one."""
         self._inside = _Inside.REASONING if is_prefilled else _Inside.REPLY
         self._buffer = ""
         self._header = ""
@@ -71,16 +71,16 @@ class ReasoningFilter:
         self._has_retraction = False
 
     def feed(self, piece: str) -> str:
-        """The text for the caller that is certain now. After a retraction it is the text that follows the retraction."""
+        """The text for the caller that is certain now. After a retraction: the text after it."""
         self._buffer += piece
         return self._read(at_end=False)
 
     def finish(self) -> str:
-        """The text for the caller that is left at the end."""
+        """The remaining text for the caller."""
         return self._read(at_end=True)
 
     def take_retraction(self) -> bool:
-        """Whether all that was given out so far turned out to be reasoning; told once."""
+        """Whether all text returned so far turned out to be reasoning; True once."""
         found, self._has_retraction = self._has_retraction, False
         return found
 
@@ -92,7 +92,7 @@ class ReasoningFilter:
         out: list[str] = []
         while (match := _MARK.search(self._buffer)) is not None:
             if match.end() == len(self._buffer) and match.lastgroup and match.group("open") and not at_end:
-                break  # its topic may still come
+                break  # its topic may still follow
             self._take(self._buffer[: match.start()], out)
             self._buffer = self._buffer[match.end() :]
             self._pass(match, out)
@@ -116,7 +116,7 @@ class ReasoningFilter:
                 self._take(rest, out)
 
     def _pass(self, match: re.Match[str], out: list[str]) -> None:
-        """Go on behind a mark."""
+        """Continue after a mark."""
         if match.group("token"):
             self._on_token(match.group("name").lower().replace("▁", "_"))
         elif match.group("open"):
@@ -134,7 +134,7 @@ class ReasoningFilter:
             self._inside = _Inside.REASONING
 
     def _close(self, out: list[str]) -> None:
-        """A closing mark. Without an opening one, all before it was reasoning."""
+        """Handle a closing mark. Without an opening one, everything before it was reasoning."""
         if self._inside is _Inside.REPLY:
             self.has_ended_without_beginning = self._has_retraction = True
             out.clear()
@@ -165,7 +165,7 @@ class ReasoningFilter:
     # -- harmony without its tokens
 
     def _begin(self, *, at_end: bool) -> bool:
-        """Whether the beginning is long enough to be judged."""
+        """Whether the beginning is long enough to decide."""
         start = self._buffer.lstrip()
         if not at_end and len(start) <= len("analysis") and "analysis".startswith(start[:8]):
             return False
@@ -184,7 +184,7 @@ class ReasoningFilter:
 
 
 def _inside_of(header: str) -> _Inside:
-    """What follows the name of a role or a channel; a tool call (`commentary to=…`) is no reply, nor is any channel but the last."""
+    """The state after a role or channel name. A tool call (`commentary to=…`) is not part of the reply, nor is any channel but `final`."""
     name = header.strip().lower()
     if " to=" in f" {name}":
         return _Inside.MACHINE
@@ -192,7 +192,7 @@ def _inside_of(header: str) -> _Inside:
 
 
 def without_reasoning(text: str) -> str:
-    """The part of a whole text that is for the caller."""
+    """The part of a complete text that is for the caller."""
     reading = ReasoningFilter()
     said = reading.feed(text)
     is_taken_back = reading.take_retraction()

@@ -1,9 +1,9 @@
-"""Makes the agent's replies: asks the model, says what comes, carries out what stands between the words, and sees that it happens.
+"""Make the agent's replies: ask the model, speak its text, execute the actions between the words, and supervise deadlines.
 
-In: what is to be answered, the model's text and tool calls, results of tools, playback events. Out: effects, through the outbox. There is
-one reply at a time; its number is `number`, and a model's text for another number is dropped. When the caller has heard a reply to its end,
-`on_done` is called. The conversation alone begins and cuts replies, except that one reply may lead to the next: a scene change, or the
-result of a tool, which the model is to speak about.
+In: what to answer, the model's text and tool calls, results of tools, playback events. Out: effects, through the outbox. There is one reply
+at a time, numbered by `number`; a model's text for another number is dropped. `on_done` is called when the caller has heard a reply to its
+end. Only the conversation begins and cuts replies, with two exceptions where one reply leads to the next: a scene change, and a tool result
+that the model speaks about.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands, events
 
 SEARCH = "search_knowledge"
-"""The tool that is meant by `rag` in the JSON form."""
+"""The tool that `rag` means in the JSON form."""
 _MUTE = (State.PAUSED, State.AWAY, State.ENDED)
 """States in which nothing is said."""
 
 
 class Replies:
-    """The current reply and what becomes of it."""
+    """The current reply and its progress."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Replies:
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
         self._n_text_calls = 0
         self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
-        """Begins to collect input: the tag and what is said afterwards → the question; None when there is no such collector."""
+        """Starts a collector: the tag and the steps afterwards → the prompt, or None if the collector is unknown."""
         self.is_collecting: Callable[[], bool] = lambda: False
-        """Results of tools wait: input is collected, or the other side plays music."""
+        """True while tool results must wait: input is collected, or the other side plays music."""
         self._has_voice_failed = False
-        """A reply could not be made to sound, and nothing has been heard since."""
+        """A reply could not be synthesised, and nothing has been heard since."""
 
     @property
     def number(self) -> ReplyNumber:
@@ -90,7 +90,7 @@ class Replies:
 
     @property
     def playback(self) -> Playback | None:
-        """What sounds now, or is about to."""
+        """The playback that is playing or about to play."""
         return self._reply.playback
 
     @property
@@ -100,13 +100,13 @@ class Replies:
 
     @property
     def wait_input_s(self) -> float | None:
-        """How long the current reply wants to wait for the caller; None for the playbook's way."""
+        """How long the current reply waits for the caller; None: as the playbook says."""
         return self._reply.wait_input_s
 
     # -- beginning and ending ------------------------------------------------------------------------------------------------------------
 
     def begin(self, steps: list[Step], now: float) -> None:
-        """Say `steps` as a new reply; the one before is over."""
+        """Say `steps` as a new reply. The previous one is over."""
         self._tools.detach()
         self._reply.start(steps)
         self.pump(now)
@@ -116,21 +116,24 @@ class Replies:
         self.begin([Remainder(template)], now)
 
     def ask(self, now: float, hint: str = "") -> None:
-        """Ask the model for a new reply to the conversation as it stands."""
+        """Ask the model for a new reply to the current conversation."""
         self.model.ask(now, hint)
 
     def speculate(self, said: str, now: float) -> None:
-        """The caller's turn is likely to be over with the words `said`: ask the model before it is, where a model answers."""
+        """The caller's turn is probably over with the words `said`: if a model answers, ask it now."""
         if self._context.has_model:
             self.model.speculate(said, now)
 
     def stop_speculating(self, reason: str) -> None:
-        """The caller's turn is not over after all: what the model was asked is not wanted."""
+        """The caller's turn is not over: discard the speculative request."""
         self._reply.speculation.cancel(reason)
         self._timers.clear(Timer.SPECULATION)
 
     def resume(self, cut: Cut, heard_words: int, now: float) -> None:
-        """Say again what was not heard of a reply that was cut; a model that had not finished is asked to go on. Its tools still run."""
+        """Say the unheard part of an interrupted reply again.
+
+        A model that had not finished is asked to continue. Its tools keep running.
+        """
         self._reply.start(list(cut.unheard(heard_words)))
         if not cut.is_complete and self._context.has_model:
             self._reply.hint = self._context.wording.continue_
@@ -138,35 +141,35 @@ class Replies:
 
     @property
     def is_paused(self) -> bool:
-        """What sounds of the current reply stands still, since the caller speaks over it."""
+        """Whether the current reply is paused because the caller speaks over it."""
         return self._reply.is_paused
 
     def pause(self, effect: PauseReply) -> None:
-        """Let what sounds stand still at its sample, until `unpause`, or until the reply ends."""
+        """Pause the playback at its sample, until `unpause` or the end of the reply."""
         self._reply.pause(effect)
 
     def unpause(self, now: float) -> None:
-        """What was paused goes on, without being made again."""
+        """Resume the paused playback without synthesising it again."""
         self._reply.unpause()
         self.pump(now)
 
     def cut(self) -> Cut:
-        """Stop where it is: nothing more leaves for this number. The caller of this method stops the sound. Tools run on for now."""
+        """Stop the reply: nothing more is sent under this number. The caller of this method stops the playback. Tools keep running."""
         cut = self._reply.cut()
         self._phase.fire(Signal.CUT)
         return cut
 
     def interrupt_tools(self) -> None:
-        """The caller has taken the turn: cancel the tools of the reply that was cut, where they are cancellable."""
+        """The caller has taken the turn: cancel the cancellable tools of the interrupted reply."""
         self._tools.interrupt()
         self.give_up()
 
     def give_up(self) -> None:
-        """What was cut is not said any more. Harmless when no reply is under way."""
+        """The interrupted reply is not resumed. No effect if no reply is active."""
         self._reply.outcome.interrupted()
 
     def stop(self) -> None:
-        """Nothing more is said, and nothing waits for a tool."""
+        """Say nothing more, and wait for no tool."""
         self.give_up()
         self._reply.cut()
         self._tools.detach()
@@ -179,7 +182,7 @@ class Replies:
 
     @property
     def waits_for(self) -> str:
-        """What the caller waits for in silence: the model, a tool or the voice; empty when nothing is missing."""
+        """What the caller waits for in silence: the model, a tool or the voice; empty if nothing is missing."""
         playback = self.playback
         if playback is not None and not playback.is_filler:
             return "" if playback.has_started else "voice"
@@ -189,11 +192,11 @@ class Replies:
 
     @property
     def is_filling(self) -> bool:
-        """What sounds only says that the answer takes time."""
+        """Whether a filler is playing."""
         return self.playback is not None and self.playback.is_filler
 
     def fill(self, text: str, now: float) -> bool:
-        """Say `text` while the caller waits for the answer. False where the voice is what is waited for."""
+        """Say `text` while the caller waits for the answer. False if the voice itself is late."""
         if self.waits_for == "voice":
             return False
         if text and self.playback is None:
@@ -203,7 +206,7 @@ class Replies:
         return True
 
     def on_voice_stuck(self, now: float) -> None:
-        """What is to be said does not sound: say the error reply instead, once; else wait for the playback's own deadline."""
+        """Speech does not start: say the error reply once instead, else wait for the playback's own timeout."""
         if self._has_voice_failed or self.playback is None or self._phase.state is State.ENDING:
             return
         self._has_voice_failed = True
@@ -213,7 +216,7 @@ class Replies:
         self.begin(self._context.read(self._context.error_reply), now)
 
     def _apologise(self, now: float) -> None:
-        if self.is_filling:  # heard to its end first
+        if self.is_filling:  # it is heard to its end first
             self._reply.abandon_model()
             self._reply.queue.add(self._context.read(self._context.error_reply))
             self._reply.queue.complete()
@@ -224,11 +227,11 @@ class Replies:
     # -- playbacks -----------------------------------------------------------------------------------------------------------------------
 
     def on_track_start(self, play_id: str | None, now: float) -> bool:
-        """A playback has begun to sound; False when it is not the current one."""
+        """A playback has started. False if it is not the current one."""
         return self._reply.started(play_id, now)
 
     def on_track_end(self, play_id: str | None, now: float, heard: str | None = None) -> bool:
-        """A playback is over, heard to its end or as far as `heard`; False when it is not the current one."""
+        """A playback has ended, completely or after the text `heard`. False if it is not the current one."""
         if not self._reply.ended(play_id, heard):
             return False
         self._has_voice_failed = self._has_voice_failed and heard is not None
@@ -236,7 +239,7 @@ class Replies:
         return True
 
     def on_voice_failed(self, play_id: str | None, heard: str, now: float) -> None:
-        """The rest of the current playback cannot be made: apologise, once. A goodbye or a transfer is carried out all the same."""
+        """The rest of the current playback cannot be synthesised: apologise once. A goodbye or a transfer is still executed."""
         is_first, is_ending = not self._has_voice_failed, self._phase.state is State.ENDING
         self._has_voice_failed = True
         if is_ending or self.playback is None or self.playback.play_id != play_id:
@@ -248,18 +251,18 @@ class Replies:
         self.begin(self._context.read(self._context.error_reply) if is_first else [], now)
 
     def on_lost_playback(self, now: float) -> None:
-        """A playback that should be over has not been heard of: go on without it."""
+        """The end of a playback was not reported in time: continue without it."""
         if self._reply.lose_playback():
             self.pump(now)
 
     def caller_took_part(self) -> None:
-        """The caller has said something, or is back: what was counted since then begins anew."""
+        """The caller has spoken or is back: reset the counters."""
         self.actions.caller_took_part()
         self.model.caller_took_part()
         self._has_voice_failed = False
 
     def go_on(self, now: float) -> None:
-        """The caller is back from hold: take up what was under way."""
+        """The caller is back from hold: continue what was under way."""
         if self.playback is not None:
             self._phase.fire(Signal.SAY)
         if self._reply.stream is not None or self._tools.is_waited_for:
@@ -268,10 +271,10 @@ class Replies:
             self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
         self.pump(now)
 
-    # -- saying and doing ----------------------------------------------------------------------------------------------------------------
+    # -- speaking and executing ----------------------------------------------------------------------------------------------------------
 
     def pump(self, now: float) -> None:
-        """Say and do what can be said and done now."""
+        """Say and execute everything that is possible now."""
         while self._may_say():
             action = self._reply.queue.pull()
             if action is None:
@@ -294,7 +297,7 @@ class Replies:
         if self._phase.state in _MUTE:
             return False
         if self._tools.is_waited_for and not self._context.has_model:
-            return False  # a script goes on when the answer is there
+            return False  # a script continues when the answer has arrived
         is_callers_floor = self._floor.is_claimed and self._phase.state is not State.ENDING
         return self._reply.queue.has_spoken or not is_callers_floor
 
@@ -318,7 +321,7 @@ class Replies:
             self._on_done(now)
 
     def _act(self, action: Tag | Remainder, now: float) -> None:
-        """Carry out what the reply asks for, in its turn."""
+        """Execute the action of the reply whose turn has come."""
         match action:
             case Remainder():
                 source, later = split_late(action.source)
@@ -359,7 +362,7 @@ class Replies:
                 assert_never(action)
 
     def _call_tool(self, tag: CallTag, now: float) -> None:
-        """Start a tool that the model has called in text; the model is told the result, or why there is none, in text too."""
+        """Start a tool that the model has called in text. The model gets the result or the error in text too."""
         if not self._context.has_model:
             self.actions.report(UnknownTag(tag.name))
             return
@@ -375,7 +378,7 @@ class Replies:
             self._reply.queue.put_first(plain_words(started.tool.say_meanwhile))
 
     def _collect(self, tag: CollectTag) -> None:
-        """Ask for input of the caller. What a script says behind it waits; what a model has written behind it is dropped."""
+        """Collect input of the caller. Later steps of a script wait; later text of a model is dropped."""
         queue = self._reply.queue
         is_complete, rest = queue.is_complete, queue.take_rest()
         asked = self.on_collect(tag, () if self._context.has_model else rest)
@@ -390,7 +393,7 @@ class Replies:
         queue.put_first(plain_words(asked))
 
     def _leave(self) -> None:
-        """Nothing of the reply comes after this."""
+        """Nothing of the reply follows after this."""
         self._reply.outcome.done()
         self.stop()
         self._phase.fire(Signal.LEAVE)
@@ -398,14 +401,14 @@ class Replies:
         self._timers.clear_all()
 
     def _goto(self, scene_id: str) -> None:
-        """Enter another scene; what the reply would have said after this is dropped."""
+        """Enter another scene. The rest of the reply is dropped."""
         scene = self.actions.find_scene(scene_id)
         if scene is None:
             return
         if not self.actions.may_change_scene(scene):
             self._reply.has_acted = True
             return
-        self._phase.fire(Signal.STAY)  # a goodbye behind the goto is dropped with the rest
+        self._phase.fire(Signal.STAY)  # a goodbye after the goto is dropped with the rest
         self._tools.detach()
         self._reply.start([])
         self._context.enter(scene)

@@ -1,7 +1,7 @@
-"""The current reply: what is being said, what the model still writes of it, and what was heard.
+"""The current reply: its queue, the model's stream, and what was heard.
 
-In: steps, a model's answer, playback events. Out: playback commands (by the queue), the items of the history that were heard, the timers
-MODEL and PLAYBACK. There is one reply at a time; `number` names it. `replies` decides what is said and when.
+In: steps, a model's answer, playback events. Out: playback commands (by the queue), the heard items of the history, the timers MODEL and
+PLAYBACK. There is one reply at a time, identified by `number`. `replies` decides what is said and when.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
 
 PLAYBACK_START_S = 10.0
-"""A playback that has not begun by then is lost."""
+"""Timeout for the start of a playback."""
 PLAYBACK_SLACK_S = 8.0
-"""A playback that has not ended so long after its text should be over is lost."""
+"""A playback that has not ended this long after its estimated end is lost."""
 FILE_MAX_S = 3600.0
-"""A file, whose length is not known here, that has not ended by then is lost."""
+"""Timeout for the end of a file, whose length is not known here."""
 
 
 class Reply:
@@ -32,21 +32,21 @@ class Reply:
     def __init__(self, outbox: Outbox, timers: Timers, *, first_cut_words: int = FIRST_CUT_WORDS) -> None:
         self.queue = ReplyQueue(outbox.perform)
         self.speculation = Speculation(outbox, self.queue.option_of, first_cut_words=first_cut_words)
-        """What the model was asked before the caller's turn is over."""
+        """The request to the model before the end of the caller's turn."""
         self.outcome = ReplyOutcome(outbox)
         self.stream: ModelStream | None = None
-        """The model's answer; None when no model is being waited for."""
+        """The model's answer; None if no model is awaited."""
         self.is_from_model = False
         self.has_acted = False
-        """It has done something, even when it says nothing."""
+        """Whether it has executed an action, even without words."""
         self.hint: str | None = None
-        """When the reply is done, the model is asked to go on, with this hint."""
+        """If set, the model is asked to continue with this hint after the reply."""
         self.wait_input_s: float | None = None
-        """How long this reply wants to wait for the caller; None for the playbook's way."""
+        """How long this reply waits for the caller; None: as the playbook says."""
         self.sounding_since: float | None = None
         """When the caller began to hear it."""
         self.is_paused = False
-        """What sounds of it stands still, since the caller speaks over it."""
+        """Whether its playback is paused because the caller speaks over it."""
         self._outbox = outbox
         self._timers = timers
 
@@ -57,13 +57,13 @@ class Reply:
 
     @property
     def playback(self) -> Playback | None:
-        """What sounds now, or is about to."""
+        """The playback that is playing or about to play."""
         return self.queue.playback
 
-    # -- beginning and ending
+    # -- start and end
 
     def start(self, steps: list[Step], *, is_complete: bool = True, number: ReplyNumber | None = None) -> None:
-        """Begin a new reply, of which more comes unless `is_complete`; the one before is over. `number`: that of an adopted request."""
+        """Start a new reply; more steps follow unless `is_complete`. The previous one is over. `number`: that of an adopted request."""
         self.abandon_model()
         self.speculation.cancel("another reply begins")
         self._forget()
@@ -72,7 +72,7 @@ class Reply:
         self.outcome.begin(self.number)
 
     def cut(self) -> Cut:
-        """Stop where it is: nothing more leaves for this number. The sound is stopped by the caller of this method."""
+        """Stop the reply: nothing more is sent under this number. The caller of this method stops the playback."""
         self.abandon_model()
         self.speculation.cancel("the reply was cut")
         cut = self.queue.drop()
@@ -80,19 +80,19 @@ class Reply:
         return cut
 
     def abandon_model(self) -> None:
-        """Nobody waits for the model any more."""
+        """The model's answer is no longer needed."""
         if self.stream is not None:
             self.stream = None
             self._outbox.put(AbandonModel(self.number))
 
     def pause(self, effect: PauseReply) -> None:
-        """Let what sounds stand still at its sample. Whatever ends the reply ends the pause."""
+        """Pause the playback at its sample. The end of the reply also ends the pause."""
         self.is_paused = True
         self._timers.clear(Timer.PLAYBACK)
         self._outbox.put(effect)
 
     def unpause(self) -> None:
-        """What sounds goes on; harmless where it does."""
+        """Resume the playback. No effect if it is not paused."""
         if self.is_paused:
             self.is_paused = False
             self._timers.clear(Timer.OVERLAP)
@@ -107,7 +107,7 @@ class Reply:
         self.sounding_since = None
 
     def retract_reasoning(self, stream: ModelStream) -> None:
-        """What was given out so far may turn out to be reasoning: then stop it, and keep nothing of it."""
+        """If the text so far turned out to be reasoning, stop and discard it."""
         if not stream.take_retraction():
             return
         self._outbox.note("reasoning taken back", reply=self.number, advice="llm.thinking: prefilled")
@@ -116,10 +116,10 @@ class Reply:
         self._timers.clear(Timer.PLAYBACK)
         self.sounding_since = None
 
-    # -- what is heard
+    # -- playback events
 
     def started(self, play_id: str | None, now: float) -> bool:
-        """A playback has begun to sound; False when it is not the current one."""
+        """A playback has started. False if it is not the current one."""
         if not self.queue.started(play_id):
             return False
         if self.sounding_since is None:
@@ -128,7 +128,7 @@ class Reply:
         return True
 
     def ended(self, play_id: str | None, heard: str | None) -> bool:
-        """A playback is over, heard to its end or as far as `heard`; False when it is not the current one."""
+        """A playback has ended, completely or after the text `heard`. False if it is not the current one."""
         playback = self.queue.ended(play_id)
         if playback is None:
             return False
@@ -139,7 +139,7 @@ class Reply:
         return True
 
     def lose_playback(self) -> bool:
-        """The playback that should be over was not heard of; False when there is none."""
+        """The end of the playback was not reported in time. False if there is none."""
         playback = self.queue.playback
         if playback is None:
             return False
@@ -148,7 +148,7 @@ class Reply:
         return True
 
     def watch_playback(self, now: float) -> None:
-        """Set or clear the watch over what was given out to be played."""
+        """Set or clear the timeout of the current playback."""
         playback = self.queue.playback
         if playback is None or not playback.is_closed or self.is_paused:
             self._timers.clear(Timer.PLAYBACK)

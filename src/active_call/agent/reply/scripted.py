@@ -1,4 +1,4 @@
-"""Reads texts that are known to their end: a playbook's own, filled in. They go through the layers of `reply.parser` in one piece."""
+"""Parse texts that are complete: a playbook's own, filled in. They pass the layers of `reply.parser` in one piece."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
 
 
 def read_whole(text: str) -> list[Step]:
-    """The steps of a text that is known to its end and has no values in it."""
+    """The steps of a complete text without values."""
     return read_rendered(Rendered((text,)))
 
 
 def read_rendered(rendered: Rendered) -> list[Step]:
-    """The steps of a filled-in template: its own tags are acted on, its values are words or stand in attributes, whatever they hold."""
+    """The steps of a filled-in template. Its own tags are executed; its values are words or parts of attributes, whatever they contain."""
     text, values = keep_apart(rendered.parts)
     reader = ReplyParser(first_cut_words=0, values=values)
     steps = reader.feed(text)
@@ -29,15 +29,15 @@ def read_rendered(rendered: Rendered) -> list[Step]:
 
 
 def plain_words(text: str) -> list[Step]:
-    """`text` as sentences, nothing in it acted on."""
+    """`text` as sentences; nothing in it is executed."""
     splitter = SentenceSplitter(first_cut_words=0)
     return [Sentence(sentence) for sentence in (*splitter.feed(text), *splitter.flush())]
 
 
 def split_late(source: str) -> tuple[str, Remainder | None]:
-    """Part a template behind the first tag that may set a variable, so that what follows is filled in afterwards.
+    """Split a template after the first tag that may set a variable, so that the rest is filled in afterwards.
 
-    A template with blocks (`{% if … %}`) stays whole, and so does one with a JSON form: neither can be cut in two.
+    A template with blocks (`{% if … %}`) or with a JSON form is not split, because neither can be cut in two.
     """
     masked = mask_expressions(source)
     match = None if "{%" in source or _JSON_FORM.search(masked) else _LATE_TAG.search(masked)

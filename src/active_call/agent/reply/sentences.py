@@ -1,9 +1,9 @@
-"""Cuts the words of a reply into pieces that a synthesiser can speak, as early as possible, and turns them into spoken text.
+"""Split the words of a reply into pieces for a synthesiser, as early as possible, and convert them to spoken text.
 
 In: text in pieces. Out: sentences. A sentence ends at `.` `!` `?` `;` before white space, at a line's end, and at once at the marks of
-other scripts (`。` `।` `؟` `۔` `։` `။` …); a dot in a number, an address, a date or after an abbreviation ends nothing. The first piece of
-a reply may end at a comma, so that speaking starts sooner. The words are not known to be of one language: where the next word must tell
-whether a dot ended the sentence, it is waited for.
+other scripts (`。` `।` `؟` `۔` `։` `།` …). A dot in a number, an address, a date or after an abbreviation ends no sentence. The first piece
+of a reply may end at a comma, so that speech starts sooner. The language is not known: if the next word decides whether a dot ended the
+sentence, the splitter waits for it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from active_call.agent.reply.inline import InlineReader
 from active_call.agent.reply.speakable import speakable
 
 FIRST_CUT_WORDS = 6
-"""A comma ends the first piece of a reply when so many words stand before it."""
+"""Number of words before a comma that ends the first piece of a reply."""
 FIRST_CLAUSE_WORDS = 3
-"""The same for a voice that takes text while it is written: what follows is said in the same breath as the short beginning."""
+"""The same for a streaming synthesiser: the following text continues the short beginning without a break."""
 MAX_CHARS = 400
-"""A sentence that is longer is cut at a comma or a space."""
+"""A longer sentence is split at a comma or a space."""
 MAX_SENTENCE_CHARS = 2 * MAX_CHARS
 """A sentence that arrives in one piece stays whole up to this length."""
 
@@ -55,7 +55,7 @@ class SentenceSplitter:
         return self._cut(self._inline.feed(text))
 
     def flush(self) -> list[str]:
-        """What is left, complete or not. The splitter can be used again."""
+        """The remaining text, complete or not. The splitter can be used again."""
         sentences = self._cut(self._inline.flush() + "\n")
         self._buffer = ""
         return sentences
@@ -75,13 +75,13 @@ class SentenceSplitter:
             self._is_first = False
 
     def _next_end(self) -> int:
-        """The index behind the first complete sentence in the buffer; 0 when there is none yet."""
+        """The index after the first complete sentence in the buffer; 0 if there is none yet."""
         for match in _END.finditer(self._buffer, 0, MAX_SENTENCE_CHARS):
             verdict = _is_end(self._buffer, match)
             if verdict:
                 return match.end()
             if verdict is None:
-                break  # what follows decides, and it has not come yet
+                break  # the following text decides and has not arrived yet
         if self._is_first and self._first_cut_words:
             for comma in _COMMA.finditer(self._buffer, 0, MAX_CHARS):
                 if len(self._buffer[: comma.start()].split()) >= self._first_cut_words:
@@ -96,7 +96,7 @@ class SentenceSplitter:
 
 
 def _is_end(text: str, match: re.Match[str]) -> bool | None:
-    """Whether a sentence ends at `match`; None when that depends on what comes next."""
+    """Whether a sentence ends at `match`; None if the following text decides."""
     if match.group(0) != ".":
         return True
     before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
@@ -113,7 +113,7 @@ def _is_end(text: str, match: re.Match[str]) -> bool | None:
 
 
 def _ends_behind_number(before: str, rest: str) -> bool | None:
-    """Whether `3.` ended a sentence, or is the third: of a month, or behind an article that ordinals stand with."""
+    """Whether `3.` ends a sentence or is an ordinal: of a month, or after an article that precedes ordinals."""
     preceding = _LAST_TOKEN.search(before.rstrip())
     if preceding is not None and preceding.group(1).lower() in BEFORE_ORDINALS:
         return False
@@ -160,7 +160,7 @@ def _unless_named(name: str, *, is_whole: bool, names: frozenset[str]) -> bool |
 
 
 def _next_word(rest: str) -> tuple[str | None, bool]:
-    """The word that follows, and whether it is complete."""
+    """The next word, and whether it is complete."""
     match = _WORD.match(rest.lstrip())
     if match is None:
         return None, False

@@ -1,8 +1,8 @@
-"""The last step before a synthesiser: turns written text into text to be spoken.
+"""The last step before a synthesiser: convert written text to spoken text.
 
 In: text as written. Out: the same words without HTML entities and tags, emoji, Markdown marks and code. `speakable` takes a sentence,
-`speakable_text` a whole text, `as_pronounced` is what goes to the voice. Ordinary text stays as it is: `2 * 3`, `snake_case`, `C#`,
-`5 > 3`, `*67`. Pure functions; they may be applied again to their own result.
+`speakable_text` a whole text; `as_pronounced` returns the text for the synthesiser. Ordinary text does not change: `2 * 3`, `snake_case`,
+`C#`, `5 > 3`, `*67`. Pure and idempotent functions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from active_call.agent.reply.structured import OWN_TAGS
 
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _MAX_ENCODED = 3
-"""How many times text may have been encoded."""
+"""Maximum number of times that text may have been HTML-encoded."""
 
 INLINE_TAGS = frozenset(
     (
@@ -70,7 +70,7 @@ _SPOKEN_PATH_CHARS = 40
 
 
 def decode_entities(text: str) -> str:
-    """`&amp;` and the like as the characters that they mean, also when they were encoded twice."""
+    """Decode `&amp;` and the like, also if they were encoded twice."""
     for _ in range(_MAX_ENCODED):
         decoded = ENTITY.sub(_decoded, text)
         if decoded == text:
@@ -80,18 +80,18 @@ def decode_entities(text: str) -> str:
 
 
 def _decoded(match: re.Match[str]) -> str:
-    """The character; a name that HTML does not know stays as it is."""
+    """The character. An unknown entity name does not change."""
     written = match.group()
     return html.unescape(written) if written[1] == "#" or written[1:] in html5 else written
 
 
 def link_text(match: re.Match[str]) -> str:
-    """What is said of a Markdown link."""
+    """The spoken text of a Markdown link."""
     return match.group(1).strip()
 
 
 def speakable(text: str) -> str:
-    """One sentence or line as it is spoken; empty when nothing of it can be spoken."""
+    """One sentence or line as spoken; empty if nothing of it can be spoken."""
     text = decode_entities(text)
     if "-->" in text:
         text = _COMMENT.sub(" ", text)
@@ -111,20 +111,20 @@ def speakable(text: str) -> str:
 
 
 def speakable_text(text: str) -> str:
-    """A whole text, line by line; code in fences is left out."""
+    """A whole text, line by line, without fenced code."""
     text = _BREAKING.sub("\n", _without_fences(decode_entities(text)))
     return "\n".join(line for line in (speakable(line) for line in text.split("\n") if line.strip()) if line)
 
 
 def as_pronounced(text: str) -> str:
-    """What a synthesiser gets for `text`: addresses without the parts that nobody says. SSML stays as it is."""
+    """The text that a synthesiser gets for `text`: URLs without the parts that nobody says. SSML does not change."""
     if text.lstrip().lower().startswith(("<speak", "<?xml")):
         return text
     return _URL.sub(_spoken_address, speakable_text(text))
 
 
 def _without_fences(text: str) -> str:
-    """`text` without the lines between two fences; what stands between them in one line is said."""
+    """`text` without the lines between two fences. Text between fences on one line is spoken."""
     for mark in ("```", "\n~~~"):
         parts = f"\n{text}".split(mark)
         inside = parts[1::2]
@@ -152,7 +152,7 @@ def _without_emoji(text: str) -> str:
 
 
 def _is_key(text: str) -> bool:
-    """A key of a telephone alone is said."""
+    """Whether the text is a single telephone key, which is spoken."""
     return text in ("*", "#")
 
 

@@ -1,10 +1,9 @@
-"""A request to the model that is made before the caller's turn is over: its answer is kept back until the turn ends.
+"""Speculative requests: ask the model before the caller's turn is over, and hold back its answer until the turn ends.
 
-In: what would be asked if the turn were over now; what the model writes of it. Out: the request, and later either all that the model has
-written (the turn ended with these words: `adopt`) or the end of the request (`cancel`). Theory: nothing that the model does here has an
-effect. Its text is not said and not remembered, and its tool calls start nothing; they are inputs that wait. The history is written by the
-turn's end alone, so that nothing can stand in it twice. Of the text only the first clause is looked for, where the answer begins with
-words: its speech is made and kept back, too (`PrepareSpeech`).
+In: the request as if the turn were over now; the model's output. Out: the request, and later either the output held back (the turn ended
+with these words: `adopt`) or the end of the request (`cancel`). Theory: the held-back output has no effect. Its text is neither spoken nor
+stored, and its tool calls start nothing; they are inputs that wait. Only the end of the turn writes the history, so nothing can appear in
+it twice. If the answer begins with words, its first clause is synthesised in advance and held back too (`PrepareSpeech`).
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from active_call.contract.commands import Tts
 from active_call.contract.options import TtsOption
 
 MAX_A_TURN = 3
-"""Every request costs money, and a turn whose text changes so often is not ending."""
+"""Maximum number of requests per turn: each costs money, and a turn whose text changes more often is not ending."""
 MAX_AGE_S = 5.0
-"""An answer that was asked for longer ago belongs to another moment."""
+"""An older answer is discarded."""
 
 ModelInput = ModelText | ToolCall | ModelDone
 
@@ -37,12 +36,12 @@ class _Request:
     inputs: list[ModelInput] = field(default_factory=list)
     has_failed: bool = False
     parser: ReplyParser | None = None
-    """Looks for the first clause; None once it is found, or where the answer begins with something else."""
+    """Detects the first clause; None once it is found, or if the answer begins with something else."""
     is_prepared: bool = False
 
 
 class Speculation:
-    """The request under way, at most one."""
+    """The current speculative request, at most one."""
 
     def __init__(
         self, outbox: Outbox, option_of: Callable[[Sentence], TtsOption | None], *, first_cut_words: int = FIRST_CUT_WORDS
@@ -55,22 +54,22 @@ class Speculation:
 
     @property
     def is_under_way(self) -> bool:
-        """The model was asked, and it is not known yet whether its answer is wanted."""
+        """Whether the model was asked and it is not decided yet whether its answer is used."""
         return self._request is not None
 
     def may_ask(self, ask: AskModel) -> bool:
-        """Whether `ask` is worth a request: not what is asked already, and not the fourth of a turn."""
+        """Whether `ask` is worth a request: it differs from the current one, and the limit per turn is not reached."""
         return self._n_asked < MAX_A_TURN and not (self._request is not None and _is_same(self._request.ask, ask))
 
     def ask(self, ask: AskModel, now: float, *, is_prefilled: bool = False) -> None:
-        """Ask the model; an earlier request is over. `is_prefilled`: the answer begins in the middle of reasoning."""
+        """Ask the model. An earlier request is cancelled. `is_prefilled`: the answer begins inside reasoning."""
         self.cancel("the caller said more")
         self._n_asked += 1
         self._request = _Request(ask, now, parser=None if is_prefilled else ReplyParser(first_cut_words=self._first_cut_words))
         self._outbox.put(ask)
 
     def takes(self, item: ModelInput) -> bool:
-        """Keep `item` back when it belongs to the request; False when it does not."""
+        """Hold back `item` if it belongs to the request; else False."""
         request = self._request
         if request is None or item.reply != request.ask.reply:
             return False
@@ -80,7 +79,7 @@ class Speculation:
         return True
 
     def _look_for_clause(self, request: _Request, item: ModelInput) -> None:
-        """Have the speech of the first clause made, as soon as it is known."""
+        """Prepare the speech of the first clause as soon as it is known."""
         if request.parser is None:
             return
         steps = request.parser.feed(item.text) if isinstance(item, ModelText) else request.parser.finish()
@@ -91,9 +90,9 @@ class Speculation:
             self._outbox.put(PrepareSpeech(Tts(text=steps[0].text, option=self._option_of(steps[0]))))
 
     def adopt(self, ask: AskModel, now: float) -> tuple[ReplyNumber, list[ModelInput]] | None:
-        """The turn is over, and `ask` is to be asked: the number and the inputs of the request, where it asked just that.
+        """The turn is over and `ask` is due: the number and the held-back inputs of the request, if it asked the same.
 
-        None: there is no such request, it has failed or is too old. Then it is over.
+        None if there is no such request, or if it has failed or is too old. The request is then cancelled.
         """
         request = self._request
         if request is None:
@@ -105,7 +104,7 @@ class Speculation:
         return request.ask.reply, request.inputs
 
     def cancel(self, reason: str) -> None:
-        """The answer is not wanted; harmless when nothing was asked."""
+        """The answer is not needed. No effect without a request."""
         request, self._request = self._request, None
         if request is not None:
             self._outbox.note("speculation cancelled", reply=request.ask.reply, reason=reason)
@@ -115,12 +114,12 @@ class Speculation:
                 self._outbox.put(AbandonModel(request.ask.reply))
 
     def turn_ended(self) -> None:
-        """Requests are counted anew."""
+        """Reset the request count."""
         self._n_asked = 0
 
 
 def _is_same(asked: AskModel, ask: AskModel) -> bool:
-    """Both ask the same: equal but for the number, and for spelling and punctuation of the caller's last words."""
+    """Whether both requests are equal except for the number and for spelling and punctuation of the caller's last words."""
     is_alike = replace(asked, reply=ask.reply, prompts=ask.prompts, query=ask.query) == ask and len(asked.prompts) == len(ask.prompts)
     if not is_alike or words_of(asked.query) != words_of(ask.query):
         return False

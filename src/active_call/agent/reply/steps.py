@@ -1,4 +1,4 @@
-"""The steps of a reply: sentences, actions, and what is still a template. A reply is a list of these, in order."""
+"""The steps of a reply: sentences, actions, and unrendered templates. A reply is a list of these, in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """The rest of a scripted reply, still a template: it is filled in when its turn comes, with the variables of that moment."""
+    """The rest of a scripted reply, still a template. It is filled in when its turn comes, with the current variables."""
 
     source: str
 
@@ -26,10 +26,10 @@ Step = Sentence | Tag | Remainder
 
 
 def count_words(text: str) -> int:
-    """The number of words, separated by white space, as `interruption.position` counts them."""
+    """The number of words separated by white space, as `interruption.position` counts them."""
     return len(text.split())
 
 
 def spoken_s(text: str) -> float:
-    """About how long `text` takes to be spoken, slowly: a CJK character is a syllable, a Latin one a tenth of a second."""
+    """Estimated duration of slow speech of `text`: a CJK character is a syllable, a Latin one a tenth of a second."""
     return sum(0.1 if char.isascii() else 0.35 for char in text)

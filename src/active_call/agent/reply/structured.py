@@ -1,8 +1,8 @@
-"""The second layer of a reply: finds what is written for machines, so that no later layer speaks it or acts on it.
+"""The second layer of a reply: find text for machines, so that no later layer speaks or executes it.
 
-In: text without reasoning, cut anywhere. Out: `Plain` text, `Form` (a JSON object, decoded) and `Dropped`. Machine forms are JSON objects,
-bare or in a fence; fences of code; tool calls written as text; HTML comments. A JSON form that was cut gives its `text` as far as that
-came. What a form means is the matter of `json_form`. Attributes of the playbook tags may hold JSON and are passed on as they are.
+In: text without reasoning, cut anywhere. Out: `Plain` text, `Form` (a JSON object, decoded) and `Dropped`. Machine text is: JSON objects,
+bare or fenced; fenced code; tool calls written as text; HTML comments. A truncated JSON form yields its `text` as far as it arrived.
+`json_form` interprets forms. Attributes of the playbook tags may contain JSON and are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.agent.reply.values import quote_bare
 from active_call.base.repair import repaired
 
 MAX_FORM_CHARS = 32_768
-"""A form that is longer is dropped."""
+"""A longer form is dropped."""
 MAX_TAG_CHARS = 8192
 
 OWN_TAGS = ("hangup", "refer", "goto", "play", "set_var", "http", "message", "collect")
@@ -28,7 +28,7 @@ _BLOCKS = (
     r"|tools?|functions?|execute|action|arg_key|arg_value)"
 )
 _CALLED = ("functions", "function", "default_api", "tools", "multi_tool_use")
-"""What models put in front of the name of a function that they call in words: `functions.lookup({…})`."""
+"""Prefixes of function names that models write in text: `functions.lookup({…})`."""
 _CALLED_BEGUN = "|".join(sorted({name[:length] for name in _CALLED for length in range(1, len(name) + 1)}, key=len, reverse=True))
 _START = re.compile(
     rf"""(?P<fence>```|^[ \t]*~~~)
@@ -45,7 +45,7 @@ _BEGUN = re.compile(
     rf"|(?<![\w.])(?:print\()?(?:(?:{'|'.join(_CALLED)})\.(?:[A-Za-z_]\w{{0,60}}\s{{0,3}})?|{_CALLED_BEGUN})\Z|(?<![\w.])p(?:r(?:i(?:n(?:t\(?)?)?)?)?\Z",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What may yet become the start of a form."""
+"""Matches a possible beginning of a form."""
 _INFO = re.compile(r"[ \t]*([\w+#.-]*)")
 _TEXT_KEY = re.compile(r"""["']text["']\s*:\s*(["'])((?:[^"'\\]|\\.|(?!\1)["'])*)""", re.DOTALL)
 _PROSE = ("text", "txt", "plaintext", "markdown", "md")
@@ -60,14 +60,14 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A JSON object. When it was cut or broken, only its `text` is in it."""
+    """A JSON object. A truncated or broken one has only its `text`."""
 
     fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something for a machine that is not acted on; for the log."""
+    """Text for a machine that is not executed; for the log."""
 
     text: str
     reason: str
@@ -77,7 +77,7 @@ Found = Plain | Form | Dropped
 
 
 class StructuredForms:
-    """One reply, from its first piece to `finish`."""
+    """One reply from its first piece to `finish`."""
 
     def __init__(self) -> None:
         self._buffer = ""
@@ -86,19 +86,19 @@ class StructuredForms:
         self._end = ""
         self._json = _Braces()
         self._searched = 0
-        """This many characters at the front of the current form do not contain its end."""
+        """Number of characters of the current form that were searched for its end."""
         self._passed = 0
-        """This many characters at the front of the buffer do not start a form."""
+        """Number of characters of the buffer that were searched for the start of a form."""
         self._is_line_start = True
-        """The front of the buffer is the beginning of a line."""
+        """Whether the buffer begins at the start of a line."""
 
     def feed(self, piece: str) -> list[Found]:
-        """What is certain after `piece`."""
+        """The parts that are certain after `piece`."""
         self._buffer += piece
         return self._read(at_end=False)
 
     def finish(self) -> list[Found]:
-        """What is left at the end; a form without its end gives what came of its text."""
+        """The remaining parts. A form without its end yields what arrived of its text."""
         found = self._read(at_end=True)
         kind, rest = self._kind, self._buffer
         self._buffer = self._kind = ""
@@ -187,7 +187,7 @@ class StructuredForms:
 
 
 class _Braces:
-    """Finds where a JSON value ends, looking at each character once."""
+    """Finds the end of a JSON value. Each character is examined once."""
 
     def __init__(self, pairs: str = "{}[]") -> None:
         self._openers, self._closers = pairs[::2], pairs[1::2]
@@ -196,11 +196,11 @@ class _Braces:
         self._is_in_string = self._is_escaped = False
 
     def forget(self) -> None:
-        """The text so far is gone."""
+        """Reset for a new text."""
         self._place = 0
 
     def find_end(self, text: str) -> tuple[int, int] | None:
-        """The end of the value in `text`, twice (inside, behind); None when it has not come."""
+        """The end of the value in `text`, twice (inside, after); None if it has not arrived."""
         while self._place < len(text):
             char = text[self._place]
             self._place += 1
@@ -232,7 +232,7 @@ def _form_of(text: str) -> Form | Dropped:
 
 
 def _repaired(text: str) -> Any:
-    """An object in which half a surrogate pair is escaped, with U+FFFD in its place; None for what is not JSON otherwise."""
+    """Parse an object after replacing escaped lone surrogates by U+FFFD; None if it is still not JSON."""
     try:
         return repaired(json.loads(text))
     except (ValueError, RecursionError):
@@ -240,7 +240,7 @@ def _repaired(text: str) -> Any:
 
 
 def _text_of(text: str) -> dict[str, str] | None:
-    """The `text` of an object that was cut or is broken, as far as it came."""
+    """The `text` of a truncated or broken object, as far as it arrived."""
     match = _TEXT_KEY.search(text)
     if match is None:
         return None
@@ -248,7 +248,7 @@ def _text_of(text: str) -> dict[str, str] | None:
     if match.group(1) == "'":
         return {"text": written.replace("\\'", "'")}
     written = written.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "")
-    for cut in range(7):  # an escape may have been cut, too
+    for cut in range(7):  # an escape may be truncated too
         try:
             return {"text": msgspec.json.decode(f'"{written[: len(written) - cut]}"', type=str)}
         except (msgspec.DecodeError, UnicodeError):
@@ -269,7 +269,7 @@ def _fence(inner: str, *, is_cut: bool = False) -> list[Found]:
 
 
 def tag_end(text: str) -> int:
-    """The index behind the `>` that closes the tag at the front of `text`, or 0. A `>` in quotes does not count."""
+    """The index after the `>` that closes the tag at the front of `text`, or 0. A `>` in quotes does not count."""
     if ">" not in text:
         return 0
     quote = ""
@@ -284,6 +284,6 @@ def tag_end(text: str) -> int:
 
 
 def without_code(text: str) -> str:
-    """A whole text without what is for machines; for the text inside a form, which is not read as a form again."""
+    """A complete text without text for machines. For the text inside a form, which is not parsed as a form again."""
     forms = StructuredForms()
     return "".join(part.text for part in (*forms.feed(text), *forms.finish()) if isinstance(part, Plain))

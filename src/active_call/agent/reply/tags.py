@@ -1,9 +1,9 @@
-"""Reads what a model or a script says, while it comes: words to speak, and tags to act on.
+"""The third layer of a reply: words to speak, and tags to execute.
 
-In: pieces of any size, cut anywhere. Out: `Words` and tags, in their order. A tag is never spoken, neither when it is cut in two nor when
-its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`, those of HTML silently.
-`[happy]…[/happy]` marks the words between with an emotion. Values stand as tokens in what is read (see `reply.values`): they are put into
-attributes here, when a tag has been recognised. `reply.replies` decides what a tag does, and when.
+In: pieces of any size, cut anywhere. Out: `Words` and tags, in order. A tag is never spoken, even if it is split or never closed; a `<`
+that begins no tag is spoken. Unknown tags are dropped and reported as `UnknownTag`, HTML tags without a report. `[happy]…[/happy]` marks
+the words between with an emotion. Values are tokens in this text (see `reply.values`). They are inserted into attributes here, after a tag
+has been recognised. `reply.replies` decides what a tag does, and when.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from active_call.agent.reply.values import NO_VALUES, Values
 from active_call.contract.options import BriefingOption, ReferOption
 
 MAX_TAG_CHARS = 8192
-"""A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
+"""Maximum length of a tag. `<http … body="…"/>` may be long."""
 MAX_UNKNOWN_CHARS = 120
-"""`<` and letters that are no known tag become text after this many characters without `>`."""
+"""`<` and letters of no known tag become text after this many characters without `>`."""
 
 EMOTIONS = frozenset(
     {
@@ -35,7 +35,7 @@ EMOTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Text to be spoken, as written; whole words are not promised."""
+    """Text to speak, as written. It may end within a word."""
 
     text: str
     emotion: str = ""
@@ -50,13 +50,13 @@ class HangupTag:
 
 @dataclass(frozen=True, slots=True)
 class ReferTag:
-    """`options`: how the transfer is made, as far as the tag says."""
+    """Transfer the call. `options`: the options of the transfer that the tag sets."""
 
     to: str
     caller: str = ""
     options: ReferOption | None = None
     summary: str = ""
-    """What the call is about, for the target of a warm transfer."""
+    """The reason of the call, for the target of a warm transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class SetVarTag:
 
 @dataclass(frozen=True, slots=True)
 class HttpTag:
-    """`set_var`: the variable that the answer is put into."""
+    """Send an HTTP request. `set_var`: the variable for the answer."""
 
     url: str
     method: str = "GET"
@@ -95,7 +95,7 @@ class HttpTag:
 
 @dataclass(frozen=True, slots=True)
 class MessageTag:
-    """Send a text message to the caller, or to the transfer target when `refer`."""
+    """Send a text message to the caller, or to the transfer target if `refer`."""
 
     body: str
     content_type: str | None = None
@@ -104,14 +104,14 @@ class MessageTag:
 
 @dataclass(frozen=True, slots=True)
 class DigitsTag:
-    """Send digits to the other side, as a telephone's keypad does."""
+    """Send DTMF digits to the other side."""
 
     digits: str
 
 
 @dataclass(frozen=True, slots=True)
 class HoldTag:
-    """Put the caller on hold, with music from `file` where it is given; `seconds`: and take the caller back after so long."""
+    """Put the caller on hold, with music from `file` if given. `seconds`: the duration of the hold."""
 
     file: str = ""
     seconds: float = 0.0
@@ -119,7 +119,7 @@ class HoldTag:
 
 @dataclass(frozen=True, slots=True)
 class LanguageTag:
-    """Speak and listen in another language from here on. `voice`: the speaker's name for it."""
+    """Switch the language for speaking and listening. `voice`: the synthesiser's voice name."""
 
     code: str
     voice: str = ""
@@ -127,7 +127,7 @@ class LanguageTag:
 
 @dataclass(frozen=True, slots=True)
 class CollectTag:
-    """Collect input from the caller: by the collector named `type`, or of a plain kind (see `agent.collect`)."""
+    """Collect input from the caller, with the collector named `type` or of a built-in kind (see `agent.collect`)."""
 
     type: str
     var: str = ""
@@ -136,7 +136,7 @@ class CollectTag:
 
 @dataclass(frozen=True, slots=True)
 class CallTag:
-    """Call a tool; only in the JSON form, for models without tool calls of their own. `arguments` is JSON."""
+    """Call a tool. Only in the JSON form, for models without native tool calls. `arguments` is JSON."""
 
     name: str
     arguments: str = "{}"
@@ -144,14 +144,14 @@ class CallTag:
 
 @dataclass(frozen=True, slots=True)
 class WaitInput:
-    """How long to wait for the caller after this reply before speaking up; only in the JSON form of a reply."""
+    """How long to wait for the caller after this reply before a follow-up. Only in the JSON form of a reply."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownTag:
-    """Something that looked like a tag and cannot be acted on; for the log."""
+    """Text that looks like a tag but cannot be executed; for the log."""
 
     text: str
     reason: str = "unknown tag"
@@ -171,7 +171,7 @@ def _seconds(text: str) -> float:
 
 
 def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
-    """What a `<refer/>` says about the transfer; an attribute that is no value of its kind counts as absent."""
+    """The transfer options of a `<refer/>`. An invalid attribute counts as absent."""
     timeout, hangup, digits = (attributes.get(name, "") for name in ("timeout", "autohangup", "forwarddtmf"))
     option = ReferOption(
         mode=attributes.get("mode") or None,
@@ -198,7 +198,7 @@ _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] 
     "language": (("code",), lambda a: LanguageTag(a["code"], a.get("voice", ""))),
     "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
 }
-"""Name → required attributes, and the function that makes the tag."""
+"""Name → required attributes, and the function that creates the tag."""
 _OTHER_NAMES: Mapping[str, str] = {
     "hangup_call": "hangup",
     "transfer_call": "refer",
@@ -211,7 +211,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "switch_language": "language",
     "collect_input": "collect",
 }
-"""Names under which models call the same actions as functions, and may write them in the JSON form."""
+"""Names under which models call the same actions as functions. They may also occur in the JSON form."""
 _OTHER_ATTRIBUTES: Mapping[str, str] = {"callee": "to", "callee_uri": "to", "target": "to", "collector": "type"}
 _OURS = frozenset((*_MADE, *_OTHER_NAMES))
 _MAX_HTML_CHARS = 2000
@@ -224,12 +224,12 @@ _EMOTION_BEGUN = re.compile(r"\[/?[a-z_]{0,20}$")
 
 
 def is_action(name: str) -> bool:
-    """Whether a tag has this name, or an action under its name as a function."""
+    """Whether `name` is a tag or an action's function name."""
     return name in _MADE or name in _OTHER_NAMES
 
 
 def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
-    """The tag of that name; UnknownTag when there is none such or an attribute is missing. `source` is quoted in the log."""
+    """Create the tag with that name. UnknownTag if it does not exist or an attribute is missing. `source` is quoted in the log."""
     if name in _OTHER_NAMES:
         name = _OTHER_NAMES[name]
         attributes = {_OTHER_ATTRIBUTES.get(key, key): value for key, value in attributes.items()}
@@ -241,7 +241,7 @@ def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
 
 
 class TagParser:
-    """One reply, from its first piece to `finish`."""
+    """One reply from its first piece to `finish`."""
 
     def __init__(self, values: Values = NO_VALUES) -> None:
         self._buffer = ""
@@ -254,7 +254,7 @@ class TagParser:
         return self._read(at_end=False)
 
     def finish(self) -> list[Part]:
-        """What is left. A tag without its end is dropped."""
+        """The remaining parts. A tag without its end is dropped."""
         return self._read(at_end=True)
 
     def _read(self, *, at_end: bool) -> list[Part]:
@@ -267,7 +267,7 @@ class TagParser:
         return parts
 
     def _step(self, parts: list[Part], at_end: bool) -> int:
-        """Read one thing from the front of the buffer; 0 when more must come first."""
+        """Parse one part from the front of the buffer; 0 if more text is needed."""
         first = self._buffer[0]
         if first == "<":
             return self._tag(parts, at_end)
@@ -338,9 +338,9 @@ class TagParser:
 
 
 def _text_from(text: str, inner: int, name: str) -> int:
-    """Where it becomes clear that `text`, which begins like an unknown tag, is just text: a line's end, another `<`, too many characters.
+    """The index at which `text`, which begins like an unknown tag, turns out to be text: end of line, another `<`, or too many characters.
 
-    0 when it is not clear yet.
+    0 if it is not certain yet.
     """
     is_html = (name in INLINE_TAGS or name in LINE_TAGS) and _HTML_ATTRIBUTE.match(text, inner) is not None
     limit = _MAX_HTML_CHARS if is_html else MAX_UNKNOWN_CHARS

@@ -1,9 +1,9 @@
-"""Keeps the values that were filled into a template apart from the template's own text.
+"""Keep the values that were filled into a template apart from the template's own text.
 
-In: the parts of a rendered template. Out: a text to parse, in which each value stands as one private character, and `Values`, which puts
-the values back where the parser has found words or attributes. A value is therefore never read as a tag, a mood, JSON or a fence. In an
-attribute that is an address, a value behind a literal beginning cannot change the address's structure; in a JSON body it stays a string. A
-value that stands in a JSON form without quotes (`{"text": {{ v | tojson }}}`) is one JSON value there, never more of the form.
+In: the parts of a rendered template. Out: a text to parse, in which each value is one private-use character, and `Values`, which replaces
+these by the values after the parser has found words or attributes. So a value is never parsed as a tag, a mood, JSON or a fence. In an
+attribute that is an address, a value after a literal beginning cannot change the structure of the address; in a JSON body it stays a
+string. An unquoted value in a JSON form (`{"text": {{ v | tojson }}}`) is exactly one JSON value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from active_call.agent.playbook.template_sandbox import Value
 _FIRST, _LAST = 0xF0000, 0xFFFFD
 """Unicode's supplementary private use area A: no language uses these characters."""
 _BARE = chr(0x100000)
-"""In front of a value that stands in JSON without quotes."""
+"""Prefix of an unquoted value in JSON."""
 _TOKEN = re.compile(f"{_BARE}?[{chr(_FIRST)}-{chr(_LAST)}]")
 _PRIVATE = re.compile(f"[{_BARE}{chr(_FIRST)}-{chr(_LAST)}]")
 _STRING_OR_TOKEN = re.compile(rf'"(?:[^"\\]|\\.)*"|[{chr(_FIRST)}-{chr(_LAST)}]', re.DOTALL)
@@ -29,7 +29,7 @@ _FENCE = re.compile(r"`{3,}|~{3,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _CLIMBING = re.compile(r"(?<![^/\\])\.\.(?=[/\\]|$)")
 _FREE_TEXT = frozenset({"body", "value", "prompt"})
-"""Attributes that may hold lines and tabs."""
+"""Attributes that may contain line breaks and tabs."""
 _SAFE_IN_USER = "+*#()!~'%,&=$/"
 _SAFE_IN_PATH = "%+,:@!$'()*"
 _SAFE_IN_HOST = "%:[]"
@@ -42,11 +42,11 @@ class Values:
         self._texts = tuple(texts)
 
     def words(self, text: str) -> str:
-        """`text` with its values, to be spoken. A value opens no code fence."""
+        """`text` with its values, to be spoken. A value cannot open a code fence."""
         return self._put(text, lambda value, _: _FENCE.sub(" ", value))
 
     def plain(self, text: str) -> str:
-        """`text` with its values as they are."""
+        """`text` with its values, unchanged."""
         return self._put(text, lambda value, _: value)
 
     def attributes(self, attributes: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +54,7 @@ class Values:
         return {name: self.attribute(name, text) for name, text in attributes.items()}
 
     def attribute(self, name: str, text: str) -> str:
-        """One attribute with its values: safe as an address, a body or a header field."""
+        """One attribute with its values, safe as an address, a body or a header field."""
         if name == "url":
             filled = self._put(text, lambda value, place: _in_url(value, text[:place]))
         elif name in ("file", "moh"):
@@ -69,14 +69,14 @@ class Values:
         return filled if name in _FREE_TEXT else _CONTROL.sub(" ", filled)
 
     def number(self, value: object) -> object:
-        """A number that was written as an expression without quotes; any other value of a JSON form as it is."""
+        """A number that was written as an unquoted expression. Any other value of a JSON form is returned unchanged."""
         if not isinstance(value, str) or not value.startswith(_BARE):
             return value
         found = _decoded(self.plain(value))
         return found if isinstance(found, (int, float)) else None
 
     def _json_of(self, token: str) -> str:
-        """The JSON of a value that stands without quotes."""
+        """The JSON text of an unquoted value."""
         written = self._texts[ord(token[-1]) - _FIRST]
         found = _decoded(written)
         return msgspec.json.encode(written if found is None and written != "null" else found).decode()
@@ -95,7 +95,7 @@ NO_VALUES = Values()
 
 
 def keep_apart(parts: Iterable[str]) -> tuple[str, Values]:
-    """The text to parse, and the values that stand in it."""
+    """The text to parse, and the values in it."""
     written: list[str] = []
     texts: list[str] = []
     for part in parts:
@@ -108,18 +108,18 @@ def keep_apart(parts: Iterable[str]) -> tuple[str, Values]:
 
 
 def quote_bare(text: str) -> str:
-    """JSON in which each value that stands without quotes has become a string of its own."""
+    """The JSON with each unquoted value replaced by a string."""
     return _STRING_OR_TOKEN.sub(lambda match: f'"{_BARE}{match.group()}"' if match.group()[0] != '"' else match.group(), text)
 
 
 def _as_words(text: str) -> str:
-    """A JSON string as the text that it stands for; anything else as it is."""
+    """The text of a JSON string; anything else unchanged."""
     found = _decoded(text)
     return found if isinstance(found, str) else text
 
 
 def _decoded(text: str) -> Any:
-    """The JSON value; None where it is none."""
+    """The JSON value; None if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -127,12 +127,12 @@ def _decoded(text: str) -> Any:
 
 
 def one_line(text: str) -> str:
-    """`text` without what would end a header field."""
+    """`text` without characters that end a header field."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def _in_url(value: str, before: str) -> str:
-    """A value at the beginning is the address; behind it, it stays within its part of it."""
+    """A value at the beginning is the address itself. A later value cannot leave its part of the address."""
     if "://" not in before:
         return value
     _, slash, _ = before.partition("://")[2].partition("/")
@@ -142,7 +142,7 @@ def _in_url(value: str, before: str) -> str:
 
 
 def _in_address(value: str, text: str, place: int) -> str:
-    """A value in front of an `@` is the user, or part of it; one behind it is the host, or within a parameter or a header."""
+    """A value before an `@` is the user or part of it. After it, it is the host or inside a parameter or a header."""
     before = text[:place]
     if "@" in text[place + 1 :]:
         return quote(value, safe=_SAFE_IN_USER, errors="replace")
@@ -152,7 +152,7 @@ def _in_address(value: str, text: str, place: int) -> str:
 
 
 def _without_climbing(path: str, written: str) -> str:
-    """A value in a path does not lead out of the folder that is written in front of it."""
+    """A value in a path cannot lead out of the folder that is written before it."""
     if not written or _TOKEN.match(written) or ".." in written:
         return path
     return _CLIMBING.sub("", path)

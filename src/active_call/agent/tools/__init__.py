@@ -1,1 +1,1 @@
-"""The tools of a conversation: which there are, and the calls of them that are running."""
+"""The tools of a conversation: the registry, and the running calls."""

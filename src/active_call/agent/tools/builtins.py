@@ -1,6 +1,6 @@
-"""The agent's own actions as functions for models that call tools: each call becomes the tag that does the same.
+"""The agent's own actions as functions for models with tool calls: each call is converted to the equivalent tag.
 
-In: a playbook. Out: tools. A model without tool calls is told the tags (`wording.tools`); both ways lead to the same steps of a reply.
+In: a playbook. Out: tools. A model without tool calls gets the tags instead (`wording.tools`). Both ways lead to the same steps of a reply.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from active_call.agent.reply.tags import Tag, make_tag
 from active_call.agent.tools.registry import Tool
 
 DONE = "done, in its place behind the words before it"
-"""What a model is told of an action."""
+"""The result of an action for the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action. `arguments`: names and descriptions, those with `?` at the end are optional; `applies`: whether a playbook has a use."""
+    """One action. `arguments`: names and descriptions, with a final `?` if optional; `applies`: whether a playbook can use it."""
 
     name: str
     description: str
@@ -75,7 +75,7 @@ NAMES = tuple(action.name for action in ACTIONS)
 
 
 def builtin_tools(playbook: Playbook) -> tuple[Tool, ...]:
-    """The actions that `playbook` has a use for, or those that its `llm.functions` names."""
+    """The actions that `playbook` can use, or those named in its `llm.functions`."""
     wanted = playbook.llm.functions
     if isinstance(wanted, list):
         return tuple(_tool(action, playbook) for action in ACTIONS if action.name in wanted)

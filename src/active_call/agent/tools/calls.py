@@ -1,8 +1,8 @@
-"""Starts the tools that a reply calls, and takes their results: the calls of a model, and `<http>` tags.
+"""Start the tools that a reply calls and take their results: a model's tool calls, and `<http>` tags.
 
-In: a call, a result, an interruption. Out: effects that start and stop tools, the items of the history, the variables that a result sets.
-Errors reach the model in words: an unknown tool, arguments that do not fit, a tool that failed or is late. Where the conversation continues
-after a result is the matter of `reply.replies`.
+In: a call, a result, an interruption. Out: effects that start and stop tools, history items, variables that a result sets. The model gets
+errors as text: an unknown tool, invalid arguments, a tool that failed or is late. `reply.replies` decides how the conversation continues
+after a result.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from active_call.agent.tools.runs import HTTP_PATIENCE_S, ToolRun, ToolRuns, htt
 from active_call.contract import events
 
 TOOL_SLACK_S = 2.0
-"""How much longer than a tool's own time limit the agent waits for the runner's answer."""
+"""How much longer than the tool's own timeout the agent waits for the runner's answer."""
 LATE = "no answer in time"
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A tool that the model has called: it runs, or (`action`) it is a step of the reply."""
+    """A tool that the model has called. It is running or, with `action`, is a step of the reply."""
 
     tool: Tool
     action: Tag | None = None
@@ -49,24 +49,24 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A result has come. `is_late`: the reply that asked for it is over; `result_at`: when it is to be spoken about, see `registry`."""
+    """A result has arrived. `is_late`: the reply that asked for it is over. `result_at`: when to speak about it, see `registry`."""
 
     is_late: bool
     result_at: str
 
     @property
     def interrupts(self) -> bool:
-        """The agent stops what it says, to speak about it."""
+        """Whether the agent stops speaking in order to speak about it."""
         return self.is_late and self.result_at == AT_ONCE
 
     @property
     def waits_for_caller(self) -> bool:
-        """It is spoken about when the caller has spoken next."""
+        """Whether it waits until the caller has spoken."""
         return self.result_at == AT_NEXT_TURN
 
 
 class ToolCalls:
-    """The tool calls of one conversation. `set_variable` puts a result into a variable of the playbook; `fill` fills in a template."""
+    """The tool calls of one conversation. `set_variable` stores a result in a variable of the playbook; `fill` fills in a template."""
 
     def __init__(self, registry: ToolRegistry, outbox: Outbox, set_variable: Callable[[str, str], None], fill: Fill) -> None:
         self.registry = registry
@@ -79,21 +79,21 @@ class ToolCalls:
 
     @property
     def is_waited_for(self) -> bool:
-        """The current reply waits for a result."""
+        """Whether the current reply waits for a result."""
         return self._runs.is_waited_for
 
     @property
     def patience_s(self) -> float:
-        """How long the current reply waits, in seconds, at most."""
+        """Maximum wait of the current reply, in seconds."""
         return self._runs.patience_s
 
     # -- starting
 
     def call(self, item: ToolCall, *, is_text: bool = False) -> Started | None:
-        """Start a tool that the model calls. None when it cannot be started: then the error is its result already. `is_text`: the model
-        has called it in text, and is told the result in text.
+        """Start a tool that the model calls. None if it cannot be started; its result is then the error.
 
-        Some servers use an id again in a later reply; such a call gets an id of its own, which RunTool names.
+        `is_text`: the model has called it in text and gets the result in text. Some servers reuse an id in a later reply; such a call gets
+        a new id, which RunTool contains.
         """
         run_id = self._new_id(item.id)
         tool = self.registry.get(item.name)
@@ -111,12 +111,12 @@ class ToolCalls:
         return self._start(run_id, tool, arguments, is_text=is_text)
 
     def _tell(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
-        """Whoever follows the call sees which tools are called."""
+        """Report the tool call to the watchers of the call."""
         written = msgspec.json.encode(dict(arguments)).decode()
         self._outbox.put(Tell(events.FunctionCall(call_id=run_id, name=tool.name, arguments=written)))
 
     def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
-        """An action of the reply: it is carried out in its place between the words."""
+        """Execute an action of the reply in its place between the words."""
         action = tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name)
         if isinstance(action, UnknownTag):
             self._refuse(run_id, tool.name, action.reason, is_text=is_text)
@@ -146,7 +146,7 @@ class ToolCalls:
         return Started(tool)
 
     def request(self, reply: ReplyNumber, tag: HttpTag) -> None:
-        """Send the request of an `<http>` tag. Its answer belongs to the history also when the reply is interrupted."""
+        """Send the request of an `<http>` tag. Its answer is added to the history even if the reply is interrupted."""
         self._n_requests += 1
         self._runs.start(ToolRun(http_id(self._n_requests), "http", HTTP_PATIENCE_S, is_http=True, variable=tag.set_var))
         self._outbox.put(SendHttp(reply, self._n_requests, tag.url, tag.method, tag.body, tag.headers))
@@ -154,7 +154,7 @@ class ToolCalls:
     # -- results
 
     def finished(self, item: ToolFinished | ToolAnswered) -> Finished | None:
-        """Take the result of a tool; None when that call is not running."""
+        """Take the result of a tool. None if that call is not running."""
         run = self._runs.finish(item.id)
         if run is None:
             self._outbox.note("tool result dropped", id=item.id, reason="the call was cancelled or given up")
@@ -168,7 +168,7 @@ class ToolCalls:
         return Finished(not run.is_attached, run.tool.result_at if run.tool is not None else AT_SILENCE)
 
     def _read(self, item: ToolAnswered, run: ToolRun) -> ToolFinished:
-        """What the playbook makes of an HTTP answer."""
+        """Convert an HTTP answer as the playbook defines."""
         http = run.tool.http if run.tool is not None else None
         if item.error is not None or http is None:
             return ToolFinished(item.id, error=item.error or "no such request")
@@ -177,7 +177,7 @@ class ToolCalls:
         return ToolFinished(item.id, error=text) if is_error else ToolFinished(item.id, text)
 
     def answered(self, item: HttpAnswered) -> bool:
-        """Take the answer to an HTTP request; False when that request is not open."""
+        """Take the answer to an HTTP request. False if that request is not open."""
         run = self._runs.finish(http_id(item.request))
         if run is None:
             return False
@@ -187,7 +187,7 @@ class ToolCalls:
         return True
 
     def give_up(self) -> None:
-        """The reply has waited for too long: whatever it waits for has failed."""
+        """The reply has waited too long: all results that it waits for count as failed."""
         for run in self._runs.give_up():
             self._outbox.note("tool result missing", id=run.id, tool=run.name)
             if run.is_http:
@@ -199,11 +199,11 @@ class ToolCalls:
     # -- the end of a reply
 
     def detach(self) -> None:
-        """The reply is over; what it has started runs on."""
+        """The reply is over. Its tools keep running."""
         self._runs.detach()
 
     def interrupt(self) -> None:
-        """The caller has taken the turn: cancellable tools of the reply are cancelled, all others run on."""
+        """The caller has taken the turn: cancel the cancellable tools of the reply. All others keep running."""
         self._cancel(self._runs.interrupt())
 
     def close(self) -> None:

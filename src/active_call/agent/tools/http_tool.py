@@ -1,7 +1,7 @@
-"""Tools that are HTTP requests, declared in a playbook: filled in from a call's arguments, and their answers read. Pure.
+"""HTTP tools that a playbook declares: build the request from a call's arguments, and read the answer. Pure.
 
-In: arguments that fit the tool's schema, the variables of the call, an answer. Out: a request; a text for the model. Values never change a
-request's structure: in the URL they are percent-encoded, in a JSON body they stay values, in a header field they end no line.
+In: valid arguments, the variables of the call, an answer. Out: a request; a text for the model. Values never change the structure of a
+request: in the URL they are percent-encoded, in a JSON body they stay values, in a header field they contain no line break.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from active_call.agent.reply.values import keep_apart, one_line
 from active_call.agent.tools.json_path import MISSING, find
 
 Fill = Callable[[str, Mapping[str, Any]], Rendered]
-"""A template, and names that it sees beside the variables of the call → the template filled in."""
+"""A template, and names that override the variables of the call → the template filled in."""
 
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-"""RFC 9110, section 5.1."""
+"""RFC 9110 §5.1."""
 MAX_TEXT_CHARS = 8_000
-"""What a model is shown of one answer."""
+"""Maximum length of one answer for the model."""
 MAX_ERROR_CHARS = 300
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _ONE_VALUE = re.compile(r"\s*\{\{\s*(?:args\.)?([A-Za-z_]\w*)\s*\}\}\s*")
 
 
 class RequestError(Exception):
-    """A request cannot be made from these arguments; the text says why, for the model."""
+    """A request cannot be built from these arguments. The text says why, for the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request, ready to be sent."""
+    """A complete request."""
 
     method: str
     url: str
@@ -47,21 +47,21 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpTool:
-    """How a request is made from arguments, and what is taken of its answer. `url`, `headers`, `body` and `result` are templates."""
+    """How a request is built from arguments, and what is read from its answer. `url`, `headers`, `body` and `result` are templates."""
 
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    """A template, or a JSON value whose texts are templates; None: the arguments as JSON, where the method has a body."""
+    """A template, or a JSON value whose strings are templates. None: the arguments as JSON, if the method has a body."""
     select: tuple[str | int, ...] = ()
-    """The part of a JSON answer that the model gets."""
+    """The part of a JSON answer for the model."""
     result: str = ""
-    """The text that the model gets, with `response`, `status` and the arguments; empty: the answer, or the part that is selected."""
+    """The text for the model, with `response`, `status` and the arguments; empty: the answer, or the selected part."""
     variable: str = ""
-    """The variable of the call that gets what the model gets."""
+    """The variable of the call that gets the same text."""
     hosts: tuple[str, ...] = ()
-    """Hosts that it may ask beside the one in `url`."""
+    """Further allowed hosts, in addition to that of `url`."""
 
     def request(self, arguments: Mapping[str, Any], fill: Fill) -> HttpRequest:
         """The request for `arguments`. Raises RequestError."""
@@ -84,7 +84,7 @@ class HttpTool:
         return body, "application/json" if body.lstrip()[:1] in ("{", "[") else "text/plain; charset=utf-8"
 
     def read(self, status: int, text: str, arguments: Mapping[str, Any], fill: Fill) -> tuple[str, bool]:
-        """What the model is told of an answer, and whether it is an error."""
+        """The text for the model, and whether it is an error."""
         if status >= 400:
             return f"HTTP {status}: {' '.join(text.split())[:MAX_ERROR_CHARS]}".rstrip(": "), True
         try:
@@ -108,7 +108,7 @@ def _rendered(rendered: Rendered) -> str:
 
 
 def _url(rendered: Rendered) -> str:
-    """The URL; a value within it stays within its part of it, and does not climb in the path."""
+    """The URL. A value inside it cannot leave its part of the URL, nor climb in the path."""
     _rendered(rendered)
     url = ""
     for part in rendered.parts:
@@ -123,7 +123,7 @@ def _url(rendered: Rendered) -> str:
 
 
 def _filled(value: Any, names: Mapping[str, Any], fill: Fill) -> Any:
-    """A JSON value with its texts filled in; a text that is one expression of an argument is that argument, with its type."""
+    """A JSON value with its strings filled in. A string that is a single argument expression becomes that argument with its type."""
     if isinstance(value, str):
         match = _ONE_VALUE.fullmatch(value)
         if match is not None and match[1] in names["args"]:

@@ -1,6 +1,6 @@
-"""Finds a part of a JSON value by a path such as `order.items[0].name`. Pure.
+"""Find a part of a JSON value by a path such as `order.items[0].name`. Pure.
 
-`*` stands for every element: `items[*].name` is a list. A minus counts from the end: `items[-1]`.
+`*` means every element: `items[*].name` is a list. A negative index counts from the end: `items[-1]`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 _STEP = re.compile(r"""\.?([A-Za-z_$][\w$-]*)|\[(-?\d+|\*)\]|\["([^"]*)"\]|\['([^']*)'\]""")
 MISSING = object()
-"""There is nothing at that path."""
+"""Nothing exists at that path."""
 
 
 def steps_of(path: str) -> tuple[str | int, ...]:
-    """The steps of a path; `*` is every element. Raises ValueError with what cannot be read."""
+    """Parse a path; `*` means every element. Raises ValueError with the invalid part."""
     steps: list[str | int] = []
     at = 0
     while at < len(path):
@@ -31,7 +31,7 @@ def steps_of(path: str) -> tuple[str | int, ...]:
 
 
 def find(value: Any, steps: tuple[str | int, ...]) -> Any:
-    """The part of `value` at `steps`; MISSING when there is none."""
+    """The part of `value` at `steps`; MISSING if there is none."""
     for number, step in enumerate(steps):
         if step == "*":
             inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -1,6 +1,6 @@
-"""The tools that a model may call: their names, JSON schemas and manners. Pure: how a tool is run is the caller's matter.
+"""The tools that a model may call: names, JSON schemas and behaviour. Pure: the caller runs them.
 
-In: tools, at the start of a call; arguments as a model wrote them. Out: schemas for the model, arguments that fit a schema or the reason
+In: tools, at the start of a call; arguments as a model wrote them. Out: schemas for the model; arguments that match a schema, or the reason
 why they do not, in words that a model can act on.
 """
 
@@ -19,17 +19,17 @@ from active_call.agent.tools.http_tool import HttpTool
 from active_call.base.errors import ConfigError
 
 TOOL_TIMEOUT_S = 30.0
-"""A tool that has given no result for so long has failed."""
+"""Timeout of a tool without a result."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-"""What every vendor takes as the name of a function."""
+"""Function names that all vendors accept."""
 
 AT_SILENCE = "silence"
-"""A late result is spoken about when the agent has finished what it says, and the caller is silent."""
+"""A late result is spoken about when the agent has finished speaking and the caller is silent."""
 AT_ONCE = "now"
-"""A late result ends what the agent says, after the sentence that sounds."""
+"""A late result stops the agent's speech after the current sentence."""
 AT_NEXT_TURN = "next"
-"""Nobody waits for the result: the model sees it when the caller has spoken next."""
+"""The result does not start a reply: the model gets it after the caller's next turn."""
 RESULT_TIMES = (AT_SILENCE, AT_ONCE, AT_NEXT_TURN)
 
 TOOLS_IN_TEXT = (
@@ -38,7 +38,7 @@ TOOLS_IN_TEXT = (
 )
 """To a model without tool calls of its own."""
 MAX_PATTERN_CHARS = 1_000
-"""A longer text is not held against a schema's pattern."""
+"""A longer text is not checked against a schema's pattern."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -53,7 +53,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ToolSchema:
-    """What a model is told of a tool. `parameters` is a JSON schema of type object."""
+    """The description of a tool for the model. `parameters` is a JSON schema of type object."""
 
     name: str
     description: str
@@ -68,27 +68,27 @@ class Tool:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
     say_meanwhile: str = ""
-    """What the agent says when the tool is started and the model has said nothing."""
+    """What the agent says when the tool starts and the model has said nothing."""
     cancellable: bool = True
-    """An interruption by the caller cancels it; otherwise it runs on, and its result is told to the model when it comes."""
+    """An interruption by the caller cancels it. Otherwise it keeps running, and the model gets its result later."""
     timeout_s: float = TOOL_TIMEOUT_S
     result_at: str = AT_SILENCE
-    """When the agent speaks about a result that comes after the reply which asked for it: one of `RESULT_TIMES`."""
+    """When the agent speaks about a result that arrives after the reply that asked for it: one of `RESULT_TIMES`."""
     http: HttpTool | None = None
-    """It is an HTTP request, which the conversation fills in."""
+    """Set if it is an HTTP request, which the conversation fills in."""
     lower: Callable[[Mapping[str, Any]], Tag] | None = None
-    """It is an action of a reply: the call becomes this tag, which acts in its place between the words."""
+    """Set if it is an action of a reply: the call is converted to this tag, which is executed in its place between the words."""
     is_answered: bool = False
-    """Of an action: when the model has said nothing beside it, it is asked to go on."""
+    """For an action: ask the model to continue if it has said nothing with the call."""
 
     @property
     def schema(self) -> ToolSchema:
-        """What a model is told of it."""
+        """The description for the model."""
         return ToolSchema(self.name, self.description, self.parameters)
 
 
 class ArgumentsError(Exception):
-    """Arguments do not fit the schema; the text says which, for the model."""
+    """The arguments do not match the schema. The text says which, for the model."""
 
 
 class ToolRegistry:
@@ -100,7 +100,7 @@ class ToolRegistry:
             self.register(tool)
 
     def register(self, tool: Tool) -> None:
-        """Add `tool`. Raises ConfigError for a name that no vendor takes, or that is taken."""
+        """Add `tool`. Raises ConfigError for an invalid or duplicate name."""
         if not NAME.fullmatch(tool.name):
             raise ConfigError("tools", f"{tool.name!r} is not a valid name for a tool")
         if tool.name in self._tools:
@@ -108,7 +108,7 @@ class ToolRegistry:
         self._tools[tool.name] = tool
 
     def offer(self, tools: Iterable[Tool], note: Callable[..., None]) -> None:
-        """Add what a server offers; a name that is taken or that no vendor takes is left out, with a note."""
+        """Add the tools of a server. A tool with an invalid or duplicate name is skipped with a log entry."""
         for tool in tools:
             try:
                 self.register(tool)
@@ -116,15 +116,15 @@ class ToolRegistry:
                 note("tool left out", tool=tool.name, reason=str(error))
 
     def get(self, name: str) -> Tool | None:
-        """The tool of that name."""
+        """The tool with that name."""
         return self._tools.get(name)
 
     def schemas(self) -> tuple[ToolSchema, ...]:
-        """All tools as a model is told of them, in the order in which they were registered."""
+        """The descriptions of all tools for the model, in the order of registration."""
         return tuple(tool.schema for tool in self._tools.values())
 
     def tools(self) -> tuple[Tool, ...]:
-        """All tools, in the order in which they were registered."""
+        """All tools in the order of registration."""
         return tuple(self._tools.values())
 
     def names(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class ToolRegistry:
 
 
 def described(schemas: Iterable[ToolSchema]) -> str:
-    """The tools in words, for a model that cannot call them otherwise; empty when there are none."""
+    """The tools as text, for a model without native tool calls; empty if there are none."""
     lines = [
         f"- {one.name}: {one.description} Arguments: {msgspec.json.encode(dict(one.parameters).get('properties') or {}).decode()}"
         for one in schemas
@@ -144,7 +144,7 @@ def described(schemas: Iterable[ToolSchema]) -> str:
 
 
 def read_arguments(tool: Tool, text: str) -> dict[str, Any]:
-    """The arguments of a call as the model wrote them (JSON; empty: none), checked by the tool's schema. Raises ArgumentsError."""
+    """Parse the arguments of a call (JSON; empty: none) and check them by the tool's schema. Raises ArgumentsError."""
     try:
         decoded = msgspec.json.decode(text) if text.strip() else {}
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -170,7 +170,7 @@ def _check_object(value: Mapping[str, Any], schema: Mapping[str, Any], path: str
 
 
 def _check(value: Any, schema: Mapping[str, Any], path: str) -> None:
-    """Type, enum, pattern, length, range, and what is inside. What a schema says beyond this the tool itself checks."""
+    """Check type, enum, pattern, length, range, and nested values. The tool itself checks the rest of the schema."""
     kinds = schema.get("type")
     names = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
     if names and not any(_is_type(value, str(name)) for name in names):

@@ -1,1 +1,1 @@
-"""Who has the turn: the floor, the turn detector, interruptions, timers."""
+"""Turn-taking: the floor, the turn detector, interruptions, timers."""

@@ -1,18 +1,18 @@
-"""Decides by everything that is known of a pause: what was said, how it sounded, what was asked, how this caller speaks.
+"""End-of-turn detection from all facts of a pause: words, prosody, the question asked, the habits of this caller.
 
-In: TurnFacts. Out: a verdict. Theory: each piece of evidence adds to the log-odds that the turn is over. The longer the silence lasts, the
-less evidence is needed: the threshold falls in a line from `first_threshold` at `first_s` of silence to `last_threshold` at `max_s`. So the
-evidence gives the time of the end directly, and the floor has one deadline; every new fact moves it.
+In: TurnFacts. Out: a verdict. Theory: each piece of evidence adds to the log-odds that the turn is over. The longer the silence, the less
+evidence is needed: the threshold falls linearly from `first_threshold` at `first_s` of silence to `last_threshold` at `max_s`. So the
+evidence directly gives the time of the end, and the floor has one deadline, which every new fact moves.
 
-| the caller | what is known | verdict |
+| the caller | known facts | verdict |
 |---|---|---|
 | speaks | no final text since the voice began, or a partial after it | undecided, at most 15 s |
 | speaks | a final text and nothing since | undecided for 1 s more |
-| is silent | it is sure (a whole answer) | end at `sure_s` |
-| is silent | final text | end at the time that the evidence gives, not before this caller's usual pause |
-| is silent | a partial that looks whole, or is likely the end | the recogniser is to finish now; then as above |
-| is silent | a number, an address that lacks something | wait up to `slot_max_s` |
-| is silent | the recogniser was asked, and no final text came in time | end: the partial is the text; without one the sound was a noise |
+| is silent | certain (a whole answer) | end at `sure_s` |
+| is silent | final text | end at the time given by the evidence, not before this caller's usual pause |
+| is silent | a partial that looks complete, or a probable end | ask the recogniser to finalise now; then as above |
+| is silent | an incomplete number or address | wait up to `slot_max_s` |
+| is silent | the recogniser was asked, but sent no final text in time | end: the partial is the text; without one the sound was noise |
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from active_call.agent.turn.turn_detector import (
 )
 
 SURE = 0.95
-"""From here on the turn ends as soon as silence is noticed."""
+"""From this probability on the turn ends as soon as silence is detected."""
 LIKELY = 0.5
-"""From here on the recogniser is asked to finish, and the model is asked before the turn is over."""
+"""From this probability on the recogniser is asked to finalise, and the model is asked speculatively."""
 BLIND_LIKELY = 0.4
-"""The same where no text is known."""
+"""The same without any text."""
 INTERRUPTING_S = 0.45
-"""The least silence after words over the agent's voice: "Sorry." … "That's enough." is one turn."""
+"""Minimum silence after words over the agent's voice: "Sorry." … "That's enough." is one turn."""
 STABLE_PARTIAL_S = 0.8
-"""How long the final text may take before the last partial is taken for it: one that came after the voice had ended."""
+"""Maximum wait for the final text before the last partial is used, if that arrived after the end of the voice."""
 OLD_PARTIAL_S = 2.0
-"""The same for a partial that came before: the last words may be missing in it."""
+"""The same if it arrived before the end of the voice, because the last words may be missing."""
 _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: -3.0, VendorTurn.ENDED: 4.0}
 _JUDGED_EVEN = 0.1
-"""Smart Turn's probability that says neither (published best thresholds: .05 to .21)."""
+"""The neutral probability of Smart Turn (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
 UNSURE = (0.25, 0.89)
-"""Between these a model of the sound is worth its cost."""
+"""Between these an audio turn model is worth its cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnWeights:
-    """The evidence of each fact, in log-odds that the turn is over, and the thresholds. `benchmarks/turns.py` tells what a set gives."""
+    """The evidence of each fact, in log-odds that the turn is over, and the thresholds. `benchmarks/turns.py` evaluates a set."""
 
     sure: float = 3.5
-    """Of the words (`Completeness`)."""
+    """For the completeness of the words (`Completeness`)."""
     question: float = 2.2
     complete: float = 1.5
     told: float = 0.45
@@ -69,23 +69,23 @@ class TurnWeights:
     open: float = 0.0
     unfinished: float = -2.0
     later_part: float = 0.5
-    """Of a sentence that ends a turn which had a pause already."""
+    """For a sentence that ends a turn which already had a pause."""
     comma: float = -0.7
-    """Of a comma at the end of the final text."""
+    """For a comma at the end of the final text."""
     sure_confidence: float = 0.6
-    """Of the recogniser. With less confidence the words are less evidence of an end, with `no_confidence` none."""
+    """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""
     no_confidence: float = 0.3
     without_text: float = -0.2
     falling: float = 1.0
-    """At most, of a pitch that falls: a third of this for each semitone."""
+    """Maximum for falling pitch: a third of this per semitone."""
     held: float = -0.8
-    """Of a level pitch on a lengthened syllable."""
+    """For level pitch on a lengthened syllable."""
     breath: float = -0.5
-    """Of a pause in which the detector still finds voice."""
+    """For a pause in which the detector still finds voice."""
     bias: float = 0.0
-    """Of any pause: below 0 the agent is more patient."""
+    """For every pause: below 0 the agent is more patient."""
     first_threshold: float = 0.9
-    """The probability that is enough at `TurnSettings.first_s` of silence."""
+    """The required probability at `TurnSettings.first_s` of silence."""
     last_threshold: float = 0.05
     """The same at `max_s`."""
 
@@ -117,24 +117,24 @@ WEIGHTS = TurnWeights()
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
-    """Times in seconds of silence since the last voiced packet. `has_judge`: a model of the sound can be asked."""
+    """Durations in seconds of silence since the last voiced packet. `has_judge`: an audio turn model is available."""
 
     sure_s: float = 0.1
-    """The earliest end: when what was said is sure to be all. The voice detector tells silence after 0.1 s."""
+    """The earliest end, for words that are certainly complete. The voice detector reports silence after 0.1 s."""
     first_s: float = 0.2
     max_s: float = 1.2
     slot_min_s: float = 0.8
-    """While a number, a spelling or an address is expected whose length is not known."""
+    """While a number, a spelling or an address of unknown length is expected."""
     slot_max_s: float = 2.0
     blind_text_s: float = 0.35
-    """Where the recogniser tells no partials: when it is asked for its text at the earliest."""
+    """Without partials: the earliest request to the recogniser to finalise."""
     has_judge: bool = False
     language: str | None = None
     weights: TurnWeights = field(default_factory=lambda: WEIGHTS)
 
 
 class AdaptiveTurnDetector:
-    """Weighs text, sound, question and habit."""
+    """Combines text, prosody, question and habit."""
 
     def __init__(self, settings: TurnSettings = TurnSettings()) -> None:
         self._settings = settings
@@ -165,7 +165,7 @@ class AdaptiveTurnDetector:
             return self._wait(at, facts, probability) if now < at else EndOfTurn()
         is_likely = bool(facts.partial) and probability >= LIKELY
         ask_at = min(due, ended_at + self._settings.first_s) if is_likely else due
-        if not facts.partial:  # without a text little is known: the recogniser's decides, unless the sound says that more follows
+        if not facts.partial:  # without text, wait for the recogniser, unless the prosody says that more follows
             is_ending = probability >= BLIND_LIKELY
             ask_at = ended_at + self._settings.blind_text_s if is_ending else max(due, ended_at + self._settings.blind_text_s)
         if now >= ask_at:
@@ -178,7 +178,7 @@ class AdaptiveTurnDetector:
         return WaitUntil(at, probability, wants_judgement=wants)
 
     def probability(self, facts: TurnFacts, completeness: Completeness) -> float:
-        """How likely the turn is over, from everything but the length of the silence."""
+        """The probability that the turn is over, from all facts but the length of the silence."""
         weights = self._settings.weights
         odds = weights.bias + (_of_words(facts, completeness, weights) if facts.text else weights.without_text)
         is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
@@ -206,7 +206,7 @@ class AdaptiveTurnDetector:
 
 
 def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
-    """The log-odds of the text: less of what the recogniser is not sure of, where it says that an end was heard."""
+    """The log-odds of the text. They are reduced for low recogniser confidence if the text indicates an end."""
     odds = weights.of_text(completeness)
     if facts.said and completeness in (Completeness.TOLD, Completeness.COMPLETE):
         odds += weights.later_part
@@ -217,21 +217,21 @@ def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights
 
 
 def _patience(facts: TurnFacts, ended_at: float) -> float:
-    """How long a recogniser that was told to finish may take."""
+    """Maximum wait for a recogniser that was asked to finalise."""
     if not facts.partial:
         return RECOGNITION_PATIENCE_S
     return STABLE_PARTIAL_S if (facts.partial_at or 0.0) >= ended_at else OLD_PARTIAL_S
 
 
 def _speaking_until(facts: TurnFacts) -> float:
-    """Until when speech is waited for. A recogniser that hears words after its final text shows that the voice is the caller's."""
+    """Maximum wait for the end of speech. Words recognised after the final text show that the voice is the caller's."""
     is_answered = facts.final_at is not None and facts.final_at >= facts.since
     goes_on = is_answered and (facts.partial_at or 0.0) > (facts.final_at or 0.0)
     return (facts.final_at or 0.0) + STILL_SPEAKING_S if is_answered and not goes_on else facts.since + SPEECH_MAX_S
 
 
 def _sound(pause: PauseSound, weights: TurnWeights) -> float:
-    """The log-odds of how the end sounded: a fall of the pitch ends, a level pitch on a long syllable holds the turn."""
+    """The log-odds of the prosody: falling pitch ends the turn, level pitch on a long syllable holds it."""
     odds = 0.0
     change, length = pause.pitch_change_st, pause.final_lengthening
     if change is not None:

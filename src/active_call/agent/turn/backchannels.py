@@ -1,7 +1,7 @@
-"""What a text that was heard over the agent's speech is: a back-channel, an echo of the agent's own words, or words that take the turn.
+"""Classify a text heard over the agent's speech: a back-channel, an echo of the agent's words, or words that take the turn.
 
-In: a text, the language, what the agent is saying. Out: `OverlapText`. The lists are data (`backchannels.toml`), by language. Where a call
-has no language, or one without data, the lists of English hold, and the listening sounds of all languages.
+In: a text, the language, what the agent is saying. Out: `OverlapText`. The lists are data (`backchannels.toml`), by language. A call
+without a language, or with one without data, uses the English lists plus the listening sounds of all languages.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from active_call.agent.script import words_of
 
 DEFAULT_LANGUAGE = "en"
 ECHO_MIN_WORDS = 2
-"""One word that the agent said too may be the caller's; two in its order are an echo."""
+"""One word that the agent also said may be the caller's; two in the same order are an echo."""
 
 ALIKE = 0.75
-"""A text that sounds so much like a phrase that asks the agent to stop is one, misheard ("sold on": hold on)."""
+"""Minimum phonetic similarity of a misheard phrase that asks the agent to stop ("sold on": hold on)."""
 
 
 class Kind(StrEnum):
-    """What a text over the agent's speech is."""
+    """The kind of a text over the agent's speech."""
 
     NOTHING = "nothing"
     """No words."""
     BACKCHANNEL = "back-channel"
     ECHO = "echo"
-    """The agent's own words, come back."""
+    """The agent's own words as echo."""
     WORDS = "words"
     STOP = "stop"
     """It asks the agent to stop."""
@@ -42,7 +42,7 @@ Phrases = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class OverlapText:
-    """A text over the agent's speech, and how many of its words are no back-channel."""
+    """A text over the agent's speech, and the number of its words that are not a back-channel."""
 
     kind: Kind
     n_content: int = 0
@@ -50,14 +50,14 @@ class OverlapText:
 
 @dataclass(frozen=True, slots=True)
 class Backchannels:
-    """The lists of one language, as documented in the data file. Entries are tuples of words, the longest first."""
+    """The lists of one language, as documented in the data file. Entries are tuples of words, longest first."""
 
     listening: Phrases
     agreeing: Phrases
     stopping: Phrases
 
     def read(self, text: str, *, own: str = "", is_question: bool = False) -> OverlapText:
-        """What `text` is while the agent says `own`; while that asks a question, words that agree are an answer."""
+        """Classify `text` while the agent says `own`. If that is a question, words of agreement are an answer."""
         words = words_of(text)
         if not words:
             return OverlapText(Kind.NOTHING)
@@ -76,7 +76,7 @@ def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
 
 
 def _uncovered(words: tuple[str, ...], known: Phrases) -> int:
-    """How many of `words` belong to no phrase of `known`."""
+    """Number of `words` that belong to no phrase of `known`."""
     at = n_uncovered = 0
     while at < len(words):
         longest = max((len(phrase) for phrase in known if words[at : at + len(phrase)] == phrase), default=0)
@@ -87,7 +87,7 @@ def _uncovered(words: tuple[str, ...], known: Phrases) -> int:
 
 @cache
 def backchannels(language: str | None) -> Backchannels:
-    """The lists for a BCP 47 tag: those of its first part, else the English ones."""
+    """The lists for the primary subtag of a BCP 47 tag, else the English ones."""
     tables = _tables()
     code = (language or DEFAULT_LANGUAGE).lower().replace("_", "-").split("-")[0]
     table = tables.get(code, tables[DEFAULT_LANGUAGE])

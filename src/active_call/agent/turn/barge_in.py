@@ -1,9 +1,9 @@
-"""What happens when the caller speaks over the agent, from the first sound to its outcome.
+"""Barge-in: the caller speaks over the agent, from the first sound to the outcome.
 
-In: the caller's voice and words, what was heard. Out: the reply is paused at once, and then either goes on from the sample at which it
-stands (`overlap` decides), or is cut. Theory of the cut: two things are unknown, how much of the reply was heard (the call tells it within
-`SETTLE_S`) and whether more words follow. The reply is kept until the second is known: when no words come after all, it is said again from
-the sentence that was interrupted; else the caller takes the turn.
+In: the caller's voice and words, and what was heard. Out: the reply is paused at once, and is then resumed at the same sample (`overlap`
+decides) or cut. Theory of the cut: two things are unknown, how much of the reply was heard (the call reports it within `SETTLE_S`) and
+whether more words follow. The reply is kept until the second is known. If no words follow, it is said again from the interrupted sentence
+on; else the caller takes the turn.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
 
 SETTLE_S = 0.3
-"""How long the caller's words wait for the news of how much of the reply was heard."""
+"""How long the caller's words wait for the report of how much of the reply was heard."""
 MAX_RESUMES = 2
-"""After so many sounds in a row that stopped the agent in vain (a television, an echo), words are needed to stop it for a while."""
+"""After this many consecutive false interruptions (a television, an echo), only words interrupt for a while."""
 WORDS_NEEDED_S = 60.0
-"""How long that lasts."""
+"""Duration of that period."""
 
 
 class BargeIn:
-    """The interruption under way, and the rules by which the next one is allowed."""
+    """The current interruption, and the rules for the next one."""
 
     def __init__(
         self,
@@ -47,23 +47,23 @@ class BargeIn:
         self.is_greeting = False
         """The current reply is the greeting, whose beginning is protected."""
         self.is_speech_ignored = False
-        """What the caller says now does not interrupt: a filler, or it was too short, or fell into the protected beginning."""
+        """The current speech of the caller does not interrupt: a filler, too short, or in the protected beginning."""
         self.settling: Playback | None = None
         """The playback that was cut, until it is known how much of it was heard."""
         self._cut: Cut | None = None
-        """The reply that was cut short, as long as it may have to be resumed."""
+        """The reply that was cut, while it may still be resumed."""
         self._heard_words = 0
         self._is_resume_due = False
         self._paused_at = self._voice_began_at = 0.0
         self._is_early = False
         """The caller began to speak in the first second of the reply."""
         self._text = OverlapText(Kind.NOTHING)
-        """What was said over the reply that is paused."""
+        """What was said over the paused reply."""
         self._is_final = False
         self._was_backchannel = False
-        """It sounded like a back-channel at first."""
+        """An earlier text of the same sound was a back-channel."""
         self._n_resumes = 0
-        """Sounds in a row that stopped the agent in vain."""
+        """Consecutive false interruptions."""
         self._words_needed_until: float | None = None
         self._backchannels = backchannels(language)
         self._phase = phase
@@ -74,18 +74,18 @@ class BargeIn:
 
     @property
     def is_undecided(self) -> bool:
-        """A reply was paused or cut, and may have to be resumed."""
+        """Whether a reply was paused or cut and may have to be resumed."""
         return self._cut is not None or self.is_overlapping
 
     @property
     def is_overlapping(self) -> bool:
-        """The current reply is paused, since the caller speaks over it."""
+        """Whether the current reply is paused because the caller speaks over it."""
         return self._replies.is_paused
 
-    # -- may the caller interrupt
+    # -- whether the caller may interrupt
 
     def on_voice(self, now: float, *, is_filler: bool, spoken_s: float = 0.0) -> None:
-        """The caller's voice, told after `spoken_s` of it, begins over the agent's: pause now, later, or not at all."""
+        """The caller's voice begins over the agent's, reported after `spoken_s` of it: pause now, later, or not at all."""
         self.is_speech_ignored = False
         if self.is_overlapping:
             self._is_final = False
@@ -103,7 +103,7 @@ class BargeIn:
             self.pause(now)
 
     def voice_pauses_in_s(self, now: float) -> float | None:
-        """In how many seconds the caller's voice, if it came then, would pause what sounds; None: not as things are."""
+        """After how many seconds the caller's voice would pause the playback if it began then; None: never in this state."""
         playback = self._replies.playback
         is_open = self._phase.state is State.SPEAKING and self.rules.by_voice and not self.is_overlapping
         if not is_open or playback is None or not playback.has_started or self._floor.is_caller_speaking:
@@ -112,11 +112,11 @@ class BargeIn:
         return max(self._protected_s(now), words_needed_s)
 
     def pause_on_voice(self, least_ms: int) -> PauseOnVoice:
-        """What the media process is to do by itself at the caller's voice."""
+        """The pause on voice that the media process may do without asking."""
         return PauseOnVoice(max(least_ms, round(self.rules.min_speech_s * 1000)), LAST_MS, self.rules.fade_out_ms)
 
     def takes_pause(self, now: float) -> bool:
-        """The media process has paused what sounds, since the caller speaks. False where it is to go on."""
+        """The media process has paused the playback because the caller speaks. False if it must resume."""
         if self.is_overlapping:
             return True
         is_open = self._phase.state is State.SPEAKING and self.rules.by_voice and not self._needs_words(now)
@@ -127,17 +127,17 @@ class BargeIn:
         return True
 
     def on_silence(self, now: float) -> None:
-        """The caller's voice ends, perhaps before it has interrupted."""
+        """The caller's voice ends, possibly before it has interrupted."""
         if self._timers.is_set(Timer.CUT):
             self._timers.clear(Timer.CUT)
             self.is_speech_ignored = True
         if self.is_overlapping and self._text.kind is Kind.NOTHING and self._floor.facts.text_asked_at is None:
             self._floor.text_asked(now)
-            self._outbox.put(EndUtterance())  # what was said decides: the recogniser is to tell it now
+            self._outbox.put(EndUtterance())  # the words decide, so ask the recogniser to finalise now
         self.decide(now)
 
     def on_partial_words(self, text: str, now: float) -> None:
-        """A partial text with words in it. They interrupt a reply that is not paused by `asr` and `both`, or while words are needed."""
+        """A partial text with words. With `asr` and `both`, or while words are required, it interrupts a reply that is not paused."""
         if self.is_overlapping:
             self._text = self._read(text)
             self._was_backchannel |= self._text.kind is Kind.BACKCHANNEL
@@ -150,9 +150,9 @@ class BargeIn:
                 self.cut(now)
 
     def takes_turn(self, text: str, now: float, confidence: float | None = None) -> bool:
-        """A text with words is final, while the reply sounds or is paused: whether they take the turn. If not, the reply goes on.
+        """A final text with words arrives while the reply plays or is paused. True if it takes the turn, else the reply continues.
 
-        `confidence`: the recogniser's, where it tells one.
+        `confidence`: the recogniser's, if it reports one.
         """
         read = self._read(text)
         if self._is_doubtful(read, confidence, now):
@@ -175,16 +175,16 @@ class BargeIn:
         return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, after_backchannel=self._was_backchannel)
 
     def on_cut_due(self, now: float) -> None:
-        """The caller has spoken long enough."""
+        """The caller has spoken long enough to interrupt."""
         if self._phase.state is State.SPEAKING and self._floor.is_caller_speaking and not self.is_overlapping:
             self.pause(now)
 
     def may_cut_by_words(self, now: float) -> bool:
-        """Whether words interrupt the agent at this moment."""
+        """Whether words can interrupt the agent now."""
         return not self.rules.is_off and not self.is_speech_ignored and self._protected_s(now) <= 0
 
     def _protected_s(self, now: float) -> float:
-        """How much longer the beginning of this reply is protected, in seconds."""
+        """The remaining protected time of this reply, in seconds."""
         whole = self.rules.ignored_s(is_greeting=self.is_greeting)
         since = self._replies.sounding_since
         return whole if since is None else max(0.0, since + whole - now)
@@ -199,7 +199,7 @@ class BargeIn:
 
     @property
     def _is_asking(self) -> bool:
-        """The agent asks something: words over it may be the answer."""
+        """Whether the agent is asking something: words over it may be the answer."""
         return "?" in self._own_text or "？" in self._own_text
 
     def _read(self, text: str) -> OverlapText:
@@ -208,7 +208,7 @@ class BargeIn:
     # -- the pause
 
     def pause(self, now: float) -> None:
-        """Let the reply stand still, until it is decided whether the caller takes the turn."""
+        """Pause the reply until it is decided whether the caller takes the turn."""
         since = self._replies.sounding_since
         self._paused_at, self._is_early = now, since is None or now - since < FIRST_S
         self._text, self._is_final, self._was_backchannel = OverlapText(Kind.NOTHING), False, False
@@ -217,13 +217,13 @@ class BargeIn:
         self.decide(now)
 
     def on_pause_refused(self, now: float) -> None:
-        """So little is left of the reply that it ends; the caller has the turn then."""
+        """The reply is about to end, so it is not paused. The caller has the turn after it."""
         if self.is_overlapping:
             self._floor.release()
             self._replies.unpause(now)
 
     def decide(self, now: float) -> None:
-        """There is a new fact of the overlap, or it is time: cut the reply, let it go on, or wait."""
+        """A new fact of the overlap, or its deadline: cut the reply, resume it, or wait."""
         if not self.is_overlapping or self._phase.state is not State.SPEAKING:
             return
         facts = self._floor.facts
@@ -238,7 +238,7 @@ class BargeIn:
                 self._timers.set(Timer.OVERLAP, at)
 
     def go_on(self, now: float) -> None:
-        """The sound over the reply was none that takes the turn: it goes on from where it stands."""
+        """The sound over the reply does not take the turn: resume the reply where it is paused."""
         self._outbox.note("reply goes on", after_ms=round((now - self._paused_at) * 1000), said=str(self._text.kind))
         self._note_false_one(now)
         self._floor.release()
@@ -254,10 +254,10 @@ class BargeIn:
     # -- from the cut to its outcome
 
     def cut(self, now: float) -> None:
-        """Stop the current reply, whatever it is doing, and keep what was not heard of it. One that stands still is stopped, too."""
+        """Stop the current reply in any state, also a paused one, and keep the part that was not heard."""
         if self._phase.state not in (State.THINKING, State.SPEAKING, State.PAUSED):
             return
-        if self._replies.playback is not None:  # before the pause ends with the reply
+        if self._replies.playback is not None:  # before the end of the reply ends the pause
             self._outbox.perform(commands.Interrupt(fade_out_ms=self.rules.fade_out_ms))
         was_overlapping = self.is_overlapping
         self._cut = self._replies.cut()
@@ -270,19 +270,19 @@ class BargeIn:
             self._timers.set(Timer.SETTLE, now + SETTLE_S)
 
     def settle(self, heard: str) -> None:
-        """It is known how much of the reply that was cut was heard. `outcome_due` tells what follows."""
+        """It is now known how much of the cut reply was heard. `outcome_due` returns what follows."""
         self.settling = None
         self._heard_words = count_words(heard)
         self._timers.clear(Timer.SETTLE)
         self._outbox.add(AgentItem(heard, is_interrupted=True))
 
     def await_settling(self, now: float) -> None:
-        """All timers were stopped: go on waiting for the news of what was heard."""
+        """All timers were stopped: restart the wait for the report of what was heard."""
         if self.settling is not None:
             self._timers.set(Timer.SETTLE, now + SETTLE_S)
 
     def want_resume(self, now: float) -> None:
-        """It was a noise: let the reply go on; one that was cut, as soon as it is known how much of it was heard."""
+        """The sound was noise: resume the reply. A cut one is resumed when it is known how much of it was heard."""
         if self.is_overlapping:
             self.go_on(now)
             return
@@ -291,12 +291,12 @@ class BargeIn:
             self.resume(now)
 
     def resume_if_due(self, now: float) -> None:
-        """It is known now how much was heard: resume when the sound was a noise."""
+        """It is now known how much was heard: resume if the sound was noise."""
         if self._is_resume_due:
             self.resume(now)
 
     def resume(self, now: float) -> None:
-        """Say what was not heard of the reply that was cut."""
+        """Say the part of the cut reply that was not heard."""
         cut = self._cut
         self._drop_cut()
         if cut is not None:
@@ -305,7 +305,7 @@ class BargeIn:
             self._replies.resume(cut, self._heard_words, now)
 
     def forget(self) -> None:
-        """The reply that was cut is not resumed: the caller takes the turn."""
+        """The cut reply is not resumed: the caller takes the turn."""
         if self._cut is not None:
             self._replies.give_up()
         self._drop_cut()
@@ -315,5 +315,5 @@ class BargeIn:
         self._is_resume_due = False
 
     def caller_took_part(self) -> None:
-        """The caller has spoken words: sounds in vain are counted anew."""
+        """The caller has spoken words: reset the count of false interruptions."""
         self._n_resumes = 0

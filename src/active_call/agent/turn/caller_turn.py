@@ -1,7 +1,8 @@
-"""The caller's turn: from the first sound to the answer that it gets.
+"""The caller's turn, from the first sound to its answer.
 
-In: what the voice detector and the recogniser say. Out: an answer is asked for (a model) or said (a script), a reply that a noise has
-stopped is resumed, or the agent speaks up because the caller is silent. `floor` says whose turn it is; `barge_in` stops the agent's reply.
+In: events of the voice detector and the recogniser. Out: the turn is answered (by a model or a script), a reply stopped by noise is
+resumed, or the agent sends a follow-up because the caller is silent. `floor` has the holder of the turn; `barge_in` stops the agent's
+reply.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
 
 MAX_NOT_UNDERSTOOD = 3
-"""How often in a row a sound without words is answered: a noisy line must not make the agent talk for ever."""
+"""Maximum number of consecutive answers to sounds without words, so that a noisy line does not make the agent talk forever."""
 FALSE_END_S = 1.0
-"""The caller goes on so soon after the end of a turn, before the reply sounds: it was no end."""
+"""If the caller continues this soon after the end of a turn, before the reply is audible, it was a false end."""
 FALSE_START_S = 0.25
-"""The same, once the reply sounds: so soon nobody answers it."""
+"""The same once the reply is audible: nobody answers it this fast."""
 SENTENCE_S = 0.6
-"""Speech as long as a word or two that the recogniser says nothing of is asked for again: it is the recogniser that is stuck."""
+"""Speech of one or two words without any recognised text: ask again, because the recogniser is stuck."""
 QUIET_S = 60.0
-"""Where no follow-up is due, the agent looks after so long whether something is left to say."""
+"""Without a follow-up, the interval in which the agent checks whether something is left to say."""
 
 
 class CallerTurn:
-    """What the caller has said and not been answered."""
+    """What the caller has said that is not answered yet."""
 
     def __init__(
         self,
@@ -48,10 +49,10 @@ class CallerTurn:
         dead_air: DeadAir,
     ) -> None:
         self._waiting: list[tuple[str, int]] = []
-        """Said in a turn that is not over, or while it is not known how much of the reply that was cut was heard; with its time in Unix ms,
-        0 for now."""
+        """Texts of an open turn, or texts that wait for the report of how much of the cut reply was heard; with their time in Unix ms, 0
+        for now."""
         self._unanswered: list[str] = []
-        """What the caller said and has heard no answer to."""
+        """What the caller said without hearing an answer to it."""
         self._n_followups = 0
         self._n_not_understood = 0
         self._context = context
@@ -66,14 +67,14 @@ class CallerTurn:
         self._language = turns.language
         self._partial_index = 0
         self._taken_index: int | None = None
-        """The utterance whose partial text has ended the turn: its final text comes too late."""
+        """The utterance whose partial text has ended the turn: its final text is too late."""
         self._ended_at: float | None = None
         """When the last turn ended, until the caller speaks again."""
 
-    # -- what is heard of the caller
+    # -- events of the voice detector and the recogniser
 
     def on_voice(self, now: float, *, is_filler: bool, spoken_s: float = 0.0) -> None:
-        """The caller begins to speak, and has spoken for `spoken_s` when it is told."""
+        """The caller's voice begins, reported after `spoken_s` of it."""
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._watch.voice_began()
         self._note_outcome(now)
@@ -84,7 +85,7 @@ class CallerTurn:
         self._barge_in.on_voice(now, is_filler=is_filler, spoken_s=spoken_s)
 
     def on_silence(self, now: float, ended_at: float | None = None) -> None:
-        """The caller stops speaking; the last voiced packet came at `ended_at`, where that is known."""
+        """The caller's voice ends. The last voiced packet arrived at `ended_at`, if known."""
         self._floor.voice_ended(now if ended_at is None else min(now, ended_at))
         self._barge_in.on_silence(now)
         if not self._floor.is_claimed:
@@ -93,15 +94,15 @@ class CallerTurn:
             self._consider(now)
 
     def on_utterance_ended(self, now: float) -> None:
-        """The recogniser was told to finish with what was said, by the agent or by the call's own timer."""
+        """The recogniser was asked to finalise, by the agent or by the call's own timer."""
         if not self._floor.is_caller_speaking and self._floor.facts.final_at is None:
             self._floor.text_asked(now)
             self._reconsider(now)
 
     def on_partial(self, text: str, now: float, index: int = 0, confidence: float | None = None) -> None:
-        """The recogniser has heard `text` so far; `confidence`, 0 to 1, where it tells one."""
+        """A partial text. `confidence`: 0 to 1, if the recogniser reports one."""
         if index == self._taken_index:
-            return  # the turn has ended with a partial of this utterance
+            return  # a partial of this utterance has ended the turn
         if self._barge_in.rules.is_sure_word(text):
             self._partial_index = index
             self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
@@ -111,12 +112,12 @@ class CallerTurn:
         self._barge_in.on_partial_words(text, now)
 
     def on_paused(self, sound: PauseSound, now: float) -> None:
-        """The media process tells how a pause sounds."""
+        """The media process reports the prosody of a pause."""
         self._floor.paused(sound, now)
         self._reconsider(now)
 
     def on_proposed(self, turn: VendorTurn, text: str, confidence: float | None, now: float) -> None:
-        """The recogniser's own turn detector says something: a proposal."""
+        """The recogniser's own turn detector reports a proposal."""
         self._floor.proposed(turn, confidence)
         if turn is VendorTurn.RESUMED:
             self._watch.give_up("the caller goes on, says the recogniser")
@@ -125,13 +126,13 @@ class CallerTurn:
         self._reconsider(now)
 
     def on_judged(self, question: int, probability: float, now: float) -> None:
-        """The model of the sound has answered."""
+        """The audio turn model has answered."""
         if self._watch.is_current(question):
             self._floor.judged(probability)
             self._reconsider(now)
 
     def on_final(self, text: str, now: float, index: int = 0, confidence: float | None = None) -> None:
-        """The recogniser has decided on what was said; `confidence`, 0 to 1, where it tells one."""
+        """A final text. `confidence`: 0 to 1, if the recogniser reports one."""
         if index == self._taken_index:
             self._taken_index = None
             self._outbox.note("final text not used", reason="the turn has ended with the partial text")
@@ -147,7 +148,7 @@ class CallerTurn:
             self._on_words(text, now, confidence)
 
     def on_lost(self, now: float) -> None:
-        """The recogniser could not answer what the caller said, which may have been words: the caller is asked to say it again."""
+        """The recogniser lost an utterance that may have contained words: ask the caller to repeat it."""
         self._floor.final("", now)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
             self._outbox.note("speech lost", reason=str(self._phase.state))
@@ -179,14 +180,14 @@ class CallerTurn:
         if self._floor.yield_after_words(now):
             self._end_turn(now)
         elif self._floor.is_caller_speaking:
-            self._watch.prepare(self._said(), now)  # the voice goes on after the words: a noisy line, or more to come
+            self._watch.prepare(self._said(), now)  # the voice continues after the words: a noisy line, or more to come
         else:
             self._watch.follow(self._said(), now)
 
     def _on_noise(self, text: str, now: float) -> None:
-        """There was a sound, but no words in it."""
+        """A sound without words."""
         if self._waiting and self._floor.is_claimed:
-            self._consider(now)  # a noise within a turn that goes on
+            self._consider(now)  # a noise within a turn that continues
         elif self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
         elif self._phase.state is State.LISTENING and not self._waiting:
@@ -206,7 +207,7 @@ class CallerTurn:
         self._replies.say(self._context.wording.not_understood if self._context.has_model else self._context.fallback(), now)
 
     def _on_unheard(self, now: float) -> None:
-        """The caller has said a sentence, and the recogniser tells nothing: not what a script answers to other words with."""
+        """The caller has said a sentence that the recogniser did not report. A script must not answer it with a fallback."""
         self._n_not_understood += 1
         if self._n_not_understood > MAX_NOT_UNDERSTOOD:
             self._replies.pump(now)
@@ -217,26 +218,26 @@ class CallerTurn:
     # -- the end of the turn
 
     def _consider(self, now: float) -> None:
-        """Ask the detector, and do what it says."""
+        """Ask the detector and apply its verdict."""
         if self._floor.is_over(now):
             self.on_nothing_more(now)
         else:
             self._watch.follow(self._said(), now)
 
     def _reconsider(self, now: float) -> None:
-        """There is a new fact of a pause."""
+        """A new fact of a pause has arrived."""
         if self._floor.is_claimed and not self._floor.is_caller_speaking:
             self._consider(now)
 
     def on_deadline(self, now: float) -> None:
-        """The turn detector's time has come."""
+        """The deadline of the turn detector has passed."""
         if self._floor.lapse(now):
             self.on_nothing_more(now)
         else:
             self._watch.follow(self._said(), now)
 
     def on_nothing_more(self, now: float) -> None:
-        """Nothing (more) comes of what the caller began to say. A partial text whose final text has not come is what was said."""
+        """Nothing more follows. A partial text without its final text is used as the text of the turn."""
         facts = self._floor.facts
         if self._barge_in.is_overlapping:
             if facts.final_at is not None or not (facts.partial and self._barge_in.takes_turn(facts.partial, now)):
@@ -267,7 +268,7 @@ class CallerTurn:
         self.await_caller(now)
 
     def _end_turn(self, now: float) -> None:
-        """The turn is over: it is answered as soon as it is known how much of the reply that was cut was heard."""
+        """The turn is over. It is answered as soon as it is known how much of the cut reply was heard."""
         self._outbox.put(TurnDecided())
         if self._barge_in.settling is None:
             self.take_turn(now)
@@ -287,14 +288,14 @@ class CallerTurn:
             self._replies.say(self._context.answer(self._unanswered), now)
 
     def answer_what_waits(self, now: float) -> bool:
-        """The call was put on hold in the middle of a turn: answer what was said of it. False when nothing was."""
+        """The call was put on hold during a turn: answer what was said in it. False if nothing was."""
         if not self._waiting or self._floor.is_claimed or self._barge_in.settling is not None:
             return False
         self.take_turn(now)
         return True
 
     def _note_outcome(self, now: float) -> None:
-        """The caller speaks again: was the last turn rightly taken for over? Its pauses are learnt from."""
+        """The caller speaks again: check whether the end of the last turn was correct, and learn from its pauses."""
         ended_at, self._ended_at = self._ended_at, None
         if ended_at is None:
             return
@@ -308,7 +309,7 @@ class CallerTurn:
             self._outbox.note("turn ended too early", pause_ms=round((now - facts.voice_ended_at) * 1000))
 
     def _said(self) -> str:
-        """The words of the turn under way: what is final, and the partial of what is not."""
+        """The words of the current turn: final texts, and the partial of the rest."""
         facts = self._floor.facts
         last = facts.partial if facts.final_at is None else ""
         return " ".join([*(text for text, _ in self._waiting), *([last] if last else [])])
@@ -317,7 +318,7 @@ class CallerTurn:
         return " ".join([*(earlier for earlier, _ in self._waiting), text])
 
     def _last_words(self) -> str:
-        """What the agent has said last, or is saying."""
+        """The agent's last or current words."""
         playback = self._replies.playback
         if playback is not None and playback.text:
             return playback.text
@@ -330,7 +331,7 @@ class CallerTurn:
         self._waiting.append((text, at_ms))
 
     def settled(self, heard: str, now: float) -> None:
-        """It is known how much of the reply that was cut was heard: answer, or resume."""
+        """It is now known how much of the cut reply was heard: answer, or resume."""
         self._barge_in.settle(heard)
         if heard:
             self.was_answered()
@@ -340,7 +341,7 @@ class CallerTurn:
             self._barge_in.resume_if_due(now)
 
     def write_down(self) -> list[str]:
-        """What waited becomes items of the history: a key with its own time, words of one turn as one. Returns the texts."""
+        """Add the waiting texts to the history: a key with its own time, the words of one turn as one item. Returns the texts."""
         waiting, self._waiting = self._waiting, []
         texts: list[tuple[str, int]] = []
         for text, at_ms in waiting:
@@ -357,13 +358,13 @@ class CallerTurn:
         self._unanswered.clear()
 
     def forget(self) -> None:
-        """The caller is with somebody else: what was said is kept in the history, and gets no answer."""
+        """The caller is connected to somebody else: keep what was said in the history, without an answer."""
         self._watch.give_up("the caller is away")
         self.write_down()
         self._unanswered = []
 
     def took_part(self) -> None:
-        """The caller has said something, or is back: what was counted since then begins anew."""
+        """The caller has spoken or is back: reset the counters."""
         self._n_followups = self._n_not_understood = 0
         self._barge_in.caller_took_part()
         self._replies.caller_took_part()
@@ -373,7 +374,7 @@ class CallerTurn:
     # -- silence
 
     def await_caller(self, now: float) -> None:
-        """The agent has spoken, or nothing came of a sound: from here the caller's silence counts."""
+        """The agent has spoken, or a sound had no words: start the timers of the caller's silence."""
         if self._phase.state is not State.LISTENING:
             return
         found = self._context.followup()
@@ -385,12 +386,12 @@ class CallerTurn:
             self._timers.set(Timer.QUIET, now + QUIET_S)
 
     def on_quiet(self, now: float) -> None:
-        """Nobody has spoken for a minute: say what may be left to say."""
+        """Nobody has spoken for a minute: say what is left to say."""
         self._replies.pump(now)
         self.await_caller(now)
 
     def follow_up(self, now: float) -> None:
-        """The caller has been silent for too long: speak up."""
+        """The caller has been silent for too long: send a follow-up."""
         if self._phase.state is not State.LISTENING:
             return
         self._n_followups += 1

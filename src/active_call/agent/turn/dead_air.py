@@ -1,9 +1,9 @@
-"""No dead air: watches the time from the end of the caller's turn to the first sound of the answer.
+"""Prevent dead air: watch the time from the end of the caller's turn to the first sound of the answer.
 
-In: the end of a turn, the first sound, the time. Out: a filler after `llm.fillerAfterMs` where the playbook has one, and after
-`llm.apologyAfterMs` (6 s) an apology: the agent says that it takes longer, or, where the voice itself is stuck, the error reply in a new
-playback. Each is said once a turn, and each says in the log what is waited for. Time that the caller speaks or the call is on hold does not
-count as over: the watch asks again later. Failures (of the model, of a tool, of the voice) have their own deadlines; this only speaks.
+In: the end of a turn, the first sound, the time. Out: a filler after `llm.fillerAfterMs` if the playbook has one, and an apology after
+`llm.apologyAfterMs` (6 s). The apology says that it takes longer or, if the synthesiser itself is late, is the error reply in a new
+playback. Each is said once per turn, and each logs what is late. While the caller speaks or the call is on hold, the watch waits. Failures
+(of the model, a tool, the synthesiser) have their own timeouts; this module only speaks.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 
 AGAIN_S = 0.5
-"""While the caller speaks, nothing is said; it is looked again so much later."""
+"""Nothing is said while the caller speaks. The watch checks again after this time."""
 
 
 class DeadAir:
-    """The watch over one turn at a time."""
+    """The watch for one turn at a time."""
 
     def __init__(self, context: PlaybookContext, phase: Phase, timers: Timers, floor: Floor, replies: Replies, outbox: Outbox) -> None:
         self._silent_since = 0.0
-        """When the caller began to wait: at the end of its turn, or where a playback ended before all was said."""
+        """When the caller started to wait: at the end of the turn, or when a playback ended before everything was said."""
         self._has_filled = not context.playbook.llm.filler
         self._has_apologised = False
         self._context = context
@@ -35,25 +35,25 @@ class DeadAir:
         self._outbox = outbox
 
     def turn_ended(self, now: float) -> None:
-        """The caller's turn is over: from now on the caller waits for a sound."""
+        """The caller's turn is over: the caller now waits for a sound."""
         self._silent_since = now
         self._has_apologised = False
         self._has_filled = not self._context.playbook.llm.filler
         self._timers.set(Timer.DEAD_AIR, now + (self._apology_s if self._has_filled else self._filler_s))
 
     def sounded(self) -> None:
-        """Something of the reply is heard: the answer, unless it is the filler."""
+        """Something of the reply is audible: the answer, unless it is the filler."""
         if not self._replies.is_filling:
             self._timers.clear(Timer.DEAD_AIR)
 
     def went_silent(self, now: float) -> None:
-        """A playback is over, and more is waited for: from now on the caller waits again."""
+        """A playback is over and more is expected: the caller waits again."""
         if self._replies.waits_for and not self._has_apologised:
             self._silent_since = now
             self._timers.set(Timer.DEAD_AIR, now + (self._apology_s if self._has_filled else self._filler_s))
 
     def on_due(self, now: float) -> None:
-        """So much time has passed without a sound: say something."""
+        """The timer has expired without a sound: say something."""
         if self._phase.state not in (State.THINKING, State.SPEAKING):
             return
         if self._floor.is_claimed:

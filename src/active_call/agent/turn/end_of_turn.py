@@ -1,7 +1,7 @@
-"""Follows the turn detector: does what it wants to know, and prepares the reply while it waits.
+"""Execute what the turn detector asks for, and prepare the reply while it waits.
 
-In: the floor's last verdict. Out: orders to the recogniser to finish, questions to a model of the sound, requests to the language model
-before the turn is over. It never ends a turn itself.
+In: the floor's last verdict. Out: requests to the recogniser to finalise, questions to an audio turn model, speculative requests to the
+language model. This module never ends a turn itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.turn_detector import WaitUntil
 
 LIKELY = 0.5
-"""The turn is more likely over than not: the model is asked."""
+"""From this probability on the model is asked speculatively."""
 
 
 class EndOfTurnWatch:
-    """One call's. `speculates`: the language model may be asked before the turn is over."""
+    """The watch of one call. `speculates`: speculative requests are allowed."""
 
     def __init__(self, floor: Floor, replies: Replies, outbox: Outbox, *, speculates: bool) -> None:
         self._floor = floor
@@ -27,7 +27,7 @@ class EndOfTurnWatch:
         self._speculates = speculates
         self._n_questions = 0
         self._is_asked = False
-        """The model of the sound was asked about this pause."""
+        """The audio turn model was asked about this pause."""
         self._speculated = ""
 
     def voice_began(self) -> None:
@@ -35,11 +35,11 @@ class EndOfTurnWatch:
         self._is_asked = False
 
     def is_current(self, question: int) -> bool:
-        """Whether the answer to that question is about the present pause."""
+        """Whether the answer to that question is about the current pause."""
         return self._is_asked and question == self._n_questions
 
     def follow(self, said: str, now: float) -> None:
-        """Do what the last verdict asks for. `said`: the caller's words of this turn so far."""
+        """Execute the requests of the last verdict. `said`: the caller's words of this turn so far."""
         if self._floor.is_caller_speaking or not self._floor.is_claimed:
             return
         verdict = self._floor.verdict
@@ -56,22 +56,22 @@ class EndOfTurnWatch:
             self.prepare(said, now)
 
     def prepare(self, said: str, now: float) -> None:
-        """Ask the language model about `said` before the turn is over, where that is allowed."""
+        """Ask the language model about `said` before the end of the turn, if allowed."""
         if self._speculates and said:
             self._speculated = said
             self._replies.speculate(said, now)
 
     def heard(self, said: str) -> None:
-        """The caller has said `said` so far: what was asked about other words is not wanted."""
+        """The caller has said `said` so far: discard a request about other words."""
         if self._speculated and words_of(said) != words_of(self._speculated):
             self.give_up("the caller said more")
 
     def give_up(self, reason: str) -> None:
-        """Nothing is prepared any more."""
+        """Discard the preparation."""
         self._speculated = ""
         self._replies.stop_speculating(reason)
 
     def turn_ended(self) -> None:
-        """The turn was taken: what was asked is adopted, or over."""
+        """The turn was taken: the request has been adopted or discarded."""
         self._speculated = ""
         self._is_asked = False

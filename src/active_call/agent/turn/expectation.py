@@ -1,7 +1,7 @@
-"""What the agent has asked for, and how much of it the caller has said: yes or no, digits, spelling, an e-mail address, an address.
+"""What the agent has asked for, and how complete the caller's answer is: yes or no, digits, spelling, an e-mail address, an address.
 
-In: the agent's words; later the caller's. Out: an `Expectation`, and by it a `Completeness`. Pauses within a number or an address are long
-and say nothing, so that what is still missing decides instead.
+In: the agent's words; later the caller's. Out: an `Expectation`, and with it a `Completeness`. Pauses within a number or an address are
+long and no evidence of an end, so the missing part decides instead.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _TOP_DOMAINS = frozenset(
     }
 )  # fmt: skip
 _MISHEARD_DOTS = frozenset({"dot", "dots", "dock", "duck", "got"})
-"""What a recogniser makes of the last "dot" of an address without "at"."""
+"""Misrecognitions of the last "dot" of an address without "at"."""
 _CENTURIES = frozenset({"eighteen", "nineteen", "twenty", "thousand"})
 _SENTENCE = re.compile(r"[^.?!…。？！]+[.?!…。？！]*")
 _QUESTION_MARKS = ("?", "？")
 _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SMALL_DE = ("null", "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
 PHONE_DIGITS = 7
-"""Fewer digits are no telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
+"""Fewer digits are not a telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
 WHOLE_PHONE_DIGITS = 10
-"""A number of the North American plan; elsewhere most have about as many."""
+"""Length of a number in the North American plan; most others have about as many digits."""
 
 
 class Asked(Enum):
-    """The kind of answer that the agent waits for."""
+    """The kind of answer that the agent expects."""
 
     ANYTHING = "anything"
     """Nothing was asked, or only what the agent can do for the caller."""
@@ -47,32 +47,32 @@ class Asked(Enum):
 
 
 class Completeness(Enum):
-    """How whole what was said looks."""
+    """How complete the caller's words look."""
 
     SURE = "sure"
-    """It is all that was asked for, or a turn by itself."""
+    """All that was asked for, or a complete turn without a question."""
     QUESTION = "question"
-    """A finished sentence that asks something."""
+    """A complete sentence that asks something."""
     COMPLETE = "complete"
-    """A finished sentence that answers what was asked, or in which the caller asks for something."""
+    """A complete sentence that answers the question, or in which the caller asks for something."""
     TOLD = "told"
-    """A finished sentence that tells something: the next one often says what for."""
+    """A complete statement: the next sentence often says what it is for."""
     ANSWER = "answer"
-    """A word or two that answer what was asked: "yes", and then "but"; "two adults", and then "and one child"; "no thank you", and then
-    "goodbye"."""
+    """One or two words that answer the question, but may continue: "yes", and then "but"; "two adults", and then "and one child"; "no thank
+    you", and then "goodbye"."""
     GROUP = "group"
-    """Digits at the end that may be a part of a number."""
+    """Trailing digits that may be part of a number."""
     LEADING = "leading"
-    """It is a turn by itself, and as often the beginning of one: "thank you", and then "goodbye"."""
+    """A complete turn, but as often the beginning of one: "thank you", and then "goodbye"."""
     OPEN = "open"
-    """Nothing says whether more follows."""
+    """No evidence whether more follows."""
     UNFINISHED = "unfinished"
-    """More must follow: a number lacks digits, the last word joins something."""
+    """More must follow: a number lacks digits, or the last word is a conjunction or the like."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is expected. `n_digits`: exactly so many, where it is known; `at_least`: fewer are not enough."""
+    """What is expected. `n_digits`: the exact number, if known; `at_least`: the minimum."""
 
     asked: Asked = Asked.ANYTHING
     n_digits: int | None = None
@@ -80,7 +80,7 @@ class Expectation:
 
     @property
     def is_slot(self) -> bool:
-        """Something that is said in pieces, with pauses between them."""
+        """Whether the answer is said in pieces with pauses between them."""
         return self.asked in (Asked.DIGITS, Asked.SPELLING, Asked.EMAIL, Asked.ADDRESS, Asked.BIRTHDAY)
 
 
@@ -88,7 +88,7 @@ NOTHING_EXPECTED = Expectation()
 
 
 def expected_after(said: str, language: str | None = None) -> Expectation:
-    """What the agent's words `said` ask for: its last question decides, else its last sentence."""
+    """What the agent's words `said` ask for: their last question decides, else their last sentence."""
     words = turn_words(language)
     sentences = [sentence.strip() for sentence in _SENTENCE.findall(said) if sentence.strip(" .?!…。？！")]
     if not sentences:
@@ -114,7 +114,7 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
 
 
 def _is_polar(question: str, words: TurnWords) -> bool:
-    """It asks for yes or no."""
+    """Whether it is a yes-or-no question."""
     if not question.endswith(_QUESTION_MARKS):
         return False
     text = " ".join(spoken_words(question))
@@ -125,7 +125,7 @@ def _is_polar(question: str, words: TurnWords) -> bool:
 
 
 def _counted(question: str, words: TurnWords) -> int | None:
-    """How many digits the question names: "your four digit code", "die letzten vier Ziffern"."""
+    """The number of digits that the question names: "your four digit code", "die letzten vier Ziffern"."""
     found = words.counted.search(question)
     if found is None:
         return None
@@ -136,7 +136,7 @@ def _counted(question: str, words: TurnWords) -> int | None:
 
 
 def completeness_of(text: str, expected: Expectation, language: str | None = None) -> Completeness:
-    """How whole `text` looks as an answer to what is expected. What tells something is the answer, where anything was asked."""
+    """How complete `text` is as an answer to `expected`. If anything was asked, a statement is the answer."""
     words = turn_words(language)
     said = spoken_words(text)
     if not said:
@@ -169,7 +169,7 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
 
 
 def count_digits(said: list[str], words: TurnWords) -> int:
-    """How many digits were said: figures, digit words, and "double five"."""
+    """The number of digits said: figures, digit words, and "double five"."""
     total, factor = 0, 1
     for word in said:
         n = sum(char.isdigit() for char in word) or (1 if word in words.digits else 0)
@@ -183,7 +183,7 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
     if n == 0:
         return _general(said, text, words)
     if not _is_clean(said, words) and n < max(expected.n_digits or 0, expected.at_least):
-        return Completeness.OPEN  # some may have been misheard
+        return Completeness.OPEN  # some may be misheard
     if words.is_open_at_end(said) and said[-1] not in words.digits:
         return Completeness.UNFINISHED
     if expected.n_digits is not None:
@@ -195,12 +195,12 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
 
 
 def _is_clean(said: list[str], words: TurnWords) -> bool:
-    """Nothing but digits, and words with which numbers are read."""
+    """Whether the words are only digits and words used in reading numbers."""
     return all(word.isdigit() or word in words.digits or word in words.repeats or word in words.unfinished for word in said)
 
 
 def _has_year(said: list[str]) -> bool:
-    """A year of four digits, in figures or in words of English ("nineteen eighty four")."""
+    """Whether there is a year of four digits, in figures or in English words ("nineteen eighty four")."""
     n_after = next((len(said) - place - 1 for place, word in enumerate(said) if word in _CENTURIES), 0)
     return n_after > 0 or any(word.isdigit() and len(word) == 4 for word in said)
 
@@ -210,7 +210,7 @@ def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
         return _general(said, text, words)
     rest = text.partition("@")[2]
     at = next((place for place, word in enumerate(said) if word in words.at or "@" in word), None)
-    if at is None and not rest:  # "at" is easily misheard, the end of a domain is not
+    if at is None and not rest:  # "at" is often misheard, the end of a domain is not
         is_domain = len(said) > 2 and said[-1] in _TOP_DOMAINS and said[-2] in words.dot
         return (
             Completeness.COMPLETE
@@ -247,7 +247,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
 
 
 def _lacks_main_clause(text: str, words: TurnWords) -> bool:
-    """The last sentence begins with "if" or its like, and has no second part."""
+    """Whether the last sentence begins with "if" or the like and has no second part."""
     sentence = (_SENTENCE.findall(text) or [""])[-1].strip()
     said = spoken_words(sentence)
     is_clause = len(said) > 2 and said[0] in words.subordinate and not sentence.endswith(_QUESTION_MARKS)

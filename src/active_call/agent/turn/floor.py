@@ -1,17 +1,17 @@
 """Who has the turn. Someone always has it, with a deadline.
 
-In: what the voice detector and the recogniser say of the caller, and interruptions. Out: the holder of the turn, and the timer FLOOR, which
-runs as long as the caller claims the turn. What the agent says is `reply`'s matter.
+In: events of the voice detector and the recogniser about the caller, and interruptions. Out: the holder of the turn, and the timer FLOOR,
+which runs while the caller claims the turn. `reply` handles what the agent says.
 
-    holder     means                                                                 until
-    caller     the caller speaks, or has spoken and its text is awaited              the turn detector's time
-    undecided  a sound has stopped the agent's reply, which is kept: it is resumed   the turn detector's time
-               when the sound was no words, else the caller takes the turn
-    agent      a reply is asked for, sounds, or is about to be asked for             the model's, the playback's, the tool's time
+    holder     meaning                                                               until
+    caller     the caller speaks, or has spoken and its text is awaited              the turn detector's deadline
+    undecided  a sound has stopped the agent's reply, which is kept: it is resumed   the turn detector's deadline
+               if the sound had no words, else the caller takes the turn
+    agent      a reply is requested, plays, or is about to be requested              the timeout of model, playback or tool
     nobody     either may begin                                                      the follow-up, or a minute
     elsewhere  no sound yet, on hold, transferred, ending or over                    the call's own limits
 
-The caller's claim (none, caller, undecided) is kept here, by `TABLE`; the other holders follow from the phase of the conversation.
+The caller's claim (none, caller, undecided) is stored here, by `TABLE`. The other holders follow from the state of the conversation.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Claim(StrEnum):
 
 
 class Happening(StrEnum):
-    """What changes the claim."""
+    """The events that change the claim."""
 
     VOICE = "voice"
-    """The caller's voice begins while nothing of the agent sounds."""
+    """The caller's voice begins while the agent is silent."""
     BARGE_IN = "barge_in"
     """The caller has interrupted the agent's reply."""
     WORDS = "words"
-    """The recogniser's final text is there."""
+    """The recogniser's final text has arrived."""
     RELEASE = "release"
     """The caller's turn is over."""
 
@@ -79,12 +79,12 @@ TABLE: dict[Claim, dict[Happening, Claim]] = {
 }
 
 TELLING = 0.3
-"""A pause after words from which more had to follow says nothing of the caller's other pauses."""
+"""A pause after an incomplete phrase is no evidence of the caller's other pauses."""
 _AGENT_HAS_IT = (State.THINKING, State.SPEAKING)
 
 
 class Floor:
-    """Keeps the caller's claim to the turn and its deadline, and the facts of the caller's utterance."""
+    """The caller's claim to the turn with its deadline, and the facts of the caller's utterance."""
 
     def __init__(self, phase: Phase, timers: Timers, detector: TurnDetector) -> None:
         self._phase = phase
@@ -93,10 +93,10 @@ class Floor:
         self._claim = Claim.NONE
         self._facts = TurnFacts()
         self._is_earlier_text_due = False
-        """The caller went on before the recogniser had finished with what came before."""
+        """The caller continued before the recogniser had finalised the earlier speech."""
         self.pauses = Pauses()
         self.verdict: TurnVerdict | None = None
-        """What the detector has said last."""
+        """The detector's last verdict."""
 
     @property
     def holder(self) -> Holder:
@@ -111,25 +111,25 @@ class Floor:
 
     @property
     def is_claimed(self) -> bool:
-        """The caller has the turn, or it is undecided: a new reply must wait."""
+        """Whether the caller has the turn or it is undecided: a new reply must wait."""
         return self._claim is not Claim.NONE
 
     @property
     def is_caller_speaking(self) -> bool:
-        """The voice detector hears the caller."""
+        """Whether the voice detector hears the caller."""
         return self._facts.is_speaking
 
     @property
     def facts(self) -> TurnFacts:
-        """What is known of the caller's utterance."""
+        """The known facts of the caller's utterance."""
         return self._facts
 
     # -- facts
 
     def voice_began(self, now: float, *, may_claim: bool, expected: Expectation | None = None, language: str | None = None) -> None:
-        """The caller's voice begins. `may_claim`: nothing of the agent sounds, so that the caller gets the turn.
+        """The caller's voice begins. `may_claim`: the agent is silent, so the caller gets the turn.
 
-        A turn that is not over goes on: what was said in it so far is kept, and the pause is learnt.
+        If the turn is not over, it continues: its texts are kept, and the pause is learnt.
         """
         before, facts = self._facts, TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=self.pauses.usual_s)
         if self._claim is Claim.CALLER and not before.is_speaking and before.voice_ended_at is not None:
@@ -146,17 +146,17 @@ class Floor:
             self._change(Happening.VOICE, now)
 
     def voice_ended(self, now: float) -> None:
-        """The caller's voice ended at `now`; `is_over` tells what that means."""
+        """The caller's voice ended at `now`. `is_over` decides what that means."""
         self._facts = replace(self._facts, is_speaking=False, voice_ended_at=now, pause=None, judged=None)
 
     def partial(self, text: str, now: float, confidence: float | None = None) -> None:
-        """A partial text with words in it. One that comes in silence moves the deadline of a claim."""
+        """A partial text with words. During silence it moves the deadline of a claim."""
         self._facts = replace(self._facts, partial=text, partial_at=now, confidence=confidence)
         if self.is_claimed and not self.is_caller_speaking:
             self._ask(now)
 
     def final(self, text: str, now: float, confidence: float | None = None) -> None:
-        """A final text, with or without words. It may belong to what was said before the caller went on."""
+        """A final text, with or without words. It may belong to speech before the caller continued."""
         if self._is_earlier_text_due and self.is_caller_speaking:
             self._is_earlier_text_due = False
             self._facts = replace(self._facts, said=f"{self._facts.said} {text}".strip(), partial="")
@@ -164,40 +164,40 @@ class Floor:
         self._facts = replace(self._facts, final=text, final_at=now, confidence=confidence)
 
     def paused(self, sound: PauseSound, now: float) -> None:
-        """The media process tells how a pause sounds, and when it began."""
+        """The media process reports the prosody of a pause and when it began."""
         ended_at = self._facts.voice_ended_at
         if not self._facts.is_speaking and ended_at is not None:
             self._facts = replace(self._facts, pause=sound, voice_ended_at=min(ended_at, now - sound.silence_s))
 
     def proposed(self, turn: VendorTurn, confidence: float | None) -> None:
-        """The recogniser's own turn detector says something."""
+        """The recogniser's own turn detector reports a proposal."""
         self._facts = replace(self._facts, vendor=turn, vendor_confidence=confidence)
 
     def judged(self, probability: float) -> None:
-        """A model of the sound says how likely the turn is over. What it heard is the present pause."""
+        """An audio turn model reports the probability of end of turn for the current pause."""
         if not self._facts.is_speaking:
             self._facts = replace(self._facts, judged=probability)
 
     def known(self, is_phrase: bool) -> None:
-        """The text so far is a phrase of the playbook, or is none."""
+        """Whether the text so far is a phrase of the playbook."""
         self._facts = replace(self._facts, is_known_phrase=is_phrase)
 
     def text_asked(self, now: float) -> None:
-        """The recogniser was told to finish; only the first time counts."""
+        """The recogniser was asked to finalise. Only the first request counts."""
         if self._facts.text_asked_at is None:
             self._facts = replace(self._facts, text_asked_at=now)
 
     # -- the turn
 
     def barge_in(self, now: float) -> None:
-        """The caller has interrupted the agent's reply: from here it is undecided who has the turn."""
+        """The caller has interrupted the agent's reply: the turn is undecided from now on."""
         facts = replace(self._facts, since=now, interrupts=True)
         is_old = not facts.is_speaking and facts.final_at is not None and facts.final_at < now
         self._facts = replace(facts, final="", final_at=None) if is_old else facts
         self._change(Happening.BARGE_IN, now)
 
     def yield_after_words(self, now: float) -> bool:
-        """The final text is there: the turn is over (then True), unless the detector waits for more."""
+        """A final text has arrived. True if the turn is over, False if the detector waits for more."""
         self._claim = TABLE[self._claim][Happening.WORDS]
         if not self._ask(now):
             return False
@@ -205,24 +205,27 @@ class Floor:
         return True
 
     def is_over(self, now: float) -> bool:
-        """Ask the detector whether the caller's turn is over, and set the deadline when it is not. The caller releases the turn then."""
+        """Ask the detector whether the caller's turn is over, and set the deadline if it is not.
+
+        If it is, the caller of this method releases it.
+        """
         return self._ask(now)
 
     def lapse(self, now: float) -> bool:
-        """The deadline has come. True when the turn is over: then the caller counts as silent."""
+        """The deadline has passed. True if the turn is over; then the caller counts as silent."""
         if not self._ask(now):
             return False
         self._facts = replace(self._facts, is_speaking=False)
         return True
 
     def release(self) -> None:
-        """The caller's claim is over."""
+        """End the caller's claim."""
         self._claim = TABLE[self._claim][Happening.RELEASE]
         self._is_earlier_text_due = False
         self._timers.clear(Timer.FLOOR)
 
     def reset(self) -> None:
-        """On hold, or with somebody else: nothing is known of the caller any more."""
+        """On hold or connected to somebody else: clear all facts about the caller."""
         self.release()
         self._facts = TurnFacts()
 

@@ -1,8 +1,8 @@
-"""How long one caller's pauses within a turn are, learnt in the call: a slow speaker is given more time, a quick one less.
+"""The usual length of one caller's pauses within a turn, learnt during the call: a slow speaker gets more time, a quick one less.
 
-In: each pause after which the caller went on (also one that the agent took for the end), each turn that ended rightly. Out: a time below
-which silence says little. Theory: moving mean and mean deviation (weight a quarter, as in RFC 6298), the mean and two deviations of them,
-at most `MAX_S`; a quarter of it is forgotten at each turn that ended rightly.
+In: each pause after which the caller continued (also one that the agent took for the end), and each turn that ended correctly. Out: the
+duration below which silence is weak evidence of an end. Theory: moving mean and mean deviation (weight 1/4, as in RFC 6298); the result is
+the mean plus two deviations, at most `MAX_S`. Each turn that ended correctly reduces it by a quarter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 WEIGHT = 0.25
 MAX_S = 2.5
 SHORT_S = 0.15
-"""A shorter gap is within a word: it says nothing of pauses."""
+"""A shorter gap is within a word and not a pause."""
 
 
 class Pauses:
@@ -23,11 +23,11 @@ class Pauses:
 
     @property
     def usual_s(self) -> float:
-        """Silence shorter than this is likely a pause; 0 while nothing is known."""
+        """Shorter silence is probably a pause within the turn; 0 while nothing is known."""
         return self._usual_s
 
     def went_on(self, pause_s: float) -> None:
-        """The caller was silent for `pause_s` and went on."""
+        """The caller was silent for `pause_s` and continued."""
         if not SHORT_S <= pause_s <= MAX_S:
             return
         if self._mean is None:
@@ -38,5 +38,5 @@ class Pauses:
         self._usual_s = min(MAX_S, self._mean + 2 * self._deviation)
 
     def ended_rightly(self) -> None:
-        """The agent took a silence for the end of the turn, and was right."""
+        """The agent took a silence for the end of the turn, correctly."""
         self._usual_s *= 0.75

@@ -1,16 +1,16 @@
-"""What a conversation is doing: its states and the table of their changes. Who has the turn within them is `turn.floor`'s matter.
+"""The states of a conversation and the table of their transitions. `turn.floor` has the holder of the turn within them.
 
     idle       the call has no sound yet
-    listening  nothing of the agent's is asked for or sounding
-    thinking   a reply has been asked for and nothing of it sounds yet
-    speaking   a reply is being said, or its files played
+    listening  no reply of the agent is requested or playing
+    thinking   a reply has been requested and is not audible yet
+    speaking   a reply is being said, or its files are playing
     paused     the call is on hold, by the caller or by the agent
-    away       the caller is with somebody else: being transferred, or bridged with another call
+    away       the caller is connected to somebody else: being transferred, or bridged to another call
     ending     a goodbye or a transfer is under way: it is neither interrupted nor answered
-    ended      the call is over; nothing leaves the agent any more
+    ended      the call is over; the agent does nothing more
 
-Exactly one reply is current. Every reply has a number; a new reply, and every interruption, raises it, and a model's text for an older
-number is dropped. In `listening` no reply is current that still has something to say.
+Exactly one reply is current. Every reply has a number. A new reply and every interruption increment it, and a model's text for an older
+number is dropped. In `listening` the current reply has nothing left to say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What the conversation is doing."""
+    """The state of the conversation."""
 
     IDLE = "idle"
     LISTENING = "listening"
@@ -32,22 +32,22 @@ class State(StrEnum):
 
 
 class Signal(StrEnum):
-    """What changes it."""
+    """The events that change it."""
 
     ASK = "ask"
-    """A reply has been asked for."""
+    """A reply has been requested."""
     SAY = "say"
-    """A reply begins to be said."""
+    """A reply starts to be said."""
     DONE = "done"
-    """The reply has been heard to its end, or there was nothing to say."""
+    """The reply has been heard to its end, or it had no words."""
     CUT = "cut"
-    """The reply was cut short."""
+    """The reply was interrupted."""
     HOLD = "hold"
     UNHOLD = "unhold"
     LEAVE = "leave"
-    """A goodbye has begun, or a transfer."""
+    """A goodbye or a transfer has begun."""
     STAY = "stay"
-    """The goodbye or transfer is off: the conversation continues."""
+    """The goodbye or transfer is cancelled: the conversation continues."""
     PART = "part"
     """The caller is handed over to somebody else."""
     BACK = "back"
@@ -113,7 +113,7 @@ TABLE: dict[State, dict[Signal, State]] = {
     },
     State.ENDED: {},
 }
-"""A signal that a state does not list leaves it as it is."""
+"""A signal that a state does not list has no effect."""
 
 
 class Phase:
@@ -123,7 +123,7 @@ class Phase:
         self.state = State.IDLE
 
     def fire(self, signal: Signal) -> bool:
-        """Change the state by `signal`; False when the state does not know it and nothing has changed."""
+        """Apply `signal`. False if the state does not list it, with no change."""
         following = TABLE[self.state].get(signal)
         if following is None:
             return False

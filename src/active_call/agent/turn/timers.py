@@ -1,4 +1,4 @@
-"""Named points in time at which a conversation wants to be woken; setting one again moves it. Times are monotonic seconds."""
+"""The named timers of a conversation. Setting one again moves it. Times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from enum import StrEnum
 
 
 class Timer(StrEnum):
-    """What is waited for. In the order in which timers that are due together are handled."""
+    """What a timer is for. Timers that are due together fire in this order."""
 
     ARM = "arm"
-    """From here on voice pauses the agent: the protected beginning is over, or words are needed no longer."""
+    """From now on voice pauses the agent: the protected beginning is over, or words are no longer required."""
     CUT = "cut"
     """The caller has spoken long enough to interrupt (`minSpeechMs`)."""
     SETTLE = "settle"
-    """How much was heard of an interrupted reply should be known by now."""
+    """How much was heard of an interrupted reply should have been reported by now."""
     OVERLAP = "overlap"
-    """It is to be decided whether the caller who speaks over the agent takes the turn."""
+    """Decide whether the caller who speaks over the agent takes the turn."""
     FLOOR = "floor"
-    """The turn detector is to be asked again whether the caller's turn is over."""
+    """Ask the turn detector again whether the caller's turn is over."""
     DEAD_AIR = "dead air"
     """The caller should have heard something by now."""
     MODEL = "model"
-    """The model, or a tool, has been silent for too long."""
+    """The model or a tool has not answered in time."""
     PLAYBACK = "playback"
-    """What was given out to be played should have been heard by now."""
+    """The queued playback should have ended by now."""
     SPECULATION = "speculation"
-    """What the model was asked before the turn is over has become too old."""
+    """The speculative request has become too old."""
     COLLECT = "collect"
-    """The caller has entered nothing (more)."""
+    """The caller has entered nothing more in time."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
     UNHOLD = "unhold"
-    """The caller, whom the agent has put on hold for a moment, is to be taken back."""
+    """End the hold that the agent has started."""
     QUIET = "quiet"
     """Nobody has spoken for a minute, and no follow-up is due."""
 
@@ -43,7 +43,7 @@ class Timers:
         self._due: dict[Timer, float] = {}
 
     def set(self, timer: Timer, at: float) -> None:
-        """Run `timer` until `at`; one that runs already is moved."""
+        """Set `timer` to fire at `at`. A running one is moved."""
         self._due[timer] = at
 
     def clear(self, *timers: Timer) -> None:
@@ -56,15 +56,15 @@ class Timers:
         self._due.clear()
 
     def is_set(self, timer: Timer) -> bool:
-        """Whether `timer` runs."""
+        """Whether `timer` is set."""
         return timer in self._due
 
     def next_at(self) -> float | None:
-        """When the first is due."""
+        """When the first one is due."""
         return min(self._due.values(), default=None)
 
     def take_due(self, now: float) -> Timer | None:
-        """The first timer that is due, which is no longer set then."""
+        """The first due timer. It is cleared."""
         for timer in Timer:
             if self._due.get(timer, now + 1) <= now:
                 del self._due[timer]

@@ -1,13 +1,13 @@
-"""Decides when the caller's turn is over. Pure: facts in, a verdict out; no state is kept between two questions.
+"""End-of-turn detection: decide when the caller's turn is over. Pure: facts in, a verdict out, no state between two questions.
 
-In: `TurnFacts`, what is known of the caller's utterance so far (voice activity, texts, times, how it sounds), and `now`. Out: a verdict.
+In: `TurnFacts`, the known facts of the caller's utterance so far (voice activity, texts, times, prosody), and `now`. Out: a verdict.
 
     EndOfTurn      the turn is over; the agent may speak
     WaitUntil(at)  the caller is silent; without a new fact ask again at `at`
     Undecided(at)  the caller still speaks; without a new fact ask again at `at`
 
-The floor asks at every new fact and at the time that the last verdict named. A detector must answer EndOfTurn in the end when no new fact
-comes. `RecogniserTurnDetector` relies on the recogniser: a final text ends the turn. `adaptive_detector` weighs everything that is known.
+The floor asks at every new fact and at the time of the last verdict. Without new facts a detector must finally answer EndOfTurn.
+`RecogniserTurnDetector` relies on the recogniser: a final text ends the turn. `adaptive_detector` combines all facts.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from typing import Protocol
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, Expectation
 
 SPEECH_MAX_S = 15.0
-"""Speech that does not end: after this the turn counts as over."""
+"""Maximum duration of speech: after this the turn counts as over."""
 RECOGNITION_PATIENCE_S = 3.0
-"""After the end of speech, how long a recogniser may take; then the sound was a noise."""
+"""Maximum wait for the recogniser after the end of speech. After this the sound counts as noise."""
 STILL_SPEAKING_S = 1.0
-"""A final text has come while the caller goes on speaking: how long a reply waits for the end."""
+"""Maximum wait for the end of speech after a final text."""
 
 
 @dataclass(frozen=True, slots=True)
 class PauseSound:
-    """How the last second before a pause sounded, and how the pause sounds. None: it could not be measured (too little voiced sound)."""
+    """The prosody of the last second before a pause, and the pause itself. None: not measurable (too little voiced sound)."""
 
     silence_s: float
-    """How long the pause had lasted when this was told, from the last voiced packet."""
+    """Duration of the pause at the time of the report, from the last voiced packet."""
     voice_probability: float = 0.0
-    """The voice detector's highest probability in the last 100 ms of the pause, 0 to 1: breath and faint speech are not nothing."""
+    """The voice detector's highest probability in the last 100 ms of the pause, 0 to 1. It is above 0 for breath and faint speech."""
     energy_db: float = -90.0
-    """The pause's energy relative to full scale, in dB."""
+    """Energy of the pause relative to full scale, in dB."""
     pitch_change_st: float | None = None
-    """The pitch of the last 200 ms against the median of the second, in semitones: negative falls, positive rises."""
+    """Pitch of the last 200 ms relative to the median of the second, in semitones: negative falls, positive rises."""
     final_lengthening: float | None = None
-    """The length of the last voiced stretch against the median of the others: 1 as long, 2 twice as long."""
+    """Length of the last voiced stretch relative to the median of the others: 1 equal, 2 twice as long."""
 
 
 class VendorTurn(StrEnum):
-    """What a recogniser with a turn detector of its own has said last. A proposal: the detector decides."""
+    """The last report of a recogniser's own turn detector. It is a proposal: our detector decides."""
 
     NONE = "none"
     EAGER_END = "eager end"
@@ -53,45 +53,45 @@ class VendorTurn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnFacts:
-    """What is known of the caller's utterance. Times are monotonic seconds; None: it has not happened since the voice began."""
+    """The known facts of the caller's utterance. Times are monotonic seconds; None: it has not happened since the voice began."""
 
     since: float = 0.0
     """When the caller got the turn: the voice began, or the caller interrupted."""
     is_speaking: bool = False
     """The voice detector hears the caller now."""
     voice_ended_at: float | None = None
-    """When the last voiced packet came."""
+    """When the last voiced packet arrived."""
     partial: str = ""
-    """The last partial text with words in it."""
+    """The last partial text with words."""
     partial_at: float | None = None
     final: str = ""
     final_at: float | None = None
     confidence: float | None = None
-    """The recogniser's in the last text, 0 to 1; None if it tells none."""
+    """The recogniser's confidence in the last text, 0 to 1; None if it reports none."""
     said: str = ""
-    """Final texts of this turn that came before the present utterance."""
+    """Final texts of this turn before the current utterance."""
     language: str | None = None
-    """BCP 47, of the caller's words; None: as the detector was told."""
+    """Language of the caller's words, BCP 47; None: the detector's default."""
     expected: Expectation = NOTHING_EXPECTED
     """What the agent has asked for."""
     is_known_phrase: bool = False
-    """The text is, as a whole, a phrase of the playbook, and the beginning of no longer one."""
+    """The whole text is a phrase of the playbook, and no longer phrase begins with it."""
     pause: PauseSound | None = None
-    """The sound of the pause and of what came before it."""
+    """The prosody of the pause and of the speech before it."""
     vendor: VendorTurn = VendorTurn.NONE
     vendor_confidence: float | None = None
     judged: float | None = None
-    """What a model of the sound says: the probability that the turn is over, 0 to 1."""
+    """The result of an audio turn model: the probability of end of turn, 0 to 1."""
     interrupts: bool = False
-    """The caller has begun over the agent's voice: what interrupts is often said in pieces."""
+    """The caller began over the agent's voice. Interruptions are often said in pieces."""
     usual_pause_s: float = 0.0
-    """How long this caller's pauses within a turn are, with some margin."""
+    """The usual length of this caller's pauses within a turn, with a margin."""
     text_asked_at: float | None = None
-    """When the recogniser was told to finish."""
+    """When the recogniser was asked to finalise."""
 
     @property
     def text(self) -> str:
-        """Everything of the turn so far: earlier texts, and the final text of the present utterance or else its partial."""
+        """All text of the turn so far: earlier texts, and the final text of the current utterance or else its partial."""
         return " ".join(part for part in (self.said, self.final or self.partial) if part)
 
 
@@ -102,15 +102,15 @@ class EndOfTurn:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """The caller is silent, and may have more to say or a text may still come. Ask again at `at`."""
+    """The caller is silent and may continue, or a text may still arrive. Ask again at `at`."""
 
     at: float
     probability: float = 0.0
-    """How likely the turn is over already, 0 to 1: from a half on it is worth asking the model."""
+    """The current probability that the turn is over, 0 to 1. From 0.5 on a speculative request is worthwhile."""
     wants_text: bool = False
-    """The recogniser is to finish now: its text decides."""
+    """Ask the recogniser to finalise now, because its text decides."""
     wants_judgement: bool = False
-    """A model of the sound is to be asked, where there is one: the cheap facts do not decide."""
+    """Ask an audio turn model if available, because the cheap facts do not decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +133,12 @@ class TurnDetector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TurnTaking:
-    """How the turns of one call are taken. `speculates`: the language model may be asked before a turn is over."""
+    """The turn-taking settings of one call. `speculates`: speculative requests are allowed."""
 
     detector: TurnDetector
     speculates: bool = True
     language: str | None = None
-    """BCP 47, of the words by which an end is judged; None: English."""
+    """Language of the words by which an end is detected, BCP 47; None: English."""
 
 
 class RecogniserTurnDetector:

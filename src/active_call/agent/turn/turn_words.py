@@ -1,6 +1,6 @@
-"""The words of a language by which the end of a turn is judged. Data in `turn_words.toml`; a language without data is judged by English.
+"""The words of a language for end-of-turn detection. Data in `turn_words.toml`; a language without data uses English.
 
-What a language lacks (a list for `whole` turns, say) makes the detector slower, never wrong: it waits longer.
+A missing list of a language (of `whole` turns, say) makes the detector slower, never wrong: it waits longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 DEFAULT_LANGUAGE = "en"
 LONGEST_ENDING = 4
-"""Words (in Chinese and Japanese: characters) of the longest entry of `unfinished`."""
+"""Number of words (in Chinese and Japanese: characters) of the longest entry of `unfinished`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,25 @@ class TurnWords:
     unsure: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
-        """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
+        """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""
         return not self.wishes or any(f" {wish} " in f" {' '.join(said)} " for wish in self.wishes)
 
     def ends_with_thanks(self, said: list[str]) -> bool:
-        """A goodbye may follow."""
+        """Whether a goodbye may follow."""
         return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
 
     def is_unsure_at_end(self, said: list[str]) -> bool:
-        """The last two words may have been others, after which more must come."""
+        """Whether the last two words may be misrecognised words after which more must follow."""
         return " ".join(said[-2:]) in self.unsure
 
     def is_open_at_end(self, said: list[str]) -> bool:
-        """What was said ends with a word, or with a few, after which more must come."""
+        """Whether the text ends with words after which more must follow."""
         return any(" ".join(said[-n:]) in self.unfinished for n in range(1, min(LONGEST_ENDING, len(said)) + 1))
 
 
 @cache
 def turn_words(language: str | None) -> TurnWords:
-    """The words for a BCP 47 tag: those of its first part, else the English ones."""
+    """The words for the primary subtag of a BCP 47 tag, else the English ones."""
     tables = _tables()
     code = (language or DEFAULT_LANGUAGE).lower().replace("_", "-").split("-")[0]
     table = tables.get(code, tables[DEFAULT_LANGUAGE])
@@ -99,5 +99,5 @@ _WORD = re.compile(
 
 
 def spoken_words(text: str) -> list[str]:
-    """The words of `text` in lower case, Chinese and Japanese by character; the dot and the @ inside an address are words of their own."""
+    """The words of `text` in lower case, Chinese and Japanese by character. The dot and the @ inside an address are separate words."""
     return [word.strip("'") for word in _WORD.findall(text.lower().replace("’", "'")) if word.strip("'")]

@@ -1,9 +1,8 @@
-"""Lets the media process pause the agent by itself when the caller begins to speak, exactly while that is what voice is to do.
+"""Arm the media process to pause the agent when the caller begins to speak, exactly while voice may interrupt.
 
-In: the state after each input. Out: `PauseOnVoice` whenever what is to happen at the caller's voice changes. The media process is some
-40 ms sooner than the news of the voice and the order that follows from it. It is not asked while interruptions are off, while words are
-needed to interrupt, in the protected beginning of a reply, while the caller enters something, and while nothing sounds or what sounds
-stands still.
+In: the state after each input. Out: `PauseOnVoice` whenever the reaction to the caller's voice changes. The media process is about 40 ms
+faster than the report of the voice and the resulting order. It is not armed while interruptions are off, while words are required to
+interrupt, in the protected beginning of a reply, while a collector is active, and while nothing plays or the playback is paused.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.timers import Timer, Timers
 
 ONSET_MS = 32
-"""So much voice pauses the agent: one chunk of the detector. Two make speech of it; until then the media process goes on by itself."""
+"""Amount of voice that pauses the agent: one chunk of the detector. Two confirm speech; without the second the media process resumes."""
 
 
 class VoicePauses:
-    """What the media process was asked for, for one conversation."""
+    """The current arming of the media process, for one conversation."""
 
     def __init__(self, barge_in: BargeIn, timers: Timers, outbox: Outbox) -> None:
         self._barge_in = barge_in
         self._timers = timers
         self._outbox = outbox
         self._asked: PauseOnVoice | None = None
-        """It is asked for a pause, until the caller's voice has come."""
+        """The armed pause, until the caller's voice arrives."""
 
     def review(self, now: float, *, is_collecting: bool) -> None:
-        """Something has happened: ask for a pause at the caller's voice, or take that back."""
+        """Arm or disarm the pause on voice, depending on the current state."""
         due_in_s = None if is_collecting else self._barge_in.voice_pauses_in_s(now)
         self._timers.clear(Timer.ARM)
         if due_in_s is not None and due_in_s > 0:
@@ -39,7 +38,7 @@ class VoicePauses:
             self._outbox.put(wanted or PauseOnVoice(None))
 
     def on_paused(self, now: float) -> None:
-        """The media process has paused what sounded: it stands still, or goes on at once where that is not wanted any more."""
+        """The media process has paused the playback: keep the pause, or resume at once if it is no longer wanted."""
         self._asked = None
         if not self._barge_in.takes_pause(now):
             self._outbox.put(ResumeReply())

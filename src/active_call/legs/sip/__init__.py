@@ -1,1 +1,1 @@
-"""Calls over SIP: the gateway to the endpoint, one leg a call."""
+"""Calls over SIP: the gateway to the endpoint, and one leg per call."""

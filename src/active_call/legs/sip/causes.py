@@ -1,4 +1,4 @@
-"""Translates why a call ends between our causes and the telephone network's (RFC 3326, Q.850).
+"""Convert the cause of a call's end between our causes and those of the telephone network (RFC 3326, Q.850).
 
 Our cause becomes the Reason header of a BYE or CANCEL. The Reason of the peer's message becomes text and cause value for records.
 """
@@ -16,7 +16,7 @@ from active_call.sip.syntax.reason import Reason, q850_cause, reasons_of
 NORMAL = Reason("Q.850", 16, "Normal call clearing")
 FAILURE = Reason("Q.850", 41, "Temporary failure")
 _FAILURES = frozenset(("error", "overload", "media_lost", "rtp_timeout", "no_media", "failed", "shutdown"))
-"""Our causes for an end that neither side wanted."""
+"""Causes that neither side intended."""
 
 
 def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
@@ -28,7 +28,7 @@ def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
 
 
 def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
-    """The peer's reason for ending the call: text for people, and the Q.850 cause value, if any."""
+    """The peer's reason for ending the call: text for people, and the Q.850 cause value if present."""
     if message is None:
         return "", None
     text = next((reason.text for reason in reasons_of(message) if reason.text), "")
@@ -36,10 +36,10 @@ def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
 
 
 MAX_WARNING = 400
-"""Characters of a Warning: it may quote what the peer has named, and the response must fit into one packet."""
+"""Maximum length of a Warning: it may quote the peer's text, and the response must fit into one packet."""
 _UNQUOTED = str.maketrans({"\\": None, '"': "'"})
 
 
 def warning_header(text: str) -> tuple[str, str]:
-    """The Warning that tells people why a call is refused (RFC 3261 §20.43)."""
+    """A Warning header that explains to people why a call is refused (RFC 3261 §20.43)."""
     return "Warning", f'399 active-call "{one_line(plain(text))[:MAX_WARNING].translate(_UNQUOTED)}"'

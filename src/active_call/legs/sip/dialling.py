@@ -1,8 +1,8 @@
-"""Builds the INVITE of an outbound call: rewrites the callee, finds the trunk, sets From, To, Contact, credentials, transport and SRTP.
+"""Build the INVITE of an outbound call: rewrite the callee, find the trunk, set From, To, Contact, credentials, transport and SRTP.
 
-Options of a call and the operator's rules enter, an INVITE without SDP leaves. Knows no sockets and resolves no names: the caller passes
-our own address towards the callee. The order: `[[rewrites]]` on the callee; its trunk; the trunk's number format; the first of
-`[[trunk_rules]]` that matches.
+The options of a call and the operator's rules go in, an INVITE without SDP comes out. This module knows no sockets and resolves no names:
+the caller passes our address towards the callee. The order: `[[rewrites]]` on the callee; its trunk; the trunk's number format; the first
+matching rule of `[[trunk_rules]]`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_USER = "active-call"
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An INVITE without its SDP. `srtp`: the offer uses SRTP; `may_fall_back`: after a 488 a second INVITE offers plain RTP.
+    """An INVITE without its SDP. `srtp`: the offer uses SRTP. `may_fall_back`: after a 488 a second INVITE offers plain RTP.
 
     `takes`: which later offers of the peer are accepted.
     """
@@ -40,9 +40,9 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class DialPlan:
-    """The operator's choices about outbound calls. `accounts`: a registrar's host and the credentials for calls through it.
+    """The operator's settings for outbound calls. `accounts`: a registrar's host and the credentials for calls through it.
 
-    `display_names`: a registrar's host, and the display name that callees there see when the call gives none.
+    `display_names`: a registrar's host, and the display name for calls through it that set none.
     """
 
     trunks: Trunks
@@ -54,7 +54,7 @@ class DialPlan:
     has_tls: bool = True
 
     def callee_uri(self, callee: str) -> Uri:
-        """The URI to dial. A number without a host goes to the first trunk that has a server. Raises ActiveCallError."""
+        """The URI to dial. A number without a host uses the first trunk that has a server. Raises ActiveCallError."""
         if not callee:
             raise ActiveCallError("callee: missing; expected a SIP address such as sip:+15551234567@example.com")
         text = rewritten(callee.strip(), self.rewrites)
@@ -70,16 +70,16 @@ class DialPlan:
         if uri.scheme not in ("sip", "sips") or not uri.host:
             raise ActiveCallError(f"callee: {text!r} is not a SIP address; expected sip:user@host")
         parameters = {name: value for name, value in uri.parameters.items() if name != "method"}
-        return replace(uri, parameters=parameters, headers=None)  # neither belongs into a Request-URI (RFC 3261 §19.1.1)
+        return replace(uri, parameters=parameters, headers=None)  # not allowed in a Request-URI (RFC 3261 §19.1.1)
 
     def trunk_for(self, uri: Uri) -> TrunkPolicy | None:
         """The trunk that leads to `uri`."""
         return self.trunks.of_callee(uri.host)
 
     def invitation(self, callee: str, option: CallOption, local_host: str, *, has_secrets: bool = True) -> Invitation:
-        """The INVITE for a call to `callee`, which `callee_uri` has given. `local_host`: our address towards it. Raises ActiveCallError.
+        """The INVITE for a call to `callee`, which comes from `callee_uri`. `local_host`: our address towards it. Raises ActiveCallError.
 
-        Without `has_secrets` the INVITE has no credentials and headers of the trunk or of our accounts.
+        Without `has_secrets` the INVITE contains no credentials and no headers of the trunk or of our accounts.
         """
         chosen = option.sip or SipOption()
         to_uri = parse_uri(callee)
@@ -157,27 +157,27 @@ class DialPlan:
         return self.enable_srtp, False
 
     def _large_by_tcp(self, to_uri: Uri, trunk: TrunkPolicy | None) -> bool:
-        """Whether large requests go by TCP. Not when UDP was chosen by name: carriers without TCP drop the attempt silently."""
+        """Whether large requests use TCP. They do not if UDP was configured explicitly: carriers without TCP drop the attempt silently."""
         if trunk is not None and trunk.large_requests is not None:
             return trunk.large_requests == "tcp"
         return "udp" not in (to_uri.transport, trunk.transport if trunk is not None else None)
 
     def transport(self, to_uri: Uri, option: CallOption) -> sip.TransportName | None:
-        """The transport of a call to that address; None where the DNS may choose."""
+        """The transport of a call to that address; None if DNS may choose."""
         trunk = self.trunk_for(to_uri)
         return self._transport(to_uri, trunk, srtp=self._encryption(option.sip or SipOption(), trunk)[0])
 
     def _transport(self, to_uri: Uri, trunk: TrunkPolicy | None, *, srtp: bool) -> sip.TransportName | None:
-        """The transport of the address, else of the trunk, else TLS where the SDP has SRTP keys."""
+        """The transport of the address, else of the trunk, else TLS if the SDP has SRTP keys."""
         named = to_uri.transport or ("tls" if to_uri.scheme == "sips" else None)
         return named or (trunk.transport if trunk is not None else None) or ("tls" if srtp and self.has_tls else None)  # type: ignore[return-value]
 
 
 def with_realms(credentials: sip.Credentials, host: str, realms: Sequence[str] = ()) -> tuple[sip.Credentials, ...]:
-    """`credentials`, and the same for the realms in the carrier's challenges.
+    """`credentials`, also for the realms in the carrier's challenges.
 
-    Guides tell users to enter the carrier's host as realm, but its challenges name another one. Therefore a realm that equals the host
-    answers any realm of that host.
+    Guides tell users to enter the carrier's host as realm, but its challenges contain another one. So a realm that equals the host answers
+    any realm of that host.
     """
     if credentials.realm is None:
         return (credentials,)
@@ -194,7 +194,7 @@ def split_caller(text: str) -> tuple[str, str]:
     name, bracket, rest = text.rpartition("<")
     if not bracket:
         return text, ""
-    scheme = "" if ":" in rest else "sip:"  # a number alone
+    scheme = "" if ":" in rest else "sip:"  # a number only
     if find_bracket(text) is None:
         raise ActiveCallError(f"caller: display name: expected balanced quotes, found {text!r}")
     try:

@@ -1,7 +1,7 @@
-"""Digits by SIP INFO, both ways: `application/dtmf-relay` (Cisco's `Signal=` lines) and `application/dtmf` (the bare digit).
+"""Digits by SIP INFO, both directions: `application/dtmf-relay` (Cisco's `Signal=` lines) and `application/dtmf` (the digit only).
 
-Bodies of the peer enter, digits leave; and the other way round. Knows no call. Neither type is an Info Package of RFC 6086; both are common
-practice.
+Bodies of the peer go in and digits come out, and vice versa. This module knows no calls. Neither type is an Info Package of RFC 6086; both
+are common practice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ RELAY_TYPE: Final = "application/dtmf-relay"
 PLAIN_TYPE: Final = "application/dtmf"
 DIGIT_TYPES: Final = (RELAY_TYPE, PLAIN_TYPE)
 DIGIT_PACKAGES: Final = frozenset(("dtmf", "infodtmf"))
-"""Names that some peers write into Info-Package beside these bodies. Neither is registered, and we offer none."""
+"""Names that some peers put into Info-Package with these bodies. Neither is registered, and we offer none."""
 
 _SIGNAL: Final = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
 _BARE: Final = re.compile(r"\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE)
@@ -22,7 +22,7 @@ _BY_NUMBER: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15"
 
 
 def read_digit(content_type: str, body: str) -> str:
-    """The digit that an INFO carries, empty when it carries none. `content_type` is in lower case, without parameters."""
+    """The digit in an INFO, empty if there is none. `content_type` is in lower case without parameters."""
     if content_type not in DIGIT_TYPES:
         return ""
     found = _SIGNAL.search(body) or (_BARE.match(body) if content_type == PLAIN_TYPE else None)

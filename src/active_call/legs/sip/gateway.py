@@ -1,4 +1,4 @@
-"""All SIP legs: makes a leg for each incoming and outgoing call, and brings the events of the endpoint to their legs."""
+"""All SIP legs: create a leg for each incoming and outgoing call, and dispatch the endpoint's events to the legs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from active_call.sip.syntax.uri import Uri, parse_uri
 log = logging.getLogger("active_call.sip")
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
-"""RFC 5737 documentation address: the routing table is asked for it, and no packet goes there."""
+"""RFC 5737 documentation address. It is only looked up in the routing table; no packet is sent to it."""
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SipSettings:
-    """How this server places and answers SIP calls. `external_ip` None: the local address towards each peer."""
+    """How this server places and answers SIP calls. `external_ip` None: use the local address towards each peer."""
 
     external_ip: str | None
     media: MediaSettings
@@ -69,7 +69,7 @@ class SipSettings:
 
 
 class SipGateway:
-    """All SIP legs of this process, by the endpoint's handle. `on_incoming` gets the leg of each new inbound call."""
+    """All SIP legs of this process, by the endpoint's handle. `on_incoming` is called with the leg of each new inbound call."""
 
     def __init__(self, endpoint: Endpoint, pool: MediaPool, settings: SipSettings, world: World, resolver: Resolver) -> None:
         self.endpoint = endpoint
@@ -82,13 +82,13 @@ class SipGateway:
         self.refusals = Refusals(world.clock)
         self.usage = OutboundUsage(world.clock)
         self._n_waiting: Counter[str] = Counter()
-        """By trunk: calls that wait for their turn, whose INVITE is not sent yet."""
+        """By trunk: calls that wait for their turn and have not sent the INVITE yet."""
         self._on_incoming: Callable[[SipLeg], object] = lambda leg: leg.reject(503, "Not ready")
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
-        """Told of each answer to a request of ours outside of calls."""
+        """Called with each answer to a request outside of calls."""
         self.on_refused_call: Callable[[RefusedCall], object] = lambda _: None
-        """Told of each INVITE that was refused before a leg was made for it."""
+        """Called with each INVITE that was refused before a leg was created."""
         self._legs: dict[sip.CallHandle, InviteUsage] = {}
 
     def connect(
@@ -104,12 +104,12 @@ class SipGateway:
         return len(self._legs)
 
     def run(self, operation: Callable[[Endpoint, float], T]) -> T:
-        """Do something with the endpoint now, and send what results from it."""
+        """Run an operation on the endpoint now, and send the resulting messages."""
         assert self._driver is not None  # noqa: S101 (connect comes first)
         return self._driver.run(lambda now: operation(self.endpoint, now))
 
     def handle_events(self, events: list[sip.SipEvent]) -> None:
-        """Handle the events of the endpoint, in order. An error while one is handled ends its own call only."""
+        """Handle the events of the endpoint, in order. An error in one ends its own call only."""
         for event in events:
             try:
                 self._handle(event)
@@ -146,7 +146,7 @@ class SipGateway:
             self.refusals.note_ignored(name, peer, call_id=call_id)
 
     def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
-        """Log the error, and end the call of the event, with or without a leg."""
+        """Log the error, and end the call of the event, even without a leg."""
         handle = getattr(event, "call", None)
         leg = self._legs.get(handle) if handle is not None else None
         fields = {"event": type(event).__name__, "call_id": leg.call_id if leg is not None else ""}
@@ -162,7 +162,7 @@ class SipGateway:
             self.forget(handle)
 
     def _request_refused(self, event: sip.RequestRefused) -> None:
-        """Count and log a refusal; an INVITE that was answered with a code is recorded too."""
+        """Count and log a refusal. An INVITE that was answered with a code is also recorded."""
         self._note_refused(
             event.flow,
             event.rule,
@@ -220,7 +220,7 @@ class SipGateway:
         self._on_incoming(leg)
 
     def _refuse_protection(self, event: sip.IncomingCall, trunk: TrunkPolicy, refusal: str) -> None:
-        """Refuse an offer that contradicts the trunk's `srtp` with 488. The handler is not asked, and no port is opened."""
+        """Refuse an offer that contradicts the trunk's `srtp` with 488. The handler is not called, and no port is opened."""
         rule = "srtp_off" if trunk.srtp is SrtpPolicy.OFF else "srtp_required"
         self._note_refused(event.flow, rule, code=488, trunk=trunk.name, call_id=event.request.call_id, detail=refusal)
         self.on_refused_call(
@@ -244,9 +244,9 @@ class SipGateway:
     # -- outbound
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> SipLeg:
-        """A leg that will dial `option.callee`, as `request` wants it.
+        """Create a leg that will dial `option.callee` on behalf of `request`.
 
-        Raises ActiveCallError when that is no SIP address, NotAllowed, LimitReached when its trunk is full or the hour's calls are used up.
+        Raises ActiveCallError if that is not a SIP address, NotAllowed, LimitReached if its trunk is full or the hourly limit is reached.
         """
         plan = self.settings.dial_plan
         permit = self.check_outbound(option.callee or "", request)
@@ -259,7 +259,7 @@ class SipGateway:
         return SipLeg(self, media, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
 
     def check_outbound(self, callee: str, request: OutboundRequest = ANYTHING) -> Permit:
-        """Whether `callee` may be called. Raises NotAllowed, ActiveCallError when it is no SIP address."""
+        """Check whether `callee` may be called. Raises NotAllowed, or ActiveCallError if it is not a SIP address."""
         try:
             return self.guard.check(self.settings.dial_plan.callee_uri(callee), request)
         except NotAllowed as error:
@@ -282,7 +282,7 @@ class SipGateway:
         self.usage.withdraw(counted)
 
     def end_used_up(self) -> None:
-        """End calls that we placed when the minutes of an hour are used up: those on the trunk, or all of them."""
+        """End calls that we placed if the minutes per hour are used up: those on the trunk, or all of them."""
         of_all, trunks = self.settings.outbound.limits, self.settings.dial_plan.trunks
         why_by_trunk: dict[str, str] = {}
         for leg in [leg for leg in self._legs.values() if leg.is_placed_by_us]:
@@ -316,7 +316,7 @@ class SipGateway:
         return self.endpoint.is_own_socket(replace(target, local=local_address_towards(target.host)))
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        """The address of the named trunk, else of the first trunk that has one; empty if there is none."""
         addresses = {each.name: each.address for each in self.settings.dial_plan.trunks if each.address}
         return addresses.get(trunk) or next(iter(addresses.values()), "")
 
@@ -350,13 +350,13 @@ class SipGateway:
         return self.guard.redirect(uri, first, trunk, peer)
 
     async def _address_of(self, uri: Uri, transport: str) -> str:
-        """One address of the callee's host, to find out which address of ours it will see."""
+        """One address of the callee's host, to find our address towards it."""
         if is_ip(uri.host):
             return uri.host
         return (await self._resolver.resolve(sip.LookUp(0, uri.host, uri.port, (transport,))))[0].host  # type: ignore[arg-type]
 
     def own_address_for(self, host: str) -> str:
-        """The address of ours that `host` sees; for a name, which is not resolved here, the public one."""
+        """Our address towards `host`. For a name, which is not resolved here, it is the public one."""
         external_ip = self.settings.external_ip
         towards = host.strip("[]") if is_ip(host) else ""
         if external_ip is not None and (not towards or (":" in external_ip) == (":" in towards)):
@@ -368,8 +368,8 @@ class SipGateway:
         return local_address_towards(remote_host) if is_wildcard(bound) else bound
 
     async def _addresses_of(self, name: str) -> tuple[str, ...]:
-        """The addresses of a host that takes media. Raises TransportError."""
-        places = await self._resolver.resolve(sip.LookUp(0, name, 9, ("udp",)))  # a port keeps SRV out of it
+        """The addresses of a media host. Raises TransportError."""
+        places = await self._resolver.resolve(sip.LookUp(0, name, 9, ("udp",)))  # a port avoids an SRV query
         return tuple(place.host for place in places)
 
     def _media(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> SipMedia:
@@ -380,7 +380,7 @@ class SipGateway:
 
 
 def _address_to_face(event: sip.IncomingCall) -> str:
-    """The caller's address; the address of its media where that has the other IP family, because we answer media in its own family."""
+    """The caller's address, or its media address if that has the other IP family, because media is answered in its own family."""
     caller = event.flow.remote.host
     try:
         description = parse_description(event.sdp or b"")

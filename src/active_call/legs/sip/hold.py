@@ -1,11 +1,11 @@
-"""Hold inside a SIP call, both ways (RFC 3264 section 8.4): what we asked for, what the peer agreed to, and what the peer does.
+"""Hold inside a SIP call, both directions (RFC 3264 §8.4): our request, the peer's agreement, and the peer's own hold.
 
-    sendrecv ──want──> offered ──2xx──> sendonly or inactive         LegHoldAnswered tells the state that holds now
-                          └──refused──> as it was
-    the peer's SDP stops our media: LegHeld(True); lets it flow again: LegHeld(False)
+    sendrecv ──want──> offered ──2xx──> sendonly or inactive         LegHoldAnswered has the resulting state
+                          └──refused──> unchanged
+    the peer's SDP stops our media: LegHeld(True); it resumes our media: LegHeld(False)
 
-Requests of the call and answers of the peer enter; offers leave through `send_offer`, one at a time. A request that comes while an offer is
-open is carried out after it. An offer that cannot be sent because another one is open is sent again after `RETRY_S`.
+Requests of the call and answers of the peer go in. Offers leave through `send_offer`, one at a time. A request that arrives during an open
+offer is executed after it. An offer that cannot be sent because another one is open is repeated after `RETRY_S`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ MAX_TRIES: Final = 20
 
 
 class Holding:
-    """Hold in one call. `send_offer` sends a re-INVITE with the SDP of `media`; raises LocalProtocolError while another offer is open."""
+    """The hold state of one call.
+
+    `send_offer` sends a re-INVITE with the SDP of `media`; it raises LocalProtocolError during another offer.
+    """
 
     def __init__(self, media: SipMedia, send_offer: Callable[[Direction], None], tell: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
         self._media = media
@@ -44,9 +47,9 @@ class Holding:
             self._offer()
 
     def on_answer(self, code: int) -> None:
-        """An offer of ours has its final response; where it is 2xx, `media` has taken the answer."""
+        """Our offer has its final response. If it is 2xx, `media` has taken the answer."""
         offered, self._offered = self._offered, None
-        if offered is None:  # our offer in a 2xx to a re-INVITE without one
+        if offered is None:  # our offer in a 2xx to a re-INVITE without SDP
             self.on_agreement()
         elif code < 300:
             self._media.direction = offered
@@ -62,7 +65,7 @@ class Holding:
             self._go_on(code)
 
     def on_agreement(self) -> None:
-        """The peer's SDP was accepted: tell whether the peer holds us, if that has changed."""
+        """The peer's SDP was accepted: report whether we are held, if that has changed."""
         agreement = self._media.agreement
         is_held = agreement is not None and agreement.on_hold
         if is_held != self._is_held:
@@ -70,7 +73,7 @@ class Holding:
             self._tell(LegHeld(is_held, is_silent=is_held and agreement is not None and not agreement.receive))
 
     def _go_on(self, code: int) -> None:
-        """Tell the state that holds now, or carry out a request that has come meanwhile."""
+        """Report the current state, or execute a request that arrived meanwhile."""
         if self._wanted == self._media.direction:
             self._tell(LegHoldAnswered(self._media.direction != "sendrecv", code))
         else:

@@ -1,7 +1,7 @@
-"""Reads from a call's headers who calls, for playbooks (RFC 3323, 3325, 5806, 7044, 8224).
+"""Read the caller's identity from a call's headers, for playbooks (RFC 3323, 3325, 5806, 7044, 8224).
 
-A message enters; its headers by name, and a few facts read from them, leave. Nothing is verified or refused here: the playbook learns
-whether a number is asserted, verified or withheld, and decides.
+A message goes in; its headers by name, and facts read from them, come out. Nothing is verified or refused here: the playbook learns whether
+a number is asserted, verified or withheld, and decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPELT = {"call-id": "Call-ID"}
 
 
 def header_map(message: Request | Response) -> dict[str, str]:
-    """All headers by name, compact names in their long form. The values of a repeated header are joined with commas, in order."""
+    """All headers by full name. The values of a repeated header are joined with commas, in order."""
     names: dict[str, str] = {}
     values: dict[str, list[str]] = {}
     for name, value in message.headers.items():
@@ -33,12 +33,12 @@ def header_map(message: Request | Response) -> dict[str, str]:
 
 
 def allowed_methods(message: Request | Response) -> frozenset[str]:
-    """The methods that the sender accepts (Allow, RFC 3261 §20.5); empty where it does not say."""
+    """The methods that the sender accepts (Allow, RFC 3261 §20.5); empty if it sends none."""
     return frozenset(method.strip().upper() for method in message.headers.split("Allow"))
 
 
 def caller_of(request: Request) -> str:
-    """The caller's address without tags and parameters; the anonymous one where From names nobody."""
+    """The caller's address without tags and parameters; the anonymous one if From contains no address."""
     text = request.headers.get("From") or ""
     address = _address(text)
     if address is None:
@@ -47,7 +47,7 @@ def caller_of(request: Request) -> str:
 
 
 def plain_uri(text: str) -> str:
-    """The URI of a From or To header, without tags and parameters; the raw text where it cannot be read."""
+    """The URI of a From or To header, without tags and parameters; the raw text if it does not parse."""
     try:
         uri = parse_name_addr(text).uri
     except ParseError:
@@ -59,11 +59,11 @@ def plain_uri(text: str) -> str:
 
 
 def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The facts that playbooks have as variables; what is not known is empty.
+    """The facts that playbooks have as variables. An unknown one is empty.
 
-    `caller_number`, `caller_name`: of From. `callee_number`: of To. `asserted_number`: of P-Asserted-Identity. `diversion_number`,
-    `diversion_reason`: who sent the call on to us. `verstat`: the carrier's verdict on the caller's signature (STIR/SHAKEN). `anonymous`:
-    `yes` when the caller withholds its identity.
+    `caller_number`, `caller_name`: from From. `callee_number`: from To. `asserted_number`: from P-Asserted-Identity. `diversion_number`,
+    `diversion_reason`: who forwarded the call to us. `verstat`: the carrier's verification of the caller's signature (STIR/SHAKEN).
+    `anonymous`: `yes` if the caller withholds its identity.
     """
     sender, asserted = _address(_get(headers, "from")), _address(_first(headers, "p-asserted-identity"))
     is_anonymous = sender is None or _is_nobody(sender) or _wants_privacy(headers)
@@ -81,7 +81,7 @@ def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _diversion(headers: Mapping[str, str]) -> tuple[str, str]:
-    """The last one who sent the call on: Diversion's first entry (RFC 5806 §4), else History-Info's entry before the last (RFC 7044)."""
+    """The last party that forwarded the call: Diversion's first entry (RFC 5806 §4), else History-Info's last but one (RFC 7044)."""
     latest = _address(_first(headers, "diversion"))
     if latest is not None:
         return _user(latest), latest.parameters.get("reason") or ""
@@ -95,7 +95,7 @@ def _wants_privacy(headers: Mapping[str, str]) -> bool:
 
 
 def _verstat(address: NameAddr | None) -> str:
-    """`verstat` of an address: Telnyx and IMS write it as URI parameter, others as header parameter."""
+    """`verstat` of an address. Telnyx and IMS send it as URI parameter, others as header parameter."""
     if address is None:
         return ""
     try:

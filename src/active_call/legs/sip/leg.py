@@ -1,8 +1,8 @@
-"""A SIP leg: one INVITE usage of the endpoint joined to one media stream.
+"""A SIP leg: one INVITE usage of the endpoint connected to one media stream.
 
-Inbound: made from IncomingCall, then `accept` or `reject`. Outbound: `dial`. The gateway brings the endpoint's events to `handle`; the leg
-tells the call through its sink (`legs.events`). Parts do what happens inside the call: `offers`, `transfers`, `requests`. `placing` sends
-the INVITE of a call of ours.
+Inbound: created from IncomingCall, then `accept` or `reject`. Outbound: `dial`. The gateway passes the endpoint's events to `handle`. The
+leg sends events (`legs.events`) to the call through its sink. Its parts handle what happens inside the call: `offers`, `transfers`,
+`requests`. `placing` sends the INVITE of an outbound call.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from active_call.sip.syntax.uri import Uri
 log = logging.getLogger("active_call.sip")
 
 RETRY_AFTER_S = 5
-"""What a caller is told that finds the server full: calls end all the time."""
+"""Retry-After for a caller if the server is full. Short, because calls end all the time."""
 READY_WITHOUT_ACK_S = 2.0
-"""The agent may speak this long after our 200 although the ACK has not come; the endpoint goes on waiting for it."""
+"""The agent may speak this long after our 200 even without the ACK. The endpoint keeps waiting for the ACK."""
 PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
-"""Ends that the peer causes."""
+"""Causes of an end by the peer."""
 
 
 class SipLeg:
@@ -70,7 +70,7 @@ class SipLeg:
         self._incoming = incoming
         self._policy = trunk
         self._untold: list[LegEvent] = []
-        """What happened before anybody listened: a CANCEL may come in the same read as its INVITE."""
+        """Events before `attach`: a CANCEL may arrive in the same read as its INVITE."""
         self._sink: Callable[[LegEvent], None] = self._untold.append
         self._answered = False
         self._rung = False
@@ -79,10 +79,10 @@ class SipLeg:
         self._is_early = False
         self._is_answerable = False
         self._early_answers: dict[str, bytes] = {}
-        """The peer's answers that came in provisional responses, by the tag of the dialog."""
+        """The peer's answers in provisional responses, by remote tag."""
         self._ended = False
         self._why_ended: tuple[str, str, str] | None = None
-        """`by`, `cause` and `reason` of an end that is ours."""
+        """`by`, `cause` and `reason` if we ended the call."""
         self.call_handle: sip.CallHandle | None = incoming.call if incoming else None
         port = LegPort(gateway, media, handle=lambda: self.call_handle, tell=self._tell, is_over=lambda: self._ended)
         self._port = port
@@ -100,13 +100,13 @@ class SipLeg:
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = allowed_methods(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
-        # Over UDP anybody's address may be written as the source of an INVITE. The ACK proves that the address is the caller's.
+        # Over UDP the source address of an INVITE may be forged. The ACK proves that the address is the caller's.
         media.is_proven = incoming is None or incoming.flow.transport != "udp"
         self.replaces: Leg | None = gateway.leg_of(incoming.replaces) if incoming is not None and incoming.replaces is not None else None
 
     @property
     def stream(self) -> MediaStream | None:
-        """See `legs.leg.Leg`, as all that follows."""
+        """See `legs.leg.Leg`; the same applies to the following methods."""
         return self._media.stream
 
     @property
@@ -115,7 +115,7 @@ class SipLeg:
 
     @property
     def is_placed_by_us(self) -> bool:
-        """A call that we place or have placed, and that is not about to end."""
+        """Whether we have placed the call and it is not about to end."""
         return self._placement.is_counted and not self._ended and self._why_ended is None
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
@@ -152,7 +152,7 @@ class SipLeg:
             self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
 
     async def _can_be_answered(self) -> bool:
-        """Whether there is room for the call's media and its offer suits us; else it is refused now, before a 180 promises more."""
+        """Whether there is capacity for the call's media and its offer is acceptable. If not, refuse now, before a 180 is sent."""
         if self._incoming is None or not self._may_ring or self._is_answerable:
             return self._may_ring
         try:
@@ -170,7 +170,7 @@ class SipLeg:
         return self._may_ring
 
     def _refuse_offer(self, error: NegotiationError | ParseError) -> None:
-        """The peer's description cannot be answered."""
+        """Refuse the peer's session description."""
         code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
         self._refuse(code, reason, cause="no_media", warning=str(error))
 
@@ -179,19 +179,19 @@ class SipLeg:
         return self._incoming is not None and not (self._answered or self._ended)
 
     async def _answer_early(self) -> bytes | None:
-        """The SDP answer for a 183; None where the invitation allows none."""
+        """The SDP answer for a 183; None if the INVITE allows none."""
         if self._incoming is None or self._incoming.sdp is None:
             return None  # our own offer in a 183 would need PRACK
         await self.open_media()
         if self._is_early or not self._may_ring:
-            return None  # overtaken meanwhile
+            return None  # answered or ended meanwhile
         try:
             return self._media.answer(self._incoming.sdp, may_send_to=self._is_of_trunk)
         except (NegotiationError, ParseError):
-            return None  # `accept` tells what is wrong
+            return None  # `accept` reports the error
 
     def _is_of_trunk(self, address: str) -> bool:
-        """Whether an address lies in the trunk's own ranges. Early media to it needs no proof: nobody else can be made to receive it."""
+        """Whether an address is in the trunk's ranges. Early media to it needs no proof, because it cannot hit a third party."""
         ip = parse_address(address)
         return ip is not None and self._policy is not None and any(ip in network for network in self._policy.networks)
 
@@ -218,7 +218,7 @@ class SipLeg:
         self._become_ready()
 
     def _offers_srtp(self, option: CallOption, transport: str) -> bool:
-        """Whether our offer uses SRTP when the INVITE had none. A trunk that takes both gets SRTP where signalling hides the keys (TLS)."""
+        """Whether our offer uses SRTP if the INVITE had none. A trunk that accepts both gets SRTP if signalling hides the keys (TLS)."""
         if option.sip is not None and option.sip.enable_srtp is not None:
             return option.sip.enable_srtp
         policy = self._policy.srtp if self._policy is not None else None
@@ -230,7 +230,7 @@ class SipLeg:
         return self._refuse(code, reason, cause="rejected")
 
     def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> bool:
-        """Refuse the call; False when it is answered or over. Raises LocalProtocolError for a code that refuses nothing."""
+        """Refuse the call. False if it is answered or over. Raises LocalProtocolError for a code that is not a refusal."""
         if self._ended or self._incoming is None:
             return False
         headers: tuple[tuple[str, str], ...] = (warning_header(warning),) if warning else ()
@@ -248,7 +248,7 @@ class SipLeg:
             self._end_if_lost(warning or reason)
         return is_refused
 
-    # -- a call of ours
+    # -- outbound call
 
     async def dial(self, option: CallOption, *, call_id: str = "") -> None:
         if self._incoming is not None:
@@ -257,7 +257,7 @@ class SipLeg:
         await self._placement.invite(self.callee, option, call_id)
 
     def _placed_as(self, handle: sip.CallHandle) -> None:
-        """An INVITE has gone out."""
+        """An INVITE was sent."""
         self.call_handle = handle
         self._gateway.adopt(handle, self)
         call_id = self._gateway.endpoint.dialog_info(handle).call_id
@@ -302,12 +302,12 @@ class SipLeg:
             self._end_if_lost(reason)
 
     def _end_if_lost(self, reason: str) -> None:
-        """Where the endpoint has no such call any more, the event of its end is on its way, unless it was lost: then this is the end."""
+        """If the endpoint no longer has the call, its CallEnded is pending or was lost. If it was lost, end the leg here."""
         if self.call_handle is not None and not self._gateway.endpoint.is_alive(self.call_handle):
             asyncio.get_running_loop().call_soon(self.fail, reason)
 
     def fail(self, reason: str) -> None:
-        """Tell the end of the call when no other end will come: after an error of ours, or when the event of the end was lost."""
+        """Report the end of the call if no other event will: after an internal error, or if CallEnded was lost."""
         by, cause, why = self._why_ended or ("system", "error", reason)
         self._end(LegEnded(by=by, cause=cause, reason=why))
 
@@ -322,10 +322,10 @@ class SipLeg:
         """See `abilities.KeepsSignalling`."""
         return self._trace.messages(whole=whole)
 
-    # -- what the endpoint tells
+    # -- events of the endpoint
 
     def handle(self, event: sip.SipEvent) -> None:
-        """Take an event of this call."""
+        """Handle an event of this call."""
         self._offers.take_proof(event)
         match event:
             case sip.CallProgress(response=response, sdp=sdp):
@@ -357,7 +357,7 @@ class SipLeg:
                 pass
 
     def _completed(self, event: sip.RequestCompleted) -> None:
-        """A request of ours has its final response. One that the end of the call cuts off has none; that is not told."""
+        """Our request has its final response. A request cut off by the end of the call has none, which is not reported."""
         method = self._requests.completed(event)
         is_cut_off = event.code == 487 and event.response is None
         if event.code < 300 or is_cut_off or self._transfers.is_refused_by(event):
@@ -371,12 +371,12 @@ class SipLeg:
             if early and sdp is not None:
                 self._early_answers[response.to.tag or ""] = sdp
             ringing = LegRinging(early_media=early, code=response.code)
-            if ringing != self._last_ringing:  # some repeat it every minute
+            if ringing != self._last_ringing:  # some peers repeat it every minute
                 self._last_ringing = ringing
                 self._tell(ringing)
 
     def _confirmed(self, sdp: bytes | None) -> None:
-        """The ACK has come; with the answer, where the offer was ours."""
+        """The ACK has arrived, with the answer if the offer was ours."""
         if sdp is None and self._media.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the ACK has no session description")
         elif sdp is None or self._agree(sdp):
@@ -418,7 +418,7 @@ class SipLeg:
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
         told, q850 = told_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
-        code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that has crossed our CANCEL ends nothing
+        code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that crossed our CANCEL is not the cause
         self._end(LegEnded(by=by, cause=cause, code=code, reason=plain(reason or told), headers=headers, q850=q850))
 
     def _end(self, event: LegEnded) -> None:
@@ -431,7 +431,7 @@ class SipLeg:
             self._sink(event)
 
     def _tell(self, event: LegEvent) -> None:
-        """Nothing but reports of the stream follows the end."""
+        """Emit an event. After the end, only reports of the stream are emitted."""
         if not self._ended:
             self._sink(event)
 

@@ -1,6 +1,6 @@
-"""The media of a SIP leg: one stream and the offer/answer that describes it (RFC 3264, RFC 4568).
+"""The media of a SIP leg: one stream and its offer/answer (RFC 3264, RFC 4568).
 
-The peer's SDP enters, ours leaves, and the stream is configured accordingly. Knows SDP and the media process, not SIP.
+The peer's SDP goes in, ours comes out, and the stream is configured accordingly. This module knows SDP and the media process, not SIP.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ from active_call.sdp.negotiation import (
 log = logging.getLogger("active_call.sip")
 
 LOOK_UP_TIMEOUT_S = 2.0
-"""For a host name in SDP. The call goes on meanwhile; without an address it sends to where the peer's packets come from."""
+"""Timeout for a host name in SDP. The call continues meanwhile. Without an address it sends to the source of the peer's packets."""
 
 LookUpHost = Callable[[str], Awaitable[tuple[str, ...]]]
 """The addresses of a host name. Raises ActiveCallError."""
 
 
 async def _no_look_up(name: str) -> tuple[str, ...]:
-    """Names are not looked up."""
+    """Default that resolves no names."""
     del name
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """What all legs of this server offer."""
+    """The media settings of all legs of this server."""
 
     bind_ip: str
     codecs: tuple[str, ...]
     latching: bool = True
     srtp: SrtpPolicy = SrtpPolicy.PREFERRED
-    """Which offers are accepted; `offer` says for each of ours whether it uses SRTP."""
+    """Which offers are accepted. Whether our own offer uses SRTP is an argument of `offer`."""
     rtp_timeout_s: float = 20.0
     srtp_suites: tuple[str, ...] | None = None
-    """Suites that are offered, in this order, and accepted. None: the two that every trunk knows are offered, and all of ours accepted."""
+    """Offered and accepted suites, in order of preference. None: offer the two that every trunk supports, and accept all that we know."""
     best_effort: bool = False
-    """Offers with RTP/AVP and crypto lines are answered with SRTP, where `srtp` is `PREFERRED`."""
+    """Answer offers with RTP/AVP and crypto lines with SRTP, if `srtp` is `PREFERRED`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What the peer's first offer comes to."""
+    """The prepared answer to the peer's first offer."""
 
     offer: bytes
     answer: bytes
@@ -74,7 +74,7 @@ class _Prepared:
 
 
 class SipMedia:
-    """A leg's stream, from opening to close."""
+    """The stream of a leg, from opening to closing."""
 
     def __init__(
         self,
@@ -91,15 +91,15 @@ class SipMedia:
         self._randomness = randomness
         self.public_ip = public_ip
         self.peer = peer
-        """The address that the peer signals from; empty where it is not known."""
+        """The source address of the peer's signalling; empty if unknown."""
         self.is_proven = True
-        """The peer has proved that it received our last SDP. Until then media goes to an address that is new in the call only when the
-        peer's own packets come from there.
+        """Whether the peer has proved that it received our last SDP. Before that, media to an address that is new in the call is sent only
+        after packets of the peer have arrived from there.
         """
         self._look_up = look_up
         self._looking_up: asyncio.Task[None] | None = None
         self._found: dict[str, str] = {}
-        """By host name: its address, empty where there is none that we can use."""
+        """By host name: its address, empty if there is no usable one."""
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
         self._described = b""
@@ -107,9 +107,9 @@ class SipMedia:
         self._offer: bytes | None = None
         self._prepared: _Prepared | None = None
         self._before_offer: tuple[int, bytes] | None = None
-        """The version and SDP before our open offer."""
+        """Version and SDP before our open offer."""
         self.direction: Direction = "sendrecv"
-        """The direction that is agreed on; our answers allow no more."""
+        """The negotiated direction. Our answers do not go beyond it."""
         self.stream: MediaStream | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
@@ -132,29 +132,29 @@ class SipMedia:
 
     @property
     def _bind_ip(self) -> str:
-        """`::` stands for all addresses of both families: the call's own family is bound."""
+        """The address to bind. `::` stands for both families and is replaced by the wildcard of the call's family."""
         bind_ip = self._settings.bind_ip
         return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
 
     def prove(self) -> None:
-        """The peer has proved that it receives our messages: media may be sent. A second call does nothing."""
+        """The peer has proved that it receives our messages: media may be sent. A second call has no effect."""
         if not self.is_proven:
             self.is_proven = True
             if self.stream is not None:
                 self.stream.start_sending()
 
     def limit_silence(self, rtp_timeout_s: float | None) -> None:
-        """End the call when no packet comes for so long; 0: never, None: as the server's settings say. Before `answer` or `accept`."""
+        """End the call after this time without a packet; 0: never, None: the server's setting. Call before `answer` or `accept`."""
         if rtp_timeout_s is not None:
             self._settings = replace(self._settings, rtp_timeout_s=rtp_timeout_s)
 
     def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None, waits: bool = False) -> bytes:
-        """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
+        """Answer the peer's offer and configure the stream. Raises NegotiationError (488) or ParseError, with nothing changed.
 
-        `waits`: no media goes to an address that is new in this call before `prove`. `may_send_to` says whether the agreed address
+        `waits`: send no media to an address that is new in this call before `prove`. `may_send_to` decides whether the negotiated address
         needs no proof.
         """
-        self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
+        self.take_back_offer()  # an open offer of ours has collided with this one and was refused
         if self.agreement is not None and is_without_audio(offer):
             return self._rest(offer, self.agreement)
         prepared, self._prepared = self._prepared, None
@@ -172,14 +172,14 @@ class SipMedia:
         return answer
 
     def prepare(self, offer: bytes) -> None:
-        """Work out the answer to the first offer, which `answer` then gives. Changes nothing that the peer or the stream could notice.
+        """Prepare the answer to the first offer for `answer`. No effect on the peer or the stream.
 
-        Raises as `answer` does: a call that would be refused later is refused before it rings.
+        Raises as `answer` does, so that a call that would be refused later is refused before it rings.
         """
         self._prepared = _Prepared(offer, *self._negotiate(offer))
 
     def _rest(self, offer: bytes, agreement: Agreement) -> bytes:
-        """The peer lets the audio rest (port 0, RFC 3264 §8.2): nothing is sent and nothing expected until it offers some again."""
+        """The peer has disabled the audio (port 0, RFC 3264 §8.2): nothing is sent or expected until it offers audio again."""
 
         def build(version: int) -> bytes:
             return decline_all(offer, self._local(), session_id=self._session_id, version=version)
@@ -192,7 +192,7 @@ class SipMedia:
         return answer
 
     def _negotiate(self, offer: bytes) -> tuple[bytes, Agreement]:
-        """The answer to an offer under the version that it is to have, and what it settles. Raises NegotiationError or ParseError."""
+        """The answer to an offer, with its version, and the agreement. Raises NegotiationError or ParseError."""
         keys = {key.suite: key.key for key in self._keys}
 
         def key_for(suite: str) -> bytes:
@@ -211,7 +211,7 @@ class SipMedia:
         return (answer, agreement) if answer == self._described else build(self._version + 1)
 
     def offer(self, *, srtp: bool, direction: Direction | None = None) -> bytes:
-        """Our own offer; its answer goes to `accept`. `direction` None: as it is agreed on."""
+        """Create our offer. `accept` takes its answer. `direction` None: the negotiated one."""
         if srtp and not self._keys:
             suites = self._settings.srtp_suites or DEFAULT_OFFER
             self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness, suite)) for tag, suite in enumerate(suites, start=1))
@@ -239,27 +239,27 @@ class SipMedia:
         return offer
 
     def take_back_offer(self) -> None:
-        """The peer has refused our last offer: the SDP before it is valid again (RFC 3264 section 8). Does nothing without one."""
+        """The peer has refused our last offer: the SDP before it applies again (RFC 3264 §8). No effect without an open offer."""
         if self._before_offer is not None:
             (self._version, self._described), self._before_offer = self._before_offer, None
 
     def start_over(self, srtp: SrtpPolicy | None = None) -> None:
-        """Forget what was offered, for a second INVITE after a refused one. `srtp`: which offers are accepted from now on."""
+        """Reset the offer for a second INVITE after a refused one. `srtp`: which offers are accepted from now on."""
         self._described, self._offer, self._before_offer, self._keys, self.agreement = b"", None, None, (), None
         if srtp is not None:
             self._settings = replace(self._settings, srtp=srtp)
 
     def accept(self, answer: bytes) -> None:
-        """The answer to our last offer. Raises NegotiationError or ParseError."""
+        """Take the answer to our last offer. Raises NegotiationError or ParseError."""
         if self._offer is None:
             return
         agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
         self._before_offer = None
-        self.is_proven = True  # the peer answers, so it has our offer
+        self.is_proven = True  # an answer proves that the peer has our offer
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
-        """Close the stream for good, and return its statistics."""
+        """Close the stream and return its statistics."""
         self._is_closed = True
         if self._looking_up is not None:
             self._looking_up.cancel()
@@ -283,26 +283,26 @@ class SipMedia:
         )
 
     def _take_description(self, description: bytes) -> None:
-        """Take a changed SDP as ours. The version in o= counts changes only; a refused offer is none (RFC 3264 section 8)."""
+        """Take a changed SDP as ours. The version in o= counts only changes; a refused offer is not one (RFC 3264 §8)."""
         self._version += 1
         self._described = description
 
     def _destination(self, agreement: Agreement) -> str:
-        """Where media goes; empty where only the peer's packets can show it: its name is not resolved yet, or it is behind a NAT."""
+        """The destination of media; empty if only the peer's packets can reveal it: its name is not resolved yet, or it is behind a NAT."""
         address = self._found.get(agreement.remote_host, "") if agreement.remote_host else agreement.remote_ip
         return "" if self._is_out_of_reach(address) else address
 
     def _is_out_of_reach(self, address: str) -> bool:
-        """Whether the address is private on the peer's side of a NAT; on our side it belongs to another host."""
+        """Whether the address is private on the peer's side of a NAT. On our side it belongs to another host."""
         return self._settings.latching and bool(address) and is_behind_nat(address, self.peer)
 
     def _begin_look_up(self, agreement: Agreement) -> None:
         if self._looking_up is not None:
             self._looking_up.cancel()
-        self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # ended by `close`
+        self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # cancelled by `close`
 
     async def _find(self, agreement: Agreement) -> None:
-        """Resolve the host in the peer's SDP, and send there unless another SDP has been agreed on meanwhile."""
+        """Resolve the host in the peer's SDP and send there, unless another SDP has been agreed on meanwhile."""
         name = agreement.remote_host
         try:
             async with asyncio.timeout(LOOK_UP_TIMEOUT_S):

@@ -1,7 +1,7 @@
-"""Offers inside a SIP call (re-INVITE, UPDATE; RFC 3264 section 8): the peer's are answered, ours put the peer on hold.
+"""Offers inside a SIP call (re-INVITE, UPDATE; RFC 3264 §8): answer the peer's, and put the peer on hold by ours.
 
-The peer's offers enter and answers leave. Knows when the peer has proved that our last answer reached it: only then may media go to an
-address that is new in the call.
+The peer's offers go in and answers come out. This module tracks whether the peer has proved that it received our last answer. Only then may
+media be sent to an address that is new in the call.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ PROOFS = (
     sip.OfferAnswered,
     sip.RequestReceived,
 )
-"""Events that only a peer can cause that received our responses: it repeats their tag."""
+"""Events that prove that the peer received our responses, because they contain the tag of these."""
 
 
 class DialogOffers:
-    """The offers of one call. `is_of_trunk` says whether an address lies in the trunk's own ranges, which need no proof."""
+    """The offers of one call. `is_of_trunk` decides whether an address is in the trunk's ranges, which need no proof."""
 
     def __init__(self, port: LegPort, is_of_trunk: Callable[[str], bool]) -> None:
         self._port = port
         self._is_of_trunk = is_of_trunk
         self._awaited_ack: int | None = None
-        """The CSeq of the last re-INVITE with an offer, while our answer to it is not acknowledged; UDP only."""
+        """CSeq of the last re-INVITE with an offer while our answer to it is not acknowledged; UDP only."""
         self._holding = Holding(port.media, self._send, port.tell)
 
     @property
     def is_secured(self) -> bool:
-        """SRTP is agreed on."""
+        """Whether SRTP is negotiated."""
         agreement = self._port.media.agreement
         return agreement is not None and agreement.crypto is not None
 
@@ -48,13 +48,13 @@ class DialogOffers:
         self._holding.want(direction)
 
     def tell_hold(self) -> None:
-        """The first offer and answer are complete: a call may begin on hold."""
+        """The first offer/answer is complete: report hold, because a call may begin on hold."""
         self._holding.on_agreement()
 
     def take_proof(self, event: sip.SipEvent) -> None:
-        """Let media go to the address that was named last, if `event` proves that the peer has our answer.
+        """Allow media to the last negotiated address if `event` proves that the peer has our answer.
 
-        After a re-INVITE its ACK proves it. An UPDATE has no ACK: the peer's next request proves it.
+        For a re-INVITE the ACK proves it. An UPDATE has no ACK: the peer's next request proves it.
         """
         if isinstance(event, sip.OfferAcknowledged) and event.cseq == self._awaited_ack:
             self._awaited_ack = None
@@ -62,7 +62,7 @@ class DialogOffers:
             self._port.media.prove()
 
     def received(self, sdp: bytes | None, request: Request) -> None:
-        """A re-INVITE or UPDATE of the peer: answer it, or refuse it with 488 and a Warning (RFC 3261 §14.2). A hold is told."""
+        """Handle a re-INVITE or UPDATE of the peer: answer it, or refuse it with 488 and a Warning (RFC 3261 §14.2). Report a hold."""
         port = self._port
         waits = port.gateway.endpoint.peer_transport(port.call) == "udp"
         is_invite = request.method == "INVITE"
@@ -83,11 +83,11 @@ class DialogOffers:
             self._holding.on_agreement()
 
     def answered(self, code: int) -> None:
-        """The peer has answered our offer with this final code; with a 2xx, its SDP has been taken."""
+        """The peer has answered our offer with this final code. For a 2xx its SDP has been taken."""
         self._holding.on_answer(code)
 
     def _send(self, direction: Direction) -> None:
-        """A re-INVITE. Raises LocalProtocolError while another offer is open."""
+        """Send a re-INVITE. Raises LocalProtocolError during another offer."""
         port = self._port
         if port.is_over():
             return

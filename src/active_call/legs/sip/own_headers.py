@@ -1,7 +1,7 @@
-"""Headers that commands, playbooks and variables add to our messages: what may go out, and in what form.
+"""Headers that commands, playbooks and variables add to our messages: which may be sent, and in what form.
 
-Names and values of any kind enter; those that can stand in a SIP message leave. A value may hold what a caller said, so a line break
-in it must not start another header. Headers that the SIP core writes itself cannot be set.
+Arbitrary names and values go in; valid SIP headers come out. A value may contain what a caller said, so a line break in it must not start
+another header. Headers that the SIP core writes itself cannot be set.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ RESERVED: Final = frozenset(
         "record-route", "contact", "rseq", "rack",
     )
 )  # fmt: skip
-"""Headers that the SIP core writes itself; lower case."""
+"""Headers that the SIP core writes itself, in lower case."""
 SECRETS: Final = frozenset(("authorization", "proxy-authorization"))
-"""Headers that answer a challenge; no peer chooses them."""
+"""Headers that answer a challenge. No peer may set them."""
 
 
 def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
-    """The headers that may be sent. The others are left out and logged."""
+    """The headers that may be sent. All others are dropped and logged."""
     kept = []
     for name, value in headers:
         try:
@@ -44,8 +44,8 @@ def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
 
 
 def carried_over(headers: HeaderList, allowed: Iterable[str] = ()) -> HeaderList:
-    """Of the headers in a peer's Refer-To those that the INVITE to the target may have (RFC 3261 §19.1.5): `Replaces`, `Require: replaces`
-    as RFC 5589 §7 has it, and those named in `allowed`. The peer chooses them, so the others do not leave with our credentials.
+    """The headers of a peer's Refer-To that the INVITE to the target may contain (RFC 3261 §19.1.5): `Replaces` and `Require: replaces` as
+    in RFC 5589 §7, and those named in `allowed`. The peer chooses them, so no other header is sent together with our credentials.
     """
     names = {"replaces", *(header_key(name) for name in allowed)}
     kept = [(name, value) for name, value in headers if header_key(name) in names or _requires_replaces(name, value)]
@@ -60,5 +60,5 @@ def _requires_replaces(name: str, value: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """`text` as it may stand in a status line or a quoted string: control characters become spaces."""
+    """`text` for a status line or a quoted string: control characters become spaces."""
     return "".join(" " if character < " " or character == "\x7f" else character for character in text)

@@ -1,6 +1,6 @@
-"""How a SIP leg places its call: the INVITE waits for its turn at the trunk, goes out, and goes out once more without SRTP after a 488.
+"""Place a SIP call: wait for the trunk's call rate, send the INVITE, and after a 488 send a second one without SRTP.
 
-An address and options enter; INVITEs leave. Also counts the call among those that we place, from its start to its end.
+An address and options go in; INVITEs come out. The call counts as a placed call from its start to its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from active_call.sip import events as sip
 
 
 class Placement:
-    """The INVITE of one call of ours. `on_placed` gets the endpoint's handle each time that an INVITE has gone out."""
+    """The INVITE of one outbound call. `on_placed` is called with the endpoint's handle for each INVITE sent."""
 
     def __init__(
         self, port: LegPort, on_placed: Callable[[sip.CallHandle], None], *, permit: Permit, turn: Turn | None, placed: PlacedCall | None
@@ -31,15 +31,15 @@ class Placement:
         self._turn = turn
         self._placed = placed
         self._without_srtp: sip.OutboundInvite | None = None
-        """The INVITE for a second try without SRTP."""
+        """The INVITE for the second try without SRTP."""
 
     @property
     def is_counted(self) -> bool:
-        """It counts among the calls that we place."""
+        """Whether it counts among the calls that we place."""
         return self._placed is not None
 
     async def invite(self, callee: str, option: CallOption, call_id: str) -> None:
-        """Place the call when the trunk's pace allows it. Raises ActiveCallError; LocalProtocolError when it is over or placed already."""
+        """Place the call when the trunk's rate allows it. Raises ActiveCallError, or LocalProtocolError if it is over or already placed."""
         port = self._port
         addressed = await port.gateway.invitation(callee, self._permit, option)
         invitation = addressed.invitation
@@ -63,7 +63,7 @@ class Placement:
         self._on_placed(handle)
 
     def falls_back(self, event: sip.CallEnded) -> bool:
-        """Whether the call goes on with a second INVITE: a trunk that prefers SRTP but takes plain RTP has answered 488."""
+        """Whether the call continues with a second INVITE: the trunk prefers SRTP but accepts plain RTP, and has answered 488."""
         invite, self._without_srtp = self._without_srtp, None
         if invite is None or (event.cause, event.code) != ("rejected", 488):
             return False
@@ -76,12 +76,12 @@ class Placement:
         return True
 
     def answered(self) -> None:
-        """The callee has answered: the minutes count from now."""
+        """The callee has answered: count minutes from now on."""
         if self._placed is not None:
             self._placed.answered()
 
     def close(self) -> None:
-        """The call is over. Again it changes nothing."""
+        """The call is over. A second call has no effect."""
         if self._turn is not None:
             self._turn.settle()
         if self._placed is not None:

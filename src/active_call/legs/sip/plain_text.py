@@ -1,8 +1,8 @@
-"""Turns SIP text into clean Unicode for everything outside `sip`.
+"""Convert SIP text to valid Unicode for everything outside `sip`.
 
-Inside `sip` a byte that is no UTF-8 is kept as a lone surrogate, so that it can be sent back as it was. Records, events, logs, templates
-and webhooks cannot hold that. Here such bytes are read as Windows-1252, which phones and gateways without UTF-8 send. Other lone surrogates
-and control characters become U+FFFD.
+Inside `sip` a byte that is not UTF-8 is kept as a lone surrogate, so that it can be sent back unchanged. Records, events, logs, templates
+and webhooks cannot contain those. Here such bytes are read as Windows-1252, which phones and gateways without UTF-8 send. Other lone
+surrogates and control characters become U+FFFD.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _CONTROLS_IN_LINES: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud8
 
 
 def plain(text: str) -> str:
-    """A header's value, a name, a number: one line of clean Unicode."""
+    """Convert a header value, a name or a number to one line of valid Unicode."""
     return text if text.isprintable() else _CONTROLS.sub(REPLACEMENT, _with_bytes_read(text))
 
 
 def plain_lines(text: str) -> str:
-    """A body: as `plain`, but tabs and line breaks stay."""
+    """Convert a body: like `plain`, but tabs and line breaks stay."""
     return text if text.isprintable() else _CONTROLS_IN_LINES.sub(REPLACEMENT, _with_bytes_read(text))
 
 
 def plain_body(body: bytes) -> str:
-    """A text body of a message: read as UTF-8, and as Windows-1252 where it is no UTF-8."""
+    """Decode a text body: as UTF-8, or as Windows-1252 if it is not UTF-8."""
     return plain_lines(body.decode("utf-8", "surrogateescape"))
 
 

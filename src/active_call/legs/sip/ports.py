@@ -1,4 +1,4 @@
-"""What a SIP leg needs of the gateway, what the gateway needs of a leg, and what the parts of a leg need of it."""
+"""What a SIP leg needs from the gateway, what the gateway needs from a leg, and what the parts of a leg need from it."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ class InviteUsage(Leg, Protocol):
 
     @property
     def is_placed_by_us(self) -> bool:
-        """A call that we place or have placed, and that is not about to end."""
+        """Whether we have placed the call and it is not about to end."""
         ...
 
     def handle(self, event: sip.SipEvent) -> None:
-        """Take an event of this call."""
+        """Handle an event of this call."""
         ...
 
     def fail(self, reason: str) -> None:
-        """Tell the end of the call after an error of ours, when no other end will come."""
+        """Report the end of the call after an internal error, if no other event will."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AddressedInvitation:
-    """An INVITE that is ready but for its SDP, and the two addresses that the SDP needs."""
+    """An INVITE complete except for its SDP, and the two addresses that the SDP needs."""
 
     invitation: Invitation
     own_address: str
-    """The address of ours that the callee sees."""
+    """Our address towards the callee."""
     peer_address: str
 
 
 class RequestPort(Protocol):
-    """The gateway as it is seen by those who send requests outside of calls: registrations and the trunk watch."""
+    """The gateway as seen by senders of requests outside of calls: registrations and the trunk watch."""
 
     def run(self, operation: Callable[[Endpoint, float], T]) -> T:
-        """Do something with the endpoint now, and send what results from it."""
+        """Run an operation on the endpoint now, and send the resulting messages."""
         ...
 
     def own_address_for(self, host: str) -> str:
-        """The address of ours that `host` sees."""
+        """Our address towards `host`."""
         ...
 
 
@@ -65,45 +65,45 @@ class GatewayPort(Protocol):
 
     @property
     def endpoint(self) -> Endpoint:
-        """For questions; operations go through `run`."""
+        """For queries only; operations use `run`."""
         ...
 
     @property
     def trace(self) -> SipTrace:
-        """Keeps the messages of the calls."""
+        """Stores the messages of the calls."""
         ...
 
     @property
     def offers_srtp(self) -> bool:
-        """Whether our own offers use SRTP, where neither the trunk nor the call says otherwise."""
+        """Whether our offers use SRTP if neither the trunk nor the call decides."""
         ...
 
     def run(self, operation: Callable[[Endpoint, float], T]) -> T:
-        """Do something with the endpoint now, and send what results from it."""
+        """Run an operation on the endpoint now, and send the resulting messages."""
         ...
 
     def adopt(self, handle: sip.CallHandle, leg: InviteUsage) -> None:
-        """Bring the events of that call to `leg` from now on."""
+        """Dispatch the events of that call to `leg` from now on."""
         ...
 
     def leg_of(self, handle: sip.CallHandle) -> InviteUsage | None:
-        """The leg of that call, as long as the call lives."""
+        """The leg of that call while the call is active."""
         ...
 
     def forget(self, handle: sip.CallHandle) -> None:
-        """The call is over. Does nothing if it is not known."""
+        """The call is over. No effect if it is unknown."""
         ...
 
     async def invitation(self, callee: str, permit: Permit, option: CallOption) -> AddressedInvitation:
-        """The INVITE to `callee`. Raises ActiveCallError if the callee cannot be called, or its address not be found."""
+        """The INVITE to `callee`. Raises ActiveCallError if the callee may not be called or its address cannot be found."""
         ...
 
     def count_transfer(self, trunk_name: str) -> PlacedCall:
-        """Count a transfer that the peer, of that trunk, makes for us. Raises QuotaReached."""
+        """Count a transfer that the peer on that trunk makes for us. Raises QuotaReached."""
         ...
 
     def withdraw_transfer(self, counted: PlacedCall) -> None:
-        """The peer does not make that transfer: it does not count."""
+        """The peer does not make that transfer: do not count it."""
         ...
 
 
@@ -116,7 +116,7 @@ class LegPort:
     handle: Callable[[], sip.CallHandle | None]
     """The endpoint's handle of the call; None before the call is placed."""
     tell: Callable[[LegEvent], None]
-    """Tell the call of something; dropped after the end."""
+    """Send an event to the call. Events after the end are dropped."""
     is_over: Callable[[], bool]
 
     @property

@@ -1,8 +1,8 @@
-"""Counts refusals by rule and logs them, within bounds that a flood cannot exceed.
+"""Count refusals by rule and log them, with limits that a flood cannot exceed.
 
-What was refused, dropped or ignored enters; counts and log lines leave. The first refusal of an address by a rule is logged at once;
-those that follow within `QUIET_S` become one line with their number. There are at most `MAX_LINES` lines in `BURST_S` from all addresses
-together, and at most `MAX_ADDRESSES` addresses are remembered.
+Refused, dropped and ignored items go in; counters and log lines come out. The first refusal of an address by a rule is logged at once.
+Further ones within `QUIET_S` become one line with their number. There are at most `MAX_LINES` lines in `BURST_S` for all addresses
+together, and at most `MAX_ADDRESSES` addresses are stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_ADDRESSES = 2048
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call that was refused before a handler was asked. `caller` and `callee` may be whole From and To headers; `host` sent it."""
+    """A call that was refused before a handler was called. `caller` and `callee` may be whole From and To headers; `host` sent it."""
 
     rule: str
     code: int
@@ -40,7 +40,7 @@ class RefusedCall:
 
 @dataclass(slots=True)
 class _Told:
-    """What was logged about one address and rule."""
+    """The log state of one address and rule."""
 
     at: float
     level: int
@@ -50,7 +50,7 @@ class _Told:
 
 @dataclass(slots=True)
 class Refusals:
-    """See the module. Counted are: `refused` requests by rule, `dropped` messages by reason, `ignored` headers by name."""
+    """See the module. It counts `refused` requests by rule, `dropped` messages by reason and `ignored` headers by name."""
 
     clock: Clock
     logger: logging.Logger = log
@@ -58,7 +58,7 @@ class Refusals:
     dropped: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     n_unsaid: int = 0
-    """Lines left out because there were too many at once."""
+    """Log lines that were suppressed because of the limit."""
     _told: OrderedDict[tuple[str, str], _Told] = field(default_factory=OrderedDict)
     _burst_began_at: float = 0.0
     _n_lines: int = 0
@@ -79,7 +79,7 @@ class Refusals:
         self._tell(logging.INFO, "header ignored", header, peer, fields)
 
     def flush(self) -> None:
-        """Log the refusals that were held back for `QUIET_S`. Call it from time to time."""
+        """Log the refusals that were held back for `QUIET_S`. Call it periodically."""
         now = self.clock.now()
         while self._told:
             key, told = next(iter(self._told.items()))

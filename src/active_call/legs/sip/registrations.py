@@ -1,7 +1,7 @@
-"""Keeps our accounts registered (RFC 3261 section 10): REGISTER at start, refreshes, and removal at the end.
+"""Keep our accounts registered (RFC 3261 §10): REGISTER at start, refreshes, and removal at the end.
 
-Accounts enter; their states are logged and shown by `states`. The endpoint refreshes registrations by itself. When a registrar refuses an
-account, its credentials still serve outbound calls.
+Accounts go in; `states` has their states, which are also logged. The endpoint refreshes registrations itself. If a registrar refuses an
+account, its credentials are still used for outbound calls.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from active_call.sip import events as sip
 log = logging.getLogger("active_call.registration")
 
 REMOVAL_TIMEOUT_S = 2.0
-"""How long the end waits for registrars to confirm the removal."""
+"""Maximum wait for registrars to confirm the removal at shutdown."""
 
 _SERVER = re.compile(r"^(?:sips?:)?(?P<host>\[[^\]]+\]|[^:;]+)(?P<port>:\d+)?(?P<parameters>;.*)?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `server` is a host, perhaps with `:port` and `;transport=…`."""
+    """One account. `server` is a host, optionally with `:port` and `;transport=…`."""
 
     name: str
     username: str
@@ -37,12 +37,12 @@ class Account:
     expires_s: int = 3600
     proxy: str | None = None
     registers: bool = True
-    """False: the credentials serve outbound calls only."""
+    """False: the credentials are for outbound calls only."""
     display_name: str = ""
 
     @property
     def host(self) -> str:
-        """The server's host alone, without brackets."""
+        """The server's host without port and brackets."""
         match = _SERVER.match(self.server)
         return match["host"].strip("[]") if match else self.server
 
@@ -64,11 +64,11 @@ class Registrations:
         self._handles: dict[str, sip.RegistrationHandle] = {}
         self._ended = asyncio.Event()
         self._successors: dict[str, Account] = {}
-        """Changed accounts: they register when their former binding is removed."""
+        """Changed accounts. They register when their former binding has been removed."""
         self.states: dict[str, str] = {}
         """By account: `registering`, `registered`, `failed 403 Forbidden` or `unregistered`."""
         self.last_refusals: dict[str, str] = {}
-        """By account what its registrar has refused it with last, also where it is registered again."""
+        """By account: the registrar's last refusal, also after a later success."""
 
     def start(self) -> None:
         """Send the first REGISTER of each account."""
@@ -76,7 +76,7 @@ class Registrations:
             self._register(account)
 
     def update(self, accounts: tuple[Account, ...]) -> None:
-        """Use `accounts` from now on: new ones register, missing ones are removed, changed ones are removed and then register again."""
+        """Apply `accounts`: register new ones, remove missing ones, remove changed ones and register them again."""
         before, self._accounts = self._accounts, {account.label: account for account in accounts if account.registers}
         self._successors = {}
         for label in before:
@@ -100,7 +100,7 @@ class Registrations:
             self._gateway.run(lambda endpoint, now: endpoint.unregister(handle, now))
 
     def handle(self, event: sip.RegistrationChanged) -> None:
-        """The endpoint tells how a registration stands."""
+        """Take a state change of a registration."""
         fields = {"account": event.name, "code": event.code, "reason": plain(event.reason)}
         if event.state == "registered":
             self.states[event.name] = "registered"
@@ -122,7 +122,7 @@ class Registrations:
                 self._ended.set()
 
     async def close(self) -> None:
-        """Remove every registration; waits at most `REMOVAL_TIMEOUT_S`."""
+        """Remove all registrations. Waits at most `REMOVAL_TIMEOUT_S`."""
         self._successors.clear()
         self._ended.clear()
         for label in list(self._handles):

@@ -1,6 +1,6 @@
-"""MESSAGE (RFC 3428) and INFO (RFC 6086) inside a SIP call, both ways.
+"""MESSAGE (RFC 3428) and INFO (RFC 6086) inside a SIP call, both directions.
 
-Texts and digits enter and leave. A request of ours that the peer refuses is told; one that the end of the call cuts off is not.
+Texts and digits go in and out. A refusal of our request is reported. A request cut off by the end of the call is not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DialogRequests:
     def __init__(self, port: LegPort) -> None:
         self._port = port
         self._ours: dict[sip.TransactionToken, str] = {}
-        """Our requests that wait for a final response, and their methods."""
+        """Our requests without a final response, and their methods."""
 
     def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
         """Send a MESSAGE. Raises LocalProtocolError if there is no call."""
@@ -46,15 +46,15 @@ class DialogRequests:
         self._ours[token] = method
 
     def completed(self, event: sip.RequestCompleted) -> str:
-        """A request has its final response, or none will come: it waits no longer. Gives its method, empty for one that is not ours."""
+        """A request has its final response, or will get none: remove it. Returns its method, empty for a request that is not ours."""
         return self._ours.pop(event.token, "")
 
     def refused(self, method: str, event: sip.RequestCompleted) -> None:
-        """The peer has refused our request of that method."""
+        """The peer has refused our request of that method: report it."""
         self._port.tell(LegRequestRefused(method, event.code, plain(event.reason)))
 
     def received(self, token: sip.TransactionToken, request: Request) -> None:
-        """Take a text or digit of the peer and answer with 200; with 469 or 415 an INFO that nobody here reads."""
+        """Take a text or digit of the peer and answer with 200. Answer an unsupported INFO with 469 or 415."""
         content_type = plain((request.headers.get("Content-Type") or "").partition(";")[0].strip().lower())
         body = plain_body(request.body)
         code, reason, headers = 200, "OK", NO_HEADERS
@@ -69,10 +69,10 @@ class DialogRequests:
 
 
 def _info_answer(request: Request, content_type: str) -> tuple[int, str, sip.HeaderList]:
-    """Whether an INFO can be taken. Without a body it is a sign of life; one that may be passed over is (RFC 3261 §8.2.3, §20.11)."""
+    """Whether an INFO is accepted. One without a body is a keep-alive; one whose body is optional is accepted (RFC 3261 §8.2.3, §20.11)."""
     package = (request.headers.get("Info-Package") or "").partition(";")[0].strip().lower()
     if package and package not in DIGIT_PACKAGES:
-        return 469, "Bad Info Package", (("Recv-Info", ""),)  # RFC 6086 §4.2.2: with the packages that we take, which are none
+        return 469, "Bad Info Package", (("Recv-Info", ""),)  # RFC 6086 §4.2.2: with the supported packages, which are none
     if not request.body.strip() or content_type in DIGIT_TYPES or is_optional(request.headers.get("Content-Disposition")):
         return 200, "OK", NO_HEADERS
     return 415, "Unsupported Media Type", (("Accept", ", ".join(DIGIT_TYPES)),)

@@ -1,7 +1,7 @@
-"""Applies the operator's rules to an outbound call: to the callee before it is dialled, then to From, To and Contact of the INVITE.
+"""Apply the operator's rules to an outbound call: to the callee before it is dialled, then to From, To and Contact of the INVITE.
 
-Addresses enter and leave. Knows no trunks and no configuration file. Each `Rewrite` applies to the result of the one before. Only the first
-`HeaderRule` that matches is applied; all its patterns must be found, and a missing pattern always matches.
+Addresses go in and out. This module knows no trunks and no configuration file. Each `Rewrite` applies to the result of the previous one.
+Only the first matching `HeaderRule` is applied: all its patterns must match, and a missing pattern always matches.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _REFERENCE = re.compile(r"\$\$|\$\{(\w+)\}|\$([0-9]+|[A-Za-z_]\w*)|\\([0-9]{1,2}
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One rewriting of the callee. `template` is `replacement` as `re` wants it."""
+    """One rewriting of the callee. `template` is `replacement` in the syntax of `re`."""
 
     pattern: re.Pattern[str]
     template: str
 
     @classmethod
     def of(cls, pattern: str, replacement: str) -> Rewrite:
-        """Compile both. Raises ValueError for an invalid pattern, or a reference to a group that the pattern does not have."""
+        """Compile both. Raises ValueError for an invalid pattern, or for a reference to a missing group."""
         try:
             compiled = re.compile(pattern)
         except re.error as error:
@@ -60,7 +60,7 @@ def rewritten(callee: str, rewrites: Sequence[Rewrite]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """New texts for the user and host of a URI; None leaves the old one. A host without a port keeps the port."""
+    """New values for the user and host of a URI. None keeps the old one. A host without a port keeps the port."""
 
     user: str | None = None
     host: str | None = None

@@ -1,6 +1,6 @@
-"""REFER inside a SIP call, both ways (RFC 3515): ours, and how it goes; the peer's, our answer, and what we tell of it.
+"""REFER inside a SIP call, both directions (RFC 3515): ours with its progress, and the peer's with our answer and NOTIFYs.
 
-REFER and NOTIFY leave; LegTransferProgress and LegTransferRequested are told.
+REFER and NOTIFY are sent; LegTransferProgress and LegTransferRequested are reported.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from active_call.sip.syntax.grammar import encode_text
 
 
 class DialogTransfers:
-    """The transfers of one call. One request of the peer waits for its answer at a time; a second one is refused with 491."""
+    """The transfers of one call. At most one request of the peer is pending; a second one gets 491."""
 
     def __init__(self, port: LegPort, carried: tuple[str, ...] = ()) -> None:
         self._port = port
         self._carried = carried
-        """Headers beside Replaces that the peer's Refer-To may set in the INVITE to its target."""
+        """Headers, in addition to Replaces, that the peer's Refer-To may set in the INVITE to its target."""
         self._refer: sip.TransactionToken | None = None
         """Our last REFER."""
         self._counted: PlacedCall | None = None
-        """The same, as it counts among the calls that we place."""
+        """The same REFER as a counted outbound call."""
         self._request: sip.TransactionToken | None = None
-        """The peer's REFER that waits for its answer."""
+        """The peer's REFER that has not been answered yet."""
 
     def refer(self, target: str, headers: Mapping[str, str], *, counts_for: str | None) -> None:
-        """Ask the peer to call `target`. `counts_for`: the trunk for which it counts as a call of ours; None: it does not count.
+        """Ask the peer to call `target`. `counts_for`: the trunk on which it counts as our call; None: it does not count.
 
-        Raises ActiveCallError if it cannot be asked, QuotaReached where the hour's calls are used up.
+        Raises ActiveCallError if that is not possible, QuotaReached if the hourly limit is reached.
         """
         port = self._port
         self._counted = None if counts_for is None else port.gateway.count_transfer(counts_for)
@@ -48,23 +48,23 @@ class DialogTransfers:
             raise
 
     def attended_target(self) -> str:
-        """The address at which a third party takes our place: the peer's Contact with Replaces (RFC 3891); empty without a call."""
+        """The address at which a third party can replace us: the peer's Contact with Replaces (RFC 3891); empty without a call."""
         handle = self._port.handle()
         if handle is None:
             return ""
         try:
             info = self._port.gateway.endpoint.dialog_info(handle)
         except LocalProtocolError:
-            return ""  # it has ended; the event is on its way
+            return ""  # it has ended; the event is pending
         replaces = quote(encode_text(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}"), safe="")
         return f"{info.remote_target}?Replaces={replaces}&Require=replaces"
 
     def progress(self, event: sip.TransferProgress) -> None:
-        """A NOTIFY of the peer about our REFER."""
+        """Handle a NOTIFY of the peer about our REFER."""
         self._port.tell(LegTransferProgress(event.code, plain(event.reason), event.final))
 
     def is_refused_by(self, event: sip.RequestCompleted) -> bool:
-        """Whether `event` refuses our last REFER; that is told then."""
+        """Whether `event` refuses our last REFER. If so, it is reported."""
         if event.token != self._refer:
             return False
         self._withdraw()
@@ -72,13 +72,13 @@ class DialogTransfers:
         return True
 
     def _withdraw(self) -> None:
-        """The peer calls nobody for us."""
+        """The peer does not place the call: do not count it."""
         counted, self._counted = self._counted, None
         if counted is not None:
             self._port.gateway.withdraw_transfer(counted)
 
     def requested(self, event: sip.TransferRequested) -> None:
-        """The peer sends a REFER; `answer` comes next."""
+        """The peer has sent a REFER. `answer` must follow."""
         if self._request is not None:
             self._port.gateway.run(lambda endpoint, now: endpoint.respond(event.token, 491, "Request Pending", now))
             return
@@ -88,21 +88,21 @@ class DialogTransfers:
         self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by, headers))
 
     def answer(self, accepted: bool) -> None:
-        """Answer the peer's REFER. Does nothing if none waits, or when the call is over."""
+        """Answer the peer's REFER. No effect if none is pending or the call is over."""
         token, self._request = self._request, None
         if token is not None and not self._port.is_over():
             code, reason = (202, "Accepted") if accepted else (603, "Decline")
             self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
 
     def notify(self, code: int, reason: str, *, final: bool) -> None:
-        """Tell the peer how its transfer goes. Does nothing when the call is over."""
+        """Report the transfer's progress to the peer. No effect if the call is over."""
         handle, line = self._port.handle(), one_line(reason)
         if not self._port.is_over() and handle is not None:
             self._port.gateway.run(lambda endpoint, now: endpoint.notify_transfer(handle, code, line, now, final=final))
 
 
 def _transfer_uri(target: str) -> str:
-    """A transfer's target as a URI: a bare number as `tel:`, an address as `sip:`."""
+    """A transfer's target as a URI: a number becomes `tel:`, an address `sip:`."""
     if ":" in target:
         return target
     return f"sip:{target}" if "@" in target else f"tel:{target}"

@@ -1,7 +1,7 @@
-"""Finds informational headers whose values cannot be parsed. They change nothing in a call, and are counted.
+"""Find informational headers whose values do not parse. They have no effect on a call and are counted.
 
-An event with its message enters, names of headers leave. The SIP core checks the headers that a call needs (From, To,
-Via, Contact of a request …).
+An event with its message goes in, names of headers come out. The SIP core checks the headers that a call needs (From, To, Via, Contact of a
+request …).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.sip.syntax.reason import parse_reason
 from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
 MAX_VALUES = 70
-"""Values that are read of each header: as many as a request may have hops (RFC 3261 §20.22)."""
+"""Maximum number of values read per header: as many as a request may have hops (RFC 3261 §20.22)."""
 
 
 def _read_address(text: str) -> None:
@@ -40,7 +40,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
 
 
 def ignored_headers(event: SipEvent) -> list[str]:
-    """The names of unreadable headers in an INVITE, its final response, or the request that ends a call; none for other events."""
+    """The names of unparsable headers in an INVITE, its final response, or the request that ends a call; empty for other events."""
     match event:
         case IncomingCall(request=request):
             return _unreadable(request)

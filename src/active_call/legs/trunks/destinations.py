@@ -1,9 +1,9 @@
-"""Matches destinations (numbers, addresses, hosts) with lists of patterns.
+"""Match destinations (numbers, addresses, hosts) against lists of patterns.
 
-Patterns and addresses enter, yes or no leaves. Pure; knows no trunks and no configuration. `*` stands for any characters.
+Patterns and addresses go in, yes or no comes out. Pure; knows no trunks and no configuration. `*` matches any characters.
 
-    +49*                        numbers, in whatever form they are written: +49 30 1234, 004930123
-    desk@example.com            one address; `sip:` before it changes nothing
+    +49*                        numbers in any notation: +49 30 1234, 004930123
+    desk@example.com            one address; a `sip:` before it has no effect
     *@example.com               every address of that host
     example.com, *.example.com  the same
 """
@@ -21,10 +21,10 @@ from active_call.sip.syntax.uri import Uri
 _NUMBER_PATTERN = re.compile(r"\+?[0-9*#?().\s-]*\Z")
 _NOT_DIALLED = re.compile(r"[^0-9+*#]")
 _SHORTEST_WORLDWIDE = 11
-"""A number without + counts as one with country code when it has at least this many digits."""
+"""A number without + and at least this many digits is assumed to include a country code."""
 _STARTS_OF_NUMBERS = tuple("+0123456789*#")
 _MARKS_BEFORE = re.compile(r"[^\w+*#]+")
-"""Characters that a switch skips before a number (RFC 3966 §5.1.1 has some as visual separators)."""
+"""Characters that a switch ignores before a number (RFC 3966 §5.1.1 lists some as visual separators)."""
 _PHONE_CONTEXT = re.compile(r"phone-context=(\+[0-9().-]+)", re.IGNORECASE)
 _SERVICE_CODES = (re.compile(r"[*#]+[0-9]{2}[*#]*"), re.compile(r"[*#]+[0-9]{3}[*#]*"))
 _ACCESS_CODES = re.compile(r"(?:00|011)+0*")
@@ -32,7 +32,7 @@ _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
 
 
 def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
-    """The forms of a number that a pattern may mean: as dialled, and with + and country code. Empty for what is no number."""
+    """The forms of a number that a pattern may mean: as dialled, and with + and country code. Empty if it is not a number."""
     text, _, parameters = unicodedata.normalize("NFKC", unescape(user)).partition(";")
     text = text.strip()
     if text[:1] not in "+0123456789*#(" or not text:
@@ -52,9 +52,9 @@ def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
 
 
 def possible_numbers(user: str, country_code: str | None = None) -> frozenset[str]:
-    """Every form of a number that some switch could read from a user part; a denied pattern must match none. Empty for what is no number.
+    """Every form of a number that some switch may read from a user part. A denied pattern must match none. Empty if it is not a number.
 
-    More than `number_forms`: marks before the number, several `+`, service codes (`*67`, `#31#`), access codes after one another, digits of
+    In addition to `number_forms`: marks before the number, several `+`, service codes (`*67`, `#31#`), repeated access codes, digits of
     other scripts, a scheme or a phone-context within the user part.
     """
     text, _, parameters = unicodedata.normalize("NFKC", unescape(user)).partition(";")
@@ -79,45 +79,45 @@ def _with_plain_digits(text: str) -> str:
 
 
 def _context_of(parameters: str) -> str:
-    """The country, and perhaps more, that a number's own phone-context puts before it (RFC 3966 §5.1.5)."""
+    """The prefix that a number's phone-context puts before it: a country code, possibly with more digits (RFC 3966 §5.1.5)."""
     found = _PHONE_CONTEXT.search(parameters)
     return _NOT_DIALLED.sub("", found.group(1)) if found else ""
 
 
 def _behind_service_codes(digits: str) -> list[str]:
-    """What is dialled after a code such as *67 or #31#; how long the code is, only its switch knows."""
+    """The possible numbers after a code such as *67 or #31#. Only the switch knows the length of the code."""
     return [digits[match.end() :] for each in _SERVICE_CODES if (match := each.match(digits)) is not None]
 
 
 def _behind_access_codes(digits: str) -> str:
-    """The number without its leading 00 and 011, repeated or not."""
+    """The number without leading 00 and 011, also repeated ones."""
     return _ACCESS_CODES.sub("", digits, count=1)
 
 
 def is_number_pattern(pattern: str) -> bool:
-    """Whether a pattern is one of numbers."""
+    """Whether a pattern is for numbers."""
     return bool(_NUMBER_PATTERN.match(_bare(pattern)))
 
 
 def names_number(patterns: Iterable[str], forms: Iterable[str]) -> bool:
-    """Whether a pattern of numbers names one of these forms."""
+    """Whether a number pattern matches one of these forms."""
     compiled = [_number_glob(_bare(pattern)) for pattern in patterns]
     return any(each.fullmatch(form) for form in forms for each in compiled)
 
 
 def names_host(patterns: Iterable[str], host: str) -> bool:
-    """Whether a pattern of hosts names `host`."""
+    """Whether a host pattern matches `host`."""
     host = host.lower().rstrip(".").strip("[]")
     return any(_glob(pattern.lower().strip("[]")).fullmatch(host) for pattern in patterns)
 
 
 def names_address(patterns: Iterable[str], uri: Uri, *, is_home: bool) -> bool:
-    """Whether a pattern names `uri`. `is_home`: its host is where numbers go, so that a pattern of numbers is enough."""
+    """Whether a pattern matches `uri`. `is_home`: its host is where numbers are dialled, so a number pattern is sufficient."""
     return any(_names(_bare(pattern), uri, is_home) for pattern in patterns)
 
 
 def is_written_in(text: str, uri: Uri, *, is_home: bool) -> bool:
-    """Whether `text`, which an author has written, names the address itself; a number too, where `is_home`."""
+    """Whether `text`, written by an author, contains the address itself; or its number, if `is_home`."""
     user = unescape(uri.user or "")
     at_host = f"{user}@{uri.host_port}" if user else uri.host_port
     wanted = [at_host, *([user] if is_home and len(user) > 2 else [])]
@@ -128,7 +128,7 @@ def is_written_in(text: str, uri: Uri, *, is_home: bool) -> bool:
 
 @lru_cache(maxsize=64)
 def _written_numbers(text: str) -> frozenset[str]:
-    """The numbers with + in a text, separators between their digits removed."""
+    """The numbers with + in a text, without the separators between their digits."""
     return frozenset(_NOT_DIALLED.sub("", each) for each in re.findall(r"\+[0-9][0-9 ().-]{3,24}[0-9]", text))
 
 
@@ -149,7 +149,7 @@ def _names_user(pattern: str, uri: Uri) -> bool:
 
 
 def _names_place(pattern: str, uri: Uri) -> bool:
-    """`host` matches every port of it, `host:port` only that one."""
+    """`host` matches every port, `host:port` only that one."""
     return names_host((pattern,), uri.host) or names_host((pattern,), uri.host_port)
 
 

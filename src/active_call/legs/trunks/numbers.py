@@ -1,6 +1,6 @@
-"""Writes telephone numbers in a trunk's format (E.164). The user part of an address enters; the same number in that format leaves.
+"""Write telephone numbers in a trunk's format (E.164). The user part of an address goes in; the number in that format comes out.
 
-Names, extensions and short codes stay as they are, and so does any number that is ambiguous: a wrong guess would call somebody else.
+Names, extensions and short codes do not change, nor does any ambiguous number, because a wrong guess would call somebody else.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ NumberFormat = Literal["as_given", "+e164", "e164", "national"]
 
 _INTERNATIONAL = re.compile(r"(?:\+|00)([1-9][0-9]{6,14})")
 _DIGITS = re.compile(r"[1-9][0-9]{10,14}")
-"""Without + or 00, eleven digits or more count as an international number: no national number with area code is that long."""
+"""Without + or 00, eleven or more digits are an international number: no national number with area code is that long."""
 
 
 def written(user: str, number_format: NumberFormat, country_code: str | None = None) -> str:
     """`user` in the trunk's format.
 
-    `national` takes the country code off, of numbers of that country only. With `country_code`, numbers written the national way (a leading
-    0, or ten digits where the code is 1) are understood too.
+    `national` removes the country code, for numbers of that country only. With `country_code`, numbers in national notation (a leading 0,
+    or ten digits if the code is 1) are recognised too.
     """
     if number_format == "as_given":
         return user
@@ -32,7 +32,7 @@ def written(user: str, number_format: NumberFormat, country_code: str | None = N
 
 
 def international(user: str, country_code: str | None = None) -> str | None:
-    """The digits of an E.164 number, without +; None where `user` is not known to be one."""
+    """The digits of an E.164 number, without +; None if `user` is not certainly one."""
     bare = re.sub(r"[-.() ]", "", user) if re.fullmatch(r"\+?[-.() 0-9]+", user) else user
     if match := _INTERNATIONAL.fullmatch(bare):
         return match[1]

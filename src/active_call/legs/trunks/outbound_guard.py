@@ -1,13 +1,13 @@
-"""Decides who may be called. Every call that we place, every transfer that we ask for and every redirection is checked here.
+"""The outbound guard decides who may be called. It checks every call that we place, every transfer that we request and every redirection.
 
-An address and who wants it called enter; a `Permit` leaves, or NotAllowed with a stable rule. Three may ask:
+An address and the requester go in; a `Permit` comes out, or NotAllowed with a stable rule. There are three kinds of requesters:
 
     api     a client of the HTTP API, the command line, an author's own code: any address
     agent   the agent: a target that the playbook or the configuration lists
-    peer    a REFER or a 3xx of the other side: its trunk's own hosts, or a listed destination; no private place, none that leads back to us
+    peer    a REFER or a 3xx of the other side: its trunk's own hosts, or a listed destination; no private address, no address of ours
 
-The same numbers are allowed for all three. Knows trunks and addresses. `outbound_usage` counts calls and minutes; `destinations` compares
-patterns.
+The number rules are the same for all three. This module knows trunks and addresses. `outbound_usage` counts calls and minutes;
+`destinations` matches patterns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from active_call.sip.syntax.uri import Uri, parse_uri
 Asker = Literal["api", "agent", "peer"]
 
 COSTLY_NUMBERS = ("+1900*", "+1976*", "+870*", "+881*", "+882*", "+883*", "+979*")
-"""Premium-rate numbers of North America and the world, satellite and international networks (ITU-T E.164.D): what toll fraud calls."""
+"""Premium-rate numbers of North America and the world, satellite and international networks (ITU-T E.164.D): typical toll-fraud targets."""
 
 OUTBOUND_RULES = {
     "outbound_address": "the address cannot be called",
@@ -43,7 +43,7 @@ OUTBOUND_RULES = {
     "outbound_calls": "as many calls were placed within an hour as may be",
     "outbound_minutes": "the calls that we placed took as many minutes within an hour as they may",
 }
-"""Every rule by which an outbound call is refused, in plain words."""
+"""Every rule that refuses an outbound call, with its description."""
 
 
 NO_RULES = sip.HopRules()
@@ -54,13 +54,13 @@ class OutboundPolicy:
     """The `[outbound]` settings."""
 
     domains: tuple[str, ...] = ()
-    """Hosts beside the trunks' own to which a peer may send us."""
+    """Hosts to which a peer may send us, in addition to the trunks' own."""
     numbers: tuple[str, ...] = ()
-    """Patterns of numbers that may be called; none: all."""
+    """Patterns of allowed numbers; empty: all."""
     deny_numbers: tuple[str, ...] = COSTLY_NUMBERS
-    """Patterns of numbers that may not."""
+    """Patterns of forbidden numbers."""
     transfer_targets: tuple[str, ...] = ()
-    """Targets that agents and peers may have called, in addition to those that a playbook lists."""
+    """Targets that agents and peers may request, in addition to those that a playbook lists."""
     limits: HourlyLimits = NO_LIMITS
 
 
@@ -69,14 +69,14 @@ EVERYTHING = OutboundPolicy()
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """Who wants an address called. `trunk` and `peer` belong to the call in which it is asked for."""
+    """The requester of an outbound call. `trunk` and `peer` belong to the call in which it is requested."""
 
     by: Asker = "api"
     trunk: str = ""
     peer: str = ""
-    """The source address of that call's peer; empty where it is not known."""
+    """The source address of that call's peer; empty if unknown."""
     is_listed: bool = False
-    """The playbook or the configuration names the address."""
+    """The playbook or the configuration contains the address."""
     been_at: tuple[str, ...] = ()
     """Values of Diversion and History-Info of that call."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -85,23 +85,26 @@ class OutboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """What may be called, and how. `is_own`: the place belongs to the trunk of the call in which it is asked for."""
+    """What may be called, and how. `is_own`: the target belongs to the trunk of the call in which it is requested."""
 
     uri: Uri
     is_own: bool = True
     rules: sip.HopRules = NO_RULES
     takes_secrets: bool = True
-    """The place is the own host and port of the trunk that leads there, so that trunk's credentials and headers may go there."""
+    """The target is the host and port of the trunk that leads there, so that trunk's credentials and headers may be sent there."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Headers of whoever asks; they go there in any case."""
+    """Headers of the requester. They are always sent."""
 
     @property
     def keeps_secrets(self) -> bool:
-        """The credentials and headers of the call itself may go there."""
+        """Whether the credentials and headers of the call itself may be sent there."""
         return self.is_own and self.takes_secrets
 
     def option_for(self, option: CallOption) -> CallOption:
-        """The options of the call, without its credentials and headers unless the destination may see them, with those of the asker."""
+        """The options of the call with the requester's headers.
+
+        Its own credentials and headers stay only if the destination may see them.
+        """
         chosen = option.sip
         if chosen is not None and not self.keeps_secrets:
             chosen = SipOption(enable_srtp=chosen.enable_srtp)
@@ -115,7 +118,7 @@ ANYTHING = OutboundRequest()
 
 
 class OutboundGuard:
-    """See the module. `is_ourselves` says whether an address literal is one of our own sockets."""
+    """See the module. `is_ourselves` decides whether an address literal is one of our own sockets."""
 
     def __init__(self, policy: OutboundPolicy, trunks: Trunks, is_ourselves: Callable[[sip.Target], bool]) -> None:
         self.policy = policy
@@ -123,7 +126,7 @@ class OutboundGuard:
         self._is_ourselves = is_ourselves
 
     def check(self, uri: Uri, request: OutboundRequest = ANYTHING) -> Permit:
-        """Whether `uri`, as it would be dialled, may be called. Raises NotAllowed."""
+        """Check whether `uri`, as it would be dialled, may be called. Raises NotAllowed."""
         trunk = self._trunks.of_callee(uri.host)
         self._check_number(uri, trunk)
         if request.by == "api":
@@ -135,7 +138,7 @@ class OutboundGuard:
         return self._check_peer(uri, request, trunk)
 
     def redirect(self, uri: Uri, first: Uri, trunk: str, peer: str) -> sip.Redirection:
-        """Whether a Contact of a 3xx may be followed. `first`: the callee of the call; `peer`: the address that sent the 3xx."""
+        """Check whether a Contact of a 3xx may be followed. `first`: the callee of the call; `peer`: the address that sent the 3xx."""
         is_same_host = uri.host.lower() == first.host.lower()
         is_same_place = is_same_host and uri.port == first.port
         is_known = is_same_place or (is_same_host and not (trunk and reach_of(uri.host) is Reach.LOOPBACK))
@@ -158,19 +161,19 @@ class OutboundGuard:
             raise NotAllowed(f"{uri.user}: this number is not allowed by [outbound] numbers", rule="outbound_number")
 
     def _check_form(self, uri: Uri, request: OutboundRequest) -> None:
-        """Refuse `maddr` in an address that neither an author nor an operator wrote."""
+        """Refuse `maddr` in an address that was not written by an author or an operator."""
         if "maddr" in uri.parameters and not (request.by == "agent" and request.is_listed):
             raise NotAllowed(f"{uri.host_port}: the address has maddr, which leads to another host", rule="outbound_address")
 
     def _check_target(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> None:
-        """Refuse a transfer target of an agent that is not listed."""
+        """Refuse an agent's transfer target that is not listed."""
         is_home = trunk is not None and request.trunk in ("", trunk.name)
         if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
             reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
             raise NotAllowed(reason, rule="outbound_target")
 
     def _check_peer(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> Permit:
-        """What the peer wants called: its own trunk's hosts and listed destinations only."""
+        """Check a request of the peer: only its own trunk's hosts and listed destinations are allowed."""
         is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
         is_listed = request.is_listed or names_address(self.policy.transfer_targets, uri, is_home=is_own)
         if not (is_own or is_listed or names_host(self.policy.domains, uri.host) or self._is_peer_itself(uri, request)):
@@ -183,11 +186,11 @@ class OutboundGuard:
         return Permit(_plain(uri), is_own, rules, takes_secrets=_takes_secrets(trunk, uri), headers=request.headers)
 
     def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
-        """For a peer without a trunk only its own source address belongs to it."""
+        """For a peer without a trunk: whether `uri` is its own source address."""
         return not request.trunk and bool(request.peer) and uri.host.strip("[]") == request.peer
 
     def _least(self, request: OutboundRequest, trunk: TrunkPolicy | None) -> Reach:
-        """The smallest reach that the target's addresses may have: that of the peer, or of its trunk where that is private."""
+        """The minimum reach of the target's addresses: that of the peer, or of its trunk if that is private."""
         seen = reach_of(request.peer) if request.peer else None
         reaches = [Reach.WORLD if seen is None else seen]
         if trunk is not None:
@@ -196,7 +199,7 @@ class OutboundGuard:
         return max(Reach.LOOPBACK, min(reaches))
 
     def _check_place(self, uri: Uri, rules: sip.HopRules) -> None:
-        """Refuse an address literal that is private or our own. A name is checked when it is resolved."""
+        """Refuse an address literal that is private or our own. A name is checked after it is resolved."""
         reach = reach_of(uri.host)
         if reach is None:
             return
@@ -207,19 +210,19 @@ class OutboundGuard:
             raise NotAllowed(f"{uri.host_port} is this server itself", rule="outbound_loop")
 
     def _check_history(self, uri: Uri, request: OutboundRequest) -> None:
-        """Refuse a destination from which the call was diverted (RFC 5806, RFC 7044)."""
+        """Refuse a destination that the call was diverted from (RFC 5806, RFC 7044)."""
         for value in request.been_at:
             if any(_is_same_party(uri, text) for text in _uris_in(value)):
                 raise NotAllowed(f"{uri.user or uri.host}: the call came from this address", rule="outbound_loop")
 
 
 def _is_its_own(trunk: TrunkPolicy, uri: Uri) -> bool:
-    """On the loopback address, another port is another service."""
+    """Whether `uri` is the trunk's own host. On the loopback address another port is another service."""
     return reach_of(uri.host) is not Reach.LOOPBACK or not trunk.address or _port_of(trunk) == uri.port
 
 
 def _takes_secrets(trunk: TrunkPolicy | None, uri: Uri) -> bool:
-    """Whether a peer may have us show credentials at `uri`: at the trunk's server by its port, at other hosts of the carrier by any."""
+    """Whether credentials may be sent to `uri` at a peer's request: at the trunk's server only to its port, at other hosts to any port."""
     if reach_of(uri.host) is Reach.LOOPBACK:
         return trunk is not None and _port_of(trunk) == uri.port
     if trunk is None or uri.host.lower().rstrip(".") != trunk.server:
@@ -236,7 +239,7 @@ def _port_of(trunk: TrunkPolicy) -> int | None:
 
 
 def _plain(uri: Uri) -> Uri:
-    """Without what has no place in a Request-URI (RFC 3261 §19.1.1)."""
+    """The URI without parts that are not allowed in a Request-URI (RFC 3261 §19.1.1)."""
     return replace(uri, headers=None, parameters={name: value for name, value in uri.parameters.items() if name != "method"})
 
 

@@ -1,8 +1,8 @@
-"""Counts the calls that we placed within the last hour, and their minutes, by trunk and in all.
+"""Count the calls placed within the last hour, and their minutes, per trunk and in total.
 
-The beginning, answer and end of outbound calls enter; sums leave, and refusals where a limit is reached. A call counts when it is placed,
-its minutes from the answer on. A transfer that the carrier makes for us (REFER) counts as a call; its minutes are not known. Time is
-monotonic seconds, given by a clock.
+The start, answer and end of outbound calls go in; sums come out, and an error if a limit is reached. A call counts when it is placed, its
+minutes from the answer on. A transfer that the carrier makes for us (REFER) counts as a call without minutes, which are unknown. Time is
+monotonic seconds from a clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class HourlyLimits:
-    """The limits for any hour; None: unlimited."""
+    """The limits per hour; None: unlimited."""
 
     calls: int | None = None
     minutes: float | None = None
@@ -29,7 +29,7 @@ NO_LIMITS = HourlyLimits()
 
 
 class PlacedCall:
-    """One outbound call as it counts. `answered` and `ended` may be told more than once; the first time counts."""
+    """One counted outbound call. `answered` and `ended` may be called repeatedly; the first call counts."""
 
     __slots__ = ("_clock", "answered_at", "began_at", "ended_at", "trunk")
 
@@ -65,7 +65,7 @@ class OutboundUsage:
         self._calls: deque[PlacedCall] = deque()
 
     def begin(self, trunk: str, of_all: HourlyLimits = NO_LIMITS, of_trunk: HourlyLimits = NO_LIMITS) -> PlacedCall:
-        """Count a new call. Raises QuotaReached where it would go beyond the limits for everything, or for the trunk."""
+        """Count a new call. Raises QuotaReached if it would exceed the total limits or those of the trunk."""
         self._forget_old()
         self._check(of_all, None, "in all")
         self._check(of_trunk, trunk, f"on trunk {trunk}")
@@ -79,11 +79,11 @@ class OutboundUsage:
             self._calls.remove(call)
 
     def why_over(self, trunk: str, of_all: HourlyLimits = NO_LIMITS, of_trunk: HourlyLimits = NO_LIMITS) -> str:
-        """Why calls on `trunk` may not go on: the minutes of an hour are used up, in all or on the trunk. Empty while they may."""
+        """Why calls on `trunk` must end: the minutes per hour are used up, in total or on the trunk. Empty if they may continue."""
         return self._why_used_up(of_all, None, "in all") or self._why_used_up(of_trunk, trunk, f"on trunk {trunk}")
 
     def sums(self, trunk: str | None = None) -> tuple[int, float]:
-        """Calls and minutes of the last hour; of one trunk, or of all for None."""
+        """Calls and minutes of the last hour, for one trunk or in total (None)."""
         now = self._clock.now()
         since = now - HOUR_S
         own = [call for call in self._calls if trunk is None or call.trunk == trunk]
@@ -100,7 +100,7 @@ class OutboundUsage:
             raise QuotaReached(reason, rule="outbound_minutes")
 
     def _why_used_up(self, limits: HourlyLimits, trunk: str | None, where: str) -> str:
-        """The reason where the minutes are used up; empty where some are left."""
+        """The reason if the minutes are used up; empty if not."""
         if limits.minutes is None:
             return ""
         _, minutes = self.sums(trunk)

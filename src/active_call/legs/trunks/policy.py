@@ -1,8 +1,8 @@
-"""The trunks: which one a call belongs to, and how its INVITEs must look.
+"""The trunks: find the trunk of an outbound call, and how its INVITEs must look.
 
-The SIP access list (`sip.access`) names the trunk of an inbound call. The trunk of an outbound call is found here by the callee's host: the
-trunk whose `server` it is, else the longest matching name in `domains`, else the most specific range. Knows SIP addresses, no sockets, no
-calls.
+The SIP access list (`sip.access`) determines the trunk of an inbound call. The trunk of an outbound call is found by the callee's host: the
+trunk with that `server`, else the longest matching name in `domains`, else the most specific range. This module knows SIP addresses, no
+sockets, no calls.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from active_call.sip.access.access_list import Network
 
 LargeRequests = Literal["tcp", "udp"]
 MAX_WAIT_S = 10.0
-"""An outbound call that would wait longer for its turn is refused instead, so that its client can try another trunk."""
+"""An outbound call that would have to wait longer is refused, so that its client can try another trunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkPolicy:
-    """One trunk. None means: as the general settings say."""
+    """One trunk. None means: the general setting applies."""
 
     name: str
     address: str = ""
     """Where numbers are dialled: `host[:port][;parameters]`."""
     server: str = ""
-    """Its host, lower case. Callees at that host, or at a subdomain of it, belong to the trunk."""
+    """Its host, lower case. Callees at that host or a subdomain of it belong to the trunk."""
     domains: tuple[str, ...] = ()
-    """Host names of the carrier; `*` stands for any part."""
+    """Host names of the carrier; `*` matches any part."""
     networks: tuple[Network, ...] = ()
     credentials: tuple[sip.Credentials, ...] = ()
     realms: tuple[str, ...] = ()
@@ -46,36 +46,36 @@ class TrunkPolicy:
     transport: sip.TransportName | None = None
     srtp: SrtpPolicy | None = None
     best_effort_srtp: bool = False
-    """Offers with RTP/AVP and crypto lines are answered with SRTP."""
+    """Answer offers with RTP/AVP and crypto lines with SRTP."""
     codecs: tuple[str, ...] = ()
     number_format: NumberFormat = "as_given"
     country_code: str | None = None
     caller: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     refer_headers: tuple[str, ...] = ()
-    """Headers beside Replaces that its REFERs may set in the INVITE to their target."""
+    """Headers, in addition to Replaces, that its REFERs may set in the INVITE to their target."""
     contact_host: str | None = None
-    """`host[:port]` that Contact names instead of our address."""
+    """`host[:port]` for Contact instead of our address."""
     session_timers: bool = True
     prack: bool = True
     max_calls: int | None = None
     outbound_cps: float | None = None
     hourly: HourlyLimits = NO_LIMITS
-    """Calls and minutes that may be placed on it in an hour."""
+    """Calls and minutes that may be placed on it per hour."""
     large_requests: LargeRequests | None = None
-    """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where that was chosen by name, else by TCP
+    """How requests above 1300 bytes are sent if the transport is UDP. None: by UDP if that was configured explicitly, else by TCP
     (RFC 3261 §18.1.1)."""
     options_interval_s: float = 0.0
-    """Seconds between OPTIONS to it; 0 sends none."""
+    """Interval of OPTIONS to it in seconds; 0 sends none."""
 
     @property
     def unsupported(self) -> tuple[str, ...]:
-        """Option tags that its INVITEs leave out."""
+        """Option tags that its INVITEs omit."""
         return (*(() if self.session_timers else ("timer",)), *(() if self.prack else ("100rel",)))
 
 
 class Turn:
-    """The turn of one call that we place. The call counts as waiting until `settle`; a second `settle` does nothing."""
+    """The turn of one outbound call. The call counts as waiting until `settle`. A second `settle` has no effect."""
 
     def __init__(self, waiting: Counter[str], trunk: str, at: float, clock: Clock) -> None:
         self._waiting = waiting
@@ -86,18 +86,18 @@ class Turn:
         waiting[trunk] += 1
 
     def wait_s(self) -> float:
-        """How long the call still has to wait."""
+        """Remaining waiting time of the call."""
         return max(0.0, self._at - self._clock.now())
 
     def settle(self) -> None:
-        """The INVITE is sent, or the call is over without one."""
+        """The INVITE was sent, or the call is over without one."""
         if not self._is_settled:
             self._is_settled = True
             self._waiting[self._trunk] -= 1
 
 
 class Trunks:
-    """All trunks, and the pace of the calls that we place on each."""
+    """All trunks, and the rate of outbound calls on each."""
 
     def __init__(self, trunks: Sequence[TrunkPolicy] = ()) -> None:
         self._trunks = tuple(trunks)
@@ -117,7 +117,7 @@ class Trunks:
         return self._by_name.get(name)
 
     def of_callee(self, host: str) -> TrunkPolicy | None:
-        """The trunk by which calls reach `host`."""
+        """The trunk for calls to `host`."""
         host = host.lower().rstrip(".")
         for trunk in self._trunks:
             if trunk.server and (host == trunk.server or host.endswith("." + trunk.server)):
@@ -131,7 +131,7 @@ class Trunks:
         return next((trunk for network, trunk in self._networks if address in network), None)
 
     def turn(self, trunk: TrunkPolicy, now: float, n_calls: int) -> float:
-        """Reserve the next turn on the trunk; returns when the call may start. Raises LimitReached."""
+        """Reserve the next turn on the trunk. Returns when the call may start. Raises LimitReached."""
         if trunk.max_calls is not None and n_calls >= trunk.max_calls:
             reason = f"trunk {trunk.name} has {n_calls} calls, of at most {trunk.max_calls}"
             raise LimitReached(reason, rule="trunk_calls", retry_after_s=5)

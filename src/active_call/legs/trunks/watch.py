@@ -1,7 +1,7 @@
-"""Checks whether trunks answer: sends OPTIONS to each that has an interval for it (RFC 3261 §11).
+"""Check whether trunks answer: send OPTIONS to each trunk that has an interval for it (RFC 3261 §11).
 
-Trunks enter; changes of their state are logged and shown by `states`. Any answer but 408 and 5xx counts as reachable, refusals included.
-Calls are placed whatever the state. Some carriers send no calls before they see such OPTIONS.
+Trunks go in; `states` has their states, and changes are logged. Any answer but 408 and 5xx counts as reachable, including refusals. Calls
+are placed whatever the state. Some carriers send no calls before they have received OPTIONS.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Options(TypedDict, total=False):
 
 
 class TrunkWatch:
-    """All trunks that are watched. `run` goes on until it is cancelled."""
+    """All watched trunks. `run` continues until it is cancelled."""
 
     def __init__(self, gateway: RequestPort, trunks: Sequence[TrunkPolicy]) -> None:
         self._gateway = gateway
@@ -46,7 +46,7 @@ class TrunkWatch:
         """By trunk: `reachable`, or `unreachable` with code and reason."""
 
     async def run(self) -> None:
-        """Send OPTIONS to all of them at their intervals, until cancelled."""
+        """Send OPTIONS to all trunks at their intervals, until cancelled."""
         while True:
             self._changed.clear()
             async with asyncio.TaskGroup() as tasks:
@@ -56,14 +56,14 @@ class TrunkWatch:
                     task.cancel()
 
     def update(self, trunks: Sequence[TrunkPolicy]) -> None:
-        """Watch these from now on."""
+        """Watch these trunks from now on."""
         self._trunks = _watched(trunks)
         names = {trunk.name for trunk in self._trunks}
         self.states = {name: state for name, state in self.states.items() if name in names}
         self._changed.set()
 
     def handle(self, event: sip.RequestCompleted) -> None:
-        """An answer to a request outside of calls."""
+        """Take an answer to a request outside of calls."""
         waiting = self._waiting.pop(event.token, None)
         if waiting is None:
             self._early[event.token] = event

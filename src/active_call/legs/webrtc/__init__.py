@@ -1,1 +1,4 @@
-"""Calls with browsers: ICE, DTLS-SRTP and the descriptions of WebRTC (RFC 8825). The sound is RTP in the media process as in every call."""
+"""Calls with browsers: ICE, DTLS-SRTP and WebRTC session descriptions (RFC 8825).
+
+The media is RTP in the media process, as in every call.
+"""

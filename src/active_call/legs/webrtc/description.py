@@ -1,7 +1,7 @@
-"""Offers of browsers and our answers to them (RFC 8829, RFC 8839, RFC 8842), over the offer/answer of `sdp.negotiation`. Pure.
+"""Offers of browsers and our answers to them (RFC 8829, RFC 8839, RFC 8842), based on the offer/answer of `sdp.negotiation`. Pure.
 
-A browser's audio section is read as one of plain RTP: codecs, numbers and directions are agreed on as in SIP. What WebRTC adds (ICE, the
-fingerprint of the certificate, BUNDLE) is read from the offer and written around the answer. Sections that are no audio are refused.
+A browser's audio section is processed like one of plain RTP: codecs, payload types and directions are negotiated as in SIP. The additions
+of WebRTC (ICE, certificate fingerprint, BUNDLE) are read from the offer and added to the answer. Sections other than audio are refused.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from active_call.sdp.description import Attribute, MediaDescription, SessionDesc
 from active_call.sdp.negotiation import Agreement, LocalMedia, NegotiationError, SrtpPolicy, negotiate_answer
 
 PROTOCOLS: Final = ("UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP")
-"""What browsers write, and what older clients do (RFC 8829, section 5.1.2)."""
+"""Protocols of browsers and of older clients (RFC 8829 §5.1.2)."""
 LOOPBACK: Final = "127.0.0.1"
 MAX_CANDIDATES: Final = 64
-"""Of one offer; a browser on a machine with many addresses has a dozen."""
+"""Maximum number of candidates per offer. A browser on a machine with many addresses has a dozen."""
 _FINGERPRINT: Final = re.compile(r"(?i)(sha-(?:1|224|256|384|512))\s+([0-9a-f]{2}(?::[0-9a-f]{2})+)")
 _ICE: Final = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserOffer:
-    """What an offer says beyond the sound. `fingerprints`: (hash, value in upper case); one of them must be that of the certificate."""
+    """The parts of an offer beyond the audio. `fingerprints`: (hash, value in upper case); one must match the certificate."""
 
     description: SessionDescription
     audio: int
@@ -36,32 +36,32 @@ class BrowserOffer:
     fingerprints: tuple[tuple[str, str], ...]
     setup: str
     candidates: tuple[str, ...]
-    """Values of `a=candidate`, without the name."""
+    """Values of `a=candidate`, without the attribute name."""
     is_complete: bool
-    """No candidate follows (`a=end-of-candidates`, or no trickling)."""
+    """No further candidates follow (`a=end-of-candidates`, or no trickle ICE)."""
     is_lite: bool
     mid: str
 
     @property
     def we_are_client(self) -> bool:
-        """Whether we begin the DTLS handshake (RFC 8842, section 5.3: the answerer does, unless the offerer insists on it)."""
+        """Whether we start the DTLS handshake (RFC 8842 §5.3: the answerer does, unless the offerer insists on it)."""
         return self.setup != "active"
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What our answer says beyond the sound."""
+    """The parts of our answer beyond the audio."""
 
     ufrag: str
     password: str
     fingerprint: str
-    """Of our certificate, by SHA-256."""
+    """SHA-256 fingerprint of our certificate."""
     candidates: Sequence[str]
     is_lite: bool = False
 
 
 def read_offer(offer: str) -> BrowserOffer:
-    """Read a browser's offer. Raises ParseError, or NegotiationError (488) where it has no audio for us, no ICE or no fingerprint."""
+    """Parse a browser's offer. Raises ParseError, or NegotiationError (488) if it has no usable audio, no ICE or no fingerprint."""
     theirs = parse_description(offer.encode("utf-8", "replace"))
     index = next((at for at, one in enumerate(theirs.media) if _is_live_audio(one)), None)
     if index is None:
@@ -108,11 +108,9 @@ def _ice_value(theirs: SessionDescription, section: MediaDescription, name: str)
 def build_answer(
     offer: BrowserOffer, ours: Ours, codecs: tuple[str, ...], port: int, *, session_id: int, version: int = 1
 ) -> tuple[str, Agreement]:
-    """Our answer, and what it settles about the sound, which passes between us and the browser's transport at `port` of the loopback.
+    """Our answer and the resulting audio agreement. The media passes between us and the browser's transport at `port` on the loopback.
 
-    `version`: one higher with every answer of a session.
-
-    Raises NegotiationError (488) where no codec suits.
+    `version`: incremented with every answer of a session. Raises NegotiationError (488) if no codec matches.
     """
     theirs = offer.description
     plain = tuple(_as_plain(one, port) if at == offer.audio else replace(one, port=0) for at, one in enumerate(theirs.media))
@@ -132,7 +130,7 @@ def build_answer(
 
 
 def _as_plain(section: MediaDescription, port: int) -> MediaDescription:
-    """The section as one of plain RTP to the loopback, where the browser's transport is."""
+    """The section as plain RTP to the loopback, where the browser's transport is."""
     left_out = {"rtcp", "crypto", "candidate", "fingerprint"}
     kept = tuple(one for one in section.attributes if one.name not in left_out)
     return replace(section, protocol="RTP/AVP", port=port, address=LOOPBACK, attributes=kept)

@@ -1,7 +1,7 @@
-"""DTLS for one browser (RFC 9147, RFC 8842), and the SRTP keys that come of it (RFC 5764), over OpenSSL.
+"""DTLS for one browser (RFC 9147, RFC 8842), and the resulting SRTP keys (RFC 5764), with OpenSSL.
 
-Datagrams enter by `receive` and leave by `send`. The peer's certificate is judged by the fingerprint of its offer alone (RFC 8122):
-browsers make one for each connection, so no authority knows it. No sockets, no clock: `next_timeout_s` says when `handle_timeout` is due.
+Datagrams enter by `receive` and leave by `send`. The peer's certificate is verified only by the fingerprint in its offer (RFC 8122),
+because browsers generate one per connection. No sockets, no clock: `next_timeout_s` says when `handle_timeout` is due.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from active_call.base.errors import ActiveCallError
 from active_call.sdp.crypto import SUITES
 
 MTU: Final = 1200
-"""Of a handshake message: below what every path carries."""
+"""Maximum size of a handshake message, below the MTU of every path."""
 _HEADER_BYTES: Final = 13
 _EXPORTER: Final = b"EXTRACTOR-dtls_srtp"
 _PROFILES: Final = {
     b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
     b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
 }
-"""Suite, bytes of a key and of a salt, by OpenSSL's name (RFC 5764, RFC 7714); best first."""
+"""Suite, key length and salt length in bytes, by OpenSSL's name (RFC 5764, RFC 7714); best first."""
 
 
 class DtlsError(ActiveCallError):
-    """The handshake has failed, or the certificate is not the one that the offer names."""
+    """The handshake failed, or the certificate does not match the fingerprint of the offer."""
 
     code = "dtls"
 
 
 @dataclass(frozen=True, slots=True)
 class SrtpKeys:
-    """Keys with their salts: ours for what we send, the peer's for what comes."""
+    """Keys with salts: ours for sent packets, the peer's for received ones."""
 
     suite: str
     send_key: bytes
@@ -49,7 +49,7 @@ class SrtpKeys:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate of ours with its key, and its SHA-256 fingerprint as in SDP."""
+    """Our certificate with its key, and its SHA-256 fingerprint in SDP form."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -58,7 +58,7 @@ class Certificate:
 
 @cache
 def own_certificate() -> Certificate:
-    """The certificate of this process: P-256, valid for a year, made when it is first needed."""
+    """The certificate of this process: P-256, valid for a year, generated on first use."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "active-call")])
     now = datetime.now(UTC)
@@ -72,7 +72,7 @@ def own_certificate() -> Certificate:
 def _context() -> SSL.Context:
     own = own_certificate()
     context = SSL.Context(SSL.DTLS_METHOD)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)  # judged by its fingerprint below
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)  # verified by its fingerprint below
     context.use_certificate(own.certificate)
     context.use_privatekey(own.key)
     context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -82,7 +82,7 @@ def _context() -> SSL.Context:
 
 
 class Dtls:
-    """One handshake. `fingerprints`: those of the offer. `send` takes a datagram for the peer."""
+    """One handshake. `fingerprints`: those of the offer. `send` is called with each datagram for the peer."""
 
     def __init__(self, *, is_client: bool, fingerprints: tuple[tuple[str, str], ...], send: Callable[[bytes], None]) -> None:
         self._fingerprints = fingerprints
@@ -96,24 +96,24 @@ class Dtls:
         self._connection.set_ciphertext_mtu(MTU)
         self.keys: SrtpKeys | None = None
         self.is_closed = False
-        """The peer has said goodbye."""
+        """The peer has sent close_notify."""
 
     def begin(self) -> None:
-        """Send the first message where that is ours to send. Raises DtlsError."""
+        """Send the first message if we are the client. Raises DtlsError."""
         self._advance()
 
     def receive(self, datagram: bytes) -> None:
-        """A datagram from the peer. Raises DtlsError."""
+        """Take a datagram of the peer. Raises DtlsError."""
         self._connection.bio_write(datagram)
         self._advance()
 
     def next_timeout_s(self) -> float | None:
-        """Seconds until a message has to be repeated; None if none is under way."""
+        """Seconds until the next retransmission; None if none is due."""
         timeout: float | None = self._connection.DTLSv1_get_timeout()
         return None if self.keys is not None else timeout
 
     def handle_timeout(self) -> None:
-        """Repeat what was not answered. Raises DtlsError if it was repeated too often."""
+        """Retransmit unanswered messages. Raises DtlsError after too many attempts."""
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error as error:
@@ -121,7 +121,7 @@ class Dtls:
         self._flush()
 
     def close(self) -> None:
-        """Say goodbye. Harmless a second time."""
+        """Send close_notify. A second call has no effect."""
         if self.keys is not None and not self.is_closed:
             try:
                 self._connection.shutdown()
@@ -177,7 +177,7 @@ class Dtls:
 
 
 def in_datagrams(records: bytes) -> list[bytes]:
-    """DTLS records as datagrams of at most `MTU` bytes, none of them cut (RFC 6347, section 4.1.1); a longer record goes alone."""
+    """Pack DTLS records into datagrams of at most `MTU` bytes without splitting them (RFC 6347 §4.1.1). A longer record is sent alone."""
     datagrams: list[bytes] = []
     at = 0
     while at < len(records):

@@ -1,4 +1,4 @@
-"""Fragments of descriptions that tell of ICE alone (RFC 8840, section 9; RFC 9725, section 4.3), and how they change an offer. Pure."""
+"""SDP fragments that contain only ICE data (RFC 8840 §9; RFC 9725 §4.3), and how they change an offer. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ICE_LINES: Final = ("a=ice-ufrag:", "a=ice-pwd:", "a=candidate:", "a=end-of-can
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """User name and password are empty if the fragment does not tell them."""
+    """Ufrag and password are empty if the fragment does not contain them."""
 
     ufrag: str
     password: str
     candidates: tuple[str, ...]
     is_last: bool
-    """No candidate follows."""
+    """No further candidates follow."""
 
 
 def read_fragment(text: str) -> Fragment:
-    """Read `application/trickle-ice-sdpfrag`. Raises ParseError."""
+    """Parse `application/trickle-ice-sdpfrag`. Raises ParseError."""
     if len(text) > MAX_CHARACTERS:
         raise ParseError("SDP fragment", expected=f"at most {MAX_CHARACTERS} characters", found=str(len(text)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -47,7 +47,7 @@ def _first(lines: list[str], start: str) -> str:
 
 
 def with_ice(offer: str, fragment: Fragment) -> str:
-    """`offer` with the user name, password and candidates of the fragment in the place of its own, in every section."""
+    """`offer` with its ufrag, password and candidates replaced by those of the fragment, in every section."""
     added = [f"a=ice-ufrag:{fragment.ufrag}", f"a=ice-pwd:{fragment.password}"]
     added += [f"a=candidate:{one}" for one in fragment.candidates] + ["a=end-of-candidates"] * fragment.is_last
     head, *sections = re.split(r"(?m)^(?=m=)", offer)
@@ -62,7 +62,7 @@ def _without_ice(part: str) -> str:
 
 
 def fragment_of(answer: str) -> str:
-    """What a fragment tells of our answer."""
+    """The fragment for our answer."""
     lines = answer.splitlines()
     group = [line for line in lines if line.startswith("a=group:")]
     media = next((line for line in lines if line.startswith("m=audio")), "m=audio 9 UDP/TLS/RTP/SAVPF 0")

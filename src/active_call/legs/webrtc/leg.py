@@ -1,10 +1,10 @@
-"""The leg of a call with a browser: its offer comes with the invitation, our answer leaves at once, sound begins with the keys.
+"""The leg of a call with a browser: its offer arrives with the call, our answer is sent at once, media starts when the keys are known.
 
 new ──dial or accept──> answered (LegAnswered with our description) ──keys──> ready (LegReady)
-                           └──no keys in time, path lost, goodbye──> over
+                           └──no keys in time, path lost, close_notify──> over
 
-A further offer of the browser is answered at any time: one with another user name and password of ICE looks for another path (its network
-has changed), the keys and the sound go on.
+A further offer of the browser is answered at any time. If it has another ufrag and password, ICE restarts because the browser's network has
+changed; keys and media continue.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ class WebRtcLeg(ClientLeg):
         self._browser = BrowserTransport(settings.ice, self._take_keys, self._lost)
         self._agreement: Agreement | None = None
         self._theirs: BrowserOffer | None = None
-        """The offer that holds, once it is answered."""
+        """The current offer, once it is answered."""
         self._keys: SrtpKeys | None = None
         self._version = 0
         self._renegotiating = asyncio.Lock()
         self._relay_port = 0
         self._early: list[str] = []
-        """Candidates that came before the answer."""
+        """Candidates that arrived before the answer."""
         self._is_answering = False
         self._has_begun = False
 
     # -- the browser
 
     async def add_candidate(self, candidate: str) -> None:
-        """A candidate that the browser has found later (trickle ICE, RFC 8838); an empty one says that no more follows."""
+        """A later candidate of the browser (trickle ICE, RFC 8838). An empty one ends the list."""
         if self._has_begun:
             await self._browser.add_candidate(candidate)
         elif len(self._early) < 64:
@@ -79,7 +79,7 @@ class WebRtcLeg(ClientLeg):
 
     @property
     def ice_tag(self) -> str:
-        """What names the path of the last answer: an entity tag of HTTP (RFC 9725, section 4.3.1)."""
+        """The HTTP entity tag of the ICE session in the last answer (RFC 9725 §4.3.1)."""
         return f'"{self._browser.newest.ufrag}"'
 
     async def renegotiate(self, offer: str) -> str:
@@ -160,7 +160,7 @@ class WebRtcLeg(ClientLeg):
         return await self._pool.open_stream(self._report, bind_ip=LOOPBACK, near=near)
 
     async def _answer(self, option: CallOption) -> None:
-        """Agree with the offer and begin to connect. Raises NegotiationError or ParseError for an offer that cannot be answered."""
+        """Answer the offer and start to connect. Raises NegotiationError or ParseError if the offer cannot be answered."""
         self._require_unanswered(self._is_answering)
         self._is_answering = True
         stream = await self.open_media()

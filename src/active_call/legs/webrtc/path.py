@@ -1,7 +1,7 @@
-"""One path to a browser: ICE (RFC 8445), by aioice. A restart (RFC 8445, section 9) makes another one beside it.
+"""One ICE session with a browser (RFC 8445), by aioice. An ICE restart (RFC 8445 §9) creates another one beside it.
 
-Candidates of the browser that hide behind a name (`….local`, mDNS) are looked up in the background: nobody may answer, and the answer to
-the offer does not wait for that. Consent (RFC 7675) is asked for by aioice every 5 s; after 30 s without an answer `serve` raises.
+Browser candidates with an mDNS name (`….local`) are resolved in the background: there may be no answer, and the answer to the offer does
+not wait for it. aioice checks consent (RFC 7675) every 5 s. After 30 s without an answer `serve` raises.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from active_call.legs.webrtc.settings import IceSettings
 log = logging.getLogger("active_call.webrtc")
 
 GATHER_S: Final = 3.0
-"""For answers of STUN and TURN servers; candidates that come later are left out."""
+"""Timeout for STUN and TURN servers. Later candidates are left out."""
 GIVES_UP_S: Final = 6.0
-"""For all of it, name look-ups included."""
+"""Timeout for gathering including name resolution."""
 
 
 class _Connection(aioice.Connection):
-    """Hands datagrams on as they come, instead of waking a task for each."""
+    """Passes datagrams on as they arrive, instead of waking a task for each."""
 
     take: Callable[[bytes], None] | None = None
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: float = GATHER_S) -> list[aioice.Candidate]:
-        """Our own addresses, and what the servers have told within `GATHER_S`: one that does not answer costs its own candidate alone."""
-        del timeout  # aioice's own is longer than an answer may take
+        """Our addresses, and the server candidates that arrived within `GATHER_S`.
+
+        A server without an answer costs only its own candidate.
+        """
+        del timeout  # aioice's default is longer than an answer may take
         return await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes, component: int) -> None:
@@ -43,7 +46,7 @@ class _Connection(aioice.Connection):
 
 
 class IcePath:
-    """One pair of user name and password, and what was found with it. `close` frees it."""
+    """One ufrag and password, and the candidate pair found with it. `close` frees it."""
 
     def __init__(self, settings: IceSettings) -> None:
         is_lite = settings.is_lite
@@ -62,20 +65,20 @@ class IcePath:
         self._n_candidates = 0
         self._is_closed = False
         self.candidates: list[str] = []
-        """Ours, as in SDP; after `gather`."""
+        """Our candidates in SDP form, after `gather`."""
 
     @property
     def ufrag(self) -> str:
-        """The user name of our side."""
+        """Our ufrag."""
         return str(self._ice.local_username)
 
     @property
     def password(self) -> str:
-        """The password of our side."""
+        """Our password."""
         return str(self._ice.local_password)
 
     async def gather(self) -> None:
-        """Find our candidates."""
+        """Gather our candidates."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GIVES_UP_S):
                 await self._ice.gather_candidates()
@@ -86,7 +89,7 @@ class IcePath:
         self.candidates = [one.to_sdp() for one in [*found, *self._public_ones(found)]]
 
     def _public_ones(self, found: Sequence[aioice.Candidate]) -> list[aioice.Candidate]:
-        """Behind a one-to-one NAT our hosts are reached at the public address, under the same ports."""
+        """Replace our host addresses behind a one-to-one NAT by the public address, with the same ports."""
         public = self._settings.public_ip
         if not public or any(one.host == public for one in found):
             return []
@@ -103,7 +106,7 @@ class IcePath:
         ]  # fmt: skip
 
     async def connect_to(self, offer: BrowserOffer) -> None:
-        """Take the browser's side from its offer. `connect` follows."""
+        """Take the browser's ufrag, password and candidates from its offer. `connect` follows."""
         ice = self._ice
         ice.remote_username, ice.remote_password, ice.remote_is_lite = offer.ufrag, offer.password, offer.is_lite
         if offer.is_lite:
@@ -114,7 +117,7 @@ class IcePath:
             await self.add_candidate("")
 
     async def add_candidate(self, text: str) -> None:
-        """A further candidate of the browser's, as in SDP. One that cannot be used is passed over; an empty one is the last."""
+        """Add a further candidate of the browser in SDP form. An unusable one is ignored; an empty one ends the list."""
         text = text.strip().removeprefix("a=").removeprefix("candidate:")
         self._n_candidates += 1
         if self._is_closed or self._n_candidates > MAX_CANDIDATES:
@@ -128,7 +131,7 @@ class IcePath:
             lookup = asyncio.create_task(self._add(candidate, text), name="candidate's name")
             self._lookups.add(lookup)
             lookup.add_done_callback(self._lookups.discard)
-            await asyncio.sleep(0)  # it counts as one that is looked up before the last one is told
+            await asyncio.sleep(0)  # start its look-up before the end of candidates is reported
         else:
             await self._add(candidate, text)
 
@@ -139,20 +142,20 @@ class IcePath:
             log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
 
     async def connect(self) -> None:
-        """Return when a pair of addresses is chosen. Raises ConnectionError if none works."""
+        """Return when a candidate pair is nominated. Raises ConnectionError if none works."""
         await self._ice.connect()
 
     async def serve(self, take: Callable[[bytes], None]) -> None:
-        """Give datagrams to `take`, which must not raise, until the path is gone or the browser does not consent any more.
+        """Pass datagrams to `take`, which must not raise, until the session is closed or the browser's consent expires.
 
         Raises ConnectionError then.
         """
         self._ice.take = take
         while True:
-            take(await self._ice.recv())  # those that came before; then it waits for the end
+            take(await self._ice.recv())  # datagrams received before this; then wait for the end
 
     def send_now(self, datagram: bytes) -> bool:
-        """Send a datagram without waiting. False if nobody is there, or a TURN server may have to be asked first."""
+        """Send a datagram without waiting. False if there is no candidate pair, or if a TURN server may have to be asked first."""
         if self._may_relay:
             return False
         sending = self._ice.send(datagram)
@@ -162,15 +165,15 @@ class IcePath:
             return True
         except ConnectionError:
             return False
-        sending.close()  # it waits for something: a relay
+        sending.close()  # it would wait for a relay
         return False
 
     async def send(self, datagram: bytes) -> None:
-        """Send a datagram. Raises ConnectionError without a pair of addresses."""
+        """Send a datagram. Raises ConnectionError without a candidate pair."""
         await self._ice.send(datagram)
 
     async def close(self) -> None:
-        """Free everything. Harmless a second time."""
+        """Free all resources. A second call has no effect."""
         self._is_closed = True
         for lookup in list(self._lookups):
             lookup.cancel()

@@ -1,4 +1,4 @@
-"""What the configuration says of calls with browsers. Imports nothing of ICE and DTLS, which are loaded for the first such call."""
+"""The configuration of calls with browsers. Imports no ICE and DTLS code, which is loaded for the first such call."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CODECS: Final = ("opus", "g722", "pcmu", "pcma")
-"""What is agreed on with browsers, as far as the configuration allows it."""
+"""Codecs negotiated with browsers, if the configuration allows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class IceSettings:
-    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty if there is none."""
+    """The ICE settings of all calls. `public_ip`: our address in front of a one-to-one NAT; empty if there is none."""
 
     stun: tuple[str, int] | None = None
     turn: tuple[str, int] | None = None
     turn_username: str | None = None
     turn_password: str | None = None
     turn_tls: bool = False
-    """Over TCP, always (RFC 7065 `turns:`)."""
+    """TLS to the TURN server, always over TCP (RFC 7065 `turns:`)."""
     turn_transport: str = "udp"
-    """How we reach the TURN server: `udp` or `tcp`."""
+    """The transport to the TURN server: `udp` or `tcp`."""
     public_ip: str = ""
     is_lite: bool = False
-    """Tell browsers that the checks are theirs to make (RFC 8445, section 2.5), and no candidates but our own addresses."""
+    """ICE lite: the browser performs the connectivity checks (RFC 8445 §2.5), and we offer only our own addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserSettings:
-    """What all calls with browsers of this server use."""
+    """The settings of all calls with browsers."""
 
     ice: IceSettings = field(default_factory=IceSettings)
     codecs: tuple[str, ...] = CODECS

@@ -1,12 +1,12 @@
-"""The transport to one browser: paths (ICE), DTLS over them, and the packets of SRTP between the browser and the media process.
+"""The transport to one browser: ICE sessions, DTLS over them, and the SRTP packets between the browser and the media process.
 
-The browser's packets come over whichever pair of addresses ICE has chosen. RTP and RTCP go on, as they are, to the stream's port on this
-machine's loopback, and what the media process sends goes the way back: keys, jitter, codecs and reports are the stream's, as in every call.
+The browser's packets arrive on the candidate pair that ICE has selected. RTP and RTCP are forwarded unchanged to the stream's port on the
+loopback, and packets of the media process go the other way. Keys, jitter buffer, codecs and reports are the stream's, as in every call.
 
-    gather → begin(offer) ──connect──> ICE connected ──handshake──> keys (told by `on_keys`) ──> packets, until `close` or `on_lost`
+    gather → begin(offer) ──connect──> ICE connected ──handshake──> keys (`on_keys`) ──> packets, until `close` or `on_lost`
 
-After a change of the browser's network `restart` finds another path while the old one still serves. The keys stay: DTLS goes on over the
-new path (RFC 8842, section 4.4). A restart that fails changes nothing.
+After a change of the browser's network, `restart` connects a new ICE session while the old one is still in use. The keys stay: DTLS
+continues over the new session (RFC 8842 §4.4). A restart that fails has no effect.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from active_call.legs.webrtc.settings import IceSettings
 log = logging.getLogger("active_call.webrtc")
 
 CONNECT_S: Final = 20.0
-"""For ICE and the handshake together: a person may have to allow the microphone first, but not here."""
+"""Timeout for ICE and handshake together. The microphone permission of the browser is granted before this."""
 MAX_EARLY: Final = 200
-"""Packets that may wait for the keys: two seconds."""
+"""Maximum number of packets that wait for the keys: two seconds."""
 
 
 class BrowserTransport:
-    """One browser. `on_keys` is told once; `on_lost` with the reason, and whether the browser has said goodbye."""
+    """The transport of one browser. `on_keys` is called once; `on_lost` with the reason and whether the browser sent close_notify."""
 
     def __init__(self, settings: IceSettings, on_keys: Callable[[SrtpKeys], None], on_lost: Callable[[str, bool], None]) -> None:
         self._settings = settings
@@ -40,39 +40,39 @@ class BrowserTransport:
         self._on_lost = on_lost
         self._path: IcePath | None = None
         self._next: IcePath | None = None
-        """The path that a restart looks for."""
+        """The new ICE session of a restart."""
         self._dtls: Dtls | None = None
         self._media: asyncio.DatagramTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Queue[bytes] = asyncio.Queue(MAX_EARLY)
         self._limit: asyncio.Timeout | None = None
-        """Of the handshake."""
+        """Timeout of the handshake."""
         self._is_closed = False
 
     @property
     def newest(self) -> IcePath:
-        """The path whose side of ours the last answer names; after `gather`."""
+        """The ICE session in the last answer; after `gather`."""
         return self._next or self._require()
 
     async def open_relay(self) -> int:
-        """The port on the loopback to which the stream sends, and from which the browser's packets come to it."""
+        """Open the loopback socket between us and the stream. Returns its port."""
         loop = asyncio.get_running_loop()
         self._media, _ = await loop.create_datagram_endpoint(lambda: _FromMedia(self._to_browser), local_addr=(LOOPBACK, 0))
         return int(self._media.get_extra_info("sockname")[1])
 
     def lead_to(self, port: int) -> None:
-        """The stream's own port."""
+        """Set the stream's port."""
         self._stream_address = (LOOPBACK, port)
 
     async def gather(self) -> IcePath:
-        """The first path, with our candidates."""
+        """Gather candidates for the first ICE session."""
         self._path = IcePath(self._settings)
         await self._path.gather()
         return self._path
 
     async def begin(self, offer: BrowserOffer) -> None:
-        """Find the path to the browser in the background, and agree on keys."""
+        """Connect to the browser in the background and start the key exchange."""
         path = self._require()
         await path.connect_to(offer)
         self._dtls = Dtls(is_client=offer.we_are_client, fingerprints=offer.fingerprints, send=self._queue)
@@ -80,32 +80,32 @@ class BrowserTransport:
         self._spawn(self._send_queued(), "packets to a browser")
 
     async def gather_anew(self) -> IcePath:
-        """Another path beside the one in use; one that an earlier restart looks for is given up."""
+        """Gather candidates for another ICE session beside the current one. A session of an earlier restart is dropped."""
         await self.forget_next()
         path = self._next = IcePath(self._settings)
         await path.gather()
         return path
 
     async def forget_next(self) -> None:
-        """The path that was looked for is not wanted any more."""
+        """Drop the ICE session of a restart."""
         given_up, self._next = self._next, None
         if given_up is not None:
             await given_up.close()
 
     async def restart(self, path: IcePath, offer: BrowserOffer) -> None:
-        """Look for the new path in the background, and take it once it works."""
+        """Connect the new ICE session in the background, and use it once it works."""
         await path.connect_to(offer)
         if path is self._next and not self._is_closed:
             self._spawn(self._change_to(path), "ICE restart")
 
     async def add_candidate(self, text: str) -> None:
-        """A further candidate of the browser's; it belongs to the newest path."""
+        """Add a further candidate of the browser to the newest ICE session."""
         path = self._next or self._path
         if path is not None and not self._is_closed:
             await path.add_candidate(text)
 
     async def close(self) -> None:
-        """Say goodbye and free everything. Harmless a second time."""
+        """Send close_notify and free all resources. A second call has no effect."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -125,7 +125,7 @@ class BrowserTransport:
             if path is not None:
                 await path.close()
 
-    # -- paths
+    # -- ICE sessions
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -154,7 +154,7 @@ class BrowserTransport:
     # -- packets
 
     async def _run(self, path: IcePath, dtls: Dtls, *, is_connected: bool = False) -> None:
-        """Take the datagrams of one path until it is gone, or another one is in use."""
+        """Take the datagrams of one ICE session until it is closed or another one is in use."""
         try:
             async with asyncio.timeout(None if is_connected and dtls.keys is not None else CONNECT_S) as limit:
                 if not is_connected:
@@ -172,7 +172,7 @@ class BrowserTransport:
             self._lose(str(error))
 
     def _path_is_gone(self, path: IcePath, reason: str) -> None:
-        """The end of the call, unless another path is in use or looked for."""
+        """End the call, unless another ICE session is in use or being connected."""
         if path is not self._path:
             return
         if self._next is None:
@@ -181,7 +181,7 @@ class BrowserTransport:
             self._path = None
 
     def _take(self, dtls: Dtls, datagram: bytes) -> None:
-        """One datagram by its first byte (RFC 7983)."""
+        """Dispatch one datagram by its first byte (RFC 7983)."""
         first = datagram[0] if datagram else 0
         if 128 <= first <= 191:
             if self._media is not None and not self._is_closed:
@@ -241,7 +241,7 @@ class BrowserTransport:
             datagram = await self._sending.get()
             path = self._path
             if path is not None:
-                with suppress(ConnectionError):  # told by `receive`, too
+                with suppress(ConnectionError):  # `receive` reports it too
                     await path.send(datagram)
 
     def _lose(self, reason: str, *, by_browser: bool = False) -> None:
@@ -255,7 +255,7 @@ class BrowserTransport:
 
 
 class _FromMedia(asyncio.DatagramProtocol):
-    """What the media process sends."""
+    """Takes the packets of the media process."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take

@@ -1,1 +1,1 @@
-"""Calls whose sound comes and goes as binary messages of a WebSocket."""
+"""Calls whose media is transported as binary messages of a WebSocket."""

@@ -1,7 +1,7 @@
-"""The formats of sound on a socket. Bytes of messages enter, PCM at the stream's rate leaves, and the other way round.
+"""Sound formats on a socket. Bytes of messages go in, PCM at the stream's rate comes out, and vice versa.
 
-A format keeps the state of one direction of one call. Messages may have any length: what does not fill a sample or a byte pair waits for
-the next message. An Opus message is one packet (RFC 6716).
+A format keeps the state of one direction of one call. Messages may have any length: an incomplete sample or byte pair waits for the next
+message. An Opus message is one packet (RFC 6716).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ONLY: Final = np.zeros(1, np.intp)
 
 
 class FormatError(ActiveCallError):
-    """There is no such format, or a message is none of it."""
+    """The format does not exist, or a message is not in the format."""
 
     code = "bad_request"
 
@@ -39,16 +39,16 @@ class SoundFormat(Protocol):
         ...
 
     def decode(self, data: bytes) -> bytes:
-        """A message of the client's as s16le mono. Raises FormatError."""
+        """Decode a message of the client to s16le mono. Raises FormatError."""
         ...
 
     def encode(self, pcm: bytes) -> bytes:
-        """20 ms of s16le mono as a message."""
+        """Encode 20 ms of s16le mono as a message."""
         ...
 
 
 def sound_format(codec: str | None, rate_hz: int | None = None) -> SoundFormat:
-    """The format `codec` (pcm, pcmu, pcma, g722, opus); `rate_hz` is of pcm only. Raises FormatError."""
+    """The format `codec` (pcm, pcmu, pcma, g722, opus); `rate_hz` is for pcm only. Raises FormatError."""
     name = (codec or "pcm").lower()
     if rate_hz is not None and name != "pcm":
         raise FormatError(f"rate: only pcm has several rates; {name} has one")
@@ -60,7 +60,7 @@ def sound_format(codec: str | None, rate_hz: int | None = None) -> SoundFormat:
 
 
 class PcmFormat:
-    """s16le mono at 8, 16, 24 or 48 kHz. 24 kHz passes through 48 kHz."""
+    """s16le mono at 8, 16, 24 or 48 kHz. 24 kHz is converted through 48 kHz."""
 
     def __init__(self, rate_hz: int = DEFAULT_PCM_RATE_HZ) -> None:
         if rate_hz not in PCM_RATES_HZ:
@@ -110,7 +110,7 @@ class G711Format:
 
 
 class G722Format:
-    """G.722 at 64 kbit/s: 16 kHz."""
+    """G.722 at 64 kbit/s, 16 kHz."""
 
     rate_hz = 16_000
 
@@ -127,7 +127,7 @@ class G722Format:
 
 
 class OpusFormat:
-    """Opus, one packet a message, decoded at 16 kHz."""
+    """Opus, one packet per message, decoded at 16 kHz."""
 
     rate_hz = 16_000
 

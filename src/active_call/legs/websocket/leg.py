@@ -1,7 +1,7 @@
-"""The leg of a call whose sound goes over a WebSocket: no signalling of its own, and a media stream without RTP.
+"""The leg of a call whose media uses a WebSocket: no signalling of its own, and a media stream without RTP.
 
-Binary messages of the client enter by `hear`; what the call sends leaves by `send_sound`, a message for each 20 ms. Whoever opens the
-socket is there at once: `dial` and `accept` answer immediately. The client is one party of the call, as a telephone is in a SIP call.
+Binary messages of the client enter by `hear`. The sound of the call leaves by `send_sound`, one message per 20 ms. The client that opened
+the socket is already connected, so `dial` and `accept` answer immediately. It is one party of the call, like a telephone in a SIP call.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from active_call.media.link.messages import Report, SentAudio
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 MAX_AHEAD_S: Final = 5.0
-"""A client may send so much sound faster than it lasts; what is more is dropped, or the conversation would lag behind for good."""
+"""How far ahead of real time a client may send sound. More is dropped; otherwise the conversation would lag permanently."""
 
 
 class WebSocketLeg(ClientLeg):
-    """See the module. Has no ability beyond those of every leg. `send_sound` must not block."""
+    """See the module. It has no optional abilities. `send_sound` must not block."""
 
     kind: Final = "websocket"
     offer: Final = ""
@@ -35,11 +35,11 @@ class WebSocketLeg(ClientLeg):
         self._sound = sound
         self._send_sound = send_sound
         self.n_dropped = 0
-        """Bytes of PCM from the client that came too far ahead of time."""
+        """Bytes of PCM from the client that were dropped because they were too far ahead."""
         self._fed_until = 0.0
 
     def hear(self, data: bytes) -> None:
-        """A binary message of the client's. Raises FormatError for one that is no sound; what comes before the media is open is lost."""
+        """Take a binary message of the client. Raises FormatError if it is not sound. Sound before the media is open is lost."""
         if self.stream is None or self._ended is not None:
             return
         pcm = self._sound.decode(data)
@@ -66,7 +66,7 @@ class WebSocketLeg(ClientLeg):
                 self._send_frame(report.pcm[at : at + frame])
 
     def _send_frame(self, pcm: bytes) -> None:
-        """20 ms of what the call sends."""
+        """Send 20 ms of the call's sound."""
         self._send_sound(self._sound.encode(pcm))
 
     async def _answer(self, option: CallOption) -> None:

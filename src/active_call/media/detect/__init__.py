@@ -1,1 +1,1 @@
-"""What is heard: speech, DTMF digits in the sound, call progress tones."""
+"""Detection in the callers' sound: speech, DTMF digits, call progress tones."""

@@ -1,23 +1,24 @@
-"""Which tones a call hears: ringback, busy, congestion, dial tone, special information tones, fax, and an answering machine's beep.
+"""Detect call progress tones: ringback, busy, congestion, dial tone, SIT, fax, and an answering machine's beep.
 
-8 kHz frames with their slots enter, `ToneHeard` leaves. All streams at once; only slots in which a sound begins, ends or has lasted long
-enough are looked at one by one. It knows no calls and no clock. ITU-T E.180, E.182 (cadences), T.30 (CNG, CED), V.25.
+8 kHz frames with their slots go in, `ToneHeard` comes out. All streams are processed at once. Only slots in which a sound begins, ends or
+reaches a decisive length are handled individually. This module knows no calls and no clock. ITU-T E.180, E.182 (cadences), T.30 (CNG, CED),
+V.25.
 
-Theory. Frames (`tone_spectrum`) make segments: silence, a tone, anything else; two frames of something new end a segment, so that a single
-frame of noise does not. What a tone means follows from its frequencies and from how long it and its pauses last:
+Theory. The frames of `tone_spectrum` form segments: silence, a tone, or any other sound. Two frames of a new kind end a segment, so a
+single noisy frame does not. The frequencies and the lengths of tones and pauses determine the kind:
 
-| kind       | sound                                        | told                                                                      |
+| kind       | sound                                        | reported                                                                  |
 |------------|----------------------------------------------|---------------------------------------------------------------------------|
-| ringback   | 0.35 to 2.3 s of a network's tone            | after 1.5 s of the pause, again in each period                            |
+| ringback   | 0.35 to 2.3 s of a network tone              | after 1.5 s of the pause, again in each period                            |
 | busy       | 0.3 to 0.8 s on and about as long off        | after two periods, again in each                                          |
 | congestion | the same, but shorter, or unequal on and off | after two periods, unequal ones after three, again in each                |
-| dial       | a network's tone without a pause             | after 3 s                                                                 |
+| dial       | a network tone without a pause               | after 3 s                                                                 |
 | sit        | three rising tones of a third of a second    | with the third                                                            |
 | fax        | 1100 Hz, 0.5 s every 3.5 s (CNG)             | with the second                                                           |
 | answer     | 2100 Hz (CED, ANSam) of a fax or modem       | after 1 s                                                                 |
-| beep       | one steady tone of 0.12 to 2 s               | with its end; not at the frequencies of networks                          |
+| beep       | one steady tone of 0.12 to 2 s               | at its end; not at network frequencies                                    |
 
-A network's tone lies at 350 to 500 Hz, alone, in pairs or modulated, or is the pair 480 and 620 Hz. The confidence grows with every period.
+A network tone is at 350 to 500 Hz (single, pair or modulated) or is the pair 480 and 620 Hz. The confidence grows with every period.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _CHANGE_FRAMES: Final = 2
 _NEAR_HZ: Final = 25.0
 _SINGLE_WIDTH_HZ: Final = 22.0
 _STEADY_HZ: Final = 4.0
-"""How far a beep may wander (standard deviation); a voice wanders further, and is more than one tone."""
+"""Maximum standard deviation of a beep's frequency. A voice varies more, and consists of more than one tone."""
 _REMEMBERED: Final = 8
 _PAUSE_MS: Final = 1500
 _DIAL_MS: Final = 3000
@@ -52,7 +53,7 @@ _SIT_HZ: Final = ((900, 1000), (1350, 1450), (1740, 1820))
 
 @dataclass(frozen=True, slots=True)
 class ToneHeard:
-    """`kind` in `slot`, with how sure it is (0 to 1). `frequency_hz` is the middle of what sounds, `duration_ms` the last tone's length."""
+    """`kind` in `slot`, with a confidence (0 to 1). `frequency_hz` is the centre frequency, `duration_ms` the length of the last tone."""
 
     slot: int
     kind: ToneKind
@@ -71,7 +72,7 @@ class _Segment:
 
     @property
     def is_network(self) -> bool:
-        """A tone of a telephone network, by its frequencies."""
+        """Whether the frequencies are those of a telephone network tone."""
         pair_of_busy = 530 <= self.middle_hz <= 570 and self.width_hz > 50
         return self.kind == TONE and (380 <= self.middle_hz <= 475 or pair_of_busy)
 
@@ -90,9 +91,9 @@ class ToneDetector:
         self._spectrum = ToneSpectrum(n_slots)
         self._kind = np.full(n_slots, OTHER, np.int8)
         self._frames = np.zeros(n_slots, np.int64)
-        """Of the segment under way."""
+        """Frames of the current segment."""
         self._pending = np.zeros(n_slots, np.int64)
-        """Frames that did not belong to it, since the last that did."""
+        """Frames of another kind since the last frame of the current segment."""
         self._sum_hz = np.zeros(n_slots, np.float64)
         self._sum_width = np.zeros(n_slots, np.float64)
         self._n_tonal = np.zeros(n_slots, np.int64)
@@ -100,13 +101,13 @@ class ToneDetector:
         self._past: list[deque[_Segment]] = [deque(maxlen=_REMEMBERED) for _ in range(n_slots)]
         self._n_rings = np.zeros(n_slots, np.int64)
         self._n_beats = np.zeros(n_slots, np.int64)
-        """Periods of ringback, and of busy or congestion, in a row."""
+        """Consecutive periods of ringback, or of busy or congestion."""
         self._is_unequal = np.zeros(n_slots, np.bool_)
-        """A tone and its pause among these periods were of different length."""
+        """Whether a tone and its pause had different lengths in these periods."""
         self._cadences: list[tuple[tuple[ToneKind, float], ...]] = [()] * n_slots
 
     def reset(self, slot: int, country: str = "") -> None:
-        """Begin a stream in `slot`. A country of `tones.toml` tells busy from congestion there; without one, shorter is congestion.
+        """Start a stream in `slot`. The cadences of a country of `tones.toml` tell busy from congestion; else the shorter is congestion.
 
         Raises MediaError for an unknown country.
         """
@@ -118,7 +119,7 @@ class ToneDetector:
         self._begin(slot, OTHER, 0.0, 0.0)
 
     def push(self, frames: NDArray[np.int16], slots: Slots) -> list[ToneHeard]:
-        """Take one frame for each of `slots` (k,), which must not repeat: `frames` (k, 160) int16. A missing frame is given as silence."""
+        """Take one frame for each of `slots` (k,), which must be distinct: `frames` (k, 160) int16. Pass silence for a missing frame."""
         seen = self._spectrum.analyse(frames, slots)
         belongs = self._belongs(seen, slots)
         before = self._frames[slots]
@@ -162,7 +163,7 @@ class ToneDetector:
         self._sum_square_hz[slot] = middle_hz**2
 
     def _segment(self, slot: int, n_frames: int) -> _Segment:
-        """The segment under way, if it had `n_frames`. A frame's window reaches back by another one: tones seem longer by so much."""
+        """The current segment with `n_frames`. A window includes the previous frame, so tones appear longer by one frame."""
         kind, n = int(self._kind[slot]), max(int(self._n_tonal[slot]), 1)
         middle_hz = float(self._sum_hz[slot]) / n
         correction_ms = -FRAME_MS if kind == TONE else FRAME_MS
@@ -174,7 +175,8 @@ class ToneDetector:
             duration_ms=max(n_frames * FRAME_MS + correction_ms, 0),
         )
 
-    # -- what they mean --------------------------------------------------------------------------------------------------------------------
+    # -- classification
+    # ----------------------------------------------------------------------------------------------------------------------
 
     def _end_segment(self, slot: int, next_kind: int) -> Iterator[ToneHeard]:
         segment = self._segment(slot, int(self._frames[slot]))
@@ -192,7 +194,7 @@ class ToneDetector:
             yield ToneHeard(slot, "beep", 0.9 if segment.lasts(200, 1500) else 0.6, segment.middle_hz, segment.duration_ms)
 
     def _short_pause(self, slot: int, pause: _Segment) -> Iterator[ToneHeard]:
-        """A pause between two tones of the same kind has ended: perhaps a period of busy or congestion."""
+        """A pause between two tones of the same kind has ended: this may be a period of busy or congestion."""
         past = self._past[slot]
         tone = past[-2] if len(past) > 1 else None
         if tone is None or not (tone.is_network and tone.lasts(140, 820) and pause.lasts(140, 820)):
@@ -215,7 +217,7 @@ class ToneDetector:
         return "congestion" if on_ms < 300 else "busy"
 
     def _lasting(self, slot: int, before: int, after: int) -> Iterator[ToneHeard]:
-        """The segment under way has just become so long that it means something."""
+        """The current segment has reached a decisive length."""
         segment, past = self._segment(slot, after), self._past[slot]
         was_ms = self._segment(slot, before).duration_ms
         if segment.kind == SILENCE and was_ms < _PAUSE_MS <= segment.duration_ms:
@@ -238,7 +240,7 @@ _MARKS: Final = tuple((ms + correction) // FRAME_MS for ms in (_PAUSE_MS, _DIAL_
 
 
 def _passes(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a segment has just reached one of the lengths that may mean something."""
+    """Whether a segment has just reached one of the decisive lengths."""
     passed = np.zeros(len(before), np.bool_)
     for mark in _MARKS:
         passed |= (before < mark) & (mark <= after)
@@ -261,7 +263,7 @@ def _is_cng(segment: _Segment) -> bool:
 
 
 def _is_sit(segments: list[_Segment]) -> bool:
-    """Three tones in their order, each about a third of a second, the last under way."""
+    """Whether these are three tones in ascending order, about a third of a second each. The last one may still sound."""
     return len(segments) == 3 and all(
         segment.is_single and low <= segment.middle_hz <= high and segment.lasts(150, 500)
         for segment, (low, high) in zip(segments, _SIT_HZ, strict=True)
@@ -269,6 +271,6 @@ def _is_sit(segments: list[_Segment]) -> bool:
 
 
 def _is_beep(segment: _Segment) -> bool:
-    """One steady tone, which is neither a network's, nor what a fax or a modem calls and answers with."""
+    """Whether this is one steady tone that is neither a network tone nor a fax or modem tone."""
     is_steady = segment.is_single and segment.spread_hz < _STEADY_HZ and segment.lasts(120, 2000)
     return is_steady and segment.middle_hz > 350 and not (segment.is_network or _is_cng(segment) or 2075 <= segment.middle_hz <= 2125)

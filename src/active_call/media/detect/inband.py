@@ -1,6 +1,6 @@
-"""Digits and tones in the callers' sound, for the streams that ask for them.
+"""Detect in-band DTMF digits and call progress tones for the streams that ask for it.
 
-8 kHz frames of all streams that are heard enter, reports leave. State lies in the detectors' arrays by slot.
+8 kHz frames of all started streams go in, reports come out. The detectors keep their state in arrays by slot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.media.link.messages import DigitReceived, HearTones, Link, Tone
 Slots = NDArray[np.intp]
 
 INBAND_DURATION_MS: Final = 0
-"""A digit is told while it sounds; how long it will is not known yet."""
+"""A digit is reported while it sounds, so its duration is not known yet."""
 
 
 class InbandDetectors:
@@ -31,10 +31,10 @@ class InbandDetectors:
         self._wants_digits: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self._wants_tones: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
-        """No stream asks for it."""
+        """Whether no stream asks for detection."""
 
     def use(self, slot: int, order: HearTones) -> None:
-        """What to listen for in `slot` from now on. Raises MediaError for an unknown country."""
+        """Set what to detect in `slot`. Raises MediaError for an unknown country."""
         if order.tones and not self._wants_tones[slot]:
             self._tones.reset(slot, order.country)
         if order.digits and not self._wants_digits[slot]:
@@ -43,11 +43,11 @@ class InbandDetectors:
         self.is_idle = not (self._wants_digits.any() or self._wants_tones.any())
 
     def forget(self, slot: int) -> None:
-        """A new stream lies in `slot`."""
+        """Reset `slot` for a new stream."""
         self._wants_digits[slot] = self._wants_tones[slot] = False
 
     def run(self, frames: NDArray[np.int16], slots: Slots, number_of: Callable[[int], int], now: float) -> None:
-        """Take one frame (160 samples) for each of `slots`; `number_of` gives the stream in a slot."""
+        """Take one frame (160 samples) for each of `slots`. `number_of` maps a slot to its stream number."""
         rows = np.flatnonzero(self._wants_digits[slots])
         if len(rows):
             for digit in self._digits.push(frames[rows], slots[rows]):

@@ -1,13 +1,13 @@
-"""Push-button digits that arrive as sound: for callers whose network does not send them as telephone events (RFC 4733).
+"""In-band DTMF detection, for callers whose network does not send telephone events (RFC 4733).
 
-8 kHz frames with their slots enter, digits leave, each once, as soon as it is sure. All streams at once; state is in arrays by slot. It
-knows no calls and no clock. ITU-T Q.23 (frequencies), Q.24 (what must be recognised and what must not).
+8 kHz frames with their slots go in. Digits come out, each once, as soon as it is certain. All streams are processed at once, with state in
+arrays by slot. This module knows no calls and no clock. ITU-T Q.23 (frequencies), Q.24 (what must be recognised and what must not).
 
-Theory. Every 10 ms a window of 20 ms is multiplied with sines at the eight frequencies, each also a little too low and too high, so that a
-tone that is off by 1.5 % loses nothing: one matrix product for all streams. A window holds a digit when the strongest of the rows and the
-strongest of the columns are loud enough, near enough to each other, clearly above their neighbours, and together nearly all that is heard:
-the last is what speech cannot do for long. Two such windows one after the other, with phases that advance as steady tones do, are a digit;
-two without it end it.
+Theory. Every 10 ms a window of 20 ms is correlated with complex sines at the eight frequencies, each also slightly detuned up and down, so
+that a tone that is off by 1.5 % loses nothing: one matrix product for all streams. A window contains a digit if the strongest row and the
+strongest column frequency are loud enough, close enough in level, clearly above their neighbours, and together nearly all of the energy.
+Speech cannot meet the last condition for long. Two such windows in a row whose phases advance as those of steady tones are a digit. Two
+windows without it end it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ FRAME: Final = 160
 HOP: Final = 80
 WINDOW: Final = 160
 _DETUNINGS: Final = (-0.012, 0.0, 0.012)
-"""Of the frequency: what lies between is found by the nearest with a loss of 0.6 dB at most."""
+"""Relative to the frequency. A tone between these detunings loses 0.6 dB at most."""
 _LOWEST_DBM0: Final = -37.0
-"""Of each of the two tones; networks deliver -25 and better (Q.24)."""
+"""Minimum level of each of the two tones. Networks deliver -25 dBm0 and more (Q.24)."""
 _STRONGER_ROW_DB: Final = 11.0
 _STRONGER_COLUMN_DB: Final = 6.0
-"""Q.24 asks for 8 and 4; the rest is what windows and noise add."""
+"""Q.24 requires 8 and 4 dB. The rest allows for windowing and noise."""
 _NEIGHBOUR_DB: Final = 6.0
 _SHARE: Final = 0.82
-"""Of the energy in the two tones: 0.9 at 15 dB over noise with both off by 1.5 %; a chord with its harmonics has less."""
+"""Minimum share of the energy in the two tones: 0.9 at 15 dB SNR with both tones off by 1.5 %. A chord with harmonics has less."""
 _HELD_SHARE: Final = 0.45
-"""A digit that has begun goes on with so much: noise must not make two of it."""
+"""Minimum share for the continuation of a digit, so that noise does not split it in two."""
 _STEADY_HZ: Final = 0.03
-"""Of the frequency: what the phase may say of the deviation."""
+"""Maximum deviation from the frequency, measured by the phase."""
 _BEGIN: Final = 2
 _END: Final = 2
 _NONE: Final = -1
@@ -57,27 +57,27 @@ class Digit:
 
 
 class InbandDigits:
-    """Recognition for `n_slots` streams. A slot must be `reset` before its first frame; leave it out of `push` where events come anyway."""
+    """Detection for `n_slots` streams. Call `reset` before a slot's first frame. Omit slots from `push` that receive telephone events."""
 
     def __init__(self, n_slots: int) -> None:
         self._bank = _bank()
         self._history = np.zeros((n_slots, WINDOW - HOP), np.float32)
         self._phase = np.zeros((n_slots, 2), np.complex64)
-        """What the last window said of the row and the column of its digit."""
+        """The phases of row and column of the digit in the last window."""
         self._candidate = np.full(n_slots, _NONE, np.int64)
         self._n_hits = np.zeros(n_slots, np.int64)
         self._current = np.full(n_slots, _NONE, np.int64)
-        """The digit that has been told and has not ended."""
+        """The digit that was reported and has not ended."""
         self._n_misses = np.zeros(n_slots, np.int64)
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._history[slot] = 0
         self._candidate[slot] = self._current[slot] = _NONE
         self._n_hits[slot] = self._n_misses[slot] = 0
 
     def push(self, frames: NDArray[np.int16], slots: Slots) -> list[Digit]:
-        """Take one frame for each of `slots` (k,), which must not repeat: `frames` (k, 160) int16. A missing frame is given as silence."""
+        """Take one frame for each of `slots` (k,), which must be distinct: `frames` (k, 160) int16. Pass silence for a missing frame."""
         samples = np.empty((len(frames), WINDOW - HOP + FRAME), np.float32)
         samples[:, : WINDOW - HOP] = self._history[slots]
         samples[:, WINDOW - HOP :] = frames
@@ -95,7 +95,7 @@ class InbandDigits:
         return digits
 
     def _judge(self, windows: NDArray[np.float32], energy: NDArray[np.float32], slots: Slots) -> NDArray[np.int64]:
-        """The digit in each window and the one that may go on in it, (2, k); `_NONE` for none."""
+        """The digit in each window and the digit that may continue in it, (2, k); `_NONE` for none."""
         rows_of = np.arange(len(windows))
         tones = (windows @ self._bank).view(np.complex64).reshape(len(windows), len(_DETUNINGS), 8)
         power = np.square(tones.real) + np.square(tones.imag)
@@ -118,7 +118,7 @@ class InbandDigits:
         return np.stack([digit, held])
 
     def _advance(self, found: NDArray[np.int64], held: NDArray[np.int64], slots: Slots, age: int) -> list[Digit]:
-        """Move every slot's state on by a window."""
+        """Advance the state of every slot by one window."""
         same = (found == self._candidate[slots]) & (found != _NONE)
         hits = np.where(same, self._n_hits[slots] + 1, (found != _NONE).astype(np.int64))
         self._n_hits[slots], self._candidate[slots] = hits, found
@@ -138,7 +138,7 @@ _FREQUENCIES: Final = np.array(DTMF_ROWS_HZ + DTMF_COLUMNS_HZ)
 _LOWEST_AMPLITUDE: Final = 32768 * 10 ** ((_LOWEST_DBM0 - OVERLOAD_DBM0) / 20)
 _LOWEST_POWER: Final = (_LOWEST_AMPLITUDE * WINDOW / 2) ** 2
 _LOWEST_ENERGY: Final = _LOWEST_AMPLITUDE**2 * WINDOW
-"""Two tones that are as soft as may be."""
+"""Energy of two tones at the minimum level."""
 _RATIO_ROW: Final = 10 ** (_STRONGER_ROW_DB / 10)
 _RATIO_COLUMN: Final = 10 ** (_STRONGER_COLUMN_DB / 10)
 _RATIO_NEIGHBOUR: Final = 10 ** (_NEIGHBOUR_DB / 10)
@@ -156,7 +156,7 @@ def _bank() -> NDArray[np.float32]:
 def _is_steady(
     before: NDArray[np.complex64], now: NDArray[np.complex64], row: NDArray[np.intp], column: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Whether both tones went on with the frequency that they should have: what their phases say of it is near."""
+    """Whether the phases of both tones have advanced as their frequencies require."""
     tone = np.stack([row, 4 + column], axis=1)
     turned = np.abs(np.angle(now * np.conj(before * _ADVANCE[tone])))
     return np.asarray((turned < _STEADY_RAD[tone]).all(axis=1))

@@ -1,13 +1,13 @@
-"""Which chunks of sound are no louder than the noise of their line, so that the voice detector's network need not look at them.
+"""Select the chunks that the voice detector's network may skip because they are no louder than the noise floor of their line.
 
-Energies of chunks enter with their slots, and what the network made of those that it has seen; which chunks it must see leaves. All state
-is in arrays over slots.
+The energies of chunks go in with their slots, and the network's results for the evaluated ones. The selection of chunks to evaluate comes
+out. All state is in arrays by slot.
 
-Theory. On a quiet line the network says the same in every chunk between two phrases, at nine tenths of the detector's cost. The floor of a
-line is the energy of its softest chunk lately: it falls at once, and rises only by chunks in which the network is sure that nobody speaks.
-So speech cannot raise it, and noise that grows lets the network look until the floor has followed. A chunk is left out when its slot has
-been calm for `CALM_CHUNKS`, as the network saw it, and the chunk is at most `MARGIN` over the floor: speech as loud as the noise itself is
-over it. Lines whose noise changes all the time (talk, music) are looked at in every chunk.
+Theory. On a quiet line the network returns the same result for every chunk between two phrases, which is nine tenths of the detector's
+cost. The floor of a line is the energy of its softest recent chunk. It falls at once, and rises only by chunks that the network has
+classified as clear non-speech. So speech cannot raise it, and while noise grows the network evaluates every chunk until the floor has
+followed. A chunk is skipped if its slot has been calm for `CALM_CHUNKS` evaluated chunks and the chunk is at most `MARGIN` above the floor.
+Speech at the level of the noise is above that margin. Lines with changing noise (talk, music) are evaluated in every chunk.
 """
 
 from __future__ import annotations
@@ -18,42 +18,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 MARGIN: Final = np.float32(10 ** (2.5 / 10))
-"""Chunks of 32 ms of white noise differ by 0.4 dB (one sigma); the softest of some seconds lies 1 dB below their mean."""
+"""The level of 32 ms chunks of white noise has a standard deviation of 0.4 dB.
+
+The softest chunk of some seconds is 1 dB below their mean.
+"""
 CALM_CHUNKS: Final = 6
 CLEAR: Final = 0.1
-"""Below this probability the network is sure that nobody speaks."""
+"""Below this probability a chunk is clear non-speech."""
 RISE: Final = np.float32(10 ** (0.3 / 10))
-"""A clear chunk lets the floor rise by at most 0.3 dB: 9 dB a second."""
+"""Maximum rise of the floor per clear chunk: 0.3 dB, or 9 dB a second."""
 DRIFT: Final = np.float32(10 ** (0.05 / 10))
-"""A chunk that is left out lets it rise by at most 0.05 dB, so that the floor comes to the middle of the noise."""
+"""Maximum rise per skipped chunk: 0.05 dB, so that the floor approaches the mean of the noise."""
 SOFTEST: Final = np.float32(10 ** (-75 / 10))
-"""Mean square of full scale. A floor below the resolution of G.711 would make the first sound after digital silence loud."""
+"""Mean square relative to full scale. With a floor below the resolution of G.711 the first sound after digital silence would be loud."""
 
 Slots = NDArray[np.intp]
 Energies = NDArray[np.float32]
 
 
 class NoiseGate:
-    """For `n_slots` streams. A slot must be `reset` before its first chunk."""
+    """For `n_slots` streams. Call `reset` before the first chunk of a slot."""
 
     def __init__(self, n_slots: int) -> None:
         self._floor = np.full(n_slots, SOFTEST, np.float32)
         self._calm = np.zeros(n_slots, np.int64)
 
     def reset(self, slot: int) -> None:
-        """A stream begins in `slot`: nothing is known of its noise."""
+        """Start a stream in `slot` with an unknown noise floor."""
         self._floor[slot] = SOFTEST
         self._calm[slot] = 0
 
     def must_see(self, energies: Energies, slots: Slots, is_quiet: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which of these chunks the network must see. `energies` (k,): mean squares; `is_quiet` (k,): nobody speaks in that slot so far."""
+        """Which chunks must be evaluated. `energies` (k,): mean squares; `is_quiet` (k,): the slot's state is quiet."""
         floor = np.maximum(np.minimum(self._floor[slots], energies), SOFTEST)
         seen = ~is_quiet | (self._calm[slots] < CALM_CHUNKS) | (energies > floor * MARGIN)
         self._floor[slots] = np.where(seen, floor, np.maximum(np.minimum(energies, floor * DRIFT), floor))
         return np.asarray(seen)
 
     def learn(self, energies: Energies, slots: Slots, probabilities: NDArray[np.float32]) -> None:
-        """The network has seen these chunks."""
+        """Take the network's results for the evaluated chunks."""
         is_clear = probabilities < CLEAR
         self._calm[slots] = (self._calm[slots] + 1) * is_clear
         floor = self._floor[slots]

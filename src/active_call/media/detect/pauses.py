@@ -1,9 +1,9 @@
-"""Tells at some moments of a pause how it sounds, and how what came before it sounded: facts for a turn detector. All streams at once.
+"""Report facts for end-of-turn detection at fixed moments of a pause: its energy, and the prosody before it. All streams at once.
 
-In: the frames of each tick at 8 kHz, the beginnings and ends of speech. Out: `Pause`s, at `MOMENTS_S` of silence, so that a call has a
-handful of messages a pause and none while somebody speaks. It knows no calls and no clock. Samples count at 16 kHz, as everywhere in
-detection. At most `MAX_A_TICK` are told in one tick; the others follow in the next, so that streams that fall silent together do not make
-it late.
+The frames of each tick at 8 kHz and the starts and ends of speech go in. `Pause`s come out at `MOMENTS_S` of silence, so that a call causes
+a few messages per pause and none during speech. This module knows no calls and no clock. Samples are counted at 16 kHz as everywhere in
+detection. At most `MAX_A_TICK` pauses are reported in one tick and the rest in the next ones, so that streams that fall silent together do
+not delay a tick.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FRAME: Final = 160
 """20 ms at 8 kHz."""
 _WIDE_FRAME: Final = 320
 _FRAMES: Final = 96
-"""1.9 s: the second before the pause, and the pause until its first moment."""
+"""1.9 s: the second before the pause, and the pause until its first report."""
 _SPAN_FRAMES: Final = SPAN_SAMPLES // _FRAME
 _NEVER: Final = np.iinfo(np.int64).max
 _MOMENT_SAMPLES: Final = tuple(round(moment * 16_000) for moment in MOMENTS_S)
 _RECENT_FRAMES: Final = 5
-"""The pause's energy is that of its last 100 ms."""
+"""The energy of the pause is measured over its last 100 ms."""
 
 Slots = NDArray[np.intp]
 
@@ -41,46 +41,46 @@ class Pause:
     """When its last voiced packet arrived."""
     silence_ms: int
     energy_db: float
-    """Of the last 100 ms, relative to full scale."""
+    """Energy of the last 100 ms, relative to full scale."""
     prosody: Prosody
 
 
 class PauseWatch:
-    """Watches the pauses of those streams that were `begin`-ned."""
+    """Watches the pauses of the streams for which `begin` was called."""
 
     def __init__(self, n_slots: int) -> None:
         self._sound = np.zeros((n_slots, _FRAMES, _FRAME), np.int16)
         self._due: NDArray[np.int64] = np.full(n_slots, _NEVER, np.int64)
-        """The sample at which the next moment of a pause comes."""
+        """The sample of the next report of a pause."""
         self._ended: NDArray[np.int64] = np.zeros(n_slots, np.int64)
         self._ended_at: NDArray[np.float64] = np.zeros(n_slots)
         self._moment: NDArray[np.intp] = np.zeros(n_slots, np.intp)
         self._prosody: dict[int, Prosody] = {}
-        """Of the streams in a pause: it does not change in it."""
+        """Prosody of the streams that are in a pause. It does not change during the pause."""
 
     def begin(self, slot: int) -> None:
-        """A stream begins, or is watched anew: nothing is known of it."""
+        """Start watching a stream, without history."""
         self._sound[slot] = 0
         self.speech_began(slot)
 
     def speech_began(self, slot: int) -> None:
-        """The pause is over."""
+        """The pause has ended."""
         self._due[slot] = _NEVER
         self._prosody.pop(slot, None)
 
     def speech_ended(self, slot: int, sample: int, at: float) -> None:
-        """A pause began at `sample`, the one after the last voiced packet, which arrived at `at`."""
+        """A pause begins at `sample`, the one after the last voiced packet, which arrived at `at`."""
         self._ended[slot], self._ended_at[slot] = sample, at
         self._moment[slot] = 0
         self._due[slot] = sample + _MOMENT_SAMPLES[0]
         self._prosody.pop(slot, None)
 
     def push(self, frames: NDArray[np.int16], slots: Slots, n_heard: NDArray[np.int64]) -> None:
-        """Keep the frames (k, 160) of this tick. `n_heard` (k,): samples at 16 kHz before them."""
+        """Store the frames (k, 160) of this tick. `n_heard` (k,): 16 kHz samples before them."""
         self._sound[slots, (n_heard // _WIDE_FRAME) % _FRAMES] = frames
 
     def take(self, slots: Slots, n_heard: NDArray[np.int64]) -> list[Pause]:
-        """The pauses of `slots` of which a moment has come; `n_heard` (k,): samples at 16 kHz with those of this tick."""
+        """The pauses of `slots` that are due. `n_heard` (k,): 16 kHz samples including this tick."""
         is_due = self._due[slots] <= n_heard
         if not is_due.any():
             return []
@@ -99,7 +99,7 @@ class PauseWatch:
         return Pause(slot, float(self._ended_at[slot]), silence // 16, energy_db, self._prosody[slot])
 
     def _measure(self, due: Slots, now: NDArray[np.int64]) -> None:
-        """The prosody before pauses that are new, of all of them in one piece. What is no longer kept cannot be measured."""
+        """Measure the prosody before all new pauses in one batch. Sound that is no longer stored cannot be measured."""
         new = np.array([row for row, slot in enumerate(due.tolist()) if slot not in self._prosody], np.intp)
         if not len(new):
             return

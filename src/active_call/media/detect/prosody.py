@@ -1,12 +1,12 @@
-"""How the end of an utterance sounds: whether the pitch falls, and whether the last syllable is lengthened. For several streams at once.
+"""Prosody at the end of an utterance: whether the pitch falls, and whether the last syllable is lengthened. Several streams at once.
 
-In: the last second of speech, 8 kHz, `(streams, samples)`. Out: a `Prosody` each. It knows no calls and no clock.
+The last second of speech goes in, 8 kHz, `(streams, samples)`. One `Prosody` per stream comes out. This module knows no calls and no clock.
 
-Theory. The pitch is the lag of the highest normalised autocorrelation between 70 and 400 Hz, in frames of 40 ms every 20 ms, at 4 kHz: a
-telephone's band lacks the fundamental of most voices, but not its period. Of lags that are nearly as good the shortest is taken, as an
-octave too low is the common error; what is left of octave errors is folded to the median. Falling pitch at the end of a statement and a
-lengthened last syllable are the oldest cues of a finished phrase; a lengthened syllable on a level pitch is that of a speaker who holds the
-turn. A row costs about 0.4 ms.
+Theory. The pitch period is the lag of the highest normalised autocorrelation between 70 and 400 Hz, in frames of 40 ms every 20 ms, at 4
+kHz. The telephone band lacks the fundamental of most voices, but not its period. Of lags with nearly equal correlation the shortest is
+used, because an octave too low is the common error. Remaining octave errors are folded to the median. Falling pitch at the end of a
+statement and a lengthened last syllable are the classic cues of a finished phrase. A lengthened syllable at level pitch indicates that the
+speaker holds the turn. One row costs about 0.4 ms.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _HOP: Final = 80
 _MIN_LAG: Final = _HALF_RATE // 400
 _MAX_LAG: Final = _HALF_RATE // 70
 _FFT: Final = 256
-"""At least a frame and the longest lag."""
+"""At least one frame plus the longest lag."""
 _VOICED: Final = 0.45
-"""Normalised autocorrelation of a voiced frame."""
+"""Minimum normalised autocorrelation of a voiced frame."""
 _AUDIBLE: Final = 10 ** (-30 / 10)
-"""Of the loudest frame's energy: what is softer is no vowel."""
+"""Relative to the energy of the loudest frame. A softer frame is not a vowel."""
 _NEARLY: Final = 0.85
 _FINAL_FRAMES: Final = 10
 """200 ms."""
 _MIN_FINAL: Final = 3
 _MIN_VOICED: Final = 8
-"""With fewer voiced frames nothing is said of the pitch."""
+"""With fewer voiced frames the pitch is not reported."""
 _MIN_RUN: Final = 2
-"""A shorter stretch of voice is no syllable."""
+"""A shorter voiced stretch is not a syllable."""
 _WINDOW: Final = np.hanning(_FRAME).astype(np.float32)
 
 Sound = NDArray[np.float32]
 
 
 def _window_gain() -> NDArray[np.float32]:
-    """The window's own autocorrelation, by which that of a windowed frame is to be divided (Boersma 1993)."""
+    """Autocorrelation of the window. That of a windowed frame is divided by it (Boersma 1993)."""
     spectrum = np.abs(np.fft.rfft(_WINDOW, _FFT)) ** 2
     gain = np.fft.irfft(spectrum, _FFT)[: _MAX_LAG + 2]
     return np.asarray(gain / gain[0], np.float32)
@@ -58,10 +58,10 @@ _GAIN: Final = _window_gain()
 
 @dataclass(frozen=True, slots=True)
 class Prosody:
-    """None: too little voiced sound to say it.
+    """Prosody before a pause. None: too little voiced sound.
 
-    `pitch_change_st`: the median pitch of the last 200 ms of voice against that of the second, in semitones. `final_lengthening`: how long
-    the last voiced stretch is against the median of the others.
+    `pitch_change_st`: median pitch of the last 200 ms of voice relative to that of the whole second, in semitones. `final_lengthening`:
+    length of the last voiced stretch relative to the median of the others.
     """
 
     pitch_change_st: float | None
@@ -69,7 +69,7 @@ class Prosody:
 
 
 def prosody_of(sound: Sound) -> list[Prosody]:
-    """The prosody of each row of `sound` (k, `SPAN_SAMPLES`) float32 at 8 kHz, which ends with the last voiced packet."""
+    """The prosody of each row of `sound` (k, `SPAN_SAMPLES`) float32 at 8 kHz that ends with the last voiced packet."""
     if not len(sound):
         return []
     lags, voiced = _pitch(sound)
@@ -96,7 +96,7 @@ def _pitch(sound: Sound) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def _offset(normal: NDArray[np.float64], lag: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Where between the samples the peak lies, by the parabola through it and its neighbours."""
+    """Position of the peak between the samples, by a parabola through the peak and its neighbours."""
     below, peak, above = (np.take_along_axis(normal, (lag + step)[:, :, None], axis=2)[:, :, 0] for step in (-1, 0, 1))
     bend = below - 2 * peak + above
     offset = np.where(np.abs(bend) > 1e-9, 0.5 * (below - above) / np.where(bend == 0, 1.0, bend), 0.0)
@@ -117,6 +117,6 @@ def _judge(lags: NDArray[np.float64], voiced: NDArray[np.bool_]) -> Prosody:
 
 
 def _lengthening(places: NDArray[np.intp]) -> float | None:
-    """The last voiced stretch against the median of those before; None with fewer than two before."""
+    """Length of the last voiced stretch relative to the median of the earlier ones; None with fewer than two earlier ones."""
     runs = [len(run) for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(run) >= _MIN_RUN]
     return float(runs[-1] / np.median(runs[:-1])) if len(runs) >= 3 else None

@@ -1,14 +1,13 @@
-"""The Silero voice detector as batched NumPy products: the probability that a chunk of sound is speech, for many streams at once.
+"""The Silero voice detector as batched NumPy products: the probability of speech in a chunk, for many streams at once.
 
-Chunks of 32 ms enter with the slots they belong to, probabilities leave. It knows no thresholds and no calls; each slot has its
-recurrent state here. There are two networks, for sound of 16 and of 8 kHz, alike but for the size of what they look at. The weights are
-those of silero-vad (MIT, see NOTICE-silero-vad.txt), taken from its ONNX file by tools/extract_silero_weights.py, which also says how they
-are laid out.
+Chunks of 32 ms with their slots go in, probabilities come out. This module knows no thresholds and no calls. It keeps the recurrent state
+of each slot. There are two networks, for 16 and 8 kHz, which differ only in the input size. The weights are those of silero-vad (MIT, see
+NOTICE-silero-vad.txt), extracted from its ONNX file by tools/extract_silero_weights.py, which also documents their layout.
 
-The network at 16 kHz (at 8: half of each number of samples and bins), for each chunk of 512 samples behind 64 samples of the one before:
-256-point Hann spectra at 4 places (the last reaches 64 samples past the end, by reflection); four convolutions of width 3
-(129-128-64-64-128, strides 1 2 2 1); an LSTM cell of 128; a weighted sum. A convolution over so few places is a product with the places
-side by side, without those that are padding.
+The network at 16 kHz (at 8 kHz: half of all sample and bin counts), for each chunk of 512 samples preceded by 64 samples of the previous
+one: 256-point Hann spectra at 4 positions (the last extends 64 samples past the end, by reflection); four convolutions of width 3
+(129-128-64-64-128, strides 1 2 2 1); an LSTM cell of 128; a weighted sum. A convolution over so few positions is computed as one product
+with the positions side by side, without the padding.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ CHUNK_MS: Final = 32
 _PLACES: Final = 4
 _HIDDEN: Final = 128
 _BLOCK: Final = 256
-"""Chunks evaluated together at most: the weights (1.2 MB) are fetched once for all of them."""
+"""Maximum number of chunks evaluated together, so that the weights (1.2 MB) are loaded once for all of them."""
 _SPECTRA_BLOCK: Final = 64
-"""The spectra's intermediate values are larger than their weights: so many of them fit the cache."""
+"""The intermediate spectra are larger than their weights: this many fit the cache."""
 
 _HALF: Final = np.float32(0.5)
 """The logistic function of x is 1/2 + tanh(x / 2) / 2, which does not overflow."""
@@ -46,7 +45,7 @@ class SileroBatch:
     def __init__(self, n_slots: int, rate_hz: int = 16_000) -> None:
         self.chunk = CHUNK_MS * rate_hz // 1000
         self.n_context = self.chunk // 8
-        """So many samples of the chunk before belong to the window."""
+        """Number of samples of the previous chunk at the start of the window."""
         self._hop = self.chunk // _PLACES
         self._n_bins = self._hop + 1
         weights = _load_weights(rate_hz)
@@ -68,18 +67,18 @@ class SileroBatch:
         """The last samples of each slot's last chunk; only `infer` uses it."""
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self.state[:, slot] = 0
         self.context[slot] = 0
 
     def infer(self, chunks: Floats, slots: NDArray[np.intp]) -> Floats:
-        """Return (k,) probabilities for `chunks` (k, `chunk`) in [-1, 1) of `slots` (k,), which must not repeat."""
+        """Return (k,) probabilities for `chunks` (k, `chunk`) in [-1, 1) of `slots` (k,), which must be distinct."""
         windows = np.concatenate((self.context[slots], chunks), axis=1, dtype=np.float32)
         self.context[slots] = chunks[:, -self.n_context :]
         return self.infer_windows(windows, slots)
 
     def infer_windows(self, windows: Floats, slots: NDArray[np.intp]) -> Floats:
-        """Like `infer`, with the context before each chunk in front of it: `windows` (k, `n_context` + `chunk`)."""
+        """Like `infer`, but each chunk is preceded by its context: `windows` (k, `n_context` + `chunk`)."""
         result = np.empty(len(windows), np.float32)
         for start in range(0, len(windows), _BLOCK):
             stop = start + _BLOCK
@@ -101,10 +100,10 @@ class SileroBatch:
         return np.asarray(np.tanh(score) * _HALF + _HALF, np.float32)
 
     def _compute_spectra(self, windows: Floats, out: Floats) -> None:
-        """Fill `out` with the magnitudes (k, 4 * bins) of the four places of each window.
+        """Fill `out` with the magnitudes (k, 4 * bins) at the four positions of each window.
 
-        Both halves of the window are alike, so each pair of samples that lie mirrored takes part in the cosines with its sum and in the
-        sines with its difference: half the work of the plain product.
+        The Hann window is symmetric, so each mirrored pair of samples enters the cosine terms by its sum and the sine terms by its
+        difference: half the work of the plain product.
         """
         (count, width), hop, n_reflected = windows.shape, self._hop, self.n_context
         samples = np.empty((count, width + n_reflected), np.float32)
@@ -142,7 +141,7 @@ class SileroBatch:
         _add_and_rectify(out, self._fourth_bias)
 
     def _step(self, inputs: Floats, slots: NDArray[np.intp]) -> Floats:
-        """One step of the LSTM cell of each slot over `inputs` (k, 256): features, hidden state. Returns the new hidden state, a copy."""
+        """One step of the LSTM cell of each slot over `inputs` (k, 256): features, hidden state. Returns a copy of the new hidden state."""
         gates = np.matmul(inputs, self._cell, out=self._scratch_gates[: len(inputs)])
         gates += self._cell_bias
         np.tanh(gates, out=gates)

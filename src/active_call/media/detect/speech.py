@@ -1,22 +1,22 @@
-"""When the caller speaks: the voice detector's probabilities turned into beginnings and ends of speech, for all streams at once.
+"""Voice activity detection: turn the detector's probabilities into starts and ends of speech, for all streams at once.
 
-Frames of 8 or 16 kHz with their slots and arrival times enter, Detections leave. It knows no calls and no clock. RFCs: none.
+Frames of 8 or 16 kHz with their slots and arrival times go in, Detections come out. This module knows no calls and no clock. RFCs: none.
 
-Theory. Each slot gathers frames of 20 ms into chunks of 32 ms and evaluates all chunks that are ready in one batch. A slot's states:
+Theory. Each slot collects frames of 20 ms into chunks of 32 ms. All complete chunks are evaluated in one batch. The states of a slot:
 
-| state    | a chunk with                  | leads to                                                                         |
+| state    | a chunk with                  | next state                                                                       |
 |----------|-------------------------------|----------------------------------------------------------------------------------|
-| quiet    | p >= threshold                | rising (or straight to speaking, when a chunk is enough)                         |
-| rising   | p >= threshold                | `min_speech_ms` of such chunks: speaking, a start is told                        |
+| quiet    | p >= threshold                | rising (or speaking at once, if one chunk suffices)                              |
+| rising   | p >= threshold                | after `min_speech_ms` of such chunks: speaking, reports a start                  |
 | rising   | p < threshold - 0.15          | quiet                                                                            |
-| speaking | p >= threshold - 0.15         | speaking, this is the last voiced chunk so far                                   |
-| speaking | lower, for `silence_ms`       | quiet, an end is told                                                            |
+| speaking | p >= threshold - 0.15         | speaking; this is the last voiced chunk so far                                   |
+| speaking | lower, for `silence_ms`       | quiet, reports an end                                                            |
 
-Where the detector is gated, chunks that are no louder than the noise of their line (`noise_gate`) are not evaluated while a slot is quiet:
-they count as silence, and the network goes on afterwards from the quiet that it has heard before.
+With the gate on, chunks no louder than the noise of their line (`noise_gate`) are not evaluated while a slot is quiet. They count as
+silence, and the network later continues from its state before them.
 
-A chunk says only within 32 ms where speech began; the first packet with energy among those that reach into the first voiced chunk and the
-one before it says it within a packet. All state is in arrays over slots; only slots that change state are looked at one by one.
+A chunk locates the start of speech only within 32 ms. The first audible packet that overlaps the first voiced chunk or the one before it
+locates it within a packet. All state is in arrays by slot. Only slots that change state are handled individually.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from active_call.media.detect.silero import CHUNK_MS, SileroBatch
 __all__ = ["Detection", "SileroBatch", "SpeechDetector", "energy_voiced"]
 
 _SAMPLES_PER_MS: Final = 16
-"""Places are told in samples of 16 kHz, whatever is looked at."""
+"""Positions are reported in 16 kHz samples, whatever the input rate."""
 CHUNK: Final = CHUNK_MS * _SAMPLES_PER_MS
 FRAME: Final = 20 * _SAMPLES_PER_MS
 _UNIT_MS: Final = 4
-"""Frames, chunks and context are multiples of it: moving whole units is a plain copy."""
+"""Frames, chunks and context are multiples of it, so that moving whole units is a plain copy."""
 _FRAME_UNITS: Final = 20 // _UNIT_MS
 _CHUNK_UNITS: Final = CHUNK_MS // _UNIT_MS
 N_PHASES: Final = _CHUNK_UNITS
@@ -45,24 +45,24 @@ _CONTEXT_UNITS: Final = 1
 _WINDOW_UNITS: Final = _CONTEXT_UNITS + _CHUNK_UNITS
 _BUFFER_UNITS: Final = _WINDOW_UNITS + _FRAME_UNITS
 _MEMORY: Final = 8
-"""Packets whose arrival and energy are remembered: those of two chunks, and those that have come since."""
+"""Number of packets whose arrival and energy are stored: those of two chunks, and those received since."""
 _WIDEST: Final = 5
-"""So many packets can two chunks touch."""
+"""Two chunks overlap at most this many packets."""
 _AUDIBLE: Final = 10 ** (-25 / 10)
-"""Of the energy of the loudest packet: what is softer belongs to the noise or to the echo of the room."""
+"""Relative to the energy of the loudest packet. Softer packets are noise or room echo."""
 _LOUDEST_DECAY: Final = 0.99
-"""A chunk: halves in about two seconds."""
+"""Per chunk: halves in about two seconds."""
 _RECENT: Final = 3
-"""Chunks of which the probability is remembered."""
+"""Number of chunks whose probability is stored."""
 _HYSTERESIS: Final = 0.15
 """As in Silero's own iterator."""
 _RENEW_AFTER: Final = 30 * 16000
-"""Samples of clear non-speech after which the recurrent state begins anew: it drifts over minutes of silence or music."""
+"""Samples of clear non-speech after which the recurrent state is reset: it drifts over minutes of silence or music."""
 _CLEAR: Final = 0.1
 _GATED_THRESHOLD: Final = 0.3
-"""A stream with a lower threshold is evaluated all the time: there the gate's clear non-speech might count as speech."""
+"""A stream with a lower threshold is evaluated in every chunk: what the gate calls clear non-speech might count as speech there."""
 _VOICED_RMS: Final = 10 ** (-45 / 20)
-"""Of full scale: softer than any speech on a phone line (about -20 to -35 dBov), louder than its noise."""
+"""Relative to full scale: softer than speech on a phone line (about -20 to -35 dBov), louder than its noise."""
 
 Slots = NDArray[np.intp]
 _QUIET, _RISING, _SPEAKING = 0, 1, 2
@@ -70,11 +70,11 @@ _QUIET, _RISING, _SPEAKING = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Speech has begun (`started`) or ended in `slot`.
+    """Speech has started (`started`) or ended in `slot`.
 
-    Begun: `sample` is its first sample, `at` the arrival of its first voiced packet, `duration_ms` how much was heard when it was told.
-    Ended: `sample` is the one after its last, `at` the arrival of its last voiced packet, `duration_ms` its length. Samples count at 16 kHz
-    since the reset. `confidence` is the mean probability of its voiced chunks.
+    Start: `sample` is its first sample, `at` the arrival of its first voiced packet, `duration_ms` its length when it was reported. End:
+    `sample` is the one after its last, `at` the arrival of its last voiced packet, `duration_ms` its length. Samples count at 16 kHz since
+    the reset. `confidence` is the mean probability of the voiced chunks.
     """
 
     slot: int
@@ -86,34 +86,34 @@ class Detection:
 
 
 def energy_voiced(frames: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Return for each of `frames` (k, n) int16 whether it is audible, i.e. its level is above -45 dBov: (k,) bool."""
+    """Whether each of `frames` (k, n) int16 is audible, i.e. its level is above -45 dBov: (k,) bool."""
     samples = frames.astype(np.float32)
     return np.asarray(np.einsum("ij,ij->i", samples, samples) > frames.shape[1] * (_VOICED_RMS * 32768) ** 2)
 
 
 class SpeechDetector:
-    """Speech detection for `n_slots` streams with sound of `rate_hz`. A slot must be `reset` before its first frame."""
+    """Speech detection for `n_slots` streams at `rate_hz`. Call `reset` before the first frame of a slot."""
 
     def __init__(self, n_slots: int, rate_hz: int = 16_000, *, is_gated: bool = False) -> None:
-        """`is_gated`: chunks no louder than the noise of their line are not evaluated."""
+        """`is_gated`: skip chunks that are no louder than the noise of their line."""
         self.rate_hz = rate_hz
         self._is_gated = is_gated
         self._gate = NoiseGate(n_slots)
         self._network = SileroBatch(n_slots, rate_hz)
         self._unit = _UNIT_MS * rate_hz // 1000
         self._buffer = np.zeros((n_slots, _BUFFER_UNITS, self._unit), np.float32)
-        """Context, then the samples that wait."""
+        """Context, then the samples that wait for evaluation."""
         self._taken = np.empty_like(self._buffer)
         self._units = np.full(n_slots, _CONTEXT_UNITS, np.intp)
         self._frames = np.zeros(n_slots, np.int64)
         """Frames since the reset."""
         self._chunk_end = np.zeros(n_slots, np.int64)
-        """The sample at which the last chunk evaluated ended."""
+        """The end sample of the last evaluated chunk."""
         self._arrivals = np.zeros((n_slots, _MEMORY), np.float64)
         self._energy = np.zeros((n_slots, _MEMORY), np.float32)
         self._threshold = np.full(n_slots, 0.5, np.float32)
         self._min_speech = np.full(n_slots, 2, np.int64)
-        """Voiced chunks that make a beginning."""
+        """Voiced chunks that make a start."""
         self._silence = np.full(n_slots, 3, np.int64)
         """Unvoiced chunks that make an end."""
         self._state = np.zeros(n_slots, np.int8)
@@ -122,23 +122,23 @@ class SpeechDetector:
         self._confidence = np.zeros(n_slots, np.float64)
         self._calm = np.zeros(n_slots, np.int64)
         self._loudest = np.zeros(n_slots, np.float32)
-        """The energy of the loudest frame of this speech, slowly forgotten."""
+        """Energy of the loudest frame of this speech, with a slow decay."""
         self._first_sample = np.zeros(n_slots, np.int64)
         self._first_at = np.zeros(n_slots, np.float64)
         self._last_sample = np.zeros(n_slots, np.int64)
         self._last_at = np.zeros(n_slots, np.float64)
         self._onset = np.zeros(n_slots, np.int64)
-        """Voiced chunks after which the onset of speech is told (`take_onsets`); 0: it is not."""
+        """Voiced chunks after which the onset of speech is reported (`take_onsets`); 0: never."""
         self._n_watched = 0
         self._onsets: list[tuple[int, bool]] = []
         self._recent = np.zeros((n_slots, _RECENT), np.float32)
         """The probabilities of the last chunks."""
 
     def reset(self, slot: int, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100, *, phase: int = 0) -> None:
-        """Begin a stream in `slot`: forget what was heard and count samples from 0. Durations are rounded to chunks of 32 ms.
+        """Start a stream in `slot`: clear its state and count samples from 0. Durations are rounded to chunks of 32 ms.
 
-        `phase` (0 to 7) begins the first chunk so many times 4 ms before the sound, so that the chunks of streams that have begun together
-        do not all fall due in the same five of eight ticks.
+        `phase` (0 to 7) starts the first chunk that many times 4 ms before the sound, so that the chunks of streams that started together
+        are not all due in the same five of eight ticks.
         """
         self._network.reset(slot)
         self._buffer[slot] = 0
@@ -153,27 +153,29 @@ class SpeechDetector:
         self.configure(slot, threshold, min_speech_ms, silence_ms)
 
     def configure(self, slot: int, threshold: float, min_speech_ms: int, silence_ms: int) -> None:
-        """Change how `slot` is judged from its next chunk on, without forgetting anything."""
+        """Change the settings of `slot` from its next chunk on. The state is kept."""
         self._threshold[slot] = threshold
         self._min_speech[slot] = max(1, round(min_speech_ms * 16 / CHUNK))
         self._silence[slot] = max(1, round(silence_ms * 16 / CHUNK))
 
     def watch_onset(self, slot: int, voiced_ms: int | None) -> None:
-        """Let `take_onsets` tell when speech in `slot` has lasted `voiced_ms`, which may be before it is sure; None: no longer."""
+        """Make `take_onsets` report speech in `slot` after `voiced_ms`, possibly before it is confirmed. None: stop."""
         n_chunks = 0 if voiced_ms is None else max(1, round(voiced_ms * 16 / CHUNK))
         self._n_watched += int(n_chunks > 0) - int(self._onset[slot] > 0)
         self._onset[slot] = n_chunks
 
     def take_onsets(self) -> list[tuple[int, bool]]:
-        """Since the last call: slots that are watched, in which speech may have begun (True), or that have fallen silent before it was
-        sure (False)."""
+        """Onsets since the last call in the watched slots.
+
+        True: speech may have started. False: silence followed before it was confirmed.
+        """
         if not self._onsets:
             return []
         onsets, self._onsets = self._onsets, []
         return onsets
 
     def is_speaking(self, slot: int) -> bool:
-        """Whether a start has been told and no end."""
+        """Whether a start was reported and no end."""
         return bool(self._state[slot] == _SPEAKING)
 
     def voice_probability(self, slot: int) -> float:
@@ -181,9 +183,9 @@ class SpeechDetector:
         return float(self._recent[slot].max())
 
     def push(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> list[Detection]:
-        """Take one frame of 20 ms for each of `slots` (k,), which must not repeat: float32 in [-1, 1), `arrivals` (k,) in seconds.
+        """Take one frame of 20 ms for each of `slots` (k,), which must be distinct: float32 in [-1, 1), `arrivals` (k,) in seconds.
 
-        A frame that is missing must be given as silence, with the time of its tick, so that samples count time.
+        Pass silence with the time of the tick for a missing frame, so that samples count time.
         """
         self._store(frames, slots, arrivals)
         ready = slots[self._units[slots] >= _CONTEXT_UNITS + _CHUNK_UNITS]
@@ -222,7 +224,7 @@ class SpeechDetector:
         self._frames[slots] += 1
 
     def _take_windows(self, ready: Slots) -> NDArray[np.float32]:
-        """Take one chunk with its context from each slot: (k, window), valid until the next call."""
+        """Take one chunk with its context from each slot: (k, window). Valid until the next call."""
         taken = self._buffer.take(ready, axis=0, out=self._taken[: len(ready)], mode="clip")
         self._buffer[ready, : _BUFFER_UNITS - _CHUNK_UNITS] = taken[:, _CHUNK_UNITS:]
         self._units[ready] -= _CHUNK_UNITS
@@ -277,7 +279,7 @@ class SpeechDetector:
         )
 
     def _begin(self, slots: Slots) -> None:
-        """The chunk just evaluated is the first voiced one: find the packet with which speech began."""
+        """The chunk just evaluated is the first voiced one: find the packet in which speech started."""
         self._state[slots] = _RISING
         self._voiced[slots] = self._unvoiced[slots] = 0
         self._confidence[slots] = 0
@@ -289,7 +291,7 @@ class SpeechDetector:
         self._first_at[slots] = self._arrivals[slots, first % _MEMORY]
 
     def _mark_last(self, slots: Slots) -> None:
-        """The chunk just evaluated is voiced: its last audible packet, if it has one, is the last voiced one so far."""
+        """The chunk just evaluated is voiced: if it has an audible packet, the last one is the last voiced packet so far."""
         chunk_end = self._chunk_end[slots]
         audible, frames = self._audible_frames(slots, np.maximum(chunk_end - CHUNK, 0), chunk_end)
         last = frames[np.arange(len(slots)), _WIDEST - 1 - audible[:, ::-1].argmax(axis=1)]
@@ -301,7 +303,7 @@ class SpeechDetector:
     def _audible_frames(
         self, slots: Slots, start: NDArray[np.int64], end: NDArray[np.int64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """For the frames that reach into [start, end) of each slot: whether each is audible beside the loudest, and its number, (k, 5)."""
+        """Whether each frame that overlaps [start, end) of a slot is audible relative to the loudest, and its number, (k, 5)."""
         frames = (start // FRAME)[:, None] + np.arange(_WIDEST)
         inside = frames * FRAME < end[:, None]
         energy = self._energy[slots[:, None], frames % _MEMORY] * inside
@@ -309,7 +311,7 @@ class SpeechDetector:
         return inside & (energy >= self._loudest[slots, None] * _AUDIBLE), frames
 
     def _renew(self, ready: Slots, probabilities: NDArray[np.float32], state: NDArray[np.int8]) -> None:
-        """Begin the recurrent state anew after a long time of clear non-speech."""
+        """Reset the recurrent state after a long time of clear non-speech."""
         calm = (self._calm[ready] + CHUNK) * ((probabilities < _CLEAR) & (state == _QUIET))
         long = calm >= _RENEW_AFTER
         if long.any():

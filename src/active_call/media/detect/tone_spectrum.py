@@ -1,9 +1,10 @@
-"""What a frame sounds like to a detector of tones: silence, one steady tone or two, or anything else; for all streams at once.
+"""Classify a frame for tone detection: silence, one or two steady tones, or any other sound; for all streams at once.
 
-8 kHz frames with their slots enter; kinds, middle frequencies, widths and levels leave. Pure, but for the last frame of each slot.
+8 kHz frames with their slots go in. Kinds, centre frequencies, widths and levels come out. The only state is the last frame of each slot
+and the recent maximum of its energy.
 
-Theory. The spectrum of the last 40 ms is searched for its two highest peaks. When they hold nearly all of the energy, the frame is tonal;
-its middle frequency is that of their energy, and its width tells one tone (about 15 Hz, the window's own) from two or a modulated one.
+Theory. The two highest peaks of the spectrum of the last 40 ms are searched. If they contain nearly all of the energy, the frame is tonal.
+Its centre frequency is that of their energy. Its width tells one tone (about 15 Hz, from the window itself) from two or a modulated one.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ _SILENCE_DBM0: Final = -48.0
 _TONE_DBM0: Final = -42.0
 _PAUSE: Final = 10 ** (-16 / 10)
 _LOUDEST_DECAY: Final = 10 ** (-0.02 / 10)
-"""A frame: 1 dB in a second."""
+"""Per frame: 1 dB in a second."""
 
 Slots = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Of k frames: `kind` (k,), and of tonal ones the middle frequency and the width in Hz (0 for others)."""
+    """Result for k frames: `kind` (k,), and for tonal ones centre frequency and width in Hz (else 0)."""
 
     kind: NDArray[np.int8]
     middle_hz: NDArray[np.float32]
@@ -48,24 +49,24 @@ class Spectrum:
 
 
 class ToneSpectrum:
-    """For `n_slots` streams. A slot must be `reset` before its first frame."""
+    """For `n_slots` streams. Call `reset` before the first frame of a slot."""
 
     def __init__(self, n_slots: int) -> None:
         self._last = np.zeros((n_slots, FRAME), np.float32)
         self._loudest = np.zeros(n_slots, np.float32)
-        """The energy of what was loudest, slowly forgotten: a pause is what is far softer, whatever the line's noise."""
+        """Energy of the loudest recent frame, with a slow decay. A pause is much softer than that, whatever the noise of the line."""
         self._window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
         self._first = int(_LOWEST_HZ / _BIN_HZ)
         self._stop = int(_HIGHEST_HZ / _BIN_HZ)
         self._hz = (np.arange(self._first, self._stop) * _BIN_HZ).astype(np.float32)
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._last[slot] = 0
         self._loudest[slot] = 0
 
     def analyse(self, frames: NDArray[np.int16], slots: Slots) -> Spectrum:
-        """Take one frame for each of `slots` (k,), which must not repeat: `frames` (k, 160) int16."""
+        """Take one frame for each of `slots` (k,), which must be distinct: `frames` (k, 160) int16."""
         samples = np.empty((len(frames), _WINDOW), np.float32)
         samples[:, :FRAME] = self._last[slots]
         samples[:, FRAME:] = frames
@@ -84,16 +85,16 @@ class ToneSpectrum:
         return Spectrum(kind, middle, width)
 
     def _peaks(self, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Of each window: the two peaks' share of the energy, their middle, their width."""
+        """For each window: the energy share, the centre and the width of its two peaks."""
         spectrum = np.fft.rfft(windows, _FFT, axis=1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        total = power[:, 3:].sum(axis=1)  # without hum and offset
+        total = power[:, 3:].sum(axis=1)  # without hum and DC offset
         band = power[:, self._first : self._stop]
         first = self._taken(band)
         second = self._taken(np.where(first > 0, 0, band))
         one, two = first.sum(axis=1), second.sum(axis=1)
         share = (one + two) / np.maximum(total, 1e-9)
-        two[two < one * _WEAK] = 0  # noise, which would only widen what is one tone
+        two[two < one * _WEAK] = 0  # noise, which would widen a single tone
         peaks = first + second * (two > 0)[:, None]
         held = np.maximum(one + two, 1e-9)
         middle = peaks @ self._hz / held
@@ -101,7 +102,7 @@ class ToneSpectrum:
         return share, middle, width
 
     def _taken(self, band: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`band` without all that is not its highest peak."""
+        """`band` with everything but its highest peak set to zero."""
         distance = np.abs(np.arange(band.shape[1]) - band.argmax(axis=1)[:, None])
         return np.where(distance <= _REACH, band, 0)
 

@@ -1,1 +1,1 @@
-"""The callers' voices improved before anything listens: noise suppression, gain."""
+"""Improvement of the callers' sound before detection and recognition: noise suppression, gain."""

@@ -1,13 +1,12 @@
-"""Quiet callers made louder, for all streams at once: automatic gain control in the manner of WebRTC's AGC2 (adaptive digital).
+"""Automatic gain control for quiet callers, all streams at once, modelled on WebRTC's AGC2 (adaptive digital).
 
-20 ms frames with their slots enter, frames leave, without delay. State is in arrays by slot. It knows no calls and no clock. The options
-are those of the contract's `agc`.
+20 ms frames with their slots go in, frames come out without delay. State is in arrays by slot. This module knows no calls and no clock. The
+options are those of the contract's `agc`.
 
-Theory. While the caller speaks, the level of the peaks is followed; the gain wanted brings them to `headroom_db` below full scale, at most
-`max_gain_db`, and not so far that the noise between the words comes above `max_output_noise_level_dbfs`. The gain moves towards it by no
-more than `max_gain_change_db_per_second`; it rises only after `adjacent_speech_frames_threshold` frames of 10 ms of speech in a row, and
-never in pauses. It never makes anything softer. What would still exceed full scale is held by a limiter, which looks 5 ms ahead within the
-frame.
+Theory. While the caller speaks, the peak level is tracked. The target gain raises it to `headroom_db` below full scale, limited by
+`max_gain_db` and by `max_output_noise_level_dbfs` for the noise between words. The gain moves towards the target by at most
+`max_gain_change_db_per_second`. It rises only after `adjacent_speech_frames_threshold` consecutive speech frames of 10 ms, and never in
+pauses. It never attenuates. A limiter with 5 ms look-ahead within the frame keeps peaks below full scale.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from active_call.base.pcm import FRAME_MS, samples_in
 FRAMES_PER_SECOND: Final = 1000 // FRAME_MS
 _SPEECH_ABOVE_NOISE_DB: Final = 9.0
 _SPEECH_DBFS: Final = -65.0
-"""Softer than this nothing counts as speech."""
+"""Softer sound never counts as speech."""
 _FULL_SCALE_DBFS: Final = -90.0
 _LEVEL_KEEPS: Final = 0.95
-"""A speech frame: 0.4 s."""
+"""Per speech frame: 0.4 s."""
 _RISE_KEEPS: Final = 0.7
-"""Louder peaks count sooner than softer ones."""
+"""Louder peaks are followed faster than softer ones."""
 _NOISE_RISES_DB: Final = 0.02
-"""A frame: 1 dB in a second, so that speech does not count as noise."""
+"""Per frame: 1 dB in a second, so that speech does not count as noise."""
 _NOISE_FALLS: Final = 0.2
 _LIMIT: Final = np.float32(10 ** (-1 / 20))
 _BLOCKS: Final = 4
-"""Of a frame, for the limiter: 5 ms."""
+"""Blocks per frame for the limiter: 5 ms each."""
 
 Frames = NDArray[np.float32]
 Slots = NDArray[np.intp]
@@ -54,7 +53,7 @@ class GainSettings:
 
 
 class GainControl:
-    """For `n_slots` streams at `rate_hz`. A slot must be `reset` before its first frame."""
+    """For `n_slots` streams at `rate_hz`. Call `reset` before the first frame of a slot."""
 
     def __init__(self, n_slots: int, rate_hz: int = 8000) -> None:
         n = samples_in(FRAME_MS, rate_hz)
@@ -69,12 +68,12 @@ class GainControl:
         self._noise_dbfs = np.zeros(n_slots)
         self._n_speech = np.zeros(n_slots, np.int64)
         self._held = np.ones(n_slots, np.float32)
-        """What the limiter multiplied the last sample with."""
+        """The limiter's factor for the last sample."""
         self._ramp = (np.arange(1, n + 1, dtype=np.float32) / n)[None, :]
         self._block_ramp = (np.arange(1, n // _BLOCKS + 1, dtype=np.float32) / (n // _BLOCKS))[None, None, :]
 
     def reset(self, slot: int, settings: GainSettings = GainSettings()) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._headroom[slot] = settings.headroom_db
         self._max_gain[slot] = max(settings.max_gain_db, 0.0)
         self._step[slot] = settings.max_gain_change_db_per_second / FRAMES_PER_SECOND
@@ -88,13 +87,13 @@ class GainControl:
         self._held[slot] = 1.0
 
     def gain_db(self, slot: int) -> float:
-        """What is added in `slot` at present."""
+        """The current gain in `slot`."""
         return float(self._gain_db[slot])
 
     def process(self, frames: Frames, slots: Slots, speaks: NDArray[np.bool_] | None = None) -> Frames:
-        """Return (k, n) float32 in [-1, 1] for `frames` (k, n) of `slots` (k,), which must not repeat.
+        """Return (k, n) float32 in [-1, 1] for `frames` (k, n) of `slots` (k,), which must be distinct.
 
-        `speaks` (k,) tells who speaks, where a voice detector says so; else what stands out of the noise is taken for speech.
+        `speaks` (k,): result of a voice detector, if available. Otherwise sound above the noise counts as speech.
         """
         levels = np.sqrt(np.einsum("ij,ij->i", frames, frames) / frames.shape[1])
         rms_dbfs = 20 * np.log10(np.maximum(levels, 10 ** (_FULL_SCALE_DBFS / 20)))
@@ -108,7 +107,7 @@ class GainControl:
         return np.clip(self._limited(louder, slots), -1, 1)
 
     def _follow_noise(self, rms_dbfs: NDArray[np.float32], slots: Slots) -> NDArray[np.float64]:
-        """The level between the words: falls fast, rises slowly."""
+        """Track the level between words: it falls fast and rises slowly."""
         noise = self._noise_dbfs[slots]
         is_first = noise <= _FULL_SCALE_DBFS
         moved = np.where(rms_dbfs < noise, noise + _NOISE_FALLS * (rms_dbfs - noise), noise + _NOISE_RISES_DB)
@@ -119,7 +118,7 @@ class GainControl:
     def _move(
         self, peak_dbfs: NDArray[np.float32], noise: NDArray[np.float64], speaks: NDArray[np.bool_], slots: Slots
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The gain at the beginning and at the end of the frame, in dB."""
+        """The gain at the start and at the end of the frame, in dB."""
         n_speech = np.where(speaks, self._n_speech[slots] + 1, 0)
         self._n_speech[slots] = n_speech
         is_sure = n_speech >= self._n_needed[slots]
@@ -136,7 +135,7 @@ class GainControl:
         return before, after
 
     def _limited(self, frames: Frames, slots: Slots) -> Frames:
-        """`frames` with the loudest blocks brought below full scale, along straight lines from block to block."""
+        """Limit `frames` below full scale, with linear gain ramps between blocks."""
         blocks = frames.reshape(len(frames), _BLOCKS, -1)
         peaks = np.abs(blocks).max(axis=2)
         wanted = np.where(self._limits[slots, None], np.minimum(_LIMIT / np.maximum(peaks, _LIMIT), 1), 1).astype(np.float32)

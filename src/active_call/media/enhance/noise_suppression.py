@@ -1,11 +1,12 @@
-"""Noise taken out of the callers' voices, for all streams at once.
+"""Noise suppression for the callers' sound, all streams at once.
 
-20 ms frames with their slots enter, frames leave, 20 ms later than they came. State is in arrays by slot. It knows no calls and no clock.
+20 ms frames with their slots go in, frames come out with a delay of 20 ms. State is in arrays by slot. This module knows no calls and no
+clock.
 
-Theory. The spectrum of the last 40 ms is multiplied, bin by bin, with how much of it is probably speech. How strong the noise is in a bin
-is followed by what the bin holds when speech is improbable there (unbiased MMSE estimate with a fixed prior: Gerkmann and Hendriks, 2012);
-how far speech stands above it, by the decision-directed rule (Ephraim and Malah, 1984); the gain is Wiener's, with a floor, since a voice
-on digital silence sounds worse than one on a little noise. Halves of the windows overlap and add up to one.
+Theory. Each bin of the spectrum of the last 40 ms is multiplied by a gain. The noise power of a bin is estimated from frames in which
+speech is improbable there (unbiased MMSE estimate with a fixed prior: Gerkmann and Hendriks, 2012). The a-priori SNR follows the
+decision-directed rule (Ephraim and Malah, 1984). The gain is Wiener's, with a floor, because speech on digital silence sounds worse than
+speech on a little noise. Windows overlap by half and add up to one.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ DELAY_MS: Final = FRAME_MS
 FLOOR_DB: Final = -16.0
 _WINDOW_FRAMES: Final = 2
 _LEARN_FRAMES: Final = 4
-"""What is heard first is taken for noise."""
+"""The first frames are taken as noise."""
 _PRIOR: Final = np.float32(10**1.5)
-"""How far speech stands above the noise where there is speech: 15 dB."""
+"""A-priori SNR while speech is present: 15 dB."""
 _NOISE_KEEPS: Final = np.float32(0.9)
 _PRESENCE_KEEPS: Final = np.float32(0.9)
 _MOST_PRESENT: Final = np.float32(0.99)
-"""A bin that always seems to hold speech holds a new noise."""
+"""A bin that always seems to contain speech contains a new noise."""
 _DECISION_KEEPS: Final = np.float32(0.9)
 _LEAST_SNR: Final = np.float32(10**-2)
 _LARGEST_SNR: Final = np.float32(1000)
 _TINY: Final = np.float32(1e-9)
-"""Of full scale; softer than any quantisation."""
+"""Relative to full scale; below any quantisation."""
 
 Frames = NDArray[np.float32]
 Slots = NDArray[np.intp]
 
 
 class NoiseSuppressor:
-    """For `n_slots` streams at `rate_hz`. A slot must be `reset` before its first frame."""
+    """For `n_slots` streams at `rate_hz`. Call `reset` before the first frame of a slot."""
 
     def __init__(self, n_slots: int, rate_hz: int = 8000) -> None:
         self._n = samples_in(FRAME_MS, rate_hz)
@@ -51,16 +52,16 @@ class NoiseSuppressor:
         self._noise = np.zeros((n_slots, n_bins), np.float32)
         self._presence = np.zeros((n_slots, n_bins), np.float32)
         self._speech = np.zeros((n_slots, n_bins), np.float32)
-        """The power of what the last frame kept."""
+        """Output power of the last frame."""
         self._n_frames = np.zeros(n_slots, np.int64)
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         for array in (self._last, self._overlap, self._noise, self._presence, self._speech, self._n_frames):
             array[slot] = 0
 
     def process(self, frames: Frames, slots: Slots) -> Frames:
-        """Return (k, n) float32 in [-1, 1] for `frames` (k, n) of `slots` (k,), which must not repeat. 20 ms of delay."""
+        """Return (k, n) float32 in [-1, 1] for `frames` (k, n) of `slots` (k,), which must be distinct. Delay: 20 ms."""
         samples = np.concatenate([self._last[slots], frames], axis=1)
         self._last[slots] = frames
         spectrum = np.fft.rfft(samples * self._window, axis=1)
@@ -81,7 +82,7 @@ class NoiseSuppressor:
         return np.asarray(np.maximum(gains, np.float32(10 ** (FLOOR_DB / 20))), np.float32)
 
     def _followed(self, power: Frames, slots: Slots) -> Frames:
-        """The noise in each bin, with what this frame says of it."""
+        """The noise estimate of each bin, updated by this frame."""
         noise, presence = self._noise[slots], self._presence[slots]
         n_frames = self._n_frames[slots]
         self._n_frames[slots] = n_frames + 1

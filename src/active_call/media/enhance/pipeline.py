@@ -1,7 +1,7 @@
-"""The callers' voices made better before anybody listens: noise suppression, then gain, for the streams that ask for them.
+"""Noise suppression, then gain, for the streams that ask for them.
 
-16 kHz frames of all streams that are heard enter; rows of those that ask are replaced. Recordings and bridges get what came; detection and
-recognition get this. State lies in arrays by slot; without a stream that asks a tick does nothing.
+16 kHz frames of all started streams go in; the rows of streams that ask are replaced. Detection and recognition get the result; recordings
+and bridges get the original sound. State is in arrays by slot. If no stream asks, a tick does nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class EnhancePipeline:
         self._denoises: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self._levels: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
-        """Nothing is to be done: no stream asks for it, or there is no time for it."""
+        """Nothing to do: no stream asks for it, or it is shed because ticks are late."""
         self._is_left_out = False
 
     def use(self, slot: int, *, denoise: bool, gain: GainSettings | None) -> None:
-        """What is to be done in `slot` from now on."""
+        """Set the processing of `slot`."""
         if denoise and not self._denoises[slot]:
             self._suppressor.reset(slot)
         if gain is not None:
@@ -39,7 +39,7 @@ class EnhancePipeline:
         self._settle()
 
     def leave_out(self, left_out: bool) -> None:
-        """Let sound pass as it came while there is no time for more. What follows afterwards begins anew: its state is old by then."""
+        """Stop processing while ticks are late. Afterwards the state is reset, because it is old."""
         if self._is_left_out and not left_out:
             for slot in np.flatnonzero(self._denoises).tolist():
                 self._suppressor.reset(slot)
@@ -50,7 +50,7 @@ class EnhancePipeline:
         self.is_idle = self._is_left_out or not (self._denoises.any() or self._levels.any())
 
     def process(self, sound: Frames, slots: Slots) -> Frames:
-        """`sound` (k, 320) in [-1, 1), rows as in `slots`; the same array, or a copy in which what was asked for is done."""
+        """`sound` (k, 320) in [-1, 1), rows as in `slots`. Returns the same array, or a copy with the processed rows."""
         denoises, levels = np.flatnonzero(self._denoises[slots]), np.flatnonzero(self._levels[slots])
         if not len(denoises) and not len(levels):
             return sound

@@ -1,6 +1,6 @@
-"""Link messages to bytes and back: a 4-byte big-endian length, then MessagePack.
+"""Encode and decode link messages: a 4-byte big-endian length, then MessagePack.
 
-Messages enter and framed bytes leave, or bytes in any portions enter and whole messages leave. Knows no socket.
+Messages go in and framed bytes come out, or bytes in any portions go in and whole messages come out. This module knows no socket.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.media.link.messages import Link, Order, Report
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-"""An hour of 8 kHz sound in one message; anything longer is a broken stream."""
+"""An hour of 8 kHz sound in one message. A larger length means a corrupt stream."""
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 def frame(message: Link) -> bytes:
-    """One message as it stands on the link. Raises LocalProtocolError for one that cannot be written."""
+    """Encode one message. Raises LocalProtocolError if it cannot be encoded."""
     try:
         body = _encoder.encode(message)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:  # a number or a text that no other process can be told
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:  # a number or a text that the encoding cannot represent
         raise LocalProtocolError(f"{type(message).__name__}: {error}") from error
     if len(body) > MAX_MESSAGE_BYTES:
         raise LocalProtocolError(f"{type(message).__name__}: {len(body)} bytes are too many")
@@ -32,7 +32,7 @@ def frame(message: Link) -> bytes:
 
 
 def take_frames(buffer: bytearray) -> list[bytes]:
-    """The message bodies that are complete in `buffer`, which keeps the rest. Raises ParseError on a length that cannot be."""
+    """Remove the complete message bodies from `buffer` and return them. Raises ParseError for an invalid length."""
     bodies = []
     start = 0
     while len(buffer) - start >= LENGTH_BYTES:
@@ -50,20 +50,20 @@ def take_frames(buffer: bytearray) -> list[bytes]:
 
 
 class _FrameReader:
-    """Cuts a byte stream into message bodies."""
+    """Splits a byte stream into message bodies."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def split(self, data: bytes) -> list[bytes]:
-        """The bodies that `data` completes. Raises ParseError on a length that cannot be."""
+        """The bodies that `data` completes. Raises ParseError for an invalid length."""
         self._buffer += data
         return take_frames(self._buffer)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A message that is none of those known: the stream it names (0: none), its tag, and what is wrong with it."""
+    """A message that cannot be decoded: the stream that it names (0: none), its tag, and the error."""
 
     stream: int
     tag: str
@@ -71,31 +71,31 @@ class Unreadable:
 
 
 class OrderReader:
-    """Bytes from the control process to orders. Raises ParseError where the stream of bytes is broken."""
+    """Decodes bytes from the control process to orders. Raises ParseError if the byte stream is corrupt."""
 
     def __init__(self) -> None:
         self._frames = _FrameReader()
         self._decoder: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
     def feed(self, data: bytes) -> list[Order | Unreadable]:
-        """Take a portion of bytes; return the messages that it completes. Raises ParseError."""
+        """Take bytes; return the messages that they complete. Raises ParseError."""
         return [_read(self._decoder, body) for body in self._frames.split(data)]
 
 
 class ReportReader:
-    """Bytes from a media process to reports. Raises ParseError where the stream of bytes is broken."""
+    """Decodes bytes from a media process to reports. Raises ParseError if the byte stream is corrupt."""
 
     def __init__(self) -> None:
         self._frames = _FrameReader()
         self._decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
     def feed(self, data: bytes) -> list[Report | Unreadable]:
-        """Take a portion of bytes; return the messages that it completes. Raises ParseError."""
+        """Take bytes; return the messages that they complete. Raises ParseError."""
         return [_read(self._decoder, body) for body in self._frames.split(data)]
 
 
 def _read(decoder: Any, body: bytes) -> Any:
-    """One message that cannot be read costs nothing but itself."""
+    """Decode one message. An undecodable one becomes `Unreadable`, and the others are not affected."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError) as error:

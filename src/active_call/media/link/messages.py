@@ -1,8 +1,8 @@
-"""The messages between the control process and a media process, under one name: the orders, the reports and their base.
+"""All messages between the control process and a media process: the orders, the reports and their base.
 
-Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array (`[tag, field, …]`). `Order`s go to the media
-process, `Report`s come back. Sound travels as bytes inside them (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes
-share. A stream is a number that the control process chooses and never uses again.
+They travel over a Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array (`[tag, field, …]`). `Order`s go
+to the media process, `Report`s come back. They contain sound as bytes (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes
+share. The control process numbers the streams and never reuses a number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether an order can be carried out: every number in it, before anything is changed by it.
+"""Validate every number of an order before it is applied.
 
-Orders enter, ValueError says which field is wrong. The contract bounds what clients may ask for. This is the media process's own check, so
-that no order makes it wait, grow or fail. Pure.
+An order goes in; ValueError names the invalid field. The contract limits what clients may ask for. This is the media process's own check,
+so that no order can block it, exhaust its memory or make it fail. Pure.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RATES_HZ: Final = (8000, 16_000, 48_000)
 RECORDING_RATES_HZ: Final = (8000, 16_000)
 MAX_FADE_MS: Final = 10_000
 MAX_DIGITS: Final = 128
-"""In one order; more than any sequence of digits that is dialled."""
+"""Maximum number of digits in one order; more than any dialled sequence."""
 MAX_DIGIT_MS: Final = 60_000
 MAX_BOUNDARIES: Final = 10_000
 MAX_TEXT: Final = 4096
-"""Of paths and names."""
+"""Maximum length of paths and names."""
 MAX_FORMATS: Final = 128
-"""One for each payload type."""
+"""One per payload type."""
 DAY_S: Final = 86_400.0
 
 _Bounds = tuple[tuple[str, float, float], ...]
@@ -65,7 +65,7 @@ _BOUNDS: Final[dict[type, _Bounds]] = {
 
 
 def check_order(order: Order) -> None:
-    """Raise ValueError when a field of `order` lies outside of what can be carried out."""
+    """Raise ValueError if a field of `order` is out of range."""
     if type(order) in _BOUNDS:
         _check_numbers(order)
     match order:
@@ -95,7 +95,7 @@ def check_order(order: Order) -> None:
 
 
 def _check_rtp(order: link.ConfigureRtp) -> None:
-    """The kernel must never be asked to look up a name, and never be given a number that it has no room for."""
+    """Check addresses and ports: the kernel must never resolve a name here, and never get a number that is out of range."""
     for name, address in (("remote_ip", order.remote_ip), ("remote_rtcp_ip", order.remote_rtcp_ip)):
         _check(not address or _is_address(address), name, address[:80])
     _check(not (order.awaits_keys and order.suite), "awaits_keys", "with a suite")

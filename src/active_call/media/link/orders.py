@@ -1,6 +1,6 @@
-"""What the control process tells a media process to do. Each order names its stream, a number that is never used again.
+"""The orders of the control process to a media process. Each order names its stream by a number that is never reused.
 
-Sound travels as bytes (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes share.
+Orders contain sound as bytes (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from active_call.media.link.message import Link
 class OpenStream(Link, frozen=True, array_like=True, tag="open"):
     """Reserve a slot and, unless `bind_ip` is empty, an even RTP port (RTCP on the next). Answered by Opened or OpenFailed.
 
-    `rate_hz` is the rate of its plays as long as no codec says another, and of what is fed to a stream without RTP: 8000, 16000 or 48000.
+    `rate_hz` is the rate of its plays until a codec sets another, and the rate of fed sound in a stream without RTP: 8000, 16000 or 48000.
     """
 
     stream: int
@@ -21,19 +21,19 @@ class OpenStream(Link, frozen=True, array_like=True, tag="open"):
 
 
 class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
-    """What the offer/answer agreed on; may come again (re-INVITE). Sending starts at once when `send` is true, unless the stream `waits`.
+    """The result of offer/answer; may be repeated (re-INVITE). Sending starts at once if `send` is true, unless the stream `waits`.
 
-    `remote_ip` is an address, or empty if it is not known yet: nothing is sent then before the peer's packets show where it is.
+    `remote_ip` is an address, or empty if it is unknown: then nothing is sent until the peer's packets reveal it.
 
-    Payload types: `send_*` are the peer's numbers, `receive_*` ours. A telephone-event type of -1 means: not agreed. SRTP keys are the
-    30 bytes (master key and salt) of the suite, empty for plain RTP; `suite` is the SDP name. `ssrc` 0 lets the process choose.
+    Payload types: `send_*` are the peer's numbers, `receive_*` ours. A telephone-event type of -1 means not negotiated. SRTP keys are the
+    30 bytes (master key and salt) of the suite, empty for plain RTP; `suite` is the SDP name. With `ssrc` 0 the process chooses one.
     """
 
     stream: int
     remote_ip: str
     remote_port: int
     codec: str
-    """Our name of what we send (`codec.table`)."""
+    """Our name of the codec that we send (`codec.table`)."""
     send_payload_type: int
     receive_payload_type: int
     send_event_type: int = -1
@@ -46,38 +46,41 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     receive: bool = True
     latching: bool = True
     rtp_timeout_s: float = 20.0
-    """Without RTP and RTCP for this long while `receive` is true, StreamDead is reported; 0 never."""
+    """StreamDead is reported after this time without RTP and RTCP while `receive` is true; 0: never."""
     ssrc: int = 0
     receive_formats: tuple[tuple[int, str], ...] = ()
-    """Every payload type that may come, with our name of its codec; the peer may change among them at any time. `codec` is always one."""
+    """Every payload type that may arrive, with our name of its codec.
+
+    The peer may switch between them at any time. `codec` is one of them.
+    """
     event_clock_hz: int = 8000
-    """Of telephone events, both ways."""
+    """Clock of telephone events, both directions."""
     rtcp_mux: bool = False
-    """RTCP goes over the RTP port (RFC 5761)."""
+    """RTCP uses the RTP port (RFC 5761)."""
     send_parameters: str = ""
-    """The `fmtp` by which the peer says what it wants of `codec`."""
+    """The `fmtp` in which the peer states its parameters for `codec`."""
     waits: bool = False
-    """Nothing is sent before StartSending, or packets of the peer, prove that the peer takes sound at that address. What was proved for an
-    address holds when it is named again, and for no other.
+    """Send nothing until StartSending or packets of the peer prove that the peer receives at that address. The proof for an address stays
+    valid if the address is named again, and applies to no other.
     """
     remote_rtcp_ip: str = ""
-    """Where RTCP goes (RFC 3605); empty: where RTP goes."""
+    """Address for RTCP (RFC 3605); empty: that of RTP."""
     remote_rtcp_port: int = 0
-    """0: the port above that of RTP."""
+    """0: the RTP port plus one."""
     may_be_silent: bool = False
-    """The peer has said that it sends nothing while its side is silent (`a=silenceSupp:on`)."""
+    """The peer has announced that it sends nothing during silence (`a=silenceSupp:on`)."""
     awaits_keys: bool = False
-    """The SRTP keys are not known yet (DTLS, RFC 5763): nothing is sent or accepted before a later ConfigureRtp brings `suite` and keys."""
+    """The SRTP keys are not known yet (DTLS, RFC 5763): nothing is sent or accepted until a later ConfigureRtp has `suite` and keys."""
 
 
 class StartSending(Link, frozen=True, array_like=True, tag="proved"):
-    """The peer has proved that it is there: a stream that waits sends from now on, from the first sample that was queued."""
+    """The peer has proved that it receives: a stream that waits starts sending, from the first queued sample."""
 
     stream: int
 
 
 class Listen(Link, frozen=True, array_like=True, tag="listen"):
-    """Turn detection of speech on or off, and whether the caller's sound (16 kHz) is to be forwarded."""
+    """Turn speech detection on or off, and the forwarding of the caller's sound (16 kHz)."""
 
     stream: int
     detect: bool
@@ -86,17 +89,17 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
     min_speech_ms: int = 64
     silence_ms: int = 100
     pauses: bool = False
-    """With detection: report pauses at some of their moments, see `PauseHeard`."""
+    """With detection: report pauses at fixed moments, see `PauseHeard`."""
     only_speech: bool = False
-    """With detection: forward what the caller says, from up to 1.2 s before its beginning is told until 0.5 s after its end. Pauses of up
-    to 1.7 s are forwarded whole, once the caller goes on.
+    """With detection: forward only speech, from up to 1.2 s before its start is reported until 0.5 s after its end. A pause of up to 1.7 s
+    is forwarded completely when the caller continues.
     """
 
 
 class HearTones(Link, frozen=True, array_like=True, tag="tones"):
-    """Listen for digits that come as sound, and for the tones of the network, fax machines and answering machines.
+    """Detect in-band DTMF digits, and the tones of the network, fax machines and answering machines.
 
-    `country` of `tones.toml` tells busy from congestion there; empty: by the commonest cadences.
+    `country` of `tones.toml` selects the cadences that tell busy from congestion; empty: the most common cadences.
     """
 
     stream: int
@@ -106,7 +109,7 @@ class HearTones(Link, frozen=True, array_like=True, tag="tones"):
 
 
 class ImproveSound(Link, frozen=True, array_like=True, tag="improve"):
-    """Suppress noise in the caller's voice, and level it (`gain`), before speech is detected and forwarded."""
+    """Apply noise suppression and gain control (`gain`) to the caller's sound before detection and forwarding."""
 
     stream: int
     denoise: bool
@@ -114,8 +117,8 @@ class ImproveSound(Link, frozen=True, array_like=True, tag="improve"):
 
 
 class StartAmbience(Link, frozen=True, array_like=True, tag="ambience"):
-    """Background sound under what is sent: the s16le samples of the file, at the rate of the stream's plays, from `offset` on, again and
-    again; softer while the agent speaks. An empty `path` ends it.
+    """Play background sound under the sent sound: the s16le samples of the file at the rate of the stream's plays, from byte `offset` on,
+    in a loop, softer while the agent speaks. An empty `path` ends it.
     """
 
     stream: int
@@ -127,9 +130,9 @@ class StartAmbience(Link, frozen=True, array_like=True, tag="ambience"):
 
 
 class FeedAudio(Link, frozen=True, array_like=True, tag="feed"):
-    """The caller's sound for a stream without RTP: s16le mono at the stream's rate, as it comes from the caller in real time.
+    """The caller's sound for a stream without RTP: s16le mono at the stream's rate, as it arrives in real time.
 
-    It goes the way of decoded packets: to detection, recognition, recordings and bridges, a frame of 20 ms in every tick.
+    It is processed like decoded packets (detection, recognition, recording, bridges), one 20 ms frame per tick.
     """
 
     stream: int
@@ -137,7 +140,7 @@ class FeedAudio(Link, frozen=True, array_like=True, tag="feed"):
 
 
 class ForwardSent(Link, frozen=True, array_like=True, tag="forward_sent"):
-    """Report what the stream sends (`SentAudio`), or no longer. `piece_ms`, a multiple of 20, is how much sound a report has."""
+    """Start or stop reports of what the stream sends (`SentAudio`). `piece_ms`, a multiple of 20, is the amount of sound per report."""
 
     stream: int
     enabled: bool
@@ -145,10 +148,9 @@ class ForwardSent(Link, frozen=True, array_like=True, tag="forward_sent"):
 
 
 class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
-    """Append sound at the rate of the stream's plays to `play`; an unknown play joins the queue behind those before it.
+    """Append sound at the rate of the stream's plays to `play`. A new play is queued behind the existing ones.
 
-    `end` closes the play: when its last sample has been sent, PlayEnded follows. `replace` first stops every other play, with the default
-    fade.
+    `end` closes the play: PlayEnded follows after its last sample was sent. `replace` first stops all other plays with the default fade.
     """
 
     stream: int
@@ -159,7 +161,7 @@ class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
 
 
 class StopPlay(Link, frozen=True, array_like=True, tag="stop"):
-    """Stop `play`, or all of them when empty, fading over `fade_ms`. Each is reported by PlayEnded with `completed` false."""
+    """Stop `play`, or all plays if empty, with a fade of `fade_ms`. PlayEnded with `completed` false reports each."""
 
     stream: int
     play: str = ""
@@ -167,9 +169,10 @@ class StopPlay(Link, frozen=True, array_like=True, tag="stop"):
 
 
 class FinishPlay(Link, frozen=True, array_like=True, tag="finish"):
-    """Let `play` end at the first of `boundaries` that is still to be heard: ascending samples of it, where commands end.
+    """End `play` at the first of `boundaries` that has not been sent: ascending sample positions at which commands end.
 
-    PlayEnded then has `completed` false. What still comes for it is dropped, up to its `end`. With every boundary passed it goes on.
+    PlayEnded then has `completed` false. Further sound for the play is dropped up to its `end`. If all boundaries have passed, it
+    continues.
     """
 
     stream: int
@@ -178,10 +181,10 @@ class FinishPlay(Link, frozen=True, array_like=True, tag="finish"):
 
 
 class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
-    """Freeze (`paused`) or continue playing at the exact sample.
+    """Pause (`paused`) or resume playing at the exact sample.
 
-    `fade_ms`: what would follow is heard falling to silence, and is heard again when playing continues. `back_ms`: playing continues so
-    much earlier, 0.5 s at most, within the play that was frozen.
+    `fade_ms`: the sound after that sample fades to silence and is repeated on resume. `back_ms`: resume that much earlier, at most 0.5 s,
+    within the paused play.
     """
 
     stream: int
@@ -191,11 +194,11 @@ class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
 
 
 class PauseOnVoice(Link, frozen=True, array_like=True, tag="pause_on_voice"):
-    """Freeze what plays, once, as soon as the caller has spoken for `voiced_ms` (in chunks of 32 ms), or no longer do so.
+    """Pause the plays once, as soon as the caller has spoken for `voiced_ms` (in chunks of 32 ms); or disarm this.
 
-    For the order to have an effect, speech must be detected (`Listen`), and something must play of which `unless_left_ms` or more is left,
-    as far as the end is known. A beginning that turns out to be no speech (`min_speech_ms` of Listen) ends the pause, and nothing is told;
-    else PausedOnVoice follows SpeechStarted. PausePlay ends the pause.
+    It takes effect only if speech detection is on (`Listen`) and at least `unless_left_ms` is left of the current play, as far as its end
+    is known. An onset that is not confirmed as speech (`min_speech_ms` of Listen) ends the pause without a report. Otherwise PausedOnVoice
+    follows SpeechStarted. PausePlay ends the pause.
     """
 
     stream: int
@@ -206,7 +209,7 @@ class PauseOnVoice(Link, frozen=True, array_like=True, tag="pause_on_voice"):
 
 
 class MuteStream(Link, frozen=True, array_like=True, tag="mute"):
-    """Send silence instead of what plays and is mixed in (the plays go on); with `track`, only that track is silent (see `bridging`)."""
+    """Send silence instead of plays and mixed-in sound (the plays continue). With `track`, only that track is silent (see `bridging`)."""
 
     stream: int
     muted: bool
@@ -214,9 +217,9 @@ class MuteStream(Link, frozen=True, array_like=True, tag="mute"):
 
 
 class BridgeStreams(Link, frozen=True, array_like=True, tag="bridge"):
-    """Let `stream` and `partner`, of the same process, hear each other; `one_way`: only `stream` hears `partner`.
+    """Connect `stream` and `partner` of the same process so that they hear each other. `one_way`: only `stream` hears `partner`.
 
-    What is heard in a tick is sent in the next, under whatever plays. A stream may be joined to several.
+    The sound received in a tick is sent in the next one, mixed with any play. A stream may have several bridges.
     """
 
     stream: int
@@ -225,16 +228,16 @@ class BridgeStreams(Link, frozen=True, array_like=True, tag="bridge"):
 
 
 class UnbridgeStreams(Link, frozen=True, array_like=True, tag="unbridge"):
-    """End what BridgeStreams began; `partner` 0: with everybody."""
+    """End a bridge of BridgeStreams; `partner` 0: all bridges of the stream."""
 
     stream: int
     partner: int = 0
 
 
 class QueueMusic(Link, frozen=True, array_like=True, tag="music"):
-    """Sound at the rate of the plays, mixed under whatever else is sent, paused plays included; after `end` it begins again and again.
+    """Music at the rate of the plays, mixed under everything else, also while plays are paused. After `end` it loops.
 
-    What comes after an `end` is other music, and takes the place of the one before.
+    Sound after an `end` is new music and replaces the old.
     """
 
     stream: int
@@ -243,7 +246,7 @@ class QueueMusic(Link, frozen=True, array_like=True, tag="music"):
 
 
 class StopMusic(Link, frozen=True, array_like=True, tag="quiet"):
-    """End the music, fading over `fade_ms`."""
+    """End the music with a fade of `fade_ms`."""
 
     stream: int
     fade_ms: int = 200
@@ -258,17 +261,17 @@ class SendDigits(Link, frozen=True, array_like=True, tag="digits"):
 
 
 class StartRecording(Link, frozen=True, array_like=True, tag="record"):
-    """Record both directions, caller left and ours right, time-aligned from now on. The path's ending says the format."""
+    """Record both directions time-aligned from now on: caller left, our sound right. The file name extension selects the format."""
 
     stream: int
     path: str
     rate_hz: int = 16000
     flush_ms: int = 200
-    """How often the file is written to; a recording that is compressed is written to twice a second."""
+    """How often the file is flushed. A compressed recording is flushed twice a second."""
 
 
 class PauseRecording(Link, frozen=True, array_like=True, tag="pause_record"):
-    """Write silence on both sides (a card number is being said), or go on; time runs on in the file."""
+    """Record silence on both channels (while a card number is spoken), or continue. The time in the file continues."""
 
     stream: int
     paused: bool
@@ -281,7 +284,7 @@ class StopRecording(Link, frozen=True, array_like=True, tag="unrecord"):
 
 
 class CloseStream(Link, frozen=True, array_like=True, tag="close"):
-    """Free the slot and the port; answered by StreamClosed with the statistics."""
+    """Free the slot and the port. Answered by StreamClosed with the statistics."""
 
     stream: int
 

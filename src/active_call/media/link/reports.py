@@ -1,6 +1,6 @@
-"""What a media process reports to the control process, as a rule about one stream.
+"""The reports of a media process to the control process, most of them about one stream.
 
-Sound travels as bytes (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes share.
+Reports contain sound as bytes (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes share.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from typing import Final
 from active_call.media.link.message import Link
 
 ALIVE_EVERY_S: Final = 0.25
-"""How often a media process says that it runs, whatever else it has to say."""
+"""Interval of a media process's Alive reports, in addition to other reports."""
 IDLE_ALIVE_EVERY_S: Final = 1.0
-"""The same while it has no stream: an idle server sleeps."""
+"""The interval without streams, so that an idle server sleeps."""
 QUALITY_EVERY_S: Final = 5.0
-"""How often the quality of a stream is told: as often as RTCP, whose figures are among it."""
+"""Interval of quality reports: that of RTCP, whose figures they contain."""
 
 
 class Ready(Link, frozen=True, array_like=True, tag="ready"):
-    """The process is up. `capacity` is how many streams it takes."""
+    """The process has started. `capacity` is its maximum number of streams."""
 
     pid: int
     capacity: int
 
 
 class Opened(Link, frozen=True, array_like=True, tag="opened"):
-    """The stream is there. `port` is that of RTP, 0 without RTP."""
+    """The stream is open. `port` is its RTP port, 0 without RTP."""
 
     stream: int
     port: int
 
 
 class OpenFailed(Link, frozen=True, array_like=True, tag="open_failed"):
-    """There is no such stream. `reason`: `full` (no slot), `ports` or `descriptors` (none is left), or `bind` (the address is not ours)."""
+    """The stream was not opened. `reason`: `full` (no slot), `ports` or `descriptors` (exhausted), or `bind` (the address is not ours)."""
 
     stream: int
     reason: str
 
 
 class MediaStarted(Link, frozen=True, array_like=True, tag="started"):
-    """The first packet of the peer (authenticated, where secured) has arrived. Without RTP: the first sound was fed, from no address."""
+    """The first packet of the peer has arrived (authenticated with SRTP). Without RTP: the first sound was fed; there is no address."""
 
     stream: int
     at: float
@@ -48,9 +48,9 @@ class MediaStarted(Link, frozen=True, array_like=True, tag="started"):
 
 
 class SpeechStarted(Link, frozen=True, array_like=True, tag="speech"):
-    """Speech began at `at` (arrival time of its first voiced packet), sample `sample` of the forwarded 16 kHz sound.
+    """Speech started at `at` (arrival time of its first voiced packet), sample `sample` of the forwarded 16 kHz sound.
 
-    It is reported at `detected_at`.
+    It was detected at `detected_at`.
     """
 
     stream: int
@@ -71,7 +71,7 @@ class SpeechEnded(Link, frozen=True, array_like=True, tag="silence"):
 
 
 class PausedOnVoice(Link, frozen=True, array_like=True, tag="paused"):
-    """What plays stands still since `at`, after `heard_ms` of `play`, since the caller speaks: what PauseOnVoice has asked for."""
+    """PauseOnVoice took effect: plays are paused since `at`, after `heard_ms` of `play`, because the caller speaks."""
 
     stream: int
     play: str
@@ -80,10 +80,10 @@ class PausedOnVoice(Link, frozen=True, array_like=True, tag="paused"):
 
 
 class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
-    """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`); `since` is the arrival of the last voiced packet.
+    """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`). `since` is the arrival of the last voiced packet.
 
-    `voice_probability`: the detector's highest in the last 100 ms. `pitch_change_st`, `final_lengthening`: of the speech before the pause
-    (`detect.prosody`), None if it had too little voice.
+    `voice_probability`: the detector's maximum in the last 100 ms. `pitch_change_st`, `final_lengthening`: prosody of the speech before the
+    pause (`detect.prosody`), None if it had too little voice.
     """
 
     stream: int
@@ -96,7 +96,7 @@ class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
 
 
 class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
-    """The caller's sound at 16 kHz from `sample` on (gaps are filled with silence, so that samples count time)."""
+    """The caller's sound at 16 kHz from `sample` on. Gaps are filled with silence, so that samples count time."""
 
     stream: int
     sample: int
@@ -104,9 +104,9 @@ class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
 
 
 class SentAudio(Link, frozen=True, array_like=True, tag="sent"):
-    """What the stream has sent, s16le mono at the rate of its plays, from `sample` on, counted since ForwardSent.
+    """Sound that the stream has sent, s16le mono at the rate of its plays, from `sample` on, counted since ForwardSent.
 
-    Samples count time: those of ticks in which nothing was sent (no destination, digits under way) are left out.
+    Samples count time: ticks in which nothing was sent (no destination, outgoing digits) are counted but not included.
     """
 
     stream: int
@@ -115,14 +115,14 @@ class SentAudio(Link, frozen=True, array_like=True, tag="sent"):
 
 
 class CodecChanged(Link, frozen=True, array_like=True, tag="codec"):
-    """The peer's sound comes in this codec from now on."""
+    """The peer now sends this codec."""
 
     stream: int
     codec: str
 
 
 class DigitReceived(Link, frozen=True, array_like=True, tag="digit"):
-    """The caller has pressed a key: a telephone event (RFC 4733) or a tone in the sound, told at `at`."""
+    """The caller has pressed a key: a telephone event (RFC 4733) or an in-band tone, recognised at `at`."""
 
     stream: int
     digit: str
@@ -131,7 +131,7 @@ class DigitReceived(Link, frozen=True, array_like=True, tag="digit"):
 
 
 class ToneReported(Link, frozen=True, array_like=True, tag="tone"):
-    """A tone of `media.tone_detection` was recognised; of what repeats, each period is told."""
+    """A tone of `detect.call_progress` was recognised. A repeating tone is reported in each period."""
 
     stream: int
     kind: str
@@ -142,7 +142,7 @@ class ToneReported(Link, frozen=True, array_like=True, tag="tone"):
 
 
 class PlayStarted(Link, frozen=True, array_like=True, tag="play_started"):
-    """The first packet of `play` has left at `at`; the first one that is voiced (not silence) at `voiced_at`, reported together with it."""
+    """The first packet of `play` was sent at `at`, and its first voiced packet at `voiced_at`. One report has both."""
 
     stream: int
     play: str
@@ -151,7 +151,7 @@ class PlayStarted(Link, frozen=True, array_like=True, tag="play_started"):
 
 
 class PlayEnded(Link, frozen=True, array_like=True, tag="play_ended"):
-    """`heard_ms` of `queued_ms` have been sent. `completed`: to its end, not stopped. `at`: when the last packet left."""
+    """`heard_ms` of `queued_ms` were sent. `completed`: played to its end, not stopped. `at`: when the last packet was sent."""
 
     stream: int
     play: str
@@ -162,7 +162,7 @@ class PlayEnded(Link, frozen=True, array_like=True, tag="play_ended"):
 
 
 class PlayStarved(Link, frozen=True, array_like=True, tag="starved"):
-    """A play that is not closed has run out of sound: the caller hears silence since `at`."""
+    """An open play has run out of sound. The caller hears silence since `at`."""
 
     stream: int
     play: str
@@ -170,7 +170,7 @@ class PlayStarved(Link, frozen=True, array_like=True, tag="starved"):
 
 
 class PlayLow(Link, frozen=True, array_like=True, tag="low"):
-    """A play that is not closed has less than two seconds left: more is welcome. Told once until more comes."""
+    """An open play has less than two seconds left: send more. Reported once until more arrives."""
 
     stream: int
     play: str
@@ -185,7 +185,7 @@ class StreamDead(Link, frozen=True, array_like=True, tag="dead"):
 
 
 class MediaProblem(Link, frozen=True, array_like=True, tag="problem"):
-    """Sound goes one way only, or does so no more (`over`); the names are those of `media.one_way`."""
+    """One-way audio has been detected or (`over`) has ended. The names are those of `receive.one_way_audio`."""
 
     stream: int
     name: str
@@ -194,7 +194,7 @@ class MediaProblem(Link, frozen=True, array_like=True, tag="problem"):
 
 
 class OrderRefused(Link, frozen=True, array_like=True, tag="refused"):
-    """An order about `stream` could not be carried out, and nothing was changed by it. `order` is its class."""
+    """An order for `stream` was refused and has changed nothing. `order` is its class name."""
 
     stream: int
     order: str
@@ -202,7 +202,7 @@ class OrderRefused(Link, frozen=True, array_like=True, tag="refused"):
 
 
 class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
-    """The file is complete (`error` empty), or could not be written further."""
+    """The file is complete (`error` empty), or writing it has failed."""
 
     stream: int
     path: str
@@ -211,7 +211,7 @@ class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
 
 
 class QualityReported(Link, frozen=True, array_like=True, tag="quality"):
-    """How the last seconds have sounded, told every `QUALITY_EVERY_S`: what the jitter buffer has counted since the report before."""
+    """Quality of the last `QUALITY_EVERY_S` seconds: the counters of the jitter buffer since the previous report."""
 
     stream: int
     at: float
@@ -219,17 +219,17 @@ class QualityReported(Link, frozen=True, array_like=True, tag="quality"):
     packets_lost: int
     packets_late: int
     jitter_ms: float
-    """As RFC 3550 estimates it now."""
+    """Current estimate by RFC 3550."""
     round_trip_ms: float = -1.0
-    """The latest; -1 while no RTCP has told it."""
+    """Latest value; -1 before the first RTCP round trip."""
     mos: float = -1.0
-    """Of these seconds, as in StreamClosed."""
+    """For these seconds; see StreamClosed."""
     peer_loss_percent: float = -1.0
-    """Of our packets, by the peer's reports in these seconds; -1 without one."""
+    """Loss of our packets as the peer reported it in these seconds; -1 without a report."""
 
 
 class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
-    """The slot is free; what crossed the wire."""
+    """The slot is free. Contains the statistics of the stream."""
 
     stream: int
     packets_sent: int
@@ -237,28 +237,28 @@ class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
     packets_lost: int
     packets_late: int
     packets_dropped: int
-    """Not authenticated, malformed, or of a type that was not agreed."""
+    """Not authenticated, malformed, or with a payload type that was not negotiated."""
     jitter_ms: float
     round_trip_ms: float = -1.0
     mos: float = -1.0
-    """1 to 4.5, estimated from losses and delay (`rtp.quality`); -1 when less than a second was heard."""
+    """1 to 4.5, estimated from loss and delay (`rtp.quality`); -1 with less than a second of sound."""
     peer_loss_percent: float = -1.0
-    """How much of our packets the peer has missed, by its RTCP reports; -1 without one."""
+    """Loss of our packets according to the peer's RTCP reports; -1 without one."""
 
 
 class StreamFailed(Link, frozen=True, array_like=True, tag="failed"):
-    """Something went wrong with this stream alone: it sends and hears nothing any more, and waits to be closed."""
+    """An internal error concerned only this stream: it sends and receives nothing more, and must be closed."""
 
     stream: int
     reason: str
 
 
 class Alive(Link, frozen=True, array_like=True, tag="alive"):
-    """Some times a second: the process still runs its loop."""
+    """Sent several times a second: the loop of the process is running."""
 
 
 class Load(Link, frozen=True, array_like=True, tag="load"):
-    """Once a second: how the tick is doing. `tick_late_ms_*` are percentiles of the tick's start over that second."""
+    """Sent once a second: the timing of the tick. `tick_late_ms_*` are percentiles of the lateness of its start in that second."""
 
     streams: int
     tick_late_ms_p50: float
@@ -269,9 +269,9 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
     skipped_ticks: int
     rss_mb: float
     dropped_audio: int = 0
-    """CallerAudio messages given up since the process began, because the control process did not read."""
+    """Number of CallerAudio messages dropped since the process started, because the control process did not read."""
     tick_late_ms: tuple[float, ...] = ()
-    """Every tick of that second in ascending order, for sums over longer spans."""
+    """The lateness of each tick of that second, ascending, for statistics over longer periods."""
 
 
 Report = (

@@ -1,1 +1,1 @@
-"""The control process's side of the media plane: a pool of media processes and the streams in them."""
+"""The control process's side of the media plane: the pool of media processes and their streams."""

@@ -1,17 +1,17 @@
-"""Whether a media process may take more streams: decided by how late and how long its ticks are, not by a fixed number.
+"""Decide whether a media process may take more streams, by the lateness and duration of its ticks instead of a fixed number.
 
-`Load` reports enter, once a second; `is_open` and `expected_share` leave. Pure.
+`Load` reports go in once a second; `is_open` and `expected_share` come out. Pure.
 
-Theory. A tick has 20 ms. What its work takes of them is the load; it grows with every stream, by about the same for each, so the load of a
-stream more is known beforehand. Lateness is what the caller would hear, and shows what the load does not: a core that others use too.
+Theory. A tick has 20 ms. Load is the share of that time that its work takes. It grows by about the same amount with each stream, so the
+load of one more stream can be predicted. Lateness is what the caller would hear, and it shows what the load does not: a core shared with
+others.
 
-| at present | the last second                                                            | then   |
-|------------|----------------------------------------------------------------------------|--------|
-| open       | over MAX_SHARE of the tick's time, or a tenth of its ticks over MAX_LATE_MS late, for CLOSE_AFTER seconds in a row | closed |
-| closed     | under both                                                                 | open   |
+| state  | the last second                                                            | then   |
+|--------|----------------------------------------------------------------------------|--------|
+| open   | load over MAX_SHARE, or a tenth of its ticks over MAX_LATE_MS late, for CLOSE_AFTER seconds in a row | closed |
+| closed | below both limits                                                          | open   |
 
-Between two reports streams that have been opened since are counted with the share of an average one, so that a wave of calls is stopped
-before the next report comes.
+Streams opened since the last report count with the share of an average one, so that a burst of calls is stopped before the next report.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from active_call.base.pcm import FRAME_MS
 from active_call.media.link.messages import Load
 
 MAX_SHARE: Final = 0.85
-"""Of the tick's time. Above it the rare long tick (garbage, a burst of packets) has no room left in which to be made up for."""
+"""Share of the tick's time. Above it a rare long tick (garbage collection, a burst of packets) cannot be caught up."""
 MAX_LATE_MS: Final = 10.0
-"""Half a packet: what is later than this eats into the jitter buffers of the peers."""
+"""Half a packet: more lateness uses up the jitter buffers of the peers."""
 CLOSE_AFTER: Final = 2
 """One bad second may be the machine's; two are load."""
 MIN_KNOWN_STREAMS: Final = 20
-"""With fewer, what a tick costs at any rate would pass for the cost of streams."""
+"""With fewer streams the fixed cost of a tick would count as the cost of streams."""
 
 MIN_TICKS: Final = 25
-"""Ticks run only while there are streams. A second with fewer of them was mostly something else, above all the start of the process, whose
-cost would pass for theirs."""
+"""Ticks run only while there are streams. A second with fewer ticks was mostly spent on something else, above all the start of the process,
+and its cost would count as that of the streams."""
 
 
 class Admission:
-    """The judgement on one media process."""
+    """The admission state of one media process."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -46,7 +46,7 @@ class Admission:
         self._n_bad = 0
 
     def take(self, load: Load) -> bool:
-        """Judge one more second; whether `is_open` has changed."""
+        """Take the report of one second. Returns whether `is_open` has changed."""
         if load.streams and len(load.tick_late_ms) + load.skipped_ticks < MIN_TICKS:
             return False
         self._share = load.tick_cpu_ms_mean / FRAME_MS if load.streams else 0.0
@@ -62,5 +62,5 @@ class Admission:
         return self._share + (n_streams - self._n_known) * self._share_of_one
 
     def has_room(self, n_streams: int) -> bool:
-        """Whether one more beside `n_streams` is welcome."""
+        """Whether there is room for one more stream in addition to `n_streams`."""
         return self.is_open and self.expected_share(n_streams + 1) <= MAX_SHARE

@@ -1,7 +1,7 @@
-"""The media processes as the control process sees them: a pool of media processes, and the streams opened in them.
+"""The pool of media processes in the control process, and the streams opened in them.
 
-Method calls enter, orders go out on the link; reports come back to the callback of the stream they are about. A process that dies costs
-its own streams (each is told by StreamLost) and is replaced; the others go on. Knows no SIP, no call and no playbook.
+Method calls go in and orders go out on the link. Reports go to the callback of their stream. If a process dies, its own streams are lost
+(StreamLost for each), it is replaced, and the other processes are not affected. The pool knows no SIP, no call and no playbook.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["Relay", "MediaPool", "MediaRefused", "MediaStream", "ReportCallback"
 
 START_TIMEOUT_S: Final = 15.0
 LOAD_STEP: Final = 0.1
-"""Processes whose expected load differs by less are alike, and the one with fewer streams is taken."""
+"""Processes whose expected load differs by less count as equal. Of these the one with fewer streams is chosen."""
 
 SHORTAGES: Final = ("ports", "descriptors")
-"""Reasons of a refusal that the operator can do something about."""
+"""Refusal reasons that the operator can fix."""
 
 
 class MediaPool:
-    """The media processes of this node. `start` it, open streams, `close` it.
+    """The media processes of this node. Call `start`, open streams, call `close`.
 
-    The port range (inclusive) is split evenly between the workers; `capacity` is in streams per worker. `children` starts
-    the processes; without it each is a program of its own.
+    The inclusive port range is split evenly between the workers; `capacity` is the number of streams per worker. `children` starts the
+    processes; without it each is started as a separate program.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class MediaPool:
         children: StartsChildren | None = None,
     ) -> None:
         self.on_shortage: Callable[[str], None] = lambda _: None
-        """Called with `ports` or `descriptors` when no process could open a stream for the want of these."""
+        """Called with `ports` or `descriptors` if no process could open a stream because these are exhausted."""
         self._bind_ip = bind_ip
         self._next_stream = 1
         self._supervisors: list[asyncio.Task[None]] = []
@@ -60,11 +60,11 @@ class MediaPool:
 
     @property
     def workers(self) -> list[WorkerStatus]:
-        """The processes' states, live objects, in the order of their index."""
+        """The states of the processes (live objects), ordered by index."""
         return [worker.status for worker in self._workers]
 
     async def start(self) -> None:
-        """Start every process and wait until each is ready. Raises MediaError (and leaves nothing running) when one does not come up."""
+        """Start all processes and wait until they are ready. Raises MediaError, with nothing left running, if one fails to start."""
         self._supervisors = [
             asyncio.create_task(worker.supervise(), name=f"media-worker-{worker.status.index}") for worker in self._workers
         ]
@@ -80,14 +80,14 @@ class MediaPool:
             raise
 
     async def close(self) -> None:
-        """End every process: asked first, killed after a bounded wait. Streams still open are told StreamLost."""
+        """End all processes: request it first, kill after a bounded wait. Open streams get StreamLost."""
         supervisors, self._supervisors = self._supervisors, []
         for supervisor in supervisors:
             supervisor.cancel()
         await asyncio.gather(*supervisors, return_exceptions=True)
 
     def has_room(self) -> bool:
-        """Whether some live process has a free slot."""
+        """Whether any running process has a free slot."""
         return any(worker.has_room() for worker in self._workers)
 
     async def open_stream(
@@ -99,12 +99,12 @@ class MediaPool:
         rate_hz: int = 8000,
         near: MediaStream | None = None,
     ) -> MediaStream:
-        """Open a stream in the least loaded live process; in the next one when that does not answer at once, or refuses.
+        """Open a stream in the least loaded running process, or in the next one if that does not answer at once or refuses.
 
         `on_report` is called on the event loop and must not block or raise.
 
-        `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a stream without
-        sockets, whose caller's sound comes by `feed_audio`, and which plays at `rate_hz` (8000, 16000 or 48000). Raises MediaRefused (a
+        `near`: prefer the process of that stream if it has room, because the two will be bridged. `rtp` false: a stream without sockets,
+        whose caller's sound comes from `feed_audio` and whose plays have `rate_hz` (8000, 16000 or 48000). Raises MediaRefused (a
         MediaError) with its `reason`.
         """
         stream = self._next_stream
@@ -124,8 +124,10 @@ class MediaPool:
         raise AssertionError("there is a last one")
 
     def _candidates(self, near: MediaStream | None) -> list[SupervisedWorker]:
-        """The processes with room, best first: those that answer, then the process of `near`, then the least loaded. Raises
-        MediaRefused."""
+        """The processes with room, best first: responsive ones, then the process of `near`, then by load.
+
+        Raises MediaRefused if there is none.
+        """
         alive = [worker for worker in self._workers if worker.status.alive]
         if not alive:
             raise MediaRefused("unavailable", "no media process is running")
@@ -143,7 +145,7 @@ class MediaPool:
         )
 
     async def join(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Relay:
-        """Let two streams hear each other, or `stream` only hear `partner`, wherever they lie. Raises MediaRefused."""
+        """Bridge two streams in any processes; `one_way`: only `stream` hears `partner`. Raises MediaRefused."""
         return await join_streams(self.open_stream, stream, partner, one_way=one_way)
 
 
@@ -152,9 +154,9 @@ def _has_stream(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
 
 
 def split_ports(port_range: tuple[int, int], n_parts: int) -> list[tuple[int, int]]:
-    """Cut an inclusive port range into `n_parts` that each begin with an even port and hold whole RTP/RTCP pairs.
+    """Split an inclusive port range into `n_parts`, each starting at an even port and containing whole RTP/RTCP pairs.
 
-    Raises ValueError when there are fewer pairs than parts.
+    Raises ValueError if there are fewer pairs than parts.
     """
     first = port_range[0] + port_range[0] % 2
     pairs = (port_range[1] - first + 1) // 2

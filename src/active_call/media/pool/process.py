@@ -1,6 +1,6 @@
-"""One media process as the control process sees it: started, sent orders over its socket, found dead or hung, killed.
+"""One media process: start it, send it orders over its socket, detect that it is dead or hung, kill it.
 
-Orders enter and reports leave. Knows no pool and no stream, and not what a report means.
+Orders go in and reports come out. This module knows no pool and no streams, and does not interpret reports.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ READY_TIMEOUT_S: Final = 10.0
 EXIT_TIMEOUT_S: Final = 3.0
 CHECK_S: Final = ALIVE_EVERY_S
 QUIET_CHECKS: Final = 2
-"""Checks in a row without a report after which no new stream goes there, if another process has room."""
+"""Consecutive checks without a report after which no new stream goes there if another process has room."""
 HUNG_CHECKS: Final = 8
-"""After so many it is taken for hung. Checks are counted, not seconds: when the control process itself stood still, it kills no media
-process."""
+"""Consecutive checks without a report after which it counts as hung. Checks are counted instead of seconds: if the control process itself
+was stopped, it must not kill media processes."""
 IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
 IDLE_HUNG_CHECKS: Final = 3
-"""The same for a process without streams, which speaks more seldom."""
+"""The same for a process without streams, which reports less often."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
+"""Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""
 
 WORKER_MODULE: Final = "active_call.media.worker.main"
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a media process is started with. Ports are inclusive."""
+    """The command-line options of a media process. Ports are inclusive."""
 
     index: int
     first_port: int
@@ -50,7 +50,7 @@ class WorkerOptions:
 
 
 class _LinkProtocol(asyncio.Protocol):
-    """Turns the socket's bytes into reports; `lost` is set when the other end is gone or sends what is no message."""
+    """Decodes the socket's bytes to reports. `lost` is set when the socket is closed or sends undecodable data."""
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
         self._reader = ReportReader()
@@ -83,7 +83,7 @@ class _LinkProtocol(asyncio.Protocol):
 
 
 class MediaProcess:
-    """A running media process. Make it with `spawn`; afterwards wait in `wait_lost` and then `end` it."""
+    """A running media process. Create it with `spawn`, wait in `wait_lost`, then call `end`."""
 
     def __init__(self, process: ChildProcess, transport: asyncio.WriteTransport, link: _LinkProtocol) -> None:
         self._process = process
@@ -91,28 +91,28 @@ class MediaProcess:
         self._link = link
         self.capacity = 0
         self._is_asked = asyncio.Event()
-        """Set by orders: a process that was idle is now to answer."""
+        """Set by orders: a process that was idle must answer now."""
         self.is_quiet = False
-        """It has said nothing for longer than it should; perhaps it hangs."""
+        """It has not reported in time and may be hung."""
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def return_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """The exit code; None while it runs."""
         return self._process.returncode
 
     def send(self, *orders: Link) -> None:
-        """Queue orders on the link. Orders to a process that is gone are dropped, since its end is reported otherwise."""
+        """Queue orders on the link. Orders to a dead process are dropped, because its end is reported anyway."""
         self._is_asked.set()
         if not self._transport.is_closing():
             self._transport.write(b"".join([frame(order) for order in orders]))
 
     async def wait_lost(self) -> None:
-        """Returns when the process no longer answers: its socket is closed."""
+        """Return when the process no longer answers: its socket is closed."""
         await self._link.lost.wait()
 
     async def _lost_or_asked(self) -> None:
@@ -125,7 +125,7 @@ class MediaProcess:
                 wait.cancel()
 
     async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
-        """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
+        """Return when the process no longer answers. True: it hangs. False: its socket is closed."""
         n_quiet = 0
         while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
             n_reports = self._link.n_reports
@@ -144,7 +144,7 @@ class MediaProcess:
         return True
 
     async def end(self, *, graceful: bool) -> None:
-        """Ask it to finish if `graceful`, wait a bounded time, then kill it. It is gone when this returns, or is cancelled."""
+        """Ask it to finish if `graceful`, wait a bounded time, then kill it. The process has ended when this returns or is cancelled."""
         if graceful:
             self.send(Shutdown())
         else:
@@ -159,7 +159,7 @@ class MediaProcess:
             await self._process.wait()
 
     def kill(self) -> None:
-        """Kill it now, also when it is stopped (SIGSTOP): it must not send again when it is continued."""
+        """Kill it now, even if it is stopped (SIGSTOP), so that it cannot send again when it is continued."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
@@ -168,9 +168,9 @@ class MediaProcess:
 async def spawn(
     options: WorkerOptions, on_report: Callable[[Report], None], logger: logging.Logger, children: StartsChildren | None = None
 ) -> MediaProcess:
-    """Start a media process, by `children` or as a program of its own, and wait until it is Ready.
+    """Start a media process, through `children` or as a separate program, and wait until it is Ready.
 
-    Raises MediaError when it is not within `READY_TIMEOUT_S`; nothing of it is left behind then. `on_report` gets every report but Ready.
+    Raises MediaError if it is not ready within `READY_TIMEOUT_S`; the process is then gone. `on_report` gets every report but Ready.
     """
     ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
 

@@ -1,11 +1,11 @@
-"""Two streams that hear each other, wherever they lie: in one media process directly, in two over a pair of streams on loopback.
+"""Bridge two streams in any processes: directly within one media process, over a pair of loopback streams between two.
 
     process 1                                process 2
     stream == relay ---- RTP, 127.0.0.1 ---- relay == partner
 
-Streams enter, a `Relay` leaves, which is closed without waiting. A relay is plain RTP between two of our own processes, linear samples, so
-that nothing is lost; each end carries what its neighbour has heard. It costs a slot and a port in each process, and some 60 ms. Knows no
-call.
+Streams go in; a `Relay` comes out, which is closed without waiting. A relay is plain RTP with linear samples between our own processes, so
+quality is not reduced. Each end sends what its neighbour receives. It costs a slot and a port in each process, and about 60 ms of delay.
+This module knows no calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OpenStream(Protocol):
 
 
 class Relay:
-    """Two streams that are joined. `close` it when either of them, or the reason, is gone; a second time changes nothing."""
+    """Two bridged streams. Call `close` when either of them or the reason is gone. A second call has no effect."""
 
     def __init__(self, stream: MediaStream, partner: MediaStream, relays: tuple[MediaStream, MediaStream] | None, *, one_way: bool) -> None:
         self._stream = stream
@@ -42,11 +42,11 @@ class Relay:
 
     @property
     def is_relayed(self) -> bool:
-        """The streams lie in different processes."""
+        """Whether the streams are in different processes."""
         return self._relays is not None
 
     def open_both_ways(self) -> None:
-        """Let the partner hear the stream, too."""
+        """Let the partner hear the stream too."""
         if not self.is_closed and self.is_one_way:
             self.is_one_way = False
             if self._relays is None:
@@ -56,7 +56,7 @@ class Relay:
                 self._partner.bridge(self._relays[1], one_way=True)
 
     def close(self) -> None:
-        """Part them; the relay, if there is one, is given up."""
+        """End the bridge and close the relay streams, if any."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -68,7 +68,7 @@ class Relay:
 
 
 async def join_streams(open_stream: OpenStream, stream: MediaStream, partner: MediaStream, *, one_way: bool) -> Relay:
-    """Let `stream` hear `partner` and, unless `one_way`, `partner` hear `stream`. Raises MediaError when a relay cannot be had."""
+    """Let `stream` hear `partner` and, unless `one_way`, `partner` hear `stream`. Raises MediaError if no relay can be opened."""
     if stream.pid == partner.pid:
         stream.bridge(partner, one_way=one_way)
         return Relay(stream, partner, None, one_way=one_way)
@@ -113,4 +113,4 @@ def _speak_to(relay: MediaStream, other: MediaStream, codec: Codec) -> None:
 
 
 def _ignore(report: Report | StreamLost) -> None:
-    """A relay ends with the streams that it joins, and their reports say so."""
+    """Ignore reports: a relay ends with the streams that it bridges."""

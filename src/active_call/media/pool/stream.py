@@ -1,7 +1,7 @@
-"""One stream as the control process holds it: its orders, one method each.
+"""One stream in the control process: one method per order.
 
-Calls enter, orders go out on the link to the media process that has the stream. What is reported about it goes to the callback given to
-`MediaPool.open_stream`, not through here.
+Calls go in and orders go out on the link to the media process of the stream. Reports go to the callback given to `MediaPool.open_stream`,
+not through this module.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from active_call.media.pool.process import MediaProcess
 
 @dataclass(frozen=True, slots=True)
 class StreamLost:
-    """The media process of `stream` has died; nothing more will be reported about it."""
+    """The media process of `stream` has died. No more reports follow."""
 
     stream: int
     reason: str
 
 
 class StreamCloser(Protocol):
-    """Who waits for the answer to a CloseStream."""
+    """Waits for the answer to a CloseStream."""
 
     async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
-        """Close `stream` in `process`; None when nothing is answered."""
+        """Close `stream` in `process`. None if there is no answer."""
         ...
 
     def discard_stream(self, stream: int, process: MediaProcess) -> None:
@@ -38,8 +38,8 @@ class StreamCloser(Protocol):
 
 
 class MediaStream:
-    """One stream in a media process. The methods are the orders of `media.link`, one to one; they never block and never fail: a
-    process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
+    """One stream in a media process. The methods are the orders of `media.link`, one to one. They never block and never fail: StreamLost
+    reports a dead process. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
     """
 
     def __init__(
@@ -51,28 +51,28 @@ class MediaStream:
         self.ip = ip
         self.port = port
         self.rate_hz = rate_hz
-        """The rate of what `queue_audio` and `feed_audio` take: that of the first codec, or without RTP that of the opening."""
+        """Rate of `queue_audio` and `feed_audio`: that of the first codec, or without RTP that of `open_stream`."""
         self._is_configured = False
         self._process = process
         self._closer = closer
 
     def configure(self, order: link.ConfigureRtp) -> None:
-        """Apply an offer/answer. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
+        """Apply the result of offer/answer; may be repeated. SSRC, sequence numbers, timestamps and unchanged SRTP keys continue."""
         if not self._is_configured:
             self.rate_hz = CODECS[order.codec].sample_rate_hz
             self._is_configured = True
         self._process.send(order)
 
     def start_sending(self) -> None:
-        """The peer has proved that it is there; see `link.StartSending`."""
+        """The peer has proved that it receives; see `link.StartSending`."""
         self._process.send(link.StartSending(self.stream))
 
     def feed_audio(self, pcm: bytes) -> None:
-        """Bring more of the caller's sound, s16le mono at `rate_hz`, to a stream without RTP; see `link.FeedAudio`."""
+        """Feed the caller's sound, s16le mono at `rate_hz`, to a stream without RTP; see `link.FeedAudio`."""
         self._process.send(link.FeedAudio(self.stream, pcm))
 
     def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
-        """Let what the stream sends come back as `SentAudio`, or no longer."""
+        """Start or stop `SentAudio` reports of what the stream sends."""
         self._process.send(link.ForwardSent(self.stream, enabled, piece_ms))
 
     def listen(
@@ -86,23 +86,23 @@ class MediaStream:
         pauses: bool = False,
         only_speech: bool = False,
     ) -> None:
-        """Turn detection, reports of pauses, and the forwarding of the caller's sound on or off; see `link.Listen`."""
+        """Turn speech detection, pause reports and forwarding of the caller's sound on or off; see `link.Listen`."""
         self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses, only_speech))
 
     def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
-        """Listen for digits that come as sound, and for tones; see `link.HearTones`."""
+        """Detect in-band digits and tones; see `link.HearTones`."""
         self._process.send(link.HearTones(self.stream, digits, tones, country))
 
     def improve(self, *, denoise: bool, gain: GainSettings | None = None) -> None:
-        """Make the caller's voice better before it is listened to."""
+        """Apply noise suppression and gain control to the caller's sound."""
         self._process.send(link.ImproveSound(self.stream, denoise, gain))
 
     def start_ambience(self, path: str, offset: int, *, duck_level: float, normal_level: float, transition_speed: float) -> None:
-        """Background sound from a file of samples at `rate_hz`; see `link.StartAmbience`."""
+        """Play background sound from a file of samples at `rate_hz`; see `link.StartAmbience`."""
         self._process.send(link.StartAmbience(self.stream, path, offset, duck_level, normal_level, transition_speed))
 
     def stop_ambience(self) -> None:
-        """No background sound any more."""
+        """Stop the background sound."""
         self._process.send(link.StartAmbience(self.stream, ""))
 
     def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
@@ -110,39 +110,39 @@ class MediaStream:
         self._process.send(link.QueueAudio(self.stream, play, pcm, end, replace))
 
     def stop(self, play: str = "", fade_ms: int = 20) -> None:
-        """Stop `play`, or every play."""
+        """Stop `play`, or all plays."""
         self._process.send(link.StopPlay(self.stream, play, fade_ms))
 
     def finish(self, play: str, boundaries: Sequence[int]) -> None:
-        """Let `play` end at the next of `boundaries`, in samples of it; see `link.FinishPlay`."""
+        """End `play` at the next of `boundaries` (in samples); see `link.FinishPlay`."""
         self._process.send(link.FinishPlay(self.stream, play, tuple(boundaries)))
 
     def pause(self, paused: bool, *, fade_ms: int = 0, back_ms: int = 0) -> None:
-        """Freeze or continue what plays, at the exact sample or `back_ms` before it; see `link.PausePlay`."""
+        """Pause or resume playing, at the exact sample or `back_ms` before it; see `link.PausePlay`."""
         self._process.send(link.PausePlay(self.stream, paused, fade_ms, back_ms))
 
     def pause_on_voice(self, armed: bool, *, voiced_ms: int = 32, unless_left_ms: int = 0, fade_ms: int = 20) -> None:
-        """Freeze what plays by itself as soon as the caller speaks, once, or no longer; see `link.PauseOnVoice`."""
+        """Pause the plays once as soon as the caller speaks, or disarm this; see `link.PauseOnVoice`."""
         self._process.send(link.PauseOnVoice(self.stream, armed, voiced_ms, unless_left_ms, fade_ms))
 
     def mute(self, muted: bool, track: str = "") -> None:
-        """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""
+        """Send silence; with `track` (`plays`, `partner` or `caller`) only that track is silent."""
         self._process.send(link.MuteStream(self.stream, muted, track))
 
     def queue_music(self, pcm: bytes, *, end: bool = False) -> None:
-        """Append s16le mono at `rate_hz` to the music, which goes on under paused plays and begins again after `end`."""
+        """Append s16le mono at `rate_hz` to the music, which continues under paused plays and loops after `end`."""
         self._process.send(link.QueueMusic(self.stream, pcm, end))
 
     def stop_music(self, fade_ms: int = 200) -> None:
-        """Let the music end; harmless where there is none."""
+        """Stop the music. No effect if there is none."""
         self._process.send(link.StopMusic(self.stream, fade_ms))
 
     def bridge(self, partner: MediaStream, *, one_way: bool = False) -> None:
-        """Hear `partner` of the same process, and unless `one_way` be heard by it. `MediaPool.join` does so for any two streams."""
+        """Hear `partner` of the same process and, unless `one_way`, be heard by it. For streams in any processes use `MediaPool.join`."""
         self._process.send(link.BridgeStreams(self.stream, partner.stream, one_way))
 
     def unbridge(self, partner: MediaStream | None = None) -> None:
-        """End that, or all of it."""
+        """End that bridge, or all bridges."""
         self._process.send(link.UnbridgeStreams(self.stream, partner.stream if partner is not None else 0))
 
     def send_digits(self, digits: str, duration_ms: int = 160) -> None:
@@ -150,11 +150,11 @@ class MediaStream:
         self._process.send(link.SendDigits(self.stream, digits, duration_ms))
 
     def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
-        """Record both directions to a stereo file at 8 or 16 kHz, whose ending says its format."""
+        """Record both directions to a stereo file at 8 or 16 kHz. The file name extension selects the format."""
         self._process.send(link.StartRecording(self.stream, path, rate_hz, flush_ms))
 
     def pause_recording(self, paused: bool) -> None:
-        """Record silence for a while, or go on."""
+        """Record silence, or continue recording sound."""
         self._process.send(link.PauseRecording(self.stream, paused))
 
     def stop_recording(self) -> None:
@@ -162,7 +162,7 @@ class MediaStream:
         self._process.send(link.StopRecording(self.stream))
 
     async def close(self) -> StreamClosed | None:
-        """Free the slot and the port. None when the process has died or does not answer in time; closing again is harmless."""
+        """Free the slot and the port. None if the process has died or does not answer in time. A second call has no effect."""
         return await self._closer.close_stream(self.stream, self._process)
 
     def discard(self) -> None:

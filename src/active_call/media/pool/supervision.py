@@ -1,15 +1,15 @@
-"""One place in the pool: a media process, the next one when it dies, and the streams in it.
+"""Supervise one worker of the pool: a media process, its replacement when it dies, and its streams.
 
-Reports enter from the process and go to the callback of the stream they are about; answers to opening and closing go to the waiting call of
-`open_stream` or `close_stream`.
+Reports of the process go to the callbacks of their streams. Answers to opening and closing go to the waiting `open_stream` or
+`close_stream`.
 
-| the process       | its streams                                          | then                                                    |
-|-------------------|------------------------------------------------------|---------------------------------------------------------|
-| is ready          | may be opened                                        |                                                         |
-| dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
-| says nothing, 0.5 s | no more are opened, while another process has room | as before when it speaks again                          |
-| says nothing, 2 s | as when it dies                                      | killed, and replaced (4.5 s where it has no stream)     |
-| is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
+| the process           | its streams                                          | then                                                |
+|-----------------------|------------------------------------------------------|-----------------------------------------------------|
+| is ready              | may be opened                                        |                                                     |
+| dies                  | StreamLost for each; pending opens and closes settle | replaced at once, with back-off if it dies again    |
+| no report for 0.5 s   | none is opened while another process has room        | back to normal with the next report                 |
+| no report for 2 s     | as if it had died                                    | killed and replaced (after 4.5 s without streams)   |
+| must end              | StreamLost for each                                  | ended gracefully, killed after a bounded wait       |
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from active_call.media.pool.process import MediaProcess, WorkerOptions, spawn
 from active_call.media.pool.stream import MediaStream, StreamLost
 
 OPEN_TIMEOUT_S: Final = 2.0
-"""When there is no other process to ask."""
+"""Timeout if no other process can be asked."""
 TRY_TIMEOUT_S: Final = 0.25
-"""When there is: a tick is 20 ms, so a process that has not answered by then is overloaded or hung."""
+"""Timeout if there is another process: a tick is 20 ms, so a process without an answer by then is overloaded or hung."""
 CLOSE_TIMEOUT_S: Final = 2.0
 FIRST_BACK_OFF_S: Final = 0.25
 LAST_BACK_OFF_S: Final = 10.0
 STEADY_AFTER_S: Final = 30.0
-"""A process that has lived this long is replaced at once when it dies, and its back-off starts afresh."""
+"""A process that has lived this long is replaced at once when it dies, and its back-off is reset."""
 
 ReportCallback = Callable[[Report | StreamLost], None]
 
@@ -57,7 +57,7 @@ class MediaRefused(MediaError):
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """A media process as the operator sees it. `pid` is 0 while there is none."""
+    """The status of a media process for the operator. `pid` is 0 while none runs."""
 
     index: int
     pid: int = 0
@@ -68,7 +68,7 @@ class WorkerStatus:
 
 
 class SupervisedWorker:
-    """One place in the pool: a media process, the next one when it dies, and the streams in it."""
+    """One worker of the pool: a media process, its replacement when it dies, and its streams."""
 
     def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger, children: StartsChildren | None = None) -> None:
         self.status = WorkerStatus(options.index)
@@ -89,21 +89,21 @@ class SupervisedWorker:
         self._is_unanswered = False
 
     def has_room(self) -> bool:
-        """Whether one more stream can be opened: there is a slot, and the ticks have time for it."""
+        """Whether one more stream can be opened: a slot is free, and the ticks have time for it."""
         status = self.status
         return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
 
     @property
     def is_quiet(self) -> bool:
-        """The process has said nothing for longer than it should, or left the last question unanswered."""
+        """Whether the process has not reported in time or has left the last open request unanswered."""
         return self._is_unanswered or (self._process is not None and self._process.is_quiet)
 
     def expected_share(self) -> float:
-        """How much of its time the process is expected to need with the streams that it has now."""
+        """The share of the tick's time that the process is expected to need for its current streams."""
         return self._admission.expected_share(self.status.n_streams)
 
     async def supervise(self) -> None:
-        """Keep a process running until cancelled; then end it in order."""
+        """Keep a process running until cancelled, then end it gracefully."""
         back_off_s = 0.0
         while True:
             if back_off_s:
@@ -165,7 +165,7 @@ class SupervisedWorker:
     async def open_stream(
         self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int = 8000
     ) -> MediaStream:
-        """Open a stream here, without RTP where `bind_ip` is empty. Raises MediaRefused, also without an answer within `timeout_s`."""
+        """Open a stream here, without RTP if `bind_ip` is empty. Raises MediaRefused, also without an answer within `timeout_s`."""
         process = self._process
         if process is None:
             raise MediaRefused("unavailable")
@@ -190,7 +190,7 @@ class SupervisedWorker:
         return MediaStream(stream, self._options.index, process, bind_ip, port, self, rate_hz)
 
     async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
-        """Close `stream` in `process`; None when that is gone or does not answer in time."""
+        """Close `stream` in `process`. None if the process is gone or does not answer in time."""
         if stream not in self._callbacks or process is not self._process:
             return None
         closing = self._closing.get(stream)
@@ -250,7 +250,7 @@ class SupervisedWorker:
             self._tell(on_report, report)
 
     def _tell(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
-        """Call one callback; an error in it is logged, and the other streams get their reports."""
+        """Call one callback. An error in it is logged and does not affect other streams."""
         try:
             on_report(report)
         except Exception:

@@ -1,8 +1,8 @@
-"""One stream's sound as it comes in: which codec the packets are of, the buffer they wait in, and the frame of each tick.
+"""The received sound of one stream: its codec, its jitter buffer, and the frame of each tick.
 
-Payloads enter the buffer, frames leave. G.711 waits as bytes, because the tick decodes it for all streams at once (`jitter.pop`); every
-other codec is decoded here, as is G.711 that still waits when the codec has changed: what was received of the old one is played to its
-end before the new one begins, so that the change cannot be heard as a gap.
+Payloads enter the buffer, frames leave. G.711 is buffered as bytes, because the tick decodes it for all streams at once (`jitter.pop`). All
+other codecs are decoded here, and so is G.711 that is still buffered after a change of codec: sound of the old codec is played to its end
+before the new one starts, so that the change causes no gap.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from active_call.rtp.quality import Losses
 
 G711: Final = (PCMU, PCMA)
 _ALAW: Final = (np.zeros(1, np.bool_), np.ones(1, np.bool_))
-"""Law of a single row, by whether it is A-law."""
+"""The law column for a single row, indexed by whether it is A-law."""
 
 
 class _Draining:
-    """The buffer of the codec before, until it is empty."""
+    """The buffer of the previous codec, until it is empty."""
 
     __slots__ = ("_conversion", "_is_alaw", "_jitter")
 
@@ -38,7 +38,7 @@ class _Draining:
         self._conversion = None if rates[0] == rates[1] else Conversion(*rates)
 
     def pop(self) -> Samples | None:
-        """The next frame at the new rate; None when nothing waits any more."""
+        """The next frame at the new rate; None when the buffer is empty."""
         if not self._jitter.depth:
             return None
         frame = self._jitter.pop()
@@ -49,7 +49,7 @@ class _Draining:
 
 
 class CodecInput:
-    """What one stream hears. `codec` and `jitter` change with `use`. G.711 waits in its row of `table`, if that is given."""
+    """The received sound of one stream. `use` changes `codec` and `jitter`. G.711 is buffered in the stream's row of `table`, if given."""
 
     __slots__ = ("_before", "_draining", "_place", "codec", "jitter")
 
@@ -63,16 +63,16 @@ class CodecInput:
 
     @property
     def is_batched(self) -> bool:
-        """`jitter` gives G.711 frames that many streams' share a table look-up for."""
+        """Whether `jitter` yields G.711 frames that are decoded in the batch."""
         return self._draining is None and self.codec in G711
 
     @property
     def rate_hz(self) -> int:
-        """Of the frames."""
+        """Sample rate of the frames."""
         return self.codec.sample_rate_hz
 
     def use(self, codec: Codec) -> None:
-        """Take packets of `codec` from now on. Raises OpusError when its library is missing; nothing is changed then."""
+        """Take packets of `codec` from now on. Raises OpusError, with nothing changed, if libopus is missing."""
         if codec is self.codec:
             return
         before, jitter = self.codec, self.jitter
@@ -80,7 +80,7 @@ class CodecInput:
         self._before += _losses_of(jitter)
         if isinstance(jitter, JitterBuffer) and jitter.depth:
             jitter.leave_table()
-        # Two laws of G.711 cannot share a buffer: a byte means another sample.
+        # A-law and mu-law cannot share a buffer: the same byte means another sample.
         self.jitter = playout or JitterBuffer(*self._place)
         self.codec = codec
         self._draining = _Draining(jitter, before, codec) if jitter.depth else None
@@ -92,12 +92,12 @@ class CodecInput:
             self.jitter.use_codec(g711.SILENCE[is_alaw][0], g711.QUIET_PCMA if is_alaw else g711.QUIET_PCMU)
 
     def reset(self) -> None:
-        """Another source sends."""
+        """Reset for another source."""
         self._draining = None
         self.jitter.reset()
 
     def pop(self) -> Samples | None:
-        """The frame of this tick at the codec's rate, None when there is none. Once in 20 ms, unless `is_batched`."""
+        """The frame of this tick at the codec's rate, None if there is none. Call once per 20 ms, unless `is_batched`."""
         if self._draining is not None:
             frame = self._draining.pop()
             if frame is not None:
@@ -108,11 +108,11 @@ class CodecInput:
 
     @property
     def losses(self) -> Losses:
-        """What has been counted, over all codecs so far."""
+        """The loss counters over all codecs so far."""
         return self._before + _losses_of(self.jitter)
 
     def skip(self) -> None:
-        """Let a tick pass in which the frame is not needed."""
+        """Skip the frame of a tick in which it is not needed."""
         self._draining = None
         self.jitter.pop()
 
@@ -123,6 +123,6 @@ def _losses_of(jitter: JitterBuffer | Playout) -> Losses:
 
 
 def decoded(frame: bytes, *, is_alaw: bool) -> Samples:
-    """The samples of one frame of G.711."""
+    """Decode one frame of G.711."""
     samples: Samples = g711.decode(np.frombuffer(frame, np.uint8)[None], _ALAW[is_alaw])[0]
     return samples

@@ -1,7 +1,7 @@
-"""The memory for the datagrams of all streams while they are received, and what has to be known of each stream for that, as arrays by slot.
+"""Memory for the received datagrams of all streams, and the per-stream facts needed to receive them, as arrays by slot.
 
-The memory has a row for each datagram of one pass over the sockets. The columns are written by the legs, which own the facts, and read for
-all streams at once by `packet_batch`.
+The memory has a row for each datagram of one pass over the sockets. The legs own the facts and write the columns; `packet_batch` reads them
+for all streams at once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from active_call.rtp.reception_table import ReceptionTable
 from active_call.rtp.srtp import PacketMemory
 
 DATAGRAM_BYTES: Final = 2048
-"""Longer ones are cut off, and are no packets of sound."""
+"""Longer datagrams are truncated. They are not audio packets."""
 _ROW_BYTES: Final = DATAGRAM_BYTES + 64
-"""One cache line more than a power of two: else the headers of all rows would share a few lines of the cache."""
+"""One cache line more than a power of two. Otherwise the headers of all rows would compete for a few cache lines."""
 NOBODY: Final = -1
 
 _DATAGRAM: Final = np.dtype(
@@ -30,7 +30,7 @@ _DATAGRAM: Final = np.dtype(
         "itemsize": _ROW_BYTES,
     }
 )
-"""A datagram that is an RTP packet with one frame of G.711 and nothing else, as nearly all are."""
+"""A datagram that is an RTP packet with exactly one frame of G.711, as nearly all are."""
 
 
 class ReceiveColumns:
@@ -40,37 +40,37 @@ class ReceiveColumns:
         self.memory = PacketMemory(capacity, _ROW_BYTES)
         self.packets = np.frombuffer(self.memory.view, _DATAGRAM)
         self.buffers: list[list[memoryview]] = [[self.datagram(row)] for row in range(capacity)]
-        """Of each row, as `recvmsg_into` wants it."""
+        """The buffer of each row in the form that `recvmsg_into` takes."""
         self.starts = [start for start, _ in self.memory.places]
         self.lengths = [length for _, length in self.memory.places]
         self.jitter = JitterTable(capacity)
         self.reception = ReceptionTable(capacity)
 
         self.is_open: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        """An offer/answer has been applied, and there is one key at most."""
+        """Whether offer/answer has been applied and there is at most one key."""
         self.is_secured: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.is_muxed: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        """RTCP comes on the RTP port too."""
+        """Whether RTCP arrives on the RTP port."""
         self.batched_type: NDArray[np.int64] = np.full(capacity, NOBODY)
-        """The payload type under which G.711 is received and played."""
+        """The payload type of the received G.711."""
         self.ssrc: NDArray[np.int64] = np.full(capacity, NOBODY)
-        """The source that is heard."""
+        """The accepted source."""
 
         self.n_received: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self.last_arrival: NDArray[np.float64] = np.zeros(capacity)
         self.heard_at: NDArray[np.float64] = np.zeros(capacity)
-        """When the accepted source was last heard."""
+        """When the last packet of the accepted source arrived."""
         self.last_timestamp: NDArray[np.int64] = np.zeros(capacity, np.int64)
 
     def begin_stream(self, slot: int) -> None:
-        """A new stream lies in `slot`."""
+        """Reset `slot` for a new stream."""
         self.is_open[slot] = self.is_secured[slot] = self.is_muxed[slot] = False
         self.batched_type[slot] = self.ssrc[slot] = NOBODY
         self.n_received[slot] = self.last_timestamp[slot] = 0
         self.last_arrival[slot] = self.heard_at[slot] = 0.0
 
     def note_accepted(self, slots: NDArray[np.intp], arrived: NDArray[np.float64]) -> None:
-        """A packet of each of these streams, which differ, has been let in."""
+        """Record an accepted packet for each of these streams, which must be distinct."""
         self.n_received[slots] += 1
         self.last_arrival[slots] = arrived
 

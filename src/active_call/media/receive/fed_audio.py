@@ -1,13 +1,13 @@
-"""The caller's sound of a stream without RTP: pieces that the control process feeds enter, a frame leaves in every tick.
+"""The caller's sound of a stream without RTP: the control process feeds pieces; one frame per tick comes out.
 
-It stands where `leg.Leg` stands for a stream with RTP. Pieces come over a connection that loses nothing, but may be late: what comes in a
-burst is heard to its end, and the delay that is left of it is taken back in pauses.
+It has the role of `leg.Leg` for a stream with RTP. The connection loses nothing, but pieces may be late. A late burst is played completely,
+and the delay that it causes is reduced in pauses.
 
-| state   | entered by             | a tick does                                                     |
+| state   | entered                | per tick                                                        |
 |---------|------------------------|-----------------------------------------------------------------|
-| idle    | start, nothing waits   | gives nothing                                                   |
-| filling | the next piece         | gives nothing, until `START_FRAMES` wait, or as many ticks pass |
-| playing | either                 | gives the next frame; silent ones are left out while over `LONG_FRAMES` wait |
+| idle    | at start, when empty   | no frame                                                        |
+| filling | on the next piece      | no frame until `START_FRAMES` are queued or as many ticks pass  |
+| playing | after that             | the next frame; silent ones are skipped while over `LONG_FRAMES` are queued |
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from active_call.media.link.messages import Link, MediaStarted
 from active_call.media.send.mixer import Samples
 
 START_FRAMES: Final = 2
-"""40 ms, as the jitter buffer of a new stream."""
+"""40 ms, like the jitter buffer of a new stream."""
 LONG_FRAMES: Final = 10
 MAX_WAITING_MS: Final = 10_000
-"""Older sound is dropped: the connection was interrupted for so long that an answer to it would come too late."""
+"""Older sound is dropped: after such a long interruption an answer to it would be too late."""
 QUIET: Final = 250
 """Peak of a frame that counts as a pause, about -50 dBov."""
 _TICK_S: Final = FRAME_MS / 1000
@@ -36,7 +36,7 @@ _FULL_SCALE: Final = np.float32(32768)
 
 
 class FedAudio:
-    """What is fed to one stream at `rate_hz`. Frames have that rate, those of 48 kHz are brought to 16 kHz."""
+    """The fed sound of one stream at `rate_hz`. Frames have that rate, except that 48 kHz is resampled to 16 kHz."""
 
     def __init__(self, stream: int, rate_hz: int, emit: Callable[[Link], None]) -> None:
         self._stream = stream
@@ -52,26 +52,26 @@ class FedAudio:
         self._n_waited = 0
         self._last_fed_at = 0.0
         self.n_dropped = 0
-        """Samples that were given up because too much waited."""
+        """Samples dropped because too many were queued."""
         self.started = False
 
     @property
     def sound(self) -> FedAudio:
-        """Where the frames come from: here."""
+        """The source of the frames: this object."""
         return self
 
     @property
     def is_batched(self) -> bool:
-        """Frames are samples already: there is nothing to decode."""
+        """False: frames are samples and need no decoding."""
         return False
 
     @property
     def depth(self) -> int:
-        """Whole frames waiting."""
+        """Number of whole queued frames."""
         return self._n_waiting // self._frame_samples
 
     def feed(self, pcm: bytes, now: float) -> None:
-        """Take the next piece, s16le mono, of any length."""
+        """Take the next piece: s16le mono of any length."""
         piece = np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2)
         if not len(piece):
             return
@@ -87,15 +87,15 @@ class FedAudio:
             self._emit(MediaStarted(self._stream, now, "", 0))
 
     def arrival_of_frame(self, now: float) -> float:
-        """When the frame came that was popped last: that many frames before the last piece as still wait."""
+        """When the last popped frame arrived: the arrival of the last piece minus the frames still queued."""
         return self._last_fed_at - _TICK_S * self.depth if self.started else now
 
     def skip(self) -> None:
-        """Let a tick pass in which the frame is not needed."""
+        """Skip the frame of a tick in which it is not needed."""
         self.pop()
 
     def pop(self) -> Samples | None:
-        """The frame of this tick, None when there is none. Call it once in 20 ms."""
+        """The frame of this tick, None if there is none. Call once per 20 ms."""
         if not self._n_waiting:
             self._is_playing, self._n_waited = False, 0
             return None
@@ -114,7 +114,7 @@ class FedAudio:
         return np.asarray(resampler.process(frame[None], _ONLY)[0] * _FULL_SCALE, np.int16)
 
     def _take_frame(self) -> Samples:
-        """The next frame; the end of the sound is filled with silence."""
+        """The next frame. The end of the sound is padded with silence."""
         sound = self._take(min(self._frame_samples, self._n_waiting))
         if len(sound) == self._frame_samples:
             return sound
@@ -123,7 +123,7 @@ class FedAudio:
         return frame
 
     def _take(self, n_samples: int) -> Samples:
-        """The first `n_samples` of what waits; there are as many."""
+        """Remove the first `n_samples` of the queue, which must have that many."""
         self._n_waiting -= n_samples
         taken: list[Samples] = []
         while n_samples:

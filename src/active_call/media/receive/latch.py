@@ -1,24 +1,25 @@
-"""Which source a stream accepts and where it sends: the address that was signalled, or the one that packets come from.
+"""Symmetric RTP (RFC 4961): which source a stream accepts, and whether it sends to the signalled or to the observed address.
 
-Every packet is accepted or refused; the destination follows. Pure: it is told `now`. RFC 4961 (symmetric RTP).
+Each packet is accepted or refused, and the destination follows. Pure: the caller passes `now`.
 
-Theory. Behind a NAT the signalled address is wrong and only the source of what arrives is right. But anyone can guess a port and send to
-it, so an unknown source must first meet the conditions of the table. `source` is the address that is heard at present, and in the plain
-case its `ssrc`; `candidate` is another address that would be heard.
+Theory. Behind a NAT the signalled address is wrong, and only the source address of the packets is right. But anyone can guess a port and
+send to it, so an unknown source must first meet the conditions of the table. `source` is the accepted address, with its `ssrc` in the plain
+case. `candidate` is another address that may become the source.
 
-| at present                   | packet from            | secured                             | plain                               |
+| state                        | packet from            | secured                             | plain                               |
 |------------------------------|------------------------|-------------------------------------|-------------------------------------|
 | no source                    | signalled address      | source at once                      | source at once                      |
-| no source                    | another                | source at once (it holds the key)   | source after FIRST_PACKETS in a row |
-| another source               | signalled address      | as any other                        | source at once                      |
-| source, heard lately         | another                | after MOVE_PACKETS in a row         | never                               |
-| source, silent for a while   | another                | source at once                      | after MOVE_PACKETS in a row         |
-| source                       | the same, another SSRC | heard                               | heard once the old is silent        |
+| no source                    | another                | source at once (it has the key)     | source after FIRST_PACKETS in a row |
+| another source               | signalled address      | like any other                      | source at once                      |
+| source, active               | another                | after MOVE_PACKETS in a row         | never                               |
+| source, silent               | another                | source at once                      | after MOVE_PACKETS in a row         |
+| source                       | the same, another SSRC | accepted                            | accepted once the old SSRC is silent |
 
-"A while" is SECURED_SILENT_S for who holds the key, and PLAIN_SILENT_S for who only has a port number to guess. "In a row": from one
-address, with one SSRC, each sequence number the next, nothing accepted in between. Packets of a candidate are not played in the plain case,
-and are in the secured one. Another SSRC at the same address has to wait for SSRC_SILENT_S without a packet of the old one, as packets with
-a forged source address would else take over; after a new offer or answer it does not, since the peer's sender may have changed.
+A source is silent after SECURED_SILENT_S for a sender with the key, and after PLAIN_SILENT_S for one that only needs the port number. "In a
+row" means: from one address, with one SSRC, consecutive sequence numbers, and no accepted packet in between. Packets of a candidate are
+played in the secured case and not in the plain case. Another SSRC at the same address must wait for SSRC_SILENT_S without a packet of the
+old one, because packets with a forged source address could take over otherwise. After a new offer/answer it need not wait, because the
+peer's sender may have changed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ FIRST_PACKETS: Final = 3
 MOVE_PACKETS: Final = 5
 SECURED_SILENT_S: Final = 0.5
 PLAIN_SILENT_S: Final = 2.0
-"""A NAT that changes its port in mid-call costs so much sound; a pause of the peer does not let an unknown source in."""
+"""Sound lost when a NAT changes its port during the call.
+
+Longer than the pauses of most peers, so that these do not admit an unknown source.
+"""
 SSRC_SILENT_S: Final = 0.1
 """Five packets."""
 
@@ -37,7 +41,7 @@ Address = tuple[str, int]
 
 
 class Latch:
-    """The source and the destination of one stream. `latching` false: sends to the signalled address whatever comes from where."""
+    """The source and the destination of one stream. `latching` false: send to the signalled address whatever the source is."""
 
     __slots__ = (
         "_candidate_ssrc",
@@ -55,7 +59,7 @@ class Latch:
     def __init__(self, signalled: Address, *, latching: bool) -> None:
         self.source: Address | None = None
         self.ssrc: int | None = None
-        """Of the source; None: its next packet says."""
+        """SSRC of the source; None: take that of its next packet."""
         self.destination = signalled
         self._signalled = signalled
         self._latching = latching
@@ -67,11 +71,11 @@ class Latch:
 
     @property
     def proves_destination(self) -> bool:
-        """Whether the accepted packets prove the destination: they came from there."""
+        """Whether accepted packets came from the destination and so prove it."""
         return self.source is not None and self.source == self.destination
 
     def signal(self, address: Address, *, latching: bool) -> None:
-        """Another offer/answer. The same address again keeps what was learnt; another one starts afresh."""
+        """Apply another offer/answer. The same address keeps the state; another one resets it."""
         self.ssrc = None
         if address == self._signalled and latching == self._latching:
             return
@@ -82,7 +86,7 @@ class Latch:
         self._forget_candidate()
 
     def accept(self, address: Address, ssrc: int, sequence: int, now: float, *, secured: bool) -> bool:
-        """Whether the packet is to be heard. Call it for packets only that are authentic (`secured`) or of an agreed type."""
+        """Whether to play the packet. Call it only for authentic packets (`secured`) or packets with a negotiated payload type."""
         if address == self.source:
             return self._accept_source(ssrc, now, secured=secured)
         if self._is_acceptable(address, ssrc, sequence, now, secured=secured):

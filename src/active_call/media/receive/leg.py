@@ -1,13 +1,14 @@
-"""The RTP side of one stream: its sockets, keys, jitter buffer and statistics, and the decision which packets are accepted.
+"""The RTP side of one stream: sockets, keys, jitter buffer, statistics, and the decision which packets are accepted.
 
-Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`. Packets leave through `srtp_out`, `sendto` and
-`destination`, which the sending half of the tick uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+Datagrams enter through `packet_batch`; `pop` takes frames from the jitter buffer. Packets leave through `srtp_out`, `sendto` and
+`destination`, which the sending half of the tick uses directly. This module knows nothing of playing and detection. RFC 3550, 3711, 4733,
+4961.
 
-Packets that are simply the next ones are read for all streams at once (`packet_batch`); the leg says in the columns of `ReceiveColumns`
-which those are, and judges every other one.
+Packets that are in sequence are read for all streams at once (`packet_batch`). The leg describes these packets in the columns of
+`ReceiveColumns` and handles every other packet itself.
 
-The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
-`refused` and changes nothing.
+The checks in order: authentic (with SRTP), RTP header, negotiated payload type, accepted source. A packet that fails one is counted in
+`refused` and has no other effect.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from active_call.rtp.stream import ReceiveStream
 CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 NOWHERE: Final = ("", "0.0.0.0", "::")
-"""Not known, or the old sign for hold (RFC 3264 section 8.4). The kernel would take these for this host."""
+"""Unknown, or the old form of hold (RFC 3264 §8.4). The kernel would interpret these as this host."""
 MAX_PROVEN: Final = 8
-"""Addresses of one call that a hold or a transfer comes back to."""
+"""Addresses stored per call, because a hold or a transfer may return to one."""
 
 
 class Leg:
-    """One stream's sockets and what is kept for them. `configure` must come first: before it every packet is dropped."""
+    """The sockets and the state of one stream. Call `configure` first: before it every packet is dropped."""
 
     __slots__ = (
         "_audio_type",
@@ -108,19 +109,19 @@ class Leg:
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
         self._proven: list[Address] = []
-        """Addresses at which packets, or the signalling, have proved that the peer takes our sound; the latest last."""
+        """Addresses for which packets or the signalling have proved that the peer receives there, most recent last."""
         self.may_send = False
-        """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
+        """Whether sound may be sent: it is negotiated, the peer is proven, and there is a destination."""
         self.on_sending_changed: Callable[[], None] = _do_nothing
-        """Told when `may_send` has changed by what the peer sends, not by an order."""
+        """Called when packets of the peer, not an order, have changed `may_send`."""
         self.control_heard_at = 0.0
-        """When the peer's last RTCP came."""
+        """When the peer's last RTCP arrived."""
         self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
-        """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate."""
+        """The address whose packets are accepted at once, as the socket returns it: the source of the latch, if there is no candidate."""
         self.keys = SrtpKeys(intake)
         self.receiving: Context | None = None
-        """What opens packets, when that is one key: the batch asks for it with every packet."""
+        """The context that unprotects packets if there is exactly one key. The batch reads it for every packet."""
         self.send_codec = PCMU
         self.sound = CodecInput(intake.jitter, slot)
         self._encoder: Encoder = new_encoder(PCMU.name)
@@ -135,63 +136,63 @@ class Leg:
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
         self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
-        """Takes RTCP that comes on the RTP port, where both sides have agreed on it (RFC 5761)."""
+        """Takes RTCP from the RTP port if rtcp-mux is negotiated (RFC 5761)."""
 
     @property
     def srtp_in(self) -> SrtpSession | None:
-        """What opens the peer's packets; None for plain RTP, and while keys are awaited."""
+        """Unprotects the peer's packets; None for plain RTP and while keys are awaited."""
         return self.keys.incoming
 
     @property
     def srtp_out(self) -> SrtpSession | None:
-        """What protects ours."""
+        """Protects our packets."""
         return self.keys.outgoing
 
     @property
     def is_g711_out(self) -> bool:
-        """What we send can share the batch."""
+        """Whether our packets can be built in the batch."""
         return self.send_codec in G711
 
     @property
     def is_g711_in(self) -> bool:
-        """What we get can share the batch."""
+        """Whether the peer's packets can be read in the batch."""
         return self.sound.is_batched
 
     @property
     def n_received(self) -> int:
-        """Packets that were let in."""
+        """Number of accepted packets."""
         return self._intake.n_received.item(self.slot)
 
     @property
     def last_arrival(self) -> float:
-        """When the last of them came, or an offer/answer was applied."""
+        """When the last of them arrived, or offer/answer was applied."""
         return self._intake.last_arrival.item(self.slot)
 
     @property
     def last_sign_of_life(self) -> float:
-        """When RTP or RTCP of the peer came last: a participant is gone when neither comes (RFC 3550 section 6.3.5)."""
+        """When the last RTP or RTCP of the peer arrived. A participant has left if both are missing (RFC 3550 §6.3.5)."""
         return max(self.last_arrival, self.control_heard_at)
 
     @property
     def is_silent_by_agreement(self) -> bool:
-        """The peer sends nothing while its side is silent: it has said so, or comfort noise was the last that came (RFC 3389)."""
+        """Whether the peer may send nothing during silence: it has announced so, or its last packet was comfort noise (RFC 3389)."""
         is_agreed = self.config is not None and self.config.may_be_silent
         return is_agreed or (self._comfort_noise_at > 0.0 and self._comfort_noise_at >= self.last_arrival)
 
     @property
     def is_proven(self) -> bool:
-        """Sound and RTCP may go to the destination. A proof is worth something for the address only that it was given for."""
+        """Whether sound and RTCP may be sent to the destination. A proof is valid only for the address for which it was given."""
         return self.destination in self._proven
 
     @property
     def may_report(self) -> bool:
-        """RTCP may leave. On hold at 0.0.0.0 there is no destination, and with `inactive` no sound to report on."""
+        """Whether RTCP may be sent. On hold at 0.0.0.0 there is no destination, and with `inactive` no sound to report on."""
         config = self.config
         return config is not None and self._is_ready and (config.send or config.receive)
 
     @property
     def _is_ready(self) -> bool:
-        """A packet may leave, if one is to: the peer is proven and reachable, and the keys are there."""
+        """Whether a packet could be sent: the peer is proven and reachable, and the keys are known."""
         return self.is_proven and self._is_reachable and not self.keys.are_awaited
 
     @property
@@ -200,13 +201,13 @@ class Leg:
 
     @property
     def n_lost(self) -> int:
-        """Packets that were sent to us and did not come, over all sources."""
+        """Packets sent to us that did not arrive, over all sources."""
         return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
 
     def configure(self, order: ConfigureRtp, now: float) -> None:
-        """Apply an offer/answer. What it does not change carries on: the latched source, and roll-over counters of unchanged keys.
+        """Apply offer/answer. What it does not change continues: the latched source, and roll-over counters of unchanged keys.
 
-        Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
+        Raises ValueError, with nothing changed, for an unknown suite, key or codec.
         """
         types = agreed_types(order)
         encoder = encoder_for(order)
@@ -218,7 +219,7 @@ class Leg:
         if not order.waits:
             self._note_proven(self.destination)
         self.may_send = order.send and self._is_ready
-        self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
+        self._intake.last_arrival[self.slot] = now  # restarts the watchdog
         self._types = types
         self._take_type(order.receive_payload_type)
         self._is_muxed = order.rtcp_mux
@@ -231,12 +232,12 @@ class Leg:
         self._tell_intake()
 
     def prove(self) -> None:
-        """The peer is there: what waited for that leaves from now on."""
+        """The peer has proved that it receives: start sending what was waiting."""
         self._note_proven(self.destination)
         self._settle_sending()
 
     def take_control_proof(self, address: tuple[Any, ...]) -> None:
-        """RTCP of the peer has come from `address`: next to where sound goes, it shows that somebody is there."""
+        """RTCP of the peer has arrived from `address`. If that is next to the destination of the sound, it proves the destination."""
         ip, port = self.destination
         if not self.is_proven and address[:2] in ((ip, port), (ip, port + 1)):
             self.prove()
@@ -253,7 +254,7 @@ class Leg:
             self.on_sending_changed()
 
     def _tell_intake(self) -> None:
-        """Write down what the common case is for this leg."""
+        """Write the columns that describe this leg's in-sequence packets."""
         intake, slot, config = self._intake, self.slot, self.config
         self.receiving = self.keys.receiving
         intake.is_open[slot] = config is not None and self.keys.is_single
@@ -264,13 +265,13 @@ class Leg:
         intake.ssrc[slot] = self.reception.ssrc if self.reception is not None else NOBODY
 
     def refuse(self, status: int) -> None:
-        """Count a datagram that `receiving` could not open, with libsrtp's status."""
+        """Count a datagram that `receiving` could not unprotect, by libsrtp's status."""
         if self.srtp_in is not None:
             self.srtp_in.refuse(status)
         self.refused.unauthentic += 1
 
     def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-        """Take the datagram of `size` bytes in `row` of the intake, as it came at `now` from `address`."""
+        """Take the datagram of `size` bytes in `row`, which arrived at `now` from `address`."""
         intake = self._intake
         datagram = intake.datagram(row, size)
         if self._is_muxed and is_rtcp(datagram):
@@ -285,7 +286,7 @@ class Leg:
             self.take_packet(row, size, address, now)
 
     def take_packet(self, row: int, size: int, address: tuple[Any, ...], now: float) -> None:
-        """Take the packet of `size` bytes in `row`, which is authentic if the stream is secured."""
+        """Take the packet of `size` bytes in `row`. It has been authenticated if the stream is secured."""
         intake, config, slot = self._intake, self.config, self.slot
         packet = intake.datagram(row, size)
         if size < HEADER_BYTES or config is None:
@@ -342,7 +343,7 @@ class Leg:
         return accepted
 
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
-        """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
+        """Start a new timeline and new statistics for another SSRC (RFC 3550 §8)."""
         if self.reception is not None:
             self.prior_lost += max(self.reception.lost, 0)
             self.sound.reset()
@@ -365,16 +366,16 @@ class Leg:
             self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
 
     def encode(self, samples: Samples) -> bytes:
-        """One packet's payload of `samples`, at the rate of `send_codec`."""
+        """The payload of one packet for `samples` at the rate of `send_codec`."""
         return self._encoder.encode(samples)
 
     def take_reported_loss(self, fraction_lost: int) -> None:
-        """The peer has missed so much (of 256) of our packets lately: a codec with FEC repeats accordingly."""
+        """The peer reports this fraction (of 256) of our packets as lost: a codec with FEC adapts its redundancy."""
         if isinstance(self._encoder, OpusEncoder):
             self._encoder.take_loss(fraction_lost * 100 / 256)
 
     def _take_type(self, payload_type: int) -> None:
-        """Sound comes under this number from now on: a peer may send any format of the answer at any time (RFC 3264 section 6.1)."""
+        """Sound now arrives with this payload type. A peer may send any format of the answer at any time (RFC 3264 §6.1)."""
         codec = self._types.audio[payload_type]
         if codec is not self.sound.codec:
             self.sound.use(codec)
@@ -385,23 +386,23 @@ class Leg:
         self._tell_intake()
 
     def _use_event_clock(self, *clocks_hz: int) -> None:
-        """The clock of telephone events, and that of the stream's timestamps, which theirs are too (RFC 4733 section 2.1)."""
+        """Set the clock of telephone events and of the stream's timestamps, which events share (RFC 4733 §2.1)."""
         if clocks_hz != self._event_clocks_hz:
             self._event_clocks_hz = clocks_hz
             self.digits_in = DigitReceiver(*clocks_hz)
             self.digits_out = DigitSender(*clocks_hz)
 
     def arrival_of_frame(self, now: float) -> float:
-        """When the frame arrived that was popped last: that many frames before the last packet as still wait."""
+        """When the last popped frame arrived: the arrival of the last packet minus the frames still buffered."""
         return self.last_arrival - TICK_S * self.sound.jitter.depth if self.started else now
 
     @property
     def losses(self) -> Losses:
-        """What the buffers of all codecs so far have counted."""
+        """The loss counters over all codecs so far."""
         return self.sound.losses
 
     def flush_digits(self, now: float) -> None:
-        """Tell a digit whose end was lost, once the peer's media clock has passed it."""
+        """Report a digit whose end was lost, once the peer's media clock has passed it."""
         if not self.digits_in.is_idle:
             digit = self.digits_in.flush(
                 (self._intake.last_timestamp.item(self.slot) + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
@@ -410,7 +411,7 @@ class Leg:
                 self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
 
     def send(self, packet: bytes) -> None:
-        """Protect and send one RTP packet; an error of the network is counted."""
+        """Protect and send one RTP packet. A network error is counted."""
         try:
             self.sendto(packet if self.srtp_out is None else self.srtp_out.protect(packet), self.destination)
         except OSError:
@@ -423,8 +424,8 @@ class Leg:
 
 
 def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-    """Until `on_control` is set."""
+    """Default of `on_control`."""
 
 
 def _do_nothing() -> None:
-    """Until `on_sending_changed` is set."""
+    """Default of `on_sending_changed`."""

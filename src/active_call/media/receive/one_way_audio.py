@@ -1,12 +1,12 @@
-"""One-way audio noticed and named: what is wrong with a stream's sound, in which direction, and what the packets say about why.
+"""Detect one-way audio and its direction, with what the packets indicate about the cause.
 
-Facts of one stream enter, some times a second; problems leave when they begin and when they are over. Pure; `now` is told.
+Facts of one stream go in several times a second. A Problem comes out when one begins and when it ends. Pure; the caller passes `now`.
 
-| problem            | when                                                                                       |
+| problem            | condition                                                                                  |
 |--------------------|--------------------------------------------------------------------------------------------|
-| `nothing_received` | sound should come, and nothing that could be heard has come for NOTHING_S since it should  |
-| `receiving_stopped`| it has come, and then nothing for STOPPED_S, and the peer is not silent by agreement       |
-| `not_heard`        | the peer's own reports (RTCP) say, twice, that next to nothing of ours arrives             |
+| `nothing_received` | sound is expected, and no playable packet has arrived for NOTHING_S since then             |
+| `receiving_stopped`| packets have arrived, then none for STOPPED_S, and no silence is negotiated                |
+| `not_heard`        | two RTCP reports of the peer say that nearly none of our packets arrive                    |
 
 Hold ends all of them: a side that does not want to receive misses nothing.
 """
@@ -17,32 +17,32 @@ from dataclasses import dataclass
 from typing import Final
 
 NOTHING_S: Final = 4.0
-"""Ringing is over, and the first packets of every carrier come within a second; callers give up after some more."""
+"""Ringing is over, and the first packets of every carrier arrive within a second. Callers hang up a few seconds later."""
 STOPPED_S: Final = 8.0
-"""Senders with silence suppression pause for seconds, not for so many."""
+"""Senders with silence suppression pause for seconds, but not that long."""
 LOST_FRACTION: Final = 230
 """Of 256, as in a report block: nine tenths."""
 REPORTS: Final = 2
-"""In a row: the first may speak of the time before the path was open."""
+"""Consecutive reports: the first may cover the time before the path was open."""
 
 
 @dataclass(slots=True)
 class Refused:
-    """How many packets were dropped, and why."""
+    """Number of dropped packets by reason."""
 
     unauthentic: int = 0
-    """The SRTP key does not fit, or it is no SRTP."""
+    """The SRTP key does not match, or the packet is not SRTP."""
     unknown_type: int = 0
-    """Of a payload type that was not agreed on."""
+    """The payload type was not negotiated."""
     wrong_source: int = 0
-    """From another address than the one heard, or signalled."""
+    """The source is neither the accepted nor the signalled address."""
     malformed: int = 0
     unjudged: int = 0
-    """The code failed on them: an error of ours."""
+    """Our code raised an error for them."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all reasons."""
         return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.unjudged
 
 
@@ -56,7 +56,7 @@ class Problem:
 
 
 class OneWayWatch:
-    """The judgement on one stream."""
+    """The state of one stream."""
 
     __slots__ = ("_active", "_n_lossy", "_wanted_since")
 
@@ -68,9 +68,9 @@ class OneWayWatch:
     def look(
         self, now: float, *, wanted: bool, n_received: int, last_arrival: float, refused: Refused, is_silent: bool = False
     ) -> list[Problem]:
-        """Judge what comes in. `wanted`: sound should come; `is_silent`: but for the time being, as agreed, it does not.
+        """Judge the received packets. `wanted`: sound is expected. `is_silent`: negotiated silence is in effect.
 
-        Returns what has begun or ended.
+        Returns the problems that have begun or ended.
         """
         if not wanted:
             self._wanted_since = -1.0

@@ -1,11 +1,11 @@
-"""Receives the datagrams of all streams: one of each socket that has one, unprotected and judged all at once.
+"""Receive the datagrams of all streams: one per readable socket, unprotected and judged together.
 
-Sockets that have something enter, with the time. What is simple (the next packet of G.711 from the accepted source) goes into the jitter
-buffers and statistics of all streams at once, and every other datagram to its leg, which judges it by itself and takes it with the same
-tables. A property test shows that both ways have the same effect. A datagram on which the code fails is dropped alone.
+The readable sockets and the time go in. The common case (the next packet of G.711 from the accepted source) goes into the jitter buffers
+and statistics of all streams at once. Every other datagram goes to its leg, which judges it individually and uses the same tables. A
+property test shows that both paths have the same effect. A datagram on which the code fails is dropped alone.
 
-What a packet costs here is paid for every call in every tick, so what cannot be done with arrays (the system call, libsrtp) is called by
-`map`, with nothing of the interpreter between one call and the next.
+The cost per packet is paid for every call in every tick. So what arrays cannot do (the system call, libsrtp) is called through `map`,
+without interpreter work between two calls.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _NOTHING: Final[_Datagram] = (0, [], 0, None)
 
 
 class PacketBatchReader:
-    """Receives for the legs of one process, which share a `ReceiveColumns`."""
+    """Receives for all legs of one process, which share a `ReceiveColumns`."""
 
     def __init__(self, intake: ReceiveColumns, on_failed: Callable[[Leg, Exception], None]) -> None:
-        """`on_failed` is told of each datagram on which something went wrong here, with its leg."""
+        """`on_failed` is called with the leg and the error of each datagram that could not be handled."""
         self._intake = intake
         self._on_failed = on_failed
 
     def take(self, legs: list[Leg], now: float, unix_now: float) -> None:
-        """Take one datagram of each of `legs`, all different, if there is one. `unix_now` is `now` on the clock of the kernel."""
+        """Take one datagram of each of `legs` (distinct), if there is one. `unix_now` is `now` on the kernel's clock."""
         datagrams = self._read(legs)
         sizes, ancillaries, _, addresses = zip(*datagrams, strict=True)
         arrived = arrivals(ancillaries, now, unix_now)
@@ -57,7 +57,7 @@ class PacketBatchReader:
         try:
             is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
         except Exception as error:  # noqa: BLE001 (a wall)
-            self._on_failed(legs[0], error)  # which one it was shows when each is taken alone
+            self._on_failed(legs[0], error)  # the retry one by one shows which one it was
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
             return
@@ -80,7 +80,7 @@ class PacketBatchReader:
         addresses: tuple[Any, ...],
         arrived: NDArray[np.float64],
     ) -> NDArray[np.bool_]:
-        """Take what is simply the next packet of its stream; returns which rows were."""
+        """Take the datagrams that are the next packet of their stream. Returns which rows were taken."""
         intake, n_rows = self._intake, len(legs)
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
         kind = packets["kind"]
@@ -98,7 +98,7 @@ class PacketBatchReader:
         return is_simple
 
     def take_last(self, leg: Leg, now: float, unix_now: float) -> None:
-        """Take what waits for `leg`, as far as it is not a flood: its stream is about to be closed, and it is all to be counted."""
+        """Take the waiting datagrams of `leg`, up to a limit, because its stream is about to be closed and all of them must be counted."""
         for _ in range(MAX_LAST_DATAGRAMS):
             try:
                 leg.rtp_socket.recv(1, socket.MSG_PEEK)
@@ -107,7 +107,7 @@ class PacketBatchReader:
             self.take([leg], now, unix_now)
 
     def _read(self, legs: list[Leg]) -> list[_Datagram]:
-        """One datagram of each leg, in the row of its place; `_NOTHING` where there is none after all, or an ICMP error of what we sent."""
+        """Read one datagram of each leg into the row of its position. `_NOTHING` if there is none or if an ICMP error was returned."""
         datagrams: list[_Datagram] = []
         reading = map(_recvmsg_into, [leg.rtp_socket for leg in legs], self._intake.buffers, repeat(ANCILLARY_BYTES))
         while len(datagrams) < len(legs):
@@ -119,7 +119,7 @@ class PacketBatchReader:
         return datagrams
 
     def _unprotect(self, legs: list[Leg], secured: NDArray[np.intp]) -> None:
-        """Open the datagrams in these rows; their lengths become those of the packets, -1 for what is refused."""
+        """Unprotect the datagrams in these rows. Their lengths become those of the packets, -1 for refused ones."""
         intake, rows = self._intake, secured.tolist()
         contexts = [legs[row].receiving for row in rows]
         statuses = unprotect_all(contexts, [intake.starts[row] for row in rows], [intake.lengths[row] for row in rows])
@@ -138,7 +138,7 @@ class PacketBatchReader:
         arrived: NDArray[np.float64],
         ahead: NDArray[np.int64],
     ) -> None:
-        """Take the packets in `rows`; the other columns are theirs."""
+        """Take the packets in `rows`. The other arguments are their columns."""
         intake, jitter = self._intake, self._intake.jitter
         intake.reception.receive(slots, sequence, timestamp, arrived)
         jitter.push(slots, sequence, timestamp, arrived)

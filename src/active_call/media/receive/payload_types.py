@@ -1,4 +1,4 @@
-"""Which payload types an offer/answer allows, and the codecs that they stand for. Pure; RFC 3551, RFC 4733."""
+"""The payload types that offer/answer allows, and their codecs. Pure; RFC 3551, RFC 4733."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT,
 from active_call.media.link.messages import ConfigureRtp
 
 COMFORT_NOISE: Final = 13
-"""RFC 3551 section 6; never sound to us, whatever was agreed."""
+"""RFC 3551 §6. We never treat it as sound, even if it was negotiated."""
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadTypes:
-    """What is agreed on. `audio` are the numbers that sound may come under; `known` all that may come at all."""
+    """The negotiated payload types. `audio`: those of sound. `known`: all that may arrive."""
 
     send_codec: Codec
     audio: Mapping[int, Codec]
@@ -29,7 +29,7 @@ NOTHING_AGREED: Final = PayloadTypes(PCMU, {}, frozenset(), frozenset())
 
 
 def agreed_types(order: ConfigureRtp) -> PayloadTypes:
-    """What `order` says. Raises ValueError for a codec that is unknown, or is none of sound."""
+    """The payload types of `order`. Raises ValueError for a codec that is unknown or not an audio codec."""
     send_codec = _audio_codec(order.codec)
     audio = {number: _audio_codec(name) for number, name in order.receive_formats if name != TELEPHONE_EVENT.name}
     audio.setdefault(order.receive_payload_type, send_codec)
@@ -40,7 +40,7 @@ def agreed_types(order: ConfigureRtp) -> PayloadTypes:
 
 
 def encoder_for(order: ConfigureRtp) -> Encoder:
-    """An encoder of what `order` lets us send. Raises ValueError, OpusError if libopus is missing."""
+    """An encoder for the codec that `order` lets us send. Raises ValueError, or OpusError if libopus is missing."""
     encoder = new_encoder(order.codec)
     if isinstance(encoder, OpusEncoder):
         encoder.configure(settings_for(order.send_parameters))

@@ -1,8 +1,8 @@
-"""The second half of a tick: one frame of every stream's caller, decoded, resampled and judged all at once.
+"""The receiving half of a tick: one frame of each caller, decoded, resampled and analysed in one batch.
 
-Frames enter from the jitter buffers and from what is fed. Speech events and the caller's sound leave as reports. The recorder and bridges
-can read the frames of a tick until the next one. Samples are counted at 16 kHz from the first frame after the peer's first packet, one
-frame per tick, whether or not anything came: what is missing is silence, so that samples count time.
+Frames come from the jitter buffers and from fed audio. Speech events and the caller's sound leave as reports. The recorder and bridges can
+read the frames of a tick until the next one. Samples are counted at 16 kHz from the first frame after the peer's first packet, one frame
+per tick. Missing frames are silence, so that samples count time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from active_call.media.worker.slots import Stream
 WIDE_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
 BULK_TICKS: Final = 5
-"""Sound is forwarded in pieces of 100 ms, and at once when speech begins or ends."""
+"""Sound is forwarded in pieces of 100 ms, and at once when speech starts or ends."""
 KEPT_TICKS: Final = 60
-"""Sound that is kept of a stream that forwards only speech: what precedes the beginning of speech, or the pause before it."""
+"""Sound stored for a stream that forwards only speech: what precedes the start of speech, or the pause before it."""
 AFTER_SPEECH_TICKS: Final = 25
-"""How long sound is still forwarded after the end of speech was told: recognisers take 0.4 s from the last voiced packet on."""
+"""How long sound is forwarded after the end of speech was reported: recognisers need 0.4 s after the last voiced packet."""
 _ALWAYS: Final = np.iinfo(np.int64).max
 _NEVER: Final = -1
 
@@ -45,51 +45,51 @@ _FRAME_S: Final = FRAME_MS / 1000
 _FULL_SCALE: Final = np.float32(32768)
 _NARROW_RATE_HZ: Final = 8000
 _SILENCE: Final = np.array([silence[0] for silence in g711.SILENCE], np.uint8)
-"""Its byte, by whether it is A-law."""
+"""The silence byte, indexed by whether it is A-law."""
 
 Seconds = NDArray[np.float64]
 
 
 class FrameSource(Protocol):
-    """A stream's frames, one for each tick."""
+    """A stream's frames, one per tick."""
 
     @property
     def rate_hz(self) -> int:
-        """Of the frames: 8000 or 16000. It changes only before a `regroup`."""
+        """Sample rate of the frames: 8000 or 16000. It changes only before a `regroup`."""
         ...
 
     @property
     def is_batched(self) -> bool:
-        """The frames are G.711, and lie in the jitter table."""
+        """Whether the frames are G.711 and stored in the jitter table."""
         ...
 
     def pop(self) -> Samples | None:
-        """The frame of this tick, None when there is none."""
+        """The frame of this tick, None if there is none."""
         ...
 
     def skip(self) -> None:
-        """Let a tick pass in which the frame is not needed."""
+        """Skip the frame of a tick in which it is not needed."""
         ...
 
 
 class StreamInput(Protocol):
-    """The sound of one stream's caller as it comes in: `leg.Leg`, or `fed_audio.FedAudio` without RTP."""
+    """The received sound of one stream: `leg.Leg`, or `fed_audio.FedAudio` without RTP."""
 
     @property
     def sound(self) -> FrameSource:
-        """Where the frames come from."""
+        """The source of the frames."""
         ...
 
     def arrival_of_frame(self, now: float) -> float:
-        """When the frame arrived that was popped last."""
+        """When the last popped frame arrived."""
         ...
 
 
 class OnOnset(Protocol):
-    """Told of the streams that `watch_onset` has named."""
+    """Called for the streams of `watch_onset`."""
 
     def __call__(self, stream: Stream, now: float, *, is_onset: bool, is_sure: bool) -> None:
-        """Its caller seems to speak (`is_sure`: speaks), or (not `is_onset`) did not after all."""
+        """The caller may have started to speak (`is_sure`: has), or (not `is_onset`) has not after all."""
         ...
 
 
@@ -97,10 +97,10 @@ _Sources = list[tuple[Stream, StreamInput]]
 
 
 class ReceivePipeline:
-    """All streams whose caller is heard. `regroup` after any change of which they are; `run` once per tick.
+    """All streams whose caller's sound is needed. Call `regroup` after any change in that set, and `run` once per tick.
 
-    The rows of a tick: first the streams with G.711, which are decoded in one batch; then those whose frames come one by one at 8 kHz; then
-    those at 16 kHz. All rows at 8 kHz are brought to 16 kHz in one batch.
+    The rows of a tick: first the streams with G.711, decoded in one batch; then those decoded individually at 8 kHz; then those at 16 kHz.
+    All rows at 8 kHz are resampled to 16 kHz in one batch.
     """
 
     def __init__(self, intake: ReceiveColumns, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
@@ -108,43 +108,43 @@ class ReceivePipeline:
         self._emit = emit
         self._emit_audio = emit_audio
         self.is_stale = False
-        """A stream has returned to the batch; regroup before the next tick."""
+        """A stream has returned to the batch: regroup before the next tick."""
         self.on_failed: Callable[[int, Exception], None] = _raise
-        """Told of each stream whose sound cannot be had; the others go on."""
+        """Called for each stream whose sound cannot be obtained. The others continue."""
         self.on_onset: OnOnset = _ignore_onset
         self.on_speech: Callable[[Stream], None] = lambda stream: None
-        """Told of each beginning of speech, behind its report."""
+        """Called for each start of speech, after its report."""
         self._concealer = Concealer(capacity, 8000)
         self.improving = EnhancePipeline(capacity)
-        """What is improved for detection and recognition; recordings and bridges get what came."""
+        """Improves sound for detection and recognition. Recordings and bridges get the original."""
         self.attention = InbandDetectors(capacity, emit)
-        """Digits and tones in the sound."""
+        """In-band digits and tones."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
         self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ, is_gated=True)
         self._pauses = PauseWatch(capacity)
         self._watched: Slots = np.zeros(0, np.intp)
-        """Rows whose pauses are to be told."""
+        """Rows whose pauses are reported."""
         self._downsampler = Downsampler16to8(capacity)
-        """Of what is judged. What is heard at 8 kHz has one of its own, as it is not improved:"""
+        """For the analysed sound. The sound for bridges and recordings has its own, because it is not improved:"""
         self._narrower = Downsampler16to8(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._bulk: NDArray[np.int16] = np.zeros((capacity, KEPT_TICKS, WIDE_SAMPLES), np.int16)
-        """The last frames of each slot that forwards, each at its number modulo the length."""
+        """The last frames of each forwarding slot; frame n is at position n modulo the length."""
         self._bulk_end: NDArray[np.intp] = np.zeros(capacity, np.intp)
-        """The number of the frame that comes next."""
+        """The number of the next frame."""
         self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
         """How many of the last frames wait to be forwarded."""
         self._forwards_until: NDArray[np.int64] = np.full(capacity, _ALWAYS, np.int64)
-        """The last tick in which sound is forwarded; later it is kept."""
+        """The last tick in which sound is forwarded. After it sound is only stored."""
         self._tick = 0
         self._stream_of: dict[int, Stream] = {}
         self._together: Slots = np.zeros(0, np.intp)
-        """Those whose G.711 comes from the batch: the first rows."""
+        """Slots whose G.711 is decoded in the batch: the first rows."""
         self._narrow_sources: _Sources = []
         self._wide_sources: _Sources = []
-        """Those whose frames come one by one, in the order of their rows."""
+        """Streams that are decoded individually, in the order of their rows."""
         self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._unheard: list[StreamInput] = []
         self._unheard_together: Slots = np.zeros(0, np.intp)
@@ -152,20 +152,20 @@ class ReceivePipeline:
         self._started: Slots = np.zeros(0, np.intp)
         self._judged_wide: Slots = np.zeros(0, np.intp)
         self._judged_narrow: Slots = np.zeros(0, np.intp)
-        """Rows in which speech is to be detected, at either rate."""
+        """Rows in which speech is detected, for either rate."""
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
-        """The frames of this tick that came at 8 kHz: the first rows."""
+        """The 8 kHz frames of this tick: the first rows."""
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
         """The frames of all rows at 16 kHz."""
         self._narrowed: Samples | None = None
-        """The frames of all rows at 8 kHz, once they were asked for in this tick."""
+        """The frames of all rows at 8 kHz, if they were requested in this tick."""
         self._better: NDArray[np.float32] | None = None
-        """The same in [-1, 1) where it was improved for any stream: that is what is judged and forwarded."""
+        """The same in [-1, 1) if any stream was improved: this is analysed and forwarded."""
 
     def warm_up(self) -> None:
-        """Run the numeric libraries once, so that the first call does not wait for them."""
+        """Call the numeric libraries once, so that the first call does not wait for their initialisation."""
         slots = np.arange(min(2, len(self._n_heard)))
         for _ in range(2):
             wide = _as_float(self._upsampler.process_pcm(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots))
@@ -179,12 +179,12 @@ class ReceivePipeline:
             self._narrow_detector.reset(slot)
 
     def watch_onset(self, stream: Stream, voiced_ms: int | None) -> None:
-        """Let `on_onset` tell of the caller's voice after `voiced_ms`, which may be before it is sure; None: no longer."""
+        """Make `on_onset` report the caller's voice after `voiced_ms`, possibly before it is confirmed. None: stop."""
         for detector in (self._detector, self._narrow_detector):
             detector.watch_onset(stream.slot, voiced_ms)
 
     def begin_stream(self, slot: int) -> None:
-        """A new stream lies in `slot`."""
+        """Reset `slot` for a new stream."""
         self._concealer.begin(slot)
         self.improving.use(slot, denoise=False, gain=None)
         self.attention.forget(slot)
@@ -196,7 +196,7 @@ class ReceivePipeline:
         self._forwards_until[slot] = _ALWAYS
 
     def listen(self, stream: Stream, order: Listen) -> None:
-        """Apply an order. A detection that goes on keeps what it has heard; sound that still waits is forwarded first."""
+        """Apply an order. If detection stays on, its state is kept. Waiting sound is forwarded first."""
         before, slot = stream.listen, stream.slot
         if before.forward_audio and not order.forward_audio:
             if self._forwards_until[slot] >= self._tick:
@@ -222,7 +222,7 @@ class ReceivePipeline:
         stream.listen = order
 
     def regroup(self, streams: list[Stream]) -> None:
-        """Take over which callers are heard now. `streams` is in the order of the slots."""
+        """Update the set of streams whose sound is needed. `streams` is in the order of the slots."""
         together: list[tuple[Stream, Leg]] = []
         alone: _Sources = []
         self._unheard, unheard_together = [], []
@@ -254,9 +254,7 @@ class ReceivePipeline:
         self.is_stale = False
 
     def _regroup_judged(self, heard: list[Stream]) -> None:
-        """At which rate each stream is judged: by what comes first, for as long as it is listened to. What comes at 8 kHz is
-        judged there: that costs a third less.
-        """
+        """Set the rate at which each stream is analysed: that of its first sound, as long as `Listen` is on. 8 kHz costs a third less."""
         for stream in heard:
             if stream.is_judged_narrow is None and stream.input is not None:
                 sound = stream.input.sound
@@ -267,7 +265,7 @@ class ReceivePipeline:
         self._watched = np.array([row for row, stream in enumerate(heard) if stream.listen.detect and stream.listen.pauses], np.intp)
 
     def heard(self, number: int, rate_hz: int) -> Samples | None:
-        """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
+        """The caller's frame of the last `run` at 8 or 16 kHz, None if there was none. Valid until the next `run`."""
         row = self._row_of.get(number)
         if row is None or row >= len(self._wide):
             return None
@@ -279,7 +277,7 @@ class ReceivePipeline:
         return self._narrow_detector if stream.is_judged_narrow else self._detector
 
     def run(self, tick: int, now: float) -> None:
-        """Take the frame of `tick` from every stream that has started."""
+        """Take the frame of `tick` from every started stream."""
         self._tick = tick
         self._skip_unheard()
         self._narrowed = None
@@ -292,7 +290,7 @@ class ReceivePipeline:
         self._n_heard[self._started] += WIDE_SAMPLES
 
     def _take_frames(self, now: float) -> Seconds:
-        """Fill `_wide` with the frames that are due. Returns when each arrived."""
+        """Fill `_wide` with the due frames. Returns when each arrived."""
         arrivals = self._decode(now)
         if self._narrow_sources:
             frames, arrived = self._pop_each(self._narrow_sources, FRAME_SAMPLES, now)
@@ -306,7 +304,7 @@ class ReceivePipeline:
         return arrivals
 
     def _pop_each(self, sources: _Sources, n_samples: int, now: float) -> tuple[Samples, Seconds]:
-        """The frames of streams whose codec is decoded by itself, and when each arrived. What is missing is silence."""
+        """The frames of individually decoded streams, and when each arrived. Missing frames are silence."""
         frames = np.zeros((len(sources), n_samples), np.int16)
         arrived = np.full(len(sources), now)
         for row, (stream, source) in enumerate(sources):
@@ -321,7 +319,7 @@ class ReceivePipeline:
         return frames, arrived
 
     def _skip_unheard(self) -> None:
-        """Let the tick pass for the streams whose frame is not needed."""
+        """Skip the frame of streams whose sound is not needed."""
         if len(self._unheard_together):
             self._intake.jitter.pop(self._unheard_together)
         for source in self._unheard:
@@ -341,11 +339,14 @@ class ReceivePipeline:
         return self._stream_of[slot].number
 
     def _wide_sound(self, rows: Slots) -> NDArray[np.float32]:
-        """The sound of these rows at 16 kHz as it is judged."""
+        """The sound of these rows at 16 kHz, as it is analysed."""
         return _as_float(self._wide[rows]) if self._better is None else self._better[rows]
 
     def _decode(self, now: float) -> Seconds:
-        """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
+        """Fill `_narrow` with the frames of the batch.
+
+        Returns when each arrived: the arrival of the last packet minus the frames still buffered.
+        """
         intake, slots = self._intake, self._together
         payload, is_there = intake.jitter.pop(slots)
         lost = ~is_there
@@ -374,7 +375,7 @@ class ReceivePipeline:
             self._watch_pauses()
 
     def _watch_pauses(self) -> None:
-        """Keep the sound of the streams whose pauses are told, and tell those of which a moment has come."""
+        """Store the sound of the streams whose pauses are reported, and report the pauses that are due."""
         rows = self._watched
         slots = self._slots[rows]
         n_heard = self._n_heard[slots]
@@ -391,7 +392,7 @@ class ReceivePipeline:
             self._emit(PauseHeard(stream.number, pause.since, pause.silence_ms, probability, *sound))
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
-        """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
+        """The sound of these ascending rows at 8 kHz, as it is analysed: the original, unless it is improved or has another rate now."""
         as_it_came = rows[rows < len(self._narrow)] if self._better is None else rows[:0]
         frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
         sound = _as_float(frames)
@@ -407,7 +408,7 @@ class ReceivePipeline:
         return samples
 
     def _collect(self, tick: int) -> None:
-        """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
+        """Append this tick's sound to the sound that waits to be forwarded. The streams' pieces are spread over the ticks."""
         slots = self._slots[self._forwarding]
         end = self._bulk_end[slots]
         sound = self._forwarded()
@@ -421,7 +422,7 @@ class ReceivePipeline:
             self._forward_bulk(self._stream_of[slot], ahead=WIDE_SAMPLES)
 
     def _forward_bulk(self, stream: Stream, *, ahead: int = 0) -> None:
-        """Forward what waits. `ahead`: samples of the tick under way that `_n_heard` does not count yet."""
+        """Forward the waiting sound. `ahead`: samples of the current tick that `_n_heard` does not include yet."""
         slot = stream.slot
         n_ticks = int(self._bulk_ticks[slot])
         if n_ticks:
@@ -452,16 +453,16 @@ class ReceivePipeline:
 
 
 def _ignore_onset(stream: Stream, now: float, *, is_onset: bool, is_sure: bool) -> None:
-    """Until `on_onset` is set."""
+    """Default of `on_onset`."""
 
 
 def _as_float(samples: Samples) -> NDArray[np.float32]:
-    """In [-1, 1)."""
+    """Convert to [-1, 1)."""
     sound: NDArray[np.float32] = np.multiply(samples, 1 / _FULL_SCALE, dtype=np.float32)
     return sound
 
 
 def _raise(number: int, error: Exception) -> None:
-    """Until `on_failed` is set."""
+    """Default of `on_failed`."""
     del number
     raise error

@@ -1,7 +1,7 @@
-"""Which RTP port a stream gets: even, in turn, not in use, and not one that a call had a moment ago.
+"""Choose the RTP port of a stream: even, in turn, not in use, and not used by a recent call.
 
-A port that is given back rests, because packets of its last call are still on their way and must not enter the next one. Pure: it is told
-`now`, and the caller binds (`sockets.open_pair`). RFC 3550 section 11: RTP on an even port, RTCP on the next.
+A released port rests, because packets of its last call are still arriving and must not enter the next one. Pure: the caller passes `now`
+and binds the sockets (`sockets.open_pair`). RFC 3550 §11: RTP on an even port, RTCP on the next.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 REST_S: Final = 30.0
-"""As LiveKit SIP does: stale media of an ended call has stopped by then."""
+"""The same as in LiveKit SIP: stale media of an ended call has stopped by then."""
 LEAST_REST_S: Final = 4.0
-"""Where no other port is left: a caller who is refused is worse off than one whose stream has to tell a stranger's packets from its own."""
+"""If no other port is left. Refusing the caller would be worse than a stream that must tell stray packets from its own."""
 
 Pair = TypeVar("Pair")
 
 
 class PortPool:
-    """The even ports of an inclusive range, handed out in turn so that the one that has rested longest comes next."""
+    """The even ports of an inclusive range, handed out in turn, so that the one that has rested longest is next."""
 
     def __init__(self, first_port: int, last_port: int, *, rest_s: float = REST_S, least_rest_s: float = LEAST_REST_S) -> None:
         even = range(first_port + first_port % 2, last_port, 2)
@@ -29,9 +29,9 @@ class PortPool:
         self._resting: deque[tuple[float, int]] = deque()
 
     def take(self, now: float, bind: Callable[[int], Pair | None]) -> tuple[int, Pair] | None:
-        """A port and what `bind` made of it. `bind` answers None for a port that another program holds; that one is tried again much later.
+        """A port and the result of `bind`. `bind` returns None for a port that another program holds; that port is retried much later.
 
-        None when no port is left.
+        None if no port is left.
         """
         self._wake(now)
         return self._try(len(self._free), bind) or self._try(self._wake_early(now), bind)
@@ -46,7 +46,7 @@ class PortPool:
         return None
 
     def release(self, port: int, now: float) -> None:
-        """The port is closed; let it rest."""
+        """The port was closed: let it rest."""
         self._resting.append((now + self._rest_s, port))
 
     def _wake(self, now: float) -> None:
@@ -54,7 +54,7 @@ class PortPool:
             self._free.append(self._resting.popleft()[1])
 
     def _wake_early(self, now: float) -> int:
-        """Let the port that has rested longest be tried next, if it has rested enough. How many are to be tried: one or none."""
+        """Move the port that has rested longest to the front, if it has rested enough. Returns how many ports to try: one or none."""
         if not self._resting or self._resting[0][0] - self._rest_s + self._least_rest_s > now:
             return 0
         self._free.appendleft(self._resting.popleft()[1])

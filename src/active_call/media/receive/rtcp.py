@@ -1,7 +1,7 @@
-"""RTCP of one stream: reports out about every five seconds, reports in, and the round trip they prove.
+"""RTCP of one stream: reports out about every five seconds, reports in, and the round-trip time.
 
-Datagrams enter through `receive`; compounds (SR or RR, SDES; BYE at the end) leave to the peer's RTCP port, secured like the stream. Knows
-no tick: it is told `now` (monotonic) and Unix time. RFC 3550 section 6; the interval is jittered as section 6.3.1 wants, over [0.5, 1.5].
+Datagrams enter through `receive`. Compounds (SR or RR, SDES; BYE at the end) go to the peer's RTCP port, secured like the stream. This
+module knows no tick: the caller passes `now` (monotonic) and Unix time. RFC 3550 §6; the interval is jittered over [0.5, 1.5] (§6.3.1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INTERVAL_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What we have sent so far; `rtp_timestamp` is the media clock at the moment of the report."""
+    """What we have sent so far. `rtp_timestamp` is the media clock at the moment of the report."""
 
     ssrc: int
     n_packets: int
@@ -30,7 +30,7 @@ class Sent:
 
 
 class RtcpSession:
-    """The RTCP of a leg. `due_at` is when the next report is to go."""
+    """The RTCP of a leg. `due_at` is the time of the next report."""
 
     __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "n_judged", "round_trip_ms", "sum_lost")
 
@@ -40,23 +40,23 @@ class RtcpSession:
         self._clock = clock
         self._random = randomness
         self._cname = randomness.token(12)
-        """Short-term persistent, random (RFC 7022 section 4.2): it says nothing about the user."""
+        """Short-term persistent and random (RFC 7022 §4.2), so that it does not identify the user."""
         self.round_trip_ms = -1.0
         self.fraction_lost = -1
-        """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
+        """Of 256: loss of our packets in the peer's latest report; -1 if there is none since it was last taken."""
         self.n_judged = 0
-        """Reports of the peer about our packets."""
+        """Number of the peer's reports about our packets."""
         self.sum_lost = 0
-        """Of their `fraction_lost`."""
+        """Sum of their `fraction_lost`."""
         self.due_at = clock.now() + randomness.uniform(0.25, 0.75) * INTERVAL_S
 
     def send_report(self, sent: Sent, now: float) -> None:
-        """Send the report that is due and set the time of the next one."""
+        """Send the due report and set the time of the next one."""
         self.due_at = now + self._random.uniform(0.5, 1.5) * INTERVAL_S
         self._send(self._build(sent, now))
 
     def send_bye(self, sent: Sent, now: float) -> None:
-        """Send a last report with a BYE: this SSRC ends."""
+        """Send a last report with a BYE: this SSRC leaves."""
         self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
 
     def _build(self, sent: Sent, now: float) -> bytes:
@@ -90,7 +90,7 @@ class RtcpSession:
         self.take(datagram, address, now, unix_now)
 
     def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-        """Take a datagram. What is not authentic, not the peer's or no RTCP is counted and dropped."""
+        """Take a datagram. One that is not authentic, not from the peer or not RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
         if leg.keys.are_awaited:
@@ -114,11 +114,11 @@ class RtcpSession:
 
     @property
     def peer_loss_percent(self) -> float:
-        """How much of our packets the peer has missed, by its reports; -1 without one."""
+        """Loss of our packets by the peer's reports; -1 without a report."""
         return self.sum_lost * 100 / 256 / self.n_judged if self.n_judged else -1.0
 
     def take_fraction_lost(self) -> int:
-        """The `fraction_lost` of the latest report, once."""
+        """The `fraction_lost` of the latest report; returned once."""
         fraction, self.fraction_lost = self.fraction_lost, -1
         return fraction
 
@@ -137,16 +137,16 @@ class RtcpSession:
 
 
 def _destination(config: ConfigureRtp, rtp: tuple[str, int]) -> tuple[str, int]:
-    """Where RTCP goes: as signalled (RFC 3605) where RTP goes as signalled too, else next to RTP (RFC 3550 section 11)."""
+    """The RTCP address: the signalled one (RFC 3605) if RTP uses the signalled one too, else the RTP port plus one (RFC 3550 §11)."""
     if rtp != (config.remote_ip, config.remote_port):
         return rtp[0], rtp[1] + 1
     return config.remote_rtcp_ip or rtp[0], config.remote_rtcp_port or rtp[1] + 1
 
 
 def _is_from_peer(leg: Leg, address: tuple[Any, ...], ssrc: int) -> bool:
-    """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
+    """Whether plain RTCP from `address` is the peer's: a signalled address or the address of the accepted source.
 
-    A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
+    A NAT may map RTCP to any port, so RTCP from the right host is accepted if it has the SSRC of the sound.
     """
     config, source = leg.config, leg.latch.source
     if config is None:

@@ -1,4 +1,4 @@
-"""The sockets of a stream: RTP and RTCP, neighbours, never blocking."""
+"""The sockets of a stream: RTP and RTCP on adjacent ports, non-blocking."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from active_call.base.errors import MediaError
 
 RECEIVE_BUFFER_BYTES: Final = 64 * 1024
-"""Some 50 packets with the kernel's overhead: a second of stall. More would only be heard too late."""
+"""About 50 packets including kernel overhead: a second of stall. Older packets would be too late anyway."""
 
 ANCILLARY_BYTES: Final = 64
-"""Room for the kernel's time stamp (socket.CMSG_SPACE of a timespec, and some)."""
+"""Space for the kernel's timestamp (socket.CMSG_SPACE of a timespec, plus a reserve)."""
 _SO_TIMESTAMPNS: Final = 35
-"""asm-generic/socket.h; Python has no name for it."""
+"""asm-generic/socket.h. Python does not define it."""
 _NO_STAMP: Final = bytes(16)
 """A timespec of long ago."""
 MAX_WAIT_S: Final = 5.0
@@ -32,7 +32,7 @@ Ancillary = list[tuple[int, int, bytes]]
 
 
 def arrivals(ancillaries: Sequence[Ancillary], now: float, unix_now: float) -> NDArray[np.float64]:
-    """When the kernel took in each datagram, on the clock of `now` (`unix_now` is the same moment); `now` where the kernel does not say."""
+    """When the kernel received each datagram, on the clock of `now` (`unix_now` is the same moment). `now` if there is no timestamp."""
     stamps = b"".join([ancillary[0][2] if ancillary else _NO_STAMP for ancillary in ancillaries])
     at = np.frombuffer(stamps, np.int64).reshape(-1, 2)
     waited_s = unix_now - at[:, 0] - at[:, 1] * 1e-9
@@ -40,13 +40,13 @@ def arrivals(ancillaries: Sequence[Ancillary], now: float, unix_now: float) -> N
 
 
 class OutOfDescriptors(MediaError):
-    """This process, or this machine, may open no more sockets."""
+    """The limit of open files of this process or machine is reached."""
 
 
 def open_pair(ip: str, port: int) -> tuple[socket.socket, socket.socket] | None:
-    """Bind `port` for RTP and `port` + 1 for RTCP. None when either is in use.
+    """Bind `port` for RTP and `port` + 1 for RTCP. None if either is in use.
 
-    Raises OutOfDescriptors when this process may open no more, MediaError when the address is not ours.
+    Raises OutOfDescriptors at the limit of open files, MediaError if the address is not ours.
     """
     opened: list[socket.socket] = []
     for number in (port, port + 1):
@@ -68,7 +68,7 @@ def _open(ip: str, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         if ":" in ip:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # a call has one family, and the port of the other may be in use
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the port may be in use in the other address family
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         with contextlib.suppress(OSError):

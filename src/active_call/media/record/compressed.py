@@ -1,7 +1,7 @@
-"""Stereo recordings in less space: Ogg with Opus, MP3, and G.711 in WAV. Each is playable to its last second whenever the writer dies.
+"""Compressed stereo recordings: Ogg/Opus, MP3, and G.711 in WAV. Each is playable up to its last second if the writer dies.
 
-Interleaved (samples, 2) int16 enters, a file grows. Runs in the recorder process only: encoding takes more time than a tick has. FFmpeg's
-encoders and multiplexers, through PyAV; RFC 7845 (Opus in Ogg; two pages a second), RFC 6716.
+Interleaved (samples, 2) int16 goes in, a file grows. Used in the recorder process only: encoding takes longer than a tick. Encoders and
+multiplexers are FFmpeg's, through PyAV. RFC 7845 (Opus in Ogg; two pages a second), RFC 6716.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from active_call.media.record.wav import ALAW, MULAW, N_CHANNELS, StereoWav
 
 FRAME_BYTES: Final = N_CHANNELS * 2
 OPUS_BITS_PER_SECOND: Final = 32_000
-"""Both voices, plain to understand, at an eighth of what PCM takes; measured in docs/decisions/0031."""
+"""Both voices are clear at an eighth of the size of PCM; measured in docs/decisions/0031."""
 OPUS_OPTIONS: Final = {"application": "voip", "frame_duration": "20", "compression_level": "1"}
 MP3_BITS_PER_SECOND: Final = 32_000
 PAGE_US: Final = 500_000
 
 
 class _File:
-    """What the multiplexer writes to: no buffer, no seeking, and errors of the disk as they are."""
+    """The file for the multiplexer: no buffer, no seeking, disk errors passed on."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -40,17 +40,17 @@ class _File:
         except OSError as error:
             self.write_error = error
             with contextlib.suppress(OSError):
-                self._file.truncate(start)  # half a page would only confuse players
+                self._file.truncate(start)  # players stumble over half a page
             raise
         return len(data)
 
 
 class StereoCompressed:
-    """One file in `container` (`ogg` or `mp3`). Raises OSError from every method, as the disk does."""
+    """One file in `container` (`ogg` or `mp3`). Every method raises OSError on disk errors."""
 
     def __init__(self, path: str, rate_hz: int, container: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._raw = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it lives as long as the call
+        self._raw = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it stays open for the whole call
         self._file = _File(self._raw)
         self._rate_hz = rate_hz
         self._n_samples = 0
@@ -67,11 +67,11 @@ class StereoCompressed:
 
     @property
     def duration_ms(self) -> int:
-        """How much sound was given to the file."""
+        """Duration of the sound given to the file."""
         return self._n_samples * 1000 // self._rate_hz
 
     def append(self, data: bytes | bytearray) -> None:
-        """Encode interleaved samples; what fills a page is written."""
+        """Encode interleaved samples. Full pages are written."""
         self._fifo.write(_frame(data, self._rate_hz, self._n_samples))
         self._n_samples += len(data) // FRAME_BYTES
         self._encode()
@@ -100,7 +100,7 @@ class StereoCompressed:
 
 
 class StereoG711:
-    """A WAV file of A-law or mu-law. Raises OSError from every method, as the disk does."""
+    """A WAV file of A-law or mu-law. Every method raises OSError on disk errors."""
 
     def __init__(self, path: str, rate_hz: int, law: str) -> None:
         self._wav = StereoWav(path, rate_hz, ALAW if law == "pcma" else MULAW)
@@ -113,7 +113,7 @@ class StereoG711:
 
     @property
     def duration_ms(self) -> int:
-        """How much sound the file holds."""
+        """Duration of the sound in the file."""
         return self._wav.duration_ms
 
     def append(self, data: bytes | bytearray) -> None:

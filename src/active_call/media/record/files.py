@@ -1,7 +1,7 @@
-"""One recording being written, in the recorder process: frames with their ticks enter, a file without gaps in time grows.
+"""One recording in the recorder process: frames with their ticks go in, a file without gaps in time grows.
 
-What does not come is silence, never a shift; what the disk refuses ends the recording with a report. Knows no socket. The format follows
-from the path's ending.
+Missing frames become silence, so that time never shifts. A disk error ends the recording with a report. This module knows no socket. The
+file name extension selects the format.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ ENDINGS: Final = {
 
 
 class SoundFile(Protocol):
-    """A file that is playable as far as it was written. Raises OSError from every method."""
+    """A file that is playable as far as it was written. Every method raises OSError."""
 
     @property
     def duration_ms(self) -> int:
-        """How much sound the file holds."""
+        """Duration of the sound in the file."""
         ...
 
     def append(self, data: bytes | bytearray) -> None:
@@ -46,14 +46,14 @@ class SoundFile(Protocol):
 
 
 def open_file(path: str, rate_hz: int) -> SoundFile:
-    """Make the file and its folder. Raises OSError."""
+    """Create the file and its folder. Raises OSError."""
     lower = path.lower()
     if lower.endswith((".pcmu.wav", ".pcma.wav")):
         from active_call.media.record.compressed import StereoG711
 
         return StereoG711(path, rate_hz, lower[-8:-4])
     if lower.endswith((".ogg", ".opus", ".mp3")):
-        from active_call.media.record.compressed import StereoCompressed  # FFmpeg, which plain WAV does without
+        from active_call.media.record.compressed import StereoCompressed  # loads FFmpeg, which plain WAV does not need
 
         return StereoCompressed(path, rate_hz, "mp3" if lower.endswith(".mp3") else "ogg")
     if lower.endswith((".pcm", ".g722")):
@@ -64,7 +64,7 @@ def open_file(path: str, rate_hz: int) -> SoundFile:
 
 
 class Recording:
-    """A file being written. After its first error it writes nothing more; `report` is then there at once, else after `end`."""
+    """A file being written. After its first error it writes nothing more. `report` is set then, or after `end`."""
 
     def __init__(self, begin: BeginRecording) -> None:
         self._begin = begin
@@ -82,7 +82,7 @@ class Recording:
             self._fail(error)
 
     def append(self, tick: int, data: memoryview) -> None:
-        """The frame of `tick`."""
+        """Append the frame of `tick`."""
         self._fill_up_to(tick)
         self._pending += data
         self._n_ticks += 1
@@ -90,7 +90,7 @@ class Recording:
             self._flush()
 
     def end(self, tick: int | None = None) -> None:
-        """Finish before the frame of `tick`, or with what there is."""
+        """Finish before the frame of `tick`, or with the frames received."""
         if self.report is not None:
             return
         if tick is not None:
@@ -127,7 +127,7 @@ class Recording:
     def _fail(self, error: OSError) -> None:
         duration_ms = self._file.duration_ms if self._file is not None else 0
         if self._file is not None:
-            with contextlib.suppress(OSError):  # the first error is the one that counts
+            with contextlib.suppress(OSError):  # the first error is reported
                 self._file.close()
         self._file = None
         self.report = RecordingEnded(self._begin.stream, self._begin.path, duration_ms, f"{self._begin.path}: {error.strerror or error}")

@@ -1,8 +1,8 @@
-"""Recordings without a header: raw samples, and G.722. Such a file says neither its rate nor its channels; its reader must know them.
+"""Recordings without a header: raw samples, and G.722. The file contains neither rate nor channels; its reader must know them.
 
-Interleaved (samples, 2) int16 enters, a file grows; every byte that was written can be played. `.pcm` holds both voices, interleaved, as
-s16le at the rate of the recording. `.g722` holds one voice, since the format knows no second: the mean of both, at 64 kbit/s (ITU-T G.722,
-the bytes of RFC 3551 section 4.5.2). Knows no stream and no thread.
+Interleaved (samples, 2) int16 goes in, a file grows, and every written byte is playable. `.pcm` has both channels, interleaved, as s16le at
+the rate of the recording. `.g722` has one channel, because the format has no second: the mean of both, at 64 kbit/s (ITU-T G.722, the bytes
+of RFC 3551 §4.5.2). This module knows no stream and no thread.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ G722_BYTES_PER_SECOND: Final = 8000
 
 
 class _RawFile:
-    """Bytes to the disk, without a buffer."""
+    """Unbuffered output to disk."""
 
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it lives as long as the call
+        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it stays open for the whole call
         self.n_bytes = 0
 
     def append(self, data: bytes | bytearray) -> None:
@@ -40,7 +40,7 @@ class _RawFile:
 
 
 class StereoPcm:
-    """Raw s16le, both voices interleaved. Raises OSError from every method, as the disk does."""
+    """Raw s16le with both channels interleaved. Every method raises OSError on disk errors."""
 
     def __init__(self, path: str, rate_hz: int) -> None:
         self._file = _RawFile(path)
@@ -48,7 +48,7 @@ class StereoPcm:
 
     @property
     def duration_ms(self) -> int:
-        """How much sound the file holds."""
+        """Duration of the sound in the file."""
         return self._file.n_bytes * 1000 // (FRAME_BYTES * self._rate_hz)
 
     def append(self, data: bytes | bytearray) -> None:
@@ -60,18 +60,18 @@ class StereoPcm:
 
 
 class MixedG722:
-    """Raw G.722 of both voices in one. Raises OSError from every method, as the disk does."""
+    """Raw G.722 with both channels mixed to one. Every method raises OSError on disk errors."""
 
     def __init__(self, path: str, rate_hz: int) -> None:
         self._file = _RawFile(path)
         self._encoder = G722Encoder()
         self._resampler = StreamResampler(rate_hz, SAMPLE_RATE_HZ) if rate_hz != SAMPLE_RATE_HZ else None
         self._odd = np.zeros(0, np.int16)
-        """A sample that waits for its second: the format packs pairs."""
+        """An odd sample that waits for its pair: the format packs pairs."""
 
     @property
     def duration_ms(self) -> int:
-        """How much sound the file holds."""
+        """Duration of the sound in the file."""
         return self._file.n_bytes * 1000 // G722_BYTES_PER_SECOND
 
     def append(self, data: bytes | bytearray) -> None:

@@ -1,7 +1,7 @@
 """The messages between a media process and its recorder process, and their framing.
 
-A Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array. Ticks number the frames, so that both sides of a
-recording and the clock stay aligned whatever is lost on the way.
+They travel over a Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array. Tick numbers keep the two
+channels and the clock aligned when messages are lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from active_call.media.link.messages import Link, RecordingEnded
 
 
 class BeginRecording(Link, frozen=True, array_like=True, tag="begin"):
-    """Open the file at `path`, whose ending says its format. Its first frame is the first that is written."""
+    """Open the file at `path`; its extension selects the format. It starts with the first frame that is written."""
 
     recording: int
     stream: int
@@ -26,7 +26,7 @@ class BeginRecording(Link, frozen=True, array_like=True, tag="begin"):
 
 
 class RecordPiece(Link, frozen=True, array_like=True, tag="piece"):
-    """A tick's sound of several recordings, all at one rate, one behind the other in `data`: (recordings, samples, 2) int16."""
+    """One tick's sound of several recordings at one rate, concatenated in `data`: (recordings, samples, 2) int16."""
 
     tick: int
     recordings: tuple[int, ...]
@@ -41,7 +41,7 @@ class EndRecording(Link, frozen=True, array_like=True, tag="end"):
 
 
 class Ended(Link, frozen=True, array_like=True, tag="ended"):
-    """The file of `recording` is complete, or cannot be written further."""
+    """The file of `recording` is complete, or writing it has failed."""
 
     recording: int
     report: RecordingEnded
@@ -55,7 +55,7 @@ _reports: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
 
 
 def framed(message: Link) -> bytearray:
-    """One message as it stands on the socket."""
+    """Encode one message."""
     whole = bytearray(LENGTH_BYTES)
     _encoder.encode_into(message, whole, LENGTH_BYTES)
     whole[:LENGTH_BYTES] = (len(whole) - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
@@ -63,11 +63,11 @@ def framed(message: Link) -> bytearray:
 
 
 def receive_order(connection: socket.socket) -> RecorderOrder | None:
-    """The next order, or None when the other side has closed or died. Blocks."""
+    """The next order, or None if the other side has closed or died. Blocks."""
     body = receive_frame(connection)
     return _orders.decode(body) if body is not None else None
 
 
 def take_reports(buffer: bytearray) -> list[Ended]:
-    """The reports that are complete in `buffer`, which keeps the rest. Raises ParseError where the stream of bytes is broken."""
+    """Remove the complete reports from `buffer` and return them. Raises ParseError if the byte stream is corrupt."""
     return [_reports.decode(body) for body in take_frames(buffer)]

@@ -1,7 +1,7 @@
-"""The process that writes recordings: `python -m active_call.media.record.process FD`, one beside each media process that records.
+"""The process that writes recordings: `python -m active_call.media.record.process FD`, one per media process that records.
 
-Orders enter on the socket FD, reports about finished files leave on it. Encoding and the disk take time here, where no tick waits
-for them. After the end of its media process, for whatever reason, it finishes the files and ends too.
+Orders arrive on the socket FD; reports about finished files leave on it. Encoding and disk writes happen here, where no tick waits for
+them. When its media process ends for any reason, it finishes the files and ends too.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from active_call.media.record.files import Recording
 from active_call.media.record.link import BeginRecording, Ended, EndRecording, RecordPiece, framed, receive_order
 
 _NICENESS = 5
-"""Behind the media processes and the control process."""
+"""Lower priority than the media processes and the control process."""
 
 
 class Writer:
-    """All files of the process, by the number of their recording."""
+    """All files of the process, by recording number."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._recordings: dict[int, Recording] = {}
 
     def run(self) -> None:
-        """Carry out orders until the media process is gone; then finish what is open."""
+        """Execute orders until the media process is gone, then finish the open files."""
         with contextlib.suppress(ConnectionError):
             while (order := receive_order(self._connection)) is not None:
                 self._carry_out(order)
@@ -58,7 +58,7 @@ class Writer:
                 self._report(number, recording)
 
     def _report(self, number: int, recording: Recording) -> None:
-        """Tell of a recording that is over, once."""
+        """Report the end of a recording once."""
         if recording.report is not None:
             del self._recordings[number]
             with contextlib.suppress(OSError):  # the media process may be gone
@@ -69,8 +69,8 @@ def main(fd: int) -> None:
     """Write until the socket ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.umask(0o077)  # what people have said is for this user alone
-    with contextlib.suppress(OSError, AttributeError):  # the media process has a higher priority, which children inherit
+    os.umask(0o077)  # only this user may read recordings
+    with contextlib.suppress(OSError, AttributeError):  # child processes inherit the higher priority of the media process
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)

@@ -1,10 +1,10 @@
-"""Recordings: the tick hands over what was heard and sent, another process encodes and writes, and the tick never waits for either.
+"""Recordings in the media process: the tick hands over received and sent frames, and another process encodes and writes them.
 
-Stereo frames of all recordings enter once per tick, in one piece; `RecordingEnded` reports leave through `take_ended`. Between the tick and
-the recorder process lie a bounded queue and a thread that does nothing but send. When the disk stalls so long that the queue is full, sound
-is lost but not time: every piece carries its tick, and the writer puts silence where pieces are missing, so that both sides and the clock
-stay aligned. What was lost is told in `error`. A recorder process that dies costs the recordings it had (each is told) and is replaced at
-the next beginning.
+Stereo frames of all recordings go in once per tick, in one piece. `take_ended` returns `RecordingEnded` reports. The tick never waits:
+between it and the recorder process are a bounded queue and a thread that only sends. If the disk stalls until the queue is full, sound is
+lost but not time: every piece carries its tick, and the writer inserts silence for missing pieces, so that both channels and the clock stay
+aligned. `error` reports the loss. If a recorder process dies, its recordings end (each is reported), and the next recording starts a new
+process.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from active_call.media.link.messages import Link, RecordingEnded
 from active_call.media.record.link import BeginRecording, EndRecording, RecordPiece, framed, take_reports
 
 QUEUE_TICKS: Final = 750
-"""15 s of a disk that does not answer; at 16 kHz about 1 MB for each recording."""
+"""15 s without an answer of the disk; about 1 MB per recording at 16 kHz."""
 FLUSH_MS: Final = 200
-"""How often a file is written to where nothing else is said."""
+"""Default interval between flushes of a file."""
 CLOSE_TIMEOUT_S: Final = 5.0
 SOCKET_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 64 * 1024
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Process:
-    """A recorder process, the socket to it, and the recordings begun in it."""
+    """A recorder process, its socket, and its recordings."""
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
@@ -44,7 +44,7 @@ class _Process:
     received: bytearray = field(default_factory=bytearray)
 
     def receive(self) -> bool:
-        """Take what has come; False when it is gone."""
+        """Take the available reports. False if the process is gone."""
         while True:
             try:
                 data = self.socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
@@ -58,13 +58,13 @@ class _Process:
 
 
 class Recorder:
-    """The recorder process as the tick sees it. All methods are for the thread of the tick, and none of them blocks but `close`."""
+    """The recorder process as seen by the tick. All methods are for the thread of the tick. Only `close` blocks."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Link | None] = SimpleQueue()
         self._open: dict[int, BeginRecording] = {}
         self._failed: deque[tuple[int, str]] = deque()
-        """Recordings that could not be handed over, and why; from the thread."""
+        """Recordings that could not be handed over, and why. Written by the thread."""
         self._processes: list[_Process] = []
         self._dead: list[subprocess.Popen[bytes]] = []
         self._next_recording = 0
@@ -73,7 +73,7 @@ class Recorder:
         self._thread.start()
 
     def begin(self, stream: int, path: str, rate_hz: int, flush_ms: int = FLUSH_MS) -> int:
-        """Open a file whose first frame will be the first that is written; returns the number of the recording."""
+        """Open a file that starts with the first written frame. Returns the number of the recording."""
         self._next_recording += 1
         order = BeginRecording(self._next_recording, stream, path, rate_hz, flush_ms)
         self._open[self._next_recording] = order
@@ -81,23 +81,23 @@ class Recorder:
         return self._next_recording
 
     def is_open(self, recording: int) -> bool:
-        """Whether frames of it are still written: it was not ended, and nothing has failed."""
+        """Whether frames of the recording are still written: it has neither ended nor failed."""
         return recording in self._open
 
     def write(self, tick: int, recordings: tuple[int, ...], data: bytes) -> None:
-        """Hand over one frame of each of `recordings`, which all have the same rate. `data` is their (recordings, samples, 2) int16."""
+        """Hand over one frame of each of `recordings`, which have the same rate. `data`: (recordings, samples, 2) int16."""
         if self._queue.qsize() >= QUEUE_TICKS:
             self.lost_pieces += 1
             return
         self._queue.put(RecordPiece(tick, recordings, data))
 
     def end(self, recording: int, tick: int) -> None:
-        """Finish the file before the frame of `tick`; its RecordingEnded comes later. Nothing happens to one that is over already."""
+        """Finish the file before the frame of `tick`. RecordingEnded follows later. No effect if the recording is over."""
         if recording in self._open:
             self._queue.put(EndRecording(recording, tick))
 
     def take_ended(self) -> list[RecordingEnded]:
-        """The recordings that are complete, or could not be."""
+        """The recordings that are complete or have failed."""
         ended: list[RecordingEnded] = []
         while self._failed:
             self._close_failed(*self._failed.popleft(), ended)
@@ -125,7 +125,7 @@ class Recorder:
             ended.append(RecordingEnded(order.stream, order.path, 0, f"{order.path}: {reason}"))
 
     def close(self) -> None:
-        """Write what is queued and stop. Returns after `CLOSE_TIMEOUT_S` at the latest, with a stalled disk left to itself."""
+        """Write what is queued and stop. Returns after at most `CLOSE_TIMEOUT_S`, even if the disk has stalled."""
         self._queue.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)
         for child in [*self._dead, *(process.process for process in self._processes)]:
@@ -134,7 +134,7 @@ class Recorder:
             except subprocess.TimeoutExpired:
                 logger.error("recordings are not finished, the disk does not answer", extra={"pid": child.pid})
 
-    # -- the thread
+    # -- the sending thread
 
     def _send_all(self) -> None:
         process: _Process | None = None
@@ -148,7 +148,7 @@ class Recorder:
             try:
                 process.socket.sendall(framed(order))
             except OSError:
-                continue  # it has died: `take_ended` finds its socket at an end
+                continue  # it has died: `take_ended` finds its socket closed
         if process is not None:
             with contextlib.suppress(OSError):
                 process.socket.shutdown(socket.SHUT_WR)
@@ -170,7 +170,7 @@ def _spawn() -> _Process:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         command = (sys.executable, "-m", "active_call.media.record.process", str(theirs.fileno()))
         try:
-            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
         except OSError:
             ours.close()
             raise

@@ -1,7 +1,7 @@
-"""The recorder's tap in the tick: the frames heard and sent of all recorded streams, side by side, in one piece per rate.
+"""The recorder's tap in the tick: the received and sent frames of all recorded streams, in one piece per rate.
 
-Frames enter from `ReceivePipeline` and `SendPipeline`. Stereo pieces leave to the `Recorder`: caller left, ours right, the frames of one
-tick together.
+Frames come from `ReceivePipeline` and `SendPipeline`. Stereo pieces go to the `Recorder`: caller left, our sound right, both from the same
+tick.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RATES_HZ = (8000, 16_000)
 
 
 class RecordingTap:
-    """All streams that are recorded. `regroup` after any change; `run` once per tick, after both halves."""
+    """All recorded streams. Call `regroup` after any change, and `run` once per tick after both halves."""
 
     def __init__(self, recorder: Recorder, hearing: ReceivePipeline, sending: SendPipeline, capacity: int) -> None:
         self._recorder = recorder
@@ -30,16 +30,16 @@ class RecordingTap:
         self._sending = sending
         self._upsampler = Upsampler8to16(capacity)
         self._conversions: dict[int, Conversion] = {}
-        """By recording: of what is sent at another rate than 8 kHz."""
+        """By recording: conversion of sent sound whose rate is not 8 kHz."""
         self._paused: set[int] = set()
-        """Recordings that get silence for the time being."""
+        """Recordings that currently get silence."""
         self._next_tick = 0
         self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
 
     def begin(self, stream: Stream, path: str, rate_hz: int, flush_ms: int = FLUSH_MS) -> None:
-        """Record `stream` from the next tick on, after finishing one under way. Raises ValueError for a rate that is not offered.
+        """Record `stream` from the next tick on; an existing recording is finished first. Raises ValueError for an unsupported rate.
 
-        The path's ending says the format (`recording_files`); `flush_ms` how often the file is written to.
+        The file name extension selects the format (`record.files`). `flush_ms` is the flush interval of the file.
         """
         if rate_hz not in RATES_HZ:
             raise ValueError(f"cannot record at {rate_hz} Hz")
@@ -49,7 +49,7 @@ class RecordingTap:
         stream.recording_rate_hz = rate_hz
 
     def end(self, stream: Stream) -> None:
-        """Finish the stream's recording, if it has one, with the last tick that was handed over."""
+        """Finish the stream's recording, if any, with the last tick that was handed over."""
         if stream.recording:
             self._recorder.end(stream.recording, self._next_tick)
             self._conversions.pop(stream.recording, None)
@@ -57,14 +57,14 @@ class RecordingTap:
             stream.recording = 0
 
     def pause(self, stream: Stream, paused: bool) -> None:
-        """Write silence on both sides (a card number is being said), or go on: time runs on, and both sides stay aligned."""
+        """Record silence on both channels (while a card number is spoken), or continue. Time continues, and both channels stay aligned."""
         if paused and stream.recording:
             self._paused.add(stream.recording)
         else:
             self._paused.discard(stream.recording)
 
     def regroup(self, streams: list[Stream]) -> None:
-        """Take over who is recorded now."""
+        """Update the set of recorded streams."""
         for rate_hz in RATES_HZ:
             self._streams[rate_hz] = [stream for stream in streams if self._is_written(stream, rate_hz)]
 
@@ -80,7 +80,7 @@ class RecordingTap:
                 self._recorder.write(tick, tuple([stream.recording for stream in streams]), data)
 
     def _stereo(self, streams: list[Stream], rate_hz: int) -> NDArray[np.int16]:
-        """(recordings, samples, 2) int16."""
+        """The stereo frames, (recordings, samples, 2) int16."""
         n = samples_in(FRAME_MS, rate_hz)
         stereo = np.zeros((len(streams), n, 2), np.int16)
         narrow = np.zeros((len(streams), samples_in(FRAME_MS, 8000)), np.int16)

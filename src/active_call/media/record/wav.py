@@ -1,7 +1,7 @@
-"""A stereo WAV file that grows and is playable whenever the writer dies: the sizes in its header follow every flush.
+"""A growing stereo WAV file that stays playable if the writer dies: every flush updates the sizes in its header.
 
-Interleaved samples enter, two channels of 16 bits, or of one byte for the G.711 laws. Knows no stream and no thread. RIFF/WAVE, formats 1
-(PCM), 6 (A-law) and 7 (mu-law).
+Interleaved samples go in: two channels of 16 bits, or of one byte for G.711. This module knows no stream and no thread. RIFF/WAVE, formats
+1 (PCM), 6 (A-law) and 7 (mu-law).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def header(rate_hz: int, data_bytes: int, kind: int = PCM) -> bytes:
 
 
 class StereoWav:
-    """One file. Raises OSError from every method, as the disk does."""
+    """One file. Every method raises OSError on disk errors."""
 
     def __init__(self, path: str, rate_hz: int, kind: int = PCM) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it lives as long as the call
+        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it stays open for the whole call
         self._rate_hz = rate_hz
         self._kind = kind
         self._data_bytes = 0
@@ -54,11 +54,11 @@ class StereoWav:
 
     @property
     def duration_ms(self) -> int:
-        """How much sound the file holds."""
+        """Duration of the sound in the file."""
         return self._data_bytes * 1000 // (N_CHANNELS * (2 if self._kind == PCM else 1) * self._rate_hz)
 
     def append(self, data: bytes | bytearray) -> None:
-        """Write interleaved samples, then the sizes. What does not fit into the format's 4 GiB is refused by OSError."""
+        """Write interleaved samples, then the sizes. Raises OSError beyond the 4 GiB limit of the format."""
         if self._data_bytes + len(data) > _MAX_DATA_BYTES:
             raise OSError("the WAV format ends at 4 GiB")
         view = memoryview(data)

@@ -1,10 +1,10 @@
-"""Background sound under what is sent, softer while the agent speaks: all streams at once.
+"""Background sound under the sent sound, softer while the agent speaks: all streams at once.
 
-Rows of samples to be sent enter and are changed in place. Files of samples (from the cache of decoded sounds) are loaded by a thread, once
-each, and shared by all streams that want them. State is in arrays by slot. Knows no packet and no call.
+Rows of samples to be sent are changed in place. A thread loads files of samples (from the cache of decoded sounds), each once, and all
+streams share them. State is in arrays by slot. This module knows no packets and no calls.
 
-The level moves to `duck_level` while the agent is audible and for `HANG_MS` after, so that it does not pump between words, and else to
-`normal_level`; `transition_speed` is how far it moves in a frame of 20 ms, along a straight line from sample to sample.
+The level moves to `duck_level` while the agent is audible and for `HANG_MS` after that, so that it does not pump between words; else to
+`normal_level`. `transition_speed` is the change per frame of 20 ms, applied linearly from sample to sample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from active_call.media.send.mixer import Samples
 
 HANG_MS: Final = 400
 MAX_SECONDS: Final = 900
-"""Of a file: what is longer begins anew from here."""
+"""Maximum length of a file. A longer one loops at this point."""
 
 Slots = NDArray[np.intp]
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class AmbienceFiles:
-    """Files in memory, each once. `ask` and `take` are for the thread of the tick and never block; a thread of its own reads."""
+    """Files in memory, each once. `ask` and `take` are for the thread of the tick and never block. A separate thread reads."""
 
     def __init__(self, rate_hz: int) -> None:
         self._max_bytes = MAX_SECONDS * rate_hz * BYTES_PER_SAMPLE
@@ -42,18 +42,18 @@ class AmbienceFiles:
         self._thread: threading.Thread | None = None
 
     def ask(self, path: str, offset: int) -> None:
-        """Begin to read the s16le samples of the file from byte `offset` on."""
+        """Start reading the s16le samples of the file from byte `offset` on."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="ambience", daemon=True)
             self._thread.start()
         self._asked.put((path, offset))
 
     def take(self) -> list[tuple[str, Samples]]:
-        """What has been read since the last call; empty sound for what could not be."""
+        """Files read since the last call; empty sound for a file that could not be read."""
         return [self._read.get_nowait() for _ in range(self._read.qsize())]
 
     def close(self) -> None:
-        """Stop the thread that reads files."""
+        """Stop the reading thread."""
         if self._thread is not None:
             self._asked.put(None)
 
@@ -71,18 +71,18 @@ class AmbienceFiles:
 
 
 class Ambience:
-    """Background sound for `n_slots` streams at `rate_hz`. `mix` once a tick; nothing happens in slots that were not begun."""
+    """Background sound for `n_slots` streams at `rate_hz`. Call `mix` once per tick. Slots without `begin` are not changed."""
 
     def __init__(self, n_slots: int, rate_hz: int = 8000, *, voiced: Callable[[Samples], NDArray[np.bool_]] = energy_voiced) -> None:
         self._files = AmbienceFiles(rate_hz)
         self._voiced = voiced
         self._n_frame = samples_in(FRAME_MS, rate_hz)
         self._numbers: dict[str, int] = {}
-        """The files in use or asked for."""
+        """The numbers of files in use or being read."""
         self._last_number = 0
         self._sounds: dict[int, Samples] = {}
         self._number = np.zeros(n_slots, np.int64)
-        """By slot: which file, 0 for none."""
+        """By slot: the file number, 0 for none."""
         self._position = np.zeros(n_slots, np.int64)
         self._level = np.zeros(n_slots, np.float32)
         self._duck = np.zeros(n_slots, np.float32)
@@ -93,13 +93,13 @@ class Ambience:
 
     @property
     def is_ready(self) -> bool:
-        """Every file that was asked for has been read and holds sound."""
+        """Whether every requested file has been read and contains sound."""
         return len(self._sounds) == len(self._numbers)
 
     def begin(
         self, slot: int, path: str, offset: int, *, duck_level: float = 0.1, normal_level: float = 0.3, transition_speed: float = 0.01
     ) -> None:
-        """Let the samples in the file at `path` from byte `offset` on sound in `slot`, rising from silence; again and again."""
+        """Play the samples of the file at `path` from byte `offset` on in `slot`, in a loop, starting with a fade-in."""
         self.end(slot)
         if path not in self._numbers:
             self._last_number += 1
@@ -111,14 +111,14 @@ class Ambience:
         self._duck[slot], self._normal[slot], self._speed[slot] = duck_level, normal_level, max(transition_speed, 1e-4)
 
     def end(self, slot: int) -> None:
-        """No more background in `slot`; the last stream that had a file lets it go."""
+        """Stop the background of `slot`. The last stream that uses a file releases it."""
         number, self._number[slot] = int(self._number[slot]), 0
         if number and not (self._number == number).any():
             self._sounds.pop(number, None)
             self._numbers = {path: kept for path, kept in self._numbers.items() if kept != number}
 
     def mix(self, pcm: Samples, slots: Slots) -> None:
-        """Add the background to `pcm` (k, samples), the rows of `slots` (k,), which must not repeat."""
+        """Add the background to `pcm` (k, samples), the rows of `slots` (k,), which must be distinct."""
         if not self._numbers:
             return
         for path, sound in self._files.take():
@@ -138,7 +138,7 @@ class Ambience:
         pcm[rows] = np.clip(np.rint(mixed), -32768, 32767)
 
     def _levels(self, slots: Slots, speaks: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """The level at each sample of the frame, (k, samples), and move on."""
+        """Advance the levels by one frame. Returns the level at each sample, (k, samples)."""
         self._hang[slots] = np.where(speaks, HANG_MS // FRAME_MS, np.maximum(self._hang[slots] - 1, 0))
         before = self._level[slots]
         target = np.where(self._hang[slots] > 0, self._duck[slots], self._normal[slots])
@@ -147,5 +147,5 @@ class Ambience:
         return np.asarray(before[:, None] + (after - before)[:, None] * self._ramp, np.float32)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the reading thread."""
         self._files.close()

@@ -1,15 +1,14 @@
-"""Streams that hear one another, and music: what leaves in a tick besides the plays.
+"""Bridges between streams, and music: what is sent in a tick in addition to the plays.
 
-Frames heard enter once a tick through `take`; `mix` adds them, and the music, to what the plays have put into the frames about to leave.
-So what is heard of one stream in a tick is sent to the other in the next. Everything is samples at the rate of the listener's plays: codec,
-keys and packet sizes of the two sides are independent. Sums are clipped, never wrapped. Knows no packet, no clock and
-no call.
+`take` gets the received frames once per tick. `mix` adds them and the music to the frames of the plays that are about to be sent. So the
+sound received from one stream in a tick is sent to the other in the next tick. Everything is samples at the rate of the listener's plays:
+codec, keys and packet sizes of the two sides are independent. Sums are clipped. This module knows no packets, no clock and no calls.
 
-| track that may be muted | what is silent then                                      |
+| mutable track           | what is silenced                                         |
 |-------------------------|----------------------------------------------------------|
-| `plays`                 | what the stream plays (the plays go on)                  |
-| `partner`               | what the stream would hear of the streams it is joined to |
-| `caller`                | what others would hear of the stream                     |
+| `plays`                 | what the stream plays (the plays continue)               |
+| `partner`               | what the stream receives from its bridges                |
+| `caller`                | what the bridges of the stream receive from it           |
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from active_call.media.worker.slots import Stream
 TRACKS: Final = ("plays", "partner", "caller")
 MAX_MUSIC_BYTES: Final = 32 * 1024 * 1024
 _RATES_HZ: Final = (8000, 16_000)
-"""At which the frames heard can be had."""
+"""Rates at which received frames are available."""
 
 
 class Heard(Protocol):
-    """Where the frames heard are found."""
+    """Gives access to the received frames."""
 
     def heard(self, number: int, rate_hz: int) -> Samples | None:
-        """The frame of this tick, None when there was none."""
+        """The frame of this tick, None if there was none."""
         ...
 
 
 class _Music:
-    """Sound that begins again at its end, once its end is known."""
+    """Sound that loops once its end is known."""
 
     __slots__ = ("_chunks", "_fading", "_index", "_offset", "is_complete", "n_bytes")
 
@@ -51,7 +50,7 @@ class _Music:
         self.n_bytes = 0
 
     def append(self, pcm: bytes, *, end: bool) -> None:
-        """More of it. An odd last byte is dropped."""
+        """Append sound. An odd last byte is dropped."""
         sound = np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2)
         if len(sound):
             self._chunks.append(sound)
@@ -59,7 +58,7 @@ class _Music:
         self.is_complete = self.is_complete or end
 
     def fade(self, n_samples: int) -> None:
-        """Let it fall to silence within so many samples."""
+        """Fade out within `n_samples`."""
         self._fading = faded_out(self._next(n_samples)) if n_samples > 0 else np.zeros(0, np.int16)
 
     @property
@@ -67,7 +66,7 @@ class _Music:
         return self._fading is not None and not len(self._fading)
 
     def take(self, n_samples: int) -> Samples:
-        """The next frame, shorter where there is nothing."""
+        """The next frame; shorter if there is not enough sound."""
         if self._fading is None:
             return self._next(n_samples)
         piece, self._fading = self._fading[:n_samples], self._fading[n_samples:]
@@ -86,28 +85,28 @@ class _Music:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
     def _rewind(self) -> bool:
-        """Whether there is a chunk to be read; at the end of all, the first one comes next."""
+        """Whether there is a chunk to read. At the end, rewind to the first one."""
         if self._index == len(self._chunks) and self.is_complete:
             self._index = 0
         return self._index < len(self._chunks)
 
 
 class Bridges:
-    """All streams of a process that hear others or music. Owned by the tick."""
+    """All streams of a process with bridges or music. Owned by the tick."""
 
     def __init__(self) -> None:
         self._sources: dict[int, dict[int, Stream]] = {}
-        """By listener: whom it hears."""
+        """By listener: the streams that it hears."""
         self._listeners: dict[int, Stream] = {}
         self._frames: dict[tuple[int, int], Samples] = {}
-        """The frame of the last tick of each stream that has listeners, by its number and the rate."""
+        """The last frame of each stream that has listeners, by stream number and rate."""
         self._music: dict[int, _Music] = {}
         self._muted: dict[str, set[int]] = {track: set() for track in TRACKS}
 
     # -- orders ------------------------------------------------------------------------------------------------------------------------
 
     def join(self, listener: Stream, source: Stream) -> None:
-        """`listener` hears `source` from now on. Raises ValueError when they are one, or the listener's rate is none of those heard."""
+        """Let `listener` hear `source`. Raises ValueError if they are the same, or if the listener's rate is not available."""
         if listener is source:
             raise ValueError("a stream cannot be joined to itself")
         if listener.rate_hz not in _RATES_HZ:
@@ -117,7 +116,7 @@ class Bridges:
         source.n_listeners = self._count_listeners(source.number)
 
     def part(self, stream: int, partner: int = 0) -> None:
-        """`stream` and `partner` (0: everybody) hear each other no more."""
+        """End the bridge between `stream` and `partner` (0: all partners)."""
         for listener, sources in list(self._sources.items()):
             for number, source in list(sources.items()):
                 if stream in (listener, number) and (not partner or partner in (listener, number)):
@@ -129,15 +128,15 @@ class Bridges:
                 del self._sources[listener], self._listeners[listener]
 
     def mute(self, stream: int, track: str, *, muted: bool) -> None:
-        """Silence one track of a stream, or let it be heard again. Raises ValueError for a track that there is not."""
+        """Mute or unmute one track of a stream. Raises ValueError for an unknown track."""
         if track not in self._muted:
             raise ValueError(f"unknown track {track!r}")
         (self._muted[track].add if muted else self._muted[track].discard)(stream)
 
     def queue_music(self, stream: int, pcm: bytes, *, end: bool, max_bytes: int = MAX_MUSIC_BYTES) -> None:
-        """Append to the music of `stream`; what was complete or is fading gives way to the new one.
+        """Append to the music of `stream`. Music that is complete or fading is replaced.
 
-        Raises ValueError when it would be longer than `max_bytes`; it is then complete with what it has.
+        Raises ValueError if it would exceed `max_bytes`; the music then ends with what it has.
         """
         music = self._music.get(stream)
         if music is not None and not music.is_complete and music.n_bytes + len(pcm) > max_bytes:
@@ -148,14 +147,14 @@ class Bridges:
         music.append(pcm, end=end)
 
     def stop_music(self, stream: int, fade: int) -> None:
-        """Let the music fall to silence within `fade` samples."""
+        """Fade the music out within `fade` samples."""
         music = self._music.get(stream)
         if music is not None:
             music.is_complete = True
             music.fade(fade)
 
     def forget(self, stream: int) -> None:
-        """The stream is closed."""
+        """Drop the state of a closed stream."""
         self.part(stream)
         self._music.pop(stream, None)
         for muted in self._muted.values():
@@ -167,7 +166,7 @@ class Bridges:
     # -- the tick ----------------------------------------------------------------------------------------------------------------------
 
     def take(self, hearing: Heard) -> None:
-        """After the receiving half: keep the frames of the streams that have listeners."""
+        """After the receiving half: store the frames of streams that have listeners."""
         self._frames = {}
         for listener, sources in self._sources.items():
             rate_hz = self._listeners[listener].rate_hz
@@ -177,7 +176,7 @@ class Bridges:
                     self._frames[number, rate_hz] = frame.copy()
 
     def mix(self, frames: Mapping[int, Samples]) -> None:
-        """In the sending half: add to the frames about to leave, in place. They are by stream."""
+        """In the sending half: add to the frames that are about to be sent, in place. `frames` is by stream."""
         for number in self._muted["plays"]:
             if (frame := frames.get(number)) is not None:
                 frame[:] = 0
@@ -188,7 +187,7 @@ class Bridges:
             self._mix_music(frames)
 
     def _heard_by(self, frames: Mapping[int, Samples]) -> list[list[tuple[Samples, Samples]]]:
-        """For each listener that is sent anything: its frame, with each frame that is to be added to it."""
+        """For each sending listener: its frame, paired with each frame to be added to it."""
         found: list[list[tuple[Samples, Samples]]] = []
         silent, partner_muted = self._muted["caller"], self._muted["partner"]
         for listener, sources in self._sources.items():
@@ -211,7 +210,10 @@ class Bridges:
 
 
 def _add_all(pairs: list[tuple[Samples, Samples]]) -> None:
-    """Add to the first of each pair the second, clipped. No frame is the first of two pairs; frames of one length are added together."""
+    """Add the second of each pair to the first, clipped.
+
+    No frame is the first of two pairs. Frames of equal length are added in one batch.
+    """
     for length in {len(frame) for frame, _ in pairs}:
         chosen = [pair for pair in pairs if len(pair[0]) == length]
         total = np.stack([frame for frame, _ in chosen]).astype(np.int32)

@@ -1,7 +1,6 @@
-"""One stream's frames from one rate to another: where the rate of the plays is not that of the codec, after a
-change of codec in mid-call, or not that of a recording.
+"""Resample one stream's frames: after a change of codec, when the rate of the plays differs from the codec's, or for a recording.
 
-20 ms frames enter and leave, (samples,) int16. The batched filters of `codec.resample` do the work, here with a batch of one.
+20 ms frames go in and come out, (samples,) int16. The batched filters of `codec.resample` do the work with a batch of one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _ONLY = np.zeros(1, np.intp)
 
 
 class Conversion:
-    """From `rates[0]` to `rates[1]` Hz: one is a multiple of the other. Raises ValueError for other pairs."""
+    """From `rates[0]` to `rates[1]` Hz. One must be a multiple of the other. Raises ValueError for other pairs."""
 
     def __init__(self, source_hz: int, target_hz: int) -> None:
         self.rates = (source_hz, target_hz)
@@ -30,5 +29,5 @@ class Conversion:
                 self._filter = Resampler(1, source_hz, target_hz)
 
     def process(self, frame: Samples) -> Samples:
-        """The next frame; joins the one before without a seam."""
+        """The next frame, continuous with the previous one."""
         return np.asarray(self._filter.process(frame[None], _ONLY)[0] * _FULL_SCALE, np.int16)

@@ -1,9 +1,9 @@
-"""What is sent in one tick, as arrays over all streams: samples become packets in one piece, headers included.
+"""What is sent in one tick, as arrays over all streams: samples become packets in one batch, headers included.
 
-One row per stream that sends; the numbers that a header needs lie in arrays by slot. Rows of samples enter; RTP packets leave, each in its
-row of memory, with room behind it for an SRTP tag. Knows no socket and no key. RFC 3550 section 5.1.
+One row per sending stream; the header fields are in arrays by slot. Rows of samples go in. RTP packets come out, each in its row of memory
+with space for an SRTP tag after it. This module knows no socket and no key. RFC 3550 §5.1.
 
-The RTP timestamp is not counted but follows from the number of the tick: it stays on the grid over hold, stalls and telephone events.
+The RTP timestamp is computed from the tick number, not counted: it stays on the grid over hold, stalls and telephone events.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.media.send.mixer import Samples
 from active_call.rtp.srtp import PacketMemory
 
 FRAME_SAMPLES: Final = 160
-"""20 ms of G.711; one payload byte each, and one tick of the RTP clock."""
+"""20 ms of G.711: one payload byte and one tick of the RTP clock per sample."""
 PACKET_BYTES: Final = 12 + FRAME_SAMPLES
 
 _VERSION_2: Final = 0x80
@@ -41,7 +41,7 @@ Slots = NDArray[np.intp]
 
 
 class SendBatch:
-    """The senders' state by slot, and the buffers of a tick. Owned by the tick; `begin_stream` claims a slot."""
+    """The senders' state by slot, and the buffers of a tick. Owned by the tick. `begin_stream` claims a slot."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -50,21 +50,21 @@ class SendBatch:
         self.sequence: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
         self.ssrc: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
         self.marker: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        """The next packet begins a talkspurt (RFC 3551 section 4.1)."""
+        """The next packet starts a talkspurt (RFC 3551 §4.1)."""
         self.muted: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.n_packets: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self.n_octets: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._timestamp_base: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
         self._clock_step: NDArray[np.int64] = np.full(capacity, FRAME_SAMPLES)
-        """Ticks of the RTP clock in 20 ms; only `timestamp` asks, since all of the batch have 160."""
+        """RTP clock ticks in 20 ms. Only `timestamp` needs it, because all batched streams have 160."""
         self._pcm: Samples = np.zeros((capacity, FRAME_SAMPLES), np.int16)
         self.memory = PacketMemory(capacity, _PACKET.itemsize)
-        """The packets, by row: to be protected there. Protecting changes nothing that the next `build` does not write anew."""
+        """The packets, by row. They are protected in place; the next `build` rewrites everything that this changes."""
         self._packets = np.frombuffer(self.memory.view, _PACKET)
         self._packets["flags"] = _VERSION_2
 
     def begin_stream(self, slot: int, *, ssrc: int, sequence: int, timestamp: int) -> None:
-        """Reset `slot` for a new stream with these beginnings."""
+        """Reset `slot` for a new stream with these initial values."""
         self.ssrc[slot] = ssrc
         self.sequence[slot] = sequence
         self._timestamp_base[slot] = timestamp
@@ -74,11 +74,11 @@ class SendBatch:
         self.n_packets[slot] = self.n_octets[slot] = 0
 
     def rows(self, n_rows: int) -> Samples:
-        """The frames of those who share the batch, (n_rows, 160): always the same memory."""
+        """The frames of the batched streams, (n_rows, 160). Always the same memory."""
         return self._pcm[:n_rows]
 
     def packet(self, row: int, n_bytes: int = PACKET_BYTES) -> memoryview:
-        """The first `n_bytes` of `row`: its packet, with its tag if so many. A view, which shows what the last `build` has put there."""
+        """The first `n_bytes` of `row`: its packet, and its tag if `n_bytes` includes it. A view of what the last `build` wrote."""
         start = row * _PACKET.itemsize
         return self.memory.view[start : start + n_bytes]
 
@@ -87,7 +87,7 @@ class SendBatch:
         return (int(self._timestamp_base[slot]) + tick * int(self._clock_step[slot])) & 0xFFFFFFFF
 
     def set_clock(self, slot: int, clock_hz: int, tick: int) -> None:
-        """Let timestamps count at `clock_hz` from `tick` on; they go on from where they are (RFC 7160 tells why a jump confuses)."""
+        """Count timestamps at `clock_hz` from `tick` on, continuing from the current value (RFC 7160 describes the problems of a jump)."""
         step = clock_hz * FRAME_MS // 1000
         if step != self._clock_step[slot]:
             now = self.timestamp(slot, tick)
@@ -95,7 +95,7 @@ class SendBatch:
             self._timestamp_base[slot] = (now - tick * step) & 0xFFFFFFFF
 
     def take_sequence(self, slot: int, n_octets: int) -> int:
-        """The number of a packet that is built alone; counts it."""
+        """The sequence number for a packet that is built individually. The packet is counted."""
         sequence = int(self.sequence[slot])
         self.sequence[slot] = (sequence + 1) & 0xFFFF
         self.n_packets[slot] += 1
@@ -103,7 +103,7 @@ class SendBatch:
         return sequence
 
     def build(self, slots: Slots, pcm: Samples, tick: int) -> None:
-        """Encode `pcm` (rows as in `slots`) and make packets of it, see `packet`. Counts what it builds."""
+        """Encode `pcm` (rows as in `slots`) into packets, see `packet`, and count them."""
         n_packets = len(slots)
         if not n_packets:
             return

@@ -1,8 +1,8 @@
-"""One stream whose packets cannot share the batch: telephone events under way, packets of another length than the tick, another codec.
+"""The sending side of a stream that cannot be batched: outgoing telephone events, packets longer or shorter than a tick, another codec.
 
-The frame that the tick has filled enters; packets leave through the leg, as many as are due. RFC 3550, 4733. Knows neither plays nor keys.
-Sound is gathered until it fills a packet of the peer's `ptime` (RFC 8866 section 6.4), so that 10, 30 or 60 ms keep their own rhythm on the
-20 ms grid; while a telephone event goes out, it takes the place of the sound.
+The frame of the tick goes in; the due packets go out through the leg. RFC 3550, 4733. This module knows neither plays nor keys. Sound is
+collected until it fills a packet of the peer's `ptime` (RFC 8866 §6.4), so that 10, 30 or 60 ms packets keep their interval on the 20 ms
+grid. An outgoing telephone event replaces the sound.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from active_call.rtp.packet import pack_header
 MIN_PTIME_MS: Final = 10
 MAX_PTIME_MS: Final = 60
 MAX_PAYLOAD_BYTES: Final = 1280
-"""With RTP, SRTP, UDP and IPv6 headers this stays under 1400 bytes, which nearly every path carries whole."""
+"""With RTP, SRTP, UDP and IPv6 headers this stays below 1400 bytes, which nearly every path carries without fragmentation."""
 _OPUS_MS: Final = (10, 20, 40, 60)
-"""RFC 6716 section 2.1.4; 2.5 and 5 ms are shorter than a tick is worth."""
+"""RFC 6716 §2.1.4. 2.5 and 5 ms make no sense with a 20 ms tick."""
 
 
 class Packetizer:
-    """The sending side of one such stream. `frame` is what the next `send` sends, at the codec's rate; its owner fills and empties it."""
+    """The sending side of one such stream. `frame` is the input of the next `send`, at the codec's rate. Its owner fills and clears it."""
 
     __slots__ = ("_batch", "_leg", "_n_pending", "_pending", "_slot", "frame")
 
@@ -40,14 +40,14 @@ class Packetizer:
         self.frame: Samples = np.zeros(leg.send_codec.sample_rate_hz * FRAME_MS // 1000, np.int16)
 
     def fit(self) -> None:
-        """Follow the leg's codec; sound that waits for the rest of its packet is given up when its rate has changed."""
+        """Follow a change of the leg's codec. Sound that waits for a full packet is dropped if the rate has changed."""
         n_samples = self._leg.send_codec.sample_rate_hz * FRAME_MS // 1000
         if n_samples != len(self.frame):
             self.frame = np.zeros(n_samples, np.int16)
             self._drop()
 
     def send(self, tick: int) -> None:
-        """Send what is due in `tick`."""
+        """Send the packets due in `tick`."""
         timestamp = self._batch.timestamp(self._slot, tick)
         if self._send_event(timestamp):
             self._drop()
@@ -95,8 +95,8 @@ class Packetizer:
 
 
 def packet_ms(ptime_ms: int, codec: Codec) -> int:
-    """How long our packets of `codec` are when the peer prefers `ptime_ms`: no longer, as far as the codec has such frames, and never
-    so long that a packet would be cut in two on its way.
+    """Duration of our packets of `codec` if the peer prefers `ptime_ms`: at most that, if the codec has such frames, and never so long that
+    a packet would be fragmented.
     """
     wished = min(max(ptime_ms // 10 * 10, MIN_PTIME_MS), MAX_PTIME_MS)
     if codec is OPUS:

@@ -1,11 +1,11 @@
-"""The first half of a tick: what plays becomes packets, and they leave.
+"""The sending half of a tick: plays become packets, and the packets are sent.
 
-Plays enter through `wake`; packets leave through the legs, reports about plays through `PlayReports`. All streams are encoded and get their
-headers in one batch, then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase.
-Streams that cannot share the loop (telephone events under way, packets longer or shorter than a tick, a codec other than G.711) follow it
-one by one, each with a `Packetizer`.
+`wake` announces plays. Packets leave through the legs, reports about plays through `PlayReports`. All streams are encoded and packetised in
+one batch. Then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase. Streams that
+cannot be batched (outgoing telephone events, packets longer or shorter than a tick, a codec other than G.711) follow one by one, each with
+a `Packetizer`.
 
-Every stream has a frame, 20 ms at the rate of its plays, which is filled anew in each tick.
+Every stream has a frame of 20 ms at the rate of its plays, which is filled in each tick.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Marked = list[tuple[Stream, list[Mark]]]
 
 
 class _Single:
-    """A stream that is sent by itself: its frame at the plays' rate, and what makes packets of it at the codec's."""
+    """A stream that is sent individually: its frame at the rate of its plays, and the packetizer at the codec's rate."""
 
     __slots__ = ("_conversion", "frame", "leg", "packets", "stream")
 
@@ -70,11 +70,11 @@ class _Single:
 
 
 class SendPipeline:
-    """All streams that send. `regroup` after any change of who does or how; `run` once per tick."""
+    """All sending streams. Call `regroup` after any change of which streams send or how, and `run` once per tick."""
 
     def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
         self.bridges = Bridges()
-        """What else is to be heard: other streams, and music."""
+        """Other streams and music to mix in."""
         self._ambience: dict[int, Ambience] = {}
         """By the rate of the plays."""
         self._batch = batch
@@ -86,19 +86,19 @@ class SendPipeline:
         self._playing: dict[int, Stream] = {}
         self._frames: dict[int, Samples] = {}
         self._order: dict[int, int] = {}
-        """The place of each stream in the order in which packets leave."""
+        """The position of each stream in the sending order."""
         self._slots: Slots = np.zeros(0, np.intp)
         self._pcm: Samples = batch.rows(0)
         self._departures = PacketSender(batch)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
         self.on_failed: Callable[[Stream, Exception], None] = _raise
-        """Told of each stream that fails where streams are dealt with one by one; the others go on."""
+        """Called for each stream that fails while it is processed individually. The others continue."""
         self.is_stale = False
-        """A stream has returned to the common loop; regroup before the next tick."""
+        """A stream has returned to the batch: regroup before the next tick."""
 
     def regroup(self, streams: list[Stream]) -> None:
-        """Take over who sends now. `streams` is in the order of the slots."""
+        """Update the set of sending streams. `streams` is in the order of the slots."""
         together: list[Stream] = []
         singles: dict[int, _Single] = {}
         unsent: list[tuple[Stream, Samples]] = []
@@ -133,15 +133,15 @@ class SendPipeline:
         return single
 
     def wake(self, stream: Stream) -> None:
-        """Something was queued for `stream` or stopped: read it from the next tick on."""
+        """Sound was queued for `stream` or stopped: read its plays from the next tick on."""
         self._playing[stream.number] = stream
 
     def before_change(self, stream: Stream) -> None:
-        """What the stream plays is about to be changed: let it stand where the last sent frame left it."""
+        """The plays of the stream are about to be changed: undo read-ahead, so that they stand after the last sent frame."""
         self._staging.give_back(stream.slot)
 
     def set_ambience(self, stream: Stream, order: StartAmbience) -> None:
-        """Begin, change or end the background sound of a stream."""
+        """Start, change or stop the background sound of a stream."""
         self.end_ambience(stream)
         if order.path:
             ambience = self._ambience.get(stream.rate_hz)
@@ -157,7 +157,7 @@ class SendPipeline:
             )
 
     def end_ambience(self, stream: Stream) -> None:
-        """No background sound for a stream any more."""
+        """Stop the background sound of a stream."""
         for ambience in self._ambience.values():
             ambience.end(stream.slot)
 
@@ -171,12 +171,15 @@ class SendPipeline:
                 ambience.mix(frame[None], np.array([stream.slot], np.intp))
 
     def forget(self, stream: Stream) -> None:
-        """The stream is closed."""
+        """Drop the state of a closed stream."""
         self._playing.pop(stream.number, None)
         self._reports.forget(stream.number)
 
     def sent(self, number: int) -> Samples | None:
-        """The frame that the last `run` sent for a stream, at the rate of its plays; None when it does not send. Valid until the next."""
+        """The frame that the last `run` sent for a stream, at the rate of its plays.
+
+        None if it does not send. Valid until the next `run`.
+        """
         return self._frames.get(number)
 
     def run(self, tick: int) -> None:
@@ -213,7 +216,7 @@ class SendPipeline:
                 continue
             frame = frames.get(number)
             if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
-                continue  # on hold, or digits are going out: the plays stand still
+                continue  # on hold, or digits are being sent: the plays wait
             try:
                 marks = self._read_play(stream, row, frame)
             except Exception as error:  # noqa: BLE001 (a wall)
@@ -249,13 +252,13 @@ class SendPipeline:
                 frame.fill(0)
 
     def _voiced(self, marked: _Marked) -> dict[int, bool]:
-        """For the streams of whose plays something is to be told: whether the frame just read is audible, before anything is mixed in."""
+        """Whether the frame just read is audible before mixing, for the streams with a play that waits for its first voiced packet."""
         numbers = {stream.number for stream, _ in marked}
         numbers |= {number for number in self._reports.awaiting_voice if number in self._playing and number in self._frames}
         return {number: bool(energy_voiced(self._frames[number][None])[0]) for number in numbers}
 
     def _report(self, voiced: dict[int, bool], marked: _Marked, begun_at: float, packet_s: float) -> None:
-        """Report on plays; a packet's departure follows from its place in the loop."""
+        """Report on plays. The departure time of a packet follows from its position in the loop."""
         marks_of = {stream.number: marks for stream, marks in marked}
         for number in sorted(voiced, key=lambda each: self._order.get(each, 0)):
             at = begun_at + (min(self._order[number], len(self._departures)) + 1) * packet_s
@@ -263,14 +266,14 @@ class SendPipeline:
             self._reports.take(number, marks_of.get(number, []), at, voiced=voiced[number], rate_hz=rate_hz)
 
     def report_stopped(self, stream: Stream, now: float) -> None:
-        """Tell at once of plays that were stopped without anything left to send."""
+        """Report at once on plays that were stopped with nothing left to send."""
         marks = stream.plays.take_marks()
         if marks:
             self._reports.take(stream.number, marks, now, voiced=False, rate_hz=stream.rate_hz)
 
 
 def _raise(stream: Stream, error: Exception) -> None:
-    """Until `on_failed` is set."""
+    """Default of `on_failed`."""
     del stream
     raise error
 

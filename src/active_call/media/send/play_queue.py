@@ -1,19 +1,18 @@
-"""What a stream plays: named plays one behind the other, each a queue of sound, with positions exact to the sample.
+"""The plays of a stream: named plays in a queue, each a queue of sound, with sample-exact positions.
 
-Sound and orders enter; `read` fills one frame after another, and `take_marks` tells what the frames just read have begun and ended. The
-reader stamps the marks with the time the packet left. Knows no packet and no clock.
+Sound and orders go in. `read` fills one frame after another, and `take_marks` returns what began and ended in these frames. The reader
+stamps the marks with the time the packet was sent. This module knows no packets and no clock.
 
-A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue: the only one that is read), then gone. It goes
-when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
-mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
-told once, until more comes. Before that it *runs low*, which is told once too, so that the reader of a long file need not send it at once.
+A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue, the only one that is read), then removed. It is
+removed when it is closed and its last sample was read, or when it is stopped: then its next sound fades out and is mixed into the following
+frames, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence, reported once, until more
+arrives. Before that it *runs low*, also reported once, so that the sender of a long file need not send it all at once.
 
-Plays may be *paused*: the current one stands still at its sample. What would have followed falls to silence within a fade and is not
-counted as heard. The play goes on from that sample, or from up to half a second before it; after a fade it rises for 5 ms, so that nothing
-clicks.
+Plays may be *paused*: the current one stops at its sample. The sound after that sample fades out and is not counted as heard. The play
+resumes at that sample, or up to half a second before it. After a fade it rises for 5 ms to avoid a click.
 
-A play may be asked to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet. What its owner,
-who learns of that later, still appends to it is dropped, up to and with the order that closes it.
+A play may be ordered to *finish* at the next of several boundaries (ends of sentences or commands) that it has not passed yet. Its owner
+learns of that later; what it still appends to the play is dropped, up to and including the order that closes it.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ from active_call.media.send.mixer import Samples, add_saturated, faded_in, faded
 DEFAULT_FADE_MS: Final = 20
 LOW_WATER_MS: Final = 2000
 REWIND_MS: Final = 500
-"""So much of what was heard is kept, to go back to the beginning of a word."""
+"""Amount of played sound that is kept, in order to resume at the start of a word."""
 RISE_MS: Final = 5
-"""After a pause, the sound rises for so long."""
+"""Duration of the fade-in after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The frame just read holds the first sample of `play`."""
+    """The frame just read contains the first sample of `play`."""
 
     play: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last sample of `play` was read: `heard` of `queued` samples, whole or (not `completed`) stopped."""
+    """The last sample of `play` was read: `heard` of `queued` samples. `completed` is false if it was stopped."""
 
     play: str
     completed: bool
@@ -54,14 +53,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class RanDry:
-    """`play` is not closed, and had not enough sound for the frame just read."""
+    """`play` is not closed and had too little sound for the frame just read."""
 
     play: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunsLow:
-    """`play` is not closed, and `left` samples of it remain: two seconds or less. Noticed at its beginning and where a piece ends."""
+    """`play` is not closed and has `left` samples: two seconds or less. Checked at its start and at the end of each piece."""
 
     play: str
     left: int
@@ -71,7 +70,7 @@ Mark = Began | Finished | RanDry | RunsLow
 
 
 class _Play:
-    """The sound of one play that is still to be read."""
+    """The unread sound of one play."""
 
     __slots__ = ("_chunks", "_n_past", "_offset", "_past", "began", "closed", "cut", "dry", "heard", "low", "name", "queued")
 
@@ -82,13 +81,13 @@ class _Play:
         self.began = False
         self.closed = False
         self.cut = False
-        """It ends before all that was appended, or is to be appended."""
+        """It ends before the end of what was or will be appended."""
         self.dry = False
         self.low = False
         self._chunks: deque[Samples] = deque()
         self._offset = 0
         self._past: deque[Samples] = deque()
-        """Pieces that were read to their end lately, the latest last."""
+        """Pieces that were read completely, most recent last."""
         self._n_past = 0
 
     def append(self, sound: Samples) -> None:
@@ -100,13 +99,13 @@ class _Play:
 
     @property
     def left(self) -> int:
-        """Samples still to be read."""
+        """Number of unread samples."""
         if self.cut:
             return sum(map(len, self._chunks)) - self._offset
         return self.queued - self.heard
 
     def cut_at(self, end: int) -> None:
-        """Let sample `end`, counted from the beginning of the play and not yet read, be the first that is not heard."""
+        """Make sample `end` (counted from the start of the play, not yet read) the first one that is not played."""
         left = end - self.heard + self._offset
         kept: deque[Samples] = deque()
         for chunk in self._chunks:
@@ -118,7 +117,7 @@ class _Play:
         self._chunks = kept
 
     def read_within_chunk(self, out: Samples) -> bool:
-        """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
+        """Fill `out` if nothing begins or ends in it, as in nearly every frame. False: nothing was read."""
         if not (self.began and self._chunks):
             return False
         chunk, start = self._chunks[0], self._offset
@@ -131,7 +130,7 @@ class _Play:
         return True
 
     def read_ahead(self, frames: Samples) -> int:
-        """Fill as many of `frames` (n, samples) as neither begin nor finish anything, a piece of sound included; returns how many."""
+        """Fill as many of `frames` (n, samples) as have no begin or end in them, also of a piece. Returns how many."""
         if not (self.began and self._chunks):
             return 0
         chunk, start = self._chunks[0], self._offset
@@ -144,12 +143,12 @@ class _Play:
         return n_frames
 
     def take_back(self, n_samples: int) -> None:
-        """Undo the last `n_samples` of `read_ahead`, with nothing in between."""
+        """Undo the last `n_samples` of `read_ahead`. Nothing may have happened in between."""
         self.heard -= n_samples
         self._offset -= n_samples
 
     def read(self, out: Samples) -> int:
-        """Move samples into `out` until it is full or nothing is left; returns how many."""
+        """Move samples into `out` until it is full or the play is empty. Returns how many."""
         filled = 0
         wanted = len(out)
         while filled < wanted and self._chunks:
@@ -166,12 +165,12 @@ class _Play:
         return filled
 
     def forget_past(self, kept: int) -> None:
-        """Keep of what was read only the pieces that hold the last `kept` samples."""
+        """Drop read pieces, except those that contain the last `kept` samples."""
         while self._past and self._n_past - len(self._past[0]) >= kept:
             self._n_past -= len(self._past.popleft())
 
     def peek(self, n_samples: int) -> Samples:
-        """A copy of the next samples, at most `n_samples`; they are still to be read."""
+        """A copy of the next samples, at most `n_samples`, without reading them."""
         parts: list[Samples] = []
         skipped, left = self._offset, n_samples
         for chunk in self._chunks:
@@ -183,7 +182,7 @@ class _Play:
         return np.concatenate(parts) if parts else np.empty(0, np.int16)
 
     def go_back(self, n_samples: int) -> None:
-        """Let the last `n_samples` be read again, as far as they are kept."""
+        """Rewind by `n_samples`, as far as they are kept."""
         while n_samples > self._offset and self._past:
             chunk = self._past.pop()
             self._n_past -= len(chunk)
@@ -204,7 +203,7 @@ class _Play:
 
 
 class _Tail:
-    """The faded end of a stopped or paused play, still to be mixed in; the mark of a stopped one follows with its last sample."""
+    """The fade-out of a stopped or paused play that is still to be mixed in. The mark of a stopped play follows with its last sample."""
 
     __slots__ = ("mark", "offset", "sound")
 
@@ -215,7 +214,7 @@ class _Tail:
 
 
 class PlayQueue:
-    """All that one stream plays. Rates are the owner's; every count here is in samples."""
+    """All plays of one stream. Rates are the owner's; all counts are in samples."""
 
     __slots__ = (
         "_default_fade", "_dismissed", "_has_faded", "_low_water", "_marks", "_plays", "_rewind", "_rise", "_rising", "_tails", "paused",
@@ -228,7 +227,7 @@ class PlayQueue:
         self._rewind = rate_hz * REWIND_MS // 1000
         self._rise = rate_hz * RISE_MS // 1000
         self._has_faded = False
-        """The pause began with a fade: it ends with a rise."""
+        """The pause began with a fade-out, so it ends with a fade-in."""
         self._rising = False
         """The next frame is the first one after a pause."""
         self._plays: deque[_Play] = deque()
@@ -239,33 +238,33 @@ class PlayQueue:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is queued, fading or to be told; reading would give silence."""
+        """Nothing is queued, fading or to be reported. Reading would yield silence."""
         return not (self._plays or self._tails or self._marks)
 
     @property
     def n_plays(self) -> int:
-        """Plays that are current or wait, however short."""
+        """Number of current and waiting plays."""
         return len(self._plays)
 
     def holds(self, name: str) -> bool:
-        """Whether the play `name` is current or waits."""
+        """Whether the play `name` is current or waiting."""
         return any(play.name == name for play in self._plays)
 
     @property
     def n_waiting(self) -> int:
-        """Samples that are still to be read, of all plays."""
+        """Unread samples of all plays."""
         return sum(play.left for play in self._plays)
 
     @property
     def sounding(self) -> tuple[str, int, int | None] | None:
-        """The current play, of which something was read: its name, samples heard, and samples left where its end is known."""
+        """The current play if some of it was read: name, samples heard, and samples left if its end is known."""
         if not (self._plays and self._plays[0].began):
             return None
         play = self._plays[0]
         return play.name, play.heard, play.left if play.closed or play.cut else None
 
     def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
-        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
+        """Append s16le sound to the play `name`. A new play is added at the end of the queue. An odd last byte is dropped."""
         if replace:
             self.stop(self._default_fade, keep=name)
         if name in self._dismissed:
@@ -280,10 +279,10 @@ class PlayQueue:
         play.closed = play.closed or end
 
     def finish(self, name: str, boundaries: Sequence[int]) -> None:
-        """Let the play `name` end at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
+        """End the play `name` at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
 
-        What lies behind is dropped, and the play then counts as stopped, not completed. Nothing changes when that boundary lies beyond what
-        was appended (the owner must end the play there) or when all are passed.
+        The rest is dropped, and the play counts as stopped, not completed. No effect if that boundary is beyond the appended sound (the
+        owner must end the play there) or if all boundaries have been passed.
         """
         play = next((play for play in self._plays if play.name == name), None)
         if play is None:
@@ -293,9 +292,9 @@ class PlayQueue:
             play.cut_at(end)
 
     def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
-        """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples.
+        """Stop the play `name` (all if empty, except `keep`), with a fade-out of `fade` samples.
 
-        A play that is stopped may be opened anew at once.
+        A stopped play may be opened again at once.
         """
         self._dismissed -= {name} if name else self._dismissed - {keep}
         kept: deque[_Play] = deque()
@@ -307,7 +306,7 @@ class PlayQueue:
         self._plays = kept
 
     def pause(self, fade: int = 0) -> None:
-        """Stand still at this sample; what would follow is heard falling to silence within `fade` samples, and remains to be read."""
+        """Pause at this sample. The sound after it fades out within `fade` samples and remains unread."""
         if self.paused:
             return
         self.paused = True
@@ -318,7 +317,7 @@ class PlayQueue:
                 self._tails.append(_Tail(faded_out(tail), None))
 
     def resume(self, back: int = 0) -> None:
-        """Go on from the sample at which everything stands still, or `back` samples before it (half a second at most)."""
+        """Resume at the sample of the pause, or `back` samples before it (at most half a second)."""
         if not self.paused:
             return
         self.paused = False
@@ -338,7 +337,7 @@ class PlayQueue:
             self._marks.append(mark)
 
     def read(self, out: Samples) -> bool:
-        """Fill the next frame. `out` must hold zeros; what nothing plays in stays silent.
+        """Fill the next frame. `out` must contain zeros; parts without a play stay silent.
 
         True: something plays and nothing has begun, ended or run dry, so there are no marks to take.
         """
@@ -354,13 +353,13 @@ class PlayQueue:
         return False
 
     def read_ahead(self, frames: Samples) -> int:
-        """Fill as many of the next frames (n, samples) as go on undisturbed; returns how many. The owner reads them in order."""
+        """Fill as many of the next frames (n, samples) as contain no begin or end. Returns how many. The owner reads them in order."""
         if not self._plays or self.paused or self._tails or self._marks or self._rising:
             return 0
         return self._plays[0].read_ahead(frames)
 
     def take_back(self, n_samples: int) -> None:
-        """Give back the last `n_samples` of `read_ahead`: to be called before anything else is done to the plays."""
+        """Give back the last `n_samples` of `read_ahead`. Call it before any other change of the plays."""
         self._plays[0].take_back(n_samples)
 
     def _read_plays(self, out: Samples) -> None:

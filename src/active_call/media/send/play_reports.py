@@ -1,7 +1,7 @@
-"""What is told about plays: marks of the frames read, and whether each frame was voiced, become reports with the time the packet left.
+"""Reports about plays: marks of the frames read, and whether each frame was voiced, become reports with the time the packet was sent.
 
-Pure; `at` is told. PlayStarted waits for the first voiced packet, since it carries its time; a play that ends without one has a
-`voiced_at` of -1.
+Pure; the caller passes `at`. PlayStarted waits for the first voiced packet, because it contains its time. A play that ends without one has
+a `voiced_at` of -1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from active_call.media.send.play_queue import Began, Finished, Mark, RanDry, Run
 
 
 class PlayReports:
-    """For all streams: which plays have begun and were not voiced yet."""
+    """For all streams: the plays that have begun but had no voiced packet yet."""
 
     def __init__(self, emit: Callable[[Link], None]) -> None:
         self._emit = emit
@@ -22,11 +22,11 @@ class PlayReports:
 
     @property
     def awaiting_voice(self) -> dict[int, tuple[str, float]]:
-        """By stream: the play whose first voiced packet is awaited, and when its first packet left. Read only."""
+        """By stream: the play that waits for its first voiced packet, and when its first packet was sent. Read only."""
         return self._unvoiced
 
     def take(self, stream: int, marks: list[Mark], at: float, *, voiced: bool, rate_hz: int) -> None:
-        """Report on one frame of `stream`, which left at `at`; its plays count samples at `rate_hz`."""
+        """Report on one frame of `stream`, sent at `at`. Its plays count samples at `rate_hz`."""
         if voiced and stream in self._unvoiced:
             play, began_at = self._unvoiced.pop(stream)
             self._emit(PlayStarted(stream, play, began_at, at))
@@ -49,7 +49,7 @@ class PlayReports:
                     self._emit(PlayEnded(stream, mark.play, mark.completed, heard_ms, queued_ms, at))
 
     def forget(self, stream: int) -> None:
-        """The stream is closed."""
+        """Drop the state of a closed stream."""
         self._unvoiced.pop(stream, None)
 
     def _settle(self, stream: int) -> None:

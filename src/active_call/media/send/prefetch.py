@@ -1,7 +1,7 @@
-"""Frames of plays that go on undisturbed, read ahead and laid out by slot, so that a tick takes those of all streams in one piece.
+"""Read ahead frames of plays in which nothing begins or ends, stored by slot, so that a tick takes those of all streams in one piece.
 
-Plays enter, rows of the batch are filled. Reading ahead must not be noticed: nothing is staged that begins or ends a play, and whoever is
-about to touch what a stream plays calls `give_back` first, after which the play stands where its last sent frame left it.
+Plays go in, rows of the batch are filled. Read-ahead has no visible effect: no frame is staged that begins or ends a play, and `give_back`
+must be called before any change of a stream's plays; after it the play stands after its last sent frame.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from active_call.media.send.mixer import Samples
 from active_call.media.send.play_queue import PlayQueue
 
 STAGED_FRAMES: Final = 8
-"""160 ms: enough to make the reading rare, little enough to be given back quickly."""
+"""160 ms: enough to make reading rare, and little enough to be given back quickly."""
 
 Slots = NDArray[np.intp]
 
 
 class Prefetch:
-    """What is staged, for `capacity` slots. `n_left` counts the frames of each; those not read yet lie at the end of its row."""
+    """The staged frames of `capacity` slots. `n_left` counts the frames of each slot; unread ones are at the end of its row."""
 
     def __init__(self, capacity: int, frame_samples: int) -> None:
         self._frame_samples = frame_samples
@@ -30,7 +30,7 @@ class Prefetch:
         self._plays: dict[int, PlayQueue] = {}
 
     def take(self, slots: Slots, rows: Samples) -> list[bool]:
-        """Fill the rows of `rows`, which are as in `slots`, whose slots have a frame left. Returns for each whether it was filled."""
+        """Fill the rows of `rows` (as in `slots`) whose slots have a staged frame. Returns for each row whether it was filled."""
         left = self.n_left[slots]
         filled = np.flatnonzero(left)
         if len(filled):
@@ -41,20 +41,20 @@ class Prefetch:
         return is_filled
 
     def stage(self, slot: int, plays: PlayQueue) -> None:
-        """Read ahead for `slot`, which has nothing left: as much as goes on undisturbed, at first less, each slot in its own measure, so
-        that streams that have begun together do not fall due together ever after.
+        """Read ahead for `slot`, which has no staged frame: as far as nothing begins or ends, but less at first, by a different amount per
+        slot. Otherwise streams that started together would always be due together.
         """
         n_frames = STAGED_FRAMES if self._plays.get(slot) is plays else 1 + slot % STAGED_FRAMES
         n_staged = plays.read_ahead(self._frames[slot, STAGED_FRAMES - n_frames :])
         if n_staged < n_frames:
-            # The row is read to its end: what was staged must lie there.
+            # The row is read to its end, so the staged frames must be there.
             start = STAGED_FRAMES - n_frames
             self._frames[slot, STAGED_FRAMES - n_staged :] = self._frames[slot, start : start + n_staged].copy()
         self.n_left[slot] = n_staged
         self._plays[slot] = plays
 
     def give_back(self, slot: int) -> None:
-        """Take back what was read ahead and not sent."""
+        """Give back frames that were read ahead and not sent."""
         plays = self._plays.pop(slot, None)
         n_left = int(self.n_left[slot])
         if plays is not None and n_left:

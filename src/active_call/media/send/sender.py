@@ -1,7 +1,7 @@
-"""The packets of a tick leave: what the batch has built is protected where it lies and sent, all streams in the order of their slots.
+"""Protect the packets of the batch in place and send them, all streams in the order of their slots.
 
-What a packet costs here is paid for every call in every tick, so the loops are those of `map`: the interpreter does nothing between one
-call into libsrtp, or one system call, and the next.
+The cost per packet is paid for every call in every tick. So the loops use `map`: there is no interpreter work between two calls into
+libsrtp or two system calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _sendto: Final = socket.socket.sendto
 
 
 class PacketSender:
-    """The legs whose packets are the first rows of the batch. `regroup` after any change of who they are, or of their keys."""
+    """The legs whose packets are the first rows of the batch. Call `regroup` after any change of these legs or of their keys."""
 
     def __init__(self, batch: SendBatch) -> None:
         self._batch = batch
@@ -25,7 +25,7 @@ class PacketSender:
         self._sockets: list[socket.socket] = []
         self._packets: list[memoryview] = []
         self._secured: list[int] = []
-        """The rows that are to be protected; of each, what libsrtp wants:"""
+        """The rows to be protected, and for each the arguments of libsrtp:"""
         self._contexts: list[Context] = []
         self._starts: list[Any] = []
         self._lengths: list[Any] = []
@@ -34,7 +34,7 @@ class PacketSender:
         return len(self._legs)
 
     def regroup(self, legs: list[Leg]) -> None:
-        """Take over whose packet lies in which row."""
+        """Set which leg's packet is in which row."""
         batch, places = self._batch, self._batch.memory.places
         sessions = [leg.srtp_out for leg in legs]
         self._legs = legs
@@ -46,7 +46,7 @@ class PacketSender:
         self._lengths = [places[row][1] for row in self._secured]
 
     def send(self) -> None:
-        """Send what the batch has built. Errors of the network are counted by the leg."""
+        """Send the packets of the batch. The leg counts network errors."""
         self._batch.memory.lengths[: len(self._legs)] = PACKET_BYTES
         protected = protect_all(self._contexts, self._starts, self._lengths)
         if all(protected):
@@ -66,6 +66,6 @@ class PacketSender:
             try:
                 for _ in sending:
                     n_done += 1
-            except Exception:  # noqa: BLE001 (whatever it is, it concerns this packet, and the others are to leave)
+            except Exception:  # noqa: BLE001 (an error concerns this packet only, and the others must be sent)
                 legs[n_done].send_errors += 1
                 n_done += 1

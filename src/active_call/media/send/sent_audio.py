@@ -1,7 +1,7 @@
-"""What streams send, as reports: for legs whose sound leaves by another way than RTP.
+"""What streams send, as reports, for legs whose sound does not leave by RTP.
 
-The frames of a tick enter after the sending half, `SentAudio` leaves in pieces. Samples are counted at the rate of the plays from the order
-on, a frame for each tick, whether or not anything was sent.
+The frames of a tick go in after the sending half; `SentAudio` comes out in pieces. Samples are counted at the rate of the plays from the
+order on, one frame per tick, whether or not anything was sent.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from active_call.media.worker.slots import Stream
 
 
 class SentFrames(Protocol):
-    """Where the frames sent are found."""
+    """Gives access to the sent frames."""
 
     def sent(self, number: int) -> Samples | None:
-        """The frame that the last tick sent for a stream, at the rate of its plays; None when it does not send."""
+        """The frame that the last tick sent for a stream, at the rate of its plays. None if it does not send."""
         ...
 
 
 class _Forwarding:
-    """One stream: what waits for a piece to be full."""
+    """One stream: the sound that waits for a full piece."""
 
     __slots__ = ("frames", "n_frames", "sample", "stream")
 
@@ -44,7 +44,7 @@ class SentAudioTap:
         self._forwarding: dict[int, _Forwarding] = {}
 
     def use(self, stream: Stream, order: ForwardSent) -> None:
-        """Begin or end. A second beginning only changes the length of the pieces."""
+        """Start or stop. A second start only changes the length of the pieces."""
         known = self._forwarding.get(stream.number)
         if not order.enabled:
             self.end(stream)
@@ -54,13 +54,13 @@ class SentAudioTap:
             self._forwarding[stream.number] = _Forwarding(stream, order.piece_ms // FRAME_MS)
 
     def end(self, stream: Stream) -> None:
-        """Report the rest, and nothing more of this stream."""
+        """Report the rest and stop for this stream."""
         forwarding = self._forwarding.pop(stream.number, None)
         if forwarding is not None:
             self._flush(forwarding)
 
     def run(self) -> None:
-        """Take the frames of this tick. Once a tick, after the sending half."""
+        """Take the frames of this tick. Call once per tick after the sending half."""
         for number, forwarding in self._forwarding.items():
             frame = self._sending.sent(number)
             if frame is None:

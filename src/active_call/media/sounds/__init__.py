@@ -1,1 +1,1 @@
-"""Sounds that are played: files, tones, hold music."""
+"""Sounds to play: files, tones, hold music."""

@@ -1,9 +1,9 @@
-"""Sound files for playing: WAV, MP3, Ogg (Opus, Vorbis), FLAC and others become s16le mono at one rate, piece by piece.
+"""Decode sound files for playing: WAV, MP3, Ogg (Opus, Vorbis), FLAC and others become s16le mono at one rate, piece by piece.
 
-Bytes enter from a source that is read forwards and may block; pieces of PCM leave from a generator that runs in a thread of its owner.
-Knows no network, no cache and no call. Decoding, mixing down and resampling are FFmpeg's, through PyAV.
+Bytes come from a source that is read forwards and may block. A generator, run in a thread of its owner, yields pieces of PCM. This module
+knows no network, no cache and no call. FFmpeg decodes, mixes down and resamples, through PyAV.
 
-FFmpeg opens nothing by itself here: it gets bytes only, and only demultiplexers that cannot name further files (no playlists).
+FFmpeg opens nothing itself here: it gets bytes only, and only demultiplexers that cannot refer to further files (no playlists).
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ HEADERLESS: Final = {
     ".al": ("alaw", "8000"),
     ".g722": ("g722", ""),
 }
-"""Files of telephony that say nothing about themselves: the demultiplexer, and the rate where it must be told."""
+"""Telephony file formats without a header: the demultiplexer, and the rate if it must be given."""
 PROBE_BYTES: Final = 64 * 1024
-"""Enough to tell the format by; a slow server must not be waited for longer."""
+"""Enough to detect the format, and little enough not to wait long for a slow server."""
 READ_BYTES: Final = 16 * 1024
 
 
 class ByteSource(Protocol):
-    """Where the bytes of a file come from. With a `seek` method it may be read in any order, else it is read forwards only."""
+    """The source of a file's bytes. With a `seek` method it may be read in any order, else only forwards."""
 
     def read(self, n_bytes: int, /) -> bytes:
-        """Up to `n_bytes`, at least one before the end; blocks until there are some."""
+        """Up to `n_bytes`, at least one before the end. Blocks until there are some."""
         ...
 
 
 def decode(source: ByteSource, name: str, rate_hz: int) -> Iterator[bytes]:
-    """Give the sound of `source` as s16le mono at `rate_hz`, as fast as it is asked for. Closes nothing.
+    """Yield the sound of `source` as s16le mono at `rate_hz`, as fast as it is consumed. Closes nothing.
 
-    `name` (a path or URL) is what errors call it, and its ending tells headerless files apart. Raises MediaError for what is no sound that
-    can be read, and whatever `source` raises.
+    `name` (a path or URL) is used in errors; its extension identifies headerless formats. Raises MediaError if the source is not decodable
+    sound, and whatever `source` raises.
     """
-    import av.error  # FFmpeg, some 70 ms and 15 MB, which many servers never need
+    import av.error  # FFmpeg takes about 70 ms and 15 MB, and many servers never need it
 
     try:
         with _open(source, name) as container:
@@ -76,7 +76,7 @@ def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> 
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
-            continue  # one damaged packet; the next may be whole
+            continue  # one damaged packet; the next may be intact
         for frame in frames:
             n_decoded += 1
             yield from _resampled(resampler, frame)

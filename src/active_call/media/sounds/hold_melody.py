@@ -1,7 +1,7 @@
-"""The music that is played on hold where none was chosen: composed and synthesised here, so that it belongs to this program.
+"""The default hold music, composed and synthesised here, so that it has no licence of its own.
 
-Nothing enters; samples leave, (samples,) int16. Sixteen bars of broken chords on soft bells over a slow bass; the last notes ring into the
-first bar, so that the loop has no seam. Every sound lies between 150 and 3000 Hz, which a telephone carries.
+Samples come out, (samples,) int16. Sixteen bars of broken chords on soft bells over a slow bass. The last notes decay into the first bar,
+so that the loop has no seam. All partials are between 150 and 3000 Hz, which a telephone transmits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 BAR_S: Final = 2.0
 _NOTES_A_BAR: Final = 8
 _LEVEL: Final = 0.25
-"""Of full scale at the loudest: softer than a voice, so that its beginning startles no caller."""
+"""Peak relative to full scale: softer than a voice, so that its start does not startle callers."""
 
 _CHORDS: Final = {
     "C": (48, 60, 64, 67, 72),
@@ -25,25 +25,25 @@ _CHORDS: Final = {
     "Em": (52, 55, 59, 64, 67),
     "Dm": (50, 57, 62, 65, 69),
 }
-"""MIDI notes: the bass, then four of the chord from below."""
+"""MIDI notes: the bass, then the four notes of the chord in ascending order."""
 _BARS: Final = ("C", "Am", "F", "G", "C", "Em", "F", "G", "Am", "Em", "F", "C", "Dm", "F", "G", "G")
 _FIGURES: Final = ((1, 2, 3, 4, 3, 2, 3, 2), (1, 3, 2, 4, 2, 3, 2, 3))
-"""Which of the chord's notes come one after another, in odd and in even bars."""
+"""The order of the chord's notes in odd and in even bars."""
 _BELL: Final = ((1.0, 1.0, 0.9), (2.0, 0.35, 0.5), (3.0, 0.12, 0.3))
-"""Partials: multiple of the pitch, strength, seconds in which it falls to a third."""
+"""Partials: multiple of the pitch, amplitude, seconds of decay to a third."""
 _BASS: Final = ((1.0, 0.55, 1.4), (2.0, 0.5, 1.0), (3.0, 0.2, 0.6))
 
 
 _NOTE_S: Final = 2.5
 _BLOCK: Final = 250
-"""Samples of a note that are made from the one before it by one turn of the phase."""
+"""Samples of a note that are computed from the previous block by one phase rotation."""
 
 Floats = NDArray[np.float32]
 
 
 @lru_cache(maxsize=4)
 def hold_melody(rate_hz: int = 8000) -> bytes:
-    """The melody, once through, as s16le mono; to be repeated without a gap. The first time takes a hundredth of a second."""
+    """The melody, one pass, as s16le mono, to be looped without a gap. The first call takes about 10 ms."""
     sound = np.zeros(int(len(_BARS) * BAR_S * rate_hz), np.float32)
     bells = {note: _note(note, _BELL, rate_hz) for chord in _CHORDS.values() for note in chord[1:]}
     basses = {chord[0]: _note(chord[0] + 12, _BASS, rate_hz) for chord in _CHORDS.values()}
@@ -57,9 +57,10 @@ def hold_melody(rate_hz: int = 8000) -> bytes:
 
 
 def _note(note: int, partials: tuple[tuple[float, float, float], ...], rate_hz: int) -> Floats:
-    """One note: struck softly, and damped before its end.
+    """One note with a soft attack, damped before its end.
 
-    A partial is the imaginary part of exp(k t), which is exp(k t1) exp(k t2) for t = t1 + t2: all of its samples come of a few hundred.
+    A partial is the imaginary part of exp(k t), which is exp(k t1) exp(k t2) for t = t1 + t2. So all of its samples follow from a few
+    hundred.
     """
     pitch_hz = 440.0 * 2 ** ((note - 69) / 12)
     n_samples = int(_NOTE_S * rate_hz)
@@ -75,7 +76,7 @@ def _note(note: int, partials: tuple[tuple[float, float, float], ...], rate_hz: 
 
 
 def _add(sound: Floats, start: int, note: Floats) -> None:
-    """Add a note; what rings beyond the end rings into the beginning."""
+    """Add a note. What decays beyond the end wraps to the beginning."""
     within = min(len(note), len(sound) - start)
     sound[start : start + within] += note[:within]
     sound[: len(note) - within] += note[within:]

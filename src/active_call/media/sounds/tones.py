@@ -1,9 +1,9 @@
 """Telephone tones and DTMF digits as samples, at any rate, exact in frequency, level and cadence.
 
-A tone's name and country, a description like `440+480/2000,0/4000`, or digits enter; samples leave. Pure. The tones of countries are data:
-`tones.toml`. ITU-T E.180 (levels, cadences), Q.23 and Q.24 (push-button signals), G.711 (what 0 dBm0 is).
+A tone's name and country, a description like `440+480/2000,0/4000`, or digits go in; samples come out. Pure. The tones of countries are
+data: `tones.toml`. ITU-T E.180 (levels, cadences), Q.23 and Q.24 (push-button signals), G.711 (definition of 0 dBm0).
 
-Every part begins and ends with a raised cosine of 5 ms inside its length, so that nothing clicks; a part's phase begins anew with it.
+Every part starts and ends with a raised cosine of 5 ms within its length to avoid clicks. Each part starts with phase 0.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MAX_PART_MS: Final = 600_000
 MAX_PARTS: Final = 256
 MAX_DIGIT_MS: Final = 10_000
 MAX_DIGITS_MS: Final = 40_000
-"""Of all digits of one order, with their pauses: they are made into sound in one piece."""
+"""Maximum duration of the digits of one order with their pauses, because they are rendered in one piece."""
 OVERLOAD_DBM0: Final = 3.14
-"""A sine that reaches 16-bit full scale: the overload point of A-law (3.17 of mu-law)."""
+"""Level of a sine at 16-bit full scale: the overload point of A-law (3.17 for mu-law)."""
 DTMF_ROWS_HZ: Final = (697.0, 770.0, 852.0, 941.0)
 DTMF_COLUMNS_HZ: Final = (1209.0, 1336.0, 1477.0, 1633.0)
 DTMF_KEYS: Final = ("123A", "456B", "789C", "*0#D")
@@ -47,7 +47,7 @@ _ALIASES: Final = {"uk": "gb"}
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One sine, modulated by another when `modulation_hz` is not 0 (to a depth of 90 %)."""
+    """One sine. It is modulated by another (depth 90 %) if `modulation_hz` is not 0."""
 
     frequency_hz: float
     level_dbm0: float
@@ -56,7 +56,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Sines together for `duration_ms`; none of them is silence. A duration of 0 never ends."""
+    """Simultaneous sines for `duration_ms`; no sines mean silence. A duration of 0 never ends."""
 
     components: tuple[Component, ...]
     duration_ms: float
@@ -64,19 +64,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Parts one after another, once or for ever."""
+    """A sequence of parts, once or repeated."""
 
     parts: tuple[Part, ...]
     repeats: bool = True
 
     @property
     def period_ms(self) -> float:
-        """The length of all parts together, 0 when there is no end to it."""
+        """The duration of all parts, 0 if the tone does not end."""
         return 0.0 if any(not part.duration_ms for part in self.parts) else sum(part.duration_ms for part in self.parts)
 
 
 def parse_tone(text: str) -> Tone:
-    """The tone that `text` describes, in the language of `tones.toml`. Raises MediaError."""
+    """Parse a tone description in the syntax of `tones.toml`. Raises MediaError."""
     body, once, _ = text.partition("!")
     if body.count(",") >= MAX_PARTS or body.count("+") >= MAX_PARTS:
         raise MediaError(f"a tone may have at most {MAX_PARTS} parts")
@@ -128,7 +128,7 @@ def network_tone(name: str, country: str = DEFAULT_COUNTRY) -> Tone:
 
 
 def dtmf(digits: str, on_ms: float = 100.0, off_ms: float = 100.0) -> Tone:
-    """The push-button signals for `digits`, each with a pause behind it; `,` and `w` wait for a second. Raises MediaError."""
+    """The DTMF signals for `digits`, each followed by a pause; `,` and `w` pause for a second. Raises MediaError."""
     if not (EDGE_MS <= on_ms <= MAX_DIGIT_MS and 0 <= off_ms <= MAX_DIGIT_MS):
         raise MediaError(f"a digit must last {EDGE_MS:g} to {MAX_DIGIT_MS} ms")
     if sum(1000.0 if digit in ",wW" else on_ms + off_ms for digit in digits) > MAX_DIGITS_MS:
@@ -150,10 +150,9 @@ def dtmf(digits: str, on_ms: float = 100.0, off_ms: float = 100.0) -> Tone:
 
 
 def tone_of(source: str) -> Tone | None:
-    """The tone that a source like `tone:busy`, `tone:fr/busy`, `tone:440/200,0/200` or `dtmf:12#` means; None for other sources.
+    """The tone for a source like `tone:busy`, `tone:fr/busy`, `tone:440/200,0/200` or `dtmf:12#`; None for other sources.
 
-    `dtmf:12#/160` gives the length of a digit in ms.
-    Raises MediaError for a tone that there is not.
+    `dtmf:12#/160` sets the length of a digit in ms. Raises MediaError for an unknown tone.
     """
     kind, _, rest = source.partition(":")
     if kind == "dtmf":
@@ -170,7 +169,7 @@ def tone_of(source: str) -> Tone | None:
 
 
 def render(tone: Tone, rate_hz: int, first: int, n_samples: int) -> Samples:
-    """Samples `first` to `first + n_samples` of `tone`; behind the end of one that does not repeat there is silence."""
+    """Samples `first` to `first + n_samples` of `tone`. After the end of a tone that does not repeat there is silence."""
     stop = first + n_samples
     out = np.zeros(n_samples, np.float64)
     bounds = _bounds(tone, rate_hz)
@@ -192,13 +191,13 @@ def render(tone: Tone, rate_hz: int, first: int, n_samples: int) -> Samples:
 
 
 def length(tone: Tone, rate_hz: int) -> int:
-    """Samples until `tone` ends, or until it begins anew; 0 when it does neither."""
+    """Samples until `tone` ends or repeats; 0 if it does neither."""
     bounds = _bounds(tone, rate_hz)
     return bounds[-1] if bounds else 0
 
 
 def pieces(tone: Tone, rate_hz: int, *, repeat: bool = False) -> Iterator[bytes]:
-    """The tone in pieces of half a second, s16le; without end when it repeats of itself or `repeat` says so."""
+    """The tone in pieces of half a second, s16le. Endless if the tone repeats or `repeat` is set."""
     if repeat and tone.period_ms:
         tone = Tone(tone.parts)
     n_piece, end, first = PIECE_MS * rate_hz // 1000, length(tone, rate_hz), 0
@@ -209,7 +208,7 @@ def pieces(tone: Tone, rate_hz: int, *, repeat: bool = False) -> Iterator[bytes]
 
 
 def _bounds(tone: Tone, rate_hz: int) -> list[int] | None:
-    """Where the parts begin and end, in samples; None when the tone is one part without an end."""
+    """The boundaries of the parts in samples. None if the tone is one endless part."""
     if not tone.period_ms:
         return None
     return [0, *(round(float(end_ms) * rate_hz / 1000) for end_ms in np.cumsum([part.duration_ms for part in tone.parts]))]
@@ -220,7 +219,7 @@ def _quantised(sound: NDArray[np.float64]) -> Samples:
 
 
 def _part_samples(part: Part, rate_hz: int, begin: int, end: int, n_total: int) -> NDArray[np.float64]:
-    """Samples `begin` to `end` of a part that is `n_total` long, or has no end when that is 0."""
+    """Samples `begin` to `end` of a part of `n_total` samples, or of an endless part if `n_total` is 0."""
     n = np.arange(begin, end)
     t = n / rate_hz
     sound = np.zeros(len(n))

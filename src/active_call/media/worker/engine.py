@@ -1,10 +1,10 @@
-"""The media process without its loop: orders enter, ticks are run, reports leave.
+"""The media process without its loop: orders go in, ticks are run, reports come out.
 
-It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
-receive, record, housekeeping. Knows streams and sockets; no call, and no epoll (`Watch` is told which sockets to watch).
+The engine opens and closes streams in slots, applies orders to them, and runs the parts of the tick: send, take in received datagrams,
+receive, record, housekeeping. It knows streams and sockets, but no calls and no epoll (`Watch` gets the sockets to watch).
 
-Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
-one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
+Error containment. Each order, each individually handled datagram and each stream's housekeeping is guarded separately. Work for all streams
+together has one guard: if it fails, it is repeated stream by stream (`_isolate`), and the streams that fail are given up (`StreamFailed`).
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ from active_call.media.worker.voice_pause import VoicePause
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
-"""Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
+"""Each stream's watchdog and RTCP timer are checked twice a second; every tick checks a part of the streams."""
 
 MAX_UNEXPLAINED: Final = 50
-"""Ticks in a row that fail for no stream in particular. No stream can be given up for it: the process ends, and is replaced."""
+"""Consecutive ticks that fail without a stream as the cause. Giving up a stream cannot help, so the process ends and is replaced."""
 logger = logging.getLogger(__name__)
 
 
 class Watch(Protocol):
-    """The loop that owns the sockets' readiness."""
+    """The loop that watches the sockets."""
 
     def watch_rtp(self, fd: int) -> None:
-        """Call `Engine.take_in` whenever `fd` has something, once for all of them that have."""
+        """Call `Engine.take_in` whenever `fd` is readable, once for all readable ones."""
         ...
 
     def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
-        """Call `on_readable(now, unix_now)` whenever `fd` has something; it takes one datagram."""
+        """Call `on_readable(now, unix_now)` whenever `fd` is readable. It takes one datagram."""
         ...
 
     def unwatch(self, fd: int) -> None:
-        """Forget `fd`, which is about to be closed."""
+        """Stop watching `fd`, which is about to be closed."""
         ...
 
 
 class _OutOfPorts(MediaError):
-    """Every port is in use, or rests."""
+    """Every port is in use or resting."""
 
 
 class Engine:
@@ -112,7 +112,7 @@ class Engine:
 
     @property
     def n_streams(self) -> int:
-        """Streams that are open."""
+        """Number of open streams."""
         return len(self._slots)
 
     def warm_up(self) -> None:
@@ -121,13 +121,13 @@ class Engine:
 
     @property
     def is_writing(self) -> bool:
-        """Recordings are not finished yet."""
+        """Whether recordings are still being finished."""
         return bool(self._open_files)
 
     # -- the tick ----------------------------------------------------------------------------------------------------------------------
 
     def run_send(self, tick: int) -> None:
-        """First half: what leaves the process leaves now."""
+        """First half: send the packets of this tick."""
         self._tick = tick
         try:
             if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
@@ -138,17 +138,17 @@ class Engine:
         self._sent_audio.run()
 
     def leave_out_optional(self, left_out: bool) -> None:
-        """Leave out what calls can do without, or do it again."""
+        """Shed optional processing, or resume it."""
         self._hearing.improving.leave_out(left_out)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
-        """Take one datagram of each of these RTP sockets, which have one."""
+        """Take one datagram of each of these readable RTP sockets."""
         legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
         if legs:
             self._arrivals.take(legs, now, unix_now)
 
     def run_hear(self, now: float) -> None:
-        """Second half, after the sockets were emptied: decode and detect what has arrived, then record, then housekeeping."""
+        """Second half, after the sockets were read: decode and detect, then record, then housekeeping."""
         try:
             if self._is_stale:
                 self._regroup()
@@ -171,7 +171,7 @@ class Engine:
         self._sending.bridges.take(self._hearing)
 
     def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
-        """Half a tick has failed: do it again stream by stream, and give up the streams for which it fails."""
+        """A half of the tick has failed: repeat it stream by stream, and give up the streams that fail."""
         logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
         self._is_stale = True
         n_given_up = 0
@@ -187,7 +187,7 @@ class Engine:
             raise error
 
     def _isolate_recording(self, error: Exception) -> None:
-        """The same for what is recorded: the recording ends, its stream goes on."""
+        """The same for recording: the recording ends, its stream continues."""
         logger.error("tick failed, each recording is tried alone", exc_info=error)
         self._is_stale = True
         for stream in self._live_streams():
@@ -200,7 +200,7 @@ class Engine:
                 self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {its_error!r}"))
 
     def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
-        """Something is wrong with this stream alone: it sends and receives no more, and waits to be closed."""
+        """An error concerns only this stream: it sends and receives nothing more, and must be closed."""
         if stream.is_failed:
             return
         logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
@@ -214,17 +214,17 @@ class Engine:
             self._give_up(stream, "hearing", error)
 
     def _datagram_failed(self, leg: Leg, error: Exception) -> None:
-        """Drop a datagram on which the code failed; log the first of a stream."""
+        """Drop a datagram on which the code failed. Log the first one of a stream."""
         if not leg.refused.unjudged:
             logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
         leg.refused.unjudged += 1
 
     def _live_streams(self) -> list[Stream]:
-        """By slot, without those that were given up."""
+        """The streams by slot, without those that were given up."""
         return [stream for stream in self._slots.in_order() if not stream.is_failed]
 
     def report_recordings(self) -> None:
-        """Tell of the recordings that the writer has finished, and of the closed streams that waited for them."""
+        """Report the recordings that the writer has finished, and the closed streams that waited for them."""
         for ended in self._recorder.take_ended():
             self._emit(ended)
             left = self._open_files.get(ended.stream, 1) - 1
@@ -246,7 +246,7 @@ class Engine:
     # -- orders ------------------------------------------------------------------------------------------------------------------------
 
     def handle(self, order: Order, now: float) -> None:
-        """Apply one order. Orders about streams that do not exist (any more) are ignored; one that cannot be carried out is refused."""
+        """Apply one order. Orders for unknown or closed streams are ignored. An order that cannot be applied is refused."""
         try:
             if not isinstance(order, link.CloseStream | link.Shutdown):
                 check_order(order)
@@ -280,12 +280,12 @@ class Engine:
         self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
 
     def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
-        """Report a message that is no order to its stream."""
+        """Report an undecodable message to its stream."""
         logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
         self._emit(link.OrderRefused(stream, tag, reason))
 
     def _sending_changed(self, stream: Stream) -> None:
-        """The peer's packets have shown that it is there, or where it is."""
+        """The peer's packets have changed whether or where the stream may send."""
         self._batch.marker[stream.slot] = True
         self._is_stale = True
 
@@ -342,7 +342,7 @@ class Engine:
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        """End everything that belongs to the stream. An error in one part does not keep the others from ending."""
+        """End all parts of the stream. An error in one part does not keep the others from ending."""
         self._slots.remove(stream)
         self._is_stale = True
         for part in (self._close_sound, self._close_wire):
@@ -357,7 +357,7 @@ class Engine:
             self._ports.release(leg.port, now)
         closed = self._housekeeping.closed(stream)
         if stream.number in self._open_files:
-            self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
+            self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last report about a stream
         else:
             self._emit(closed)
 
@@ -386,7 +386,7 @@ class Engine:
             self._watch.unwatch(leg.rtcp_socket.fileno())
 
     def shut_down(self, now: float) -> None:
-        """Send BYE on every stream, finish the recordings and close everything. Blocks for the disk, for a bounded time."""
+        """Send BYE on every stream, finish the recordings and close everything. Waits for the disk for a bounded time."""
         for stream in list(self._slots):
             self._close(stream, now)
         self._regroup()
@@ -396,7 +396,7 @@ class Engine:
 
 
 def _reason_of(error: MediaError) -> str:
-    """The reason of `link.OpenFailed`."""
+    """The reason for `link.OpenFailed`."""
     match error:
         case _OutOfPorts():
             return "ports"

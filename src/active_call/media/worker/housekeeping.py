@@ -1,6 +1,6 @@
-"""What is done for each stream twice a second, and what is counted when it ends: RTCP, quality, the watchdog, sound that goes one way.
+"""What is done for each stream twice a second and at its end: RTCP, quality, watchdog, one-way audio, statistics.
 
-A stream enters, with the tick and the time. RTCP leaves through its leg, reports leave through `emit`. Knows no tick of its own.
+A stream goes in with the tick and the time. RTCP leaves through its leg, reports through `emit`. The caller passes the tick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from active_call.media.worker.quality_watch import mos_of_losses
 from active_call.media.worker.slots import Stream
 
 AGREED_SILENCE_S: Final = 600.0
-"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
+"""How long a peer with negotiated silence may send nothing at all, not even RTCP. It may listen for long, but it may also be gone."""
 
 
 class Housekeeping:
@@ -28,7 +28,7 @@ class Housekeeping:
         self._emit = emit
 
     def run(self, stream: Stream, tick: int, now: float) -> None:
-        """Look after one stream: RTCP, digits whose end was lost, the watchdog."""
+        """Check one stream: RTCP, digits whose end was lost, the watchdog."""
         leg, control = stream.leg, stream.control
         if leg is None or control is None or leg.config is None:
             return
@@ -75,7 +75,7 @@ class Housekeeping:
         return Sent(int(batch.ssrc[slot]), int(batch.n_packets[slot]), int(batch.n_octets[slot]), timestamp)
 
     def closed(self, stream: Stream) -> link.StreamClosed:
-        """The last report about a stream: what crossed the wire."""
+        """The last report about a stream: its statistics."""
         leg, control = stream.leg, stream.control
         if leg is None or control is None:
             return link.StreamClosed(stream.number, 0, 0, 0, 0, 0, 0.0)

@@ -1,4 +1,4 @@
-"""How the tick is doing, second by second: lateness and processor time enter, `Load` leaves."""
+"""Statistics of the tick per second: lateness and CPU time go in, `Load` comes out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class LoadMeter:
-    """The figures of the second under way."""
+    """The figures of the current second."""
 
     def __init__(self, now: float, cpu_s: float) -> None:
         self._since = now
@@ -22,7 +22,7 @@ class LoadMeter:
         self._skipped = 0
 
     def note_tick(self, late_s: float, skipped: int) -> None:
-        """A tick has begun `late_s` late, after `skipped` ticks that were given up."""
+        """A tick started `late_s` late, after `skipped` ticks were skipped."""
         self._late_ms.append(late_s * 1000)
         self._skipped += skipped
 
@@ -31,7 +31,7 @@ class LoadMeter:
         return now - self._since >= REPORT_EVERY_S
 
     def take(self, now: float, cpu_s: float, *, n_streams: int, dropped_audio: int) -> Load:
-        """The figures, and a fresh start. `cpu_s` is the processor time of the process so far; all of it is put down to the ticks."""
+        """Return the figures and reset. `cpu_s` is the CPU time of the process so far; all of it is attributed to the ticks."""
         late_ms = sorted(self._late_ms)
         load = Load(
             streams=n_streams,
@@ -52,7 +52,7 @@ class LoadMeter:
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """The nearest-rank percentile of ascending values; 0 of none."""
+    """The nearest-rank percentile of ascending values; 0 if there are none."""
     if not ordered:
         return 0.0
     rank = -(-len(ordered) * percent // 100)
@@ -60,7 +60,7 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 
 def resident_mb() -> float:
-    """The process's resident memory; 0 where /proc does not exist."""
+    """The resident memory of the process; 0 without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,17 +1,16 @@
 """The media process: `python -m active_call.media.worker.main --fd N --ports LOW-HIGH --capacity N`.
 
-Datagrams wait for the tick: they carry the kernel's time of their arrival, and taking them in together costs least.
-Its own loop around the 20 ms grid, without asyncio: sleep to the next moment, send, empty the sockets, hear, write to the control process.
-The link is a Unix stream socket inherited as descriptor N. When it ends, the process ends too: it sends RTCP BYE, finishes
-the recordings and exits. It ignores the signals that a terminal or a service manager sends to a whole group, because the control process
-decides when calls are over.
+It has its own loop on the 20 ms grid, without asyncio: sleep until the next moment, send, read the sockets, receive, write to the control
+process. Datagrams wait for the tick: they carry the kernel's arrival time, and reading them together costs least. The link is a Unix stream
+socket inherited as descriptor N. When it closes, the process sends RTCP BYE, finishes the recordings and exits. It ignores the signals that
+a terminal or a service manager sends to a whole process group, because the control process decides when calls end.
 
-| moment            | what happens                                                                          |
+| moment            | action                                                                                |
 |-------------------|---------------------------------------------------------------------------------------|
-| tick (every 20 ms)| take orders; send; take in datagrams; hear, detect, record; one write to control      |
-| between two ticks | take orders                                                                           |
-| slack of a tick   | collect garbage, when it is time; the collector is off otherwise                      |
-| no stream at all  | sleep until an order comes                                                            |
+| tick (every 20 ms)| take orders; send; read datagrams; decode, detect, record; one write to control       |
+| between ticks     | take orders                                                                           |
+| slack of a tick   | collect garbage if due; the collector is off otherwise                                |
+| no stream         | sleep until an order arrives                                                          |
 """
 
 from __future__ import annotations
@@ -42,24 +41,24 @@ from active_call.media.worker.shedding import Shedding
 from active_call.media.worker.tick_clock import TICK_S, TickClock
 
 LOOK_S: Final = 0.0025
-"""How often the loop looks for orders: a call that is being answered waits for its stream. Waking up for every order would cost too much,
-since the sound of all calls comes in orders.
+"""How often the loop checks for orders, because a call that is being answered waits for its stream. Waking up for every order would cost
+too much, because the sound of all calls arrives in orders.
 """
 MAX_PASSES: Final = 8
-"""Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
+"""Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
 READ_BYTES: Final = 256 * 1024
 GARBAGE_EVERY_S: Final = 30.0
 GARBAGE_SLACK_S: Final = 0.008
 NICENESS: Final = -15
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How long the recorder's thread may keep the tick from running."""
+"""Maximum time that the recorder's thread may keep the tick waiting."""
 LAST_WRITE_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Which sockets have something: an epoll and whom to call. `on_rtp` is called once for all sockets of `watch_rtp` that have."""
+    """Readable sockets: an epoll and the callbacks. `on_rtp` is called once for all readable sockets of `watch_rtp`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -68,24 +67,24 @@ class Readiness:
         self.on_rtp: Callable[[list[int], float, float], None] = _ignore
 
     def watch_rtp(self, fd: int) -> None:
-        """Let `on_rtp(fds, now, unix_now)` know whenever `fd` has something."""
+        """Call `on_rtp(fds, now, unix_now)` whenever `fd` is readable."""
         self._epoll.register(fd, select.EPOLLIN)
         self._n_watched += 1
 
     def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
-        """Call `on_readable(now, unix_now)` whenever `fd` has something."""
+        """Call `on_readable(now, unix_now)` whenever `fd` is readable."""
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, select.EPOLLIN)
         self._n_watched += 1
 
     def unwatch(self, fd: int) -> None:
-        """Forget `fd`, which is about to be closed."""
+        """Stop watching `fd`, which is about to be closed."""
         self._on_readable.pop(fd, None)
         self._epoll.unregister(fd)
         self._n_watched -= 1
 
     def take_in(self, timeout_s: float = 0.0) -> None:
-        """Take what is there, one item per socket and pass; wait for the first at most `timeout_s`."""
+        """Read what is available, one datagram per socket and pass. Wait at most `timeout_s` for the first."""
         on_readable = self._on_readable
         for _ in range(MAX_PASSES):
             events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
@@ -102,11 +101,11 @@ class Readiness:
 
 
 def _ignore(fds: list[int], now: float, unix_now: float) -> None:
-    """Until `on_rtp` is set."""
+    """Default of `on_rtp`."""
 
 
 class ControlLink:
-    """Our end of the link: orders in, reports out, never blocking."""
+    """Our end of the link: orders in, reports out, non-blocking."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -121,7 +120,7 @@ class ControlLink:
         self.outbox.put(frame(report))
 
     def emit_audio(self, report: Link) -> None:
-        """Queue a report with sound, which is dropped first when the control process does not read."""
+        """Queue a report with sound. It is dropped first if the control process does not read."""
         self.outbox.put_audio(frame(report))
 
     def has_orders(self) -> bool:
@@ -129,7 +128,7 @@ class ControlLink:
         return bool(self._arrivals.poll(0))
 
     def read(self, engine: Engine, now: float) -> None:
-        """Take one portion of orders and apply them."""
+        """Read available orders once and apply them."""
         try:
             data = self._socket.recv(READ_BYTES)
             orders = self._reader.feed(data)
@@ -148,7 +147,7 @@ class ControlLink:
                 engine.handle(order, now)
 
     def flush(self) -> None:
-        """Write what waits, as far as the socket takes it now."""
+        """Write what is queued, as far as the socket takes it now."""
         outbox = self.outbox
         try:
             while data := outbox.peek():
@@ -162,7 +161,7 @@ class ControlLink:
             self.is_lost = True
 
     def flush_last(self) -> None:
-        """Write the rest, waiting at most `LAST_WRITE_S` for the other side."""
+        """Write the rest. Waits at most `LAST_WRITE_S` for the other side."""
         deadline = time.monotonic() + LAST_WRITE_S
         while not (self.outbox.is_empty or self.is_lost) and time.monotonic() < deadline:
             select.select([], [self._socket], [], LAST_WRITE_S)
@@ -170,7 +169,7 @@ class ControlLink:
 
 
 class Worker:
-    """The loop."""
+    """The loop of the media process."""
 
     def __init__(self, sock: socket.socket, ports: tuple[int, int], capacity: int) -> None:
         self._readiness = Readiness()
@@ -197,10 +196,10 @@ class Worker:
         return LoadMeter(time.monotonic(), time.process_time())
 
     def run(self) -> None:
-        """Serve until the control process says so or is gone."""
+        """Run until the control process orders shutdown or is gone."""
         self._engine.warm_up()
         _quieten_collector()
-        self._load = self._new_meter()  # what the start has cost says nothing about the ticks
+        self._load = self._new_meter()  # the cost of the start is not that of the ticks
         self._link.emit(Ready(os.getpid(), self._capacity))
         self._link.flush()
         while not (self._link.is_lost or self._engine.is_shut_down):
@@ -272,13 +271,13 @@ def _quieten_collector() -> None:
 def _prepare_process() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    log_as_child()  # before the priority rises: the thread that writes the log keeps its own
+    log_as_child()  # before the priority rises, so that the logging thread keeps the normal one
     _raise_priority()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _raise_priority() -> None:
-    """Real time at its lowest rank where that is permitted (the kernel's throttle leaves 5 % to others), else a better nice value."""
+    """Lowest real-time priority if permitted (the kernel's throttle leaves 5 % to others), else a lower nice value."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
     except (OSError, AttributeError):
@@ -292,7 +291,7 @@ def _parse_ports(text: str) -> tuple[int, int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a media process on an inherited link. Started by `media.process` only."""
+    """Run a media process on an inherited link. Only `pool.process` starts it."""
     parser = argparse.ArgumentParser(prog="active_call.media.worker.main")
     parser.add_argument("--fd", type=int, required=True, help="the link, an inherited Unix stream socket")
     parser.add_argument("--ports", type=_parse_ports, required=True, help="RTP port range LOW-HIGH, inclusive")

@@ -1,6 +1,6 @@
-"""What waits to go to the control process: bounded, in order, and if something must go, it is sound and never an event.
+"""The queue of reports for the control process: bounded and in order. If something must be dropped, it is sound and never an event.
 
-Framed messages enter; bytes for one non-blocking write leave. Knows no socket.
+Framed messages go in; bytes for one non-blocking write come out. This module knows no socket.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections import deque
 from typing import Final
 
 AUDIO_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""More than a second of the sound of 400 callers. A control process that is stopped for longer has lost the oldest of it."""
+"""More than a second of the sound of 400 callers. If the control process is stopped for longer, the oldest sound is lost."""
 WRITE_BYTES: Final = 256 * 1024
-"""How much is taken for one write."""
+"""Maximum size of one write."""
 
 
 class Outbox:
-    """Pending link bytes. Sound beyond the limit pushes out the oldest sound; events are kept whatever happens."""
+    """Pending link bytes. Sound beyond the limit evicts the oldest sound. Events are always kept."""
 
     def __init__(self, audio_limit_bytes: int = AUDIO_LIMIT_BYTES) -> None:
         self._limit = audio_limit_bytes
@@ -23,14 +23,14 @@ class Outbox:
         self._audio_bytes = 0
         self._torn = b""
         self.dropped_audio = 0
-        """How many CallerAudio messages were given up."""
+        """Number of dropped CallerAudio messages."""
 
     def put(self, framed: bytes) -> None:
         """Append an event."""
         self._parts.append((framed, False))
 
     def put_audio(self, framed: bytes) -> None:
-        """Append sound, which may be given up when the other side does not read."""
+        """Append sound, which may be dropped if the other side does not read."""
         self._parts.append((framed, True))
         self._audio_bytes += len(framed)
         if self._audio_bytes > self._limit:
@@ -38,11 +38,14 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing waits to be written."""
+        """Whether nothing is queued."""
         return not (self._parts or self._torn)
 
     def peek(self) -> bytes:
-        """What to write next; follow with `advance`, and peek again if all of it was taken. The rest can still be dropped meanwhile."""
+        """The next bytes to write.
+
+        Call `advance` next, and peek again if all of it was written. Unwritten sound may be dropped in between.
+        """
         if not self._torn and self._parts:
             taken = []
             size = 0
@@ -56,7 +59,7 @@ class Outbox:
         return self._torn
 
     def advance(self, n_bytes: int) -> None:
-        """The first `n_bytes` of what `peek` gave are written."""
+        """The first `n_bytes` returned by `peek` were written."""
         self._torn = self._torn[n_bytes:]
 
     def _drop_oldest_audio(self) -> None:

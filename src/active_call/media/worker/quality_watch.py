@@ -1,6 +1,6 @@
-"""How one stream has sounded lately: every few seconds, what has been counted since the last time.
+"""Periodic quality of one stream: the counters since the previous report.
 
-Counters of the leg and its RTCP enter, QualityReported leaves. Knows no tick; it is asked twice a second.
+Counters of the leg and its RTCP go in, QualityReported comes out. It is called twice a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIN_JUDGED_PACKETS: Final = 50
 
 
 class QualityWatch:
-    """Of one stream, from its configuration on."""
+    """The quality of one stream since its configuration."""
 
     __slots__ = ("_before", "_due_at", "_n_judged", "_sum_lost")
 
@@ -29,7 +29,7 @@ class QualityWatch:
         self._sum_lost = 0
 
     def look(self, stream: int, leg: Leg, control: RtcpSession, now: float) -> QualityReported | None:
-        """The report that is due; None most of the time."""
+        """The due report; None most of the time."""
         if now < self._due_at:
             return None
         is_first, self._due_at = self._due_at == 0.0, now + QUALITY_EVERY_S
@@ -52,7 +52,7 @@ class QualityWatch:
 
 
 def mos_of_losses(losses: Losses, leg: Leg, control: RtcpSession) -> float:
-    """The E-model's estimate of how the peer was heard while `losses` were counted; -1 when there was nothing to judge by."""
+    """The E-model's estimate of the quality of the peer's sound for the interval of `losses`; -1 if there is too little data."""
     if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
         return -1.0
     delay_ms = one_way_delay_ms(

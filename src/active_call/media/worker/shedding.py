@@ -1,13 +1,13 @@
-"""Whether a media process leaves out optional work, because its ticks are late. The lateness of ticks enters, `is_shedding` leaves. Pure.
+"""Load shedding: decide whether a media process skips optional work because its ticks are late.
 
-Sound comes first: decoding, detection, playing and SRTP are always done. What a call can do without is left out while ticks are late, and
-done again once they have been in time for a while. Of a media process this is the improvement of the callers' voices (noise suppression,
-gain).
+The lateness of ticks goes in, `is_shedding` comes out. Pure. Essential work is always done: decoding, detection, playing, SRTP. Optional
+work is skipped while ticks are late and resumed after a period without lateness. In a media process the optional work is the improvement of
+the callers' sound (noise suppression, gain).
 
-| at present | ticks                                                            | then     |
-|------------|------------------------------------------------------------------|----------|
-| all        | `MANY` of the last `WINDOW` are over `LATE_S` late               | shedding |
-| shedding   | none of the last `CALM` is over `LATE_S` late                    | all      |
+| state    | ticks                                                            | then     |
+|----------|------------------------------------------------------------------|----------|
+| normal   | `MANY` of the last `WINDOW` are over `LATE_S` late               | shedding |
+| shedding | none of the last `CALM` is over `LATE_S` late                    | normal   |
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import Final
 
 LATE_S: Final = 0.008
-"""Below the 10 ms at which `pool/admission` takes no more calls, so that both hold before a caller hears anything."""
+"""Below the 10 ms at which `pool/admission` accepts no more calls, so that both act before a caller hears anything."""
 WINDOW: Final = 50
 MANY: Final = 5
 CALM: Final = 250
 
 
 class Shedding:
-    """Of one media process. Call `note_tick` once a tick."""
+    """The shedding state of one media process. Call `note_tick` once per tick."""
 
     def __init__(self) -> None:
         self.is_shedding = False
@@ -30,7 +30,7 @@ class Shedding:
         self._tick = 0
 
     def note_tick(self, late_s: float) -> bool:
-        """A tick has begun `late_s` late; whether `is_shedding` has changed."""
+        """A tick started `late_s` late. Returns whether `is_shedding` has changed."""
         self._tick += 1
         if late_s > LATE_S:
             self._late_at = [at for at in self._late_at if at > self._tick - WINDOW] + [self._tick]

@@ -1,4 +1,4 @@
-"""The streams of a media process: which stream has which slot, and everything kept per stream that is no array."""
+"""The streams of a media process: the stream in each slot, and the per-stream state that is not an array."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from active_call.media.worker.quality_watch import QualityWatch
 
 
 class Stream:
-    """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone, and the sound of its
+    """One stream. `leg` and `control` are None if it was opened without RTP. Then its plays run on the clock alone, and the sound of its
     caller is `fed`.
     """
 
@@ -53,45 +53,45 @@ class Stream:
         self.control = control
         self.fed = fed
         self.rate_hz = rate_hz
-        """Of its plays: that of its first codec. Another codec in mid-call does not change it, so that what is queued keeps its place."""
+        """Rate of its plays: that of its first codec. A later codec does not change it, so that queued sound keeps its positions."""
         self.plays = PlayQueue(rate_hz)
         self.listen = Listen(number, detect=False, forward_audio=False)
         self.is_judged_narrow: bool | None = None
-        """Speech is detected at 8 kHz rather than 16; None until something is heard."""
+        """Whether speech is detected at 8 instead of 16 kHz; None until sound arrives."""
         self.one_way = OneWayWatch()
         self.quality = QualityWatch()
         self.is_failed = False
-        """Given up after an error: the tick leaves it out, and only the order to close it is carried out."""
+        """Given up after an error: the tick skips it, and only the order to close it is executed."""
         self.n_listeners = 0
-        """Streams that are joined to this one and hear its caller."""
+        """Number of bridged streams that hear this caller."""
         self.recording = 0
         self.recording_rate_hz = 0
         self.dead_reported = False
 
     @property
     def is_sending(self) -> bool:
-        """A packet (or, without RTP, a frame) is due in every tick."""
+        """Whether a packet (or, without RTP, a frame) is due in every tick."""
         return self.leg is None or self.leg.may_send
 
     @property
     def input(self) -> Leg | FedAudio | None:
-        """Where the sound of the caller comes from."""
+        """The source of the caller's sound."""
         return self.leg if self.leg is not None else self.fed
 
     @property
     def has_started(self) -> bool:
-        """Something of the caller's sound has come."""
+        """Whether sound of the caller has arrived."""
         return self.input is not None and self.input.started
 
     @property
     def is_heard(self) -> bool:
-        """The caller's sound is needed (detection, recognition, recording, a bridge), and some of it has come."""
+        """Whether the caller's sound is needed (detection, recognition, recording, a bridge) and some of it has arrived."""
         is_wanted = self.listen.detect or self.listen.forward_audio or self.recording > 0 or self.n_listeners > 0
         return self.has_started and is_wanted
 
 
 class SlotTable:
-    """Streams by their number, and the slots that are free. The lowest slot is given first, so that arrays stay dense."""
+    """Streams by number, and the free slots. The lowest free slot is used first, so that arrays stay dense."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -105,26 +105,26 @@ class SlotTable:
         return iter(self._by_number.values())
 
     def get(self, number: int) -> Stream | None:
-        """The stream with that number, if it is open."""
+        """The stream with that number, None if it is not open."""
         return self._by_number.get(number)
 
     def take_slot(self) -> int | None:
-        """A free slot; give it back with `give_back` unless `add` follows."""
+        """A free slot. Return it with `give_back` unless `add` follows."""
         return heapq.heappop(self._free) if self._free else None
 
     def give_back(self, slot: int) -> None:
-        """The slot is free again."""
+        """Release the slot."""
         heapq.heappush(self._free, slot)
 
     def add(self, stream: Stream) -> None:
-        """A stream lies in its slot from now on."""
+        """Add a stream in its slot."""
         self._by_number[stream.number] = stream
 
     def remove(self, stream: Stream) -> None:
-        """The stream is closed, and its slot free."""
+        """Remove a closed stream and release its slot."""
         del self._by_number[stream.number]
         self.give_back(stream.slot)
 
     def in_order(self) -> list[Stream]:
-        """By slot: the order in which packets leave, the same in every tick."""
+        """The streams by slot: the sending order, the same in every tick."""
         return sorted(self._by_number.values(), key=lambda stream: stream.slot)

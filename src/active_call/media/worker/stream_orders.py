@@ -1,7 +1,7 @@
-"""Orders about one stream, carried out: what it plays, hears, records, and what the offer/answer agreed on for it.
+"""Execute the orders for one stream: plays, detection, recording, and the result of offer/answer.
 
-Orders enter after `order_check`. Changes of the stream and of the parts of the tick leave. The engine opens and closes streams. Limits that
-depend on what a stream already has are here: sound and digits that would wait, plays.
+Orders go in after `order_check`; the stream and the parts of the tick are changed. The engine opens and closes streams. Limits that depend
+on the stream's state are checked here: queued sound, queued digits, number of plays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.voice_pause import VoicePause
 
 MAX_QUEUED_S: Final = 600
-"""Of sound that waits in the plays of a stream, or goes round as its music: some 10 MB at 8 kHz."""
+"""Maximum sound queued in the plays of a stream or looped as its music: about 10 MB at 8 kHz."""
 MAX_PLAYS: Final = 256
 
 
@@ -51,10 +51,10 @@ class StreamOrders:
         self._voice_pause = voice_pause
         self._emit = emit
         self.open_files: dict[int, int] = {}
-        """By stream: files whose recording has begun, and whose end has not been told."""
+        """By stream: number of recordings that have started and whose end was not reported."""
 
     def apply(self, stream: Stream, order: Order, now: float, tick: int) -> bool:
-        """Apply `order`; True when the tick must group its streams anew. Raises ValueError, OpusError or MediaError when it cannot."""
+        """Apply `order`. True if the tick must regroup its streams. Raises ValueError, OpusError or MediaError if it cannot be applied."""
         match order:
             case link.FeedAudio():
                 return self._feed(stream, order, now)
@@ -149,7 +149,7 @@ class StreamOrders:
             batch.marker[slot] = True
 
     def _feed(self, stream: Stream, order: link.FeedAudio, now: float) -> bool:
-        """Take a piece of the caller's sound; True when it is the first one."""
+        """Take a piece of the caller's sound. True if it is the first one."""
         if stream.fed is None:
             raise ValueError("this stream gets the caller's sound over RTP")
         was_started = stream.fed.started
@@ -157,7 +157,7 @@ class StreamOrders:
         return stream.fed.started != was_started
 
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
-        """Refuse sound beyond the limits of what may wait. A play whose last sound is refused ends with what it has."""
+        """Refuse sound beyond the queue limits. A play whose closing sound is refused ends with what it has."""
         plays = stream.plays
         n_bytes = len(order.pcm) + (0 if order.replace and not plays.holds(order.play) else 2 * plays.n_waiting)
         has_place = plays.n_plays < MAX_PLAYS or plays.holds(order.play)

@@ -1,9 +1,9 @@
-"""When the ticks are due: every 20 ms on a grid that never drifts, and what happens after a stall.
+"""The tick schedule: every 20 ms on a grid that does not drift, with a policy for stalls.
 
-`now` enters; the time of the next tick and how many were given up leave. Knows no sleeping and no packet.
+`now` goes in; the time of the next tick and the number of skipped ones come out. This module neither sleeps nor sends.
 
-A tick that starts late keeps its place on the grid, and those after it follow at least `CATCH_UP_S` apart, so that what was late is made up
-for without a burst. After more than `GIVE_UP_S` the past is given up: the index jumps to the present, and the ticks between are counted.
+A late tick keeps its place on the grid. Those after it follow at least `CATCH_UP_S` apart, so that the delay is made up without a burst.
+After more than `GIVE_UP_S` the missed ticks are skipped and counted: the index jumps to the present.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GIVE_UP_S: Final = 0.100
 
 
 class TickClock:
-    """The ticks since `start` (monotonic seconds). `index` is the number of the tick that is due next."""
+    """The ticks since `start` (monotonic seconds). `index` is the number of the next tick."""
 
     def __init__(self, start: float) -> None:
         self.index = 0
@@ -25,11 +25,11 @@ class TickClock:
 
     @property
     def due_at(self) -> float:
-        """When the next tick is to start."""
+        """When the next tick must start."""
         return max(self._start + self.index * TICK_S, self._not_before)
 
     def begin(self, now: float) -> tuple[int, float, int]:
-        """Start the tick that is due: its index, how late it is in seconds, and how many ticks before it were given up."""
+        """Start the due tick. Returns its index, its lateness in seconds, and the number of ticks skipped before it."""
         late_s = now - self.due_at
         behind_s = now - (self._start + self.index * TICK_S)
         skipped = int(behind_s / TICK_S) if behind_s > GIVE_UP_S else 0
@@ -39,5 +39,5 @@ class TickClock:
         return index, max(late_s, 0.0), skipped
 
     def resume(self, now: float) -> None:
-        """There were no streams: go on with the first tick that lies ahead, and count none as skipped."""
+        """There were no streams: continue with the first tick in the future, and count none as skipped."""
         self.index = max(self.index, int((now - self._start) / TICK_S) + 1)

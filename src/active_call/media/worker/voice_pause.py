@@ -1,17 +1,17 @@
-"""Freezes what a stream plays as soon as its caller speaks, where the control process has asked for it, without asking it again.
+"""Pause the plays of a stream as soon as its caller speaks, if the control process has armed this, without asking it again.
 
-In: PauseOnVoice orders, onsets of speech, the orders that change the plays. Out: the pause, PausedOnVoice. The first voiced chunk comes
-some 30 ms before speech is sure, and the way to the control process and back takes a tick or more: so the plays stand still at the onset,
-and go on by themselves when it was none.
+PauseOnVoice orders, onsets of speech and orders that change the plays go in. The pause and PausedOnVoice come out. The first voiced chunk
+arrives about 30 ms before speech is confirmed, and the round trip to the control process takes a tick or more. So the plays pause at the
+onset and resume if speech is not confirmed.
 
-| state     | what happens                       | then                                                          |
-|-----------|------------------------------------|---------------------------------------------------------------|
-| armed     | onset, and enough is left to play  | frozen at this sample: unsure, or paused when speech is sure  |
-| unsure    | silence before speech is sure      | the plays go on from that sample; armed                       |
-| unsure    | speech is sure                     | paused: told, and no longer armed                             |
-| unsure    | an order stops or replaces plays   | the plays go on; armed                                        |
-| unsure    | PausePlay                          | what it says; armed                                           |
-| any       | PauseOnVoice                       | armed, or not; an unsure pause ends                           |
+| state       | event                              | then                                                          |
+|-------------|------------------------------------|---------------------------------------------------------------|
+| armed       | onset, and enough is left to play  | paused at this sample: unconfirmed, or paused if confirmed    |
+| unconfirmed | silence before confirmation        | the plays resume at that sample; armed                        |
+| unconfirmed | speech is confirmed                | paused: reported, no longer armed                             |
+| unconfirmed | an order stops or replaces plays   | the plays resume; armed                                       |
+| unconfirmed | PausePlay                          | as ordered; armed                                             |
+| any         | PauseOnVoice                       | armed or not; an unconfirmed pause ends                       |
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from active_call.media.worker.slots import Stream
 
 
 class VoicePause:
-    """Of all streams. `before_change` is to be called before the plays of a stream are touched; `watch` begins and ends its onsets."""
+    """For all streams. Call `before_change` before any change of a stream's plays; `watch` starts and stops its onset reports."""
 
     def __init__(
         self, emit: Callable[[Link], None], before_change: Callable[[Stream], None], watch: Callable[[Stream, int | None], None]
@@ -35,10 +35,10 @@ class VoicePause:
         self._watch = watch
         self._armed: dict[int, link.PauseOnVoice] = {}
         self._unsure: dict[int, link.PausedOnVoice] = {}
-        """By stream: what is told once speech is sure."""
+        """By stream: the report to send once speech is confirmed."""
 
     def arm(self, stream: Stream, order: link.PauseOnVoice) -> None:
-        """Take the order."""
+        """Apply the order."""
         self._go_on(stream)
         if order.armed:
             self._armed[stream.number] = order
@@ -47,13 +47,13 @@ class VoicePause:
             self.forget(stream)
 
     def forget(self, stream: Stream) -> None:
-        """The stream is not armed any more, or closed."""
+        """The stream is no longer armed or is closed."""
         self._unsure.pop(stream.number, None)
         if self._armed.pop(stream.number, None) is not None:
             self._watch(stream, None)
 
     def onset(self, stream: Stream, now: float, *, is_onset: bool, is_sure: bool) -> None:
-        """The caller seems to speak (`is_sure`: speaks), or (not `is_onset`) did not after all."""
+        """The caller may have started to speak (`is_sure`: has), or (not `is_onset`) has not after all."""
         if not is_onset:
             self._go_on(stream)
             return
@@ -73,14 +73,14 @@ class VoicePause:
             self.speech(stream)
 
     def speech(self, stream: Stream) -> None:
-        """The caller speaks: it is sure, and told."""
+        """Speech is confirmed and has been reported."""
         report = self._unsure.pop(stream.number, None)
         if report is not None:
             self.forget(stream)
             self._emit(report)
 
     def plays_changed(self, stream: Stream, order: link.Order) -> None:
-        """An order about the plays was carried out: an unsure pause is over."""
+        """An order about the plays was executed: an unconfirmed pause is over."""
         match order:
             case link.PausePlay():
                 self._unsure.pop(stream.number, None)

@@ -1,1 +1,1 @@
-"""Which requests are let in: access list, request admission, rates, screening."""
+"""Which requests the endpoint accepts: access list, request admission, rate limits, screening."""

@@ -1,15 +1,15 @@
-"""The decision about a request from its source address, before any call hears of it: admitted, rejected, or not answered.
+"""Decide by source address whether a request outside a dialog is admitted, rejected or ignored.
 
     listed       the address is in a range of a trunk                  admit, `trunk`
     registrar    we are registered at that address                     admit, `registrar`
-    (no ranges)  no trunk has any: everybody may call                  admit, `open`
-    scanner      no trunk allows it, and its User-Agent is that of a
-                 tool that scans for open servers                      silence, `scanner` (403 with `strangers = "reject"`)
-    unknown      there are ranges and none has it                      403, `unlisted` (silence with `strangers = "silence"`)
+    (no ranges)  no trunk has a range: everybody may call              admit, `open`
+    scanner      no trunk lists the address, and its User-Agent is
+                 that of a tool that scans for open servers            silence, `scanner` (403 with `strangers = "reject"`)
+    unknown      there are ranges and none contains the address        403, `unlisted` (silence with `strangers = "silence"`)
 
-Pure: a policy and a source go in, a verdict comes out, the same in the server and in `doctor --explain`. `request_admission` counts and
-remembers. Knows addresses and names, no transactions, no numbers of calls. The most specific range wins; among trunks that share it, the
-one whose own host stands in From, else the first.
+Pure: a policy and a source go in, a verdict comes out. The server and `doctor --explain` use the same code. `request_admission` keeps the
+counters. This module knows addresses and host names, but no transactions and no call counts. The most specific range wins. If several
+trunks share that range, the trunk whose own host stands in From wins, else the first one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCANNERS = (
     "friendly-scanner", "friendly-request", "sipvicious", "sundayddr", "sip-scan", "sipscan", "sipcli", "iwar", "smap",
     "vaxsipuseragent", "pplsip",
 )  # fmt: skip
-"""How the User-Agent of tools begins that only scan for open servers; lower case. Public block lists name the same."""
+"""Prefixes of the User-Agent of tools that only scan for open servers, in lower case. Public block lists name the same tools."""
 
 
 _MAX_LISTED = 4096
@@ -61,40 +61,40 @@ RULES = {
     "content": "a body that is no session description, or that is encoded",
     "session_interval": "the session interval is too short",
 }
-"""Every rule that admits or refuses a request, by its stable word, in plain words."""
+"""Every rule that admits or refuses a request: its stable id and its description."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkAccess:
-    """What the decision needs to know of a trunk."""
+    """The fields of a trunk that the decision uses."""
 
     name: str
     networks: tuple[Network, ...] = ()
     hosts: tuple[str, ...] = ()
-    """Names of its own, lower case."""
+    """The trunk's own host names, lower case."""
     contact_host: str = ""
-    """`host[:port]` that our Contact names on this trunk; empty for our own address."""
+    """`host[:port]` to put in our Contact on this trunk; empty for our own address."""
     max_calls: int | None = None
     max_cps: float | None = None
     large_by_tcp: bool = True
-    """Whether requests of ours in its calls that are too large for a datagram go by TCP."""
+    """Whether our in-dialog requests that are too large for a datagram go by TCP."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
-    """What is configured; `strangers` is `admission.strangers` of the config: how unknown sources are answered."""
+    """The configured policy. `strangers` is `admission.strangers` of the config: how unknown sources are answered."""
 
     trunks: tuple[TrunkAccess, ...] = ()
     strangers: Strangers = "auto"
     max_cps_per_address: float | None = None
     silence_after: int = 20
-    """Refusals within `WINDOW_S` after which an address is not answered any more."""
+    """After this many refusals within `WINDOW_S` an address is no longer answered."""
     silence_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSource:
-    """Who sends a request, as far as the decision goes. `host` is the source address without brackets."""
+    """The sender of a request. `host` is the source address without brackets."""
 
     host: str
     user_agent: str = ""
@@ -103,13 +103,16 @@ class RequestSource:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a request gets. `rule` is a stable word; `code` and `reason` say how it is rejected, `retry_after_s` when to come again."""
+    """The decision about a request.
+
+    `rule` is a stable id. `code` and `reason` are those of the rejection; `retry_after_s` is its Retry-After.
+    """
 
     answer: Answer
     rule: str
     trunk: str = ""
     network: str = ""
-    """The range that admits it."""
+    """The range that admitted it."""
     code: int = 0
     reason: str = ""
     retry_after_s: int = 0
@@ -117,7 +120,7 @@ class Verdict:
 
 
 class AccessList:
-    """A policy, arranged for looking addresses up."""
+    """A policy, indexed for address lookup."""
 
     def __init__(self, policy: AdmissionPolicy) -> None:
         self.policy = policy
@@ -132,7 +135,7 @@ class AccessList:
         self._prefixes = sorted(self._ranges, key=lambda key: -key[1])
 
     def is_listed(self, host: str) -> bool:
-        """Whether the address is in a range of any trunk; asked for every message, so remembered."""
+        """Whether the address is in a range of any trunk. Cached, because it is asked for every message."""
         known = self._listed.get(host)
         if known is None:
             address = parse_address(host)
@@ -143,7 +146,7 @@ class AccessList:
         return known
 
     def decide(self, source: RequestSource, registrars: Collection[str] = ()) -> Verdict:
-        """Whether a request of `source` is admitted. `registrars`: addresses that we are registered at."""
+        """Decide about a request of `source`. `registrars`: addresses of the registrars where we are registered."""
         address = parse_address(source.host)
         found = None if address is None else self._find(address, source.from_host.lower())
         if found is not None:
@@ -175,12 +178,12 @@ class AccessList:
 
 
 def is_scanner(user_agent: str) -> bool:
-    """Whether a User-Agent is that of a tool that only scans for open servers."""
+    """Whether a User-Agent belongs to a tool that only scans for open servers."""
     return user_agent.strip().lower().startswith(SCANNERS)
 
 
 def overlapping(trunks: tuple[TrunkAccess, ...]) -> Iterator[tuple[TrunkAccess, TrunkAccess, Network]]:
-    """Pairs of trunks that name the very same range; only their hosts in From tell them apart."""
+    """Pairs of trunks that list the same range. Only their hosts in From tell them apart."""
     seen: dict[Network, TrunkAccess] = {}
     for trunk in trunks:
         for network in trunk.networks:

@@ -1,8 +1,8 @@
-"""What is read at all: judged by the source and a look at the size, before a byte is parsed.
+"""Decide before parsing whether a message is read at all, by its source and its size.
 
-A flow and a raw message enter; whether to parse it leaves. An address that is silenced is not read, unless one of our own calls or
-requests is under way with it: a forged source address can provoke refusals. Parsing costs time by lines and bytes, so both are limited for
-unknown sources; a real INVITE has some 40 lines and 4 KB.
+A flow and a raw message go in; the decision whether to parse comes out. A message from a silenced address is not parsed, unless one of our
+calls or requests with that address is open: an attacker with a forged source address can provoke refusals. Parsing cost grows with lines
+and bytes, so both are limited for unknown sources. A real INVITE has about 40 lines and 4 KB.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_LINES = 1000
 PEERS_KEPT_S = 1.0
 
 Standing = Literal["known", "peer", "unknown", "silenced"]
-"""`known`: of a trunk or registrar; `peer`: a call or request of ours is under way there; `silenced`: not to be read."""
+"""`known`: a trunk or registrar. `peer`: one of our calls or requests with it is open. `silenced`: its messages are not parsed."""
 
 
 class Reader:
-    """See the module. `registrars` gives the addresses that we are registered at."""
+    """See the module. `registrars` returns the addresses of the registrars where we are registered."""
 
     def __init__(self, admission: RequestAdmission, port: PeersPort, registrars: Callable[[float], list[str]]) -> None:
         self._admission = admission
@@ -36,11 +36,11 @@ class Reader:
         self._peers_until = 0.0
 
     def standing(self, flow: Flow, now: float) -> Standing:
-        """How the source of that flow stands."""
+        """The standing of the flow's source."""
         return self.standing_of(flow.remote.host, now)
 
     def standing_of(self, host: str, now: float) -> Standing:
-        """How that address stands."""
+        """The standing of that address."""
         admission = self._admission
         if admission.is_known(host, self._registrars(now)):
             return "known"
@@ -49,7 +49,7 @@ class Reader:
         return "peer" if host in self._current_peers(now) else "silenced"
 
     def is_too_large(self, data: bytes, *, is_known: bool) -> str:
-        """Why a whole message is not parsed; empty where it is."""
+        """Why a whole message is too large to be parsed; empty if it is not."""
         end = data.find(b"\r\n\r\n")
         n_header = len(data) if end < 0 else end
         n_lines = data.count(b"\n", 0, n_header)
@@ -62,7 +62,7 @@ class Reader:
         return ""
 
     def _current_peers(self, now: float) -> frozenset[str]:
-        """Addresses with which a call or a request of ours is under way, as of at most a second ago."""
+        """Addresses with an open call or request of ours, at most one second old."""
         state = self._port.peers_version()
         if now >= self._peers_until or state != self._peers_of:
             self._peers_of, self._peers_until = state, now + PEERS_KEPT_S

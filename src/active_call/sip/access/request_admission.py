@@ -1,9 +1,9 @@
-"""Admission: decides about every request that belongs to no call, counts refusals and calls a second (RFC 3261 §8.2 leaves it to us).
+"""Decide about every request outside a dialog; count refusals and the rate of calls (RFC 3261 §8.2 leaves the policy to the UAS).
 
-`judge` decides whether a request is admitted, `judge_call` whether one more call may begin now, `judge_unreadable` whether a message that
-is no request gets an answer. It keeps a few numbers of an address, for at most `MAX_ADDRESSES` addresses. The one without requests for
-longest is forgotten first, so a flood of forged addresses costs this memory only. The addresses of trunks, of our registrars and of this
-machine are never silenced: they send on what others have sent.
+`judge` decides whether a request is admitted, `judge_call` whether one more call may start now, `judge_unreadable` whether an unparsable
+message gets an answer. The module keeps a few counters for each of at most `MAX_ADDRESSES` addresses. It evicts the address with the oldest
+request first, so a flood of forged addresses costs only this memory. Addresses of trunks, of our registrars and of this machine are never
+silenced, because they forward what others have sent.
 
     quiet ──`silence_after` refusals within WINDOW_S──> silenced for `silence_s` ──> quiet
 """
@@ -24,12 +24,12 @@ from active_call.sip.syntax.message import Request
 WINDOW_S = 60.0
 MAX_ADDRESSES = 4096
 RETRY_AFTER_S = 5
-"""Retry-After for a carrier that finds the trunk busy: calls end all the time."""
+"""Retry-After for a carrier whose trunk is at its limit. Short, because calls end all the time."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """What is kept of one address."""
+    """The counters of one address."""
 
     n_refused: int = 0
     window_ends_at: float = 0.0
@@ -39,7 +39,7 @@ class _Record:
 
 @dataclass(slots=True)
 class RequestAdmission:
-    """See the module. `guests` is what it goes by."""
+    """See the module."""
 
     policy: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     access_list: AccessList = field(init=False)
@@ -50,27 +50,27 @@ class RequestAdmission:
         self.go_by(self.policy)
 
     def go_by(self, policy: AdmissionPolicy) -> None:
-        """Decide by `policy` from now on; what is kept of addresses stays."""
+        """Apply `policy` from now on. The counters of addresses are kept."""
         self.policy = policy
         self.access_list = AccessList(self.policy)
         self._rates = {trunk.name: Rate(trunk.max_cps) for trunk in self.policy.trunks if trunk.max_cps is not None}
 
     @property
     def n_addresses(self) -> int:
-        """Addresses of which something is kept."""
+        """Number of addresses that have counters."""
         return len(self._records)
 
     def is_known(self, host: str, registrars: Collection[str] = ()) -> bool:
-        """Whether the address is in a trunk's range, or that of a registrar of ours."""
+        """Whether the address is in a trunk's range or belongs to one of our registrars."""
         return self.access_list.is_listed(host) or host in registrars
 
     def is_silenced(self, host: str, now: float) -> bool:
-        """Whether the address was refused so often that it is not answered any more."""
+        """Whether the address was refused so often that it is no longer answered."""
         record = self._records.get(address_key(host))
         return record is not None and record.silenced_until > now
 
     def judge(self, request: Request, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
-        """Whether a request that belongs to no call of ours is admitted."""
+        """Decide whether a request outside our dialogs is admitted."""
         host = flow.remote.host
         source = RequestSource(host, request.headers.get("User-Agent") or "", _from_host(request))
         verdict = self.access_list.decide(source, registrars)
@@ -83,7 +83,7 @@ class RequestAdmission:
         return verdict
 
     def judge_unreadable(self, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
-        """Whether the sender of what is no SIP request gets a 400."""
+        """Decide whether the sender of a message that is not a SIP request gets a 400."""
         host = flow.remote.host
         verdict = self.access_list.decide(RequestSource(host), registrars)
         if verdict.rule in ("trunk", "registrar"):
@@ -96,7 +96,7 @@ class RequestAdmission:
         return verdict
 
     def judge_call(self, verdict: Verdict, flow: Flow, now: float, n_calls: Mapping[str, int]) -> Verdict:
-        """Whether the INVITE that `verdict` admits may become a call now. `n_calls`: calls that are alive, by trunk."""
+        """Decide whether the INVITE that `verdict` admits may become a call now. `n_calls`: active calls by trunk."""
         trunk, per_address = self.access_list.trunks.get(verdict.trunk), self.policy.max_cps_per_address
         if per_address is not None and not self._rate_of(flow.remote.host, per_address).take(now):
             return _busy(verdict, "address_rate", f"over {per_address:g} calls a second from one address")

@@ -1,7 +1,7 @@
-"""What this endpoint refuses or answers itself, before any call hears of it (RFC 3261 §8.2, §11).
+"""Requests that the endpoint refuses or answers itself, without a call (RFC 3261 §8.2, §11).
 
-Enters: a valid request. Leaves: the Reply it gets, or None where a call is to decide. Whether the request belongs to a dialog has been
-settled before. Max-Forwards is not looked at: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
+A valid request goes in. The Reply comes out, or None if a call has to decide. The caller has already found out whether the request belongs
+to a dialog. Max-Forwards is not checked: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from active_call.sip.syntax.body import SDP_TYPE, is_optional, unreadable_part
 from active_call.sip.syntax.message import Request, session_description
 
 _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
-"""Methods that mean nothing outside a dialog."""
+"""Methods that have no meaning outside a dialog."""
 ACCEPTED_WITH_PARTS = f"{SDP_TYPE}, multipart/mixed"
 
 
 def options_reply(port: ScreeningPort) -> Reply:
-    """The response to an OPTIONS (§11.2); the same code as an INVITE would get."""
+    """The response to an OPTIONS (§11.2): the same code as an INVITE would get."""
     if not port.is_accepting:
         return _unavailable(port)
     headers = (
@@ -31,7 +31,7 @@ def options_reply(port: ScreeningPort) -> Reply:
 
 
 def screen(port: ScreeningPort, request: Request, *, is_in_dialog: bool) -> Reply | None:
-    """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
+    """The refusal or answer that the endpoint gives to `request`, checked in the order of §8.2. None if a call has to decide."""
     if request.method not in port.config.allow or (request.method == "OPTIONS" and not port.config.answer_options):
         return Reply(405, "Method Not Allowed", (("Allow", port.config.allow_header),), rule="method")
     unsupported = _unsupported_extensions(port, request)
@@ -59,7 +59,7 @@ def _outside_reply(port: ScreeningPort, request: Request) -> Reply | None:
 
 
 def _contact_reply(request: Request) -> Reply | None:
-    """An INVITE needs a Contact: later requests of the dialog go there (§8.1.1.8)."""
+    """An INVITE needs a Contact, because later requests of the dialog go there (§8.1.1.8)."""
     if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
         return Reply(400, "Missing Contact", rule="contact")
     return None

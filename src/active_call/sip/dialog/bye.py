@@ -1,7 +1,7 @@
-"""Ending a dialog with BYE (RFC 3261 §15.1.1), after its call has ended; also for a further 2xx of a forked INVITE (§13.2.2.4).
+"""End a dialog by BYE (RFC 3261 §15.1.1) after its call has ended, or for a second 2xx of a forked INVITE (§13.2.2.4).
 
-Enters: a confirmed dialog. Leaves: a BYE, with credentials if challenged, and answers to what the peer still sends: 200 to a BYE that
-crosses ours, 481 to the rest. The dialog is forgotten when the BYE has its outcome.
+A confirmed dialog goes in. A BYE comes out, with credentials if challenged, and the answers to what the peer still sends: 200 to a BYE that
+crosses ours, 481 to everything else. The dialog is removed when the BYE has its final response or times out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.sip.transaction.server import ServerTransaction
 
 
 class Bye:
-    """See the module. The constructor sends the BYE and takes the dialog over. A BYE that cannot be sent is reported as a fault."""
+    """See the module. The constructor sends the BYE and takes over the dialog. A BYE that cannot be sent is reported as a fault."""
 
     def __init__(self, port: ByePort, dialog: Dialog, credentials: tuple[Credentials, ...], now: float, headers: HeaderList = ()) -> None:
         self._port = port
@@ -39,7 +39,7 @@ class Bye:
         self._port.reply(transaction, reply, now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """Of no consequence any more."""
+        """Ignore the ACK: the call is over."""
 
     def _on_outcome(self, code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
         del code, reason, response, flow, now

@@ -4,10 +4,10 @@
     CALLING ──2xx──────────────────────> ACTIVE ──┤
     CALLING ──hang_up, ring timeout──> CANCELLING ─┴──> ENDED
 
-`InboundCall` and `OutboundCall` are the two kinds. This is what they share: requests inside the dialog, BYE, the end. Whichever side ends a
-call, what is open is settled first: the peer's open requests get 487, ours are reported as 487, and CallEnded is the last event.
+`InboundCall` and `OutboundCall` are the two kinds. This module has what they share: in-dialog requests, BYE and the end. Whichever side
+ends a call, open requests are settled first: the peer's get 487, ours are reported as 487. CallEnded is the last event.
 
-The parts (session timer, re-INVITE, REFER) see the call by `DialogPort` only and return decisions; the call acts on them.
+The parts (session timer, re-INVITE, REFER) see the call only through `DialogPort`. They return decisions, and the call acts on them.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "REFER")
 
 
 class CallTable(Protocol):
-    """The table of calls that a call enters when it begins and leaves when it ends."""
+    """The table of active calls. A call adds itself when it starts and removes itself when it ends."""
 
     def add(self, call: Call) -> None:
-        """`call` is alive from now on."""
+        """Add a new call."""
 
     def remove(self, call: Call) -> None:
-        """`call` is over."""
+        """Remove a call that has ended."""
 
     def add_pending(self, call: Call, transaction: ServerTransaction) -> TransactionToken:
-        """Have a request of the peer wait for `Endpoint.respond`; the token names it."""
+        """Keep a request of the peer until `Endpoint.respond` answers it. Returns its token."""
 
     def take_pending(self, token: TransactionToken) -> ServerTransaction:
-        """The request of that token waits no longer."""
+        """Remove the request with that token from the pending ones and return it."""
 
 
 class Call(Usage):
-    """What inbound and outbound calls share."""
+    """What inbound and outbound calls have in common."""
 
     def __init__(
         self,
@@ -87,33 +87,33 @@ class Call(Usage):
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
-        """Send 180, or 183 with a description; False unless the call is incoming and not answered."""
+        """Send 180, or 183 with a session description. False unless the call is incoming and unanswered."""
         return False
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
-        """Send the 200; False unless the call is incoming and not answered."""
+        """Send the 200. False unless the call is incoming and unanswered."""
         return False
 
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
-        """Send a final response of 300 or above; False unless the call is incoming and not answered."""
+        """Send a final response of 300 or above. False unless the call is incoming and unanswered."""
         return False
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
-        """End the call in the way its state asks for."""
+        """End the call by the request or response that its state requires."""
         if self.state is CallState.ACTIVE:
             self.say_bye(now, headers)
             self.end("local_bye", now)
 
     def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> bool:
-        """Send a re-INVITE; False while the call is not answered, or another offer is open."""
+        """Send a re-INVITE. False if the call is not answered yet or another offer is open."""
         return self.state is CallState.ACTIVE and self.offers.offer(sdp, headers, now)
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
-        """Answer the peer's open offer; False when none is open."""
+        """Answer the peer's open offer. False if none is open."""
         return self._may_have_offer and self.offers.answer_offer(sdp, now)
 
     def refuse_offer(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
-        """Refuse the peer's open offer; False when none is open."""
+        """Refuse the peer's open offer. False if none is open."""
         return self._may_have_offer and self.offers.refuse_offer(code, reason, now, headers)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
@@ -127,13 +127,13 @@ class Call(Usage):
         return self.refers.refer(refer_to, referred_by, headers, now)
 
     def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
-        """Tell the peer how the transfer goes that it has asked for; False when it does not wait for that."""
+        """Report the progress of the transfer that the peer requested. False if the peer has no subscription for it."""
         return self.is_answered and self.refers.notify(code, reason, now, is_final=is_final)
 
     def send_reported_request(
         self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = ""
     ) -> TransactionToken:
-        """Send a request of any method inside the dialog; RequestCompleted reports its outcome."""
+        """Send an in-dialog request of any method. RequestCompleted reports its outcome."""
         self._require(CallState.ACTIVE, CallState.ANSWERED)
         token = self._endpoint.new_token()
         if method == "UPDATE":
@@ -144,18 +144,18 @@ class Call(Usage):
         return token
 
     def dialog_info(self) -> DialogInfo:
-        """The dialog as it stands."""
+        """A snapshot of the dialog."""
         return info_of(self.require_dialog())
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Call-ID and local tag, which every dialog of the call has; empty while there is none."""
+        """Call-ID and local tag, which all dialogs of the call share; empty before the first dialog."""
         return (self.dialog.call_id, self.dialog.local_tag) if self.dialog is not None else ("", "")
 
     # -- requests of the peer -----------------------------------------------------------------------------------------------------------
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
-        """A request inside the dialog; its CSeq has been judged."""
+        """Handle an in-dialog request. Its CSeq has been checked."""
         if self.dialog is not None:
             self.dialog.move(flow)
         match request.method:
@@ -192,62 +192,62 @@ class Call(Usage):
         return None
 
     def _add_pending(self, transaction: ServerTransaction) -> TransactionToken:
-        """Have a request wait for `Endpoint.respond`, or for the end of the call."""
+        """Keep a request until `Endpoint.respond` answers it or the call ends."""
         token = self._calls.add_pending(self, transaction)
         self._pending_tokens.add(token)
         return token
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A PRACK; here it acknowledges nothing (RFC 3262 §3)."""
+        """Handle a PRACK. In this state it acknowledges nothing (RFC 3262 §3)."""
         del request
         self.respond(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """An ACK that belongs to no transaction, so to a 2xx of ours."""
+        """Handle an ACK that belongs to no transaction, so it acknowledges one of our 2xx."""
         if not self.offers.handle_ack(request, now):
             self._endpoint.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
 
     def reply_headers(self, request: Request, code: int) -> HeaderList:
-        """What the answer to a request of the peer has to say beside what the leg says."""
+        """Headers that our answer to a peer's request needs in addition to those of the leg."""
         is_silent_refer = request.method == "REFER" and code < 300 and wants_no_notify(request)
         return (("Refer-Sub", "false"),) if is_silent_refer else ()
 
     def settle(self, token: TransactionToken, request: Request, code: int, now: float) -> None:
-        """A request of the peer has had its final response."""
+        """Finish a request of the peer after its final response."""
         self._pending_tokens.discard(token)
         if request.method == "REFER" and code < 300:
             self.refers.accept(request, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
-        """The peer has hung up."""
+        """The peer has sent BYE."""
         self.end("remote_bye", now, message=request)
 
     # -- our re-INVITEs -----------------------------------------------------------------------------------------------------------------
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        """A provisional response to a re-INVITE of ours."""
+        """Handle a provisional response to our re-INVITE."""
         del flow
         self.offers.on_invite_progress(invite, response, now)
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        """A 2xx to a re-INVITE of ours."""
+        """Handle a 2xx to our re-INVITE."""
         del flow
         self.offers.on_invite_success(invite, response, now)
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        """A re-INVITE of ours was refused, or has got no response."""
+        """Handle a refusal or a timeout of our re-INVITE."""
         self.act(self.offers.on_invite_failure(invite, code, reason, response, now), now)
 
     # -- ends ---------------------------------------------------------------------------------------------------------------------------
 
     def say_bye(self, now: float, headers: HeaderList = ()) -> None:
-        """Send BYE; the dialog is no longer ours to serve."""
+        """Send BYE. From then on `Bye` serves the dialog."""
         dialog = self.require_dialog()
         self.offers.stop(now)
         Bye(self._endpoint, dialog, self.credentials, now, headers)
 
     def act(self, decision: Decision, now: float) -> None:
-        """Do what a part has decided."""
+        """Carry out the decision of a part."""
         match decision:
             case None:
                 return
@@ -268,7 +268,7 @@ class Call(Usage):
             self.timer.on_refresh_refused(now)
 
     def abort(self, now: float) -> None:
-        """End the call at once, in any state, also where no BYE can be sent: an error of ours must not leave a call without an end."""
+        """End the call at once in any state, even if no BYE can be sent. Used after an internal error."""
         self._is_aborted = True
         self._endpoint.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:
@@ -276,7 +276,7 @@ class Call(Usage):
         self.end("error", now)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
-        """Settle what is open and say CallEnded; a second time changes nothing."""
+        """Settle open requests and emit CallEnded. A second call has no effect."""
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED

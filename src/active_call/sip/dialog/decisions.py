@@ -1,4 +1,4 @@
-"""What a part of a call decides and the call then does: hang up, or refresh the session. A part returns it; it acts on nothing itself."""
+"""What a part of a call decides: hang up, or refresh the session. The part returns the decision; the call carries it out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from active_call.sip.syntax.message import Response
 
 @dataclass(frozen=True, slots=True)
 class EndCall:
-    """Send BYE with `bye_headers` and end the call; the other fields are those of CallEnded."""
+    """Send BYE with `bye_headers` and end the call. The other fields are those of CallEnded."""
 
     cause: str
     code: int | None = None
@@ -21,12 +21,12 @@ class EndCall:
 
 @dataclass(frozen=True, slots=True)
 class RefreshByInvite:
-    """Refresh the session by a re-INVITE that changes nothing (RFC 4028 §7.4)."""
+    """Refresh the session by a re-INVITE without changes (RFC 4028 §7.4)."""
 
 
 Decision = EndCall | RefreshByInvite | None
 
 
 def peer_is_gone(code: int, reason: str, response: Response | None) -> EndCall:
-    """A re-INVITE or a refresh got 408 or 481, or could not be sent: the call is over (RFC 3261 §12.2.1.2, §14.1)."""
+    """End the call after a re-INVITE or a refresh that got 408 or 481 or could not be sent (RFC 3261 §12.2.1.2, §14.1)."""
     return EndCall({481: "remote_bye", 503: "transport"}.get(code, "timeout"), code, reason, response)

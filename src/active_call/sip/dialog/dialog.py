@@ -1,13 +1,13 @@
-"""Dialogs: what two user agents share between an INVITE and its BYE (RFC 3261 §12).
+"""Dialogs: the state that two user agents share from an INVITE to its BYE (RFC 3261 §12).
 
-Enters: the INVITE and the response that make a dialog, later requests and target refreshes. Leaves: requests inside the dialog and the
-next hop they go to. Knows no transactions and no call states.
+The INVITE and the response that create a dialog go in, then later requests and target refreshes. In-dialog requests and their next hop come
+out. This module knows no transactions and no call states.
 
-    early      made by a 101-199 with a To tag      several may stem from one INVITE (forking)
-    confirmed  made or reached by a 2xx             the UAC's route set is computed anew, once (§13.2.2.4)
+    early      created by a 101-199 with a To tag   one INVITE may create several (forking)
+    confirmed  created or confirmed by a 2xx        the UAC computes the route set again, once (§13.2.2.4)
 
-The route set is frozen then; a target refresh (INVITE, UPDATE) changes the remote target only. Route set and target are kept as the peer
-wrote them: carriers' Contacts are private addresses that only their Record-Routes can reach.
+After that the route set is fixed. A target refresh (INVITE, UPDATE) changes only the remote target. Route set and target are kept verbatim:
+the Contacts of carriers are often private addresses that only their Record-Routes can reach.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from active_call.sip.transaction.origin import Origin
 
 MAX_FORWARDS = "70"
 DialogKey = tuple[str, str, str]
-"""Call-ID, local tag, remote tag: all that a dialog is matched by (§12)."""
+"""Call-ID, local tag, remote tag: what identifies a dialog (§12)."""
 NO_CONTACT = frozenset(("BYE", "MESSAGE", "INFO", "ACK", "CANCEL", "PRACK"))
-"""Methods whose requests carry no Contact of ours: it is not allowed or has no meaning (RFC 3261 table 2, RFC 3428 §4)."""
+"""Methods whose requests carry no Contact: it is not allowed or has no meaning (RFC 3261 table 2, RFC 3428 §4)."""
 
 
 class Dialog:
-    """One side's view of a dialog. `local` and `remote` are whole From/To values, tags included."""
+    """One side's view of a dialog. `local` and `remote` are whole From/To values including tags."""
 
     __slots__ = (
         "call_id",
@@ -85,7 +85,7 @@ class Dialog:
 
     @classmethod
     def of_client(cls, invite: Request, response: Response, flow: Flow, local_tag: str) -> Dialog:
-        """The UAC's dialog (§12.1.2), early or confirmed as the response is."""
+        """The UAC's dialog (§12.1.2). It is early or confirmed, depending on the response."""
         remote = response.headers.get("To") or ""
         local = invite.headers.get("From") or ""
         dialog = cls(invite.call_id, local, local_tag, remote, response.to.tag or "", flow)
@@ -97,11 +97,11 @@ class Dialog:
 
     @property
     def key(self) -> DialogKey:
-        """What the dialog is matched by (§12)."""
+        """The key that identifies the dialog (§12)."""
         return self.call_id, self.local_tag, self.remote_tag
 
     def learn(self, response: Response, flow: Flow) -> None:
-        """Take route set, target and state from a response to the INVITE that made this dialog; a no-op once it is confirmed."""
+        """Take route set, target and state from a response to the INVITE that created this dialog. No effect once it is confirmed."""
         if self.is_confirmed:
             return
         self.is_confirmed = response.code >= 200
@@ -113,7 +113,7 @@ class Dialog:
         self.refresh_target(response)
 
     def refresh_target(self, message: Request | Response) -> None:
-        """Take the remote target from a Contact, verbatim; a message without a usable one changes nothing."""
+        """Take the remote target verbatim from a Contact. A message without a usable Contact has no effect."""
         contacts = message.headers.split("Contact")
         if not contacts:
             return
@@ -123,14 +123,14 @@ class Dialog:
             return
 
     def accepts_cseq(self, number: int) -> bool:
-        """Whether a request of that number is in order (§12.2.2); the highest is remembered."""
+        """Whether a request with that CSeq number is in order (§12.2.2). Records the highest number."""
         if self.remote_cseq is not None and number < self.remote_cseq:
             return False
         self.remote_cseq = number
         return True
 
     def new_request(self, method: str, cseq: int | None = None) -> Request:
-        """A request inside the dialog without Via and Contact (§12.2.1.1). `cseq` None takes the next number."""
+        """A new in-dialog request without Via and Contact (§12.2.1.1). `cseq` None takes the next number."""
         if cseq is None:
             self.local_cseq += 1
             cseq = self.local_cseq
@@ -148,22 +148,22 @@ class Dialog:
         return Request(method, uri, headers, b"")
 
     def move(self, flow: Flow) -> None:
-        """The peer's messages come by `flow` from now on. A dialog that was set up over TLS stays there."""
+        """Expect the peer's messages on `flow` from now on. A dialog that was set up over TLS stays on TLS."""
         if self.flow.transport not in SECURED or flow.transport in SECURED:
             self.flow = flow
 
     def next_hop(self, default: TransportName) -> Target:
-        """Where requests inside the dialog go: the first route, else the remote target; see `dialog_hops`."""
+        """Where in-dialog requests go: the first route, else the remote target. See `next_hop`."""
         text = self.route_set[0] if self.route_set else self.remote_target
         return next_hop(text, self.flow, default, is_ours=self.is_ours, large_by_tcp=self.large_by_tcp)
 
     def origin(self, method: str) -> Origin:
-        """What we call ourselves in a request of that method."""
+        """The sender identity (Via, Contact) for a request of that method."""
         return Origin(None if method in NO_CONTACT else self.contact_user, self.flow.local, self.local_host, self.is_heard)
 
 
 def _request_uri_of(route: str) -> str:
-    """A strict router's URI as a Request-URI: without the parts that are not allowed there (§12.2.1.1, §19.1.1)."""
+    """The URI of a strict router as a Request-URI, without the parts that are not allowed there (§12.2.1.1, §19.1.1)."""
     try:
         text = parse_name_addr(route).uri_text
     except ParseError:

@@ -1,8 +1,8 @@
-"""An incoming call: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
+"""An incoming call: ring, answer, reject, and what the caller may send meanwhile (RFC 3261 §13.3, §15).
 
-The dialog exists from the first moment, early until the 2xx. A caller that requires it gets reliable provisional responses (RFC 3262): the
-2xx then waits for the PRACK of a description, and a response without a PRACK in 64*T1 has the call refused by 504. After the 2xx a BYE of
-ours waits for the ACK (§15); without one in 64*T1 the call is hung up.
+The dialog exists from the INVITE on and is early until the 2xx. If the caller requires it, provisional responses are reliable (RFC 3262):
+the 2xx then waits for the PRACK of a session description, and a response without a PRACK within 64*T1 ends the INVITE with 504. Between the
+2xx and its ACK our BYE waits (§15). Without an ACK within 64*T1 the call is hung up.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class InboundCall(Call):
         self.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
-        """Send 180, or 183 with a description; False once the call is answered."""
+        """Send 180, or 183 with a session description. False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         code, reason = (180, "Ringing") if sdp is None else (183, "Session Progress")
         return self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
-        """Send the 200, which waits for the PRACK of an early description; False once the call is answered."""
+        """Send the 200. It waits for the PRACK of an early description. False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         Headers(headers)
@@ -66,7 +66,7 @@ class InboundCall(Call):
         return True
 
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
-        """Send a final response of 300 or above; False once the call is answered."""
+        """Send a final response of 300 or above. False once the call is answered."""
         if not 300 <= code <= 699:
             raise LocalProtocolError(f"code {code} cannot reject a call; expected 300 to 699")
         if self.state is not CallState.OFFERED:
@@ -76,7 +76,7 @@ class InboundCall(Call):
         return True
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
-        """Refuse with 603, or send BYE; between our 200 and its ACK the BYE waits for the ACK (§15)."""
+        """Refuse with 603, or send BYE. Between our 200 and its ACK the BYE waits (§15)."""
         if self.state is CallState.OFFERED:
             self.reject(603, "Decline", now, headers)
         elif self._invite.is_pending:
@@ -89,11 +89,11 @@ class InboundCall(Call):
 
     @property
     def is_first_invite_open(self) -> bool:
-        """Whether the INVITE has no final response yet; it may wait for a PRACK."""
+        """Whether the INVITE has no final response yet. An accepted one may wait for a PRACK."""
         return self._invite.is_pending
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A PRACK: what it acknowledges, and what its description means (RFC 3262 §5)."""
+        """Handle a PRACK: match the response that it acknowledges, and process its session description (RFC 3262 §5)."""
         if not self._invite.take_prack(request):
             super().handle_prack(transaction, request, now)
             return
@@ -113,20 +113,20 @@ class InboundCall(Call):
         self._invite.resume(now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """The ACK to the 200 of the first INVITE, or of a later one."""
+        """Handle the ACK to the 200 of the first INVITE or of a re-INVITE."""
         if self.state is CallState.ANSWERED and request.cseq.number == self._invite.cseq:
             self._invite.on_ack(request, now)
         elif request.cseq.number != self._invite.cseq:
             super().handle_ack(request, flow, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
-        """The caller has hung up; an open INVITE gets 487."""
+        """The caller has hung up. An open INVITE gets 487."""
         if self._invite.is_pending:
             self._invite.refuse(487, "Request Terminated", now)
         super().on_remote_bye(request, now)
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
-        """The ACK has come: the call is up, or is hung up where that has waited for it."""
+        """The ACK has arrived: the call becomes active, or is hung up if a BYE was waiting."""
         self.state = CallState.ACTIVE
         self.descriptions.remote = sdp or self.descriptions.remote
         if self._bye_headers is not None:
@@ -135,23 +135,23 @@ class InboundCall(Call):
         self.emit(CallConfirmed(self.handle, sdp if invite.sdp is None else None))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
-        """No ACK in 64*T1: BYE (§13.3.1.4)."""
+        """No ACK within 64*T1: send BYE (§13.3.1.4)."""
         del invite, now
         self.require_dialog().is_heard = self._invite.transaction.is_heard
         return EndCall("no_ack") if self._bye_headers is None else EndCall("local_bye", bye_headers=self._bye_headers)
 
     def _on_prack_missing(self, now: float) -> Decision:
-        """RFC 3262 §3: a provisional response that stays unacknowledged ends the INVITE by a 5xx."""
+        """A provisional response without a PRACK ends the INVITE with a 5xx (RFC 3262 §3)."""
         self._invite.refuse(504, "Server Time-out", now)
         self.end("timeout", now, 504, "Server Time-out")
         return None
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
-        """CANCEL has come; the INVITE has its 487."""
+        """A CANCEL has arrived. The INVITE already has its 487."""
         del invite
         self.end("cancelled", now, 487, "Request Terminated", request)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
-        """Stop the INVITE, then as `Call.end`."""
+        """Stop the INVITE, then do as `Call.end`."""
         self._invite.stop()
         super().end(cause, now, code, reason, message)

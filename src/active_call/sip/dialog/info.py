@@ -1,4 +1,4 @@
-"""What legs may know of a call's dialog: a frozen snapshot, given by `Endpoint.dialog_info`."""
+"""A frozen snapshot of a call's dialog for the legs. `Endpoint.dialog_info` returns it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from active_call.sip.syntax.headers import parse_name_addr
 
 @dataclass(frozen=True, slots=True)
 class DialogInfo:
-    """One dialog as it stands (RFC 3261 §12). Before the peer has given a tag, `remote_tag` and `remote_target` are empty.
+    """The state of one dialog (RFC 3261 §12). `remote_tag` and `remote_target` are empty until the peer has sent a tag.
 
-    `established` says whether a 2xx has been sent or received; `user_agent` is what the peer last called itself.
+    `established` says whether a 2xx has been sent or received. `user_agent` is the peer's latest User-Agent or Server.
     """
 
     call_id: str
@@ -27,7 +27,7 @@ class DialogInfo:
 
 
 def info_of(dialog: Dialog) -> DialogInfo:
-    """The snapshot of `dialog`."""
+    """A snapshot of `dialog`."""
     return DialogInfo(
         call_id=dialog.call_id,
         local_tag=dialog.local_tag,
@@ -41,7 +41,7 @@ def info_of(dialog: Dialog) -> DialogInfo:
 
 
 def uri_text_of(value: str) -> str:
-    """The URI in a From or To value."""
+    """The URI of a From or To value."""
     try:
         return parse_name_addr(value).uri_text
     except ParseError:

@@ -1,8 +1,8 @@
-"""Sending one INVITE, the first of a call or a later one, through challenges, cancelling, and the ACKs to its 2xx (RFC 3261 §9.1, §13.2).
+"""Send one INVITE or re-INVITE: challenges, CANCEL, and the ACKs to its 2xx (RFC 3261 §9.1, §13.2).
 
-Enters: a way to make the INVITE anew for each attempt, responses, the wish to cancel. Leaves: INVITE, CANCEL and ACK, and calls of the
-`ClientInviteOwner`. A CANCEL waits for a provisional response. The ACK to each 2xx is kept and sent again for every repetition of that 2xx,
-which the transaction lets through for 64*T1. The owner decides what a success or a failure means for the call.
+A function that builds the INVITE for each attempt goes in, then responses and the request to cancel. INVITE, CANCEL and ACK come out, and
+calls of `ClientInviteOwner`. A CANCEL waits for a provisional response. The ACK to each 2xx is kept and sent again for every repetition of
+that 2xx, which the transaction passes on for 64*T1. The owner decides what a success or a failure means for the call.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class ClientInviteOwner(Protocol):
         """A provisional response, 100 included."""
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        """A 2xx with a To tag that was not acknowledged yet; `invite.acknowledge` comes next, now or later."""
+        """A 2xx with a To tag that is not acknowledged yet. `invite.acknowledge` must follow, now or later."""
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        """The final outcome is no 2xx. `response` None: 408 no answer came, 503 it could not be sent."""
+        """The final outcome is not a 2xx. With `response` None, 408 means that no answer came and 503 that it could not be sent."""
 
 
 class ClientInvite:
-    """See the module. `make` gives the INVITE with the next sequence number, and where it goes."""
+    """See the module. `make` returns the INVITE with the next sequence number, and its target."""
 
     def __init__(
         self,
@@ -63,19 +63,19 @@ class ClientInvite:
 
     @property
     def request(self) -> Request:
-        """The INVITE as last sent."""
+        """The INVITE as sent last."""
         if self._sent is None:
             raise LocalProtocolError("the INVITE has not been sent yet")
         return self._sent.request
 
     @property
     def peer_host(self) -> str:
-        """The address that the INVITE was last sent to; empty before that."""
+        """The address that the INVITE was sent to last; empty before that."""
         return self._sent.peer_host if self._sent is not None else ""
 
     @property
     def transport(self) -> TransportName:
-        """The transport that it went by."""
+        """The transport of the last attempt."""
         return self._sent.transport if self._sent is not None else "udp"
 
     @property
@@ -84,7 +84,7 @@ class ClientInvite:
         return self._cancel_headers is not None
 
     def send(self, now: float, give_up_s: float | None = None) -> None:
-        """Make and send the next attempt; cancel it after `give_up_s` without a final response. Raises LocalProtocolError."""
+        """Build and send the next attempt. Cancel it after `give_up_s` without a final response. Raises LocalProtocolError."""
         request, target, origin = self._make()
         self._authenticator.add_to(request)
         self._sent = self._port.send_request(request, target, self, now, origin)
@@ -92,7 +92,7 @@ class ClientInvite:
             self._timer = self._port.timers.start(now + give_up_s, self.cancel, self._sent)
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
-        """Withdraw the INVITE, at once or when the first provisional response comes. The outcome still arrives, possibly a 2xx."""
+        """Cancel the INVITE at once, or on the first provisional response. The outcome still follows; it may be a 2xx."""
         if self.is_done or self.is_cancelled:
             return
         self._cancel_headers = headers
@@ -104,7 +104,7 @@ class ClientInvite:
             self._sent.withdraw(now)
 
     def acknowledge(self, dialog: Dialog, now: float, sdp: bytes | None = None) -> None:
-        """Send the ACK to the 2xx that made or refreshed `dialog`, and keep it for repetitions (§13.2.2.4)."""
+        """Send the ACK to the 2xx that created or refreshed `dialog`, and keep it for repetitions (§13.2.2.4)."""
         request = dialog.new_request("ACK", self.request.cseq.number)
         for name in ("Authorization", "Proxy-Authorization"):
             for value in self.request.headers.get_all(name):
@@ -113,10 +113,10 @@ class ClientInvite:
         target = dialog.next_hop(self._port.default_transport())
         self._acks[dialog.remote_tag] = self._port.send_ack(request, target, dialog.origin("ACK"), now)
 
-    # -- for the transaction ------------------------------------------------------------------------------------------------------------
+    # -- called by the transaction ------------------------------------------------------------------------------------------------------
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
-        """A response to the INVITE or to one of its attempts."""
+        """Handle a response to the INVITE or to one of its attempts."""
         if response.code < 200:
             self._on_provisional(request, response, flow, now)
         elif response.code < 300:
@@ -125,7 +125,7 @@ class ClientInvite:
             self._on_failure(response, now)
 
     def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
-        """The INVITE has got no final response, or could not be sent."""
+        """The INVITE got no final response or could not be sent."""
         if request is self._sent:
             self._finish()
             self._owner.on_invite_failure(self, code, reason, None, now)
@@ -161,7 +161,7 @@ class ClientInvite:
         self._timer = self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._on_cancel_unanswered, request)
 
     def _on_cancel_unanswered(self, now: float) -> None:
-        """§9.1: without a final response 64*T1 after the CANCEL, the INVITE counts as cancelled."""
+        """Without a final response within 64*T1 after the CANCEL, the INVITE counts as cancelled (§9.1)."""
         if self.is_done or self._sent is None:
             return
         self._sent.terminate()

@@ -1,12 +1,13 @@
-"""Serving one INVITE, the first of a call or a later one (RFC 3261 §13.3, §14.2).
+"""Serve one INVITE or re-INVITE (RFC 3261 §13.3, §14.2).
 
     pending ──accept──> answered ──ACK──> done
        └────refuse / CANCEL / the call ends──> done
 
 While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). Provisional responses may
-be made reliable (RFC 3262); a 2xx then waits for the PRACK of one with a description, and the INVITE stays pending meanwhile. While
-answered, the 2xx is repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call
-decides, the ACK, the PRACK, the CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`, which decides what a missing ACK means.
+be reliable (RFC 3262). A 2xx then waits for the PRACK of a response with a session description, and the INVITE stays pending. While
+answered, the 2xx is repeated at intervals from T1 up to T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). The decisions of
+the call, the ACK, the PRACK and the CANCEL go in. Responses come out, and calls of the `ServerInviteOwner`, which decides what a missing
+ACK means.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ class ServerInviteOwner(Protocol):
     """The call that an INVITE belongs to."""
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
-        """The ACK for our 2xx has come."""
+        """The ACK to our 2xx has arrived."""
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
-        """No ACK came in 64*T1: what becomes of the call."""
+        """No ACK within 64*T1. Returns what happens to the call."""
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
-        """The peer has cancelled; 487 has been sent."""
+        """The peer has cancelled. 487 has been sent."""
 
 
 class ServerInvite:
@@ -65,7 +66,7 @@ class ServerInvite:
         self._last_progress = (180, "Ringing")
         self._waiting_success: tuple[bytes, HeaderList] | None = None
         self.early_sdp: bytes | None = None
-        """Our description in an acknowledged provisional response that completed offer and answer."""
+        """Our session description in an acknowledged provisional response that completed offer/answer."""
         self.transaction = transaction
         self.request = transaction.request
         self.sdp = session_description(transaction.request)
@@ -83,7 +84,7 @@ class ServerInvite:
         return self.state is ServerInviteState.PENDING
 
     def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> bool:
-        """Send a provisional response other than 100; False when the final one is out."""
+        """Send a provisional response other than 100. False if the final one has been sent."""
         if not self.is_pending:
             return False
         reply = self._reply(code, reason, headers, sdp)
@@ -96,11 +97,11 @@ class ServerInvite:
         return True
 
     def make_reliable(self, on_unacknowledged: Callable[[float], Decision]) -> None:
-        """Send provisional responses reliably from now on; `on_unacknowledged(now)` is called, once, when one gets no PRACK in 64*T1."""
+        """Send provisional responses reliably from now on. `on_unacknowledged(now)` is called once if one gets no PRACK within 64*T1."""
         self._reliable = ReliableProvisionals(self._port, self.transaction, on_unacknowledged)
 
     def take_prack(self, request: Request) -> bool:
-        """Whether `request` acknowledges the provisional response that is outstanding; if so `resume` comes next."""
+        """Whether `request` acknowledges the outstanding provisional response. If so, call `resume` next."""
         acknowledged = self._reliable.take_prack(request) if self._reliable is not None else None
         if acknowledged is None:
             return False
@@ -110,7 +111,7 @@ class ServerInvite:
         return True
 
     def resume(self, now: float) -> None:
-        """Send what has waited for the PRACK: the next provisional response, or the 200."""
+        """Send what was waiting for the PRACK: the next provisional response, or the 200."""
         if not self.is_pending or self._reliable is None:
             return
         self._reliable.resume(now)
@@ -118,14 +119,14 @@ class ServerInvite:
             self.accept(self._waiting_success[0], now, self._waiting_success[1])
 
     def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> bool:
-        """Send the 200 and repeat it until the ACK comes; False when a final response is out.
+        """Send the 200 and repeat it until the ACK arrives. False if a final response has been sent.
 
-        Where the descriptions are exchanged already, the 200 repeats ours or has none.
+        If offer/answer is already complete, the 200 repeats our description or has none.
         """
         if not self.is_pending:
             return False
         if self._reliable is not None and self._reliable.holds_back_success:
-            Headers(headers)  # sent later only: raise now where they are malformed
+            Headers(headers)  # sent later: raise now if they are malformed
             self._waiting_success = (sdp, headers)
             return True
         if self.early_sdp is not None:
@@ -141,7 +142,7 @@ class ServerInvite:
         return True
 
     def refuse(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
-        """Send a final response of 300 or above; False when one is out."""
+        """Send a final response of 300 or above. False if one has been sent."""
         if not self.is_pending:
             return False
         self._port.respond(self.transaction, Reply(code, reason, headers), now)
@@ -149,24 +150,24 @@ class ServerInvite:
         return True
 
     def stop(self) -> None:
-        """Do nothing more: no repetitions, nothing to the owner. The transaction, which lingers, lets go of the call."""
+        """Stop: no repetitions and no more calls to the owner. The lingering transaction drops its reference to the call."""
         self.state = ServerInviteState.DONE
         self.transaction.user = None
         if self._reliable is not None:
             self._reliable.close()
         self._port.cancel_timer(self._timer)
 
-    # -- for the transaction ------------------------------------------------------------------------------------------------------------
+    # -- called by the transaction ------------------------------------------------------------------------------------------------------
 
     def on_ack(self, request: Request, now: float) -> None:
-        """The ACK, found by its branch or through the dialog; a second one changes nothing."""
+        """Handle the ACK, matched by branch or by dialog. A second one has no effect."""
         if self.state is not ServerInviteState.ANSWERED:
             return
         self.stop()
         self._owner.on_invite_acknowledged(self, session_description(request), now)
 
     def on_cancel(self, request: Request, now: float) -> None:
-        """The peer's CANCEL: 487, unless the answer is out already (§9.2)."""
+        """Handle the peer's CANCEL: 487, unless a final response has been sent (§9.2)."""
         if not self.is_pending:
             return
         self.refuse(487, "Request Terminated", now)

@@ -1,15 +1,15 @@
-"""Where the requests of a dialog go: its own connection while that lives, then the places that its route or target names.
+"""Choose the next hop of in-dialog requests: the dialog's own connection while it is open, then the hosts of its route or target.
 
-Enters: the first Route or the remote target, the flow that the dialog's messages come by. Leaves: a `Target` with its alternatives. Knows
-no transactions. RFC 3261 §12.2.1.1, RFC 5630 §5, RFC 5923, RFC 5626.
+The first Route or the remote target goes in, with the flow that carries the dialog's messages. A `Target` with its alternatives comes out.
+This module knows no transactions. RFC 3261 §12.2.1.1, RFC 5630 §5, RFC 5923, RFC 5626.
 
-    flow is a connection     by that connection, whatever the URI says; once it is gone, by a new one of the same transport
-        over TLS, WSS        never by a transport that is not encrypted
-        over TCP, WS         TLS where the URI asks for it; UDP where it asks for that, or leaves it open, and TCP fails
+    flow is a connection     that connection, whatever the URI says; once it is closed, a new one of the same transport
+        over TLS, WSS        never a transport without encryption
+        over TCP, WS         TLS if the URI asks for it; UDP if the URI asks for it, or if it names no transport and TCP fails
     flow is UDP              as the URI says
 
-A URI that names an address of a smaller reach than the source has (a private one, seen from the Internet), or a private one seen from this
-machine, names no place that we could reach: the request goes to the source. So does one whose name leads to such an address only.
+A URI may name an address that we cannot reach: a private one while the source is public, or a private one while the source is this machine.
+Then the request goes to the source. The same applies to a host name that resolves only to such addresses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from active_call.sip.syntax.uri import Uri
 
 
 def next_hop(text: str, flow: Flow, default: TransportName, *, is_ours: bool, large_by_tcp: bool) -> Target:
-    """The next hop that the route or remote target `text` names. `is_ours`: we have made the dialog, so `flow` leads to a listener."""
+    """The next hop for the route or remote target `text`.
+
+    `is_ours`: we created the dialog, so `flow` leads to one of the peer's listeners.
+    """
     least = reach_of(flow.remote.host) or Reach.NOWHERE
     rules = HopRules(least, large_by_tcp=large_by_tcp)
     source = Target(flow.transport, flow.remote.host, flow.remote.port, flow, rules=rules)
@@ -45,16 +48,16 @@ def next_hop(text: str, flow: Flow, default: TransportName, *, is_ours: bool, la
 
 
 def _is_reachable(reach: Reach, seen: Reach) -> bool:
-    """Whether an address is worth trying for us, who see the peer at `seen`: on this machine, a private address says nothing."""
+    """Whether an address is worth a try, given that we see the peer at `seen`. For a peer on this machine a private one is not."""
     return reach is Reach.WORLD or (reach >= seen and (seen is not Reach.LOOPBACK or reach is Reach.LOOPBACK))
 
 
 def _others(target: Target, uri: Uri, asked: TransportName, source: Target | None) -> list[Target]:
-    """Where else to try once the connection is gone and `target` does not accept another one. `source`: the listener that we had called."""
+    """Further targets to try if the connection is closed and `target` accepts no new one. `source`: the listener that we had called."""
     others = []
     plain = replace(target, flow=None)
     if target.transport in SECURED and uri.port is not None and not uri.transport:
-        others.append(replace(plain, port=None))  # the port may be that of another transport
+        others.append(replace(plain, port=None))  # the port may belong to another transport
     if source is not None:
         others.append(replace(source, flow=None))
     if target.transport == "tcp" and (asked == "udp" or not uri.transport):
@@ -63,7 +66,7 @@ def _others(target: Target, uri: Uri, asked: TransportName, source: Target | Non
 
 
 def _is_web_socket(one: TransportName, other: TransportName) -> bool:
-    """A URI says `ws` for both (RFC 7118 §5.3)."""
+    """Whether both are WebSocket transports. A URI says `ws` for both (RFC 7118 §5.3)."""
     return {one, other} == {"ws", "wss"}
 
 

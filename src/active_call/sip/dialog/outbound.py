@@ -1,8 +1,8 @@
-"""An outgoing call: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
+"""An outgoing call: progress, forking, answer, CANCEL, ring timeout, redirection (RFC 3261 §8.1.3.4, §13.2).
 
-Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
-hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an
-INVITE that had none, once `answer_offer` has the answer. A 2xx that crosses our CANCEL is acknowledged and hung up, too (§9.1, §15).
+Each To tag in a response creates its own dialog. The first 2xx wins and becomes the dialog of the call. A 2xx of another branch is
+acknowledged and hung up at once (§13.2.2.4), and so is a 2xx that crosses our CANCEL (§9.1, §15). Reliable provisional responses are
+acknowledged by PRACK in order (RFC 3262). If one carries an offer because our INVITE had none, its PRACK waits for `answer_offer`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class OutboundCall(Call):
         self._invite = ClientInvite(endpoint, self, self._make_invite, spec.credentials)
 
     def start(self, now: float) -> None:
-        """Send the INVITE. Raises LocalProtocolError, and forgets the call, when it cannot be made."""
+        """Send the INVITE. Raises LocalProtocolError and removes the call if the INVITE cannot be built."""
         try:
             self._invite.send(now)
         except (LocalProtocolError, ParseError):
@@ -87,14 +87,14 @@ class OutboundCall(Call):
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
-        """CANCEL while the call is not answered, else BYE."""
+        """Send CANCEL before the answer, else BYE."""
         if self.state is CallState.CALLING:
             self._withdraw("cancelled", now, headers)
         else:
             super().hang_up(now, headers)
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
-        """Answer the offer in a reliable provisional response by its PRACK, else as `Call.answer_offer`."""
+        """Answer the offer of a reliable provisional response by its PRACK, else do as `Call.answer_offer`."""
         if self.state is not CallState.CALLING or self._prack_owed is None:
             return super().answer_offer(sdp, now)
         (dialog, response), self._prack_owed = self._prack_owed, None
@@ -104,7 +104,7 @@ class OutboundCall(Call):
         return True
 
     def dialog_info(self) -> DialogInfo:
-        """The dialog as it stands; before the answer the first early one."""
+        """A snapshot of the dialog. Before the answer it is the first early one."""
         if self.dialog is not None:
             return super().dialog_info()
         early = next(iter(self._early.values()), None)
@@ -127,7 +127,7 @@ class OutboundCall(Call):
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        """A provisional response: an early dialog, perhaps its PRACK, and CallProgress."""
+        """Handle a provisional response: early dialog, PRACK if needed, CallProgress."""
         if invite.is_reinvite:
             super().on_invite_progress(invite, response, flow, now)
             return
@@ -150,7 +150,7 @@ class OutboundCall(Call):
             self.emit(CallProgress(self.handle, response, sdp))
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        """A 2xx: the first makes the call, any other is acknowledged and hung up (§13.2.2.4)."""
+        """Handle a 2xx: the first one makes the call active; any other is acknowledged and hung up (§13.2.2.4)."""
         if invite.is_reinvite:
             super().on_invite_success(invite, response, flow, now)
             return
@@ -182,7 +182,7 @@ class OutboundCall(Call):
         self.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        """No 2xx: another attempt where a 3xx or 422 allows one, else the end."""
+        """Handle a failure: try again if a 3xx or 422 allows it, else end the call."""
         if invite.is_reinvite:
             super().on_invite_failure(invite, code, reason, response, now)
             return
@@ -199,7 +199,7 @@ class OutboundCall(Call):
     # -- requests in early dialogs ------------------------------------------------------------------------------------------------------
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
-        """A request of the peer; in an early dialog BYE and UPDATE are answered at once."""
+        """Handle a request of the peer. In an early dialog BYE and UPDATE are answered at once."""
         if self.dialog is not None or request.method not in ("INVITE", "UPDATE", "BYE"):
             super().handle_request(transaction, request, flow, now)
         elif request.method == "BYE":
@@ -212,7 +212,7 @@ class OutboundCall(Call):
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
-        """Forget the early dialogs, then as `Call.end`."""
+        """Remove the early dialogs, then do as `Call.end`."""
         self.cancel_timer(self._ring_timer)
         self._forget_early()
         super().end(cause, now, code, reason, message)
@@ -232,7 +232,7 @@ class OutboundCall(Call):
         self._cseq = max(self._cseq, dialog.local_cseq)
 
     def _try_again(self, response: Response, now: float) -> bool:
-        """Whether the call goes on by another INVITE: elsewhere after a 3xx, with a longer interval after a 422."""
+        """Send another INVITE if possible: to another target after a 3xx, with a longer session interval after a 422. False if not."""
         if 300 <= response.code < 400:
             return self._redirect(response, now)
         if response.code == 422 and self.timer.take_422(response):
@@ -241,13 +241,16 @@ class OutboundCall(Call):
         return False
 
     def _send_anew(self, now: float) -> None:
-        """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
+        """Send the INVITE again with the same Call-ID and From and the next CSeq (§8.1.3.4, §8.1.3.5).
+
+        Drops the dialogs of the refused INVITE.
+        """
         self._forget_early()
         self._invite = ClientInvite(self._endpoint, self, self._make_invite, self.credentials)
         self._invite.send(now)
 
     def _redirect(self, response: Response, now: float) -> bool:
-        """Go on elsewhere, as `redirection` has it; never in the clear what was encrypted so far."""
+        """Follow the 3xx as `redirection` decides. An encrypted call never moves to an unencrypted transport."""
         found = self._redirections.follow(self._spec, self._request_uri, response, self._invite.peer_host)
         if found is None:
             return False
@@ -279,7 +282,7 @@ class OutboundCall(Call):
 
 
 def _unreadable_contact(response: Response) -> str:
-    """The Contact of a 2xx that names no place to send to; empty where it does."""
+    """The Contact of a 2xx if no request can be sent to it; empty if it is usable."""
     text = next(iter(response.headers.split("Contact")), "")
     try:
         uri = parse_name_addr(text).uri

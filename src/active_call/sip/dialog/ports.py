@@ -1,7 +1,7 @@
-"""What the parts of a call need of it: the state of its dialog, and ways to send, to answer, to report and to wait.
+"""What the parts of a call need from it: the state of its dialog, and ways to send, answer, report and set timers.
 
-The call implements `DialogPort`; a test gives a fake one. A part returns a `Decision` where the call is to end or to be refreshed. The call
-acts on what a timer or an outcome returns.
+The call implements `DialogPort`; tests pass a fake. A part returns a `Decision` if the call has to end or to be refreshed. The call also
+acts on what a timer or an outcome callback returns.
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 
 RequestOutcome = Callable[[int, str, Response | None, float], Decision]
-"""Code, reason, response and `now`: 408 or 503 without a response where none came or the request could not be sent."""
+"""Code, reason, response and `now`. Without a response the code is 408 (timeout) or 503 (the request could not be sent)."""
 
 
 @dataclass(slots=True)
 class SessionDescriptions:
-    """The session descriptions that hold in a call (RFC 3264); None before there is one."""
+    """The current session descriptions of a call (RFC 3264); None before there is one."""
 
     local: bytes | None = None
     remote: bytes | None = None
 
 
 class AnsweringPort(Protocol):
-    """What serving one INVITE needs."""
+    """What the server side of one INVITE needs."""
 
     @property
     def config(self) -> EndpointConfig:
-        """What the endpoint says of itself."""
+        """The configuration of the endpoint."""
 
     @property
     def randomness(self) -> Randomness:
-        """Tokens and jitter."""
+        """Source of tokens and jitter."""
 
     def respond(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
-        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers."""
+        """Send a response. False if the transaction has had a final one. Raises LocalProtocolError for malformed headers."""
 
     def set_timer(self, at: float, decide: Callable[[float], Decision]) -> Timer:
         """Call `decide(now)` at `at` (monotonic seconds) and act on what it returns."""
 
     def cancel_timer(self, timer: Timer | None) -> None:
-        """Forget `timer`; harmless when it has already run."""
+        """Cancel `timer`. No effect if it has already fired."""
 
 
 class DialogPort(AnsweringPort, Protocol):
-    """What session timer, re-INVITE and UPDATE, REFER and PRACK need of the call that they belong to."""
+    """What session timer, re-INVITE and UPDATE, REFER and PRACK need from their call."""
 
     @property
     def handle(self) -> CallHandle:
-        """Names the call in events."""
+        """Identifies the call in events."""
 
     @property
     def dialog(self) -> Dialog | None:
-        """The call's dialog; None before the peer has given a tag."""
+        """The call's dialog; None before the peer has sent a tag."""
 
     @property
     def descriptions(self) -> SessionDescriptions:
-        """The session as offer and answer have it."""
+        """The session descriptions after the last offer/answer exchange."""
 
     @property
     def is_active(self) -> bool:
@@ -78,7 +78,7 @@ class DialogPort(AnsweringPort, Protocol):
 
     @property
     def is_first_invite_open(self) -> bool:
-        """Whether the INVITE that made the call has no final response of ours yet."""
+        """Whether the INVITE that created the call has no final response from us yet."""
 
     def emit(self, event: SipEvent) -> None:
         """Report `event` to the leg."""
@@ -94,10 +94,10 @@ class DialogPort(AnsweringPort, Protocol):
         dialog: Dialog | None = None,
         on_outcome: RequestOutcome | None = None,
     ) -> None:
-        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError if it cannot be made."""
+        """Send a request inside the dialog, or inside the early dialog given. Raises LocalProtocolError if it cannot be built."""
 
     def send_reported_request(self, method: str, now: float, headers: HeaderList) -> TransactionToken:
-        """Send a request inside the dialog; RequestCompleted with the token tells its outcome. Raises LocalProtocolError."""
+        """Send an in-dialog request. RequestCompleted with the token reports its outcome. Raises LocalProtocolError."""
 
     def send_invite(self, headers: Callable[[], HeaderList], sdp: bytes | None, give_up_s: float, now: float) -> ClientInvite:
-        """Send a re-INVITE; `headers` are asked for at each attempt, `give_up_s` is when it is cancelled. Raises LocalProtocolError."""
+        """Send a re-INVITE. `headers` is called for each attempt; it is cancelled after `give_up_s` seconds. Raises LocalProtocolError."""

@@ -1,10 +1,10 @@
-"""Reliable provisional responses: sent until acknowledged, acknowledged in order (RFC 3262).
+"""Reliable provisional responses: repeated until acknowledged, acknowledged in order (RFC 3262).
 
-    we serve the INVITE     `ReliableProvisionals`: one at a time, repeated from T1 at doubling distances until its PRACK or for 64*T1 (§3)
-    we sent the INVITE      `ProvisionalReceiver`: which ones are news, and the PRACK for each (§4)
+    UAS     `ReliableProvisionals`: one at a time, repeated from T1 at doubling intervals until its PRACK or for 64*T1 (§3)
+    UAC     `ProvisionalReceiver`: which responses are new, and the PRACK for each (§4)
 
-Enters: replies to send and PRACKs; responses. Leaves: provisional responses, PRACKs, one report when no PRACK comes. The call decides what
-a description in them means.
+Replies to send, PRACKs and responses go in. Provisional responses, PRACKs and one report if no PRACK arrives come out. The call processes
+the session descriptions in them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from active_call.sip.transaction.timers import Timer
 
 OPTION_TAG = "100rel"
 _MAX_FIRST_RSEQ = 2**31 - 1
-"""RFC 3262 §3: the first number of a transaction is chosen between 1 and this."""
+"""RFC 3262 §3: the first RSeq of a transaction is between 1 and this."""
 _RSEQ = re.compile(r"[0-9]{1,10}\Z")
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class RAck:
-    """What a PRACK acknowledges: the response's number, and the CSeq of the request it was a response to."""
+    """The value of RAck: the RSeq of the response, and the CSeq of the request that the response answered."""
 
     rseq: int
     cseq: int
@@ -52,7 +52,7 @@ def parse_rack(text: str) -> RAck:
 
 
 def rseq_of(response: Response) -> int | None:
-    """The number of a provisional response that is to be acknowledged, None for one that is not."""
+    """The RSeq of a provisional response that must be acknowledged, None for any other response."""
     text = (response.headers.get("RSeq") or "").strip(LWS)
     if not 101 <= response.code <= 199 or not _has_tag(response, "Require") or not _RSEQ.match(text) or not response.to.tag:
         return None
@@ -60,7 +60,7 @@ def rseq_of(response: Response) -> int | None:
 
 
 def wants_reliable(config: EndpointConfig, invite: Request) -> bool:
-    """Whether provisional responses to `invite` go out reliably: the caller requires it, or could take it and we prefer it (§3)."""
+    """Whether provisional responses to `invite` are sent reliably: the caller requires it, or supports it and we prefer it (§3)."""
     if OPTION_TAG not in config.supported:
         return False
     return _has_tag(invite, "Require") or (config.prefer_reliable_provisionals and _has_tag(invite, "Supported"))
@@ -71,7 +71,7 @@ def _has_tag(message: Request | Response, header: str) -> bool:
 
 
 class ReliableProvisionals:
-    """The reliable provisional responses to one INVITE. `on_unacknowledged(now)` is called when one gets no PRACK in 64*T1."""
+    """The reliable provisional responses to one INVITE. `on_unacknowledged(now)` is called if one gets no PRACK within 64*T1."""
 
     def __init__(self, port: AnsweringPort, transaction: ServerTransaction, on_unacknowledged: Callable[[float], Decision]) -> None:
         self._port = port
@@ -87,24 +87,24 @@ class ReliableProvisionals:
 
     @property
     def holds_back_success(self) -> bool:
-        """Whether a 2xx has to wait: a response with a description is not acknowledged yet (§3)."""
+        """Whether a 2xx has to wait because a response with a session description is not acknowledged yet (§3)."""
         if self._is_closed:
             return False
         return bool(self._outstanding and self._outstanding.body) or any(reply.body for reply in self._queue)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a PRACK is due."""
+        """Whether a response waits for its PRACK."""
         return self._outstanding is not None
 
     def send(self, reply: Reply, now: float) -> None:
-        """Send `reply` reliably, once those before it are acknowledged. Raises LocalProtocolError for headers that could not be sent."""
+        """Send `reply` reliably after the earlier ones are acknowledged. Raises LocalProtocolError for headers that cannot be sent."""
         Headers(reply.headers)
         self._queue.append(reply)
         self.resume(now)
 
     def resume(self, now: float) -> None:
-        """Send the next response that waits, if it is its turn."""
+        """Send the next queued response if none is outstanding."""
         if self._outstanding is not None or self._is_closed or not self._queue:
             return
         config = self._port.config
@@ -118,7 +118,7 @@ class ReliableProvisionals:
         self._set_timer(now + self._repeat_after_s)
 
     def take_prack(self, request: Request) -> Reply | None:
-        """The response that `request` acknowledges, None when it acknowledges nothing that is outstanding. `resume` comes next."""
+        """The response that `request` acknowledges, None if it acknowledges no outstanding response. Call `resume` next."""
         try:
             rack = parse_rack(request.headers.get("RAck") or "")
         except ParseError:
@@ -130,7 +130,7 @@ class ReliableProvisionals:
         return acknowledged
 
     def close(self) -> None:
-        """The final response is out: nothing is repeated any more, but a PRACK under way is still expected (§3)."""
+        """Stop repeating, because the final response has been sent. An outstanding PRACK is still accepted (§3)."""
         self._is_closed = True
         self._queue.clear()
         self._port.cancel_timer(self._timer)
@@ -153,14 +153,14 @@ class ReliableProvisionals:
 
 
 class ProvisionalReceiver:
-    """The reliable provisional responses to the INVITEs of one call."""
+    """The reliable provisional responses to the INVITEs of one call, at the UAC."""
 
     def __init__(self, port: DialogPort) -> None:
         self._port = port
         self._last: dict[tuple[str, int], int] = {}
 
     def is_news(self, response: Response) -> bool:
-        """Whether `response` is to be acted on: False for a repetition, and for one that follows a gap (§4)."""
+        """Whether `response` is new. False for a repetition and for a response after a gap in RSeq (§4)."""
         rseq = rseq_of(response)
         if rseq is None:
             return True
@@ -171,9 +171,9 @@ class ProvisionalReceiver:
         return True
 
     def acknowledge(self, dialog: Dialog, response: Response, now: float, sdp: bytes | None = None) -> None:
-        """Send the PRACK for a response that was news, with `sdp` where the response held an offer (§5).
+        """Send the PRACK for a new response, with `sdp` if the response held an offer (§5).
 
-        How the peer answers it changes nothing: the INVITE's own outcome tells.
+        The outcome of the PRACK is ignored: the outcome of the INVITE decides.
         """
         rack = f"{rseq_of(response)} {response.cseq.number} {response.cseq.method}"
         self._port.send_request("PRACK", (("RAck", rack),), now, body=sdp or b"", content_type=SDP_TYPE, dialog=dialog)

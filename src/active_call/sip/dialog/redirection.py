@@ -1,7 +1,8 @@
-"""Following a 3xx: which Contact, how often, and what goes along (RFC 3261 §8.1.3.4, §21.3).
+"""Follow a 3xx: which Contact, how often, and which headers (RFC 3261 §8.1.3.4, §21.3).
 
-Enters: the OutboundInvite, then 3xx responses with the address that they came from. Leaves: the OutboundInvite as it goes on, or None, and
-RedirectRefused for each Contact that is not followed. Sends nothing. The invite's `redirects` decides which place may be called.
+The OutboundInvite goes in, then 3xx responses with their source addresses. The OutboundInvite for the next attempt comes out, or None, and
+RedirectRefused for each Contact that is not followed. Sends nothing. The `redirects` policy of the invite decides which targets may be
+called.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from active_call.sip.syntax.message import Response
 from active_call.sip.syntax.uri import Uri, scheme_of
 
 MAX_REDIRECTS = 1
-"""Carriers redirect once, to one of their edges; a second time is a loop or worse."""
+"""Carriers redirect once, to one of their edges. A second redirection is probably a loop."""
 MAX_CONTACTS = 8
-"""Of one 3xx."""
+"""Contacts read from one 3xx."""
 FOR_ANY_PEER = frozenset(("privacy", "priority", "subject", "accept-language"))
-"""Headers of a call that any peer may see. All others may be for the first peer only."""
+"""Headers of a call that any peer may see. All others may be meant for the first peer only."""
 
 Refused = Callable[[str, str, str], None]
 
 
 class Redirections:
-    """The redirections of one call. `on_refused` hears of each Contact that is passed over: the URI, the rule, the reason."""
+    """The redirections of one call. `on_refused` is called with URI, rule and reason of each Contact that is not followed."""
 
     def __init__(self, on_refused: Refused) -> None:
         self._on_refused = on_refused
@@ -36,7 +37,7 @@ class Redirections:
         self._been: set[tuple[str | None, str, int | None, str | None]] = set()
 
     def follow(self, spec: OutboundInvite, request_uri: str, response: Response, peer: str) -> tuple[OutboundInvite, str] | None:
-        """The invite as it goes on and the new Request-URI: the first usable Contact of the first 3xx. None where there is none."""
+        """The next OutboundInvite and Request-URI, from the first usable Contact of the first 3xx. None if there is none."""
         if self._n_followed >= MAX_REDIRECTS:
             return None
         self._n_followed += 1
@@ -63,7 +64,7 @@ class Redirections:
 
 
 def _read(text: str) -> Uri | None:
-    """A Contact that a call can be made to. One that asks for headers or another method is unusable."""
+    """Parse a Contact that a call can be made to. One with headers or another method is unusable."""
     try:
         address = parse_name_addr(text).uri_text
         if scheme_of(address) not in ("sip", "sips"):
@@ -78,7 +79,7 @@ def _read(text: str) -> Uri | None:
 
 
 def _as_sent_on(spec: OutboundInvite, verdict: Redirection) -> OutboundInvite:
-    """The same call to another place, without what only the first place may see."""
+    """The same call to another target, without the headers that only the first target may see."""
     rules = replace(verdict.rules, large_by_tcp=spec.rules.large_by_tcp)
     if verdict.keeps_secrets:
         return replace(spec, rules=rules)

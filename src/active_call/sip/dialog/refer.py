@@ -1,13 +1,13 @@
-"""Transfers inside one call: REFER and what becomes of it (RFC 3515, RFC 3420, RFC 3892, RFC 4488, RFC 7647).
+"""REFER and its subscription inside one call (RFC 3515, RFC 3420, RFC 3892, RFC 4488, RFC 7647).
 
     our REFER       2xx, then NOTIFYs with the progress as message/sipfrag     TransferProgress, the last one `final`
-                    2xx with `Refer-Sub: false`: nothing more is told          TransferProgress(202, final) at once
+                    2xx with `Refer-Sub: false`: no NOTIFY follows             TransferProgress(202, final) at once
                     2xx and no NOTIFY for `refer_timeout_s`                    TransferProgress(408, final)
-    their REFER     TransferRequested; a 2xx starts the implicit subscription with NOTIFY 100, `notify` goes on, `final` ends it
+    their REFER     TransferRequested; a 2xx starts the implicit subscription with NOTIFY 100, `notify` continues it, `is_final` ends it
 
-A subscription shares the dialog of its call and ends with it at the latest. Enters: REFER and NOTIFY of the peer, outcomes of ours, what
-the leg asks for. Leaves: REFER, NOTIFY, TransferProgress; and, as a returned decision, the `Reply` that a request of the peer gets or the
-transfer that it asks for. It places no calls.
+A subscription shares the dialog of its call and ends with the call at the latest. REFER and NOTIFY of the peer, outcomes of ours and the
+commands of the leg go in. REFER, NOTIFY and TransferProgress come out, and, as a returned decision, the `Reply` to a peer's request or the
+transfer that it asks for. This module places no calls.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from active_call.sip.transaction.timers import Timer
 
 SIPFRAG_TYPE = "message/sipfrag;version=2.0"
 _SUBSCRIPTION_S = 180
-"""What our NOTIFYs give as the time left; RFC 3515 §2.4.4 leaves the choice to us, and a phone rings no longer."""
+"""The remaining time in our NOTIFYs. RFC 3515 §2.4.4 leaves the value to us; no phone rings longer."""
 _LONGEST_S = 3600.0
 _MAX_EMBEDDED_CHARS = 1024
-"""Of the headers in a Refer-To; Replaces with long tags has some 300."""
+"""Limit for the headers in a Refer-To. Replaces with long tags takes about 300."""
 _STATUS_LINE = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9]{2})(?:[ \t]+([^\r\n]*))?", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A REFER of ours. `cseq` names its subscription once the REFER has been accepted; `is_done` when the leg knows the end."""
+    """Our REFER. `cseq` identifies its subscription once the REFER is accepted. `is_done`: the leg has been notified of the end."""
 
     cseq: int
     is_accepted: bool = False
@@ -47,14 +47,14 @@ class _Outgoing:
 
 @dataclass(slots=True)
 class _Incoming:
-    """A REFER of the peer that was accepted; `event` is the Event value of its NOTIFYs, None where it wants none."""
+    """A peer's REFER that was accepted. `event` is the Event value of its NOTIFYs, None if the peer wants none."""
 
     event: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class WantedTransfer:
-    """What a REFER asks for; the fields are those of TransferRequested."""
+    """What a REFER asks for. The fields are those of TransferRequested."""
 
     refer_to: str
     referred_by: str | None
@@ -74,7 +74,7 @@ class Refers:
     # -- our REFER ----------------------------------------------------------------------------------------------------------------------
 
     def refer(self, refer_to: str, referred_by: str | None, headers: HeaderList, now: float) -> TransactionToken:
-        """Send REFER; RequestCompleted follows, and after a 2xx TransferProgress."""
+        """Send REFER. RequestCompleted follows, and TransferProgress after a 2xx."""
         own = [("Refer-To", _as_name_addr(refer_to))]
         if referred_by is not None:
             own.append(("Referred-By", _as_name_addr(referred_by)))
@@ -84,7 +84,7 @@ class Refers:
         return token
 
     def on_refer_outcome(self, token: TransactionToken, response: Response | None, now: float) -> None:
-        """The final response to a REFER of ours."""
+        """Handle the final response to our REFER."""
         transfer = self._ours.get(token)
         if transfer is None:
             return
@@ -99,7 +99,7 @@ class Refers:
             self._wait(transfer, self._port.config.refer_timeout_s, now)
 
     def handle_notify(self, request: Request, now: float) -> Reply:
-        """The response to a NOTIFY of event `refer`: 200, and TransferProgress; 481 when no REFER of ours has such a subscription."""
+        """The response to a NOTIFY of event `refer`: 200 with TransferProgress, or 481 if none of our REFERs has such a subscription."""
         found = self._find(request)
         if found is None:
             return Reply(481, "Subscription Does Not Exist")
@@ -119,7 +119,7 @@ class Refers:
         return Reply(200, "OK", contact_user=dialog.contact_user if dialog is not None else "")
 
     def _find(self, request: Request) -> tuple[TransactionToken, _Outgoing] | None:
-        """The REFER that a NOTIFY is about. Without an id: the oldest. Before the 2xx the id may be that of a later attempt."""
+        """The REFER that a NOTIFY belongs to. Without an id it is the oldest. Before the 2xx the id may be that of a later attempt."""
         wanted = _event_of(request)[1].get("id")
         for token, transfer in self._ours.items():
             if not wanted or wanted == str(transfer.cseq) or not transfer.is_accepted:
@@ -150,7 +150,7 @@ class Refers:
     # -- their REFER --------------------------------------------------------------------------------------------------------------------
 
     def judge_refer(self, request: Request) -> Reply | WantedTransfer:
-        """A REFER of the peer: the refusal that it gets, or the transfer that the leg is asked for."""
+        """Handle a peer's REFER: returns its refusal, or the transfer to report to the leg."""
         try:
             (refer_to,) = request.headers.split("Refer-To")
             uri, _, embedded = parse_name_addr(refer_to).uri_text.partition("?")
@@ -170,14 +170,14 @@ class Refers:
         return WantedTransfer(uri, request.headers.get("Referred-By"), replaces[0] if replaces else None, headers)
 
     def accept(self, request: Request, now: float) -> None:
-        """The leg has answered a REFER with 2xx: the subscription begins, with a NOTIFY at once (RFC 3515 §2.4.4)."""
+        """Start the subscription after the leg has accepted a REFER by 2xx. Sends the first NOTIFY at once (RFC 3515 §2.4.4)."""
         identifier = f";id={request.cseq.number}" if self._has_accepted else ""
         self._has_accepted = True
         self._theirs = _Incoming(None if wants_no_notify(request) else f"refer{identifier}")
         self.notify(100, "Trying", now, is_final=False)
 
     def notify(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
-        """Tell how the transfer goes; False when none has been accepted, or its end was told."""
+        """Send a NOTIFY with the transfer's progress. False if no transfer has been accepted or its end has been reported."""
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is not a SIP status code")
         theirs = self._theirs
@@ -195,21 +195,21 @@ class Refers:
         return True
 
     def _on_notify_outcome(self, theirs: _Incoming, code: int, reason: str, response: Response | None, now: float) -> Decision:
-        """A NOTIFY that is refused for good, or not answered, ends the subscription (RFC 6665 §4.2.2)."""
+        """A NOTIFY that fails permanently or gets no answer ends the subscription (RFC 6665 §4.2.2)."""
         del reason, response, now
         if code in (408, 481, 489, 503):
             theirs.event = None
         return None
 
     def stop(self) -> None:
-        """The call ends, and with it all that was to be told."""
+        """Drop all subscriptions because the call ends."""
         for token in list(self._ours):
             self._forget(token)
         self._theirs = None
 
 
 def is_refer_notify(request: Request) -> bool:
-    """Whether a NOTIFY is about a REFER."""
+    """Whether a NOTIFY belongs to a REFER."""
     return _event_of(request)[0] == "refer"
 
 
@@ -236,13 +236,13 @@ def _token_and_parameters(text: str) -> tuple[str, dict[str, str | None]]:
 
 
 def _sipfrag_status(request: Request) -> tuple[int, str] | None:
-    """Code and reason of the status line that a message/sipfrag body begins with (RFC 3420)."""
+    """Code and reason of the status line at the start of a message/sipfrag body (RFC 3420)."""
     match = _STATUS_LINE.match(request.body.lstrip()[:512].decode("utf-8", "replace"))
     return (int(match.group(1)), (match.group(2) or "").strip(LWS)) if match else None
 
 
 def _without_method(uri: str) -> tuple[str, str]:
-    """A URI without its `method` parameter, and that method: what a REFER wants sent there (RFC 3515 §2.1)."""
+    """A URI without its `method` parameter, and that method, which the REFER asks us to send (RFC 3515 §2.1)."""
     user, at, rest = uri.rpartition("@")
     address, *parameters = rest.split(";")
     named = [piece for piece in parameters if unescape(piece.partition("=")[0]).strip().lower() == "method"]
@@ -252,14 +252,14 @@ def _without_method(uri: str) -> tuple[str, str]:
 
 
 def _embedded_headers(text: str) -> HeaderList:
-    """The headers part of a URI, resolved, without the body that may stand there, too (RFC 3261 §19.1.1)."""
+    """The headers part of a URI, unescaped, without a body parameter (RFC 3261 §19.1.1)."""
     pairs = (piece.partition("=") for piece in text.split("&") if piece)
     headers = ((unescape(name), unescape(value)) for name, _, value in pairs)
     return tuple((name, value) for name, value in headers if name.lower() != "body")
 
 
 def _as_name_addr(address: str) -> str:
-    """`address` as a header value: a URI gets its brackets. Raises LocalProtocolError when it is neither."""
+    """`address` as a header value; a bare URI gets angle brackets. Raises LocalProtocolError if it is neither."""
     try:
         parse_name_addr(address if "<" in address else f"<{address}>")
     except ParseError as error:

@@ -2,15 +2,15 @@
 
 One offer at a time:
 
-    ours out, theirs comes     491; when ours gets a 491, it is tried again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1);
-                               not if theirs was answered meanwhile: then ours is out of date, and the leg is told the 491
-    theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
+    ours open, theirs arrives   491. If ours gets a 491, it is sent again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1).
+                                If we answered theirs meanwhile, ours is obsolete, and the leg gets the 491
+    two of theirs               500 with Retry-After of 0-10 s (§14.2)
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
-Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: re-INVITE, ACK, OfferReceived, OfferAcknowledged
-and OfferAnswered; the `Reply` that a request gets; a `Decision` where the peer is gone. An UPDATE without a description gets its 200 here:
-it refreshes target or session, and the leg does not hear of it. A refresh of ours by re-INVITE repeats our description unchanged; the leg
-hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
+Requests and responses of the dialog go in, and the leg's offers and answers. Out come re-INVITE, ACK, OfferReceived, OfferAcknowledged and
+OfferAnswered; the `Reply` to a request; a `Decision` if the peer is gone. An UPDATE without a session description gets its 200 here: it
+refreshes target or session, and the leg gets no event. Our refresh by re-INVITE repeats our description unchanged. The leg gets an event
+only if the peer's answer has changed (RFC 4028 §7.4).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 
 _MAX_GLARES = 8
-"""After so many collisions in a row one side is broken; the leg is told the 491."""
+"""After this many collisions in a row one side is broken: the leg gets the 491."""
 _REINVITE_LIFETIME_S = 64.0
-"""A re-INVITE waits for no person: without a final response by then it is cancelled."""
+"""No person answers a re-INVITE: without a final response after this time it is cancelled."""
 
 
 class OfferExchange:
@@ -50,7 +50,7 @@ class OfferExchange:
         self._reliable = ProvisionalReceiver(port)
         self._n_glares = 0
         self._is_overtaken = False
-        """An offer of the peer was answered while ours waits to be tried again."""
+        """We answered an offer of the peer while ours waited for its retry."""
         self._retry: Timer | None = None
         self._ack_owed: ClientInvite | None = None
         self._theirs: ServerInvite | ServerTransaction | None = None
@@ -60,14 +60,14 @@ class OfferExchange:
     # -- ours ---------------------------------------------------------------------------------------------------------------------------
 
     def offer(self, sdp: bytes | None, headers: HeaderList, now: float) -> bool:
-        """Send a re-INVITE; OfferAnswered follows. False while another offer is open, or our last answer is not acknowledged."""
+        """Send a re-INVITE; OfferAnswered follows. False while another offer is open or our last answer is not acknowledged."""
         if self._is_taken:
             return False
         self._start(sdp, headers, now, is_refresh=False)
         return True
 
     def refresh(self, now: float) -> bool:
-        """Send a re-INVITE that changes nothing; False while another offer is open."""
+        """Send a re-INVITE without changes. False while another offer is open."""
         if self._is_taken:
             return False
         self._start(self._port.descriptions.local, (), now, is_refresh=True)
@@ -94,18 +94,18 @@ class OfferExchange:
         return any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values())
 
     def owe_ack(self, invite: ClientInvite) -> None:
-        """`invite` had no description, its 2xx has: the ACK waits for `answer_offer`."""
+        """The 2xx to `invite` carries the offer: its ACK waits for `answer_offer`."""
         self._ack_owed = invite
 
     def _headers(self) -> HeaderList:
-        """The header fields of the next attempt of our re-INVITE."""
+        """The headers of the next attempt of our re-INVITE."""
         config = self._port.config
         tags = [tag for tag in config.supported if self._our_sdp is not None or tag != OPTION_TAG]
         own = (("Allow", config.allow_header), ("Supported", ", ".join(tags)), *self._timer.request_headers())
         return (*self._our_headers, *own)
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, now: float) -> None:
-        """A reliable one is acknowledged, and its description is the answer (RFC 3262 §5); the 2xx need not repeat it."""
+        """Acknowledge a reliable one. Its session description is the answer (RFC 3262 §5); the 2xx need not repeat it."""
         if rseq_of(response) is None or self._is_stopped or invite is not self._ours or response.to.tag != self._dialog.remote_tag:
             return
         if self._reliable.is_news(response):
@@ -113,7 +113,7 @@ class OfferExchange:
             self._reliable.acknowledge(self._dialog, response, now)
 
     def on_invite_success(self, invite: ClientInvite, response: Response, now: float) -> None:
-        """A 2xx to our re-INVITE: its ACK, and the leg hears of the answer."""
+        """Handle a 2xx to our re-INVITE: send the ACK and report the answer to the leg."""
         dialog = self._dialog
         dialog.refresh_target(response)
         if response.to.tag != dialog.remote_tag:
@@ -134,7 +134,7 @@ class OfferExchange:
         self._port.descriptions.remote = sdp or self._port.descriptions.remote
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> Decision:
-        """No 2xx: try again, tell the leg, or end the call where the peer is gone."""
+        """Handle a failure: retry, report it to the leg, or end the call if the peer is gone."""
         if self._is_stopped or invite is not self._ours:
             return None
         self._ours = None
@@ -166,13 +166,16 @@ class OfferExchange:
     def _send(self, now: float) -> None:
         self._early_answer = None
         if self._is_refresh:
-            self._our_sdp = self._port.descriptions.local  # the peer may have had an offer of its own answered since the first attempt
+            self._our_sdp = self._port.descriptions.local  # we may have answered an offer of the peer since the first attempt
         self._ours = self._port.send_invite(self._headers, self._our_sdp, _REINVITE_LIFETIME_S, now)
 
     # -- theirs -------------------------------------------------------------------------------------------------------------------------
 
     def handle_invite(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> Reply | None:
-        """A re-INVITE: the refusal that it gets, or None where the leg is asked. `is_busy`: the call's first INVITE is not answered yet."""
+        """Handle a re-INVITE: returns its refusal, or None if the leg decides.
+
+        `is_busy`: the first INVITE of the call is not answered yet.
+        """
         refusal = self._collision(is_busy=is_busy)
         if refusal is not None:
             return refusal
@@ -184,7 +187,7 @@ class OfferExchange:
         return None
 
     def handle_update(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> Reply | None:
-        """An UPDATE; with a description it is an offer like any other: its response, or None where the leg is asked."""
+        """Handle an UPDATE. With a session description it is an offer. Returns its response, or None if the leg decides."""
         sdp = session_description(request)
         if sdp is None:
             self._dialog.refresh_target(request)
@@ -198,7 +201,7 @@ class OfferExchange:
         return None
 
     def handle_prack_offer(self, transaction: ServerTransaction, request: Request) -> Reply | None:
-        """A PRACK with a new offer (RFC 3262 §5): its refusal, or None where the leg is asked; the answer goes into its 200."""
+        """Handle a PRACK with a new offer (RFC 3262 §5): returns its refusal, or None if the leg decides. Its 200 carries the answer."""
         refusal = self._collision(is_busy=False)
         if refusal is None:
             self._theirs = transaction
@@ -206,7 +209,7 @@ class OfferExchange:
         return refusal
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
-        """Answer the peer's open offer, or give it ours where it asked for one; False when none is open."""
+        """Answer the peer's open offer, or send our offer if the peer asked for one. False if none is open."""
         if self._ack_owed is not None:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now, sdp)
@@ -226,7 +229,7 @@ class OfferExchange:
         return True
 
     def refuse_offer(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
-        """Refuse the peer's open offer; the session stays as it was. False when none is open, or none that a response could refuse."""
+        """Refuse the peer's open offer; the session does not change. False if none is open or no response can refuse it."""
         if code < 300:
             raise LocalProtocolError(f"code {code} cannot refuse an offer")
         theirs = self._theirs
@@ -240,7 +243,7 @@ class OfferExchange:
         return True
 
     def handle_ack(self, request: Request, now: float) -> bool:
-        """An ACK by the dialog; False when it acknowledges nothing of ours."""
+        """Handle an ACK matched by dialog. False if it acknowledges none of our responses."""
         invite = self._unacknowledged.get(request.cseq.number)
         if invite is None:
             return False
@@ -248,7 +251,7 @@ class OfferExchange:
         return True
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
-        """The ACK has come; `sdp` is the answer where we had offered in the 2xx."""
+        """The ACK has arrived. `sdp` is the answer if our 2xx carried the offer."""
         del now
         self._unacknowledged.pop(invite.cseq, None)
         if invite.sdp is None:
@@ -258,13 +261,13 @@ class OfferExchange:
             self._port.emit(OfferAcknowledged(self._port.handle, invite.cseq))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
-        """No ACK came in 64*T1: the call ends (RFC 3261 §14.2)."""
+        """No ACK within 64*T1: the call ends (RFC 3261 §14.2)."""
         del now
         self._unacknowledged.pop(invite.cseq, None)
         return EndCall("no_ack")
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
-        """The peer has taken its offer back."""
+        """The peer has cancelled its offer."""
         del request, now
         if self._theirs is invite:
             self._theirs = None
@@ -272,7 +275,7 @@ class OfferExchange:
     # -- both ---------------------------------------------------------------------------------------------------------------------------
 
     def stop(self, now: float) -> None:
-        """The call ends: refuse what is open (§15.1.2), stop repeating, acknowledge what still comes."""
+        """The call ends: refuse open offers (§15.1.2), stop repeating, acknowledge late 2xx."""
         if self._is_stopped:
             return
         if self._ack_owed is not None:
@@ -296,7 +299,7 @@ class OfferExchange:
         return dialog
 
     def _collision(self, *, is_busy: bool) -> Reply | None:
-        """The refusal of an offer while another one is open (RFC 3261 §14.2); None where none is."""
+        """The refusal of an offer while another one is open (RFC 3261 §14.2); None if none is open."""
         if is_busy or self._theirs is not None:
             seconds = int(self._port.randomness.uniform(0, 11))
             return Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),))
@@ -305,7 +308,7 @@ class OfferExchange:
         return None
 
     def _update_reply(self, request: Request, sdp: bytes, now: float) -> Reply:
-        """The 200 to an UPDATE, or to a PRACK that had an offer; only the former refreshes target and session."""
+        """The 200 to an UPDATE or to a PRACK with an offer. Only an UPDATE refreshes target and session."""
         config = self._port.config
         headers: HeaderList = (("Allow", config.allow_header), ("Supported", config.supported_header))
         is_update = request.method == "UPDATE"

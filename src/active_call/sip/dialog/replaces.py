@@ -1,7 +1,7 @@
-"""An INVITE that is to take the place of another call: the Replaces header (RFC 3891).
+"""An INVITE that replaces another call: the Replaces header (RFC 3891).
 
-Enters: an INVITE and the dialogs there are. Leaves: the call that it replaces, or the refusal that it gets. The leg puts one call in the
-place of the other and hangs up the replaced one.
+An INVITE and the table of dialogs go in. The replaced call or the refusal comes out. The leg puts the new call in the place of the old one
+and hangs up the old one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NO_MATCH = Reply(481, "Call/Transaction Does Not Exist")
 
 
 def find_replaced(dialogs: Mapping[DialogKey, DialogEntry], supported: Collection[str], request: Request) -> CallHandle | Reply | None:
-    """The call that `request` replaces, the reply that refuses it (§3), or None when it replaces nothing."""
+    """The call that `request` replaces, the Reply that refuses it (§3), or None if it replaces none."""
     values = request.headers.get_all("Replaces")
     if not values or OPTION_TAG not in supported:
         return None
@@ -46,7 +46,7 @@ def find_replaced(dialogs: Mapping[DialogKey, DialogEntry], supported: Collectio
 
 
 def _parse(values: list[str]) -> tuple[str, dict[str, str | None]]:
-    """Call-ID and parameters of the one Replaces value (§6.1). Raises ParseError."""
+    """Call-ID and parameters of the only Replaces value (§6.1). Raises ParseError."""
     if len(values) != 1 or "," in values[0]:
         raise ParseError("Replaces", expected="one value")
     call_id, semicolon, rest = values[0].partition(";")

@@ -1,7 +1,7 @@
-"""Requests of ours other than INVITE, ACK and CANCEL: sent, and sent again with credentials when challenged.
+"""Our requests other than INVITE, ACK and CANCEL, repeated with credentials if challenged.
 
-Enters: a way to make the request and its next hop anew for each attempt. Leaves: exactly one outcome to a callback: the final response, 408
-where none came, 503 where it could not be sent (RFC 3261 §8.1.3, §22.2).
+A function that builds the request and its next hop for each attempt goes in. Exactly one outcome goes to a callback: the final response,
+408 without a response, 503 if the request could not be sent (RFC 3261 §8.1.3, §22.2).
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class OutgoingRequest:
         self._on_outcome = on_outcome
 
     def send(self, now: float) -> None:
-        """Make and send the next attempt. Raises LocalProtocolError when it cannot even be made."""
+        """Build and send the next attempt. Raises LocalProtocolError if it cannot be built."""
         request, target, origin = self._make()
         self._authenticator.add_to(request)
         self._port.send_request(request, target, self, now, origin)
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
-        """A final response is the outcome, unless it is a challenge that can be met."""
+        """Report a final response as the outcome, unless it is a challenge that can be met."""
         del request
         if response.code < 200 or self._authenticator.meet(response, self.send, now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 
     def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
-        """No final response, or the request could not be sent."""
+        """The request got no final response or could not be sent."""
         del request
         self._on_outcome(code, reason, None, None, now)
 
 
 def in_dialog(port: SendingPort, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = "") -> Attempt:
-    """A request inside `dialog` with the next sequence number."""
+    """An in-dialog request with the next sequence number."""
     request = dialog.new_request(method)
     add_body(request, headers, body, content_type)
     if port.config.user_agent and "User-Agent" not in request.headers:
@@ -75,9 +75,9 @@ def outside(
     transport: TransportName | None = None,
     rules: HopRules | None = None,
 ) -> tuple[Request, Target]:
-    """A request that belongs to no dialog (RFC 3261 §8.1.1), without Via and Contact, and its next hop.
+    """A request outside any dialog (RFC 3261 §8.1.1), without Via and Contact, and its next hop.
 
-    `proxy` becomes a preloaded Route; a bare URI counts as a loose router's. Raises LocalProtocolError for a URI that leads nowhere.
+    `proxy` becomes a preloaded Route; a bare URI is treated as a loose router. Raises LocalProtocolError for a URI without a usable host.
     """
     headers = Headers()
     headers.add("Max-Forwards", MAX_FORWARDS)
@@ -98,7 +98,7 @@ def outside(
 
 
 def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_type: str = "") -> None:
-    """Append the caller's headers, and a body with its type. Raises LocalProtocolError for a header that would break the message."""
+    """Append the caller's headers and a body with its type. Raises LocalProtocolError for a header that would corrupt the message."""
     for name, value in headers:
         request.headers.add(name, value)
     request.body = body

@@ -1,4 +1,4 @@
-"""The header fields of RFC 4028: Session-Expires, Min-SE and the option tag `timer`. Values in, numbers out; nothing here keeps state."""
+"""The header fields of RFC 4028: Session-Expires, Min-SE and the option tag `timer`. Pure functions without state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from active_call.sip.syntax.grammar import LWS, parse_parameters
 from active_call.sip.syntax.message import Request, Response
 
 MIN_INTERVAL_S = 90
-"""RFC 4028 §4: no Min-SE may be lower, and ours is not higher."""
+"""RFC 4028 §4: Min-SE must not be lower. Ours is exactly this."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionExpires:
-    """A Session-Expires value in seconds, and who is to refresh as the request or response at hand says it."""
+    """A Session-Expires value in seconds, and the refresher that this message names."""
 
     interval_s: int
     refresher: Literal["uac", "uas"] | None = None
@@ -27,14 +27,14 @@ class SessionExpires:
 
 
 def parse_session_expires(text: str) -> SessionExpires:
-    """A Session-Expires value. Raises ParseError. An unknown refresher counts as none."""
+    """Parse a Session-Expires value. Raises ParseError. An unknown refresher counts as absent."""
     seconds, semicolon, rest = text.partition(";")
     refresher = (parse_parameters(semicolon + rest).get("refresher") or "").lower()
     return SessionExpires(_parse_seconds(seconds), "uac" if refresher == "uac" else "uas" if refresher == "uas" else None)
 
 
 def session_expires_of(message: Request | Response) -> SessionExpires | None:
-    """What a message says about the session's interval; a malformed value says nothing."""
+    """The Session-Expires of a message. None if it is absent or malformed."""
     text = message.headers.get("Session-Expires")
     try:
         return None if text is None else parse_session_expires(text)
@@ -43,7 +43,7 @@ def session_expires_of(message: Request | Response) -> SessionExpires | None:
 
 
 def min_se_of(message: Request | Response) -> int:
-    """The Min-SE of a message in seconds, 0 without a usable one."""
+    """The Min-SE of a message in seconds, 0 if it is absent or malformed."""
     try:
         return _parse_seconds((message.headers.get("Min-SE") or "0").partition(";")[0])
     except ParseError:
@@ -51,13 +51,13 @@ def min_se_of(message: Request | Response) -> int:
 
 
 def supports_timer(message: Request | Response) -> bool:
-    """Whether the sender of `message` knows session timers."""
+    """Whether the sender of `message` supports session timers."""
     tags = (*message.headers.split("Supported"), *message.headers.split("Require"))
     return any(tag.lower() == "timer" for tag in tags)
 
 
 def too_small(config: EndpointConfig, request: Request) -> Reply | None:
-    """The 422 for an INVITE or UPDATE that asks for too short an interval and can take a 422 (§9)."""
+    """The 422 for an INVITE or UPDATE whose interval is too short and whose sender supports 422 (§9)."""
     asked = session_expires_of(request)
     if "timer" not in config.supported or asked is None or asked.interval_s >= MIN_INTERVAL_S or not supports_timer(request):
         return None

@@ -1,16 +1,16 @@
-"""Session timers of one call: a session that neither side refreshes in time is over (RFC 4028).
+"""Session timers of one call: a session that is not refreshed in time is over (RFC 4028).
 
-    our INVITE, UPDATE      `request_headers` asks; `take_response` reads what was agreed; `take_422` raises what we ask for (§7)
-    theirs                  `too_small` refuses an interval below 90 s; `answer` agrees and gives the headers of the 2xx (§9)
-    agreed, we refresh      at half the interval, by UPDATE where the peer allows it, else by re-INVITE with the description as it was
-    agreed, they refresh    BYE at interval - min(32 s, interval / 3) after the last refresh (§10)
+    our INVITE, UPDATE      `request_headers` asks, `take_response` reads the agreement, `take_422` raises the interval that we ask for (§7)
+    their INVITE, UPDATE    `too_small` refuses an interval below 90 s; `answer` agrees and returns the headers of the 2xx (§9)
+    we refresh              at half the interval, by UPDATE if the peer allows it, else by re-INVITE with the unchanged description
+    they refresh            BYE at interval - min(32 s, interval / 3) after the last refresh (§10)
 
-Each message names the refresher anew, as `uac` or `uas`. Here it is kept as a party, us or them, and stays the same party unless the peer
-names the other one. A refresh that gets 408 or 481, or no response, ends the call (§10). Any other refusal comes from a peer that is alive:
-the refresh is tried again later, and the peer decides whether the session has expired. A peer that does not list `timer` is never refused
-for its interval and never told `Require: timer`: a proxy may have asked (§9).
+Each message names the refresher as `uac` or `uas`. This module stores it as a party, us or them, and the party stays the same unless the
+peer names the other one. A refresh that gets 408, 481 or no response ends the call (§10). Any other refusal comes from a live peer: the
+refresh is repeated later, and the peer decides whether the session has expired. A peer without `timer` in Supported is never refused for
+its interval and never gets `Require: timer`, because a proxy may have asked (§9).
 
-Enters: requests, responses, alarms. Leaves: header fields, UPDATEs, and a `Decision`: end the call, or refresh it by re-INVITE.
+Requests, responses and timers go in. Header fields, UPDATEs and a `Decision` come out: end the call, or refresh it by re-INVITE.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from active_call.sip.syntax.reason import Reason, format_reason
 from active_call.sip.transaction.timers import Timer
 
 _SHORTEST_S = 20
-"""What a stated interval that is even shorter counts as: without this a peer could have us refresh without pause."""
+"""Lower bound for the interval of the peer. Without it a peer could make us refresh continuously."""
 _LONGEST_S = 7 * 24 * 3600
 _NOT_NOW_S = 5.0
-"""A refresh that falls due while another offer is open, or before the ACK, is looked at again this much later."""
+"""Retry delay for a refresh that is due while another offer is open or before the ACK."""
 _NO_UPDATE_CODES = frozenset((403, 405, 415, 420, 488, 501, 606))
-"""Refusals of an UPDATE that a re-INVITE may escape."""
+"""Refusals of an UPDATE after which a re-INVITE may still work."""
 
 
 class SessionTimer:
@@ -54,7 +54,7 @@ class SessionTimer:
     # -- our requests -------------------------------------------------------------------------------------------------------------------
 
     def request_headers(self) -> HeaderList:
-        """What an INVITE or UPDATE of ours says: the wish of the first one, later what is agreed, by the same refresher (§7.1, §7.4)."""
+        """Headers for our INVITE or UPDATE: first the configured wish, later the agreement with the same refresher (§7.1, §7.4)."""
         if self._interval_s:
             expires = SessionExpires(self._interval_s, "uac" if self._is_refresher else "uas")
         elif self._asked_s and self._port.dialog is None:
@@ -65,7 +65,7 @@ class SessionTimer:
         return (*headers, ("Min-SE", str(self._min_se_s))) if self._min_se_s else headers
 
     def take_422(self, response: Response) -> bool:
-        """Raise the interval to what a 422 asks for; True once, when the same request should be sent again (§7.3)."""
+        """Raise the interval to the Min-SE of a 422. True once, if the request should be repeated (§7.3)."""
         least_s = min_se_of(response)
         if self._has_raised or not self._is_enabled or not 0 < least_s <= _LONGEST_S:
             return False
@@ -77,7 +77,7 @@ class SessionTimer:
         return True
 
     def take_response(self, response: Response, now: float) -> None:
-        """A 2xx to an INVITE or UPDATE of ours: what it agrees to counts from now (§7.2). Without a named refresher that is us."""
+        """Take the agreement from a 2xx to our INVITE or UPDATE; the interval starts now (§7.2). Without a named refresher, we refresh."""
         self._learn(response)
         self._has_raised = False
         agreed = session_expires_of(response)
@@ -91,7 +91,7 @@ class SessionTimer:
     # -- theirs -------------------------------------------------------------------------------------------------------------------------
 
     def answer(self, request: Request, now: float) -> HeaderList:
-        """The headers of the 2xx that is now sent to an INVITE or UPDATE (§9); the agreed interval counts from now."""
+        """The headers of our 2xx to an INVITE or UPDATE (§9). The agreed interval starts now."""
         self._learn(request)
         asked = session_expires_of(request)
         if not self._is_enabled:
@@ -106,26 +106,26 @@ class SessionTimer:
         return (*headers, ("Require", "timer")) if supports_timer(request) else headers
 
     def _chosen_refresher(self, request: Request, asked: SessionExpires | None) -> bool:
-        """Whether we are to refresh (§9, table 2): a peer without `timer` cannot, the named party does, else the one before."""
+        """Whether we refresh (§9, table 2): a peer without `timer` cannot; else the named party does, else the previous one."""
         if not supports_timer(request):
             return True
         if asked is not None and asked.refresher is not None:
             return asked.refresher == "uas"
         return self._is_refresher if self._interval_s else True
 
-    # -- the clock ----------------------------------------------------------------------------------------------------------------------
+    # -- timers -------------------------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """The call ends."""
+        """Cancel the timers because the call ends."""
         self._switch_off()
         self._is_enabled = False
 
     def on_refresh_sent(self) -> None:
-        """A refresh by re-INVITE is under way; its outcome sets the next alarm."""
+        """A refresh by re-INVITE was sent. Its outcome sets the next timer."""
         self._port.cancel_timer(self._alarm)
 
     def on_refresh_refused(self, now: float) -> None:
-        """A refresh by re-INVITE was refused by a peer that is still there, or could not be made."""
+        """A refresh by re-INVITE was refused by a live peer or could not be built."""
         if self._interval_s:
             self._try_later(now)
 
@@ -139,7 +139,7 @@ class SessionTimer:
             self._set_alarm(self._due_at, self._expire)
 
     def _try_later(self, now: float) -> None:
-        """A refresh did not succeed: the next one comes halfway to when the peer would hang up; behind that, there is no hurry."""
+        """Schedule the next refresh halfway to the peer's BYE. After that time it is half an interval away."""
         left_s = self._due_at - now
         wait_s = max(left_s / 2, _NOT_NOW_S) if left_s > _NOT_NOW_S else self._interval_s / 2
         self._set_alarm(now + wait_s, self._refresh)
@@ -153,7 +153,7 @@ class SessionTimer:
         self._alarm = self._port.set_timer(at, action)
 
     def _expire(self, now: float) -> Decision:
-        """The peer has not refreshed in time (§10). A BYE waits until the call's state allows one."""
+        """The peer has not refreshed in time (§10). A BYE waits until the state of the call allows one."""
         if not self._interval_s:
             return None
         if not self._port.is_active:

@@ -1,6 +1,6 @@
-"""The INVITE usage of a dialog (RFC 5057): the state that the parts of one call share, and what they send, report and wait for.
+"""The INVITE usage of a dialog (RFC 5057): the state that the parts of one call share, and their functions to send, report and set timers.
 
-`Usage` implements `DialogPort` for the parts. It decides nothing: `act` is the call's.
+`Usage` implements `DialogPort` for the parts. It makes no decisions: the call implements `act`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from active_call.sip.transaction.timers import Timer
 
 
 class CallState(Enum):
-    """Where a call stands; see `call`."""
+    """The state of a call; see `call`."""
 
     OFFERED = auto()
     ANSWERED = auto()
@@ -48,7 +48,7 @@ class Usage(ClientInviteOwner):
         self.descriptions = SessionDescriptions()
 
     def act(self, decision: Decision, now: float) -> None:
-        """Do what a part has decided."""
+        """Carry out the decision of a part."""
         raise NotImplementedError
 
     @property
@@ -60,12 +60,12 @@ class Usage(ClientInviteOwner):
 
     @property
     def config(self) -> EndpointConfig:
-        """What the endpoint says of itself."""
+        """The configuration of the endpoint."""
         return self._endpoint.config
 
     @property
     def randomness(self) -> Randomness:
-        """Tokens and jitter."""
+        """Source of tokens and jitter."""
         return self._endpoint.randomness
 
     @property
@@ -85,17 +85,17 @@ class Usage(ClientInviteOwner):
 
     @property
     def is_first_invite_open(self) -> bool:
-        """Whether the INVITE that made this call has no final response of ours yet."""
+        """Whether the INVITE that created this call has no final response from us yet."""
         return self.state is CallState.OFFERED
 
-    # -- what parts send, report and wait for -------------------------------------------------------------------------------------------
+    # -- what parts send and report, and their timers -----------------------------------------------------------------------------------
 
     def emit(self, event: SipEvent) -> None:
         """Report `event` to the leg."""
         self._endpoint.emit(event)
 
     def respond(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
-        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers."""
+        """Send a response. False if the transaction has had a final one. Raises LocalProtocolError for malformed headers."""
         return self._endpoint.reply(transaction, reply, now)
 
     def set_timer(self, at: float, decide: Callable[[float], Decision]) -> Timer:
@@ -103,7 +103,7 @@ class Usage(ClientInviteOwner):
         return self._endpoint.timers.start(at, partial(self._on_timer, decide), self)
 
     def cancel_timer(self, timer: Timer | None) -> None:
-        """Forget `timer`; harmless when it has already run."""
+        """Cancel `timer`. No effect if it has already fired."""
         self._endpoint.timers.cancel(timer)
 
     def send_request(
@@ -117,12 +117,12 @@ class Usage(ClientInviteOwner):
         dialog: Dialog | None = None,
         on_outcome: RequestOutcome | None = None,
     ) -> None:
-        """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError if it cannot be made."""
+        """Send a request inside the dialog, or inside the early dialog given. Raises LocalProtocolError if it cannot be built."""
         make = partial(in_dialog, self._endpoint, dialog or self.require_dialog(), method, headers, body, content_type)
         OutgoingRequest(self._endpoint, make, self.credentials, partial(self._on_outcome, on_outcome)).send(now)
 
     def send_invite(self, headers: Callable[[], HeaderList], sdp: bytes | None, give_up_s: float, now: float) -> ClientInvite:
-        """Send a re-INVITE, of which the call hears; see `DialogPort`."""
+        """Send a re-INVITE whose outcome goes to the call; see `DialogPort`."""
         dialog = self.require_dialog()
         invite = ClientInvite(
             self._endpoint,

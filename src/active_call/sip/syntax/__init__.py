@@ -1,1 +1,1 @@
-"""The text of SIP: grammar, URIs, headers, messages, framing, digest. Bytes enter, frozen values leave; knows no call."""
+"""The text of SIP: grammar, URIs, headers, messages, framing, digest. Bytes go in, frozen values come out. Knows no calls."""

@@ -1,6 +1,6 @@
-"""The refusal of a request whose form is wrong: which status code and which reason its response has (RFC 3261 §8.2, §21.4).
+"""A malformed request and the status code and reason of its response (RFC 3261 §8.2, §21.4).
 
-Raised by `message` (the bytes do not parse) and by `validation` (a header that every UAS relies on is missing or malformed).
+`message` raises it if the bytes do not parse; `validation` if a header that every UAS needs is missing or malformed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from active_call.base.errors import ParseError
 
 
 class BadRequest(ParseError):
-    """A request that must be refused: with `code`, the SIP status, and `reason`, the plain text for its status line."""
+    """A request that must be refused, with the SIP status `code` and the `reason` phrase of its response."""
 
     code: int  # type: ignore[assignment]
 

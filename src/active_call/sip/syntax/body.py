@@ -1,6 +1,6 @@
-"""Where in a message body the session description is (RFC 3261 §7.4, RFC 2046 §5.1, RFC 5621).
+"""Find the session description in a message body (RFC 3261 §7.4, RFC 2046 §5.1, RFC 5621).
 
-Headers and body bytes enter, SDP bytes or None leave. It knows multipart framing, not SDP.
+Headers and body bytes go in, SDP bytes or None come out. This module knows multipart framing, not SDP.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from active_call.sip.syntax.headers import Headers
 
 SDP_TYPE = "application/sdp"
 _MAX_NESTING = 3
-"""Multipart inside multipart is followed this deep; real messages stop at one."""
+"""Limit for multipart inside multipart. Real messages have one level."""
 
 
 def find_session_description(headers: Headers, body: bytes) -> bytes | None:
-    """The SDP in `body`: all of it, the first such part of a multipart, or an untyped body that begins with `v=0`."""
+    """The SDP in `body`: the whole body, the first SDP part of a multipart, or an untyped body that begins with `v=0`."""
     return _find(headers.get("Content-Type"), body, _MAX_NESTING)
 
 
 def unreadable_part(headers: Headers, body: bytes) -> str | None:
-    """The type of the first part in a multipart body that its sender wants read (`handling=required`) and that we cannot read; else None.
+    """The type of the first multipart part that is marked `handling=required` and that we cannot process; None if there is none.
 
-    A part that does not say so is passed over (RFC 3204 §5.2 lets its reader choose): carriers add ISUP, locations and the like.
+    A part without that parameter is ignored (RFC 3204 §5.2 leaves this to the receiver): carriers add ISUP, locations and the like.
     """
     return _unreadable(headers.get("Content-Type") or "", body, _MAX_NESTING)
 
 
 def is_optional(disposition: str | None) -> bool:
-    """Whether a Content-Disposition says that its body may be passed over (RFC 3261 §20.11)."""
+    """Whether a Content-Disposition allows its body to be ignored (RFC 3261 §20.11)."""
     return _handling(disposition) == "optional"
 
 
 def split_multipart(boundary: str, body: bytes) -> list[tuple[str | None, bytes]]:
-    """Content type and content of each part, in order; preamble and epilogue are left out, a missing final delimiter is tolerated."""
+    """Content type and content of each part, in order. Preamble and epilogue are dropped; a missing final delimiter is tolerated."""
     return [(_field(head, "content-type", "c"), content) for head, content in _parts(boundary, body)]
 
 
@@ -87,7 +87,7 @@ def _media_type(content_type: str) -> str:
 
 
 def _boundary(content_type: str) -> str | None:
-    """The boundary of a multipart type; None where it is none, or has none."""
+    """The boundary of a multipart type. None if the type is not multipart or has no boundary."""
     _, semicolon, parameters = content_type.partition(";")
     if not _media_type(content_type).startswith("multipart/"):
         return None
@@ -106,7 +106,7 @@ def _handling(disposition: str | None) -> str:
 
 
 def _field(head: bytes, *names: str) -> str | None:
-    """The value of the first header line of a part that has one of these names, in lower case."""
+    """The value of the first header line of a part with one of these names (lower case)."""
     for line in decode_text(head).replace("\r\n ", " ").replace("\r\n\t", " ").split("\r\n"):
         name, _, value = line.partition(":")
         if name.strip(LWS).lower() in names:

@@ -1,8 +1,8 @@
-"""Digest authentication, both sides (RFC 2617, RFC 7616, RFC 8760, RFC 3261 §22).
+"""Digest authentication, client and server side (RFC 2617, RFC 7616, RFC 8760, RFC 3261 §22).
 
-Header values enter and leave; it keeps no state: nonce counts, retries and which challenge belongs to which request are the caller's. It
-computes RFC 2069 responses where the challenge has no qop (Telnyx's registrar), echoes `opaque` always (Telnyx routes by it), and takes MD5
-where no algorithm is named (Twilio).
+Header values go in and come out. The module keeps no state: the caller keeps nonce counts, retries, and which challenge belongs to which
+request. It computes RFC 2069 responses if the challenge has no qop (Telnyx's registrar), always echoes `opaque` (Telnyx routes by it), and
+uses MD5 if no algorithm is named (Twilio).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.sip.syntax.grammar import LWS, encode_text, is_token, quote, sp
 
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 ALGORITHMS = frozenset(name for name, digest in _HASHES.items() if digest in hashlib.algorithms_available)
-"""The hash functions that this build has; each also comes as `-sess`."""
+"""The hash functions available in this build. Each also has a `-sess` variant."""
 
 _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _SPELLING = {name.upper(): name for name in _HASHES}
@@ -27,7 +27,7 @@ _SPELLING = {name.upper(): name for name in _HASHES}
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A WWW-Authenticate or Proxy-Authenticate value. `algorithm` is None where none was named, which means MD5."""
+    """A WWW-Authenticate or Proxy-Authenticate value. `algorithm` is None if none was named, which means MD5."""
 
     realm: str
     nonce: str
@@ -38,13 +38,13 @@ class Challenge:
 
     @property
     def is_supported(self) -> bool:
-        """Whether we can answer it: its hash is known here, and its qop is absent or holds auth or auth-int."""
+        """Whether we can answer it: its hash is available, and its qop is absent or contains auth or auth-int."""
         return _hash_name(self.algorithm) in ALGORITHMS and (not self.qop or "auth" in self.qop or "auth-int" in self.qop)
 
 
 @dataclass(frozen=True, slots=True)
 class DigestCredentials:
-    """The credentials in an Authorization or Proxy-Authorization value; `nonce_count` is its eight hexadecimal digits."""
+    """The credentials in an Authorization or Proxy-Authorization value. `nonce_count` is eight hexadecimal digits."""
 
     username: str
     realm: str
@@ -59,7 +59,7 @@ class DigestCredentials:
 
 
 def parse_challenge(text: str) -> Challenge:
-    """One Digest challenge. Raises ParseError, also for another scheme."""
+    """Parse one Digest challenge. Raises ParseError, also for another scheme."""
     values = _parse_auth_params(text)
     algorithm = values.get("algorithm")
     return Challenge(
@@ -73,7 +73,7 @@ def parse_challenge(text: str) -> Challenge:
 
 
 def select_challenge(challenges: Iterable[str | Challenge]) -> Challenge | None:
-    """The topmost that we can answer (RFC 8760 §2.4), from header values or parsed ones; None when there is none."""
+    """The topmost challenge that we can answer (RFC 8760 §2.4), from header values or parsed ones. None if there is none."""
     for candidate in challenges:
         try:
             challenge = parse_challenge(candidate) if isinstance(candidate, str) else candidate
@@ -95,9 +95,9 @@ def authorization(
 ) -> str:
     """The Authorization (or Proxy-Authorization) value that answers `challenge` for this request.
 
-    `uri` is the Request-URI as sent; `nonce_count` starts at 1 for a new nonce; `cnonce` is fresh randomness, used only where the challenge
-    has a qop or a `-sess` algorithm. qop `auth` is preferred to `auth-int`. Whether the credentials are meant for this realm is the
-    caller's to check. Raises LocalProtocolError when the challenge is not supported.
+    `uri` is the Request-URI as sent. `nonce_count` starts at 1 for a new nonce. `cnonce` is fresh randomness, used only if the challenge
+    has a qop or a `-sess` algorithm. qop `auth` is preferred to `auth-int`. The caller checks that the credentials belong to this realm.
+    Raises LocalProtocolError if the challenge is not supported.
     """
     if not challenge.is_supported:
         raise LocalProtocolError(f"no answer to a digest challenge with algorithm {challenge.algorithm} and qop {challenge.qop}")
@@ -126,7 +126,7 @@ def authorization(
 
 
 def format_challenge(challenge: Challenge) -> str:
-    """The WWW-Authenticate or Proxy-Authenticate value of a challenge of ours."""
+    """The WWW-Authenticate or Proxy-Authenticate value of our challenge."""
     fields = [f"realm={quote(challenge.realm)}", f"nonce={quote(challenge.nonce)}"]
     if challenge.opaque is not None:
         fields.append(f"opaque={quote(challenge.opaque)}")
@@ -140,7 +140,7 @@ def format_challenge(challenge: Challenge) -> str:
 
 
 def parse_authorization(text: str) -> DigestCredentials:
-    """Digest credentials. Raises ParseError, also for another scheme or a qop without its cnonce and nc."""
+    """Parse Digest credentials. Raises ParseError, also for another scheme or a qop without cnonce and nc."""
     values = _parse_auth_params(text)
     qop = values.get("qop")
     if qop is not None and ("cnonce" not in values or not _NONCE_COUNT.match(values.get("nc", ""))):
@@ -162,8 +162,8 @@ def parse_authorization(text: str) -> DigestCredentials:
 def verify(credentials: DigestCredentials, challenge: Challenge, *, password: str, method: str, body: bytes = b"") -> bool:
     """Whether the credentials answer our `challenge` with that password.
 
-    Realm, nonce, opaque, algorithm and qop must be the challenge's, so that a client cannot choose a weaker form. Whether the nonce is
-    still fresh, the count is new, and `credentials.uri` is the Request-URI is the caller's to check.
+    Realm, nonce, opaque, algorithm and qop must equal those of the challenge, so that a client cannot choose a weaker variant. The caller
+    checks that the nonce is fresh, that the count is new, and that `credentials.uri` is the Request-URI.
     """
     if not challenge.is_supported or not _answers(credentials, challenge):
         return False
@@ -182,7 +182,7 @@ def hash_a1(algorithm: str | None, username: str, realm: str, password: str, *, 
 
 
 def hash_a2(algorithm: str | None, method: str, uri: str, body: bytes | None) -> str:
-    """H(A2) in lower-case hexadecimal (RFC 7616 §3.4.3); with a `body`, as qop auth-int has it."""
+    """H(A2) in lower-case hexadecimal (RFC 7616 §3.4.3). With a `body` it is the auth-int variant."""
     integrity = "" if body is None else f":{_digest(algorithm, body)}"
     return _digest(algorithm, encode_text(f"{method}:{uri}{integrity}"))
 
@@ -219,7 +219,7 @@ def _required(values: dict[str, str], name: str) -> str:
 
 
 def _parse_auth_params(text: str) -> dict[str, str]:
-    """The `name=value` list behind `Digest`, names in lower case, values unquoted."""
+    """The `name=value` list after `Digest`: names in lower case, values unquoted."""
     scheme, _, rest = text.strip(LWS).partition(" ")
     if scheme.lower() != "digest":
         raise ParseError("authentication scheme", expected="Digest", found=text)

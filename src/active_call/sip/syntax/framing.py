@@ -1,10 +1,10 @@
-"""Cutting a TCP or TLS byte stream into SIP messages by Content-Length (RFC 3261 §18.3), with the CRLF keepalive (RFC 5626 §3.5.1, §4.4.1).
+"""Split a TCP or TLS byte stream into SIP messages by Content-Length (RFC 3261 §18.3), with CRLF keep-alive (RFC 5626 §3.5.1, §4.4.1).
 
-Bytes enter in pieces of any size; whole raw messages, pings and pongs leave, the same whatever the pieces. It reads the one header it needs
-and leaves the rest to `message`. Work is linear in the bytes fed.
+Bytes go in, cut anywhere. Whole raw messages, pings and pongs come out, independent of the cuts. Only Content-Length is parsed; `message`
+does the rest. The work is linear in the number of bytes.
 
-Between messages: CRLF CRLF is a ping. One CRLF is the pong that `expect_pong` announced, else it is passed over. A stream on which the next
-message cannot be found is beyond repair: `failure` says why, and the connection is to be closed.
+Between messages, CRLF CRLF is a ping. A single CRLF is the pong that `expect_pong` announced, else it is ignored. If the start of the next
+message cannot be found, the stream is lost: `failure` says why, and the connection must be closed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LENGTH = re.compile(rb"[0-9]{1,10}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The peer's CRLF CRLF: to be answered with one CRLF."""
+    """The peer's CRLF CRLF. Answer it with one CRLF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Pong:
 
 
 class MessageTooLarge(ParseError):
-    """A message that is over the limits, however well it is formed."""
+    """A message that exceeds the limits, even if it is well-formed."""
 
 
 PING_BYTES = b"\r\n\r\n"
@@ -39,7 +39,7 @@ PONG_BYTES = b"\r\n"
 
 
 class StreamFramer:
-    """The reading side of one connection."""
+    """The receiving side of one connection."""
 
     def __init__(self, *, max_header_bytes: int = MAX_HEADER_BYTES, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._buffer = bytearray()
@@ -49,24 +49,24 @@ class StreamFramer:
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
         self.failure: ParseError | None = None
-        """Why the stream cannot be read any further; None while it can."""
+        """Why the stream cannot be parsed any further; None while it can."""
         self.rejected = b""
-        """After a failure: what could be read of the message that caused it, for `message.parse_leniently` and a last 400."""
+        """After a failure: the readable part of the message that caused it, for `message.parse_leniently` and a last 400."""
 
     @property
     def is_half_read(self) -> bool:
-        """Whether a message has begun and is not complete."""
+        """Whether a message has started and is not complete."""
         return bool(self._buffer)
 
     def expect_pong(self) -> None:
-        """We have sent a ping: the next lone CRLF is its answer."""
+        """We have sent a ping: the next single CRLF is its pong."""
         self._pongs_due += 1
 
     def feed(self, data: bytes) -> list[bytes | Ping | Pong]:
-        """Take in bytes; give every message that is now complete, from start line to end of body, and every ping and pong, in order.
+        """Take bytes. Return each message that is now complete, from start line to end of body, and each ping and pong, in order.
 
-        Raises ParseError when the stream is beyond repair. What was complete before the fault is given first: then `failure` is set and the
-        next call raises.
+        Raises ParseError if the stream is lost. Messages that were complete before the fault are returned first: then `failure` is set and
+        the next call raises.
         """
         if self.failure is not None:
             raise self.failure
@@ -110,7 +110,7 @@ class StreamFramer:
         return None
 
     def _measure(self) -> int:
-        """How many bytes the message at the front takes up; 0 while its headers are incomplete."""
+        """Size in bytes of the message at the front; 0 while its headers are incomplete."""
         buffer = self._buffer
         if not buffer or PING_BYTES.startswith(buffer):
             return 0

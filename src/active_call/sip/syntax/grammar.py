@@ -1,8 +1,8 @@
 """The lexical elements of SIP: tokens, quoted strings, lists and parameters (RFC 3261 §25.1).
 
-Text enters with folds already removed, pieces of text leave; nothing here knows a header by name. Bytes become text as UTF-8 with
-surrogate escapes, so that whatever a peer sent can be sent back byte for byte. Every function is linear in its input: no pattern here
-backtracks over text that an unknown source chose.
+Unfolded text goes in, pieces of text come out. This module knows no header names. Bytes are decoded as UTF-8 with surrogate escapes, so
+that everything a peer sent can be sent back byte for byte. Every function is linear in its input: no pattern backtracks over text from an
+unknown source.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import re
 from active_call.base.errors import ParseError
 
 LWS = " \t\r\n"
-"""What linear white space consists of; `str.strip()` alone would also take Unicode spaces, which are text."""
+"""Linear white space. `str.strip()` alone would also remove Unicode spaces, which are text."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+\Z")
-# Possessive quantifiers: what has matched is never tried again, so that time grows with the length alone.
+# Possessive quantifiers never backtrack, so the time is linear in the length.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _UP_TO_BRACKET = re.compile(r'[^"<]*+(?:"(?:[^"\\]|\\.)*+"[^"<]*+)*+', re.DOTALL)
 _WHOLE_OR_SEPARATOR = {separator: re.compile(r'"(?:[^"\\]|\\.)*+(?:"|.*+)|<[^>]*+>?|' + separator, re.DOTALL) for separator in (",", ";")}
-"""A quoted string or a bracketed URI as a whole, unclosed ones up to the end; or the separator."""
+"""A whole quoted string or bracketed URI (an unclosed one extends to the end), or the separator."""
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 def decode_text(data: bytes) -> str:
-    """Bytes from the wire as text, losslessly."""
+    """Decode bytes from the wire to text without loss."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode_text(text: str) -> bytes:
-    """The inverse of `decode_text`. A lone surrogate that no byte stands for becomes a question mark."""
+    """The inverse of `decode_text`. A lone surrogate that does not stand for a byte becomes a question mark."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -57,14 +57,14 @@ def unquote(text: str) -> str:
 
 
 def _without_escapes(text: str) -> str:
-    """Each backslash gone that stands before a character; two of them are one. In whole pieces: a match for each costs 50 times more."""
+    """Remove each backslash that escapes a character; two become one. Works on whole pieces: one match per escape costs 50 times more."""
     pieces = text.split("\\\\")
-    last = "\\" if pieces[-1].endswith("\\") else ""  # it stands before nothing
+    last = "\\" if pieces[-1].endswith("\\") else ""  # a backslash at the end escapes nothing
     return "\\".join(piece.replace("\\", "") for piece in pieces) + last
 
 
 def end_of_quoted(text: str, start: int) -> int:
-    """The index behind the quoted-string that opens at `start`. Raises ParseError when it never closes."""
+    """The index after the quoted-string that opens at `start`. Raises ParseError if it is never closed."""
     match = _QUOTED.match(text, start)
     if match is None:
         raise ParseError("quoted string", expected="a closing quote", found=text[start:])
@@ -72,9 +72,9 @@ def end_of_quoted(text: str, start: int) -> int:
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """The pieces of `text` between separators (`,` or `;`) that stand outside quotes and angle brackets, verbatim.
+    """The pieces of `text` between separators (`,` or `;`) outside quotes and angle brackets, verbatim.
 
-    An unclosed quote or bracket takes in the rest; the parser of that piece then finds it malformed.
+    An unclosed quote or bracket includes the rest of the text. The parser of that piece then reports it as malformed.
     """
     if separator not in text:
         return [text]
@@ -91,7 +91,7 @@ def split_outside(text: str, separator: str) -> list[str]:
 
 
 def split_list(text: str) -> list[str]:
-    """The elements of a comma-separated header value, trimmed; empty ones are left out."""
+    """The elements of a comma-separated header value, stripped, without empty ones."""
     if "," not in text:
         only = text.strip(LWS)
         return [only] if only else []
@@ -99,7 +99,7 @@ def split_list(text: str) -> list[str]:
 
 
 def find_bracket(text: str) -> int | None:
-    """Where the first `<` stands outside quoted strings; -1 for nowhere, None where a quote never closes before it."""
+    """The index of the first `<` outside quoted strings; -1 if there is none, None if a quote before it is never closed."""
     match = _UP_TO_BRACKET.match(text)
     end = match.end() if match is not None else 0
     if end == len(text):
@@ -108,11 +108,11 @@ def find_bracket(text: str) -> int | None:
 
 
 def parse_parameters(text: str, *, is_lenient: bool = False) -> dict[str, str | None]:
-    """`;name=value;flag` as a dict in order: names in lower case, values unquoted, None for a flag; of equal names the first counts.
+    """`;name=value;flag` as a dict in order: names in lower case, values unquoted, None for a flag. Of equal names the first one counts.
 
-    Empty parameters (`;;`, a semicolon at the end) are passed over, as many senders write them. Text before the first semicolon must be
-    blank. Raises ParseError for a name that is no token, or a value that is neither a token, a host nor a quoted-string; with
-    `is_lenient` such a parameter is passed over, too.
+    Empty parameters (`;;`, a trailing semicolon) are ignored, because many senders write them. Text before the first semicolon must be
+    blank. Raises ParseError for a name that is not a token, or a value that is not a token, a host or a quoted-string. With `is_lenient`
+    such a parameter is ignored.
     """
     parameters: dict[str, str | None] = {}
     text = text.strip(LWS)
@@ -152,7 +152,7 @@ def _parameter_value(text: str) -> str:
 
 
 def format_parameters(parameters: dict[str, str | None]) -> str:
-    """`;name=value` for each parameter; a value that cannot stand bare is quoted."""
+    """`;name=value` for each parameter. A value is quoted if necessary."""
     return "".join(f";{name}" if value is None else f";{name}={format_value(value)}" for name, value in parameters.items())
 
 
@@ -162,7 +162,7 @@ def format_value(value: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """`%XX` escapes of a URI resolved; malformed ones stay as they are."""
+    """Decode the `%XX` escapes of a URI. Malformed ones stay."""
     if "%" not in text:
         return text
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes((int(match.group(1), 16),)), encode_text(text))
@@ -170,7 +170,7 @@ def unescape(text: str) -> str:
 
 
 def normalise_escapes(text: str, reserved: str) -> str:
-    """`%XX` resolved except for control characters, non-ASCII and those in `reserved`, whose escapes are put in upper case."""
+    """Decode `%XX` except for control characters, non-ASCII and those in `reserved`. The remaining escapes get upper-case digits."""
 
     def resolve(match: re.Match[str]) -> str:
         character = chr(int(match.group(1), 16))

@@ -1,7 +1,7 @@
-"""Header fields: an ordered, case-insensitive list of them, and the values that SIP itself reads (RFC 3261 §7.3, §20, RFC 3581).
+"""Header fields: an ordered, case-insensitive list, and parsers for the values that SIP itself uses (RFC 3261 §7.3, §20, RFC 3581).
 
-Values are kept as they arrived, trimmed, with every fold replaced by one space, so that Via and Record-Route can be copied unchanged; what
-is parsed out of them are frozen views. Nothing here knows which headers a message needs: `validation` does.
+Values are stored as received, stripped, with each fold replaced by one space, so that Via and Record-Route can be copied unchanged. Parsed
+values are frozen. `validation` knows which headers a message needs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMPACT_FORMS = {
 """The IANA registry's compact forms."""
 
 MAX_CSEQ = 2**32 - 1
-"""RFC 3261 §20.16; a sender stays below 2**31 (§8.1.1.5)."""
+"""RFC 3261 §20.16. A sender stays below 2**31 (§8.1.1.5)."""
 
 _CSEQ = re.compile(r"([0-9]{1,20})[ \t]+(\S+)\Z")
 _VIA = re.compile(r"[^\s/;,]+[ \t]*/[ \t]*[^\s/;,]+[ \t]*/[ \t]*([^\s/;,]+)[ \t]+([^;]+)")
@@ -62,37 +62,37 @@ _AROUND_COLON = re.compile(r"[ \t]*:[ \t]*")
 
 @lru_cache(maxsize=512)
 def header_key(name: str) -> str:
-    """What a header name is compared by: lower case, compact forms spelled out. The cache holds the names that peers use over and over."""
+    """The comparison key of a header name: lower case, compact forms expanded. The cache holds the names that peers use frequently."""
     key = name.lower()
     return COMPACT_FORMS.get(key, key) if len(key) == 1 else key
 
 
 class Headers:
-    """The header fields of one message, in order. Names compare without case and with compact forms; they are sent as written."""
+    """The header fields of one message, in order. Names compare case-insensitively and with compact forms; they are sent as written."""
 
     __slots__ = ("_by_key", "_fields")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._fields: list[tuple[str, str, str]] = []
         self._by_key: dict[str, list[str]] | None = None
-        """The values by key, made at the first look-up: a message is asked some 50 times. Every change drops it."""
+        """The values by key, built at the first look-up, because a message is queried about 50 times. Every change discards it."""
         for name, value in items:
             self.add(name, value)
 
     @classmethod
     def from_wire(cls, items: Iterable[tuple[str, str]]) -> Headers:
-        """Fields that a parser has already found free of line breaks and well named."""
+        """Build from fields that a parser has checked: valid names, no line breaks."""
         headers = cls()
         headers._fields = [(header_key(name), name, value) for name, value in items]
         return headers
 
     def get(self, name: str) -> str | None:
-        """The first value of that name."""
+        """The first value with that name."""
         values = (self._by_key or self._index()).get(header_key(name))
         return values[0] if values else None
 
     def get_all(self, name: str) -> list[str]:
-        """The value of each line of that name, not split."""
+        """The value of each line with that name, not split."""
         values = (self._by_key or self._index()).get(header_key(name))
         return values.copy() if values else []
 
@@ -107,11 +107,11 @@ class Headers:
         return by_key
 
     def split(self, name: str) -> list[str]:
-        """All comma-separated values of that name over all its lines."""
+        """All comma-separated values of all lines with that name."""
         return [element for value in self.get_all(name) for element in split_list(value)]
 
     def add(self, name: str, value: str) -> None:
-        """Append a line. Raises LocalProtocolError for a name or value that would break the message."""
+        """Append a line. Raises LocalProtocolError for a name or value that would corrupt the message."""
         self._fields.append(_checked(name, value))
         self._by_key = None
 
@@ -121,7 +121,10 @@ class Headers:
         self._by_key = None
 
     def set(self, name: str, value: str) -> None:
-        """Make `value` the only one of that name, at the place and under the spelling of the first, else at the end. Raises like `add`."""
+        """Make `value` the only one with that name, at the position and with the spelling of the first, else at the end.
+
+        Raises like `add`.
+        """
         checked = _checked(name, value)
         kept: list[tuple[str, str, str]] = []
         placed = False
@@ -136,7 +139,7 @@ class Headers:
         self._fields, self._by_key = kept, None
 
     def remove(self, name: str) -> None:
-        """Drop every line of that name, if there is one."""
+        """Remove all lines with that name."""
         key = header_key(name)
         self._fields, self._by_key = [entry for entry in self._fields if entry[0] != key], None
 
@@ -145,7 +148,7 @@ class Headers:
         return [(name, value) for _, name, value in self._fields]
 
     def copy(self) -> Headers:
-        """An independent list of the same fields."""
+        """An independent copy."""
         headers = Headers()
         headers._fields = self._fields.copy()
         return headers
@@ -175,7 +178,7 @@ def _checked(name: str, value: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class NameAddr:
-    """A From, To, Contact, Route … value. `uri_text` is verbatim; `parameters` are the header's, names in lower case, values unquoted."""
+    """A From, To, Contact, Route … value. `uri_text` is verbatim. `parameters` are the header's: names in lower case, values unquoted."""
 
     display: str | None
     uri_text: str
@@ -183,7 +186,7 @@ class NameAddr:
 
     @property
     def uri(self) -> Uri:
-        """The parsed URI. Raises ParseError for a scheme that is not sip, sips or tel, or a malformed one."""
+        """The parsed URI. Raises ParseError if it is malformed or its scheme is not sip, sips or tel."""
         return parse_uri(self.uri_text)
 
     @property
@@ -196,11 +199,11 @@ class NameAddr:
 
 
 def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
-    """One name-addr or addr-spec with its header parameters (RFC 3261 §20.10). Raises ParseError.
+    """Parse one name-addr or addr-spec with its header parameters (RFC 3261 §20.10). Raises ParseError.
 
-    Without angle brackets everything behind the first semicolon belongs to the header, and a URI with `?` or `,` is refused. A display name
-    is for people: without quotes it may hold characters that are no token's, and one whose quotes do not balance ends at the only URI in
-    angle brackets that there is. Header parameters that cannot be read are passed over, unless `is_strict`: a tag must be beyond doubt.
+    Without angle brackets everything after the first semicolon belongs to the header, and a URI with `?` or `,` is refused. An unquoted
+    display name may contain characters that are not token characters. If the quotes of a display name do not balance, it ends at the only
+    URI in angle brackets. Malformed header parameters are ignored unless `is_strict`: a tag must be unambiguous.
     """
     text = text.strip(LWS)
     opening = find_bracket(text)
@@ -217,7 +220,7 @@ def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
 
 
 def _only_bracketed_uri(text: str) -> int:
-    """Where the one URI in angle brackets begins, in a value whose quotes do not balance; -1 where there is none, or several."""
+    """The start of the only URI in angle brackets, in a value with unbalanced quotes. -1 if there is none or more than one."""
     found = [match.start() for match in _BRACKETED_URI.finditer(text)]
     return found[0] if len(found) == 1 else -1
 
@@ -239,14 +242,14 @@ def _checked_uri_text(text: str) -> str:
 
 
 def format_name_addr(uri: str | Uri, *, display: str | None = None, parameters: dict[str, str | None] | None = None) -> str:
-    """`"display" <uri>;parameters`, with the brackets always and the display name always quoted."""
+    """`"display" <uri>;parameters`. The URI always gets brackets, the display name always quotes."""
     name = f"{quote(display)} " if display else ""
     return f"{name}<{uri}>{format_parameters(parameters or {})}"
 
 
 @dataclass(frozen=True, slots=True)
 class Via:
-    """One Via value. `transport` is in upper case as sent (`UDP`, `TLS`, …); `text` is the value verbatim."""
+    """One Via value. `transport` is in upper case (`UDP`, `TLS`, …). `text` is the value verbatim."""
 
     transport: str
     host: str
@@ -261,12 +264,12 @@ class Via:
 
     @property
     def has_rport(self) -> bool:
-        """Whether the parameter stands there at all, with or without a value (RFC 3581 §3)."""
+        """Whether the parameter is present, with or without a value (RFC 3581 §3)."""
         return "rport" in self.parameters
 
     @property
     def rport(self) -> int | None:
-        """The value of `rport`, None when it has none or no usable one."""
+        """The value of `rport`, None if it is missing or unusable."""
         value = self.parameters.get("rport")
         return int(value) if value and value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65_535 else None
 
@@ -278,12 +281,12 @@ class Via:
 
     @property
     def sent_by(self) -> str:
-        """Host and port as the sender gives them (§18.1.1)."""
+        """Host and port as the sender wrote them (§18.1.1)."""
         return format_host_port(self.host, self.port)
 
 
 def parse_via(text: str) -> Via:
-    """One Via value (RFC 3261 §20.42); any protocol version and any transport token. Raises ParseError."""
+    """Parse one Via value (RFC 3261 §20.42) with any protocol version and transport token. Raises ParseError."""
     text = text.strip(LWS)
     match = _VIA.match(text)
     if match is None:
@@ -293,9 +296,9 @@ def parse_via(text: str) -> Via:
 
 
 def with_via_received(via_text: str, received: str, rport: int | None) -> str:
-    """The Via line with `received` set in its first Via, and `rport` too where that Via asks for it (RFC 3261 §18.2.1, RFC 3581 §4).
+    """The Via line with `received` in its first Via, and with `rport` if that Via asks for it (RFC 3261 §18.2.1, RFC 3581 §4).
 
-    Every other character stays. `via_text` may be a whole line with several Vias.
+    All other characters stay. `via_text` may be a whole line with several Vias.
     """
     first, *others = split_outside(via_text, ",")
     head, *parameters = split_outside(first, ";")
@@ -311,7 +314,7 @@ def _name_of(parameter: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CSeq:
-    """A sequence number below 2**32 and the method, in the case it came in."""
+    """A sequence number below 2**32 and the method, case preserved."""
 
     number: int
     method: str
@@ -321,7 +324,7 @@ class CSeq:
 
 
 def parse_cseq(text: str) -> CSeq:
-    """A CSeq value. Raises ParseError."""
+    """Parse a CSeq value. Raises ParseError."""
     match = _CSEQ.match(text.strip(LWS))
     if match is None or not is_token(match.group(2)):
         raise ParseError("CSeq", expected="a number and a method", found=text)

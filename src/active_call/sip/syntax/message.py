@@ -1,7 +1,7 @@
 """SIP messages: bytes in, `Request` or `Response` out, and back (RFC 3261 §7, §18.3; tolerance and strictness per RFC 4475).
 
-`parse_message` reads one complete message: a datagram, or what `framing` cut out of a stream. `validation` then checks whether a request
-that parses may be acted on. This module knows no transactions, no dialogs and no peers.
+`parse_message` parses one complete message: a datagram, or what `framing` has split from a stream. `validation` then checks whether a
+parsed request may be processed. This module knows no transactions, no dialogs and no peers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIN_CODE, MAX_CODE = 100, 699
 
 
 class _Message:
-    """What requests and responses share. `headers` and `body` may be changed; the parsed views follow the headers."""
+    """What requests and responses share. `headers` and `body` may be changed; the parsed properties follow the headers."""
 
     __slots__ = ("_cseq", "_from", "_to", "_via", "body", "headers", "version")
 
@@ -33,12 +33,12 @@ class _Message:
 
     @property
     def call_id(self) -> str:
-        """The Call-ID. Raises ParseError when there is none."""
+        """The Call-ID. Raises ParseError if it is missing."""
         return self._require("Call-ID")
 
     @property
     def cseq(self) -> CSeq:
-        """The parsed CSeq. Raises ParseError when it is missing or malformed."""
+        """The parsed CSeq. Raises ParseError if it is missing or malformed."""
         text = self._require("CSeq")
         if self._cseq is None or self._cseq[0] != text:
             self._cseq = (text, parse_cseq(text))
@@ -46,7 +46,7 @@ class _Message:
 
     @property
     def from_(self) -> NameAddr:
-        """The parsed From. Raises ParseError when it is missing or malformed."""
+        """The parsed From. Raises ParseError if it is missing or malformed."""
         text = self._require("From")
         if self._from is None or self._from[0] != text:
             self._from = (text, parse_name_addr(text, is_strict=True))
@@ -54,7 +54,7 @@ class _Message:
 
     @property
     def to(self) -> NameAddr:
-        """The parsed To. Raises ParseError when it is missing or malformed."""
+        """The parsed To. Raises ParseError if it is missing or malformed."""
         text = self._require("To")
         if self._to is None or self._to[0] != text:
             self._to = (text, parse_name_addr(text, is_strict=True))
@@ -62,7 +62,7 @@ class _Message:
 
     @property
     def top_via(self) -> Via:
-        """The first Via of the first Via line, empty list elements aside. Raises ParseError when it is missing or malformed."""
+        """The first Via of the first Via line, without empty list elements. Raises ParseError if it is missing or malformed."""
         text = self._require("Via")
         if self._via is None or self._via[0] != text:
             self._via = (text, parse_via(next(iter(split_list(text)), "")))
@@ -96,7 +96,7 @@ class Request(_Message):
         return parse_uri(self.uri)
 
     def to_bytes(self) -> bytes:
-        """The message as sent; Content-Length is made to match the body."""
+        """The message as sent. Content-Length is set to the size of the body."""
         return self._to_bytes(f"{self.method} {self.uri} {self.version}")
 
     def __repr__(self) -> str:
@@ -104,7 +104,7 @@ class Request(_Message):
 
 
 class Response(_Message):
-    """A response. `code` is within 100 and 699; `reason` may be empty."""
+    """A response. `code` is between 100 and 699; `reason` may be empty."""
 
     __slots__ = ("code", "reason")
 
@@ -114,7 +114,7 @@ class Response(_Message):
         self.reason = reason
 
     def to_bytes(self) -> bytes:
-        """The message as sent; Content-Length is made to match the body."""
+        """The message as sent. Content-Length is set to the size of the body."""
         return self._to_bytes(f"{self.version} {self.code} {self.reason}")
 
     def __repr__(self) -> str:
@@ -122,9 +122,9 @@ class Response(_Message):
 
 
 def parse_message(data: bytes) -> Request | Response:
-    """One message from the start of `data`; leading CRLFs are skipped, octets behind Content-Length are left alone (RFC 3261 §7.5, §18.3).
+    """Parse one message at the start of `data`. Leading CRLFs are skipped; bytes after Content-Length are ignored (RFC 3261 §7.5, §18.3).
 
-    Raises ParseError. Where it is a request that fails, `parse_leniently` still yields what a 400 needs.
+    Raises ParseError. For a request that fails, `parse_leniently` still returns what a 400 needs.
     """
     head, body = _cut(data)
     start_line, *lines = decode_text(head).split("\r\n")
@@ -135,9 +135,9 @@ def parse_message(data: bytes) -> Request | Response:
 
 
 def parse_leniently(data: bytes) -> Request | None:
-    """What can be read of a broken request: the start line and the first readable Via lines, From, To, Call-ID and CSeq.
+    """The readable part of a broken request: start line, first readable Via lines, From, To, Call-ID and CSeq.
 
-    None when it is no request or has no Via, so that no answer could find its way back.
+    None if it is not a request or has no Via, because then no answer could be routed back.
     """
     head = data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
     start_line, *lines = decode_text(head).split("\r\n")
@@ -157,7 +157,7 @@ def parse_leniently(data: bytes) -> Request | None:
 
 
 def session_description(message: Request | Response) -> bytes | None:
-    """The SDP that the message carries: its body, a part of a multipart body, or an untyped body that begins with `v=0`."""
+    """The SDP in the message: its body, a part of a multipart body, or an untyped body that begins with `v=0`."""
     return find_session_description(message.headers, message.body)
 
 
@@ -202,8 +202,10 @@ def _unfold(lines: list[str]) -> list[str]:
 
 
 def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
-    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: a response has no response, and its
-    call must not wait for ever because of a line that no part reads."""
+    """Name and value of each line. A line that is not a header is an error, or with `skips` is ignored.
+
+    Responses are parsed with `skips`: a broken response cannot be answered, and its call must not time out for an unused line.
+    """
     fields: list[tuple[str, str]] = []
     for line in _unfold(lines):
         name, colon, value = line.partition(":")

@@ -1,6 +1,6 @@
-"""The Reason header: why a request was sent, or a call ended, in the words of SIP or of the telephone network (RFC 3326, Q.850).
+"""The Reason header: why a request was sent or a call ended, as a SIP status or a Q.850 cause (RFC 3326, Q.850).
 
-A header value enters, frozen `Reason`s leave, and back. Several reasons may stand in one message, at most one for each protocol.
+A header value goes in, frozen `Reason`s come out, and back. A message may contain several reasons, at most one per protocol.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_CAUSE_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`protocol` is `SIP`, `Q.850` or another token, in upper case; `cause` a status code or Q.850 cause value; `text` is for people."""
+    """`protocol` is `SIP`, `Q.850` or another token, in upper case. `cause` is a status code or Q.850 cause value. `text` is for people."""
 
     protocol: str
     cause: int | None = None
@@ -27,7 +27,7 @@ class Reason:
 
 
 def parse_reason(text: str) -> Reason:
-    """One reason value, `Q.850;cause=16;text="Terminated"`. Raises ParseError. A cause that is no number counts as none given."""
+    """Parse one reason value, `Q.850;cause=16;text="Terminated"`. Raises ParseError. A cause that is not a number counts as absent."""
     protocol, semicolon, rest = text.strip(LWS).partition(";")
     protocol = protocol.strip(LWS)
     if not is_token(protocol):
@@ -39,7 +39,7 @@ def parse_reason(text: str) -> Reason:
 
 
 def format_reason(reason: Reason) -> str:
-    """The inverse of `parse_reason`. Raises LocalProtocolError for a protocol that is no token or a text of several lines."""
+    """The inverse of `parse_reason`. Raises LocalProtocolError for a protocol that is not a token or a text with line breaks."""
     if not is_token(reason.protocol) or "\r" in reason.text or "\n" in reason.text:
         raise LocalProtocolError("a reason has a token for its protocol and one line of text")
     cause = "" if reason.cause is None else f";cause={reason.cause}"
@@ -47,7 +47,7 @@ def format_reason(reason: Reason) -> str:
 
 
 def reasons_of(message: Request | Response) -> tuple[Reason, ...]:
-    """Every reason that a message gives, in order; malformed ones are left out."""
+    """All reasons of a message, in order, without malformed ones."""
     found = []
     for text in message.headers.split("Reason"):
         try:
@@ -58,5 +58,5 @@ def reasons_of(message: Request | Response) -> tuple[Reason, ...]:
 
 
 def q850_cause(message: Request | Response) -> int | None:
-    """The telephone network's cause value (16: normal clearing, 17: user busy …), None where the message gives none."""
+    """The Q.850 cause value (16: normal clearing, 17: user busy …), None if the message has none."""
     return next((reason.cause for reason in reasons_of(message) if reason.protocol == "Q.850" and reason.cause is not None), None)

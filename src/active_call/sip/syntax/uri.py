@@ -1,7 +1,7 @@
 """SIP, SIPS and tel URIs: text in, frozen values out (RFC 3261 §19.1, RFC 3966, RFC 5954).
 
-The parser takes what carriers send beyond the grammar: a host that starts with `+` (Twilio), a parameter that stands twice (the first
-counts), an empty user part, an underscore in a host name. It knows nothing of headers or of where a URI leads (RFC 3263 is the resolver's).
+The parser accepts what carriers send beyond the grammar: a host that starts with `+` (Twilio), a repeated parameter (the first one counts),
+an empty user part, an underscore in a host name. It knows no headers and resolves nothing (RFC 3263 is the resolver's task).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from active_call.sip.syntax.grammar import LWS, encode_text, normalise_escapes, 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.+\-]+))(?::([0-9]{1,5}))?\Z")
 _COLON_TOO_MANY = re.compile(r":::(?=[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z)")
-"""Before an embedded IPv4 address, RFC 3261's grammar has a third colon; RFC 5118 §4.10 wants it tolerated."""
+"""RFC 3261's grammar yields a third colon before an embedded IPv4 address. RFC 5118 §4.10 recommends tolerating it."""
 _USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
 _NOT_IN_URI = re.compile(r'[\x00-\x20\x7f<>"]')
 _TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
 _PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
 _RESERVED = ";/?:@&=+$,%"
 _SIGNIFICANT_ALONE = ("user", "ttl", "method", "maddr", "transport")
-"""Parameters that make two URIs differ when only one of them has it (RFC 3261 §19.1.4)."""
+"""Parameters that make two URIs different if only one of them has it (RFC 3261 §19.1.4)."""
 
 SUPPORTED_SCHEMES = ("sip", "sips", "tel")
 
 MAX_REMEMBERED = 256
-"""Characters of a URI that is kept parsed. A longer one costs its sender's memory, not ours."""
+"""Maximum length of a URI in the parse cache, so that a peer cannot fill our memory with long ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """A parsed URI. `user`, `password`, parameter values and `headers` stay escaped as written; parameter names are resolved.
+    """A parsed URI. `user`, `password`, parameter values and `headers` keep their escapes; parameter names are unescaped.
 
-    `host` has no brackets; in a tel URI it is empty and `user` is the number.
+    `host` has no brackets. In a tel URI it is empty, and `user` is the number.
     """
 
     scheme: str
@@ -55,12 +55,12 @@ class Uri:
 
     @property
     def decoded_user(self) -> str | None:
-        """The user part with its escapes resolved, for display and look-up."""
+        """The unescaped user part, for display and look-up."""
         return None if self.user is None else unescape(self.user)
 
     @property
     def host_port(self) -> str:
-        """Host and port as they stand in a URI or Via: IPv6 in brackets, no port where none was given."""
+        """Host and port as written in a URI or Via: IPv6 in brackets, no port if none was given."""
         return format_host_port(self.host, self.port)
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
 
 
 def scheme_of(text: str) -> str:
-    """The scheme in lower case. Raises ParseError when `text` is not a URI at all."""
+    """The scheme in lower case. Raises ParseError if `text` is not a URI."""
     match = _SCHEME.match(text)
     if match is None:
         raise ParseError("URI", expected="a scheme", found=text)
@@ -112,9 +112,9 @@ def scheme_of(text: str) -> str:
 
 
 def parse_uri(text: str) -> Uri:
-    """A sip, sips or tel URI without angle brackets. Raises ParseError, also for other schemes.
+    """Parse a sip, sips or tel URI without angle brackets. Raises ParseError, also for other schemes.
 
-    Equal texts may give the same object: nobody changes a `Uri` or its parameters.
+    Equal texts may return the same object. Nothing may change a `Uri` or its parameters.
     """
     return _parse_again(text) if len(text) <= MAX_REMEMBERED else _parse(text)
 
@@ -146,11 +146,11 @@ def _parse(text: str) -> Uri:
 
 
 _parse_again = lru_cache(maxsize=1024)(_parse)
-"""The parts of one call read the same few URIs some twenty times."""
+"""Cached, because the parts of one call parse the same few URIs about twenty times."""
 
 
 def is_equivalent(a: Uri, b: Uri) -> bool:
-    """Whether both name the same resource by the rules of RFC 3261 §19.1.4 (tel: RFC 3966 §4)."""
+    """Whether both identify the same resource by RFC 3261 §19.1.4 (tel: RFC 3966 §4)."""
     if a.scheme != b.scheme or a.port != b.port or _comparable_host(a.host) != _comparable_host(b.host):
         return False
     if a.scheme == "tel":
@@ -168,7 +168,7 @@ def _parse_tel(rest: str) -> Uri:
 
 
 def _cut_user_info(rest: str) -> tuple[str, str, str]:
-    """Without any `@` there is no user; with several the first counts, the others can only be unescaped ones in parameters."""
+    """Without `@` there is no user. With several the first one counts; the others can only be unescaped ones in parameters."""
     if "@" not in rest:
         return "", "", rest
     return rest.partition("@")

@@ -1,7 +1,7 @@
-"""Whether a request that parses may be acted on, and the code to refuse it with (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475).
+"""Check whether a parsed request may be processed, else which code refuses it (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475).
 
-Enters: a parsed `Request` or `Response`. Leaves: nothing, or `BadRequest`. It checks the form only. `access/screening` checks methods and
-extensions; `access/request_admission` checks the source address.
+A parsed `Request` or `Response` goes in; BadRequest or nothing comes out. This module checks the form only. `access/screening` checks
+methods and extensions; `access/request_admission` checks the source address.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 MAX_BODY_BYTES = 65_535
 _TAKEN_APART = ("Via", "From", "To", "Contact", "Route", "Record-Route")
 MAX_ELEMENTS = 70
-"""Of one of these headers. As many hops as Max-Forwards allows."""
+"""Maximum number of values of one of these headers: as many hops as Max-Forwards allows."""
 MAX_TAKEN_APART_BYTES = 8192
-"""Of all lines of one of these headers together."""
+"""Maximum size of all lines of one of these headers."""
 MAX_DELIMITERS = 1000
-"""Quotes, brackets, commas and semicolons in all these headers together; each is a step of work. 70 hops have some 5 of them in Via, and
-again in Record-Route.
+"""Maximum number of quotes, brackets, commas and semicolons in all these headers, because each costs a parsing step. 70 hops need about 5
+each in Via, and the same in Record-Route.
 """
 _NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
-"""Methods whose Contact and Record-Route are not used: they are not checked."""
+"""Methods whose Contact and Record-Route are not used and therefore not checked."""
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
 
 
 def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-    """Return when the request is well-formed in what every UAS relies on. Raises BadRequest: 400, 413, 416 or 505.
+    """Check the headers that every UAS needs. Raises BadRequest: 400, 413, 416 or 505.
 
-    A missing From tag, branch cookie or Max-Forwards passes (RFC 2543 peers), and so do unknown URI schemes in From and To.
+    A missing From tag, branch cookie or Max-Forwards is accepted (RFC 2543 peers), and so are unknown URI schemes in From and To.
     """
     if request.version != "SIP/2.0":
         raise BadRequest(505, "Version Not Supported", found=request.version)
@@ -50,7 +50,7 @@ def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) 
 
 
 def validate_response(response: Response) -> None:
-    """Return when the response can be matched to a transaction and a dialog. Raises ParseError: it is to be dropped."""
+    """Check that the response can be matched to a transaction and a dialog. Raises ParseError if it must be dropped."""
     if response.version != "SIP/2.0":
         raise ParseError("version", expected="SIP/2.0", found=response.version)
     for name in _MANDATORY:
@@ -70,7 +70,7 @@ def _check_presence(request: Request) -> None:
 
 
 def _check_sizes(message: Request | Response) -> None:
-    """The headers that are taken apart must be of a size that costs little: reading them is work that the sender chooses."""
+    """Limit the size of the headers that are parsed, because the sender controls the cost of parsing."""
     n_delimiters = 0
     for name in _TAKEN_APART:
         lines = message.headers.get_all(name)
@@ -113,7 +113,7 @@ def _few(elements: list[str], name: str) -> list[str]:
 
 
 def _check_name_addr(name: str, read: Callable[[], NameAddr]) -> None:
-    """The value must be a name-addr; its URI must be well-formed where the scheme is one that we read."""
+    """Check that the value is a name-addr. Its URI must be well-formed if its scheme is one that we parse."""
     try:
         value = read()
         if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:

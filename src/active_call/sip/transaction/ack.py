@@ -1,7 +1,7 @@
-"""The ACK to a 2xx: a transaction of its own without a response (RFC 3261 §13.2.2.4).
+"""The ACK to a 2xx: its own transaction without a response (RFC 3261 §13.2.2.4).
 
-Enters: a finished ACK and its next hop, failures. Leaves: transmits; the same bytes again for each repetition of the 2xx. Where a place
-cannot be reached, the ACK goes to the next one. Silence is not noticed, as an ACK has no answer.
+A finished ACK, its next hop and transport errors go in. Transmits come out; each repetition of the 2xx gets the same bytes again. If a
+target cannot be reached, the ACK goes to the next one. A silent target is not detected, because an ACK has no response.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from active_call.sip.transaction.tables import LIFETIME_T1S
 
 
 class Ack:
-    """One ACK, for as long as its 2xx may be repeated (64*T1)."""
+    """One ACK, kept as long as its 2xx may be repeated (64*T1)."""
 
     __slots__ = ("_branch", "_data", "_destination", "_fallback", "_hops", "_origin", "_port", "_request", "_transmit_id")
 
@@ -36,26 +36,26 @@ class Ack:
         return self._request.call_id, self._request.from_.tag or ""
 
     def send(self, now: float) -> None:
-        """Send it, at once or when the resolver has answered."""
+        """Send the ACK at once, or when the resolver has answered."""
         self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._expire, self)
         self._hops.start(now)
 
     def repeat(self) -> None:
-        """Send it again, as it was."""
+        """Send the same bytes again."""
         if self._data:
             self._transmit_id = self._port.transmit(self._data, self._destination, self, self._transmit_id)
 
     def use_hop(self, hop: Target, now: float) -> None:
-        """Send it to that place, under a branch of its own (RFC 3263 §4.3)."""
+        """Send the ACK to that target with a new branch (RFC 3263 §4.3)."""
         self._branch = self._port.new_branch()
         self._data, self._destination, self._fallback = self._port.writer.place(self._request, hop, self._branch, self._origin, now)
         self.repeat()
 
     def on_no_hop(self, reason: str, now: float) -> None:
-        """The name leads nowhere; the peer repeats its 2xx and gives up."""
+        """The name does not resolve. The peer repeats its 2xx and then gives up."""
 
     def handle_transport_error(self, reason: str, now: float) -> None:
-        """It could not be sent: by UDP if TCP was chosen for size, else to the next place."""
+        """The ACK could not be sent: use UDP if TCP was chosen for the size, else the next target."""
         del reason
         if self._fallback is not None:
             self._port.hops.note_no_tcp(self._fallback, now)

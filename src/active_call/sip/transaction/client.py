@@ -1,11 +1,11 @@
-"""Client transactions: what carries out the tables CLIENT_INVITE and CLIENT_REQUEST (RFC 3261 §17.1, RFC 6026 §7.2).
+"""Client transactions: they execute the tables CLIENT_INVITE and CLIENT_REQUEST (RFC 3261 §17.1, RFC 6026 §7.2).
 
-Enters: a written request with its branch and its destination, then responses, alarms and transport errors. Leaves: transmits through the
-port, and calls of the `ClientUser`. Knows no dialogs, no calls and no other places.
+A written request with its branch and destination goes in, then responses, timers and transport errors. Transmits through the port and calls
+of the `ClientUser` come out. This module knows no dialogs, no calls and no alternative targets.
 
-A transaction keeps its request, its branch and its destination for life. Only the connection to the destination may be another one: the
-transport layer opens a fresh one where the old one is gone (§18.4, RFC 5923 §5). `failover` sends a request to several places: it makes one
-transaction for each.
+A transaction keeps its request, branch and destination for life. Only the connection to the destination may change: the transport layer
+opens a new one if the old one is closed (§18.4, RFC 5923 §5). `failover` sends a request to several targets and creates one transaction for
+each.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ _TIMER_D_S = 32.0
 
 
 class ClientUser(Protocol):
-    """What a client transaction reports to."""
+    """The user of a client transaction."""
 
     def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        """A response that the machine lets through: each provisional, the final one, each repeated 2xx to an INVITE."""
+        """A response that the state machine passes up: each provisional one, the final one, each repeated 2xx to an INVITE."""
 
     def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        """No final response will come: 408 after timer B or F, 503 when the request could not be sent (§8.1.3.1)."""
+        """No final response will arrive: 408 after timer B or F, 503 if the request could not be sent (§8.1.3.1)."""
 
     def on_transport_error(self, transaction: ClientTransaction, reason: str, now: float) -> bool:
-        """The destination cannot be reached. True: the user goes on by another transaction, and this one reports no error."""
+        """The destination cannot be reached. Return True if the user continues with another transaction; then no error is reported."""
 
 
 class NoUser:
-    """A user that needs no outcome: that of a CANCEL, as the INVITE's own final response tells."""
+    """A user that ignores the outcome. For a CANCEL: the final response to the INVITE decides."""
 
     def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        """Changes nothing."""
+        """Ignore the response."""
 
     def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        """Changes nothing."""
+        """Ignore the outcome."""
 
     def on_transport_error(self, transaction: ClientTransaction, reason: str, now: float) -> bool:
-        """There is no other transaction."""
+        """There is no other transaction to try."""
         return False
 
 
 class ClientTransaction:
-    """One request at one place; see the tables. `start` sends it.
+    """One request to one destination; see the tables. `start` sends it.
 
-    `way` is the destination with the connection that carries the request now. `repeats` False: the request goes out once, without timers A
-    and E. `is_patient`: a report of the network that the request was turned back does not count as a transport error.
+    `way` is the destination with the connection that currently carries the request. `repeats` False: the request is sent once, without
+    timers A and E. `is_patient`: an ICMP error does not count as a transport error.
     """
 
     table: ClassVar[Table]
@@ -113,12 +113,12 @@ class ClientTransaction:
         self.request = request
         self.branch = branch
         self.key = (branch, request.method)
-        """What a response is matched by (§17.1.3)."""
+        """The key that a response is matched by (§17.1.3)."""
         self.destination = destination
         self.way = destination
         self.state = self.first_state
         self.has_reconnected = False
-        """The connection was replaced by a fresh one; that happens once."""
+        """Whether the connection was replaced by a new one. That happens at most once."""
         self._is_left = False
         self._last = data
         self._transmit_id = 0
@@ -139,16 +139,16 @@ class ClientTransaction:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a final response may still come."""
+        """Whether a final response may still arrive."""
         return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether no response at all has come."""
+        """Whether no response has arrived."""
         return self.state is self.first_state
 
     def start(self, now: float) -> None:
-        """Send the request and wait."""
+        """Send the request and start the timers."""
         t1_s = self._port.config.t1_s
         if self._repeats and not is_reliable(self.transport):
             self._repeat_after_s = t1_s
@@ -157,19 +157,19 @@ class ClientTransaction:
         self._transmit()
 
     def leave(self, now: float) -> None:
-        """The request is tried elsewhere: send it no more, and for 64*T1 take what the destination still says."""
+        """The request was sent to another target: stop sending, and accept late responses of this one for 64*T1."""
         self._is_left = True
         self._stop_timers()
         self._deadline = self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._on_left_for_long, self)
 
     def receive(self, response: Response, flow: Flow, now: float) -> bool:
-        """Take a response that matches; False when the state does not want it."""
+        """Take a matching response. False if the state ignores it."""
         if flow.connection_id is not None and self.way.flow != flow and self.is_waiting and flow.transport == self.transport:
             self.way = replace(self.destination, flow=flow)
         return self.handle(response_input(response.code), now, response, flow)
 
     def handle(self, event: Input, now: float, response: Response | None = None, flow: Flow | None = None, reason: str = "") -> bool:
-        """Feed one input; False when the table has no entry for it."""
+        """Feed one input. False if the table has no entry for it."""
         step = self.table.get((self.state, event))
         if step is None:
             return False
@@ -184,7 +184,7 @@ class ClientTransaction:
         return True
 
     def handle_transport_error(self, reason: str, now: float) -> None:
-        """The last transmit failed: try a fresh connection, once; then report the error."""
+        """The last transmit failed: try a new connection once, then report the error."""
         if self._is_left and self.is_waiting:
             return
         if self.way.flow is not None and not self.has_reconnected and is_address(self.destination.host):
@@ -193,12 +193,18 @@ class ClientTransaction:
             self._report_error(reason, now)
 
     def handle_unreachable(self, reason: str, now: float) -> None:
-        """The network has turned the last transmit back (ICMP). Inside a dialog it waits on: a peer that restarts is back soon."""
+        """An ICMP error came back for the last transmit.
+
+        Inside a dialog the transaction keeps waiting, because a restarting peer returns soon.
+        """
         if not self.is_patient and self.is_unanswered:
             self.handle_transport_error(reason, now)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
-        """`flow` is gone. An unanswered request is sent again over a fresh connection: the same branch, so at worst a repetition."""
+        """`flow` was closed.
+
+        An unanswered request is sent again over a new connection with the same branch, so the peer may see a repetition.
+        """
         if self.way.flow is None:
             if self.is_unanswered and not self._is_left and self._went_by(flow):
                 self._repeat_once(reason, now)
@@ -209,7 +215,7 @@ class ClientTransaction:
                 self.way = replace(self.destination, flow=None)
 
     def terminate(self) -> None:
-        """Stop and forget; the user hears nothing more."""
+        """Stop and remove the transaction. The user gets no further calls."""
         self.state = State.TERMINATED
         self._stop_timers()
         self._port.end(self, self._transmit_id)
@@ -217,13 +223,13 @@ class ClientTransaction:
     # -- the connection ---------------------------------------------------------------------------------------------------------------
 
     def _reconnect(self) -> None:
-        """The same bytes to the same place over a fresh connection."""
+        """Send the same bytes to the same destination over a new connection."""
         self.has_reconnected = True
         self.way = replace(self.destination, flow=None)
         self._transmit()
 
     def _repeat_once(self, reason: str, now: float) -> None:
-        """The connection that carried the request has ended without an answer."""
+        """The connection that carried the request was closed without a response."""
         if self.has_reconnected:
             self._report_error(reason, now)
         else:

@@ -1,4 +1,4 @@
-"""The requests that share the branch of an INVITE: its CANCEL and the ACK to a refusal (RFC 3261 §9.1, §17.1.1.3)."""
+"""The requests that use the branch of an INVITE: its CANCEL and the ACK to a non-2xx (RFC 3261 §9.1, §17.1.1.3)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from active_call.sip.syntax.message import Request, Response
 
 
 def ack_for_failure(invite: Request, response: Response) -> Request:
-    """The ACK to a non-2xx: same R-URI, branch and Route, the response's To (§17.1.1.3)."""
+    """The ACK to a non-2xx: Request-URI, branch and Route of the INVITE, To of the response (§17.1.1.3)."""
     return _companion(invite, "ACK", response.headers.get("To") or invite.headers.get("To") or "")
 
 
 def cancel_for(invite: Request, headers: tuple[tuple[str, str], ...] = ()) -> Request:
-    """The CANCEL of an INVITE: everything as there, one Via, no body (§9.1); `headers` go along."""
+    """The CANCEL of an INVITE: headers of the INVITE, one Via, no body (§9.1), plus `headers`."""
     request = _companion(invite, "CANCEL", invite.headers.get("To") or "")
     for name, value in headers:
         request.headers.add(name, value)

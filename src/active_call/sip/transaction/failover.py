@@ -1,16 +1,16 @@
-"""One request to its user, one transaction for each place that it goes to (RFC 3263 §4.3).
+"""One request of a user, with one transaction for each target that it is sent to (RFC 3263 §4.3).
 
-    place 1 ──silence, transport error, 503──> place 2 ── … ──> the last place: its outcome is the request's
+    target 1 ──timeout, transport error, 503──> target 2 ── … ──> the last target: its outcome is the outcome of the request
 
-Enters: a request, its next hop, the responses and errors of its transactions. Leaves: transactions, CANCELs of left ones, and calls of the
-`RequestUser`. Each place gets a fresh transaction with a new branch. A transaction itself never changes its branch or its destination.
+A request, its next hop, and the responses and errors of its transactions go in. Transactions, CANCELs of abandoned ones and calls of the
+`RequestUser` come out. Each target gets a fresh transaction with a new branch. A transaction never changes its branch or destination.
 
-Inside a dialog only a transport error moves a request on. Before an error counts, the same place is tried another way. That keeps the
-branch, so a server that has the request already sees a repetition: by UDP where TCP was chosen for the size (RFC 3261 §18.1.1); by the
-places of the URI's name where the dialog's connection is gone (RFC 5923 §5). Each of these, too, is a transaction of its own.
+In a dialog only a transport error moves the request to another target. Before an error counts, the same target is tried another way: by UDP
+if TCP was chosen for the size (RFC 3261 §18.1.1), or by the addresses of the URI's host if the dialog's connection is closed (RFC 5923 §5).
+These attempts keep the branch, so a server that already has the request sees a repetition. Each of them is also a transaction of its own.
 
-A place that may still answer an INVITE keeps its transaction for 64*T1. A provisional response from there is followed by CANCEL. A 2xx from
-there goes to the user: an answered call is a call, and an answer without ACK and BYE would hang for long.
+A target that may still answer an INVITE keeps its transaction for 64*T1. If it sends a provisional response, it gets a CANCEL. If it sends
+a 2xx, the user gets it: the call is answered, and a 2xx without ACK and BYE would keep the callee's call open.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from active_call.sip.transaction.timers import Timer
 
 
 class RequestUser(Protocol):
-    """What has sent a request."""
+    """The sender of a request."""
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
-        """A response of the place that counts: each provisional, the final one, each 2xx to an INVITE."""
+        """A response of the current target: each provisional one, the final one, each 2xx to an INVITE."""
 
     def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
-        """No place has given a final response: 408 silence, 503 the request could not be sent (RFC 3261 §8.1.3.1)."""
+        """No target has sent a final response: 408 timeout, 503 the request could not be sent (RFC 3261 §8.1.3.1)."""
 
 
 class FailoverPort(RequestPort, Protocol):
-    """What a request needs of the transaction layer."""
+    """What a request needs from the transaction layer."""
 
     def begin(self, transaction: ClientTransaction, now: float) -> None:
-        """Have responses find `transaction`, and start it."""
+        """Register `transaction` for its responses and start it."""
 
     def send_cancel(self, invite: ClientTransaction, headers: HeaderList, now: float) -> None:
         """Send the CANCEL of an INVITE that has had a provisional response (RFC 3261 §9.1)."""
 
 
 class FailoverRequest:
-    """See the module. `transaction` is the one that counts now, None before the first place is known."""
+    """See the module. `transaction` is the current one, None before the first target is known."""
 
     __slots__ = (
         "_branch",
@@ -80,7 +80,7 @@ class FailoverRequest:
         self._has_final = False
         self._is_closed = False
         self.request = request
-        """As last sent: Via and Contact are those of the place that it has gone to."""
+        """The request as sent last: with Via and Contact for that target."""
         self.transaction: ClientTransaction | None = None
 
     @property
@@ -90,12 +90,12 @@ class FailoverRequest:
 
     @property
     def transport(self) -> TransportName:
-        """The transport that it was last sent by."""
+        """The transport of the last attempt."""
         return self.transaction.transport if self.transaction is not None else "udp"
 
     @property
     def peer_host(self) -> str:
-        """The address that it was last sent to; empty before that."""
+        """The address of the last attempt; empty before that."""
         if self.transaction is None:
             return ""
         way = self.transaction.way
@@ -103,15 +103,15 @@ class FailoverRequest:
 
     @property
     def is_proceeding(self) -> bool:
-        """Whether a provisional response has come and no final one."""
+        """Whether a provisional response has arrived but no final one."""
         return self.transaction is not None and self.transaction.state is State.PROCEEDING
 
     def start(self, now: float) -> None:
-        """Send it, at once or when the resolver has answered. Raises LocalProtocolError when it cannot be written."""
+        """Send the request at once, or when the resolver has answered. Raises LocalProtocolError if it cannot be written."""
         self._hops.start(now)
 
     def withdraw(self, now: float) -> None:
-        """The user does not want it any more: it goes to no further place. The outcome still arrives."""
+        """The user does not need the request any more: try no further target. The outcome still follows."""
         self._may_search = False
         self._port.timers.cancel(self._timer)
         if self.transaction is not None:
@@ -121,26 +121,26 @@ class FailoverRequest:
         self._hops.close()
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
-        """Send CANCEL to where the INVITE went (RFC 3261 §9.1); a provisional response has come."""
+        """Send CANCEL to where the INVITE went (RFC 3261 §9.1). A provisional response must have arrived."""
         if self.transaction is not None:
             self._port.send_cancel(self.transaction, headers, now)
 
     def terminate(self) -> None:
-        """Stop and forget; the user hears nothing more, but of a late 2xx of a place that was left."""
+        """Stop and remove the request. The user gets no further calls except for a late 2xx of an abandoned target."""
         self._close()
         if self.transaction is not None:
             self.transaction.terminate()
 
-    # -- places -----------------------------------------------------------------------------------------------------------------------
+    # -- targets ------------------------------------------------------------------------------------------------------------------------
 
     def use_hop(self, hop: Target, now: float) -> None:
-        """Send the request to that place."""
+        """Send the request to that target."""
         self._prepare_copy()
         data, destination, fallback = self._port.writer.place(self.request, hop, self._branch, self._origin, now)
         self._begin(data, destination, fallback, now)
 
     def on_no_hop(self, reason: str, now: float) -> None:
-        """The name leads nowhere."""
+        """The name does not resolve."""
         if self.transaction is not None:
             self.transaction.handle(Input.TRANSPORT_ERROR, now, reason=reason)
         elif not self._is_closed:
@@ -148,7 +148,7 @@ class FailoverRequest:
             self._user.on_no_response(self, 503, reason, now)
 
     def _prepare_copy(self) -> None:
-        """The headers of the last place stay with its transaction, which still writes ACK and CANCEL from them."""
+        """Copy the request. The transaction of the last target keeps its headers and still builds ACK and CANCEL from them."""
         if self.transaction is not None:
             sent = self.request
             self.request = Request(sent.method, sent.uri, sent.headers.copy(), sent.body)
@@ -168,7 +168,7 @@ class FailoverRequest:
 
     @property
     def _may_move(self) -> bool:
-        """Whether silence or a 503 sends the request elsewhere."""
+        """Whether a timeout or a 503 moves the request to another target."""
         return self._may_search and self._has_more
 
     @property
@@ -178,13 +178,13 @@ class FailoverRequest:
         return self._hops.has_more
 
     def _move_on(self, now: float) -> None:
-        """The same request to the next place."""
+        """Send the same request to the next target."""
         self._leave(now)
         self._branch = self._port.new_branch()
         self._hops.advance(now)
 
     def _fall_back(self, target: Target, now: float) -> None:
-        """TCP, chosen for the size, leads nowhere: the same request by UDP, as will the next ones to that place."""
+        """TCP, chosen for the size, has failed: send the request by UDP. Later requests to that target use UDP too."""
         self._port.hops.note_no_tcp(target, now)
         self._prepare_copy()
         self._begin(self._port.writer.write(self.request, target, self._branch, self._origin), target, None, now)
@@ -201,10 +201,10 @@ class FailoverRequest:
     def _on_withdrawn(self, now: float) -> None:
         self.on_no_hop("withdrawn before it was sent", now)
 
-    # -- places that were left --------------------------------------------------------------------------------------------------------
+    # -- abandoned targets --------------------------------------------------------------------------------------------------------------
 
     def _leave(self, now: float) -> None:
-        """An INVITE may still be answered where it was; any other request is forgotten there."""
+        """Abandon the current target. It may still answer an INVITE; any other transaction is terminated."""
         left = self.transaction
         if left is None or not left.is_waiting:
             return
@@ -222,7 +222,7 @@ class FailoverRequest:
             left.leave(now)
 
     def _take_late(self, left: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        """A place that was left has answered. A 2xx makes it the one that counts, and the place that is being asked is left."""
+        """Handle a response of an abandoned target. A 2xx makes it the current one, and the target that was current is abandoned."""
         if response.code < 200:
             self._cancel_left(left, now)
         elif response.code < 300:
@@ -232,10 +232,10 @@ class FailoverRequest:
                 self._close()
             self._user.on_response(self, response, flow, now)
 
-    # -- for the transactions ---------------------------------------------------------------------------------------------------------
+    # -- called by the transactions -----------------------------------------------------------------------------------------------------
 
     def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        """A response; a 503 moves the request on where there is another place."""
+        """Handle a response. A 503 moves the request on if there is another target."""
         if transaction is not self.transaction:
             self._take_late(transaction, response, flow, now)
             return
@@ -255,7 +255,7 @@ class FailoverRequest:
             self._user.on_no_response(self, code, reason, now)
 
     def on_transport_error(self, transaction: ClientTransaction, reason: str, now: float) -> bool:
-        """The place cannot be reached: the same place another way, else the next place."""
+        """The target cannot be reached: try it another way, else the next target."""
         del reason
         if transaction is not self.transaction:
             return False

@@ -1,7 +1,7 @@
-"""The transaction layer: finds the transaction of a message, makes new ones, numbers the transmits (RFC 3261 §17, §18).
+"""The transaction layer: matches messages to transactions, creates transactions, numbers transmits (RFC 3261 §17, §18).
 
-Enters: parsed messages with their flows, requests with their next hops. Leaves: transmits, and questions to the resolver. It knows neither
-dialogs nor calls. Its parts (`client`, `server`, `failover`, `ack`) see it by the ports of `ports` only.
+Parsed messages with their flows and requests with their next hops go in. Transmits and look-ups come out. The layer knows neither dialogs
+nor calls. Its parts (`client`, `server`, `failover`, `ack`) see it only through `ports`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TransactionLayer:
         self.randomness = randomness
         self.faults = Faults()
         self.on_fault: Callable[[str, Exception, PartOfCall | None, float], None] = self._note_fault
-        """Hears of an error of ours: where it came up, for whom, and when. The owner of the calls sets it, to end the call."""
+        """Called with place, owner and time of an internal error. The owner of the calls sets it in order to end the call."""
         self.timers = Timers(lambda error, owner, now: self.on_fault("timer", error, owner, now))
         self.reflections = Reflections()
         self.transmits: list[Transmit] = []
@@ -56,12 +56,12 @@ class TransactionLayer:
         return self.writer.listeners
 
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
-        """Take the sockets as they are now bound."""
+        """Set the bound sockets."""
         self.writer.listeners = Listeners(listeners, self.reflections)
 
     @property
     def n_transactions(self) -> int:
-        """Transactions that are not terminated."""
+        """Number of transactions that have not terminated."""
         return len(self._clients) + len(self.servers)
 
     def connections_in_use(self) -> set[int | None]:
@@ -71,14 +71,14 @@ class TransactionLayer:
         return {flow.connection_id for flow in flows}
 
     def client_hosts(self) -> set[str]:
-        """The hosts that requests of ours which are under way have gone to."""
+        """The hosts that our open requests were sent to."""
         return {client.destination.host.strip("[]") for client in self._clients.values()}
 
     def guard(self, where: str, owner: PartOfCall, action: Callable[[], object], now: float) -> None:
-        """Run `action`; an error in it ends the call that `owner` is part of, and nothing else."""
+        """Run `action`. An error in it ends only the call that `owner` is part of."""
         try:
             action()
-        except Exception as error:  # noqa: BLE001 (a wall: one input)
+        except Exception as error:  # noqa: BLE001 (contains the errors of one input)
             self.on_fault(where, error, owner, now)
 
     def _note_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
@@ -88,7 +88,7 @@ class TransactionLayer:
     # -- out --------------------------------------------------------------------------------------------------------------------------
 
     def transmit(self, data: bytes, destination: Flow | Target, sender: Sender | None = None, previous_id: int = 0) -> int:
-        """Queue `data`. `sender` hears of a failure of this transmit, and no longer of `previous_id`."""
+        """Queue `data`. `sender` is called if this transmit fails, and no longer for `previous_id`."""
         self._n_transmits += 1
         transmit_id = self._n_transmits
         if sender is not None:
@@ -98,9 +98,9 @@ class TransactionLayer:
         return transmit_id
 
     def send_request(self, request: Request, target: Target, user: RequestUser, now: float, origin: Origin) -> FailoverRequest:
-        """Send `request`, which has neither Via nor, if `origin` asks for one, Contact yet.
+        """Send `request`, which has no Via yet and, if `origin` asks for a Contact, no Contact.
 
-        Raises LocalProtocolError when there is no listener to speak for it.
+        Raises LocalProtocolError if there is no listener for it.
         """
         self.listeners.for_transport(target.transport)
         sent = FailoverRequest(self, request, target, origin, user)
@@ -108,18 +108,18 @@ class TransactionLayer:
         return sent
 
     def begin(self, transaction: ClientTransaction, now: float) -> None:
-        """Have responses find `transaction`, and start it."""
+        """Register `transaction` for its responses and start it."""
         self.n_client_transactions_begun += 1
         self._clients[transaction.key] = transaction
         transaction.start(now)
 
     def send_cancel(self, invite: ClientTransaction, headers: HeaderList, now: float) -> None:
-        """Cancel an INVITE that has had a provisional response; it goes exactly where the INVITE went (§9.1)."""
+        """Cancel an INVITE that has had a provisional response. The CANCEL goes exactly where the INVITE went (§9.1)."""
         request = cancel_for(invite.request, headers)
         self.begin(ClientRequestTransaction(self, request, request.to_bytes(), invite.branch, invite.way, NoUser()), now)
 
     def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
-        """Send an ACK for a 2xx, a transaction of its own without a response; it can be sent again."""
+        """Send the ACK to a 2xx, which has its own transaction without a response. It can be sent again."""
         ack = Ack(self, request, target, origin)
         ack.send(now)
         return ack
@@ -135,19 +135,19 @@ class TransactionLayer:
     # -- in ---------------------------------------------------------------------------------------------------------------------------
 
     def find_client(self, response: Response) -> ClientTransaction | None:
-        """The transaction a response belongs to (§17.1.3)."""
+        """The transaction that a response belongs to (§17.1.3)."""
         return self._clients.get((response.top_via.branch or "", response.cseq.method))
 
     def find_server(self, request: Request, method: str | None = None) -> ServerTransaction | None:
-        """The transaction that `request` repeats or acknowledges (§17.2.3); with `method`, the one of that method on its branch."""
+        """The transaction that `request` repeats or acknowledges (§17.2.3). With `method`: the one of that method with the same branch."""
         return self.servers.get(server_key(request, method))
 
     def find_merged(self, request: Request) -> ServerTransaction | None:
-        """A transaction for the same request that came by another path (§8.2.2.2)."""
+        """A transaction for the same request that arrived by another path (§8.2.2.2)."""
         return self._merged.get(merge_key(request))
 
     def start_server(self, request: Request, flow: Flow) -> ServerTransaction:
-        """A transaction for a new request."""
+        """Create a transaction for a new request."""
         kind = ServerInviteTransaction if request.method == "INVITE" else ServerRequestTransaction
         merged_by = None if request.to.tag else merge_key(request)
         transaction = kind(self, request, flow, server_key(request), via_lines(request, flow), merged_by)
@@ -157,27 +157,27 @@ class TransactionLayer:
         return transaction
 
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
-        """A transmit could not be carried out."""
+        """A transmit failed."""
         sender = self._senders.pop(transmit_id, None)
         if sender is not None:
             self.guard("transport_error", sender, partial(sender.handle_transport_error, reason, now), now)
 
     def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
-        """A transmit was turned back on its way."""
+        """An ICMP error came back for a transmit."""
         sender = self._senders.get(transmit_id)
         if isinstance(sender, ClientTransaction):
             self.guard("unreachable", sender, partial(sender.handle_unreachable, reason, now), now)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
-        """A connection is gone: transactions that use it look for another way."""
+        """A connection was closed: transactions that use it try another flow."""
         concerned: list[ClientTransaction | ServerTransaction] = [*self._clients.values(), *self.servers.all()]
         for each in concerned:
             self.guard("connection_lost", each, partial(each.handle_connection_lost, flow, reason, now), now)
 
-    # -- for the parts ----------------------------------------------------------------------------------------------------------------
+    # -- used by the parts ------------------------------------------------------------------------------------------------------------
 
     def forget_transmit(self, transmit_id: int) -> None:
-        """A failure of that transmit is not reported any more."""
+        """Do not report a failure of that transmit any more."""
         self._senders.pop(transmit_id, None)
 
     def end(self, transaction: Transaction, transmit_id: int) -> None:

@@ -1,4 +1,4 @@
-"""What a request is matched by, and the Via values of its responses (RFC 3261 §8.2.2.2, §17.2.3; RFC 3581 §4)."""
+"""The keys that requests are matched by, and the Via values of responses (RFC 3261 §8.2.2.2, §17.2.3; RFC 3581 §4)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from active_call.sip.syntax.headers import with_via_received
 from active_call.sip.syntax.message import Request
 
 COOKIE = "z9hG4bK"
-"""Starts every RFC 3261 branch (§8.1.1.7)."""
+"""Prefix of every RFC 3261 branch (§8.1.1.7)."""
 
 
 def via_lines(request: Request, flow: Flow) -> tuple[str, ...]:
-    """The Via values for the responses to `request`: as they came, the top one with `received` and `rport` (RFC 3581 §4)."""
+    """The Via values for responses to `request`: as received, the top one with `received` and `rport` (RFC 3581 §4)."""
     lines = request.headers.get_all("Via")
     if len(lines) != 1 or "," in lines[0]:
         lines = request.headers.split("Via")
@@ -23,7 +23,7 @@ def via_lines(request: Request, flow: Flow) -> tuple[str, ...]:
 
 
 def server_key(request: Request, method: str | None = None) -> Hashable:
-    """What identifies a server transaction (§17.2.3); without the RFC 3261 cookie the older, longer key of §17.2.3."""
+    """The key of a server transaction (§17.2.3). Without the RFC 3261 cookie it is the longer RFC 2543 key of the same section."""
     via = request.top_via
     method = method or ("INVITE" if request.method == "ACK" else request.method)
     branch = via.branch or ""
@@ -37,5 +37,5 @@ def server_key(request: Request, method: str | None = None) -> Hashable:
 
 
 def merge_key(request: Request) -> Hashable:
-    """What identifies the same request on another path (§8.2.2.2)."""
+    """The key of the same request on another path (§8.2.2.2)."""
     return request.call_id, request.from_.tag or "", request.cseq.number, request.method

@@ -1,9 +1,9 @@
-"""The places that one request may go to, one after the other (RFC 3263 §4.3).
+"""The targets of one request, one after the other (RFC 3263 §4.3).
 
-    a connection of the dialog ──gone──> the address, or the name's places ──failed──> the next place ── … ──> the alternatives
+    the dialog's connection ──closed──> the address or the resolved targets ──failed──> the next target ── … ──> the alternatives
 
-Enters: a next hop as a URI names it, then the resolver's answer. Leaves: one place after the other to a `HopUser`. A place that breaks the
-target's rules is passed over, whether the URI names its address or the DNS does. Sends nothing.
+A next hop as a URI names it goes in, then the resolver's answer. A `HopUser` gets one target after the other. A target that violates the
+rules of the next hop is skipped, whether its address comes from the URI or from DNS. This module sends nothing.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _FORBIDDEN = "the address may not be sent to from here"
 
 
 class HopUser(PartOfCall, Protocol):
-    """A request on its way."""
+    """A request that needs a target."""
 
     def use_hop(self, hop: Target, now: float) -> None:
-        """Go there."""
+        """Send to that target."""
 
     def on_no_hop(self, reason: str, now: float) -> None:
-        """The resolver has found no place at all."""
+        """The resolver has found no target."""
 
 
 class NextHopsPort(Protocol):
-    """What the choice of a place needs of the layer."""
+    """What the choice of a target needs from the layer."""
 
     @property
     def hops(self) -> HopFinder:
-        """Questions to the resolver, and how places have fared."""
+        """Look-ups and the availability of targets."""
 
     @property
     def listeners(self) -> Listeners:
@@ -47,17 +47,17 @@ class NextHopsPort(Protocol):
 
     @property
     def timers(self) -> Timers:
-        """The alarms."""
+        """The timers of the endpoint."""
 
     def is_allowed(self, hop: Target, rules: HopRules) -> bool:
         """Whether a request under `rules` may go to `hop`, an address."""
 
     def guard(self, where: str, owner: PartOfCall, action: Callable[[], object], now: float) -> None:
-        """Run `action`; an error in it ends the call that `owner` is part of, and nothing else."""
+        """Run `action`. An error in it ends only the call that `owner` is part of."""
 
 
 class NextHops:
-    """The way of one request; see the module. `current` is the place that it was last sent to."""
+    """The targets of one request; see the module. `current` is the one that it was sent to last."""
 
     __slots__ = ("_call_id", "_is_asked", "_left", "_look_up_id", "_port", "_target", "_user", "current")
 
@@ -73,29 +73,29 @@ class NextHops:
 
     @property
     def has_more(self) -> bool:
-        """Whether further places are known."""
+        """Whether further targets are known."""
         return bool(self._left)
 
     @property
     def is_looking_up(self) -> bool:
-        """Whether the resolver has still to answer."""
+        """Whether the resolver's answer is still open."""
         return self._look_up_id is not None
 
     def start(self, now: float) -> None:
-        """Give the first place: at once where no question is needed, else when the resolver has answered."""
+        """Pass on the first target: at once if no look-up is needed, else when the resolver has answered."""
         if self._target.flow is not None:
             self._user.use_hop(self._target, now)
         else:
             self._expand(now)
 
     def pass_own(self) -> None:
-        """The address that the target names has been tried without its connection: only the alternatives are left."""
+        """The target's address has been tried without its connection: only the alternatives are left."""
         if not self._is_asked:
             self._is_asked = True
             self._left = list(self._target.alternatives)
 
     def advance(self, now: float) -> bool:
-        """Go on to the next place; False if there is none."""
+        """Pass on the next target. False if there is none."""
         if self._left:
             self._use(now)
             return True
@@ -105,7 +105,7 @@ class NextHops:
         return True
 
     def handle_look_up(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
-        """The places that the resolver has found."""
+        """Take the targets that the resolver has found."""
         self._look_up_id = None
         self._port.guard("look_up", self._user, partial(self._take_places, hops, reason, now), now)
 
@@ -119,7 +119,7 @@ class NextHops:
             self._user.on_no_hop(reason if not hops else _FORBIDDEN, now)
 
     def close(self) -> None:
-        """No further place is wanted."""
+        """Stop: no further target is needed."""
         self._left = []
         self._is_asked = True
         if self._look_up_id is not None:
@@ -133,7 +133,7 @@ class NextHops:
             self._left = [*([target] if self._port.is_allowed(target, target.rules) else []), *target.alternatives]
             if self._left:
                 self._use(now)
-            else:  # later: the transaction is still being made
+            else:  # later: the transaction is still being created
                 self._port.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at), self._user)
             return
         choices = self._port.listeners.choices(target.transport) if target.any_transport else (target.transport,)
@@ -145,6 +145,6 @@ class NextHops:
 
 
 def is_within(hop: Target, rules: HopRules) -> bool:
-    """Whether the address of `hop` reaches far enough."""
+    """Whether the address of `hop` has at least the required reach."""
     reach = reach_of(hop.host)
     return reach is None or reach >= rules.least

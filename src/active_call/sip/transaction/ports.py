@@ -1,7 +1,7 @@
-"""What the parts of the transaction layer need of it. The layer implements both ports; a test gives a fake one.
+"""What the parts of the transaction layer need from it. The layer implements both ports; tests pass fakes.
 
-`TransactionPort` is for the RFC 3261 §17 machines: send bytes, set a timer, end. `RequestPort` is for what chooses the place of a request:
-it also asks the resolver and writes Via and Contact.
+`TransactionPort` is for the RFC 3261 §17 machines: send bytes, set a timer, end. `RequestPort` is for the part that chooses the target of a
+request: it also has look-ups and writes Via and Contact.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from active_call.sip.transaction.timers import Timers
 
 
 class Sender(PartOfCall, Protocol):
-    """The part that has queued a transmit."""
+    """The part that queued a transmit."""
 
     def handle_transport_error(self, reason: str, now: float) -> None:
-        """The transmit could not be carried out."""
+        """The transmit failed."""
 
 
 class Transaction(Protocol):
-    """A transaction as the layer finds it: by its key (RFC 3261 §17.1.3, §17.2.3)."""
+    """A transaction in the table of the layer, found by its key (RFC 3261 §17.1.3, §17.2.3)."""
 
     @property
     def key(self) -> Hashable:
-        """What a message is matched by."""
+        """The key that messages are matched by."""
 
 
 class TransactionPort(Protocol):
-    """What one transaction needs of its layer."""
+    """What one transaction needs from its layer."""
 
     @property
     def config(self) -> EndpointConfig:
@@ -40,17 +40,17 @@ class TransactionPort(Protocol):
 
     @property
     def timers(self) -> Timers:
-        """The alarms."""
+        """The timers of the endpoint."""
 
     def transmit(self, data: bytes, destination: Flow | Target, sender: Sender | None = None, previous_id: int = 0) -> int:
-        """Queue `data` and give the transmit's id. `sender` hears of a failure of it, and no longer of `previous_id`."""
+        """Queue `data`; returns the transmit's id. `sender` is called if it fails, and no longer for `previous_id`."""
 
     def end(self, transaction: Transaction, transmit_id: int) -> None:
-        """`transaction` has terminated: forget it and its last transmit."""
+        """`transaction` has terminated: remove it and its last transmit."""
 
 
 class RequestPort(TransactionPort, NextHopsPort, Protocol):
-    """What a request on its way needs: its places, and the bytes for each of them."""
+    """What an outgoing request needs: its targets, and the bytes for each of them."""
 
     @property
     def writer(self) -> RequestWriter:
@@ -60,4 +60,4 @@ class RequestPort(TransactionPort, NextHopsPort, Protocol):
         """A branch unique over space and time."""
 
     def forget_transmit(self, transmit_id: int) -> None:
-        """A failure of that transmit is not reported any more."""
+        """Do not report a failure of that transmit any more."""

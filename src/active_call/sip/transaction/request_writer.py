@@ -1,6 +1,6 @@
-"""Writes a request of ours for the place that it goes to: Via, Contact, and the choice between UDP and TCP by size (RFC 3261 §18.1.1).
+"""Write our request for its target: Via, Contact, and UDP or TCP by size (RFC 3261 §18.1.1).
 
-Enters: a request without Via and Contact, a place, a branch. Leaves: bytes. Sends nothing.
+A request without Via and Contact, a target and a branch go in. Bytes come out. This module sends nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from active_call.sip.transaction.hop_finder import HopFinder
 from active_call.sip.transaction.origin import Origin
 
 MAX_UDP_REQUEST_BYTES = 1300
-"""RFC 3261 §18.1.1: larger requests go over a congestion-controlled transport when the path MTU is unknown."""
+"""RFC 3261 §18.1.1: larger requests use a congestion-controlled transport if the path MTU is unknown."""
 
 
 class RequestWriter:
@@ -26,7 +26,7 @@ class RequestWriter:
         self._hops = hops
 
     def place(self, request: Request, target: Target, branch: str, origin: Origin, now: float) -> tuple[bytes, Target, Target | None]:
-        """Write `request` for the transport that fits its size: the bytes, the next hop, and the UDP one to fall back to."""
+        """Write `request` for the transport that fits its size. Returns the bytes, the next hop, and the UDP target to fall back to."""
         data = self.write(request, target, branch, origin)
         is_large = len(data) > MAX_UDP_REQUEST_BYTES and target.transport == "udp"
         if not is_large or not target.rules.large_by_tcp or not self.listeners.has("tcp") or not self._hops.takes_tcp(target, now):
@@ -35,7 +35,7 @@ class RequestWriter:
         return self.write(request, over_tcp, branch, origin), over_tcp, target
 
     def write(self, request: Request, target: Target, branch: str, origin: Origin) -> bytes:
-        """`request` with the Via and Contact that fit `target`; they replace those of an earlier place in `request` itself."""
+        """Write `request` with Via and Contact for `target`. They replace those of an earlier target in `request` itself."""
         headers, transport = request.headers, target.transport
         local_host = target.local or origin.local_host
         via = self.listeners.via(transport, branch, origin.local, local_host, target.host)
@@ -50,5 +50,5 @@ class RequestWriter:
 
 
 def goes_by_sips(request: Request) -> bool:
-    """Whether the Contact of a request of ours has to be a SIPS URI (RFC 3261 §8.1.1.8): by Request-URI or top Route."""
+    """Whether the Contact of our request must be a SIPS URI (RFC 3261 §8.1.1.8): by Request-URI or top Route."""
     return is_sips(request.uri) or is_sips(request.headers.get("Route") or "")

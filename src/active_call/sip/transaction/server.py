@@ -1,7 +1,8 @@
-"""Server transactions: what carries out the tables SERVER_INVITE and SERVER_REQUEST (RFC 3261 §17.2, RFC 6026 §7.1).
+"""Server transactions: they execute the tables SERVER_INVITE and SERVER_REQUEST (RFC 3261 §17.2, RFC 6026 §7.1).
 
-Enters: a request and its repetitions, the ACK, responses to send, alarms, transport errors. Leaves: transmits through the layer, and an
-ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request; when that connection is gone, to the place of §18.2.2.
+A request and its repetitions, the ACK, responses to send, timers and transport errors go in. Transmits through the layer come out, and the
+ACK to a 2xx goes to the `ServerUser`. Responses use the flow of the request. If that connection is closed, they go to the target of
+§18.2.2.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from active_call.sip.transaction.tables import LIFETIME_T1S, SERVER_INVITE, SERV
 from active_call.sip.transaction.timers import Timer
 
 MAX_ECHO: Final = 10
-"""Over UDP the source address may be forged. To a peer that has not shown that it gets our responses, we repeat responses only while all
-bytes that we have sent are no more than so many times the bytes that it has sent.
+"""Over UDP the source address may be forged. To a peer that has not shown that it receives our responses, responses are repeated only while
+the bytes that we have sent are at most this many times the bytes that it has sent.
 """
 
 
 class ServerUser(Protocol):
-    """What serves an INVITE: it hears of the peer's CANCEL and of an ACK that has the INVITE's branch."""
+    """Serves an INVITE: gets the peer's CANCEL and an ACK with the INVITE's branch."""
 
     def on_ack(self, request: Request, now: float) -> None:
-        """The ACK for our 2xx."""
+        """The ACK to our 2xx."""
 
     def on_cancel(self, request: Request, now: float) -> None:
-        """The peer no longer wants an answer; called only while none has been given."""
+        """The peer no longer wants an answer. Called only before a final response."""
 
 
 class ServerTransaction:
-    """One request we serve; see the tables. `to_tag` goes into every response but 100 unless the request has one already."""
+    """One request that we serve; see the tables. `to_tag` goes into every response but 100 unless the request's To has a tag."""
 
     table: ClassVar[Table]
     first_state: ClassVar[State]
@@ -81,7 +82,7 @@ class ServerTransaction:
         self._n_received = 1
         self._n_bytes_sent = 0
         self.is_heard = is_reliable(flow.transport) or bool(request.to.tag)
-        """The peer has shown that our responses reach it: by its connection, or by a request that only one who had them could send."""
+        """Whether the peer has shown that our responses reach it: by a connection, or by a request that contains data from a response."""
         self._repeat_after_s = 0.0
         self._repeat_timer: Timer | None = None
         self._deadline: Timer | None = None
@@ -98,16 +99,16 @@ class ServerTransaction:
         return self.state not in (State.TRYING, State.PROCEEDING)
 
     def send(self, code: int, data: bytes, now: float) -> bool:
-        """Send a response; False when the state allows none of that class, as after a final response."""
+        """Send a response. False if the state does not allow one of that class, as after a final response."""
         return self._handle(sending_input(code), now, data=data)
 
     def receive(self, request: Request, now: float) -> bool:
-        """Take a repetition of the request, or the ACK; False when the state does not want it."""
+        """Take a repetition of the request, or the ACK. False if the state ignores it."""
         self._n_received += 1
         return self._handle(Input.ACK if request.method == "ACK" else Input.REQUEST, now, request=request)
 
     def repeat(self) -> None:
-        """Send the last response again (the UAS core repeats its 2xx by this)."""
+        """Send the last response again. The UAS core repeats its 2xx this way."""
         if self._last and self.state is not State.TERMINATED and self._may_repeat:
             self._transmit()
 
@@ -119,26 +120,26 @@ class ServerTransaction:
         return n_bytes <= MAX_ECHO * self._n_received * len(self.request.to_bytes())
 
     def handle_transport_error(self, reason: str, now: float) -> None:
-        """The last transmit failed: try once more where §18.2.2 says; the machine itself stays where it is (RFC 6026 §7.1)."""
+        """The last transmit failed: try once more as §18.2.2 says. The state does not change (RFC 6026 §7.1)."""
         del reason, now
         if self._can_move:
             self._move()
             self._transmit()
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
-        """Responses that are still to come need another way."""
+        """The connection was closed: later responses need another flow."""
         del reason, now
         if self._can_move and self.flow.connection_id == flow.connection_id:
             self._move()
 
     def terminate(self) -> None:
-        """Stop and forget."""
+        """Stop and remove the transaction."""
         self.state = State.TERMINATED
         self._port.timers.cancel(self._repeat_timer)
         self._port.timers.cancel(self._deadline)
         self._port.end(self, self._transmit_id)
 
-    # -- the machine ------------------------------------------------------------------------------------------------------------------
+    # -- the state machine ------------------------------------------------------------------------------------------------------------
 
     def _handle(self, event: Input, now: float, data: bytes = b"", request: Request | None = None) -> bool:
         step = self.table.get((self.state, event))
@@ -205,7 +206,7 @@ class ServerTransaction:
 
     @property
     def _can_move(self) -> bool:
-        """Whether there is another way than the connection. A browser takes no connections (RFC 7118 §5)."""
+        """Whether there is another path than the connection. A browser accepts no connections (RFC 7118 §5)."""
         return not self._moved and self.flow.connection_id is not None and self.flow.transport not in ("ws", "wss")
 
     def _move(self) -> None:

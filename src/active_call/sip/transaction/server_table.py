@@ -1,8 +1,8 @@
-"""The server transactions that are alive, found by key and bounded in number (RFC 3261 §17.2.3).
+"""The active server transactions, found by key and limited in number (RFC 3261 §17.2.3).
 
-Transactions enter and leave; `make_room` comes before each. A transaction that has its final response only waits for repetitions of its
-request, for 32 s over UDP. When there are too many, the oldest such one is terminated: of the same source first, then of unknown sources,
-then of all. Where none can be terminated there is no room, and the request is answered without a transaction.
+Transactions are added and removed; `make_room` must be called before each `add`. A transaction that has sent its final response only waits
+for repetitions of its request, for 32 s over UDP. At the limit the oldest such transaction is terminated: first one of the same source,
+then of unknown sources, then of any. If none can be terminated there is no room, and the request is answered statelessly.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from active_call.base.addresses import address_key
 from active_call.sip.transaction.server import ServerTransaction
 
 MAX_TRANSACTIONS = 30_000
-"""Of all sources together: 400 calls a second over UDP, each with an INVITE and a BYE that wait for 32 s."""
+"""Limit for all sources: 400 calls a second over UDP, each with an INVITE and a BYE that wait for 32 s."""
 MAX_OF_UNKNOWN = 500
-"""Of one address that no trunk allows (of IPv6, of one /64)."""
+"""Limit per address that no trunk lists (IPv6: per /64)."""
 
 
 class ServerTable:
-    """See the module. `add` and `remove` keep it; `make_room` comes before `add`."""
+    """See the module. Call `make_room` before `add`."""
 
     def __init__(self, max_all: int = MAX_TRANSACTIONS, max_of_unknown: int = MAX_OF_UNKNOWN) -> None:
         self._max_all = max_all
@@ -34,7 +34,7 @@ class ServerTable:
         return len(self._by_key)
 
     def get(self, key: object) -> ServerTransaction | None:
-        """The transaction of that key."""
+        """The transaction with that key."""
         return self._by_key.get(key)
 
     def all(self) -> list[ServerTransaction]:
@@ -42,12 +42,12 @@ class ServerTable:
         return list(self._by_key.values())
 
     def add(self, transaction: ServerTransaction) -> None:
-        """Have `transaction` found by its key."""
+        """Add `transaction` under its key."""
         self._by_key[transaction.key] = transaction
         self._by_source.setdefault(address_key(transaction.flow.remote.host), OrderedDict())[transaction.key] = transaction
 
     def remove(self, transaction: ServerTransaction) -> None:
-        """Forget it, unless another one has taken its key."""
+        """Remove it, unless another transaction has taken its key."""
         if self._by_key.get(transaction.key) is not transaction:
             return
         del self._by_key[transaction.key]
@@ -60,7 +60,7 @@ class ServerTable:
                 self._known_sources.discard(source)
 
     def make_room(self, host: str, *, is_known: bool) -> bool:
-        """Whether one more transaction may begin for that source, if need be in the place of one that only waits."""
+        """Make room for one more transaction of that source, if necessary by terminating one that only waits. False if there is no room."""
         source = address_key(host)
         own = self._by_source.get(source) or OrderedDict[object, ServerTransaction]()
         if is_known:
@@ -74,7 +74,7 @@ class ServerTable:
 
 
 LOOKED_AT = 64
-"""Of the oldest ones: an INVITE gives way after other requests, for its repetition would be taken for a new call."""
+"""How many of the oldest are examined. An INVITE is evicted last, because its repetition would look like a new call."""
 
 
 def _give_way(transactions: Iterable[ServerTransaction]) -> bool:

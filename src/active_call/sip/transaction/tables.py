@@ -1,12 +1,11 @@
-"""The four transaction machines as tables (RFC 3261 §17, with the Accepted states of RFC 6026); nothing here acts.
+"""The four transaction machines as tables (RFC 3261 §17, with the Accepted states of RFC 6026). No actions are executed here.
 
-A transaction is one request and its responses. The client side repeats the request over an unreliable transport until something comes
-back; the server side repeats its response to a repeated request. For an INVITE the ACK to a non-2xx belongs to the transaction, and a
-2xx passes through it: the Accepted state exists so that every retransmitted 2xx (client) and every ACK for it (server) still finds
-a transaction for 64*T1, while a repeated INVITE is absorbed.
+A transaction is one request and its responses. Over an unreliable transport the client repeats the request until a response arrives; the
+server repeats its response when the request is repeated. For an INVITE the ACK to a non-2xx belongs to the transaction, and a 2xx passes
+through it. The Accepted state lets every retransmitted 2xx (client) and every ACK to it (server) still match a transaction for 64*T1, while
+a repeated INVITE is absorbed.
 
-A table maps (state, input) to (next state, actions). A pair that is not in it changes nothing. `client` and `server` carry
-out the actions.
+A table maps (state, input) to (next state, actions). A pair that is not in it has no effect. `client` and `server` execute the actions.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ LIFETIME_T1S = 64
 
 
 class State(Enum):
-    """Where a transaction stands; each machine uses some of these."""
+    """The state of a transaction; each machine uses some of these."""
 
     CALLING = auto()
     TRYING = auto()
@@ -30,7 +29,7 @@ class State(Enum):
 
 
 class Input(Enum):
-    """What may happen to a transaction. Timers have the letters of RFC 3261 table 4 and RFC 6026 §8.6."""
+    """The inputs of a transaction. Timers have the letters of RFC 3261 table 4 and RFC 6026 §8.6."""
 
     PROVISIONAL = auto()
     SUCCESS = auto()
@@ -56,7 +55,7 @@ class Input(Enum):
 
 
 class Action(Enum):
-    """What a transition asks for; `LINGER_x` starts the timer of that letter that ends in Terminated."""
+    """The actions of a transition. `LINGER_x` starts timer x, which ends in Terminated."""
 
     REPEAT_REQUEST = auto()
     PASS_UP = auto()
@@ -99,8 +98,8 @@ CLIENT_INVITE: Table = {
     (_S.ACCEPTED, _I.SUCCESS): (_S.ACCEPTED, (_A.PASS_UP,)),
     (_S.ACCEPTED, _I.TIMER_M): (_S.TERMINATED, ()),
 }
-"""RFC 3261 figure 5 as replaced by RFC 6026 §7.2. The final response of Completed has gone up already, so an ACK that cannot be sent
-is not reported."""
+"""RFC 3261 figure 5 as replaced by RFC 6026 §7.2. In Completed the user already has the final response,
+so an ACK that cannot be sent is not reported."""
 
 CLIENT_REQUEST: Table = {
     (_S.TRYING, _I.TIMER_E): (_S.TRYING, (_A.REPEAT_REQUEST,)),
@@ -150,10 +149,10 @@ SERVER_REQUEST: Table = {
 
 
 def response_input(code: int) -> Input:
-    """The client machines' word for a response of `code`."""
+    """The input of the client machines for a response with `code`."""
     return Input.PROVISIONAL if code < 200 else Input.SUCCESS if code < 300 else Input.FAILURE
 
 
 def sending_input(code: int) -> Input:
-    """The server machines' word for sending a response of `code`."""
+    """The input of the server machines for sending a response with `code`."""
     return Input.SEND_PROVISIONAL if code < 200 else Input.SEND_SUCCESS if code < 300 else Input.SEND_FAILURE

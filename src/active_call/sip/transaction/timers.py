@@ -1,6 +1,6 @@
-"""The endpoint's alarms: one heap, lazy deletion.
+"""The endpoint's timers: one heap with lazy deletion.
 
-Enters: times, actions and their owners. Leaves: the actions that are due, earliest first. Knows no message and reads no clock.
+Times, actions and their owners go in. The due actions come out, earliest first. This module knows no messages and reads no clock.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from active_call.sip.faults import PartOfCall
 
 _COMPACT_ABOVE = 256
-"""Below this many dead entries the heap is left alone: sweeping it would cost more than it frees."""
+"""Up to this many cancelled entries the heap is not compacted: that would cost more than it frees."""
 
 
 class Timer:
-    """One alarm. `action` is None once it has run or was cancelled. `owner` is None where no call is concerned."""
+    """One timer. `action` is None after it has fired or was cancelled. `owner` is None if no call is concerned."""
 
     __slots__ = ("action", "at", "owner")
 
@@ -26,9 +26,9 @@ class Timer:
 
 
 class Timers:
-    """Alarms in order of time; those for the same moment run in the order they were set.
+    """Timers in order of time. Timers for the same moment fire in the order in which they were set.
 
-    With `on_fault` an error that an action raises goes to it, with the owner and the time, and the other actions run.
+    If an action raises an error, `on_fault` gets it with the owner and the time, and the other actions run.
     """
 
     def __init__(self, on_fault: Callable[[Exception, PartOfCall | None, float], None] | None = None) -> None:
@@ -38,14 +38,14 @@ class Timers:
         self._n_dead = 0
 
     def start(self, at: float, action: Callable[[float], None], owner: PartOfCall | None = None) -> Timer:
-        """Have `action(now)` called once `run_due` is given a time that is not before `at` (monotonic seconds)."""
+        """Call `action(now)` when `run_due` gets a time at or after `at` (monotonic seconds)."""
         timer = Timer(at, action, owner)
         self._n_set += 1
         heapq.heappush(self._heap, (at, self._n_set, timer))
         return timer
 
     def cancel(self, timer: Timer | None) -> None:
-        """Forget `timer`; harmless when it has already run."""
+        """Cancel `timer`. No effect if it has already fired."""
         if timer is None or timer.action is None:
             return
         timer.action = None
@@ -56,7 +56,7 @@ class Timers:
             self._n_dead = 0
 
     def next_at(self) -> float | None:
-        """When the earliest alarm is due, None without any."""
+        """When the earliest timer is due, None if no timer is set."""
         heap = self._heap
         while heap and heap[0][2].action is None:
             heapq.heappop(heap)
@@ -64,7 +64,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> None:
-        """Run everything due at `now`, including what these actions set for a moment that has already come."""
+        """Fire all timers due at `now`, including those that their actions set for a time not after `now`."""
         while True:
             at = self.next_at()
             if at is None or at > now:

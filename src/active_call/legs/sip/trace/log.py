@@ -1,11 +1,11 @@
-"""Keeps the SIP messages of each call while it lives, so that its record has them.
+"""Store the SIP messages of each call while it is active, for its record.
 
-Bytes enter as they cross the wire (`sip.ports.MessageObserver`), `legs.signalling.SignallingMessage` leaves when a record is made. Each
-message costs one search for its Call-ID and one tuple; nothing is parsed before a record wants it, because the bytes are smaller than what
-would be made of them.
+Bytes go in as they cross the wire (`sip.ports.MessageObserver`); `legs.signalling.SignallingMessage` comes out when a record is made. Each
+message costs one search for its Call-ID and one tuple. Nothing is parsed before a record needs it, because the bytes are smaller than the
+parsed values.
 
-An INVITE is seen before there is a leg for it. Its messages wait under their Call-ID until a leg takes them (`follow`). Calls that never
-get a leg, such as refused ones, are displaced by later ones.
+An INVITE arrives before its leg exists. Its messages wait under their Call-ID until a leg takes them (`follow`). Calls that never get a
+leg, such as refused ones, are evicted by later ones.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from active_call.sip.events import Address, Flow, Target
 
 MAX_FIRST: Final = 60
 MAX_LAST: Final = 60
-"""A call keeps its first messages, which set it up, and its last ones, which end it: session timers may send thousands between them."""
+"""A call stores its first messages (set-up) and its last ones (end), because session timers may cause thousands in between."""
 MAX_BYTES: Final = 8192
-"""Of one message; the rest is cut off."""
+"""Maximum size of one message; the rest is cut off."""
 MAX_WAITING: Final = 64
-"""Calls without a leg."""
+"""Maximum number of calls without a leg."""
 MAX_WAITING_MESSAGES: Final = 8
-"""Of each of them."""
+"""Maximum number of messages for each of them."""
 MAX_ENDED: Final = 256
-"""Calls that are over and whose leg is not released: the answer to a BYE still comes. A leg refused at once is never released."""
+"""Maximum number of ended calls whose leg is not released. They wait for the answer to a BYE; a leg refused at once is never released."""
 
 
 class _Noted(NamedTuple):
@@ -41,7 +41,7 @@ class _Noted(NamedTuple):
 
 
 class CallTrace:
-    """The messages of one leg. Owned by the leg; `SipTrace` fills it."""
+    """The messages of one leg. Owned by the leg, filled by `SipTrace`."""
 
     def __init__(self, forget: Callable[[CallTrace], None], ended: Callable[[CallTrace], None]) -> None:
         self._forget = forget
@@ -49,11 +49,11 @@ class CallTrace:
         self._first: list[_Noted] = []
         self._last: deque[_Noted] = deque(maxlen=MAX_LAST)
         self.call_ids: list[bytes] = []
-        """Those that the leg has had: a call that falls back to plain RTP has two."""
+        """The Call-IDs of the leg: a call that falls back to plain RTP has two."""
         self.n_left_out = 0
 
     def note(self, noted: _Noted) -> None:
-        """One more message of the call."""
+        """Add one more message of the call."""
         if len(self._first) < MAX_FIRST:
             self._first.append(noted)
             return
@@ -61,20 +61,20 @@ class CallTrace:
         self._last.append(noted)
 
     def end(self) -> None:
-        """The call is over; the answer to its BYE may still come, and `close` follows."""
+        """The call is over. The answer to its BYE may still arrive; `close` follows."""
         self._ended(self)
 
     def close(self) -> None:
-        """Note no more. The messages stay."""
+        """Stop adding messages. The stored ones stay."""
         self._forget(self)
 
     def messages(self, *, whole: bool) -> tuple[SignallingMessage, ...]:
-        """What has crossed the wire, in order; with the `whole` texts where they are wanted."""
+        """The messages in order; with their complete texts if `whole`."""
         return tuple(_read(noted, whole) for noted in (*self._first, *self._last))
 
 
 class SipTrace:
-    """The traces of all calls of this process; an observer of the endpoint."""
+    """The traces of all calls of this process. It observes the endpoint."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -84,15 +84,15 @@ class SipTrace:
 
     @property
     def n_followed(self) -> int:
-        """Call-IDs whose messages are kept for a leg."""
+        """Number of Call-IDs whose messages are stored for a leg."""
         return len(self._traces)
 
     def new_trace(self) -> CallTrace:
-        """An empty trace; `follow` fills it."""
+        """An empty trace, to be filled after `follow`."""
         return CallTrace(self._forget, self._end)
 
     def follow(self, trace: CallTrace, call_id: str) -> None:
-        """Keep what is said in that call from now on in `trace`, and what has been said already."""
+        """Store the messages of that call in `trace`, including those already received."""
         key = call_id.encode("utf-8", "surrogateescape").strip()
         followers = self._traces.setdefault(key, [])
         if trace in followers:

@@ -1,7 +1,7 @@
-"""Reads the bytes of one SIP message for people: its start line, the headers that a ladder shows, and the whole text without secrets.
+"""Format one SIP message for people: its start line, the headers for a call ladder, and the whole text without secrets.
 
-Bytes enter, clean Unicode leaves. It judges nothing: a message that no parser takes is shown, too. Credentials and the keys of the media
-(RFC 3261 section 22, RFC 4568) never leave.
+Bytes go in, valid Unicode comes out. A message that does not parse is formatted too. Credentials and media keys (RFC 3261 §22, RFC 4568)
+are always removed.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ SHOWN: Final = (
 _COMPACT: Final = {b"c": "Content-Type", b"f": "From", b"m": "Contact", b"r": "Refer-To", b"t": "To", b"x": "Session-Expires"}
 _FULL: Final = {name.lower().encode(): name for name in SHOWN} | _COMPACT
 MAX_VALUE: Final = 300
-"""Characters of a header's value, or of a start line, in a summary."""
+"""Maximum length of a header value or a start line in a summary."""
 
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _END_OF_HEADERS: Final = re.compile(r"\r?\n\r?\n")
 _CREDENTIALS: Final = re.compile(r"(?im)^((?:proxy-)?authorization[ \t]*:[ \t]*)(?:[^\r\n]|\r?\n[ \t])*")
 _DIGITS: Final = re.compile(r"(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf")
-"""Keys that were pressed (SIP INFO): a caller may have been asked for a card number."""
+"""Matches SIP INFO with pressed keys, because a caller may have entered a card number."""
 _PASSWORD: Final = re.compile(r"(?i)(sips?:[^\s:@<>;?]+):[^\s@<>]*@")
 
 
 def call_id_of(data: bytes) -> bytes:
-    """The Call-ID as it stands in the message; empty if there is none."""
+    """The Call-ID as written in the message; empty if there is none."""
     found = _CALL_ID.search(data)
     return found[1].rstrip() if found is not None else b""
 
 
 def start_line_of(data: bytes) -> str:
-    """The first line, without the password that a URI may have."""
+    """The first line, without a password in the URI."""
     return _without_passwords(plain(_text(data.partition(b"\n")[0].rstrip(b"\r"))))[:MAX_VALUE]
 
 
 def headers_of(data: bytes) -> dict[str, str]:
-    """The headers of a summary by their full names; several of one name are joined as RFC 3261 section 7.3.1 has it."""
+    """The headers of a summary by full name. Repeated ones are joined (RFC 3261 §7.3.1)."""
     shown: dict[str, str] = {}
     for line in _header_lines(data):
         name, _, value = line.partition(b":")
@@ -56,7 +56,7 @@ def headers_of(data: bytes) -> dict[str, str]:
 
 
 def _header_lines(data: bytes) -> Iterator[bytes]:
-    """The lines between the first one and the body, folded ones joined (RFC 3261 section 7.3.1)."""
+    """The lines between the first one and the body, unfolded (RFC 3261 §7.3.1)."""
     line = b""
     for part in data.splitlines()[1:]:
         if part[:1] in (b" ", b"\t"):
@@ -70,7 +70,7 @@ def _header_lines(data: bytes) -> Iterator[bytes]:
 
 
 def whole_text_of(data: bytes) -> str:
-    """The message with stars in place of credentials and of digits, and without the keys of its media."""
+    """The message with credentials and digits replaced by stars, and without its media keys."""
     text = plain_body(data)
     end = _END_OF_HEADERS.search(text)
     head, rest = (text[: end.start()], text[end.start() :]) if end is not None else (text, "")

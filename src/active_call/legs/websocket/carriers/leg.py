@@ -1,11 +1,11 @@
-"""The leg of a call whose sound a carrier streams over a WebSocket that it has opened.
+"""The leg of a call whose media a carrier streams over a WebSocket that it has opened.
 
-Messages of the carrier enter by `receive`, ours leave by `send`. The call is inbound and there already: `accept` answers it at once, and
-the end of the stream is the end of the call. Its flow at the carrier goes on with whatever follows the stream.
+Messages of the carrier enter by `receive`, ours leave by `send`. The call is inbound and already connected: `accept` answers it at once,
+and the end of the stream is the end of the call here. At the carrier the call continues with the next step of its call flow.
 
-Silence is not sent: a carrier's buffer that a delay on the network has filled runs empty again in every pause. The end of a play is told
-when the carrier has played it (`playout`), so that a call which hangs up after its last word is heard to its end; of a play that is cut,
-what the carrier drops counts as not heard.
+Silence is not sent, so that the carrier's buffer drains in every pause after a network delay has filled it. The end of a play is reported
+when the carrier has played it (`playout`), so that a call that hangs up after its last word is heard to the end. For an interrupted play,
+sound that the carrier drops counts as not heard.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from active_call.media.pool.pool import MediaPool, StreamLost
 log = logging.getLogger("active_call.media_streams")
 
 SILENT_FRAMES: Final = 10
-"""So many silent frames are still sent: the end of a word, and pauses inside of one."""
+"""Number of silent frames that are still sent: the end of a word, and pauses inside one."""
 MARK_WAIT_S: Final = 2.0
-"""How long a mark may take beyond the sound that is before it."""
+"""Maximum delay of a mark beyond the sound before it."""
 SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}
-"""With what a piece is filled up that has to have a certain length."""
+"""Padding for a piece with a minimum length."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """A report that waits until what it tells of is heard. `mark`: what comes back then; empty: it waits for those before it only."""
+    """A report that waits until its sound has been played. `mark`: the mark to wait for; empty: it only waits for earlier reports."""
 
     report: Report
     mark: str = ""
 
 
 class CarrierStreamLeg(WebSocketLeg):
-    """See the module. Make it inside the event loop. `discard` drops what `send` has taken and not sent; `on_over` is told of the end.
+    """See the module. Create it inside the event loop. `discard` drops unsent output of `send`. `on_over` is called at the end.
 
     None of them may block.
     """
@@ -90,19 +90,19 @@ class CarrierStreamLeg(WebSocketLeg):
         self._order = ChunkOrder(is_ordered=profile.is_ordered)
         self._playout = Playout()
         self._piece = bytearray()
-        """Encoded sound that is not enough for a message yet."""
+        """Encoded sound that does not fill a message yet."""
         self._n_silent = SILENT_FRAMES
         self._ending: list[Report] = []
         """Ends of plays whose last frame leaves with the next piece of sound."""
         self._held: deque[_Held] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self.n_bad = 0
-        """Messages that could not be read."""
+        """Number of undecodable messages."""
 
     # -- from the carrier
 
     def receive(self, message: str | bytes) -> None:
-        """Any message after the start. One that cannot be read is counted; the call goes on."""
+        """Take any message after the start. An undecodable one is counted, and the call continues."""
         try:
             self._handle(message)
         except ActiveCallError as error:  # FrameError, FormatError
@@ -128,11 +128,11 @@ class CarrierStreamLeg(WebSocketLeg):
                 log.debug("stream message passed over", extra={"event": event, "call_id": self.call_id})
 
     def leave(self, reason: str) -> None:
-        """The carrier has ended the stream, or its connection is gone."""
+        """The carrier has ended the stream, or its connection was closed."""
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
     def lose(self, reason: str) -> None:
-        """Nothing comes from the carrier any more."""
+        """The connection to the carrier is lost."""
         self._end(LegEnded(by="system", cause="no_media", reason=reason))
 
     # -- to the carrier
@@ -150,14 +150,14 @@ class CarrierStreamLeg(WebSocketLeg):
             self._play_out()
 
     def _waits(self, report: PlayEnded | PlayStarted) -> bool:
-        """It is told behind the sound that leaves now."""
+        """Whether the report must wait for the sound that is being sent."""
         return self._ended is None and (isinstance(report, PlayEnded) or bool(self._ending))
 
     def _send_sound_later(self, data: bytes) -> None:
         raise AssertionError("frames leave by `_send_frame`")
 
     def _send_frame(self, pcm: bytes) -> None:
-        """20 ms of sound; silence only for a while."""
+        """Send 20 ms of sound. Silence is sent for a short time only."""
         self._n_silent = 0 if any(pcm) else self._n_silent + 1
         if self._n_silent > SILENT_FRAMES:
             self._flush()
@@ -171,7 +171,7 @@ class CarrierStreamLeg(WebSocketLeg):
             self._send_message(self._writer.mark(self._playout.mark()))
 
     def _flush(self) -> None:
-        """Send what is left of a piece, filled up with silence."""
+        """Send the rest of a piece, padded with silence."""
         missing = self._profile.min_piece_bytes - len(self._piece)
         if self._piece:
             if missing > 0:
@@ -182,10 +182,10 @@ class CarrierStreamLeg(WebSocketLeg):
         self._send_message(self._writer.sound(bytes(self._piece)))
         self._piece.clear()
 
-    # -- what has been heard
+    # -- playout
 
     def _play_out(self) -> None:
-        """The last sound of plays that have ended has left: their ends wait for the mark behind it."""
+        """The last sound of ended plays has been sent: their reports wait for the mark after it."""
         self._flush()
         ending, self._ending = self._ending, []
         mark = self._playout.mark()
@@ -199,7 +199,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._deadline = self._loop.call_later(MARK_WAIT_S + self._playout.ahead_ms(self._loop.time()) / 1000, self._give_up)
 
     def _release_held(self, mark: str = "") -> None:
-        """Tell what waited for `mark` and all before it; without a mark, everything."""
+        """Emit the reports that waited for `mark` and all earlier ones; without a mark, all reports."""
         last = max((at for at, held in enumerate(self._held) if not mark or held.mark == mark), default=-1)
         for _ in range(last + 1):
             super()._report(self._held.popleft().report)
@@ -215,7 +215,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._release_held()
 
     def _cut(self, report: PlayEnded) -> None:
-        """The carrier drops what it has not played; that much less was heard, of the last plays first."""
+        """The carrier drops its unplayed sound: subtract it from what was heard, starting with the last play."""
         self._held.extend(_Held(one) for one in self._ending)
         self._ending.clear()
         left_ms = self._playout.ahead_ms(self._loop.time())

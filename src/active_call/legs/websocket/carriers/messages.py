@@ -1,6 +1,6 @@
-"""Messages of a carrier's media stream: texts and bytes enter, frozen values leave, and the other way round. Pure.
+"""Messages of a carrier's media stream: texts and bytes go in, frozen values come out, and vice versa. Pure.
 
-Every value is checked here once. A message that cannot be read raises FrameError and costs nothing but itself.
+Every value is checked here once. An undecodable message raises FrameError and has no other effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.legs.sip.plain_text import plain
 from active_call.legs.websocket.carriers.profile import StreamProfile
 
 MAX_MESSAGE_CHARACTERS: Final = 512 * 1024
-"""A second of 48 kHz PCM in base64 has 128 KiB."""
+"""A second of 48 kHz PCM in base64 takes 128 KiB."""
 MAX_PARAMETERS: Final = 64
 MAX_VALUE_CHARACTERS: Final = 2000
 DIGITS: Final = frozenset("0123456789*#ABCD")
@@ -39,19 +39,19 @@ _CODECS: Final = {
     "g722": "g722",
     "opus": "opus",
 }
-"""Ours by the carriers' names, in lower case. `base64` and `raw/slin`: what Exotel's older documents call linear PCM."""
+"""Our codec names by the carriers' names, in lower case. `base64` and `raw/slin`: linear PCM in Exotel's older documents."""
 _RATE: Final = re.compile(r"rate=(\d{4,6})|(\d{4,6})")
 
 
 class FrameError(ActiveCallError):
-    """A message of the carrier's cannot be read."""
+    """A message of the carrier cannot be decoded."""
 
     code = "bad_request"
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream begins. `codec`: ours; `rate_hz`: of `pcm`. `parameters`: what the user's call flow has given along."""
+    """The stream begins. `codec`: ours; `rate_hz`: for `pcm`. `parameters`: values from the user's call flow."""
 
     stream_id: str
     call_id: str
@@ -60,13 +60,13 @@ class Started:
     codec: str
     rate_hz: int
     encoding: str
-    """As the carrier names it."""
+    """The carrier's name of the codec."""
     parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The caller's sound, encoded. `chunk`: its number, from 1; None if the carrier does not count."""
+    """The caller's sound, encoded. `chunk`: its number, from 1; None if the carrier does not number."""
 
     data: bytes
     chunk: int | None = None
@@ -81,19 +81,19 @@ class Digit:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What was sent before this mark has been heard, or was cleared."""
+    """The sound before this mark has been played or cleared."""
 
     mark: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The stream is over: the call has ended, or its flow goes on without us."""
+    """The stream is over: the call has ended, or its call flow continues without us."""
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A message that asks for nothing. `event`: its name."""
+    """A message without an effect. `event`: its name."""
 
     event: str
 
@@ -102,7 +102,7 @@ Message = Started | Sound | Digit | Played | Stopped | Other
 
 
 def read_message(profile: StreamProfile, message: str | bytes) -> Message:
-    """A message of the carrier's. Raises FrameError, which says what was expected."""
+    """Decode a message of the carrier. Raises FrameError, which says what was expected."""
     if isinstance(message, bytes):
         if not profile.is_binary:
             raise FrameError("a binary message; expected JSON texts")
@@ -178,7 +178,7 @@ def _found(profile: StreamProfile, body: Mapping[str, Any], key: str) -> Any:
 
 
 def _text(profile: StreamProfile, body: Mapping[str, Any], key: str) -> str:
-    """The value as a text; numbers are written out. Empty where there is none."""
+    """The value as a text; numbers are converted. Empty if it is missing."""
     return _shown(_found(profile, body, key))
 
 
@@ -189,7 +189,7 @@ def _shown(value: Any) -> str:
 
 
 def _parameters(given: Any) -> dict[str, str]:
-    """An object, JSON of one, or pairs `a=1;b=2`. Plivo puts X-PH- before names."""
+    """Parameters from an object, JSON of one, or pairs `a=1;b=2`. Plivo prefixes names with X-PH-."""
     if isinstance(given, str):
         try:
             given = msgspec.json.decode(given)
@@ -203,7 +203,7 @@ def _parameters(given: Any) -> dict[str, str]:
 
 
 class MessageWriter:
-    """Writes our messages of one stream."""
+    """Builds our messages for one stream."""
 
     def __init__(self, profile: StreamProfile, started: Started) -> None:
         rate_hz = started.rate_hz if started.codec == "pcm" else 16_000 if started.codec in ("g722", "opus") else 8000
@@ -217,11 +217,11 @@ class MessageWriter:
         return data if self._profile.is_binary else f"{self._before}{base64.b64encode(data).decode()}{self._after}"
 
     def mark(self, name: str) -> str:
-        """A message that comes back once what was sent before it has been heard."""
+        """A message that the carrier returns once the sound before it has been played."""
         return self._written("mark", {"$mark": name})
 
     def clear(self) -> str:
-        """Tells the carrier to drop what it has not played yet."""
+        """A message that makes the carrier drop its unplayed sound."""
         return self._written("clear", {})
 
     def _written(self, kind: str, values: Mapping[str, Any]) -> str:

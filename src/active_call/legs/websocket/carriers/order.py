@@ -1,7 +1,7 @@
-"""Puts numbered pieces of sound in order. Pure.
+"""Reorder numbered pieces of sound. Pure.
 
-A piece that is ahead of its turn waits for those before it, as long as not more than MAX_WAITING wait; then the gap is given up. A carrier
-that counts its messages and keeps their order never waits here.
+A piece that is ahead waits for those before it, while at most MAX_WAITING are waiting; then the gap is given up. With a carrier that
+numbers its messages and keeps their order, no piece ever waits.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Final
 MAX_WAITING: Final = 5
 """Pieces of 20 ms."""
 RESTART: Final = 1000
-"""A number that is so far off begins a new count."""
+"""A larger difference starts a new numbering."""
 
 
 class ChunkOrder:
-    """One stream's pieces, whose numbers begin anywhere."""
+    """The pieces of one stream, whose numbers start anywhere."""
 
     def __init__(self, *, is_ordered: bool) -> None:
         self._is_ordered = is_ordered
         self._next: int | None = None
         self._waiting: dict[int, bytes] = {}
         self.n_late = 0
-        """Pieces that came after their turn, or twice, and are dropped."""
+        """Pieces that arrived late or twice and were dropped."""
         self.n_missing = 0
-        """Numbers that never came."""
+        """Numbers that never arrived."""
 
     def take(self, number: int | None, data: bytes) -> list[bytes]:
-        """A piece has come; gives those whose turn it is."""
+        """Take a piece. Returns the pieces that are now in order."""
         if number is None:
             return [data]
         expected = number if self._next is None or abs(number - self._next) > RESTART else self._next

@@ -1,7 +1,7 @@
-"""What each carrier's media-stream protocol says, read from the data files `profiles/NAME.toml`. Frozen values leave.
+"""The carriers' media-stream protocols, read from the data files `profiles/NAME.toml` into frozen values.
 
-`paths` say where a value stands in a message: keys joined by dots, the first path that leads to something wins; an empty path is the whole
-message. The messages of `send` are objects in which `$stream`, `$payload`, `$mark`, `$encoding` and `$rate` stand for values of the call.
+`paths` locate a value in a message: keys joined by dots; the first path that exists is used; an empty path is the whole message. The
+messages of `send` are objects in which `$stream`, `$payload`, `$mark`, `$encoding` and `$rate` are replaced by values of the call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMES: Final = ("twilio", "telnyx", "plivo", "vonage", "exotel")
 
 @dataclass(frozen=True, slots=True)
 class AnswerProfile:
-    """The document with which a carrier's answer URL is told to open the stream. Values go where `values_in` says."""
+    """The document returned to a carrier's answer URL to make it open the stream. `values_in` says where values go."""
 
     media_type: str
     template: str
@@ -28,7 +28,7 @@ class AnswerProfile:
     """One element, for `parameters`."""
     caller: str = "From"
     callee: str = "To"
-    """How the carrier's request names the two numbers."""
+    """The parameter names of the two numbers in the carrier's request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +38,32 @@ class StreamProfile:
     name: str
     title: str
     encoding: str
-    """What is assumed where the carrier does not say."""
+    """The default if the carrier does not name one."""
     rate_hz: int
     events: Mapping[str, str]
-    """The carrier's names of `start`, `media`, `digit`, `played` (a mark comes back) and `stop`."""
+    """The carrier's names for `start`, `media`, `digit`, `played` (a mark is returned) and `stop`."""
     paths: Mapping[str, tuple[str, ...]]
     send: Mapping[str, Mapping[str, Any]]
     answer: AnswerProfile
     is_binary: bool = False
-    """Sound goes as binary messages, both ways."""
+    """Sound is sent as binary messages in both directions."""
     is_ordered: bool = True
-    """Media messages come in their order."""
+    """Media messages arrive in order."""
     min_piece_bytes: int = 0
-    """Sound goes in pieces of at least so many bytes, before base64."""
+    """Minimum size of a piece of sound in bytes, before base64."""
     signature_header: str = ""
-    """The carrier signs its requests with our secret, in this header."""
+    """The header with the carrier's signature of the request, made with our secret."""
     token_header: str = ""
-    """A token of ours may come in this header of the handshake."""
+    """The handshake header in which our token may arrive."""
     has_basic_authentication: bool = False
-    """A token of ours may come as the password of the URL."""
+    """Our token may arrive as the password of the URL."""
     kinds: Mapping[str, str] = field(default_factory=dict)
-    """From the carrier's name of an event to ours."""
+    """The carrier's event names mapped to ours."""
 
 
 @cache
 def stream_profile(name: str) -> StreamProfile | None:
-    """The profile of that name; None if there is none."""
+    """The profile with that name; None if there is none."""
     if name not in NAMES:
         return None
     text = resources.files(__package__).joinpath("profiles", f"{name}.toml").read_text("utf-8")
