@@ -4,14 +4,14 @@ Claims are added and removed by name (`Why`), as are mutes of tracks. Everything
 separately and never sent to a leg in any other way, so when the call continues with another leg, the sound of the new leg is derived from
 the same state.
 
-| derived           | while                                                                                    |
-|-------------------|------------------------------------------------------------------------------------------|
-| `is_aside`        | a claim takes the caller from the agent: hold, bridge, transfer, takeover                 |
-| `hears`           | no such claim is active, except a transfer that lets the agent hear (`pauseParentAsr: false`) |
-| `is_frozen`       | playback is paused at its sample: hold, before the answer of an outbound call, overlap, `pause` |
-| `music`           | the last claim with music                                                                |
-| `muted`           | a `mute` command is active for the track; the empty name means everything that is sent   |
-| `holder`          | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent |
+| derived     | while                                                                                           |
+|-------------|-------------------------------------------------------------------------------------------------|
+| `is_aside`  | a claim takes the caller from the agent: hold, bridge, transfer, takeover                       |
+| `hears`     | no such claim is active, except a transfer that lets the agent hear (`pauseParentAsr: false`)   |
+| `is_frozen` | playback is paused at its sample: hold, before the answer of an outbound call, overlap, `pause` |
+| `music`     | the last claim with music                                                                       |
+| `muted`     | a `mute` command is active for the track; the empty name means everything that is sent          |
+| `holder`    | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent       |
 
 While the agent is not aside, background sound plays and the caller's silence is counted. `changes` returns the actions between two states;
 `attention_executor` executes them.

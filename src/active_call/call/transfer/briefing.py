@@ -8,8 +8,8 @@ transfer. The caller hears the transfer's music meanwhile. Without an accepting 
 | presses an accepting key, or says yes       | accepted, also before the text is over                        |
 | presses the declining key, or says no       | declined (603)                                                |
 | presses another key, or says something else | the text is said again                                        |
-| is silent after the text                    | the text is said again, `repeats` times; then no answer (480)    |
-| is an answering machine: a beep             | no answer (480)                                                  |
+| is silent after the text                    | the text is said again, `repeats` times; then no answer (480) |
+| is an answering machine: a beep             | no answer (480)                                               |
 | cannot be spoken to                         | 503                                                           |
 """
 
