@@ -1,7 +1,7 @@
-"""One WebSocket connection: uvicorn's protocol with pings of our own and limits for a client that does not read or is gone.
+"""One WebSocket connection: uvicorn's protocol with our own pings and limits for a client that does not read or is gone.
 
-A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when. A client that reads nothing for
-`UNREAD_S` is disconnected, so that nothing waits for it for ever (RFC 6455, section 7.1.1 leaves this to us).
+A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when to send it. A client that reads
+nothing for `UNREAD_S` is disconnected, so that nothing waits for it forever (RFC 6455, section 7.1.1 leaves this to us).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 EXTENSION: Final = "active_call.connection"
-"""Under this name the scope's extensions hold the connection."""
+"""The key of the connection in the scope's extensions."""
 UNREAD_S: Final = 30.0
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
@@ -29,7 +29,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.logger = _LOG
         self._unread: asyncio.TimerHandle | None = None
         self.heard_at = self.loop.time()
-        """When anything came from the client, in the loop's time."""
+        """When the last data came from the client, in the loop's time."""
 
     def ping(self, payload: bytes) -> None:
         """Send a ping frame, unless the connection is closing."""

@@ -41,7 +41,7 @@ def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
 
 
 def features_of(declaration: ProviderDeclaration) -> list[str]:
-    """Its features, in words."""
+    """Its features, as text."""
     known: tuple[tuple[bool, str], ...]
     match declaration.capabilities:
         case SpeechToTextCapabilities() as can:
@@ -94,7 +94,7 @@ def _section(one: ProviderDeclaration) -> str:
 
 
 def _known_prices(one: ProviderDeclaration) -> str:
-    """What the table that comes with the program says of it, each model with its units."""
+    """Its prices in the shipped table, each model with its units."""
     by_model: dict[str, list[str]] = {}
     for row in shipped_prices().rows:
         if row.kind == one.kind and row.provider in one.names and row.source != HERE:
