@@ -341,6 +341,8 @@ class TransferExecutor:
                 self._far = None
                 if far is not None:
                     far.hang_up(cause="cancelled")
+            case Do.END_PEER:
+                self._state.leg.hang_up(headers={}, by="system", cause="transferred", reason="the transfer it requested is complete")
             case Do.HANG_UP:
                 if self._has_talked:
                     ports.hang_up(by="callee", cause="far_hangup")

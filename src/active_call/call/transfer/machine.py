@@ -14,7 +14,7 @@
 | CALLING   | -              | complete             | JOINING     | failed    | -      | failed      | cancelled   | cancelled | failed|
 | BRIEFING  | -              | -                    | -           | failed    | -      | failed      | cancelled   | cancelled | failed|
 | JOINING   | -              | -                    | -           | failed    | CONN.  | failed      | cancelled   | cancelled | -     |
-| CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | -     |
+| CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | note  |
 
 If an accepted REFER fails, the target's own refusal (busy, declined, no answer) is final; any other failure means that the peer cannot
 transfer, and in mode `auto` we call the target ourselves. A REFER that succeeds late, during our own call, counts: the caller is with the
@@ -24,7 +24,8 @@ In mode `warm` the target is told who is waiting before it gets the caller (BRIE
 continues or ends the transfer. The caller hears the music until the two are joined.
 
 A transfer requested by the peer (its REFER to us) uses mode `bridge` and leaves us with the target: once the peer hangs up, the target's
-call replaces the peer's. If the peer hangs up at once, we wait alone until the target answers.
+call replaces the peer's. Note: a peer that does not hang up within `PEER_LEAVES_S` is hung up. If the peer hangs up at once, we wait alone
+until the target answers.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from typing import Final, assert_never
 DEFAULT_TIMEOUT_S: Final = 30.0
 MUSIC_AFTER_S: Final = 1.5
 """During a longer REFER the caller hears music; for a shorter one it would be a short burst."""
+PEER_LEAVES_S: Final = 5.0
+"""A peer whose REFER has succeeded hangs up (RFC 5589 section 6.1). After this time we do, or the target would hear nobody."""
 MAX_BRIEFING_S: Final = 300.0
 """A briefing normally ends much sooner."""
 _TARGET_HAS_REFUSED: Final = frozenset({480, 486, 487, 600, 603, 604})
@@ -189,6 +192,8 @@ class Do(StrEnum):
     """Tell the target who is waiting; Briefed follows."""
     JOIN = "join"
     """Let the two hear each other; Joined or JoinFailed follows."""
+    END_PEER = "end peer"
+    """Hang up the peer that requested the transfer; CallerGone follows."""
     END_FAR = "end far"
     """Cancel or hang up our call to the target."""
     HANG_UP = "hang up"
@@ -270,6 +275,8 @@ class Transfer:
             self._come_to_nothing(408, "", now, may_call=True)
         elif self.state in (State.CALLING, State.BRIEFING):
             self._fail(408)
+        elif self.state is State.CONNECTED:
+            self._actions.append(Do.END_PEER)
 
     def take_actions(self) -> list[Action]:
         """The actions, in order; each is returned once."""
@@ -303,6 +310,7 @@ class Transfer:
             case Joined():
                 if self.state is State.JOINING:
                     self.state = State.CONNECTED
+                    self._deadline = now + PEER_LEAVES_S if self.asked_by_peer else None
                     self._silence()
                     self._actions.append(Tell("connected", 200))
             case JoinFailed(reason):
