@@ -37,7 +37,7 @@ from typing import Final, assert_never
 DEFAULT_TIMEOUT_S: Final = 30.0
 MUSIC_AFTER_S: Final = 1.5
 """During a longer REFER the caller hears music; for a shorter one it would be a short burst."""
-PEER_LEAVES_S: Final = 5.0
+PEER_LEAVES_S: Final = 3.0
 """A peer whose REFER has succeeded hangs up (RFC 5589 section 6.1). After this time we do, or the target would hear nobody."""
 MAX_BRIEFING_S: Final = 300.0
 """A briefing normally ends much sooner."""
