@@ -56,7 +56,7 @@ class LiveSettings:
         self.registry.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
         plan = dial_plan(config)
         self.gateway.settings = replace(self.gateway.settings, dial_plan=plan, outbound=outbound_policy(config))
-        self.gateway.endpoint.admission.go_by(admission_policy(config))
+        self.gateway.endpoint.admission.use_policy(admission_policy(config))
         self.watch.update(list(plan.trunks))
         self.registrations.update(accounts(config))
         self.driver.reload_certificate()

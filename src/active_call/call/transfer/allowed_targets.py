@@ -35,7 +35,7 @@ def author_texts(playbook: Playbook | None, given: Iterable[str]) -> str:
     return "\n".join(texts)
 
 
-def been_at(headers: Mapping[str, str]) -> tuple[str, ...]:
+def diverted_from(headers: Mapping[str, str]) -> tuple[str, ...]:
     """The earlier destinations of the call, from its headers (RFC 5806, RFC 7044)."""
     return tuple(value for name, value in headers.items() if name.lower() in _HISTORY)
 

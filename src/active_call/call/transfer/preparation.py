@@ -9,7 +9,7 @@ from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
 from active_call.call.shared_state import CallState
 from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
-from active_call.call.transfer.allowed_targets import author_texts, been_at, is_listed
+from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
 from active_call.contract.options import BriefingOption, CallOption, ReferOption
@@ -41,7 +41,7 @@ class TransferPreparation:
             trunk=state.leg.trunk,
             peer=state.leg.peer_address,
             is_listed=is_listed(target, own, allowed, author_texts(state.playbook, state.given_texts) if asked_by == "agent" else ""),
-            been_at=been_at(state.leg.headers) if asked_by == "peer" else (),
+            diverted_from=diverted_from(state.leg.headers) if asked_by == "peer" else (),
         )
         try:
             self._network.check_outbound(dialable(target, own), request)

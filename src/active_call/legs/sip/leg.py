@@ -17,7 +17,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
 from active_call.legs.signalling import SignallingMessage
-from active_call.legs.sip.causes import told_reason, warning_header, with_reason
+from active_call.legs.sip.causes import peer_reason, warning_header, with_reason
 from active_call.legs.sip.identity import allowed_methods, header_map
 from active_call.legs.sip.media import SipMedia
 from active_call.legs.sip.offers import DialogOffers
@@ -29,7 +29,7 @@ from active_call.legs.sip.requests import DialogRequests
 from active_call.legs.sip.transfers import DialogTransfers
 from active_call.legs.trunks.outbound_guard import Permit
 from active_call.legs.trunks.outbound_usage import PlacedCall
-from active_call.legs.trunks.policy import TrunkPolicy, Turn
+from active_call.legs.trunks.policy import PacedCall, TrunkPolicy
 from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaStream, StreamLost
 from active_call.sdp.negotiation import NegotiationError, SrtpPolicy
@@ -61,7 +61,7 @@ class SipLeg:
         callee: str,
         incoming: sip.IncomingCall | None = None,
         trunk: TrunkPolicy | None = None,
-        turn: Turn | None = None,
+        turn: PacedCall | None = None,
         permit: Permit | None = None,
         placed: PlacedCall | None = None,
     ) -> None:
@@ -69,9 +69,9 @@ class SipLeg:
         self._media = media
         self._incoming = incoming
         self._policy = trunk
-        self._untold: list[LegEvent] = []
+        self._early_events: list[LegEvent] = []
         """Events before `attach`: a CANCEL may arrive in the same read as its INVITE."""
-        self._sink: Callable[[LegEvent], None] = self._untold.append
+        self._sink: Callable[[LegEvent], None] = self._early_events.append
         self._answered = False
         self._rung = False
         self._last_ringing: LegRinging | None = None
@@ -120,8 +120,8 @@ class SipLeg:
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
-        untold, self._untold = self._untold, []
-        for event in untold:
+        early, self._early_events = self._early_events, []
+        for event in early:
             sink(event)
 
     @property
@@ -416,7 +416,7 @@ class SipLeg:
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
-        told, q850 = told_reason(event.message)
+        told, q850 = peer_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
         code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that crossed our CANCEL is not the cause
         self._end(LegEnded(by=by, cause=cause, code=code, reason=plain(reason or told), headers=headers, q850=q850))

@@ -77,7 +77,7 @@ class OutboundRequest:
     """The source address of that call's peer; empty if unknown."""
     is_listed: bool = False
     """The playbook or the configuration contains the address."""
-    been_at: tuple[str, ...] = ()
+    diverted_from: tuple[str, ...] = ()
     """Values of Diversion and History-Info of that call."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers that the peer's Refer-To sets in the INVITE, such as Replaces."""
@@ -211,7 +211,7 @@ class OutboundGuard:
 
     def _check_history(self, uri: Uri, request: OutboundRequest) -> None:
         """Refuse a destination that the call was diverted from (RFC 5806, RFC 7044)."""
-        for value in request.been_at:
+        for value in request.diverted_from:
             if any(_is_same_party(uri, text) for text in _uris_in(value)):
                 raise NotAllowed(f"{uri.user or uri.host}: the call came from this address", rule="outbound_loop")
 

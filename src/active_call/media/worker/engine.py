@@ -137,9 +137,9 @@ class Engine:
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
         self._sent_audio.run()
 
-    def leave_out_optional(self, left_out: bool) -> None:
+    def set_shedding(self, is_shedding: bool) -> None:
         """Shed optional processing, or resume it."""
-        self._hearing.improving.leave_out(left_out)
+        self._hearing.enhance.set_shedding(is_shedding)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these readable RTP sockets."""
@@ -147,7 +147,7 @@ class Engine:
         if legs:
             self._arrivals.take(legs, now, unix_now)
 
-    def run_hear(self, now: float) -> None:
+    def run_receive(self, now: float) -> None:
         """Second half, after the sockets were read: decode and detect, then record, then housekeeping."""
         try:
             if self._is_stale:

@@ -132,7 +132,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
     def lose(self, reason: str) -> None:
-        """The connection to the carrier is lost."""
+        """Nothing arrives from the carrier any more: end the call with the cause `no_media`."""
         self._end(LegEnded(by="system", cause="no_media", reason=reason))
 
     # -- to the carrier
