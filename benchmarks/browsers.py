@@ -1,10 +1,10 @@
-"""Calls with browsers, beside aiortc doing the same in the same minutes: Opus decoded and encoded, DTLS-SRTP, ICE, 20 ms packets both ways.
+"""Calls with browsers, compared with aiortc in the same minutes: Opus decoding and encoding, DTLS-SRTP, ICE, 20 ms packets both ways.
 
     .venv/bin/python benchmarks/browsers.py [--calls 100] [--seconds 5] [--rounds 3]
 
-The browsers are those of one program (aiortc sets them up, then prepared packets are sent). The two are started and measured in turn,
-round after round, so that whatever else the machine does falls on both. Figures are processor time of all threads, in ms for each second of
-a call: 10 fills one core with 100 calls.
+Both programs get the same browsers (aiortc sets them up, then prepared packets are sent). The two are started and measured in
+alternation, so that other load on the machine affects both. Figures are CPU time of all threads, in ms for each second of a call: 10 fills
+one core with 100 calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES: Final = ("own", "aiortc")
 
 @dataclass
 class Side:
-    """One program with its browsers. `shares`: ms of processor time a call-second, of each process, a round each."""
+    """One program with its browsers. `shares`: ms of CPU time a call-second, for each process and round."""
 
     name: str
     calls: int
@@ -40,7 +40,7 @@ class Side:
     received: list[float] = field(default_factory=list)
 
     async def round(self, seconds: float, sound: str) -> None:
-        """Start everything, measure for so long, end it."""
+        """Start everything, measure for this long, stop it."""
         async with AsyncExitStack() as stack:
             browsers = await stack.enter_async_context(talking(sys.executable, str(HERE / "browser_callers.py")))
             program = await stack.enter_async_context(talking(sys.executable, "-W", "ignore", str(HERE / f"{self.name}_browsers.py")))
@@ -77,7 +77,7 @@ class Side:
 
 
 async def run(calls: int, seconds: float, rounds: int) -> list[Side]:
-    """So many rounds of both."""
+    """Run this many rounds of both."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.raw"
         path.write_bytes(speech().frames.tobytes())

@@ -1,7 +1,7 @@
-"""Browsers for `browsers.py`: aiortc sets the connections up, with Opus; then prepared packets are sent, and arrivals are counted.
+"""Browsers for `browsers.py`: aiortc sets up the connections, with Opus; then prepared packets are sent, and arrivals are counted.
 
 Reads `{"calls", "speech"}`, says `{"offers"}`, reads `{"answers"}`, says `{"connected"}`, sends from then on, and on every line says
-`{"sent", "received", "late_ms"}` since the line before.
+`{"sent", "received", "late_ms"}` since the previous line.
 """
 
 from __future__ import annotations

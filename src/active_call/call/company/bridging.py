@@ -3,7 +3,7 @@
 The two calls negotiate by messages (`messages`), which each handles in its own order. The requesting call joins the two streams. During a
 bridge the agents of both calls are silent and hear nothing. A call is in at most one bridge.
 
-    invite ──accepted──> joining ──joined──> joined (told by both) ──unbridge, or one call ends──> parted (told by the one that is left)
+    invite ──accepted──> joining ──joined──> joined (both report) ──unbridge, or one call ends──> parted (the remaining call reports)
       └──refused, no answer──> error        └──cannot──> parted
 """
 

@@ -3,7 +3,7 @@
     the requesting call                      the other call
     BridgeInvite ──────────────────────────> free: BridgeAccepted; else BridgeRefused
     joins the two streams
-    BridgeJoined ──────────────────────────> tells `joined`
+    BridgeJoined ──────────────────────────> reports `joined`
     BridgeParted <─────────────────────────> either end, at any time after the invitation
 
 Each contains the ids of the bridge and the sender. A message about an ended bridge is ignored.

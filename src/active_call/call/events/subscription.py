@@ -3,9 +3,9 @@
 `EventLog.append` adds events; each gets the next number. `EventLog.subscribe` returns a `Subscription`, which its reader empties at its own
 pace. Server-sent events, sockets, the console, the command line and the Python API all use this type.
 
-- **Bounded.** A reader that falls behind by more than its bound loses what waits: its subscription is closed with `OVERFLOW`. The reader
-  knows the last number that it has read, and may subscribe again from the next one. The call never waits for a reader.
-- **Merged.** Consecutive `asrDelta` events of one utterance that nobody has read yet become the latest one of them, with its number.
+- **Bounded.** A reader that falls behind by more than its limit loses the waiting events, and its subscription is closed with `OVERFLOW`.
+  The reader knows its last number, and may subscribe again from the next one. The call never waits for a reader.
+- **Merged.** Consecutive unread `asrDelta` events of one utterance are replaced by the latest one, with its number.
 - **Replayed.** The log keeps the last `LOG_SIZE` events. A subscription from a number that the log no longer holds says how many are
   missing.
 - **Closed with a reason.** After the call's own `hangup` a subscription ends with `OVER`.

@@ -8,7 +8,7 @@
     any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed if they had talked
                                                                   requested by the peer: completed, the target has replaced it
 
-| state     | refused        | told: final          | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
+| state     | refused        | reported: final      | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
 |-----------|----------------|----------------------|-------------|-----------|--------|-------------|-------------|-----------|-------|
 | REFERRING | call, or fail  | complete, call, fail | -           | -         | -      | -           | cancelled   | -         | call  |
 | CALLING   | -              | complete             | JOINING     | failed    | -      | failed      | cancelled   | cancelled | failed|

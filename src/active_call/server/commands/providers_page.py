@@ -53,14 +53,14 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
                 (not can.free_speech, "listed phrases only"),
             )
         case TextToSpeechCapabilities() as can:
-            known = ((can.streaming_text, "speaks while text is written"), (can.word_times, "word times"), (can.emotions, "moods"))
+            known = ((can.streaming_text, "streamed text"), (can.word_times, "word times"), (can.emotions, "emotions"))
         case ChatModelCapabilities() as can:
             known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "token counts"))
         case RealtimeCapabilities() as can:
             known = (
                 (can.tools, "tools"),
                 (can.transcripts, "transcripts of both sides"),
-                (can.truncates, "drops what was not heard"),
+                (can.truncates, "history without unheard words"),
             )
     return [word for has, word in known if has]
 
