@@ -247,7 +247,7 @@ class SipDriver:
         """Guard one input or one drained item. False if it raised an error."""
         try:
             action()
-        except Exception:  # noqa: BLE001 (a wall: one input, or one thing to be done)
+        except Exception:  # noqa: BLE001 (contains the errors of one input or item)
             self._log.exception("error in the SIP driver", extra={"what": what})
             return False
         return True

@@ -108,11 +108,11 @@ class JitterBuffer(PlayoutDelay):
             ahead = (timestamp - self._cursor) & MASK
         table.push(row, sequence, timestamp, arrival)
         if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
-            self.lay(timestamp, payload)
+            self.store(timestamp, payload)
         else:
             table.keep(row, ahead, np.frombuffer(payload, np.uint8))
 
-    def pass_over(self, sequence: int) -> None:
+    def note_other(self, sequence: int) -> None:
         """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
@@ -196,9 +196,9 @@ class JitterBuffer(PlayoutDelay):
         elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
             return
-        self.lay(timestamp, payload)
+        self.store(timestamp, payload)
 
-    def lay(self, timestamp: int, payload: bytes) -> None:
+    def store(self, timestamp: int, payload: bytes) -> None:
         """Store a payload of any length on the frame grid, without what is before the cursor. The packet has been recorded."""
         size = len(payload)
         self._set_packet_frames(max(1, size // FRAME_BYTES))

@@ -29,7 +29,7 @@ _KEEP: Final = int(Advice.KEEP)
 class RowBuffer(Protocol):
     """The buffer of one row."""
 
-    def lay(self, timestamp: int, payload: bytes) -> None:
+    def store(self, timestamp: int, payload: bytes) -> None:
         """Store sound of any length."""
         ...
 
@@ -71,7 +71,7 @@ class JitterTable(DelayTable):
         self.note_packets(rows, timestamp, arrival)
 
     def keep(self, rows: RowOrRows, ahead: NumberOrNumbers, frames: NDArray[np.uint8]) -> None:
-        """Store whole frames, (n, 160), with `ahead` a multiple of a frame. Use `RowBuffer.lay` for other sound."""
+        """Store whole frames, (n, 160), with `ahead` a multiple of a frame. Use `RowBuffer.store` for other sound."""
         cell = (self.head[rows] + ahead // FRAME_BYTES) % RING
         self.frames[rows, cell] = frames
         self.depth[rows] += ~self.present[rows, cell]

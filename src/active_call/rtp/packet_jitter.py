@@ -106,7 +106,7 @@ class PacketJitterBuffer(PlayoutDelay):
         self._set_packet_frames(max(1, ticks // self._frame_ticks))
         self._store(timestamp, Packet(payload, ticks))
 
-    def pass_over(self, sequence: int) -> None:
+    def note_other(self, sequence: int) -> None:
         """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:

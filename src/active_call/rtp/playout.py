@@ -95,13 +95,13 @@ class Playout:
             ticks = round(self._decoder.duration_s(payload) * self._clock_hz)
         except ParseError:
             self.malformed += 1
-            self.buffer.pass_over(sequence)
+            self.buffer.note_other(sequence)
             return
         self.buffer.push(sequence, timestamp, payload, ticks, arrival)
 
-    def pass_over(self, sequence: int) -> None:
+    def note_other(self, sequence: int) -> None:
         """Record a packet of this source that is not sound, so that it does not count as lost."""
-        self.buffer.pass_over(sequence)
+        self.buffer.note_other(sequence)
 
     def pop(self) -> Samples | None:
         """The frame of this tick (read-only), or None if the sender pauses. Call once per 20 ms."""
@@ -162,11 +162,11 @@ class Playout:
                     return self._decoder.decode(payload)
                 except ParseError:
                     self.malformed += 1
-                    return self._made_up(n_samples, None)
+                    return self._concealment(n_samples, None)
             case Gap(_, next_payload):
-                return self._made_up(n_samples, next_payload)
+                return self._concealment(n_samples, next_payload)
 
-    def _made_up(self, n_samples: int, next_payload: bytes | None) -> Samples:
+    def _concealment(self, n_samples: int, next_payload: bytes | None) -> Samples:
         """Concealment for a gap. A remainder shorter than 2.5 ms is ignored."""
         step = self._decoder.sample_rate_hz // _STEPS_PER_S
         n_samples -= n_samples % step

@@ -66,17 +66,17 @@ class Refusals:
     def note_refused(self, rule: str, peer: str, **fields: Any) -> None:
         """A request or call was refused by `rule`."""
         self.refused[rule] += 1
-        self._tell(logging.WARNING, "refused", rule, peer, fields)
+        self._record(logging.WARNING, "refused", rule, peer, fields)
 
     def note_dropped(self, why: str, peer: str, **fields: Any) -> None:
         """A message was dropped."""
         self.dropped[why] += 1
-        self._tell(logging.INFO, "message dropped", why, peer, fields)
+        self._record(logging.INFO, "message dropped", why, peer, fields)
 
     def note_ignored(self, header: str, peer: str, **fields: Any) -> None:
         """An informational header could not be parsed; the message was handled as if it had none."""
         self.ignored[header] += 1
-        self._tell(logging.INFO, "header ignored", header, peer, fields)
+        self._record(logging.INFO, "header ignored", header, peer, fields)
 
     def flush(self) -> None:
         """Log the refusals that were held back for `QUIET_S`. Call it periodically."""
@@ -88,7 +88,7 @@ class Refusals:
             del self._logged[key]
             self._log_rest(key, state, now)
 
-    def _tell(self, level: int, message: str, rule: str, peer: str, fields: dict[str, Any]) -> None:
+    def _record(self, level: int, message: str, rule: str, peer: str, fields: dict[str, Any]) -> None:
         self.flush()
         now = self.clock.now()
         state = self._logged.get((peer, rule))

@@ -191,7 +191,7 @@ class BrowserTransport:
                 self._shake_hands(dtls, datagram)
             except ActiveCallError as error:
                 self._lose(str(error))
-            except Exception as error:  # a wall: one browser
+            except Exception as error:  # contains the errors of one browser
                 log.exception("browser's packets could not be handled")
                 self._lose(f"unforeseen {type(error).__name__}")
 

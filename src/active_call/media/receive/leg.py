@@ -324,7 +324,7 @@ class Leg:
             intake.last_timestamp[slot] = timestamp
             self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
             return
-        self.sound.jitter.pass_over(sequence)
+        self.sound.jitter.note_other(sequence)
         if payload_type == COMFORT_NOISE:
             self._comfort_noise_at = now
         else:

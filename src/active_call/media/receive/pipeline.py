@@ -312,7 +312,7 @@ class ReceivePipeline:
                 frame = source.sound.pop()
                 if frame is not None:
                     frames[row] = frame
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self.on_failed(stream.number, error)
             arrived[row] = source.arrival_of_frame(now)
             self.is_stale = self.is_stale or source.sound.is_batched

@@ -116,7 +116,7 @@ class CarrierStreamLeg(WebSocketLeg):
                 for piece in self._order.take(chunk, data):
                     self.hear(piece)
             case Digit(digit):
-                self._tell(LegDigit(digit))
+                self._emit(LegDigit(digit))
             case Played(mark):
                 if self._playout.returned(mark, self._loop.time()):
                     self._release_held(mark)
@@ -234,7 +234,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- as `legs.leg.Leg`
 
-    def _tell(self, event: LegEvent) -> None:
+    def _emit(self, event: LegEvent) -> None:
         if self._ended is None:
             self._sink(event)
 
