@@ -32,7 +32,7 @@ REFUSALS: Final = {"draining": "Draining", "full": "No room for more calls", "bu
 """The reason phrase of a 503, by the value of `refuses_because`."""
 NO_ROOM: Final = {
     "draining": "the server is draining",
-    "full": "no room for more calls",
+    "full": "the server has reached its limit of calls",
     "budget": "the day's budget is spent: no new calls are taken until midnight UTC",
 }
 """The same for a client that requests an outbound call."""

@@ -35,13 +35,13 @@ COSTLY_NUMBERS = ("+1900*", "+1976*", "+870*", "+881*", "+882*", "+883*", "+979*
 
 OUTBOUND_RULES = {
     "outbound_address": "the address cannot be called",
-    "outbound_number": "the number is not among those that may be called",
+    "outbound_number": "the number is not among the allowed numbers",
     "outbound_domain": "the host is neither the trunk's nor listed in [outbound] domains",
-    "outbound_private": "the address is in a private network, and the peer that asks for it is not",
-    "outbound_loop": "the call would come back to this server, or to where it has been",
+    "outbound_private": "the address is in a private network, and the requesting peer is not",
+    "outbound_loop": "the call would return to this server, or to a party that diverted it",
     "outbound_target": "neither the playbook nor the configuration lists this target of a transfer",
-    "outbound_calls": "as many calls were placed within an hour as may be",
-    "outbound_minutes": "the calls that we placed took as many minutes within an hour as they may",
+    "outbound_calls": "the limit of outbound calls per hour is reached",
+    "outbound_minutes": "the limit of outbound minutes per hour is reached",
 }
 """Every rule that refuses an outbound call, with its description."""
 
