@@ -1,4 +1,4 @@
-"""What a first start needs and does not find: a config file, a development certificate, a playbook. Never overwrites."""
+"""Creates missing files for a first start: a config file, a development certificate, a playbook. Never overwrites."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def starter_text(name: str) -> str:
 def prepare_start(
     conf: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str], *, callee: str | None = None
 ) -> tuple[Config, list[Path]]:
-    """The configuration of a server that is to start, and the files that were missing for it and are written now.
+    """The configuration of a starting server, and the missing files that were written.
 
-    Flags, config file and callee are judged first: nothing is written where one of them cannot be used. Raises ActiveCallError.
+    Flags, config file and callee are checked first: if one of them is invalid, nothing is written. Raises ActiveCallError.
     """
     file = conf or DEFAULT_FILE
     is_first = conf is None and not file.exists()
@@ -43,7 +43,7 @@ def prepare_start(
 
 
 def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
-    """Write what is missing for a first start in the working directory; gives what was written. `names` go into the certificate."""
+    """Write the missing files for a first start in the working directory; returns them. `names` go into the certificate."""
     written = []
     if not config_file.exists():
         _write(config_file, starter_text("active-call.toml"))
@@ -55,7 +55,7 @@ def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
 
 
 def _write_certificate(names: list[str]) -> None:
-    """Make key and certificate in a child, so that 8 MB of cryptography do not stay in the memory of the server. Raises ConfigError."""
+    """Create key and certificate in a child, so that 8 MB of cryptography do not stay in the server's memory. Raises ConfigError."""
 
     def write() -> None:
         from active_call.server.certificate import write_development_certificate
@@ -67,7 +67,7 @@ def _write_certificate(names: list[str]) -> None:
 
 
 def write_starter_playbook(config: Config, *named: str) -> list[Path]:
-    """Write `config/playbook/greeting.md` where the handler, or `named`, names that playbook and there is none; gives what was written."""
+    """Write `config/playbook/greeting.md` if the handler, or `named`, names it and it does not exist; returns the written files."""
     handler = config.handler
     rules = (handler.default, *(rule.playbook for rule in handler.rules)) if isinstance(handler, PlaybookHandler) else ()
     if STARTER_PLAYBOOK not in (*rules, *named):

@@ -56,7 +56,7 @@ class PacketBatchReader:
 
         try:
             is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
-        except Exception as error:  # noqa: BLE001 (a wall)
+        except Exception as error:  # noqa: BLE001 (contains errors)
             self._on_failed(legs[0], error)  # the retry one by one shows which one it was
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
@@ -69,7 +69,7 @@ class PacketBatchReader:
                         leg.take_packet(row, int(lengths[row]), address, at)
                 elif address is not None:
                     leg.take_datagram(row, sizes[row], address, at, unix_now)
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self._on_failed(leg, error)
 
     def _take_together(
@@ -154,4 +154,4 @@ class PacketBatchReader:
         for place in np.flatnonzero(~is_frame).tolist():
             buffer = jitter.buffers[slots[place]]
             if buffer is not None:
-                buffer.lay(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())
+                buffer.store(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())
