@@ -214,8 +214,8 @@ class SipLeg:
         if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._port.call, answer, now, headers=headers)):
             raise LocalProtocolError("the call is already answered or over")
         self._answered = True
-        self._tell(LegAnswered(_text(answer)))
-        self._offers.tell_hold()
+        self._emit(LegAnswered(_text(answer)))
+        self._offers.report_hold()
         self._ready_timer = asyncio.get_running_loop().call_later(READY_WITHOUT_ACK_S, self._become_ready)
 
     def _offers_srtp(self, option: CallOption, transport: str) -> bool:
@@ -413,7 +413,7 @@ class SipLeg:
         if not self._ready and not is_going and self._media.agreement is not None:
             self._ready = True
             self._stop_waiting_for_ack()
-            self._tell(LegReady())
+            self._emit(LegReady())
 
     def _stop_waiting_for_ack(self) -> None:
         if self._ready_timer is not None:

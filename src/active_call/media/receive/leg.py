@@ -232,7 +232,7 @@ class Leg:
         self._use_event_clock(order.event_clock_hz, types.send_codec.rtp_clock_hz)
         if self.latch.source is None:
             self._hear_from(None)
-        self._tell_intake()
+        self._update_columns()
 
     def prove(self) -> None:
         """The peer has proved that it receives: start sending what was waiting."""
