@@ -1,4 +1,4 @@
-"""The entry point `active-call`. A server loads what it needs in an order of its own (`preloading`); everything else is `commands`."""
+"""The entry point `active-call`. A server loads its parts in a special order (`preloading`); other commands are in `commands`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def begins_server(arguments: list[str]) -> bool:
-    """Whether the command is `serve`, which is also what is done without one. Where it is not seen, the start is only slower."""
+    """Whether the command is `serve`, which is also the default. If this is missed, the start is only slower."""
     first = arguments[0] if arguments else "serve"
     return first == "serve" or (first.startswith("-") and not {"--help", "--version"} & set(arguments))
 

@@ -26,7 +26,7 @@ out = Terminal()
 
 @contextmanager
 def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
-    """The log of a running server; the remaining lines are written at the end, within a bounded time."""
+    """The log of a running server; the remaining lines are written at the end, within a time limit."""
     output = LogOutput(settings_of(config, level))
     try:
         yield output
@@ -35,19 +35,19 @@ def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
 
 
 def queued_output() -> QueuedText:
-    """Standard output for what is printed while calls go on: a slow reader of it holds up no call."""
+    """Standard output for text printed during calls: a slow reader does not delay calls."""
     return QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout)
 
 
 def queued_console() -> Console:
-    """The same as rich's console."""
+    """The same as a rich console."""
     from rich.console import Console
 
     return Console(file=queued_output(), width=out.console.width)  # type: ignore[arg-type]
 
 
 def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
+    """Run on uvloop. The first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -72,10 +72,10 @@ def serve(
     program: Program | None = None,
     children: StartsChildren | None = None,
 ) -> None:
-    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler,
+    """Serve until a stop signal; with `call`, place that call once ready. `program` replaces the configured handler,
     `children` starts media and engine processes.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server handles it; children keep ignoring it
     stopping = Stopping()
     with logged(config) as output:
         serving = serve_until_stopped(

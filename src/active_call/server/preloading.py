@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from active_call.base.forked_children import ForkServer
 
 MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.engine_process")
-"""Of the processes that are forked."""
+"""The name of the forked processes."""
 
 
 def preload() -> ForkServer | None:
@@ -27,7 +27,7 @@ def preload() -> ForkServer | None:
     started = start_fork_server(f"{__name__}:{preload_modules.__name__}")
     if started is None:
         return None
-    from active_call.base.forked_children import ForkServer  # with asyncio, of which the other process has no use
+    from active_call.base.forked_children import ForkServer  # it imports asyncio, which the fork server does not need
 
     return ForkServer(*started)
 
@@ -40,9 +40,9 @@ def preload_modules() -> None:
 
 
 def load_httpx() -> None:
-    """Load httpx without its command line, which brings a formatter of terminals and of 500 languages (rich, pygments; 50 ms, 4 MB).
+    """Load httpx without its command line, which imports a terminal formatter for 500 languages (rich, pygments; 50 ms, 4 MB).
 
-    Python's own word for a module that is not to be had is None in `sys.modules`; httpx does without it, as where these are not installed.
+    None in `sys.modules` marks a module as missing; httpx then works as if these were not installed.
     """
     name = "httpx._main"
     if name not in sys.modules:

@@ -1,4 +1,4 @@
-"""What a first start needs and does not find: a config file, a development certificate, a playbook. Never overwrites."""
+"""Creates missing files for a first start: a config file, a development certificate, a playbook. Never overwrites."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prepare_start(
     callee: str | None = None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[Config, list[Path]]:
-    """The configuration of a server that is to start, and the files that were missing for it and are written now.
+    """The configuration of a starting server, and the missing files that were written.
 
     Flags, config file and callee are judged first: nothing is written where one of them cannot be used. Raises ActiveCallError.
     `meanwhile` is called while a certificate is made, if one is.
@@ -73,7 +73,7 @@ def _write_certificate(names: list[str], meanwhile: Callable[[], object]) -> Non
 
 
 def write_starter_playbook(config: Config, *named: str) -> list[Path]:
-    """Write `config/playbook/greeting.md` where the handler, or `named`, names that playbook and there is none; gives what was written."""
+    """Write `config/playbook/greeting.md` if the handler, or `named`, names it and it does not exist; returns the written files."""
     handler = config.handler
     rules = (handler.default, *(rule.playbook for rule in handler.rules)) if isinstance(handler, PlaybookHandler) else ()
     if STARTER_PLAYBOOK not in (*rules, *named):

@@ -232,7 +232,7 @@ class Leg:
         self._use_event_clock(order.event_clock_hz, types.send_codec.rtp_clock_hz)
         if self.latch.source is None:
             self._hear_from(None)
-        self._tell_intake()
+        self._update_columns()
 
     def prove(self) -> None:
         """The peer has proved that it receives: start sending what was waiting."""
@@ -256,7 +256,7 @@ class Leg:
             self.may_send = may_send
             self.on_sending_changed()
 
-    def _tell_intake(self) -> None:
+    def _update_columns(self) -> None:
         """Write the columns that describe this leg's in-sequence packets."""
         intake, slot, config = self._intake, self.slot, self.config
         self.receiving = self.keys.receiving
@@ -281,7 +281,7 @@ class Leg:
             self.on_control(datagram.tobytes(), address, now, unix_now)
             return
         if self.keys.forget_old(now):
-            self._tell_intake()
+            self._update_columns()
         size = self.keys.unprotect(row, size)
         if size < 0:
             self.refused.unauthentic += 1
@@ -327,7 +327,7 @@ class Leg:
             intake.last_timestamp[slot] = timestamp
             self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
             return
-        self.sound.jitter.pass_over(sequence)
+        self.sound.jitter.note_other(sequence)
         if payload_type == COMFORT_NOISE:
             self._comfort_noise_at = now
         else:
@@ -358,7 +358,7 @@ class Leg:
             self.digits_in.reset()
         intake = self._intake
         self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz, table=intake.reception, row=self.slot)
-        self._tell_intake()
+        self._update_columns()
         if not self.started:
             self.started = True
             self.emit(MediaStarted(self.stream, now, address[0], address[1]))
@@ -391,7 +391,7 @@ class Leg:
                 self.reception.clock_rate = codec.rtp_clock_hz
             self.emit(CodecChanged(self.stream, codec.name))
         self._audio_type = payload_type
-        self._tell_intake()
+        self._update_columns()
 
     def _use_event_clock(self, *clocks_hz: int) -> None:
         """Set the clock of telephone events and of the stream's timestamps, which events share (RFC 4733 §2.1)."""

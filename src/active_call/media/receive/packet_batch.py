@@ -185,4 +185,4 @@ class PacketBatchReader:
         for place in np.flatnonzero(~is_frame).tolist():
             buffer = jitter.buffers[slots[place]]
             if buffer is not None:
-                buffer.lay(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())
+                buffer.store(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())

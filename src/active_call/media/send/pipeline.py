@@ -221,7 +221,7 @@ class SendPipeline:
                 continue  # on hold, or digits are being sent: the plays wait
             try:
                 marks = self._read_play(stream, row, frame)
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 del self._playing[number]
                 self.on_failed(stream, error)
                 continue
@@ -244,7 +244,7 @@ class SendPipeline:
         for single in self._singles.values():
             try:
                 single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self.on_failed(single.stream, error)
                 continue
             if not _is_single(single.stream, single.leg):

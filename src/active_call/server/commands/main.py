@@ -1,4 +1,4 @@
-"""The commands. They parse, set up logging and the event loop, print for people; everything else is done elsewhere."""
+"""The commands. They parse arguments, set up logging and the event loop, and print; the work is done in other modules."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def chat(
     conf: ConfFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
-    """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
+    """Talk to a playbook by typing, without a server: a line is the caller's speech, `#5` a digit, `:state` shows the variables."""
     from active_call.server.commands.chat import chat as talk
 
     talk(playbook, conf, as_json)
@@ -215,5 +215,5 @@ def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="medi
 
 @app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
-    """Let spoken callers test an agent over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
+    """Test an agent with synthetic callers over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
     os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606

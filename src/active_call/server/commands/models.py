@@ -1,4 +1,4 @@
-"""`active-call models`: the speech models that can be had beside those of the package, and bringing one here."""
+"""`active-call models`: the speech models that are available in addition to the package's own, and their download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP server in this process: uvicorn over sockets and connections of our own, which are bounded."""
+"""The HTTP server in this process: uvicorn over our own limited sockets and connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HttpServer:
-    """What runs."""
+    """The running parts."""
 
     port: int
 
@@ -86,20 +86,20 @@ def http_health(connections: Connections) -> dict[str, object]:
 
 
 def origin_rules(config: Config) -> OriginRules:
-    """By which names this server may be asked."""
+    """The host names by which this server may be addressed."""
     bound = "" if is_wildcard(config.http_host) else config.http_host
     return OriginRules(bound, config.http_hosts, any_host=config.http_token is not None or bool(config.http_tokens))
 
 
 def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> Connections:
-    """The limits as configured, and as far as the process's descriptors go."""
+    """The configured limits, reduced to the process's descriptors."""
     limits = HttpLimits(connections=min(config.http_max_connections, shares.http_connections), first_reserved=shares.first_reserved)
     return Connections(limits, Refusals(clock, logging.getLogger("active_call.api")))
 
 
 @asynccontextmanager
 async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
-    """Serve until the block is left. Raises ConfigError when the address cannot be had."""
+    """Serve until the block ends. Raises ConfigError if the address is not available."""
     listening = _bound_socket(config)
     limits = connections.limits
     settings = uvicorn.Config(
@@ -116,9 +116,10 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         ws=SocketProtocol,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,  # each socket pings as its client wants
+        ws_per_message_deflate=False,  # sound is not made smaller, and events are short
     )
     server = _Server(settings)
-    # The process's signals are the CLI's.
+    # The CLI handles the process's signals.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[]), name="http")
     settings.load()
