@@ -1,6 +1,6 @@
-"""`active-call playbook check`: reads a playbook and says everything that is wrong with it, each with its line.
+"""`active-call playbook check`: reads a playbook and reports all mistakes, with line numbers.
 
-Exit codes: 0 it can be used (warnings may be told), 2 it has mistakes; with --strict warnings count as mistakes.
+Exit codes: 0 it can be used (possibly with warnings), 2 it has mistakes; with --strict warnings count as mistakes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check(
 
 
 def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
-    """The report as JSON, and as lines with their styles. `name` is a path, or what the server would find in the playbook folders."""
+    """The report as JSON, and as lines with their styles. `name` is a path, or a name that is searched in the playbook folders."""
     file = next((path for path in (name, *(folder / name for folder in PLAYBOOK_FOLDERS)) if path.exists()), name)
     if file is name and not name.exists() and not name.is_absolute():
         places = ", ".join(str(folder) for folder in PLAYBOOK_FOLDERS)
@@ -77,7 +77,7 @@ def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
 
 
 def examine(file: Path, environment: Mapping[str, str]) -> Reading | str:
-    """The playbook with everything that is found in it; or why its file cannot be read."""
+    """The playbook with all findings; or why its file cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -98,7 +98,7 @@ def _sentence(file: Path, finding: Finding) -> str:
 
 
 def known_by_section() -> dict[str, list[str]]:
-    """The providers of this installation, by the section that names them; `local` where this machine may have an engine."""
+    """The providers of this installation by section; `local` if this machine may have an engine."""
     from active_call.providers.local.on_this_machine import LOCAL_ENGINES
     from active_call.providers.registry import known_providers
     from active_call.providers.selection import LOCAL
@@ -107,7 +107,7 @@ def known_by_section() -> dict[str, list[str]]:
 
 
 def missing_sound(source: str) -> str:
-    """Why a sound cannot be played; only files can be looked at beforehand. Relative paths are relative to the working directory."""
+    """Why a sound cannot be played; only files can be checked in advance. Relative paths are relative to the working directory."""
     from active_call.base.errors import MediaError
     from active_call.media.sounds import tones
 

@@ -1,4 +1,4 @@
-"""Which providers the doctor tries: those that calls would use, and those whose key is in the environment.
+"""Which providers the doctor tests: those that calls would use, and those with a key in the environment.
 
 A config, its playbooks and the environment enter; options leave, each once. Starts nothing.
 """
@@ -35,18 +35,18 @@ _OF_KIND: Mapping[str, type[AsrOption] | type[TtsOption] | type[LlmSettings] | t
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider to try. `whose` says who would use it: a playbook, `calls`, or the variable of the environment that has its key."""
+    """A provider to test. `whose` says what would use it: a playbook, `calls`, or the environment variable with its key."""
 
     kind: str
     provider: str
     option: Option
     whose: str
     mistake: str = ""
-    """Why there is nothing to try; empty: there is."""
+    """Why there is nothing to test; empty: there is."""
 
 
 def provider_targets(config: Config, environment: Mapping[str, str]) -> list[Target]:
-    """Every provider once for each option, in the order of `asr`, `tts`, `llm`, `realtime`. Imports every adapter."""
+    """Each provider and option once, in the order of `asr`, `tts`, `llm`, `realtime`. Imports every adapter."""
     found: dict[bytes, Target] = {}
     for target in (*_used(config, environment), *_with_key(declared_providers(environment), environment)):
         same_provider = any(other.kind == target.kind and other.provider == target.provider for other in found.values())
@@ -58,7 +58,7 @@ def provider_targets(config: Config, environment: Mapping[str, str]) -> list[Tar
 
 
 def _used(config: Config, environment: Mapping[str, str]) -> Iterator[Target]:
-    """The providers that calls of the config and of its playbooks use, including fallbacks."""
+    """The providers used by the calls of the config and its playbooks, including fallbacks."""
     for whose, choice, realtime in _choices(config, environment):
         options: list[AsrOption | TtsOption | LlmSettings] = [choice.asr, choice.tts]
         options += [choice.llm] if choice.llm is not None else []
@@ -101,7 +101,7 @@ def _choices(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[s
             text = find_playbook(name or "", config).read_text(encoding="utf-8")
             book = parse_playbook(text, file=str(name), environment=environment)
         except (ActiveCallError, OSError, UnicodeDecodeError):
-            continue  # the doctor's other checks tell it
+            continue  # reported by the doctor's other checks
         option = merged(book.option, default_option(config))
         yield str(name), choose_speech(option, book), _realtime(option.realtime)
 
@@ -111,7 +111,7 @@ def _realtime(option: RealtimeOption | None) -> RealtimeOption | None:
 
 
 def _with_key(declared: Sequence[Declared], environment: Mapping[str, str]) -> Iterator[Target]:
-    """Vendors whose key the environment has."""
+    """Vendors with a key in the environment."""
     for one in declared:
         keys = one.declaration.keys if one.declaration is not None else ()
         variable = next((key for key in keys if environment.get(key)), None)
