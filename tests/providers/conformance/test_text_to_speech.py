@@ -86,7 +86,7 @@ def test_two_hundred_texts_at_once_are_spoken(case: TtsCase, monkeypatch: pytest
 
     async def run() -> None:
         async with speaking(case) as (server, engine):
-            sounds = await asyncio.gather(*(chunks_of(engine.inner, f"Caller {number}.") for number in range(200)))
+            sounds = await asyncio.gather(*(chunks_of(engine.inner, f"Caller {number}.") for number in range(n_texts)))
             for number, sound in enumerate(sounds):
                 assert is_text(pcm_of(sound), f"Caller {number}.", engine.capabilities.rate_hz)
             assert server.complaints == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ each_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 
 async def tried(target: Target, declared: list[Declared] = DECLARED) -> Trial:
     local = EngineProcesses()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http:
         (trial,) = await try_providers([target], declared, Services(World(), http, local, {}))
     await local.close()
     return trial

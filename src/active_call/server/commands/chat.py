@@ -1,4 +1,4 @@
-"""`active-call chat PLAYBOOK`: a playbook's dialogue by text, with timings and state. The fastest way to write a playbook; needs no server.
+"""`active-call chat PLAYBOOK`: a playbook's dialogue by text, with timings and state, for writing playbooks. Needs no server.
 
 A real call with the real agent and the real language model (`text_calls`); lines are typed instead of recognised, and printed instead of
 spoken.
@@ -40,7 +40,7 @@ def chat(
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Talk to a playbook by typing: a line is what the caller says, `#5` a digit, `:state` its variables, an empty line the end."""
+    """Talk to a playbook by typing: a line is the caller's speech, `#5` a digit, `:state` shows variables, an empty line ends the call."""
     try:
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, {}, os.environ, starter_playbook=True)

@@ -1,4 +1,4 @@
-"""`active-call models`: the speech models that can be had beside those of the package, and bringing one here."""
+"""`active-call models`: the speech models that are available in addition to the package's own, and their download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from active_call.providers.models.catalogue import ALL_MODELS, ModelKind, SpeechModel, model_named
 from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
-from active_call.server import launching
+from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
 
 out = Terminal()
@@ -49,7 +49,7 @@ def download(
     url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:
     """Download a model, check it, and unpack it. Continues an interrupted download."""
-    with launching.Explained():
+    with Explained():
         model, folder = model_named(name), models_folder(os.environ)
         err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)
         try:

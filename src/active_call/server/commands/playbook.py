@@ -1,6 +1,6 @@
-"""`active-call playbook check`: reads a playbook and says everything that is wrong with it, each with its line.
+"""`active-call playbook check`: reads a playbook and reports all mistakes, with line numbers.
 
-Exit codes: 0 it can be used (warnings may be told), 2 it has mistakes; with --strict warnings count as mistakes.
+Exit codes: 0 it can be used (possibly with warnings), 2 it has mistakes; with --strict warnings count as mistakes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _sentence(file: Path, finding: Finding) -> str:
 
 
 def known_by_section() -> dict[str, list[str]]:
-    """The providers of this installation, by the section that names them; `local` where this machine may have an engine."""
+    """The providers of this installation by section; `local` if this machine may have an engine."""
     from active_call.providers.local.on_this_machine import LOCAL_ENGINES
     from active_call.providers.registry import known_providers
     from active_call.providers.selection import LOCAL
@@ -123,7 +123,7 @@ def known_by_section() -> dict[str, list[str]]:
 
 
 def missing_sound(source: str) -> str:
-    """Why a sound cannot be played; only files can be looked at beforehand. Relative paths are relative to the working directory."""
+    """Why a sound cannot be played; only files can be checked in advance. Relative paths are relative to the working directory."""
     from active_call.base.errors import MediaError
     from active_call.media.sounds import tones
 

@@ -1,4 +1,4 @@
-"""Which providers the doctor tries: those that calls would use, and those whose key is in the environment.
+"""Which providers the doctor tests: those that calls would use, and those with a key in the environment.
 
 A config, its playbooks and the environment enter; options leave, each once. Starts nothing.
 """
@@ -36,7 +36,7 @@ _OF_KIND: Mapping[str, type[AsrOption] | type[TtsOption] | type[LlmSettings] | t
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider to try. `whose` says who would use it: a playbook, `calls`, or the variable of the environment that has its key."""
+    """A provider to test. `whose` says what would use it: a playbook, `calls`, or the environment variable with its key."""
 
     kind: str
     provider: str
@@ -109,7 +109,7 @@ def _choices(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[s
             text = find_playbook(name or "", config).read_text(encoding="utf-8")
             book = parse_playbook(text, file=str(name), environment=environment)
         except (ActiveCallError, OSError, UnicodeDecodeError):
-            continue  # the doctor's other checks tell it
+            continue  # reported by the doctor's other checks
         option = merged(book.option, default_option(config))
         yield str(name), choose_speech(option, book), _realtime(option.realtime), option.keys or ""
 

@@ -21,7 +21,7 @@ from active_call.sip.endpoint import Endpoint
 DEFAULT: Final = "default"
 HIDDEN: Final = "(hidden)"
 _SECRET: Final = re.compile(r"pass|secret|token$|key$|credential|headers|\benv\b|authorization", re.IGNORECASE)
-"""Names of keys with values that may be secret and are not shown."""
+"""Keys whose values may be secret and are not shown."""
 _NOT_SECRET: Final = re.compile(r"_key_file$|max_?tokens$|refer_headers$", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -45,14 +45,14 @@ def console_facts(
 
 
 def settings_of(config: Config) -> Iterator[dict[str, Any]]:
-    """Each setting: `key`, `value` (as text; secrets hidden), `origin`. Optional tables that are not there are left out."""
+    """Each setting: `key`, `value` (as text; secrets hidden), `origin`. Missing optional tables are left out."""
     origins = config.origins
     for key, value in _flat(config, "", is_hidden=False):
         yield {"key": key, "value": value, "origin": _origin(origins, key)}
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str:
-    """Of the key itself, or of the table that was given as a whole."""
+    """The source of the key itself, or of the table that was set as a whole."""
     parts = re.split(r"(?=[.\[])", key)
     for length in range(len(parts), 0, -1):
         found = origins.get("".join(parts[:length]))
@@ -92,7 +92,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A value for people."""
+    """A value as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = ", ".join(map(str, value)) if isinstance(value, tuple | list | set | frozenset) else str(value) if value != {} else ""

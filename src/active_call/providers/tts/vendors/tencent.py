@@ -38,7 +38,7 @@ OPTIONS: Final = (
     DeclaredOption("speaker", "the number of a voice", DEFAULT_VOICE),
     DeclaredOption("speed", "0.6 to 2.5", "1.0"),
     DeclaredOption("volume", "1 to 10", "5"),
-    DeclaredOption("emotion", "one that the voice has, such as happy"),
+    DeclaredOption("emotion", "an emotion of the voice, such as happy"),
     DeclaredOption("samplerate", "8000, 16000, and 24000 with some voices", "16000"),
     DeclaredOption("extra.*", "any other parameter, such as SegmentRate or FastVoiceType"),
 )

@@ -54,9 +54,9 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("secretId, secretKey", "the account"),
         *OPTIONS,
-        DeclaredOption("extra.Region", "where it is computed", DEFAULT_REGION, is_latency_knob=True),
+        DeclaredOption("extra.Region", "the region of the service", DEFAULT_REGION, is_latency_knob=True),
     ),
-    notes="The sound comes when all of a text is made; tencent streams.",
+    notes="The sound comes when the whole text is finished; tencent streams.",
 )
 
 
