@@ -118,7 +118,7 @@ class CarrierStreamLeg(WebSocketLeg):
                 for piece in self._order.take(chunk, data):
                     self.hear(piece)
             case Digit(digit):
-                self._tell(LegDigit(digit))
+                self._emit(LegDigit(digit))
             case Played(mark):
                 if self._playout.returned(mark, self._loop.time()):
                     self._release_held(mark)
@@ -134,7 +134,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
     def lose(self, reason: str) -> None:
-        """The connection to the carrier is lost."""
+        """Nothing arrives from the carrier any more: end the call with the cause `no_media`."""
         self._end(LegEnded(by="system", cause="no_media", reason=reason))
 
     # -- to the carrier
@@ -160,7 +160,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _send_frame(self, pcm: bytes) -> None:
         """Send 20 ms of sound. Silence is sent for a short time only."""
-        self._n_silent = self._n_silent + 1 if pcm == SILENCE[: len(pcm)] else 0
+        self._n_silent = self._n_silent + 1 if pcm.count(0) == len(pcm) else 0
         if self._n_silent > SILENT_FRAMES:
             self._flush()
             return
@@ -236,7 +236,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- as `legs.leg.Leg`
 
-    def _tell(self, event: LegEvent) -> None:
+    def _emit(self, event: LegEvent) -> None:
         if self._ended is None:
             self._sink(event)
 
