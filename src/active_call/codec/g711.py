@@ -61,16 +61,6 @@ _DECODE: Final = _build_decode_table()
 _ENCODE: Final = _build_encode_table()
 
 
-def decode_table(is_alaw: bool) -> NDArray[np.int16]:
-    """The 256 samples that the payload bytes of one law stand for."""
-    return _DECODE[256:] if is_alaw else _DECODE[:256]
-
-
-def encode_table(is_alaw: bool) -> NDArray[np.uint8]:
-    """The payload bytes of one law by sample, read as uint16: 65,536 of them."""
-    return _ENCODE[1 << 16 :] if is_alaw else _ENCODE[: 1 << 16]
-
-
 def decode(payload: NDArray[np.uint8], is_alaw: NDArray[np.bool_], out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
     """Return the samples of `payload` (streams, n) uint8 as (streams, n) int16. Row i is A-law if `is_alaw[i]`, else mu-law.
 

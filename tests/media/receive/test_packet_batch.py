@@ -217,10 +217,14 @@ def carry_out(scene: Scene, step: tuple[Any, ...]) -> None:
             scene.configure(index, key=key, receive=receive, mux=mux)
 
 
+BOTH = pytest.mark.parametrize("is_ring", [False, True], ids=["one by one", "ring"])
+
+
+@BOTH
 @searching(30)
-@given(st.lists(STEPS, max_size=25))
-def test_datagrams_taken_together_do_what_each_would_alone(steps: list[tuple[Any, ...]]) -> None:
-    scene = Scene()
+@given(steps=st.lists(STEPS, max_size=25))
+def test_datagrams_taken_together_do_what_each_would_alone(is_ring: bool, steps: list[tuple[Any, ...]]) -> None:
+    scene = Scene(is_ring=is_ring)
     try:
         for index in range(N_LEGS - 1):  # the last one waits for its offer/answer
             scene.configure(index)

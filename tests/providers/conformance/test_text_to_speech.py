@@ -80,7 +80,8 @@ def test_texts_one_after_another_use_one_connection_and_at_once_several(case: Tt
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.is_socket or case.provider == "azure"], ids=lambda case: case.provider)
-def test_two_hundred_texts_at_once_are_spoken(case: TtsCase, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_texts", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_texts_at_once_are_spoken(case: TtsCase, n_texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine takes its time for two hundred connections; the deadline is not what is tested."""
     monkeypatch.setattr(websocket, "CONNECT_S", 60.0)
 

@@ -35,6 +35,7 @@ from active_call.testing.vendors.chat.anthropic import AnthropicServer
 from active_call.testing.vendors.chat.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
 from active_call.testing.vendors.chat.gemini import GeminiServer
 from active_call.testing.vendors.chat.openai_responses import ResponsesServer
+from searches import searching
 
 WEATHER = ToolDefinition("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 HELLO = ReplyRequest((ChatMessage("system", "You answer the telephone."), ChatMessage("user", "Hi")))

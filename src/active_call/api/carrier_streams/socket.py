@@ -144,20 +144,20 @@ class CarrierSocket:
         return True
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
-        """What does not go to the leg at once, until the carrier is gone."""
+        """Pass on the messages that were not delivered to the leg directly, until the carrier has gone."""
         loop = asyncio.get_running_loop()
-        moved_at = loop.time()
-        try:
-            async with asyncio.timeout(SILENT_S) as limit:
-                while True:
+        quiet_at = loop.time() + SILENT_S
+        while loop.time() < quiet_at:
+            try:
+                async with asyncio.timeout_at(quiet_at):
                     leg.receive(await self._next())
-                    if (now := loop.time()) > moved_at + SILENT_S / 20:  # fifty messages a second come; not each needs a timer
-                        limit.reschedule(now + SILENT_S)
-                        moved_at = now
-        except WebSocketDisconnect:
-            leg.leave("the carrier closed the connection")
-        except TimeoutError:
-            leg.lose(f"nothing was received for {SILENT_S:g} s")
+                quiet_at = loop.time() + SILENT_S
+            except WebSocketDisconnect:
+                leg.leave("the carrier closed the connection")
+                return
+            except TimeoutError:
+                quiet_at = SILENT_S + (self._connection.heard_at if self._connection is not None else quiet_at - SILENT_S)
+        leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
         """Send until the call has ended and everything is sent; then close the socket."""

@@ -87,21 +87,20 @@ def _resampled(resampler: OneStreamResampler, pcm: bytes) -> bytes:
 
 
 class G711Format:
-    """G.711 at 8 kHz. A message has one stream, so a look-up in the table of its law is all there is to do."""
+    """G.711 at 8 kHz."""
 
     rate_hz = 8000
 
     def __init__(self, is_alaw: bool) -> None:
-        self._samples = g711.decode_table(is_alaw).astype("<i2")
-        self._payload = g711.encode_table(is_alaw)
+        self._is_alaw = is_alaw
 
     def decode(self, data: bytes) -> bytes:
         """See `SoundFormat`."""
-        return self._samples.take(np.frombuffer(data, np.uint8)).tobytes()
+        return g711.decode_bytes(data, is_alaw=self._is_alaw)
 
     def encode(self, pcm: bytes) -> bytes:
         """See `SoundFormat`."""
-        return self._payload.take(np.frombuffer(pcm, "<u2")).tobytes()
+        return g711.encode_bytes(pcm, is_alaw=self._is_alaw)
 
 
 class G722Format:

@@ -160,7 +160,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _send_frame(self, pcm: bytes) -> None:
         """Send 20 ms of sound. Silence is sent for a short time only."""
-        self._n_silent = self._n_silent + 1 if pcm.count(0) == len(pcm) else 0
+        self._n_silent = self._n_silent + 1 if pcm == SILENCE[: len(pcm)] else 0
         if self._n_silent > SILENT_FRAMES:
             self._flush()
             return
