@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.expectation import Asked, Expectation

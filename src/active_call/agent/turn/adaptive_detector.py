@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import exp, log
 
+from msgspec import structs
+
 from active_call.agent.turn.expectation import Completeness, announced_in, completeness_of
 from active_call.agent.turn.turn_detector import (
     RECOGNITION_PATIENCE_S,
@@ -154,7 +156,7 @@ class AdaptiveTurnDetector:
             at = _speaking_until(facts)
             return Undecided(at) if now < at else EndOfTurn()
         ended_at = facts.since if facts.voice_ended_at is None else facts.voice_ended_at
-        facts = replace(facts, expected=announced_in(facts.text, facts.expected, facts.language or self._settings.language))
+        facts = structs.replace(facts, expected=announced_in(facts.text, facts.expected, facts.language or self._settings.language))
         completeness = self._completeness(facts)
         probability = self.probability(facts, completeness)
         needed = self._silence_needed(facts, completeness, probability)

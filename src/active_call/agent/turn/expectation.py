@@ -52,7 +52,7 @@ class Completeness(Enum):
     """How complete the caller's words look."""
 
     SURE = "sure"
-    """All that was asked for, or a complete turn without a question."""
+    """All that was asked for, or words that are a complete turn in themselves."""
     QUESTION = "question"
     """A complete sentence that asks something."""
     COMPLETE = "complete"

@@ -1,4 +1,4 @@
-"""What a persona asks for against what happened, and the forms that a run is told in: JUnit XML and one JSON object."""
+"""Compares a persona's expectations with the call, and formats the run: JUnit XML and one JSON object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from active_call.bench.evals.persona import Persona
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One call, judged. `heard`: the agent's words as recognised from its sound. `words`: wrong and said words of the caller."""
+    """One evaluated call. `heard`: the agent's words as recognised from its sound. `words`: wrong and total words of the caller."""
 
     persona: Persona
     played: Played
@@ -33,7 +33,7 @@ def words_of(text: str) -> list[str]:
 
 
 def judge(persona: Persona, played: Played, record: Mapping[str, Any] | None, heard: str) -> Verdict:
-    """Everything that `persona` expects and that did not happen. What needs a record fails when there is none."""
+    """All expectations of `persona` that were not met. Expectations about the record fail if there is none."""
     failures = list(played.failures)
     lines = list(record.get("turns", ())) if record else []
     caller = " ".join(str(line.get("text", "")) for line in lines if line.get("speaker") == "caller")
@@ -86,7 +86,7 @@ def _over_limits(persona: Persona, played: Played) -> list[str]:
 
 
 def summary(verdicts: Sequence[Verdict], *, bounded: bool) -> dict[str, Any]:
-    """The object that `--json` ends with: each figure by name, calls, failures, `ok`. `bounded`: figures are held against their bounds."""
+    """The final object of `--json`: each figure by name, calls, failures, `ok`. `bounded`: figures are compared with their bounds."""
     findings = [finding for one in verdicts for finding in one.played.findings]
     words, words_in_noise = (_words([one for one in verdicts if bool(one.persona.noise) is noisy]) for noisy in (False, True))
     figures = figures_of(findings, [dict(turn) for one in verdicts for turn in one.turns], words, words_in_noise)
@@ -121,5 +121,5 @@ def junit(verdicts: Sequence[Verdict], outside: Sequence[str]) -> bytes:
 
 
 def _xml_text(text: str) -> str:
-    """Without characters that XML cannot hold."""
+    """Without characters that XML cannot contain."""
     return re.sub(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD]", "?", text)
