@@ -10,7 +10,7 @@ from typing import Any
 
 import pylibsrtp
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from active_call.codec.table import TELEPHONE_EVENT
@@ -222,6 +222,15 @@ BOTH = pytest.mark.parametrize("is_ring", [False, True], ids=["one by one", "rin
 
 @BOTH
 @searching(30)
+@example(  # a packet of the old source after a new offer/answer binds the stream to it again
+    steps=[
+        ("send", 0, packet(0), 0, True),
+        ("send", 0, b"", 0, True),
+        ("run", -1, 3, {}),
+        ("configure", 0, 0, True, False),
+        ("send", 0, packet(0, ssrc=8), 0, True),
+    ]
+)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_datagrams_taken_together_do_what_each_would_alone(is_ring: bool, steps: list[tuple[Any, ...]]) -> None:
     scene = Scene(is_ring=is_ring)

@@ -265,7 +265,8 @@ class Leg:
         intake.is_muxed[slot] = self._is_muxed
         is_batched = config is not None and config.receive and self.sound.codec in G711
         intake.batched_type[slot] = self._audio_type if is_batched else NOBODY
-        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None else NOBODY
+        is_bound = self.reception is not None and (self.srtp_in is not None or self.latch.ssrc == self.reception.ssrc)
+        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None and is_bound else NOBODY
 
     def refuse(self, status: int) -> None:
         """Count a datagram that `receiving` could not unprotect, by libsrtp's status."""
@@ -335,6 +336,7 @@ class Leg:
 
     def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
         latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
+        bound = latch.ssrc
         latch.heard_at = heard_at.item(slot)
         accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
         heard_at[slot] = latch.heard_at
@@ -343,6 +345,8 @@ class Leg:
         if latch.proves_destination:
             self._note_proven(latch.destination)
         self._settle_sending()
+        if latch.ssrc != bound:
+            self._update_columns()
         return accepted
 
     def _hear_from(self, address: tuple[Any, ...] | None) -> None:
