@@ -176,7 +176,7 @@ def test_faults_without_end_end_the_call_with_a_reason(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.session.parts.speech_input.handle_timeout = fail  # type: ignore[method-assign]
+            call.session.state.agent.settle = fail  # type: ignore[method-assign, union-attr]
             call.session.post(Later(lambda: None))
             for _ in range(MAX_FAULTS):
                 await asyncio.sleep(0.1)
@@ -288,7 +288,7 @@ def test_model_error_that_was_recovered_from_is_told_once_and_fails_no_record(vi
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.engines.model.will_say = [ProviderError("model", "brown-out"), TypeError("odd"), "All is well. <hangup/>"]
             for _ in range(3):
-                await call.says("are you there")
+                await call.says("are you there?")
                 await call.quiet()
                 await asyncio.sleep(1)
                 await call.quiet()

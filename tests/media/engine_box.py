@@ -231,7 +231,7 @@ class Box:
                         on_readable(at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
             self.clock.at = due_at
             self.engine.run_send(self._tick)
-            self.engine.run_hear(due_at)
+            self.engine.run_receive(due_at)
             self._tick += 1
 
     def heard(self, far_end: FarEnd) -> Heard:

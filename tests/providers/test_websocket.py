@@ -15,9 +15,9 @@ from active_call.base.world import World
 from active_call.net.outgoing import GuardedClients, OutgoingPolicy, places_of
 from active_call.providers.services import Services
 from active_call.providers.websocket import open_socket
-from active_call.testing.vendors.faults import Faults
-from active_call.testing.vendors.server import Refused, Request, VendorServer
-from active_call.testing.vendors.socket import VendorSocket
+from active_call.testing.vendors.wire.faults import Faults
+from active_call.testing.vendors.wire.server import Refused, Request, VendorServer
+from active_call.testing.vendors.wire.socket import VendorSocket
 
 
 class Vendor(VendorServer):

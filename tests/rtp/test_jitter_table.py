@@ -85,7 +85,7 @@ class Side:
         frames = b"".join([payload for payload, is_whole in zip(payloads, whole, strict=True) if is_whole])
         self.table.keep(rows[whole], ahead[whole], np.frombuffer(frames, np.uint8).reshape(-1, FRAME_BYTES))
         for line in np.array(lines)[simple & ~whole].tolist():
-            self.together[line].lay(packets[line][2], packets[line][3])
+            self.together[line].store(packets[line][2], packets[line][3])
         for line in np.array(lines)[~simple].tolist():
             arrival, number, stamp, payload = packets[line]
             self.together[line].push(number, stamp, payload, arrival)

@@ -300,7 +300,7 @@ def test_events_between_sound_do_not_count_as_lost() -> None:
     playout = Playout(Counting(), CLOCK)
     playout.push(1, 0, numbered(0), 0.0)
     for sequence in range(2, 12):
-        playout.pass_over(sequence)
+        playout.note_other(sequence)
     playout.push(12, 11 * 960, numbered(11), 0.22)
     assert playout.buffer.lost == 0
 

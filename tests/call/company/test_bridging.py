@@ -134,7 +134,7 @@ def test_invitation_that_nobody_answers_is_given_up() -> None:
             one.bridging.bridge("two")
         await asyncio.sleep(ANSWER_DEADLINE_S)
         await settle(one, two)
-        assert one.errors() == ["the call 'two' does not answer"]
+        assert one.errors() == ["bridge: the call 'two' does not answer"]
         assert (one.told(), one.machine.now.company, one.bridging.current) == ([], Company.AGENT, None)
 
     with_two(story)
@@ -145,7 +145,7 @@ def test_call_that_is_taken_meanwhile_refuses() -> None:
         one.bridging.bridge("two")
         two.machine.feed(Input.TAKEOVER_BEGINS)
         await settle(one, two)
-        assert one.errors() == ["the call 'two' is being transferred"]
+        assert one.errors() == ["bridge: the call 'two' is being transferred"]
         assert (one.machine.now.company, two.told()) == (Company.AGENT, [])
 
     with_two(story)

@@ -21,7 +21,7 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.providers.base import Failed, Final
 from active_call.providers.registry import Engines, create_recogniser
-from active_call.testing.vendors.server import VendorServer
+from active_call.testing.vendors.wire.server import VendorServer
 
 SLACK_SAMPLES = round(0.25 * LISTEN_RATE_HZ)
 HOUR_S = 3_600

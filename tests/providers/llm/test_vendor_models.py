@@ -31,10 +31,10 @@ from active_call.providers.base import (
 )
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import LlmSettings, create_responder
-from active_call.testing.vendors.anthropic import AnthropicServer
-from active_call.testing.vendors.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
-from active_call.testing.vendors.gemini import GeminiServer
-from active_call.testing.vendors.openai_responses import ResponsesServer
+from active_call.testing.vendors.chat.anthropic import AnthropicServer
+from active_call.testing.vendors.chat.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
+from active_call.testing.vendors.chat.gemini import GeminiServer
+from active_call.testing.vendors.chat.openai_responses import ResponsesServer
 from searches import searching
 
 WEATHER = ToolDefinition("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -300,7 +300,7 @@ _MESSAGES = st.lists(
 def test_any_history_becomes_a_request_that_the_vendor_takes(messages: list[ChatMessage]) -> None:
     """Histories hold interruptions, results that come late, calls that were cancelled; the conversation must go on."""
     from active_call.providers.llm import anthropic_messages, gemini_contents
-    from active_call.testing.vendors import anthropic, gemini
+    from active_call.testing.vendors.chat import anthropic, gemini
 
     seen: set[str] = set()
     for index, message in enumerate(messages):  # ids are unique in a conversation
