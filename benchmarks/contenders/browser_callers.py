@@ -1,18 +1,24 @@
-"""Browsers for `browsers.py`: aiortc sets the connections up, with Opus; then prepared packets are sent, and arrivals are counted.
+"""Browsers for `browsers.py`: aiortc sets the connections up, with Opus; from then on prepared, encrypted packets leave by plain sockets.
 
-Reads `{"calls", "speech"}`, says `{"offers"}`, reads `{"answers"}`, says `{"connected"}`, sends from then on, and on every line says
-`{"sent", "received", "late_ms"}` since the line before.
+Reads `{"calls", "speech", "seconds"}`, says `{"offers"}`, reads `{"answers"}`, says `{"connected"}`, sends for so many seconds, and
+on every line says, of the time since the line before: `sent`, `received`, `late_ms` (p99 of how late it sent), `offset_ms` (p50 and
+p99 of the distance of each packet from its stream's 20 ms grid), `wrong` (of the packets looked at, those that are not authentic).
 """
 
 from __future__ import annotations
 
 import asyncio
 import fractions
+import gc
+import os
+import socket
 import struct
 import time
+from typing import Any
 
 import av
 import numpy as np
+import pylibsrtp
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender
 from aiortc.codecs.opus import OpusEncoder
 from aiortc_parts import Offering
@@ -20,10 +26,12 @@ from common import listen, say, speech_frames
 
 FRAME_S = 0.02
 OPUS_TICKS = 960
+PAYLOAD_TYPE = 96
+LOOKED_AT_EVERY = 50
 
 
 class Browser(Offering):
-    """One browser."""
+    """One browser. `arrivals`: times and sequence numbers of the packets that came."""
 
     def __init__(self, index: int, payloads: list[bytes]) -> None:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -31,17 +39,54 @@ class Browser(Offering):
         transceiver.setCodecPreferences([c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType == "audio/opus"])
         self._sender = transceiver.sender
         self._payloads, self._index, self._n_sent = payloads, index, 0
-        self.n_received = 0
+        self._packets: list[bytes] = []
+        self.arrivals: list[tuple[float, int]] = []
+        self.n_wrong = 0
 
     async def _note(self, data: bytes, arrival_time_ms: int) -> None:
-        self.n_received += 1
+        """What came before `prepare`."""
 
-    async def send(self) -> None:
-        n = self._n_sent
-        payload = self._payloads[(n + self._index * 37) % len(self._payloads)]
-        header = struct.pack("!BBHII", 0x80, 96, n & 0xFFFF, n * OPUS_TICKS & 0xFFFFFFFF, self._sender._ssrc)
-        self._n_sent += 1
-        await self._sender.transport._send_rtp(header + payload)
+    def prepare(self, n_packets: int) -> None:
+        """Encrypt everything that will be said, and take what comes where it comes in."""
+        dtls = self._sender.transport
+        pair = dtls.transport._connection._nominated[1]
+        self._address = pair.remote_addr
+        self._socket = socket.socket(fileno=os.dup(pair.protocol.transport.get_extra_info("socket").fileno()))
+        self._unprotect, protect, plain = dtls._rx_srtp.unprotect, dtls._tx_srtp.protect, pair.protocol.datagram_received
+        for n in range(n_packets):
+            header = struct.pack("!BBHII", 0x80, PAYLOAD_TYPE, n & 0xFFFF, n * OPUS_TICKS & 0xFFFFFFFF, self._sender._ssrc)
+            self._packets.append(protect(header + self._payloads[(n + self._index * 37) % len(self._payloads)]))
+
+        def received(data: bytes, addr: Any) -> None:
+            if not 128 <= data[0] <= 191:
+                plain(data, addr)
+            elif not 64 <= data[1] & 0x7F <= 95:  # RTCP (RFC 5761)
+                self._take(data)
+
+        pair.protocol.datagram_received = received
+
+    def _take(self, data: bytes) -> None:
+        self.arrivals.append((time.monotonic(), int.from_bytes(data[2:4], "big")))
+        if len(self.arrivals) % LOOKED_AT_EVERY == 1:
+            try:
+                self._unprotect(data)
+            except pylibsrtp.Error:
+                self.n_wrong += 1
+
+    def send(self) -> None:
+        """The next packet; nothing once all are sent."""
+        if self._n_sent < len(self._packets):
+            self._socket.sendto(self._packets[self._n_sent], self._address)
+            self._n_sent += 1
+
+    def offsets_ms(self) -> np.ndarray:
+        """Of what came since the last question; forgets it."""
+        told, self.arrivals = self.arrivals, []
+        if len(told) < 10:
+            return np.zeros(0)
+        at, number = np.array([one for one, _ in told]), np.unwrap(np.array([float(n) for _, n in told]), period=65_536)
+        difference = at - number * FRAME_S
+        return np.abs(difference - np.median(difference)) * 1000
 
 
 def opus_payloads(path: str) -> list[bytes]:
@@ -55,6 +100,17 @@ def opus_payloads(path: str) -> list[bytes]:
     return payloads
 
 
+def seen(browsers: list[Browser], n_sent: int, late: list[float]) -> dict[str, Any]:
+    """What has happened since the last question."""
+    received, wrong = sum(len(browser.arrivals) for browser in browsers), sum(browser.n_wrong for browser in browsers)
+    for browser in browsers:
+        browser.n_wrong = 0
+    off = np.concatenate([browser.offsets_ms() for browser in browsers])
+    p50, p99 = np.percentile(off, (50, 99)).tolist() if len(off) else (0.0, 0.0)
+    late_ms = float(np.percentile(late, 99)) * 1000 if late else 0.0
+    return {"sent": n_sent, "received": received, "late_ms": late_ms, "offset_ms": {"p50": p50, "p99": p99}, "wrong": wrong}
+
+
 async def main() -> None:
     loop = asyncio.get_running_loop()
     task = listen()
@@ -63,21 +119,26 @@ async def main() -> None:
     say({"offers": [await browser.offer() for browser in browsers]})
     answers = listen()["answers"]
     await asyncio.gather(*(browser.accept(answer) for browser, answer in zip(browsers, answers, strict=True)))
+    for browser in browsers:
+        browser.prepare(round(task["seconds"] / FRAME_S))
+        await asyncio.sleep(0)
+    gc.collect()
+    gc.disable()  # a pass would be heard as lateness
     say({"connected": True})
     asked: asyncio.Future[object] = loop.run_in_executor(None, listen)
-    begun, sent, late_s, told = time.monotonic(), 0, 0.0, (0, 0)
+    begun, sent, told, late = time.monotonic(), 0, 0, []
     while True:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.001)
         now = time.monotonic()
-        due = int((now - begun) / FRAME_S * len(browsers))
-        late_s = max(late_s, (due - sent) * FRAME_S / len(browsers))
+        due = int((now - begun) / FRAME_S * len(browsers)) + 1
+        if due > sent:
+            late.append(now - begun - sent * FRAME_S / len(browsers))
         while sent < due:
-            await browsers[sent % len(browsers)].send()
+            browsers[sent % len(browsers)].send()
             sent += 1
         if asked.done():
-            received = sum(browser.n_received for browser in browsers)
-            say({"sent": sent - told[0], "received": received - told[1], "late_ms": late_s * 1000})
-            late_s, told = 0.0, (sent, received)
+            say(seen(browsers, sent - told, late))
+            late, told = [], sent
             asked = loop.run_in_executor(None, listen)
 
 

@@ -280,6 +280,9 @@ def test_playbook_names_do_not_leave_the_folder(folder: Path, name: str) -> None
         async with an_api(folder) as api:
             response = await api.http.post(f"/api/playbooks/{name}", json={"content": PLAYBOOK})
             assert response.status_code in (400, 404, 405)
+            if "%2F" in name:
+                assert (response.status_code, response.json()["error"].partition(":")[0]) == (400, "Invalid filename")
+                assert (await api.http.get(f"/api/playbooks/{name}")).status_code == 400
             assert not (folder.parent / "evil.md").exists()
 
     run(story())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,8 @@ from active_call.testing.virtual_time import run_virtually
 class Watched:
     """A call that tells what the test says; one that is over tells its hangup to each new subscriber."""
 
+    id = "s.1"
+
     def __init__(self, ended: events.Hangup | None = None) -> None:
         self.log, self.commands = EventLog(), CommandWatch()
         if ended is not None:
@@ -25,6 +29,9 @@ class Watched:
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         return self.log.subscribe(from_seq=from_seq)
+
+    def describe(self) -> Any:
+        return SimpleNamespace(answered_at=None)
 
     def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
         return self.commands.add(watcher)
@@ -65,7 +72,7 @@ def test_stream_in_which_nothing_happens_says_so_and_one_that_is_not_read_is_giv
         assert loop.time() == pytest.approx(KEEPALIVE_S)
         for _ in range(WATCH_QUEUE_SIZE + 1):
             call.tell(events.Dtmf(digit="1"))
-        assert len([chunk async for chunk in stream]) == 0
+        assert [chunk async for chunk in stream] == [b": too slow: the client does not read its events\n\n"]
         assert call.log.n_subscriptions == 0
 
     run_virtually(run())
@@ -81,7 +88,9 @@ def test_commands_are_told_before_what_they_do_and_without_credentials() -> None
         call.tell(events.Answer())
         call.tell(events.Hangup(reason="bye"))
         told = [await first] + [chunk async for chunk in stream]
-        assert [chunk.split(b"\n")[0] for chunk in told] == [b"event: command", b"event: event", b"event: event"]
+        assert [chunk.split(b"\n")[0] for chunk in told] == [b"event: command", *[b"event: event"] * 4]
+        names = [chunk.split(b'"event":"')[1].split(b'"')[0] for chunk in told[1:]]
+        assert names == [b"trackStart", b"answer", b"trackEnd", b"hangup"]
         assert b'"command":"accept"' in told[0] and b"bot" in told[0]
         assert b"s3cret" not in told[0] and b"id:" not in told[0]
         call.commands.tell(commands.Pause())  # nobody watches any more

@@ -333,6 +333,22 @@ def test_event_goes_to_the_log_the_watchers_and_the_agent_with_one_time_stamp() 
     virtually(story)
 
 
+def test_words_of_a_model_that_tells_no_times_began_with_the_voice() -> None:
+    async def story() -> None:
+        call, time = FakeCall(), a_time()
+        output = EventOutput(Journal(call.state.facts), time, Records(), call.ports.log, lambda _: None)  # type: ignore[arg-type]
+        subscription = output.event_log.subscribe()
+        began_ms = time.to_epoch_ms(time.now())
+        output.tell(events.Speaking(start_time=began_ms))
+        await asyncio.sleep(1.5)
+        output.tell(events.AsrFinal(index=1, text="yes"))
+        output.tell(events.AsrFinal(index=2, text="no", start_time=7, end_time=8))
+        times = [(item.event.start_time, item.event.end_time) for item in subscription.take() if isinstance(item.event, events.AsrFinal)]
+        assert times == [(began_ms, time.to_epoch_ms(time.now())), (7, 8)]
+
+    virtually(story)
+
+
 def test_phase_of_the_facts_moves_forward_only() -> None:
     facts, now = FakeCall().state.facts, datetime(2026, 1, 1, tzinfo=UTC)
     assert facts.reach(Phase.ANSWERED, now)

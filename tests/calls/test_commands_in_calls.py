@@ -126,6 +126,10 @@ def test_tracks_are_muted_by_their_names(virtually: Any) -> None:
             call.session.post(commands.Unmute())
             await asyncio.sleep(0.1)
             assert (stream.muted, stream.muted_tracks) == (False, set())
+            for track in ("server-side-track", call.session.id):  # as events name them
+                call.session.post(commands.Mute(track_id=track))
+            await asyncio.sleep(0.1)
+            assert (stream.muted, stream.muted_tracks) == (False, {"plays", "caller"})
 
     virtually(story())
 

@@ -102,7 +102,9 @@ def test_call_is_greeted_heard_and_answered_by_the_model_and_its_record_has_the_
             assert turns_of(record) == [("agent", GREETING), ("caller", "When do you close?"), ("agent", "We are open until six.")]
             assert (record.status, record.error, record.media.get("utterances_lost")) == ("answered", None, None)
             assert record.engines == {"realtime": {"provider": "fake", "reason": "realtime.provider"}}
-            assert [event.text for event in call.of(events.AsrFinal)] == ["When do you close?"]
+            (final,) = call.of(events.AsrFinal)
+            assert final.text == "When do you close?"
+            assert final.start_time is not None and final.end_time is not None and final.start_time <= final.end_time == final.timestamp
             assert stream.is_closed
             assert call.engines.recognisers == 0  # type: ignore[attr-defined]
             assert call.spoken == []
@@ -136,6 +138,7 @@ def test_barge_in_truncates_the_item_in_the_model_and_in_the_record(virtually: A
             assert 900 <= cut.current <= 1200
             call.leg.end("caller", "remote_bye")
             texts = [text for speaker, text in turns_of(await call.over()) if speaker == "agent"]
+            assert len(call.of(events.Interrupt)) == 1  # the model has heard the caller over its own words
             assert texts[0] == GREETING and texts[-1] == "Only roses."
             assert LONG.startswith(texts[1]) and 0 < len(texts[1]) < 40
 

@@ -86,3 +86,13 @@ def test_silence_and_quiet_bytes_are_what_they_say() -> None:
         assert g711.encode(np.zeros((1, 1), np.int16), law)[0, 0] == silence
         assert levels[list(quiet)].max() <= 248
         assert silence in quiet
+
+
+@pytest.mark.parametrize("is_alaw", [False, True])
+def test_one_stream_of_bytes_is_coded_as_in_a_batch(is_alaw: bool) -> None:
+    codes, law = np.arange(256, dtype=np.uint8), np.array([is_alaw])
+    pcm = g711.decode_bytes(codes.tobytes(), is_alaw=is_alaw)
+    assert np.array_equal(np.frombuffer(pcm, "<i2"), g711.decode(codes.reshape(1, -1), law)[0])
+    samples = np.arange(-32_768, 32_768).astype("<i2")
+    payload = g711.encode_bytes(samples.tobytes(), is_alaw=is_alaw)
+    assert np.array_equal(np.frombuffer(payload, np.uint8), g711.encode(samples.reshape(1, -1), law)[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from active_call.codec.polyphase import Resampler
+from active_call.codec.polyphase import OneStreamResampler, Resampler
 from active_call.codec.resample import Downsampler16to8, Upsampler8to16
 
 from .voices import speech
@@ -111,3 +111,20 @@ def test_it_agrees_with_the_filters_for_8_and_16_khz() -> None:
 def test_other_rates_raise_value_error(rates: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no filter"):
         Resampler(1, *rates)
+
+
+@pytest.mark.parametrize("rates", [(8000, 16_000), (16_000, 8000), (24_000, 48_000), (48_000, 24_000), (48_000, 16_000), (8000, 48_000)])
+def test_stream_by_itself_sounds_as_in_a_batch_whatever_the_length_of_its_pieces(rates: tuple[int, int]) -> None:
+    source_hz, target_hz = rates
+    batch, frame = Resampler(1, *rates), source_hz // 50
+    sound = np.random.default_rng(7).normal(0, 6000, frame * 6).clip(-32_768, 32_767).astype(np.int16)
+    expected = [batch.process(sound[at : at + frame].reshape(1, -1), np.zeros(1, np.intp))[0] for at in range(0, len(sound), frame)]
+    factor = max(rates) // min(rates)
+    for n_samples in (frame, factor * 7, len(sound)):
+        alone = OneStreamResampler(*rates)
+        assert alone.factor == factor
+        found = np.concatenate([alone.process(sound[at : at + n_samples]) for at in range(0, len(sound), n_samples)])
+        assert len(found) == len(sound) * target_hz // source_hz
+        assert np.abs(found - np.concatenate(expected) * 32_768).max() <= 1.0
+    with pytest.raises(ValueError, match="no filter"):
+        OneStreamResampler(16_000, 24_000)

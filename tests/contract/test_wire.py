@@ -17,7 +17,7 @@ COMMAND_NAMES = """
 """
 EVENT_NAMES = """
     addHistory answer answerMachineDetection asrDelta asrFinal binary bridge custom dtmf eou error functionCall hangup hold inactivity
-    incoming interruption mediaProblem mediaReady message metrics other ping reject replyEnd ringbackState ringing rtpTimeout
+    incoming interrupt interruption mediaProblem mediaReady message metrics other ping reject replyEnd ringbackState ringing rtpTimeout
     silence speaking trackEnd trackStart transfer transferRequest turn
 """
 
@@ -54,7 +54,11 @@ def test_keys_of_free_maps_are_left_alone() -> None:
         (b"[]", "", "JSON object"),
         (b"{}", "command", "missing"),
         (b'{"command":"tst"}', "command", "'tts'"),
-        (b'{"command":"play"}', "", "url"),
+        (b'{"command":"play"}', "url", "missing"),
+        (b'{"command":"tts"}', "text", "missing"),
+        (b'{"command":"tts","text":null}', "text", "str"),
+        (b'{"command":"tts","playId":"1","streaming":true}', "text", "missing"),
+        (b'{"command":"refer","callee":"sip:a@b","options":{"briefing":{"text":7}}}', "options.briefing.text", "str"),
         (b'{"command":"reject","code":"x"}', "code", "int"),
         (b'{"command":"accept","option":{"sip":{"headers":3}}}', "option.sip.headers", "object"),
     ],
@@ -64,6 +68,13 @@ def test_bad_command_names_place_and_reason(data: bytes, path: str, words: str) 
         wire.decode_command(data)
     assert caught.value.path == path
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["endOfStream", "autoHangup", "end_of_stream"])
+def test_speech_without_a_text_may_end_what_plays(flag: str) -> None:
+    """A client that streams sentences ends them so; one that was given an empty sentence sends it."""
+    assert isinstance(wire.decode_command({"command": "tts", "playId": "1", flag: True}).value, commands.Tts)
+    assert wire.decode_command({"command": "tts", "text": ""}).value == commands.Tts()
 
 
 def test_strict_conversion_names_the_nearest_known_key() -> None:

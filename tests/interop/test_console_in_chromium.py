@@ -209,14 +209,20 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
     assert page.run("document.querySelectorAll('a.button').length") == 1  # leads to the record
 
 
+CURRENT_IS_SEEN = "(at => at.left >= 0 && at.right <= innerWidth)(document.querySelector('nav [aria-current]').getBoundingClientRect())"
+"""The page's own name in the navigation, which is wider than a phone."""
+
+
 def test_no_page_violates_wcag_aa_at_a_desk_or_on_a_phone(page: Page) -> None:
     found: dict[str, list[str]] = {}
     for name, settled in SETTLED.items():
         page.run(f"location.hash = '#/{name}'")
         page.wait(f"document.querySelector('nav [aria-current]').hash === '#/{name.partition('/')[0]}' && {settled}")
-        for kind in ("", "-phone"):
-            page.look(*((390, 844) if kind else (1280, 860)), is_phone=bool(kind), is_dark=bool(kind))
+        for kind in ("", "-dark", "-phone"):
+            is_phone = kind == "-phone"
+            page.look(*((390, 844) if is_phone else (1280, 860)), is_phone=is_phone, is_dark=bool(kind))
             found[name + kind] = violations(page)
+            page.wait(CURRENT_IS_SEEN)
             if page.run("document.documentElement.scrollWidth > innerWidth"):
                 found[name + kind].append("is wider than the window")
             picture(page, f"page-{name.replace('/', '-')}{kind}")
@@ -343,6 +349,28 @@ def test_ten_lines_of_the_guide_call_from_a_page_of_ones_own(page: Page) -> None
     page.wait(f"document.querySelector('#words').innerText.includes({json.dumps(GREETING)})")
     page.click("Hang up")
     page.wait("document.querySelector('#call').textContent === 'Call us'")
+
+
+LATE_REFUSAL = """(async () => {
+  const { attempt, client, onTokenNeeded, useToken } = await import("/console/api.js"), { ApiError } = await import("/client.js");
+  const right = client.token, asked = [], stop = onTokenNeeded(wasWrong => asked.push(wasWrong));
+  const refused = work => attempt(work).catch(error => error.status);
+  let answer;
+  useToken("");
+  const early = refused(() => new Promise((_, fail) => { answer = fail; }));  // sent without a token, answered when one was entered
+  useToken(right);
+  answer(new ApiError("no token", 401, ""));
+  const late = [await early, [...asked], client.token === right];
+  const wrong = [await refused(async () => { throw new ApiError("wrong", 401, ""); }), [...asked], client.token];
+  stop();
+  return [late, wrong];
+})()"""
+
+
+def test_refusal_that_comes_after_another_token_was_entered_does_not_ask_again(page: Page) -> None:
+    late, wrong = page.run(LATE_REFUSAL)
+    assert late == [401, [], True]
+    assert wrong == [401, [True], ""]
 
 
 SAID = [

@@ -34,19 +34,21 @@ from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.routes import socket_routes
 from active_call.api.walls import Walls
 from active_call.api.webhooks import webhook_routes
+from active_call.base.errors import ActiveCallError, ConfigError, MediaError, ProviderError
 from active_call.base.world import World
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
 from active_call.contract import commands, wire
+from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
 
 log = logging.getLogger("active_call.api")
 
 CALL_TYPES: Final = {"websocket": "webSocket"}
-"""Kinds of legs whose name in `/list` is another one."""
+"""Kinds of legs with another name in `/list`."""
 TTS_KEYS: Final = frozenset(info.encode_name for info in msgspec.structs.fields(commands.Tts))
-"""`POST /precache` takes a whole `tts` command; what concerns its playing changes nothing there."""
+"""`POST /precache` accepts a whole `tts` command; fields about playing have no effect there."""
 
 
 ABOUT: Final = "Phone calls over SIP, with an agent that follows a playbook."
@@ -166,20 +168,36 @@ def _speech_routes(services: ApiServices) -> APIRouter:
     router = APIRouter(tags=["speech"])
 
     @router.post("/precache", summary="Synthesise a sound now and keep it for calls", openapi_extra=body_schema(PrecacheSpeech))
-    async def precache(request: Request) -> dict[str, Any]:
-        body = await json_object(request)
-        if body.pop("command", "tts") != "tts":
-            raise wire.ContractError("command", "expected 'tts'; only speech can be prepared")
-        decoded = wire.convert(body, PrecacheSpeech)
-        unknown = [key for key in decoded.unknown if key not in TTS_KEYS]
-        if unknown:
-            log.warning("unknown keys ignored", extra={"keys": unknown, "path": "/precache"})
-        if services.precache is None:
-            raise HTTPException(404, "this server keeps no sounds")
-        kept = await services.precache(decoded.value)
-        return {"status": "exists" if kept.was_kept else "cached", "key": kept.key, "cacheKey": kept.key, "bytes": kept.n_bytes}
+    async def precache(request: Request) -> Response:
+        try:
+            wanted = _speech_to_keep(await json_object(request))
+            if services.precache is None:
+                raise HTTPException(404, "this server keeps no sounds")
+            kept = await services.precache(wanted)
+        except (ConfigError, ContractError) as error:
+            return _not_kept(400, error)
+        except (MediaError, ProviderError) as error:
+            return _not_kept(500, error)
+        status = "exists" if kept.was_kept else "cached"
+        return JSONResponse({"status": status, "key": kept.key, "cacheKey": kept.key, "bytes": kept.n_bytes})
 
     return router
+
+
+def _speech_to_keep(body: dict[str, Any]) -> PrecacheSpeech:
+    """What a `tts` command, or the same without its name, would say. Raises ContractError."""
+    if body.pop("command", "tts") != "tts":
+        raise ContractError("command", "expected 'tts'; only speech can be prepared")
+    decoded = wire.convert(body, PrecacheSpeech)
+    unknown = [key for key in decoded.unknown if key not in TTS_KEYS]
+    if unknown:
+        log.warning("unknown keys ignored", extra={"keys": unknown, "path": "/precache"})
+    return decoded.value
+
+
+def _not_kept(status: int, error: ActiveCallError) -> Response:
+    """Clients of the contract look for `status` in every answer of this route."""
+    return JSONResponse({"status": "error", "error": str(error), "code": error.code}, status)
 
 
 def _not_found(session_id: str) -> Response:
@@ -192,7 +210,7 @@ def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
     elif wanted.playbook is not None:
         playbook = load_playbook(services.playbooks, wanted.playbook)
     else:
-        raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
+        raise ContractError("playbook", "missing; name a playbook, or give one as 'content'")
     option = merged(CallOption(callee=wanted.callee, caller=wanted.caller, sip=wanted.sip), wanted.option or CallOption())
     return services.registry.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
 

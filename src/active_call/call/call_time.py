@@ -1,6 +1,6 @@
 """The time of one call: monotonic seconds, and the time of day as the start of the call plus the time since.
 
-Setting the clock during the call changes no duration and no order.
+Changes of the system clock during the call affect no duration and no order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from active_call.base.world import Clock
 
 
 class CallTime:
-    """Begins when it is made."""
+    """Starts when it is created."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -1,7 +1,7 @@
-"""The ordered mailbox of one call: bounded, except for what ends a call, which is never refused.
+"""The ordered mailbox of one call. It is bounded, but items that end a call are never refused.
 
-In: items from anywhere on the loop. Out: the same items, in order, one at a time. A call that cannot keep up is told by `is_overflowed`:
-its items are refused and counted. For essential items (the end of the leg, a hang-up) there is room beyond the bound.
+Items enter from anywhere on the loop and leave in order, one at a time. If a call cannot keep up, `is_overflowed` is set, and its items are
+refused and counted. Essential items (the end of the leg, a hang-up) have room beyond the limit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MAILBOX_SIZE = 4096
-"""Seconds of the busiest call."""
+"""Some seconds of the busiest call."""
 RESERVED = 256
-"""Room beyond the bound for what ends a call. There are a handful of such items, unless a client sends hang-ups without end."""
+"""Room beyond the limit for items that end a call. There are few of them, unless a client sends hang-ups endlessly."""
 
 
 class Mailbox(Generic[T]):
@@ -44,7 +44,7 @@ class Mailbox(Generic[T]):
         self.n_refused = 0
 
     def put(self, item: T, *, always: bool = False) -> bool:
-        """Add `item`; False if there is no room for it. With `always` it is added in any case."""
+        """Add `item`; False if there is no room. With `always` it is added in any case."""
         n_waiting = len(self._items)
         if n_waiting >= self._size and not (always or self._is_last(item)):
             has_room = n_waiting < self._size + self._reserved
@@ -65,11 +65,11 @@ class Mailbox(Generic[T]):
         return not self._items
 
     def get_nowait(self) -> T:
-        """The next item; there must be one."""
+        """The next item; the mailbox must not be empty."""
         return self._items.popleft()
 
     async def wait(self, timeout_s: float | None = None) -> T | None:
-        """The next item, when there is one; None when there is none for `timeout_s` seconds. One task waits at a time.
+        """Wait for the next item; None if there is none for `timeout_s` seconds. One task waits at a time.
 
         Written on a bare future and a timer that is kept: a call waits here some three times a second, and most waits end by an item.
         """

@@ -278,7 +278,10 @@ class ClientCall:
             event = wire.decode_event(json.dumps(fields))
         except wire.ContractError:
             return  # an event of a newer server
-        if self._id is None and event.track_id and not isinstance(event, told.TrackStart | told.TrackEnd):
+        if isinstance(event, told.TrackStart | told.TrackEnd):
+            if event.play_id is None:
+                return  # the other party's sound, which is no play
+        elif self._id is None and event.track_id:
             self._id = event.track_id
         if isinstance(event, told.Hangup) and not event.refer:
             self.hangup = event

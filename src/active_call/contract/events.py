@@ -123,17 +123,19 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
-    """A playback has begun."""
+    """A playback has begun. To clients of the API also, with the call's id as `track_id`, the other party's sound: before the `answer`."""
 
     play_id: str | None = None
 
 
 class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackEnd"):
-    """A playback has ended. `duration` in ms."""
+    """A playback has ended; to clients of the API also the other party's sound, before the `hangup`. `duration` in ms."""
 
     duration: int = 0
     ssrc: int = 0
     play_id: str | None = None
+    auto_hangup: bool | None = None
+    """True: the call ends with this playback."""
     subtitle: str | None = None
     """The words that were heard, if the rest could not be made; absent: all of it."""
 
@@ -148,6 +150,12 @@ class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="in
     """ms of the whole playback, as far as it was known."""
     current: int = 0
     """ms that were heard."""
+
+
+class Interrupt(EventBase, frozen=True, kw_only=True, rename="camel", tag="interrupt"):
+    """A realtime model has heard the caller begin to speak, and stops."""
+
+    receiver: str | None = None
 
 
 class Dtmf(EventBase, frozen=True, kw_only=True, rename="camel", tag="dtmf"):
@@ -346,7 +354,7 @@ class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="me
 
 Event = (
     Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
-    | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
+    | TrackEnd | Interruption | Interrupt | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
     | ReplyEnd | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn
     | MediaProblem | RtpTimeout
 )  # fmt: skip

@@ -49,7 +49,10 @@ def decode_command(data: bytes | str | dict[str, Any]) -> Decoded[commands.Comma
     if cls is None:
         raise ContractError("command", f"unknown command {name!r}{_did_you_mean(name, COMMAND_TYPES)}")
     body = {key: value for key, value in obj.items() if key != "command"}
-    return convert(body, cls)  # type: ignore[arg-type]
+    decoded: Decoded[commands.Command] = convert(body, cls)  # type: ignore[arg-type]
+    if isinstance(decoded.value, commands.Tts) and "text" not in body and not (decoded.value.end_of_stream or decoded.value.auto_hangup):
+        raise ContractError("text", "missing; expected the text to speak, or endOfStream or autoHangup without one")
+    return decoded
 
 
 def encode_event(event: events.Event) -> bytes:
@@ -140,6 +143,9 @@ def _mismatch(error: msgspec.ValidationError, data: Any, cls: Any, path: str) ->
     text, _, place = str(error).partition(" - at `$")
     inner = re.sub(r"\[\.\.\.\]", "", place.strip("`")).strip(".")
     place = ".".join(part for part in (path, inner) if part)
+    missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
+    if missing is not None:
+        return ContractError(f"{place}.{missing[1]}" if place else missing[1], "missing")
     found, expected, is_known = data, cls, True
     for part in re.findall(r"[^.\[\]]+", inner):
         found, expected, is_known = _step(found, expected, part, is_known)

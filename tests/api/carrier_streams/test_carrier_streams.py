@@ -19,6 +19,7 @@ from active_call.api.access import access_check
 from active_call.api.carrier_streams.access import TICKET_S, StreamAccess, StreamSettings, signed
 from active_call.api.carrier_streams.routes import carrier_stream_routes
 from active_call.api.carrier_streams.socket import CarrierSocket
+from active_call.api.sockets.connection import EXTENSION
 from active_call.api.walls import Walls
 from active_call.base.errors import PlaybookError
 from active_call.legs.websocket.carriers.leg import CarrierStreamLeg
@@ -205,6 +206,7 @@ class Client:
     """An ASGI socket whose carrier sends `messages` and then waits, or leaves."""
 
     client = None
+    scope: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, messages: list[str | bytes], *, leaves: bool = False, **query: str) -> None:
         self.application_state = WebSocketState.CONNECTED
@@ -302,3 +304,36 @@ def test_carrier_that_falls_silent_without_a_goodbye_is_lost(monkeypatch: pytest
     serve(client, calls)
     ended = calls.taken[0][0]._ended
     assert (ended.by, ended.cause) == ("system", "no_media")
+
+
+class Passing:
+    """A connection past which messages go without the application."""
+
+    take_bytes: Any = None
+    take_text: Any = None
+
+    def __init__(self) -> None:
+        self.sent: list[str | bytes] = []
+        self.n_looks = 0
+
+    @property
+    def heard_at(self) -> float:
+        """Something has just come, the first few times that it is looked at."""
+        self.n_looks += 1
+        if self.n_looks == 3:
+            assert self.take_text('{"event": "stop"}')
+        return asyncio.get_running_loop().time()
+
+    def send_now(self, message: str | bytes) -> bool:
+        self.sent.append(message)
+        return True
+
+
+def test_messages_that_pass_by_the_application_keep_the_stream_alive_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("active_call.api.carrier_streams.socket.SILENT_S", 0.02)
+    calls, client, connection = Calls(), Client([start()]), Passing()
+    client.scope = {"extensions": {EXTENSION: connection}}
+    serve(client, calls)
+    ended = calls.taken[0][0]._ended
+    assert connection.n_looks >= 3
+    assert (ended.by, ended.cause, ended.reason) == ("caller", "remote_bye", "the stream has stopped")

@@ -11,12 +11,12 @@ import pytest
 from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.api.sockets.call_socket import Begun, CallSocket, Owners, SocketServices
+from active_call.api.sockets.call_socket import Begun, CallSocket, EncodedOnce, Owners, SocketServices
 from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookRuns
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
-from active_call.contract import commands, events
+from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
 from active_call.testing.virtual_time import CountingRandomness, run_virtually
 
@@ -82,7 +82,7 @@ class Handle:
 
     def describe(self) -> Any:
         class Now:
-            direction, phase, is_over = "outbound", 0, False
+            direction, phase, is_over, answered_at = "outbound", 0, False, None
 
         return Now()
 
@@ -140,6 +140,15 @@ def test_client_that_does_not_read_loses_its_socket_and_the_call_waits_for_nobod
     asyncio.run(story())
 
 
+def test_event_of_many_sockets_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, plain = EncodedOnce(), wire.encode_event
+    seen: list[events.Event] = []
+    monkeypatch.setattr("active_call.contract.wire.encode_event", lambda event: seen.append(event) or plain(event))
+    one, other = events.Dtmf(digit="1", timestamp=1), events.Dtmf(digit="2", timestamp=1)
+    assert [encoded(event) for event in (one, one, other, other)] == [plain(one)] * 2 + [plain(other)] * 2
+    assert seen == [one, other]
+
+
 def test_numbers_stand_in_events_where_a_client_may_come_again() -> None:
     async def story() -> None:
         call, client = Handle(), SlowClient()
@@ -151,10 +160,65 @@ def test_numbers_stand_in_events_where_a_client_may_come_again() -> None:
         call.log.append(events.Hangup(reason="done"))
         async with asyncio.timeout(2):
             await CallSocket(client, None, query, services, lambda *_: call).run()  # type: ignore[arg-type, return-value]
-        first, second = (json.loads(text) for text in client.texts)
+        first, second = (json.loads(text) for text in client.texts)  # there was no answer: no track of the other party
         assert (first["seq"], first["event"], first["trackId"]) == (2, "trackStart", "bot")
         assert (second["seq"], second["event"]) == (3, "hangup")
         assert client.closed == [(1000, "the call is over")]
+
+    asyncio.run(story())
+
+
+def test_sound_of_the_other_party_is_a_track_from_the_answer_to_the_hangup() -> None:
+    async def story() -> None:
+        call, client = Handle(), SlowClient()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        for event in (
+            events.Ringing(timestamp=1000),
+            events.Answer(timestamp=5000),
+            events.TrackStart(timestamp=5100, play_id="p", track_id="server-side-track"),
+            events.Answer(timestamp=7000),  # of a further offer
+            events.Hangup(timestamp=9500),
+        ):
+            call.log.append(event)
+        async with asyncio.timeout(2):
+            await CallSocket(client, None, SocketQuery(id="s.1", since=0), services, lambda *_: call).run()  # type: ignore[arg-type, return-value]
+        told = [json.loads(text) for text in client.texts]
+        names = [(one["event"], one["trackId"]) for one in told]
+        assert names == [
+            ("ringing", "s.1"),
+            ("trackStart", "s.1"),
+            ("answer", "s.1"),
+            ("trackStart", "server-side-track"),
+            ("answer", "s.1"),
+            ("trackEnd", "s.1"),
+            ("hangup", "s.1"),
+        ]
+        assert (told[5]["duration"], told[5]["timestamp"], "seq" in told[5]) == (4500, 9500, False)
+
+    asyncio.run(story())
+
+
+def test_answers_to_commands_name_the_call_and_tracks_may_be_muted_by_the_clients_own_names() -> None:
+    texts = ['{"command": "mute", "trackId": "bot"}', '{"command": "unmute", "trackId": "agent"}', '{"command": "jump"}']
+
+    class Talking(SlowClient):
+        async def receive(self) -> dict[str, Any]:
+            if texts:
+                return {"type": "websocket.receive", "text": texts.pop(0)}
+            return {"type": "websocket.disconnect"}
+
+    async def story() -> None:
+        call, client = Handle(), Talking()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        query = SocketQuery(id="s.1", server_side_track="bot")
+        async with asyncio.timeout(5):
+            await CallSocket(client, None, query, services, lambda *_: Begun(call)).run()  # type: ignore[arg-type]
+        assert call.sent == [commands.Mute(track_id="server-side-track"), commands.Unmute(track_id="agent")]
+        (error,) = map(json.loads, client.texts)
+        assert (error["event"], error["sender"], error["trackId"]) == ("error", "command", "s.1")
+        assert error["error"].startswith("command: unknown command 'jump'")
 
     asyncio.run(story())
 

@@ -1,17 +1,17 @@
-"""One WebSocket of a carrier: waits for the start, makes the call, carries messages both ways, and closes when either side is done."""
+"""One WebSocket of a carrier: waits for the start, creates the call, passes messages both ways, and closes when either side ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.api.carrier_streams.access import StreamAccess
+from active_call.api.sockets.connection import Outgoing, connection_of
 from active_call.base.errors import ActiveCallError
 from active_call.call.opening.routing import ChosenPlaybook, Playbooks, Router
 from active_call.legs.leg import Leg
@@ -23,58 +23,27 @@ from active_call.media.pool.pool import MediaPool
 log = logging.getLogger("active_call.media_streams")
 
 START_S: Final = 10.0
-"""From the handshake to the start; carriers send it at once."""
+"""From the handshake to the start message, which carriers send at once."""
 SILENT_S: Final = 60.0
-"""Without any message: carriers stream silence, too, so the connection is gone without a goodbye."""
+"""The longest time without a message: carriers also stream silence, so the connection is lost."""
 FLUSH_S: Final = 2.0
-"""For what is still to be sent at the end."""
+"""For the remaining messages at the end."""
 WAITING: Final = 250
-"""Messages on their way to a carrier: five seconds of sound. The oldest goes when more would wait."""
+"""How many messages may wait for a carrier: five seconds of sound. Beyond that the oldest is dropped."""
 MAX_EARLY: Final = 50
-"""Messages before the start, which are passed over."""
+"""How many messages before the start are ignored."""
 OWN: Final = frozenset({"token", "playbook", "caller", "callee"})
-"""Values that are ours; all others become variables of the call."""
+"""Values with a meaning for us; all others become variables of the call."""
 
 
 class TakesCalls(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None: ...
 
 
-class Outgoing:
-    """Messages on their way to the carrier, in order. Never blocks."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[str | bytes] = deque(maxlen=WAITING)
-        self._has_news = asyncio.Event()
-        self._is_closed = False
-
-    def put(self, message: str | bytes) -> None:
-        self._waiting.append(message)
-        self._has_news.set()
-
-    def discard(self) -> None:
-        """Forget what was not sent."""
-        self._waiting.clear()
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        self._is_closed = True
-        self._has_news.set()
-
-    async def get(self) -> str | bytes | None:
-        """The next message; None after the last one."""
-        while not self._waiting:
-            if self._is_closed:
-                return None
-            self._has_news.clear()
-            await self._has_news.wait()
-        return self._waiting.popleft()
-
-
 class CarrierSocket:
-    """Serves one stream. `is_proven`: the handshake has shown who asks; otherwise the start must bring the token."""
+    """Serves one stream. `is_proven`: the handshake has authenticated the carrier; otherwise the start must bring the token."""
 
     def __init__(
         self,
@@ -94,7 +63,8 @@ class CarrierSocket:
         self._pool = pool
         self._playbooks = playbooks
         self._is_proven = is_proven
-        self._outgoing = Outgoing()
+        self._connection = connection_of(client)
+        self._outgoing = Outgoing(self._connection, WAITING)
 
     async def run(self) -> None:
         """Serve the carrier. Returns when the socket is closed."""
@@ -113,7 +83,7 @@ class CarrierSocket:
             await self._serve(leg)
 
     async def _start(self) -> Started:
-        """The start of the stream. Raises ActiveCallError if it does not come or cannot be used."""
+        """The start message of the stream. Raises ActiveCallError if it does not come or is invalid."""
         for _ in range(MAX_EARLY):
             message = read_message(self._profile, await self._next())
             if isinstance(message, Started):
@@ -128,7 +98,7 @@ class CarrierSocket:
         return text if text is not None else message.get("bytes") or b""
 
     def _begin(self, started: Started) -> CarrierStreamLeg:
-        """The call. Raises ActiveCallError for a wrong token, a playbook that is not there, a format that nobody speaks."""
+        """Create the call. Raises ActiveCallError for a wrong token, a missing playbook, an unsupported format."""
         values = {**self._client.query_params, **started.parameters}
         if not self._is_proven and not self._access.is_token(self._profile, values.get("token", "")):
             raise ActiveCallError("the stream has no token; expected the value of media_streams.token")
@@ -149,6 +119,9 @@ class CarrierSocket:
         return leg
 
     async def _serve(self, leg: CarrierStreamLeg) -> None:
+        if self._connection is not None:
+            self._connection.take_bytes = lambda message: self._taken(leg, message)
+            self._connection.take_text = lambda message: self._taken(leg, message)
         reading = asyncio.create_task(self._read(leg), name="carrier's stream reads")
         writing = asyncio.create_task(self._write(), name="carrier's stream writes")
         try:
@@ -158,25 +131,36 @@ class CarrierSocket:
                 task.cancel()
             results = await asyncio.gather(reading, writing, return_exceptions=True)
             leg.leave("the carrier closed the connection")
+            if self._outgoing.n_dropped:
+                log.warning("carrier read too slowly", extra={"messages_dropped": self._outgoing.n_dropped, "call_id": leg.call_id})
             await self._close(1000, "the call is over")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result
 
+    @staticmethod
+    def _taken(leg: CarrierStreamLeg, message: str | bytes) -> bool:
+        leg.receive(message)
+        return True
+
     async def _read(self, leg: CarrierStreamLeg) -> None:
+        """Pass on the messages that were not delivered to the leg directly, until the carrier has gone."""
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(SILENT_S) as limit:
-                while True:
+        quiet_at = loop.time() + SILENT_S
+        while loop.time() < quiet_at:
+            try:
+                async with asyncio.timeout_at(quiet_at):
                     leg.receive(await self._next())
-                    limit.reschedule(loop.time() + SILENT_S)
-        except WebSocketDisconnect:
-            leg.leave("the carrier closed the connection")
-        except TimeoutError:
-            leg.lose(f"nothing was received for {SILENT_S:g} s")
+                quiet_at = loop.time() + SILENT_S
+            except WebSocketDisconnect:
+                leg.leave("the carrier closed the connection")
+                return
+            except TimeoutError:
+                quiet_at = SILENT_S + (self._connection.heard_at if self._connection is not None else quiet_at - SILENT_S)
+        leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
-        """Until the call is over and all is sent; then the socket is closed."""
+        """Send until the call has ended and everything is sent; then close the socket."""
         while (message := await self._outgoing.get()) is not None:
             if isinstance(message, bytes):
                 await self._client.send_bytes(message)

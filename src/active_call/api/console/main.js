@@ -1,4 +1,4 @@
-// The console: navigation, the token, and which page is shown.
+// The console: navigation, the token, and the current page.
 
 import { get, onTokenNeeded, useToken } from "./api.js";
 import { dateTime } from "./format.js";
@@ -72,16 +72,21 @@ function App() {
   useEffect(() => onTokenNeeded(wasWrong => setAsked(old => ({ wasWrong: wasWrong || Boolean(old?.wasWrong) }))), []);
   const known = PAGES.find(([key]) => key === (name === "call" ? "records" : name)) ?? PAGES[0];
   const Shown = name === "call" ? CallPage : known[2];
-  const current = useRef(null);
-  useEffect(() => current.current?.scrollIntoView({ inline: "center", block: "nearest" }), [known[0]]);
+  const nav = useRef(null);
+  useEffect(() => {
+    const show = () => nav.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+    show();
+    addEventListener("resize", show); // a phone that is turned
+    return () => removeEventListener("resize", show);
+  }, [known[0], Boolean(asked)]);
   if (asked) return html`<${Access} wasWrong=${asked.wasWrong} onDone=${() => setAsked(null)} />`;
   const skip = event => { event.preventDefault(); document.getElementById("content").focus(); };
   return html`
     <a class="skip" href="#content" onClick=${skip}>Skip to the page</a>
     <header>
       <a class="brand" href="#/talk">active-call</a>
-      <nav aria-label="Pages">
-        ${PAGES.map(([key, title]) => html`<a href=${`#/${key}`} aria-current=${key === known[0] ? "page" : undefined} ref=${key === known[0] ? current : undefined}>${title}</a>`)}
+      <nav aria-label="Pages" ref=${nav}>
+        ${PAGES.map(([key, title]) => html`<a href=${`#/${key}`} aria-current=${key === known[0] ? "page" : undefined}>${title}</a>`)}
         <a href="/docs">API</a>
       </nav>
       <${Health} health=${health} />

@@ -1,11 +1,11 @@
-"""One WebSocket that drives one call: commands come in as JSON texts, events go out as JSON texts, numbered by the call.
+"""One WebSocket that controls one call: commands come in as JSON texts, events go out as JSON texts, numbered by the call.
 
     no call ──invite──> placed            (the socket owns the call)
-    no call ──id of a live call──> joined (it owns the call when that is an inbound one that nobody has answered or owns)
+    no call ──id of a live call──> joined (it owns the call if that is inbound and has neither an answer nor an owner)
 
-The socket that owns a call ends it when it closes, unless it has asked for `detach`. All others come and go. After the call's own `hangup`
-the socket is closed. A client that does not read what is sent to it loses its socket, never its call's time: the call waits for nobody.
-A command that cannot be used becomes one `error` event, and the call goes on.
+The socket that owns a call ends it when it closes, unless it has asked for `detach`. Other sockets may connect and disconnect. After the
+call's own `hangup` the socket is closed. A client that does not read loses its socket, but never delays the call. An invalid command
+becomes one `error` event, and the call continues.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +22,13 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.own_track import OwnTrack
 from active_call.api.renegotiation import ask_again
+from active_call.api.sockets.connection import Connection, Outgoing
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.query import SocketQuery
 from active_call.base.errors import ActiveCallError
-from active_call.call.events.event_output import SERVER_SIDE_TRACK
+from active_call.call.events.event_output import SERVER_SIDE_TRACK, WITHOUT_TRACK
 from active_call.call.events.subscription import CloseReason, NumberedEvent, Subscription
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent
@@ -39,11 +40,12 @@ from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 log = logging.getLogger("active_call.api")
 
 COMMANDS_PER_S: Final = 200
-"""A client that sends more is read more slowly; a call's mailbox is bounded."""
+"""Commands beyond this are read more slowly; a call's mailbox is bounded."""
 SOUND_MESSAGES: Final = 100
+"""Two seconds of sound may wait for a client that reads too slowly; it misses what is older."""
 MAX_CANDIDATES: Final = 64
 SILENT_PINGS: Final = 3
-"""Pings without any sign of the client, after which it counts as gone."""
+"""How many pings without any reply mark a client as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
     CloseReason.OVER: (1000, "the call is over"),
     CloseReason.OVERFLOW: (1008, "too slow: the client does not read its events"),
@@ -52,29 +54,19 @@ CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
 """WebSocket close codes (RFC 6455, section 7.4.1)."""
 
 
-class Connection(Protocol):
-    """What the server's connection can do beyond ASGI."""
-
-    heard_at: float
-
-    def ping(self, payload: bytes) -> None: ...
-
-    def abort(self) -> None: ...
-
-
 class Calls(Protocol):
-    """The calls of this server, as `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def find(self, session_id: str) -> CallHandle | None: ...
 
 
 Hear = Callable[[bytes], None]
-"""Takes a binary message of the client's. Raises ActiveCallError for one that is no sound."""
+"""Accepts a binary message of the client. Raises ActiveCallError if it is not sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call that a socket has begun. `hear`: takes the sound of the client; None if its sound goes another way."""
+    """A call begun by a socket. `hear`: accepts the client's sound; None if its sound uses another transport."""
 
     call: CallHandle
     hear: Hear | None = None
@@ -84,40 +76,20 @@ class BeginsCalls(Protocol):
     """Begins the call of a socket that sends `invite`."""
 
     def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
-        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be had."""
+        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be created."""
         ...
 
 
-class SoundQueue:
-    """Sound on its way to a client, two seconds of it at most: one that reads too slowly misses the oldest, and the rest is in time."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque(maxlen=SOUND_MESSAGES)
-        self._has_some = asyncio.Event()
-
-    def put(self, data: bytes) -> None:
-        """Never blocks."""
-        self._waiting.append(data)
-        self._has_some.set()
-
-    async def get(self) -> bytes:
-        """The next message."""
-        while not self._waiting:
-            self._has_some.clear()
-            await self._has_some.wait()
-        return self._waiting.popleft()
-
-
 class Owners:
-    """Which calls end with a socket."""
+    """Which calls end with their socket."""
 
     def __init__(self) -> None:
         self._owned: set[str] = set()
         self._awaited: dict[str, asyncio.TimerHandle] = {}
-        """Calls whose client may come again, and what ends them otherwise."""
+        """Calls whose client may reconnect, and what ends them otherwise."""
 
     def claim(self, session_id: str) -> bool:
-        """Whether the call has no owner yet; then it has one."""
+        """Make the call owned if it has no owner; returns whether that succeeded."""
         if session_id in self._owned:
             return False
         self._owned.add(session_id)
@@ -127,15 +99,15 @@ class Owners:
         return True
 
     def release(self, session_id: str) -> None:
-        """Harmless a second time."""
+        """May be called again."""
         self._owned.discard(session_id)
 
     def is_awaited(self, session_id: str) -> bool:
-        """Whether the client of that call may come again."""
+        """Whether that call's client may reconnect."""
         return session_id in self._awaited
 
     def await_again(self, session_id: str, linger_s: float, end: Callable[[], None]) -> None:
-        """Call `end` unless the call has an owner again within `linger_s`."""
+        """Call `end` unless the call gets an owner again within `linger_s`."""
 
         def give_up() -> None:
             self._awaited.pop(session_id, None)
@@ -144,17 +116,32 @@ class Owners:
         self._awaited[session_id] = asyncio.get_running_loop().call_later(linger_s, give_up)
 
 
+class EncodedOnce:
+    """Events as JSON. Those that many sockets send one after another are encoded once."""
+
+    def __init__(self) -> None:
+        self._event: events.Event | None = None
+        self._data = b""
+
+    def __call__(self, event: events.Event) -> bytes:
+        """See `wire.encode_event`."""
+        if event is not self._event:
+            self._event, self._data = event, wire.encode_event(event)
+        return self._data
+
+
 @dataclass(frozen=True, slots=True)
 class SocketServices:
-    """What all sockets of a server share."""
+    """The services shared by all sockets of a server."""
 
     calls: Calls
     runs: PlaybookRuns
     owners: Owners = field(default_factory=Owners)
+    encoded: EncodedOnce = field(default_factory=EncodedOnce)
 
 
 class CallSocket:
-    """Runs one socket until its call is over or its client is gone."""
+    """Runs one socket until its call ends or its client is gone."""
 
     def __init__(
         self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, begin: BeginsCalls
@@ -170,9 +157,9 @@ class CallSocket:
         """The call, once there is one."""
         self._hear: Hear | None = None
         self._early_candidates: tuple[commands.AddIceCandidate, ...] = ()
-        """Those that a browser has found before its offer was sent."""
+        """Candidates that came from a browser before its offer."""
         self._stop_listening: Callable[[], None] = lambda: None
-        self._sound = SoundQueue()
+        self._sound = Outgoing(connection, SOUND_MESSAGES)
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
 
     async def run(self) -> None:
@@ -211,6 +198,10 @@ class CallSocket:
 
     def _leave(self) -> None:
         self._stop_listening()
+        if self._connection is not None:
+            self._connection.take_bytes = None
+        if self._sound.n_dropped:
+            log.warning("client read its sound too slowly", extra={"messages_dropped": self._sound.n_dropped, "session_id": self._query.id})
         call = self._call
         if call is None or not self._is_owner:
             return
@@ -225,7 +216,7 @@ class CallSocket:
     # -- commands
 
     async def _read(self) -> None:
-        """Take commands until the client is gone."""
+        """Read commands until the client is gone."""
         loop = asyncio.get_running_loop()
         begun, n_commands = loop.time(), 0
         while True:
@@ -251,12 +242,21 @@ class CallSocket:
         except ActiveCallError as error:
             await self._refuse(str(error))
 
+    def _hear_now(self, data: bytes) -> bool:
+        """Take sound as it comes. What is no sound goes to `_read`, which says so."""
+        try:
+            if self._hear is not None:
+                self._hear(data)
+        except ActiveCallError:
+            return False
+        return True
+
     async def _command(self, text: str) -> None:
         try:
             decoded = wire.decode_command(text)
             if decoded.unknown:
                 log.debug("unknown keys ignored", extra={"keys": decoded.unknown[:20], "session_id": self._query.id})
-            command = decoded.value
+            command = self._with_known_track(decoded.value)
             if isinstance(command, commands.Invite) and self._call is not None and command.option.offer:
                 sdp, _ = await ask_again(self._call, command.option.offer)
                 await self._send(events.Answer(sdp=sdp))
@@ -271,11 +271,20 @@ class CallSocket:
         except ActiveCallError as error:
             await self._refuse(str(error), getattr(error, "sip_code", None))
 
+    def _with_known_track(self, command: commands.Command) -> commands.Command:
+        """The command with our name for the track that this client has named itself."""
+        if not isinstance(command, commands.Mute | commands.Unmute) or not command.track_id:
+            return command
+        is_ours = command.track_id == self._query.server_side_track
+        return msgspec.structs.replace(command, track_id=SERVER_SIDE_TRACK) if is_ours else command
+
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket already has a call")
         begun = self._begin(self._chosen(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
+        if self._connection is not None and begun.hear is not None:
+            self._connection.take_bytes = self._hear_now
         self._take(begun.call, is_owner=not self._query.is_detached)
         for candidate in self._early_candidates:
             begun.call.send(candidate)
@@ -300,9 +309,9 @@ class CallSocket:
         call.send(command)
 
     def _chosen(self, option: CallOption) -> CallOption:
-        """What the client has chosen with its command and with its query.
+        """The client's options from its command and its query.
 
-        A client that drives a call by itself and names no `asr` wants nothing recognised; `asr: {}` is what the server has.
+        For a client that controls a call itself, a missing `asr` turns recognition off; `asr: {}` means the server's default.
         """
         if self._query.keeps_messages and option.sip_messages is None:
             option = msgspec.structs.replace(option, sip_messages="full")
@@ -326,13 +335,17 @@ class CallSocket:
     # -- events
 
     async def _tell(self) -> None:
-        """Send the call's events until it is over, then close."""
+        """Send the call's events until it ends, then close."""
         call = await self._begun
-        # A call that this socket has placed has told nothing yet; one that it joins is told of from now on, or from where the client was.
+        # A call placed by this socket has no events yet; for a joined one, events start now, or after the client's last one.
         from_seq = self._query.since + 1 if self._query.since is not None else 1 if self._is_owner else None
         subscription = call.subscribe(from_seq=from_seq)
+        own_track = OwnTrack(call.id, call.describe().answered_at)
         try:
             async for item in subscription:
+                before = own_track.before(item.event)
+                if before is not None:
+                    await self._send(before)
                 await self._send_numbered(item)
             code, reason = CLOSE_CODES[subscription.closed or CloseReason.OVER]
             if subscription.closed is CloseReason.OVERFLOW:
@@ -349,25 +362,33 @@ class CallSocket:
         await self._send(item.event, item.seq)
 
     async def _send_sound(self) -> None:
-        while True:
-            await self._client.send_bytes(await self._sound.get())
+        """Send what could not leave at once."""
+        while (data := await self._sound.get()) is not None:
+            if isinstance(data, bytes):
+                await self._client.send_bytes(data)
 
     async def _send(self, event: events.Event, seq: int | None = None) -> None:
         name = self._query.server_side_track
         if name and event.track_id == SERVER_SIDE_TRACK:
             event = msgspec.structs.replace(event, track_id=name)
+        if event.track_id is None and not isinstance(event, WITHOUT_TRACK):
+            event = msgspec.structs.replace(event, track_id=self._call.id if self._call is not None else self._query.id)
         if not event.timestamp:
             event = msgspec.structs.replace(event, timestamp=int(datetime.now(UTC).timestamp() * 1000))
-        data = wire.encode_event(event)
+        data = self._shared.encoded(event)
         if seq is not None and (self._query.is_detached or self._query.linger_s or self._query.since is not None):
             data = b'{"seq":%d,' % seq + data[1:]
-        if self._client.application_state is WebSocketState.CONNECTED:
-            await self._client.send_text(data.decode())
+        text = data.decode()
+        if self._client.application_state is not WebSocketState.CONNECTED:
+            return
+        if self._connection is not None and self._connection.send_now(text):
+            return
+        await self._client.send_text(text)
 
-    # -- is the client there
+    # -- is the client alive
 
     async def _ping(self) -> None:
-        """Ping at once and then in the wanted interval; a client that shows no sign of life is dropped."""
+        """Ping at once and then at the requested interval; a client that does not respond is dropped."""
         if self._connection is None or self._query.ping_s <= 0:
             await asyncio.Event().wait()
             return
@@ -386,7 +407,7 @@ def _end_with_socket(call: CallHandle) -> None:
 
 
 def _begin_when_answered(call: CallHandle, watching: Subscription, playbook: Playbook) -> None:
-    """The agent of `playbook` begins with the call's answer."""
+    """The agent of `playbook` begins when the call is answered."""
     if any(isinstance(item.event, events.Answer) and not item.event.refer for item in watching.take()):
         watching.close()
         call.request(BeginAgent(playbook)).add_done_callback(_note_failure)

@@ -1,21 +1,27 @@
-"""One WebSocket connection: uvicorn's protocol with pings of our own and limits for a client that does not read or is gone.
+"""One WebSocket connection: uvicorn's protocol with our own pings and limits for a client that does not read or is gone.
 
 A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when. A client that reads nothing for
-`UNREAD_S` is disconnected, so that nothing waits for it for ever (RFC 6455, section 7.1.1 leaves this to us).
+`UNREAD_S` is disconnected, so that nothing waits for it for ever (RFC 6455, section 7.1.1 leaves this to us). Messages may pass by
+without ASGI, in both directions (`connection.Connection`), in order with those that do not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.protocol import OPEN
 
-EXTENSION: Final = "active_call.connection"
-"""Under this name the scope's extensions hold the connection."""
+from active_call.api.sockets.connection import EXTENSION
+
 UNREAD_S: Final = 30.0
+_TEXT, _BINARY = 0x81, 0x82
+"""First bytes of a whole message in one frame (RFC 6455, section 5.2)."""
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
 
@@ -30,6 +36,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self.heard_at = self.loop.time()
         """When anything came from the client, in the loop's time."""
+        self.take_bytes: Callable[[bytes], bool] | None = None
+        self.take_text: Callable[[str], bool] | None = None
 
     def ping(self, payload: bytes) -> None:
         """Send a ping frame, unless the connection is closing."""
@@ -40,6 +48,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         except InvalidState:
             return
         self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def send_now(self, message: str | bytes) -> bool:
+        """See `connection.Connection`. The frame is written here: it is whole, without a mask (section 5.1) and without extensions."""
+        if not self.handshake_complete or self.close_sent or self.conn.state is not OPEN:
+            return False
+        if not self.writable.is_set() or self.transport.is_closing():
+            return False
+        payload, first = (message, _BINARY) if isinstance(message, bytes) else (message.encode(), _TEXT)
+        size = len(payload)
+        if size < 126:
+            header = bytes((first, size))
+        else:
+            header = struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)
+        self.transport.write(header + payload)
+        return True
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -52,6 +75,24 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             extensions: dict[Any, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
+
+    def send_receive_event_to_app(self) -> None:
+        """A message is whole. What the application waits for, or has not read yet, goes first."""
+        take = self.take_bytes if self.curr_msg_data_type == "bytes" else self.take_text
+        if take is not None and self.queue.empty() and not self.close_sent and self._is_taken():
+            self.frames = []
+            return
+        super().send_receive_event_to_app()
+
+    def _is_taken(self) -> bool:
+        data = bytes(self.frames[0]) if len(self.frames) == 1 else b"".join(self.frames)
+        if self.curr_msg_data_type == "bytes":
+            return self.take_bytes is not None and self.take_bytes(data)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:  # the application's way closes for it (section 8.1)
+            return False
+        return self.take_text is not None and self.take_text(text)
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self.loop.time()

@@ -1,8 +1,9 @@
-"""The addresses of the sockets, and who may open one."""
+"""The routes of the sockets, and their access control."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -12,8 +13,8 @@ from active_call.api.access import AccessCheck
 from active_call.api.refusals import refuse_socket
 from active_call.api.sockets.beginnings import CallsToPlace, by_browser, by_sip, by_socket
 from active_call.api.sockets.call_socket import BeginsCalls, CallSocket, SocketServices
+from active_call.api.sockets.connection import connection_of
 from active_call.api.sockets.playbook_runs import PlaybookRuns
-from active_call.api.sockets.protocol import EXTENSION
 from active_call.api.sockets.query import QueryError, read_query
 from active_call.base.world import World
 from active_call.legs.webrtc.settings import BrowserSettings
@@ -23,7 +24,7 @@ from active_call.media.pool.pool import MediaPool
 def socket_routes(
     calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, pool: MediaPool | None, browsers: BrowserSettings
 ) -> APIRouter:
-    """`/call/sip`; `/call` and `/call/webrtc` where there is a `pool` for the sound of their clients."""
+    """`/call/sip`; `/call` and `/call/webrtc` if there is a `pool` for their clients' sound."""
     router = APIRouter()
     shared, world = SocketServices(calls, runs), World()
 
@@ -31,14 +32,14 @@ def socket_routes(
         try:
             check(client)
             query = read_query(client.query_params)
+            query = replace(query, id=query.id or f"s.{world.randomness.uuid()}")
         except HTTPException as refusal:
             await refuse_socket(client, refusal.status_code, str(refusal.detail))
         except QueryError as error:
             await refuse_socket(client, 400, str(error))
         else:
-            connection = client.scope.get("extensions", {}).get(EXTENSION)
             peer = client.client.host if client.client else ""
-            await CallSocket(client, connection, query, shared, begins(peer)).run()
+            await CallSocket(client, connection_of(client), query, shared, begins(peer)).run()
 
     @router.websocket("/call/sip")
     async def sip(client: WebSocket) -> None:

@@ -1,4 +1,4 @@
-"""Sends the events of one call, stamped, to the journal, the numbered log, watchers, and the agent."""
+"""Sends the events of one call, with time stamps, to the journal, the numbered log, watchers, and the agent."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from active_call.sdp.protection import without_keys
 from active_call.store.records import RecordSink
 
 MASK = "*"
-"""Stands for a key, or for words."""
+"""Replaces a key, or words."""
 
 Watcher = Callable[[events.Event], None]
 
 
 SERVER_SIDE_TRACK: Final = "server-side-track"
 """The track of what this side plays."""
-_WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
+WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
+"""Events that are about no track."""
 
 
 class EventOutput:
-    """The events of one call. `to_agent` gets each event that the agent has not said itself."""
+    """The events of one call. `to_agent` gets each event that the agent did not cause."""
 
     def __init__(self, journal: Journal, time: CallTime, records: RecordSink, log: CallLog, to_agent: Watcher) -> None:
         self._journal = journal
@@ -37,13 +38,14 @@ class EventOutput:
         self._to_agent = to_agent
         self._watchers: list[Watcher] = []
         self._hangup: events.Event | None = None
+        self._speech_began_ms = 0
         self.event_log = EventLog()
-        """Subscriptions come from here."""
+        """The source of subscriptions."""
         self.is_secret = False
-        """What the caller enters or says now is told to the agent alone; all others see that there was something."""
+        """The caller's input is secret: only the agent gets it; others see only that there was input."""
 
     def emit(self, event: events.Event) -> None:
-        """Send an event to everybody, including the agent."""
+        """Send an event to all receivers, including the agent."""
         told = self.tell(_masked(event) if self.is_secret else event)
         self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
 
@@ -51,6 +53,7 @@ class EventOutput:
         """As `emit`, but not to the agent, which caused it. Returns the event with its time."""
         event = _without_keys(event)
         timestamp = event.timestamp or self._time.to_epoch_ms(self._time.now())
+        event = self._with_times(event, timestamp)
         stamped = msgspec.structs.replace(event, timestamp=timestamp, track_id=event.track_id or self._track_of(event))
         self._journal.note(stamped)
         if is_own_hangup(stamped):
@@ -65,15 +68,24 @@ class EventOutput:
                 self._log.exception("watcher of a call failed")
         return stamped
 
+    def _with_times(self, event: events.Event, timestamp: int) -> events.Event:
+        """Words with their times, which clients rely on: a realtime model tells none, so they began with the voice and end now."""
+        if isinstance(event, events.Speaking) and not event.refer:
+            self._speech_began_ms = event.start_time
+        if not isinstance(event, events.AsrDelta | events.AsrFinal) or (event.start_time is not None and event.end_time is not None):
+            return event
+        start_ms = event.start_time if event.start_time is not None else min(self._speech_began_ms or timestamp, timestamp)
+        return msgspec.structs.replace(event, start_time=start_ms, end_time=event.end_time if event.end_time is not None else timestamp)
+
     def _track_of(self, event: events.Event) -> str | None:
         """What the event is about: the plays of this side, or the caller's own track, which has the id of the call."""
-        if isinstance(event, _WITHOUT_TRACK):
+        if isinstance(event, WITHOUT_TRACK):
             return None
         is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer
         return SERVER_SIDE_TRACK if is_play else self._journal.session_id
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
+        """Call `watcher` with every further event until the returned function is called; for an ended call, with its hangup."""
         self._watchers.append(watcher)
         if self._hangup is not None:
             watcher(self._hangup)
@@ -81,7 +93,7 @@ class EventOutput:
 
 
 def _masked(event: events.Event) -> events.Event:
-    """The event with stars in place of what the caller has entered or said."""
+    """The event with the caller's input masked."""
     match event:
         case events.Dtmf():
             return msgspec.structs.replace(event, digit=MASK)
@@ -92,6 +104,6 @@ def _masked(event: events.Event) -> events.Event:
 
 
 def _without_keys(event: events.Event) -> events.Event:
-    """The event as records and watchers get it: descriptions without the keys of the media."""
+    """The event for records and watchers: descriptions without media keys."""
     sdp = getattr(event, "sdp", None)
     return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event

@@ -1,6 +1,6 @@
-"""Those who listen in on a call: each gets what the caller says and what the caller hears, in pieces, as s16le mono at 16 kHz.
+"""The listeners of a call: each gets both sides' sound in pieces, as s16le mono at 16 kHz.
 
-The sound is asked of the media process only while somebody listens. A listener must not block; one that fails is left out from then on.
+The media process sends the sound only while there is a listener. A listener must not block; one that fails is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
-from active_call.codec.polyphase import Resampler
+from active_call.codec.polyphase import OneStreamResampler
 from active_call.media.link.messages import CallerAudio, SentAudio
 from active_call.media.pool.pool import MediaStream
 
@@ -20,23 +20,22 @@ log = logging.getLogger("active_call.call")
 
 RATE_HZ: Final = 16_000
 OURS: Final = 0
-"""The side of what the caller hears."""
+"""The side that the caller hears."""
 CALLERS: Final = 1
-"""The side of what the caller says."""
+"""The side of the caller."""
 
 Listener = Callable[[int, bytes], None]
 """Gets the side and a piece of its sound."""
-_ONLY: Final = np.zeros(1, np.intp)
 
 
 class SoundTaps:
-    """The listeners of one call. `forward` orders the caller's sound even where nobody recognises it."""
+    """The listeners of one call. `forward` orders the caller's sound even without a recogniser."""
 
     def __init__(self, forward: Callable[[bool], None]) -> None:
         self._forward = forward
         self._listeners: list[Listener] = []
         self._stream: MediaStream | None = None
-        self._resampler: Resampler | None = None
+        self._resampler: OneStreamResampler | None = None
 
     def use(self, stream: MediaStream) -> None:
         """The call's sound is on `stream` from now on."""
@@ -45,7 +44,7 @@ class SoundTaps:
             stream.forward_sent(True, piece_ms=FRAME_MS)
 
     def add(self, listener: Listener) -> Callable[[], None]:
-        """Let `listener` hear both sides from now on, until the returned function is called."""
+        """Pass both sides to `listener` until the returned function is called."""
         self._listeners.append(listener)
         if len(self._listeners) == 1:
             self._forward(True)
@@ -60,11 +59,11 @@ class SoundTaps:
                 self._forward(False)
 
     def caller(self, report: CallerAudio) -> None:
-        """More of what the caller says."""
+        """More of the caller's sound."""
         self._tell(CALLERS, report.pcm)
 
     def sent(self, report: SentAudio) -> None:
-        """More of what the caller hears, at the rate of the stream's plays."""
+        """More of the sound sent to the caller, at the rate of the stream's plays."""
         if not self._listeners or self._stream is None:
             return
         rate_hz = self._stream.rate_hz
@@ -76,9 +75,8 @@ class SoundTaps:
         if rate_hz == RATE_HZ:
             return pcm
         if self._resampler is None:
-            self._resampler = Resampler(1, rate_hz, RATE_HZ)
-        samples = self._resampler.process(np.frombuffer(pcm, "<i2").reshape(1, -1), _ONLY)[0]
-        return bytes(np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype("<i2").tobytes())
+            self._resampler = OneStreamResampler(rate_hz, RATE_HZ)
+        return self._resampler.process(np.frombuffer(pcm, "<i2")).astype("<i2", copy=False).tobytes()
 
     def _tell(self, side: int, pcm: bytes) -> None:
         for listener in list(self._listeners):

@@ -12,16 +12,14 @@ from typing import Final, Protocol
 import numpy as np
 
 from active_call.base.errors import ActiveCallError
-from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.codec import g711
 from active_call.codec.g722 import G722Encoder, new_decode
 from active_call.codec.opus import OpusDecoder, OpusEncoder
-from active_call.codec.polyphase import Resampler
+from active_call.codec.polyphase import OneStreamResampler
 
 PCM_RATES_HZ: Final = (8000, 16_000, 24_000, 48_000)
 DEFAULT_PCM_RATE_HZ: Final = 16_000
-
-_ONLY: Final = np.zeros(1, np.intp)
 
 
 class FormatError(ActiveCallError):
@@ -66,30 +64,26 @@ class PcmFormat:
         if rate_hz not in PCM_RATES_HZ:
             raise FormatError(f"rate: expected one of {', '.join(map(str, PCM_RATES_HZ))}, found {rate_hz}")
         self.rate_hz = 48_000 if rate_hz == 24_000 else rate_hz
-        self._wire_hz = rate_hz
         self._rest = b""
         is_same = rate_hz == self.rate_hz
-        self._in = None if is_same else Resampler(1, rate_hz, self.rate_hz)
-        self._out = None if is_same else Resampler(1, self.rate_hz, rate_hz)
+        self._in = None if is_same else OneStreamResampler(rate_hz, self.rate_hz)
+        self._out = None if is_same else OneStreamResampler(self.rate_hz, rate_hz)
 
     def decode(self, data: bytes) -> bytes:
         """See `SoundFormat`."""
-        data = self._rest + data
-        unit = BYTES_PER_SAMPLE * (samples_in(FRAME_MS, self._wire_hz) if self._in is not None else 1)
-        whole = len(data) // unit * unit
-        self._rest = data[whole:]
-        if self._in is None:
-            return data[:whole]
-        return b"".join(_resampled(self._in, data[at : at + unit]) for at in range(0, whole, unit))
+        if self._rest or len(data) % BYTES_PER_SAMPLE:
+            data = self._rest + data
+            whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+            data, self._rest = data[:whole], data[whole:]
+        return data if self._in is None or not data else _resampled(self._in, data)
 
     def encode(self, pcm: bytes) -> bytes:
         """See `SoundFormat`."""
         return pcm if self._out is None else _resampled(self._out, pcm)
 
 
-def _resampled(resampler: Resampler, frame: bytes) -> bytes:
-    samples = resampler.process(np.frombuffer(frame, "<i2").reshape(1, -1), _ONLY)[0]
-    return bytes(np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype("<i2").tobytes())
+def _resampled(resampler: OneStreamResampler, pcm: bytes) -> bytes:
+    return resampler.process(np.frombuffer(pcm, "<i2")).astype("<i2", copy=False).tobytes()
 
 
 class G711Format:
@@ -98,15 +92,15 @@ class G711Format:
     rate_hz = 8000
 
     def __init__(self, is_alaw: bool) -> None:
-        self._is_alaw = np.array([is_alaw])
+        self._is_alaw = is_alaw
 
     def decode(self, data: bytes) -> bytes:
         """See `SoundFormat`."""
-        return g711.decode(np.frombuffer(data, np.uint8).reshape(1, -1), self._is_alaw).astype("<i2").tobytes()
+        return g711.decode_bytes(data, is_alaw=self._is_alaw)
 
     def encode(self, pcm: bytes) -> bytes:
         """See `SoundFormat`."""
-        return g711.encode(np.frombuffer(pcm, "<i2").reshape(1, -1), self._is_alaw).tobytes()
+        return g711.encode_bytes(pcm, is_alaw=self._is_alaw)
 
 
 class G722Format:

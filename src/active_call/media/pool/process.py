@@ -29,7 +29,7 @@ HUNG_CHECKS: Final = 8
 """Consecutive checks without a report after which it counts as hung. Checks are counted instead of seconds: if the control process itself
 was stopped, it must not kill media processes."""
 IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
-IDLE_HUNG_CHECKS: Final = 3
+IDLE_HUNG_CHECKS: Final = 2
 """The same for a process without streams, which reports less often."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""

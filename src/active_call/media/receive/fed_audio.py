@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ, samples_in
-from active_call.codec.polyphase import Resampler
+from active_call.codec.polyphase import OneStreamResampler
 from active_call.media.link.messages import Link, MediaStarted
 from active_call.media.send.mixer import Samples
 
@@ -31,8 +31,6 @@ MAX_WAITING_MS: Final = 10_000
 QUIET: Final = 250
 """Peak of a frame that counts as a pause, about -50 dBov."""
 _TICK_S: Final = FRAME_MS / 1000
-_ONLY: Final = np.zeros(1, np.intp)
-_FULL_SCALE: Final = np.float32(32768)
 
 
 class FedAudio:
@@ -44,7 +42,7 @@ class FedAudio:
         self._frame_samples = samples_in(FRAME_MS, rate_hz)
         self._max_samples = samples_in(MAX_WAITING_MS, rate_hz)
         is_wider = rate_hz > LISTEN_RATE_HZ
-        self._resampler = Resampler(1, rate_hz, LISTEN_RATE_HZ) if is_wider else None
+        self._resampler = OneStreamResampler(rate_hz, LISTEN_RATE_HZ) if is_wider else None
         self.rate_hz = LISTEN_RATE_HZ if is_wider else rate_hz
         self._pieces: deque[Samples] = deque()
         self._n_waiting = 0
@@ -107,11 +105,7 @@ class FedAudio:
         frame = self._take_frame()
         while self.depth > LONG_FRAMES and _is_quiet(frame):
             frame = self._take_frame()
-        return frame if self._resampler is None else self._converted(frame, self._resampler)
-
-    @staticmethod
-    def _converted(frame: Samples, resampler: Resampler) -> Samples:
-        return np.asarray(resampler.process(frame[None], _ONLY)[0] * _FULL_SCALE, np.int16)
+        return frame if self._resampler is None else self._resampler.process(frame)
 
     def _take_frame(self) -> Samples:
         """The next frame. The end of the sound is padded with silence."""

@@ -1,7 +1,7 @@
-"""Keeps the judgement on new calls up to date: beats with the loop, looks at the cores, tells the SIP endpoint.
+"""Keeps the admission decision up to date: beats with the loop, measures the cores, informs the SIP endpoint.
 
-While the server takes no calls the endpoint itself refuses them, and OPTIONS, with 503 and Retry-After, which costs next to nothing. How
-soon a caller may try again depends on why: a wave of calls is over in a moment, a full server is full for longer.
+While the server accepts no calls the endpoint itself refuses them, and OPTIONS, with 503 and Retry-After, which is cheap. The retry time
+depends on the reason: a wave of calls is short, a full server stays full longer.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALL
 
 LOOK_EVERY_S: Final = 0.25
 REST_S: Final = 1.0
-"""From one beat to the next while there is no call; the first one that comes ends the rest."""
+"""The interval of beats without calls; the first call ends it."""
 RETRY_SOON_S: Final = 1
 RETRY_FULL_S: Final = 5
 RETRY_DRAINING_S: Final = 30
 log = logging.getLogger("active_call.server")
 
 _Taken = TypeVar("_Taken")
-"""What a new call comes as: a leg."""
+"""The leg of a new call."""
 
 
 class Calls(Protocol):
-    """The calls that are alive."""
+    """The live calls."""
 
     is_draining: bool
     n_calls_total: int
@@ -45,14 +45,14 @@ class Calls(Protocol):
 
 @dataclass(slots=True)
 class CallLoad:
-    """The judgement of this server, asked before each new call."""
+    """The admission decision of this server, asked before each new call."""
 
     cores: CoreAdmission = field(default_factory=CoreAdmission)
     pace: NewCallPace = field(default_factory=NewCallPace)
     is_full: bool = False
-    """The cores had no room at the last look."""
+    """The cores had no room at the last measurement."""
     is_strained: bool = False
-    """Optional work is to be left out, since the last look."""
+    """Optional work is switched off since the last measurement."""
 
     def has_room(self, calls: Calls) -> bool:
         """Whether the cores and the pace allow one more call."""
@@ -62,14 +62,14 @@ class CallLoad:
         return self.pace.may_begin(calls.n_calls, calls.n_calls_total, calls.n_beginning)
 
     def retry_after_s(self, calls: Calls) -> int:
-        """When a refused caller may come again."""
+        """When a refused caller may retry."""
         if calls.is_draining:
             return RETRY_DRAINING_S
         is_only_pace = self.cores.has_room(calls.n_calls) and not self._keeps_pace(calls)
         return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
 
     def describe(self) -> dict[str, object]:
-        """As `/health` tells it: what our processes take of the cores that are there for them, and what follows."""
+        """For `/health`: the share of the available cores that our processes use, and the consequences."""
         return {**self._percents(), "full": self.is_full, "strained": self.is_strained}
 
     def _percents(self) -> dict[str, int]:
@@ -96,7 +96,7 @@ class CallLoad:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionWatch:
-    """Runs beside the calls. `read` looks at the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
+    """Runs beside the calls. `read` measures the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
 
     load: CallLoad
     calls: Calls
@@ -107,11 +107,11 @@ class AdmissionWatch:
     """A call has come."""
 
     def refresh(self) -> None:
-        """Tell the endpoint what counts now."""
+        """Send the current decision to the endpoint."""
         self.tell(self.calls.takes_invites, self.load.retry_after_s(self.calls))
 
     def judging(self, take: Callable[[_Taken], object]) -> Callable[[_Taken], None]:
-        """`take` a new call, and then judge whether the next one is welcome: a wave of them comes within one pass of the loop."""
+        """`take` a new call, then decide about the next one: a whole wave may come within one pass of the loop."""
 
         def taking(taken: _Taken) -> None:
             take(taken)
@@ -121,7 +121,7 @@ class AdmissionWatch:
         return taking
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
         looked_at = beaten_at = 0.0
         while True:

@@ -1,4 +1,4 @@
-"""Whether the cores under this server carry one more call. Processor times enter, `has_room` leaves. Pure.
+"""Whether the cores of this server can take one more call. CPU times enter, `has_room` leaves. Pure.
 
 Theory. Control and media processes may share a core, and the machine may belong to others too. So the load is what all our processes take
 of what is there for us: the allowed cores, or the quota of the control group, less what the host has given to other machines (steal) and
@@ -21,7 +21,7 @@ comes in time brings an allowance, so that calls are taken as fast as the loop k
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 | `MAX_WAITING` calls wait for their first step                                                       | the loop is behind           |
 
-With fewer than `MIN_CALLS` neither counts: what fills the cores then is something else, and the calls that are there are not helped.
+With fewer than `MIN_CALLS` no rule applies: another program fills the cores then, and refusing would not help the existing calls.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_CONTROL_SHARE: Final = 0.95
 MAX_WHOLE_SHARE: Final = 0.95
 """With the new calls: above it sound waits for them too often."""
 STRAINED_SHARE: Final = 0.93
-"""Above it optional work is left out: less is left than the rare long tick needs."""
+"""Above this load optional work is switched off, because less remains than the rare long tick needs."""
 NEIGHBOURS_WEIGHT: Final = 0.5
 MIN_CALLS: Final = 20
 WINDOW_S: Final = 1.0
@@ -46,7 +46,7 @@ MIN_WINDOW_S: Final = 0.9
 BEAT_S: Final = 0.02
 IDLE_BEAT_S: Final = 0.25
 LATE_BEAT_S: Final = 0.08
-"""Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
+"""Answers delayed this long, including refusals, are still in time for callers, who retransmit after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
 """New calls at once: the number that the loop handles in about 0.2 s."""
 FREE_CORE: Final = 0.5
@@ -59,23 +59,23 @@ MAX_WAITING: Final = 16
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
 PER_LATE_BEAT: Final = 2
-"""A loop that is behind still takes callers who come one after another, as on a machine that is slow for other reasons."""
+"""A late loop still accepts callers who come one after another, as on a machine that is slow for other reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoreSample:
-    """Processor times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
+    """CPU times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
 
     at: float
     n_cores: float
     control_s: float
     ours_s: float
-    """Of control and media processes together."""
+    """Control and media processes together."""
     idle_s: float
-    """Of all allowed cores together."""
+    """All allowed cores together."""
     steal_s: float
     n_allowed: int = 0
-    """Cores that `idle_s` and `steal_s` are sums over; 0: as many as `n_cores`."""
+    """The number of cores summed in `idle_s` and `steal_s`; 0: the same as `n_cores`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Look:
 
 
 class CoreAdmission:
-    """The judgement on the cores. Without samples there is always room."""
+    """The decision by cores. Without samples there is always room."""
 
     def __init__(self) -> None:
         self._looks: deque[_Look] = deque()
@@ -99,9 +99,9 @@ class CoreAdmission:
         """Cores that were there for us."""
         self.cost = ControlCost()
         self.share = 0.0
-        """Share of the available time that our processes took in the last second."""
+        """The share of the available time that our processes used in the last second."""
         self.control_share = 0.0
-        """Share of one core that the control process took."""
+        """The share of one core that the control process used."""
 
     def take(self, sample: CoreSample, n_calls: int, n_begun: int = 0) -> None:
         """One more look at the cores, with how many calls there are, and how many have begun ever."""
@@ -137,7 +137,7 @@ class CoreAdmission:
         return self._steady_share * n_calls / self._n_known
 
     def has_room(self, n_calls: int) -> bool:
-        """Whether one more beside `n_calls` is welcome."""
+        """Whether one more call beside `n_calls` may be accepted."""
         if n_calls < MIN_CALLS:
             return True
         return self.expected_share(n_calls + 1) <= MAX_SHARE and self.control_share <= MAX_CONTROL_SHARE
@@ -148,7 +148,7 @@ class CoreAdmission:
         return inf if free >= FREE_CORE else max(free, 0.0) / self.cost.per_new_call
 
     def is_strained(self, n_calls: int) -> bool:
-        """Whether optional work is to be left out."""
+        """Whether optional work is switched off."""
         return n_calls >= MIN_CALLS and max(self.share, self.control_share) > STRAINED_SHARE
 
 
@@ -162,7 +162,7 @@ def _there_s(first: CoreSample, last: CoreSample, ours_s: float) -> float:
 
 
 class NewCallPace:
-    """How many calls may begin now. `beat` it every `BEAT_S`, or every `IDLE_BEAT_S` while there are few calls."""
+    """How many calls may begin now. Call `beat` every `BEAT_S`, or every `IDLE_BEAT_S` while there are few calls."""
 
     def __init__(self) -> None:
         self._allowance: float = BURST

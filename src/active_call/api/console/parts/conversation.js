@@ -1,4 +1,4 @@
-// A conversation out of a call's events: what was said, what was heard of it, and what happened in between. Pure: (state, event) → state.
+// A conversation from a call's events: what was said, what was heard of it, and other events. Pure: (state, event) → state.
 
 export const NOTHING = { lines: [], partial: null, isCallerSpeaking: false, isAgentSpeaking: false, agentSince: null, turn: null, wasCut: false };
 const MAX_LINES = 500;
@@ -16,8 +16,8 @@ export function hear(state, event) {
     case "asrFinal":
       if (event.text) return { ...state, partial: { index: event.index, text: event.text, at: event.startTime ?? at, isFinal: true } };
       return noted({ ...state, partial: null }, event, at, event.isLost ? "speech, lost: the recogniser was busy or did not answer" : "speech without words");
-    case "trackStart": return { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
-    case "trackEnd": return { ...state, isAgentSpeaking: false };
+    case "trackStart": return isOfTheOther(event) ? state : { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
+    case "trackEnd": return isOfTheOther(event) ? state : { ...state, isAgentSpeaking: false };
     case "interruption": return { ...state, isAgentSpeaking: false, wasCut: true };
     case "turn": return measured(state, event);
     case "addHistory": return said(state, event, at);
@@ -27,6 +27,9 @@ export function hear(state, event) {
     }
   }
 }
+
+/** Whether a track is the other party's sound, and no play of the server's. */
+const isOfTheOther = event => Boolean(event.trackId) && event.trackId !== "server-side-track";
 
 function said(state, event, at) {
   if (CALLERS.has(event.speaker)) {
@@ -38,7 +41,7 @@ function said(state, event, at) {
   return { ...added(state, line), turn: null, agentSince: null, wasCut: false };
 }
 
-/** A turn's latency belongs to the agent's words: to those that come, or to the last ones where it comes late. */
+/** A turn's latency belongs to the agent's next words, or to the last ones if it comes late. */
 function measured(state, event) {
   if (event.latency === undefined || event.latency === null) return state;
   const turn = { index: event.index, latency: event.latency, waits: event.waits ?? [], marks: event.marks ?? {}, at: event.timestamp };
@@ -56,7 +59,7 @@ function noted(state, event, at, text) {
 
 const added = (state, line) => ({ ...state, lines: [...state.lines.slice(-MAX_LINES + 1), { ...line, key: (state.lines.at(-1)?.key ?? 0) + 1 }] });
 
-/** An event as people say it; empty for those that a transcript leaves out. */
+/** An event as text; empty for events that a transcript leaves out. */
 export function told(event) {
   switch (event.event) {
     case "ringing": return event.earlyMedia ? "ringing, with sound" : "ringing";

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from active_call.base.errors import ActiveCallError
-from active_call.base.pcm import FRAME_MS
+from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
 from active_call.legs.events import LegDigit, LegEnded, LegEvent
 from active_call.legs.websocket.carriers.messages import (
     Digit,
@@ -45,6 +45,8 @@ log = logging.getLogger("active_call.media_streams")
 
 SILENT_FRAMES: Final = 10
 """Number of silent frames that are still sent: the end of a word, and pauses inside one."""
+SILENCE: Final = bytes(BYTES_PER_SAMPLE * samples_in(FRAME_MS, 48_000))
+"""The longest frame."""
 MARK_WAIT_S: Final = 2.0
 """Maximum delay of a mark beyond the sound before it."""
 SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}
@@ -116,7 +118,7 @@ class CarrierStreamLeg(WebSocketLeg):
                 for piece in self._order.take(chunk, data):
                     self.hear(piece)
             case Digit(digit):
-                self._tell(LegDigit(digit))
+                self._emit(LegDigit(digit))
             case Played(mark):
                 if self._playout.returned(mark, self._loop.time()):
                     self._release_held(mark)
@@ -132,7 +134,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
     def lose(self, reason: str) -> None:
-        """The connection to the carrier is lost."""
+        """Nothing arrives from the carrier any more: end the call with the cause `no_media`."""
         self._end(LegEnded(by="system", cause="no_media", reason=reason))
 
     # -- to the carrier
@@ -158,7 +160,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _send_frame(self, pcm: bytes) -> None:
         """Send 20 ms of sound. Silence is sent for a short time only."""
-        self._n_silent = 0 if any(pcm) else self._n_silent + 1
+        self._n_silent = self._n_silent + 1 if pcm == SILENCE[: len(pcm)] else 0
         if self._n_silent > SILENT_FRAMES:
             self._flush()
             return
@@ -234,7 +236,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- as `legs.leg.Leg`
 
-    def _tell(self, event: LegEvent) -> None:
+    def _emit(self, event: LegEvent) -> None:
         if self._ended is None:
             self._sink(event)
 

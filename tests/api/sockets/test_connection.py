@@ -1,0 +1,183 @@
+"""Messages that pass by without ASGI: in order with those that do not, and only as fast as the client reads."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from active_call.api.sockets.connection import EXTENSION, Outgoing
+from active_call.api.sockets.protocol import SocketProtocol
+
+REQUEST = (
+    b"GET /call HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+)
+MASK = b"\1\2\3\4"
+
+
+class Transport(asyncio.Transport):
+    """What the protocol writes, and how often it stops reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.n_pauses = 0
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.n_pauses += 1
+
+    def resume_reading(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+def frame(opcode: int, body: bytes, *, fin: bool = True) -> bytes:
+    size = bytes([0x80 | len(body)]) if len(body) < 126 else bytes([0x80 | 126]) + struct.pack("!H", len(body))
+    masked = bytes(byte ^ MASK[index % 4] for index, byte in enumerate(body))
+    return bytes([(0x80 if fin else 0) | opcode]) + size + MASK + masked
+
+
+App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+
+def served(app: App, story: Callable[[SocketProtocol, Transport], Awaitable[None]]) -> None:
+    """Run `story` with a connection that `app` has accepted."""
+
+    async def run() -> None:
+        settings = uvicorn.Config(app, log_config=None, lifespan="off", ws_ping_interval=None, ws_per_message_deflate=False)  # type: ignore[arg-type]
+        protocol, transport = SocketProtocol(settings, ServerState(), {}), Transport()
+        protocol.connection_made(transport)
+        protocol.data_received(REQUEST)
+        async with asyncio.timeout(30):
+            while not protocol.handshake_complete:
+                await asyncio.sleep(0)
+            await story(protocol, transport)
+
+    asyncio.run(run())
+
+
+def test_sound_goes_past_the_application_and_never_past_what_it_has_not_read() -> None:
+    heard: list[bytes] = []
+    read: list[Any] = []
+    may_read = asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["extensions"][EXTENSION].take_bytes = lambda data: data != b"none" and (heard.append(data) or True)
+        await receive()
+        await send({"type": "websocket.accept"})
+        while True:
+            await may_read.wait()
+            message = await receive()
+            read.append(message.get("text") or message.get("bytes"))
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        assert b"permessage-deflate" not in transport.written
+        protocol.data_received(frame(2, b"a" * 640) + frame(2, b"b")[:5])
+        protocol.data_received(frame(2, b"b")[5:])
+        assert (heard, transport.n_pauses) == ([b"a" * 640, b"b"], 0)
+        protocol.data_received(frame(2, b"c", fin=False) + frame(0, b"d"))
+        assert heard[2:] == [b"cd"]
+        protocol.data_received(frame(2, b"none"))  # the application is to say what is wrong with it
+        protocol.data_received(frame(1, b"text") + frame(2, b"later"))
+        assert (heard[3:], transport.n_pauses) == ([], 1)
+        may_read.set()
+        while len(read) < 3:
+            await asyncio.sleep(0)
+        assert read == [b"none", "text", b"later"]
+        protocol.data_received(frame(2, b"e"))
+        assert heard[3:] == [b"e"]
+
+    served(app, story)
+
+
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [(0, b"\x82\x00"), (125, b"\x82\x7d"), (126, b"\x82\x7e\x00\x7e"), (65_536, b"\x82\x7f" + b"\0" * 5 + b"\1\0\0")],
+)
+def test_message_that_leaves_at_once_is_one_whole_frame(size: int, header: bytes) -> None:
+    async def app(_: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        transport.written.clear()
+        assert protocol.send_now(b"x" * size)
+        assert bytes(transport.written) == header + b"x" * size
+        transport.written.clear()
+        assert protocol.send_now("é")
+        assert bytes(transport.written) == b"\x81\x02\xc3\xa9"
+        transport.written.clear()
+        protocol.pause_writing()
+        assert not protocol.send_now(b"x")  # the client does not keep up
+        protocol.resume_writing()
+        protocol.data_received(frame(8, struct.pack("!H", 1000)))
+        transport.written.clear()
+        assert not protocol.send_now(b"x") and not transport.written  # it has said goodbye
+
+    served(app, story)
+
+
+class Client:
+    """Takes messages at once while `keeps_up`."""
+
+    heard_at = 0.0
+    take_bytes = take_text = None
+
+    def __init__(self) -> None:
+        self.keeps_up = True
+        self.got: list[str | bytes] = []
+
+    def send_now(self, message: str | bytes) -> bool:
+        if self.keeps_up:
+            self.got.append(message)
+        return self.keeps_up
+
+    def ping(self, payload: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def test_messages_stay_in_order_where_the_client_falls_behind_and_the_oldest_go() -> None:
+    async def story() -> None:
+        client = Client()
+        outgoing = Outgoing(client, most=3)
+        outgoing.put("0")  # its task has not begun
+        taken = asyncio.create_task(outgoing.get())
+        assert await taken == "0"
+        outgoing.put("1")  # "0" is still being sent
+        assert client.got == []
+        assert await outgoing.get() == "1"
+        waiting = asyncio.create_task(outgoing.get())
+        await asyncio.sleep(0)
+        outgoing.put("2")
+        assert client.got == ["2"] and not waiting.done()
+        client.keeps_up = False
+        outgoing.put("3")
+        client.keeps_up = True
+        outgoing.put("4")  # not before "3"
+        assert client.got == ["2"]
+        for number in range(5, 8):
+            outgoing.put(str(number))
+        assert await waiting == "5"  # "3" and "4" are too old
+        assert outgoing.n_dropped == 2
+        assert [await outgoing.get() for _ in range(2)] == ["6", "7"]
+        outgoing.put("8")
+        outgoing.discard()
+        outgoing.close()
+        assert await outgoing.get() is None
+
+    asyncio.run(story())
