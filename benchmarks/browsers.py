@@ -1,4 +1,4 @@
-"""Calls with browsers, beside aiortc doing the same in the same minutes: Opus decoded and encoded, DTLS-SRTP, ICE, 20 ms packets both ways.
+"""Calls with browsers, compared with aiortc in the same minutes: Opus decoding and encoding, DTLS-SRTP, ICE, 20 ms packets both ways.
 
     .venv/bin/python benchmarks/browsers.py [--calls 100] [--seconds 5] [--rounds 3] [--only own] [--profile FILE]
 

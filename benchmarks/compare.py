@@ -1,12 +1,12 @@
-"""The same stages of a phone call by active-call's media process and by three common ways in Python, side by side on one core.
+"""The same stages of a phone call by active-call's media process and by three common ways in Python, compared on one core each.
 
     python3 -m venv .venv-compare && .venv-compare/bin/pip install -r benchmarks/requirements-compare.txt
     .venv/bin/python benchmarks/compare.py [--seconds 6] [--only active-call,asyncio,aiortc,pipecat] [--json FILE]
 
-Every call hears the same speech with pauses (G.711, 20 ms), brings it to 16 kHz and through Silero's detector (active-call asks its network
-for 8 kHz), and plays the same speech back. Each program is pinned to one core, with the real-time priority that a media process asks for,
-and its callers to another; processor time is that of the program alone. First all have the same few calls; then each gets more until it no
-longer works (`works`). What each does and does not:
+Every call receives the same speech with pauses (G.711, 20 ms), resamples it to 16 kHz for Silero's detector (active-call uses its network
+for 8 kHz), and plays the same speech back. Each program is pinned to one core, with the real-time priority that a media process requests,
+and its callers to another; CPU time is the program's only. First all have the same few calls; then each gets more until it no longer works
+(`works`). The programs:
 
 | way         | transport                 | jitter buffer | detector                    | sends                                           |
 |-------------|---------------------------|---------------|-----------------------------|-------------------------------------------------|
@@ -16,11 +16,11 @@ longer works (`works`). What each does and does not:
 | pipecat     | Twilio's Media Streams:   | no need (TCP) | its SileroVADAnalyzer, a    | its FastAPI transport, up to twice as fast as   |
 |             | JSON over a WebSocket     |               | session and a thread a call | it plays; Twilio keeps the pace                 |
 
-aiortc also decodes each track in a thread of its own, as it always does. Pipecat runs without the processors of a bot.
+aiortc also decodes each track in a separate thread, as usual. Pipecat runs without the processors of a bot.
 
 `late` is the distance of a packet from its stream's 20 ms grid: by kernel stamps for active-call and asyncio, by the caller's clock for
-aiortc. Pipecat's messages have no grid: there it is for how long Twilio had run dry when a message came. `lost`: packets of the callers
-that were not heard within a third of a second, and for the first two also packets that the callers did not get.
+aiortc. Pipecat's messages have no grid: there it is how long Twilio had no sound when a message came. `lost`: packets of the callers that
+were not processed within a third of a second, and for the first two also packets that the callers did not receive.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ MAX_LATE_MS: Final = 20.0
 MAX_LOST: Final = 0.001
 MAX_TRIES: Final = 6
 HELD: Final = {"aiortc": 4, "pipecat": 3}
-"""Packets of a call that are on their way at any time: aiortc's jitter buffer, the filter of Pipecat's resampler."""
+"""Packets of a call in transit at any time: aiortc's jitter buffer, the filter of Pipecat's resampler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Figures:
 
     @property
     def works(self) -> bool:
-        """p99 within one packet of its time, and (nearly) nothing lost or left behind."""
+        """p99 within one packet of its time, and almost no packet lost or unsent."""
         return self.late_ms["p99"] <= MAX_LATE_MS and self.lost <= MAX_LOST * self.calls * TICKS_PER_S * 6
 
 
@@ -100,7 +100,7 @@ def write_sound(folder: Path) -> Sound:
 
 
 class Watched:
-    """A program under measurement: its processor time between two moments."""
+    """A program under measurement: its CPU time between two times."""
 
     def __init__(self, program: Talking, callers: Talking) -> None:
         self._pid = program.pid
@@ -111,7 +111,7 @@ class Watched:
         bench_host.prioritise(program.pid)
 
     async def measure(self, start_at: float, seconds: float) -> tuple[float, float, float]:
-        """Share of a core after the warm-up, and from when until when."""
+        """The share of a core after the warm-up, and the measured interval."""
         await asyncio.sleep(start_at + WARM_UP_S - time.monotonic())
         before, from_at = bench_host.usage(self._pid), time.monotonic()
         await asyncio.sleep(seconds)
@@ -188,7 +188,7 @@ async def _finish(
     seen = await callers.ask({"from": from_at, "until": until})
     lists = [np.array(one, np.float64).reshape(-1, 2) for one in seen["arrivals"] if one]
     late = spread(np.concatenate([judge(one) for one in lists]) if lists else np.zeros(0))
-    unheard = max(0, ended["sent"] - did["received"] - HELD[way] * calls)  # fewer than usual may be under way at the end
+    unheard = max(0, ended["sent"] - did["received"] - HELD[way] * calls)  # fewer than usual may be in transit at the end
     lost = unheard + seen.get("lost_connections", 0) * n_packets(seconds)
     return Figures(way, calls, share * 1000 / calls, share * 100, late, lost, did["rss_mb"], did["speech"], ended["late_ms"])
 
@@ -199,7 +199,7 @@ def off_grid(arrivals: np.ndarray) -> np.ndarray:
 
 
 def after_its_time(arrivals: np.ndarray) -> np.ndarray:
-    """Columns: when, samples before it. For how long the far end, which plays what it has, had run dry when a message came."""
+    """Columns: when, samples before it. How long the far end, which plays what it has, had no sound when a message came."""
     at, lengths_s = arrivals[:, 0].tolist(), (np.diff(arrivals[:, 1]) / RATE_HZ).tolist()
     played_until = at[0]
     dry_ms = []
@@ -214,7 +214,7 @@ WAYS: Final[dict[str, Run]] = {"active-call": run_active_call, "asyncio": run_as
 
 
 async def most_calls(run: Run, few: Figures, seconds: int, sound: Sound) -> list[Figures]:
-    """Runs with ever fewer calls from what one core would be full with, until one works; and with more while it does."""
+    """Runs with fewer and fewer calls, starting from one full core, until one works; then with more while it works."""
     runs: list[Figures] = []
     calls = max(int(900 / few.cpu_ms_per_call_second), 1)
     for _ in range(MAX_TRIES):
@@ -224,8 +224,8 @@ async def most_calls(run: Run, few: Figures, seconds: int, sound: Sound) -> list
             f"  {figures.way} {calls}: {figures.cpu_ms_per_call_second:.2f} ms, late p99 {figures.late_ms['p99']:.1f} ms", file=sys.stderr
         )
         if figures.works == any(not one.works for one in runs):
-            break  # it works after one that did not, or the other way round
-        full = 950 / figures.cpu_ms_per_call_second  # a call more costs less than the first ones
+            break  # it works after one that did not, or vice versa
+        full = 950 / figures.cpu_ms_per_call_second  # a further call costs less than the first ones
         calls = round(min(max(calls * 1.15, full), calls * 2)) if figures.works else max(round(calls * 0.85), 1)
     return runs
 

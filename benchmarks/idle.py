@@ -1,17 +1,17 @@
-"""What a server costs that has nothing to do, and how soon it is there: `python benchmarks/idle.py [--vs CHECKOUT] [--rounds 3] [--json]`.
+"""The cost and the start time of an idle server: `python benchmarks/idle.py [--vs CHECKOUT] [--rounds 3] [--json]`.
 
-Each round starts `active-call serve` in an empty folder, as a first user does (`--conf`: with a configuration file), and tells:
+Each round starts `active-call serve` in an empty folder, like a first-time user (`--conf`: with a configuration file), and measures:
 
 | figure | is |
 |---|---|
-| ready, wall and CPU | from the start of the program to its line "is ready", and the processor time of all its processes until then |
-| settled CPU | the same once the server is at rest: what it does later, in idle time, counts too |
-| memory | PSS of each process at rest (`smaps_rollup`: pages that several have are shared out among them) |
-| idle | processor time of each process in `--seconds` without calls, in per cent of one core (the scheduler's nanoseconds) |
-| call 1, 2 | INVITE to 100, to the first 18x and to 200, over UDP. The engines of this machine load while the first call rings |
+| ready, wall and CPU | from the start of the program to its line "is ready", and the CPU time of all its processes until then |
+| settled CPU | the same once the server is at rest, including work done later while idle |
+| memory | PSS of each process at rest (`smaps_rollup`: shared pages are divided among the processes) |
+| idle | CPU time of each process in `--seconds` without calls, in per cent of one core (the scheduler's nanoseconds) |
+| call 1, 2 | INVITE to 100, to the first 18x and to 200, over UDP. Local engines load while the first call rings |
 
-`--vs` measures another checkout in turn with this one, so that both have the same neighbours. Budgets (DESIGN): ready in 1.5 s; 120 MB and
-0.2 % of a core for all processes together.
+`--vs` measures another checkout in alternation with this one, so that other load affects both. Budgets (DESIGN): ready in 1.5 s; 120 MB
+and 0.2 % of a core for all processes together.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from own_server import HOST, free_port
 HERE: Final = Path(__file__).resolve().parents[1]
 START_S: Final = 60.0
 REST_S: Final = 3.0
-"""From the line "is ready" to the first look at the server at rest."""
+"""From the line "is ready" to the first measurement at rest."""
 CALL_S: Final = 30.0
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -48,7 +48,7 @@ TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """`pid` and every process below it."""
+    """`pid` and all its descendants."""
     found = [pid]
     for one in found:
         with contextlib.suppress(OSError):
@@ -58,7 +58,7 @@ def tree(pid: int) -> list[int]:
 
 
 def name_of(pid: int, root: int) -> str:
-    """What a process is: its title, or the module that it runs."""
+    """The kind of a process: its title, or its module."""
     if pid == root:
         return "control"
     title = Path(f"/proc/{pid}/comm").read_text().strip()
@@ -69,7 +69,7 @@ def name_of(pid: int, root: int) -> str:
 
 
 def cpu_ns(pid: int) -> int:
-    """Processor time of the living threads of a process."""
+    """CPU time of the living threads of a process."""
     total = 0
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -79,7 +79,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def cpu_s(root: int) -> float:
-    """Processor time of a process and all below it, those included that have ended."""
+    """CPU time of a process and all its descendants, including ended ones."""
     total = 0.0
     for pid in tree(root):
         with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ def pss_mb(pid: int) -> float:
 
 
 def by_name(root: int, figure: Any) -> dict[str, float]:
-    """A figure of each process, added up over those of one name."""
+    """A figure of each process, summed by name."""
     found: dict[str, float] = {}
     for pid in tree(root):
         with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ def by_name(root: int, figure: Any) -> dict[str, float]:
 
 @contextlib.contextmanager
 def serving(checkout: Path, folder: Path, conf: Path | None) -> Iterator[tuple[subprocess.Popen[bytes], int, dict[str, float]]]:
-    """A server of `checkout` in `folder`; gives it, its SIP port and what its start has cost, once it is ready."""
+    """A server of `checkout` in `folder`; yields it, its SIP port and the cost of its start, once it is ready."""
     if conf is not None:
         shutil.copytree(conf.parent, folder, dirs_exist_ok=True)
     udp, http = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
@@ -183,7 +183,7 @@ def call(port: int, number: int) -> dict[str, float]:
 
 
 def header(text: str, name: str) -> str:
-    """The value of a header of a message; empty where it has none."""
+    """The value of a header of a message; empty if there is none."""
     found = re.search(rf"(?mi)^{name}: *(.*?)\r$", text)
     return found[1] if found else ""
 
@@ -229,7 +229,7 @@ def middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
-    """For people."""
+    """The figures as text."""
     print(f"{name}")
     print(f"  ready      {figures['ready_s']:.2f} s, {figures['ready_cpu_s']:.2f} s of CPU; {figures['settled_cpu_s']:.2f} s once at rest")
     for word, key, unit in (("memory", "pss_mb", "MB"), ("idle", "idle_percent", "%")):

@@ -1,8 +1,8 @@
-"""What a media process costs: tables over calls, and over SRTP, voice detection and recording. `python benchmarks/media.py`, three minutes.
+"""The cost of a media process: tables by calls, SRTP, voice detection and recording. `python benchmarks/media.py`, three minutes.
 
-Each row is a run of `active_call.bench.media`: a real media process on one core, real loopback sockets, callers in a process of their own
-on another core. The budget (DESIGN) is 400 calls with everything on one core, 2.0 ms of processor time per call-second, ticks that start
-at most 3 ms late at p99. The first rows show whether a call more costs the same at 400 as at 40.
+Each row is a run of `active_call.bench.media`: a real media process on one core, real loopback sockets, callers in a separate process on
+another core. The budget (DESIGN) is 400 calls with all features on one core, 2.0 ms of CPU time per call-second, ticks that start at most 3
+ms late at p99. The first rows show whether a call costs the same at 400 as at 40.
 """
 
 from __future__ import annotations

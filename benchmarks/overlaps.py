@@ -1,12 +1,12 @@
-"""What the agent does when callers speak over it: who only listens must not stop it, who wants the turn must get it.
+"""The agent's reaction to speech over its own: back-channels must not stop it, interruptions must.
 
     python benchmarks/overlaps.py [--set tune,held-out] [--each] [--traces FOLDER] [--record]
 
-What overlaps.yaml lists is said by several voices over a long statement of the agent, through a telephone's band, noise, G.711, the voice
-detector and the recogniser. The traces of these (`--record` makes them) go through the call's own speech input and conversation.
+The entries of overlaps.yaml are spoken by several voices over a long statement of the agent, through a telephone band, noise, G.711, the
+voice detector and the recogniser. Their traces (`--record` makes them) go through the call's own speech input and conversation.
 
-`false`: the reply was given up for one who listened. `missed`: it was not, for one who interrupted. `paused`: from the first sample of the
-caller to the order that makes the agent stand still. `decided`: from there to the decision. `stood`: how long a reply that went on stood.
+`false`: the reply was stopped by a back-channel. `missed`: an interruption did not stop it. `paused`: from the caller's first sample to
+the pause order. `decided`: from there to the decision. `stood`: how long a resumed reply was paused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SAYS = (
     "of them for the price of ten. On Wednesday afternoon our gardener explains how to bring your roses through the winter."
 )
 MISSED_S = 2.0
-"""A reply that goes on for so long after the caller's last word was not given up."""
+"""A reply that continues this long after the caller's last word was not stopped."""
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedOverlap]], *, each: boo
 
 
 def is_given_up(overlap: ReplayedOverlap) -> bool:
-    """The caller has got the turn."""
+    """The caller has the turn."""
     return overlap.yielded_at is not None and overlap.yielded_at <= overlap.ended + MISSED_S
 
 
@@ -105,14 +105,14 @@ def entries() -> Iterator[tuple[str, Entry]]:
 
 
 def say(entry: Entry) -> Pcm:
-    """What is said, or the sound that is made."""
+    """The spoken or generated sound."""
     from active_call.bench.evals import speech
 
     return _sound(entry["text"], int(entry["voice"].split()[1])) if entry["kind"] == "sound" else speech.say(entry["text"], entry["voice"])
 
 
 def _sound(name: str, seed: int) -> Pcm:
-    """A hum of a person, or a cough; another one for each seed."""
+    """A human hum, or a cough; another one for each seed."""
     from active_call.bench.evals import speech
 
     factor = 1 + 0.12 * seed
@@ -131,7 +131,7 @@ def _sound(name: str, seed: int) -> Pcm:
 
 
 def hum(pitch_hz: float, seconds: float) -> Pcm:
-    """A closed mouth: a voice of few overtones, rising a little, with soft edges, in the band of a telephone."""
+    """A hum with a closed mouth: few overtones, slightly rising, soft edges, in a telephone band."""
     from active_call.bench.evals import speech
 
     moments = np.arange(int(seconds * RATE_HZ)) / RATE_HZ

@@ -1,4 +1,4 @@
-"""`active-call serve` as a process of its own, for benchmarks that call it from outside."""
+"""`active-call serve` as a separate process, for benchmarks that call it from outside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_S = 60.0
 
 
 def free_port(kind: int) -> int:
-    """A port that nobody has; `kind` is `SOCK_STREAM` or `SOCK_DGRAM`."""
+    """A free port; `kind` is `SOCK_STREAM` or `SOCK_DGRAM`."""
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind((HOST, 0))
         return int(sock.getsockname()[1])
@@ -26,7 +26,7 @@ def free_port(kind: int) -> int:
 
 @contextlib.contextmanager
 def started_server(folder: Path, http: int) -> Iterator[int]:
-    """Start it by the `active-call.toml` of `folder`, whose HTTP port is `http`; gives its process id once it is ready."""
+    """Start it with the `active-call.toml` of `folder`, whose HTTP port is `http`; yields its process id once it is ready."""
     with (folder / "server.log").open("wb") as log:
         command = [sys.executable, "-m", "active_call.server.cli", "serve"]
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)

@@ -1,6 +1,6 @@
-"""What the control process carries in signalling: calls a second and set-up times over UDP, TCP and TLS. `python benchmarks/sip.py`.
+"""The signalling capacity of the control process: calls a second and set-up times over UDP, TCP and TLS. `python benchmarks/sip.py`.
 
-Each row is a run of `active-call bench sip`: the whole server, called by a sender in a process of its own; about a minute a row. The
+Each row is a run of `active-call bench sip`: the whole server, called by a sender in a separate process; about a minute for each row. The
 budget (DESIGN) is INVITE to 100 in 5 ms, INVITE to 200 in 30 ms at p95 with a playbook, 200 calls a second over UDP and 100 new calls a
 second on open TLS connections.
 """

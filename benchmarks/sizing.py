@@ -1,10 +1,10 @@
-"""How many calls a core carries, and by which law: whole servers of several sizes on one core, and a line through what they cost.
+"""How many calls a core carries: whole servers of several sizes on one core, and a line fitted to their cost.
 
     python benchmarks/sizing.py [--sizes 50,150,300] [--seconds 8] [--json FILE]
 
-Each size is a run of `active-call bench server --srtp`, a minute in all for the three. The share of the core is `fixed + each * calls`:
-what a tick and the loop cost at any rate, and what a call costs. The limit is where that reaches `core_admission.MAX_SHARE`, at which the
-server takes no more calls. The memory of a call is the slope of what all processes hold together.
+Each size is a run of `active-call bench server --srtp`, a minute in total for the three. The share of the core is `fixed + each * calls`:
+the cost of tick and loop, and the cost of a call. The limit is where that reaches `core_admission.MAX_SHARE`, above which the server
+accepts no more calls. The memory of a call is the slope of the memory of all processes together.
 """
 
 from __future__ import annotations

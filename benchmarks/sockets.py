@@ -1,9 +1,9 @@
-"""How late events reach clients of sockets: idle sockets, and active ones, twenty to a call.
+"""The delay of events to clients of sockets: idle sockets, and active ones, twenty for each call.
 
     python benchmarks/sockets.py --idle 500 --active 200 --seconds 10
 
-Starts a server in a folder of its own, opens the sockets, and gives each call a `custom` command twice a second, which is told to all its
-sockets. The delay of an event is from its timestamp in the server to the client that has read it, on one clock (whole milliseconds: the
+Starts a server in its own folder, opens the sockets, and sends each call a `custom` command twice a second, which is reported to all its
+sockets. The delay of an event is from its timestamp in the server until the client has read it, on one clock (whole milliseconds: the
 delay is up to 1 ms less).
 """
 
@@ -24,7 +24,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 FOLLOWERS = 20
-"""Sockets that follow one call: its own, and those that have joined it."""
+"""Sockets that follow one call: its own, and joined ones."""
 CONFIG = """
 addr = "127.0.0.1"
 udp_port = {udp}
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 
 async def measured(url: str, n_idle: int, n_active: int, seconds: float) -> list[float]:
-    """Delays in ms of all events that were told because of a command."""
+    """Delays in ms of all events caused by commands."""
     delays: list[float] = []
     idle = [await connect(f"{url}/call/sip?ping=20", compression=None) for _ in range(n_idle)]
     active: list[ClientConnection] = []

@@ -1,9 +1,9 @@
-"""Callers who all speak at once, to the whole server with the engines of this machine: `python benchmarks/speech_load.py [--calls 100]`.
+"""Callers who speak at the same time, with the whole server and its local engines: `python benchmarks/speech_load.py [--calls 100]`.
 
 It starts `active-call serve` with a script playbook, places the calls over UDP, and has all callers say the same sentence at the same
-moment, every `--every` seconds, `--times` times; then they hang up. After the first time some more callers try to get in. It tells what
-became of the calls: held until their end, the `status` of their records, turns understood, utterances that the recogniser had no time for,
-requests to repeat, calls refused. It exits with 1 where the record of an answered call is missing or has another status than `answered`.
+moment, every `--every` seconds, `--times` times; then they hang up. After the first time some more callers try to call. It reports: calls
+held until their end, the `status` of their records, turns understood, utterances that the overloaded recogniser dropped, requests to
+repeat, calls refused. It exits with 1 if the record of an answered call is missing or has another status than `answered`.
 
 The callers are in this process, in one loop of 20 ms; sentences are recordings (`--speech`: G.711 µ-law, 8 kHz).
 """
@@ -64,7 +64,7 @@ root = "cdr"
 
 
 class Caller:
-    """One call: what it has sent and received, and how it stands."""
+    """One call: what it has sent and received, and its state."""
 
     def __init__(self, number: int, server_port: int) -> None:
         self.number, self._server_port = number, server_port
@@ -89,7 +89,7 @@ class Caller:
 
     @property
     def is_up(self) -> bool:
-        """Whether the call is answered and not over."""
+        """Whether the call is answered and has not ended."""
         return self.code == 200 and not self.ended_by
 
     def invite(self, now: float) -> None:
@@ -113,7 +113,7 @@ class Caller:
                 self.rtp.sendto(header + payload, self._media)
 
     def take(self, now: float) -> None:
-        """Read what has come; repeat what is not answered (RFC 3261 §17.1)."""
+        """Read what has come; retransmit unanswered requests (RFC 3261 §17.1)."""
         with contextlib.suppress(BlockingIOError):
             while self.rtp.recv(2048):
                 self.n_received += 1
@@ -151,7 +151,7 @@ class Caller:
             self._transmit(self._ack)
 
     def _answer(self, request: str) -> None:
-        """200 to whatever the server asks; its BYE ends the call."""
+        """Answer 200 to any request of the server; its BYE ends the call."""
         lines = [line for line in request.split("\r\n") if line.lower().startswith(("via:", "from:", "to:", "call-id:", "cseq:"))]
         self._transmit("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]).encode())
         if request.startswith("BYE ") and not self.ended_by:
@@ -182,7 +182,7 @@ def _header(text: str, name: str) -> str:
 
 
 class Crowd:
-    """All callers, in one loop. `late_ms` is how late the loop was at worst: the bench's own fault."""
+    """All callers, in one loop. `late_ms` is the loop's largest delay: the bench's own error."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -191,7 +191,7 @@ class Crowd:
         self._next_tick = time.monotonic()
 
     def place(self, count: int) -> list[Caller]:
-        """Place `count` calls, `RATE` a second; gives them when each has its final response."""
+        """Place `count` calls, `RATE` a second; returns them when each has its final response."""
         placed = []
         for _ in range(count):
             caller = Caller(len(self.callers), self._server_port)
@@ -203,12 +203,12 @@ class Crowd:
         return placed
 
     def say(self, speech: bytes) -> None:
-        """All say it at once."""
+        """All callers say it at the same time."""
         for start in range(0, len(speech) - PACKET + 1, PACKET):
             self._tick(speech[start : start + PACKET])
 
     def run(self, seconds: float, until: Any = None) -> None:
-        """All are silent for so long, or until it is as asked for."""
+        """All are silent for this long, or until the condition is met."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not (until is not None and until()):
             self._tick(SILENCE)
@@ -235,7 +235,7 @@ class Crowd:
 
 @contextlib.contextmanager
 def serving(folder: Path, engines: str) -> Iterator[tuple[int, int]]:
-    """A server in `folder`; gives its SIP and HTTP ports once it is ready."""
+    """A server in `folder`; yields its SIP and HTTP ports once it is ready."""
     udp, http = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
     (folder / "main.md").write_text(PLAYBOOK, encoding="utf-8")
     (folder / "active-call.toml").write_text(CONFIG.format(udp=udp, http=http, engines=engines), encoding="utf-8")
@@ -249,7 +249,7 @@ def _get(http: int, path: str) -> Any:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """The whole records of the calls, without those of refused INVITEs."""
+    """The full records of the calls, without those of refused INVITEs."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "cdr").rglob("[!r]*.json"))]
 
 

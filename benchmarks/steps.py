@@ -1,4 +1,5 @@
-"""What single steps of the media tick cost: `python benchmarks/steps.py`. Prints microseconds per packet, frame or chunk, the best of some.
+"""The cost of single steps of the media tick: `python benchmarks/steps.py`. Prints microseconds per packet, frame or chunk, the best of
+several.
 
 Batched steps are divided by their batch. One BLAS thread, as in a media process.
 """
@@ -105,7 +106,7 @@ def packet_steps() -> Iterator[Step]:
 
 
 def protect_in_place(plain: list[bytes], suite: str, key: bytes = b"") -> tuple[Callable[[], object], PacketMemory]:
-    """As the tick does it: each packet lies in its row and becomes longer there."""
+    """As in the tick: each packet is in its row and grows there."""
     memory = PacketMemory(N_PACKETS, ROW_BYTES)
     for row, packet in enumerate(plain):
         memory.view[row * ROW_BYTES : row * ROW_BYTES + len(packet)] = packet
@@ -122,7 +123,7 @@ def protect_in_place(plain: list[bytes], suite: str, key: bytes = b"") -> tuple[
 
 
 def unprotect_in_place(plain: list[bytes], suite: str) -> Callable[[], object]:
-    """As packets are taken in: opened where they were received."""
+    """As on reception: packets are decrypted where they were received."""
     key = new_key(SystemRandomness(), suite)
     seal, memory = protect_in_place(plain, suite, key)
     seal()
@@ -138,7 +139,7 @@ def unprotect_in_place(plain: list[bytes], suite: str) -> Callable[[], object]:
 
 
 def intake_steps() -> Iterator[Step]:
-    """400 streams together, as the tick does it; the two halves of each tick are timed apart."""
+    """400 streams together, as in the tick; the two halves of each tick are timed separately."""
     n_streams, n_ticks = 400, 100
     rows, payload = np.arange(n_streams), np.zeros((n_streams, 160), np.uint8)
 
@@ -180,7 +181,7 @@ def intake_steps() -> Iterator[Step]:
 
 
 def jitter_steps() -> Iterator[Step]:
-    """What is not simply the next packet: each by itself."""
+    """Packets other than the next one: each by itself."""
     payload, n_streams, n_ticks = bytes(160), 400, 100
 
     def run(part: int) -> float:
@@ -202,7 +203,7 @@ def jitter_steps() -> Iterator[Step]:
 
 
 def codec_steps() -> Iterator[Step]:
-    """The codecs that are no look-up, one stream at a time: a frame of speech-like sound each way, and one that is made up."""
+    """The codecs without look-up tables, one stream at a time: a frame of speech-like sound in each direction, and a concealed one."""
     frames = speech().frames[:100]
     for name in ("g722", "opus"):
         try:
@@ -240,7 +241,7 @@ def sound_steps() -> Iterator[Step]:
 
 
 def listening_steps() -> Iterator[Step]:
-    """What only some calls ask for: tones, improving, background sound. A frame is 20 ms."""
+    """Features that only some calls use: tones, enhancement, background sound. A frame is 20 ms."""
     generator = np.random.default_rng(1)
     slots = np.arange(BATCH)
     pcm = generator.normal(0, 3000, (BATCH, 160)).astype(np.int16)
@@ -265,7 +266,7 @@ def listening_steps() -> Iterator[Step]:
 
 def main() -> None:
     single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded: start anew
+    if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded, so restart
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | single)
     print(f"{'step':46}{'us':>8}  per")
     for steps in (packet_steps, intake_steps, jitter_steps, codec_steps, sound_steps, listening_steps):

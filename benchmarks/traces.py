@@ -1,4 +1,4 @@
-"""Traces of what callers say, kept in a file, for the benchmarks that take turns again and again: `turns.py` and `overlaps.py`."""
+"""Traces of callers' turns in a file, for the benchmarks that replay turns: `turns.py` and `overlaps.py`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ VOICES = {
     "held-out": ("flite:slt", "flite:awb", "piper:joe*1.2"),
     "fresh": ("flite:slt", "piper:joe*1.2"),
 }
-"""Whose turns rules and weights may be looked at with, and by whose they are judged."""
+"""The sets used to tune rules and weights, and the sets used to evaluate them."""
 SNR_DB = (44.0, 30.0, 20.0)
-"""Of the lines, in turn: a quiet one, an ordinary one, a noisy one."""
+"""The lines, in turn: a quiet one, an ordinary one, a noisy one."""
 SOUNDS = FOLDER / "sounds"
-"""What was said, once more: not kept in the repository."""
+"""The spoken sound: not stored in the repository."""
 EVERY = 20
 """Traces between two writes of the file."""
 
@@ -34,7 +34,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Something that was said, with its trace."""
+    """A spoken entry, with its trace."""
 
     entry: Entry
     trace: TurnTrace
@@ -43,7 +43,7 @@ class Recorded:
 def load(file: Path, wanted: dict[str, Entry], say: Callable[[Entry], Pcm], *, record: bool) -> list[Recorded]:
     """The traces of `wanted`, by name. `say` makes the sound of an entry, 8 kHz samples; its noise is added here.
 
-    With `record` what is lacking is recorded first, which needs the voices and the models.
+    With `record` missing traces are recorded first, which needs the voices and the models.
     """
     kept = json.loads(gzip.decompress(file.read_bytes())) if file.exists() else {}
     if record:
@@ -55,7 +55,7 @@ def load(file: Path, wanted: dict[str, Entry], say: Callable[[Entry], Pcm], *, r
 
 
 def sound_of(name: str, entry: Entry, say: Callable[[Entry], Pcm]) -> Pcm:
-    """What is said, as it was said the first time: a voice of a network says nothing twice in the same way."""
+    """The sound as spoken the first time, because a neural voice never speaks a text twice in the same way."""
     file = SOUNDS / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.npy"
     if not file.exists():
         SOUNDS.mkdir(exist_ok=True, parents=True)
@@ -65,7 +65,7 @@ def sound_of(name: str, entry: Entry, say: Callable[[Entry], Pcm]) -> Pcm:
 
 
 def line_of(name: str, entry: Entry, say: Callable[[Entry], Pcm]) -> Pcm:
-    """The whole line as a trace hears it: silence, what is said, silence, over its noise, in G.711."""
+    """The whole line as a trace gets it: silence, speech, silence, over its noise, in G.711."""
     from active_call.bench.evals.speech import bed
 
     sound = with_silence(sound_of(name, entry, say)).astype(np.int32)

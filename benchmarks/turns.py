@@ -1,13 +1,13 @@
-"""How soon the agent takes its turn, and how often too soon: the call's rules over recorded turns of several voices.
+"""How soon the agent takes its turn, and how often too soon: the call's rules on recorded turns of several voices.
 
     python benchmarks/turns.py [--set tune,held-out] [--rules now,…] [--curve] [--each] [--cuts] [--traces FOLDER] [--record]
 
-The turns of turns.yaml are said by the voices below, through a telephone's band, noise, G.711, the voice detector, prosody and the
-recogniser (the real model, in the time of a free core). What these tell is kept in a file of traces (`turn_trace`), which is the slow part:
-`--record` makes what is lacking in it. The call's own speech input, conversation and turn detector then take each turn (`turn_replay`).
+The turns of turns.yaml are spoken by the voices below, through a telephone band, noise, G.711, the voice detector, prosody and the
+recogniser (the real model, in the time of a free core). The results are stored in a file of traces (`turn_trace`), which is the slow part:
+`--record` adds missing ones. The call's own speech input, conversation and turn detector then process each turn (`turn_replay`).
 
-`delay`: from the last sample of the caller to the agent's decision. `cut off`: the decision came before the last sample. `sounds`: of
-those, the caller was not heard again before a reply sounds that needs 0.15 or 0.3 s; the others are merged without anything being heard.
+`delay`: from the caller's last sample to the agent's decision. `cut off`: the decision came before the last sample. `sounds`: of these,
+the caller did not speak again before a reply that needs 0.15 or 0.3 s would sound; the others are merged inaudibly.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, line_of, load
 HERE = Path(__file__).parent
 ASK = "Hello. What can I do for you?"
 REPLIES_S = (0.15, 0.3)
-"""So long after the decision a reply sounds: one of a script, one of a fast model."""
+"""How long after the decision a reply sounds: one of a script, one of a fast model."""
 NOW = TurnSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A way of taking turns. `end_of_turn_ms`: the call's own timer."""
+    """A method of turn-taking. `end_of_turn_ms`: the call's own timer."""
 
     detector: TurnDetector
     end_of_turn_ms: int = 550
@@ -62,7 +62,7 @@ RULES = {
 
 
 def main() -> None:
-    """Run and print a row for each way."""
+    """Run and print a row for each method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", default="tune,held-out", dest="sets")
     parser.add_argument("--rules", default=",".join(RULES))
@@ -91,7 +91,7 @@ def curve() -> dict[str, Rules]:
 
 
 def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, PlayedTurn]]:
-    """The same turns as Pipecat takes them, which waits for no words."""
+    """The same turns with Pipecat's method, which does not wait for words."""
     with TemporaryDirectory() as folder:
         lines = [str(Path(folder) / f"{number}.npy") for number in range(len(turns))]
         for turn, line in zip(turns, lines, strict=True):
@@ -124,7 +124,7 @@ def tell(name: str, played: list[tuple[Recorded, PlayedTurn]], *, each: bool, cu
 
 
 def sounds(trace: TurnTrace, decided_at: float, reply_s: float) -> bool:
-    """The reply, `reply_s` after the decision, sounds before the caller is heard again."""
+    """The reply, `reply_s` after the decision, sounds before the caller speaks again."""
     return all(not decided_at <= start.detected_at < decided_at + reply_s for start in trace.starts())
 
 
@@ -132,7 +132,7 @@ def sounds(trace: TurnTrace, decided_at: float, reply_s: float) -> bool:
 
 
 def entries() -> Iterator[tuple[str, Entry]]:
-    """Every turn of the set with its name: who says it, and on which line."""
+    """Every turn of the set by name: its voice and its line."""
     sets = yaml.safe_load((HERE / "turns.yaml").read_text(encoding="utf-8"))
     for name, said in sets.items():
         for number, entry in enumerate(said):
@@ -149,7 +149,7 @@ def name_of(entry: Entry) -> str:
 
 
 def say(entry: Entry) -> Pcm:
-    """What is said."""
+    """The spoken sound."""
     from active_call.bench.evals import speech
 
     return speech.with_pauses(entry["say"], entry["voice"])

@@ -1,14 +1,14 @@
-"""Calls that talk over three vendors: what the server costs, and how soon the caller hears the answer.
+"""Calls that talk by three vendors: the cost of the server, and how soon the caller hears the answer.
 
     python benchmarks/vendors.py [--calls 20,200] [--turns 4] [--contender own|pipecat] [--json]
 
-Callers come as Twilio's Media Streams (µ-law, 8 kHz, real time); recognition is Deepgram, the model OpenAI's chat completions, the voice
-Cartesia: simulators that speak the documented protocols over real sockets, in a process of their own, with the pace of real ones. Callers,
+Calls come as Twilio's Media Streams (µ-law, 8 kHz, real time); recognition is Deepgram, the model OpenAI's chat completions, the voice
+Cartesia: simulators that speak the documented protocols over real sockets, in a separate process, at the speed of real ones. Callers,
 vendors and the server share this machine.
 
-`heard after`: from the last sound of the caller to the first of the agent's answer. Of that the vendors' own pace is `model_s`, the words
-of the first clause times `token_s`, and `voice_s`; the rest is the end of the turn, and what the server adds (`addedMs` of its records).
-`CPU`: seconds of a core of the server's processes, children included, for each second of a call, in the time in which all talk.
+`heard after`: from the caller's last sound to the first of the agent's answer. Of that the vendors' own time is `model_s`, the words of the
+first clause times `token_s`, and `voice_s`; the rest is the end of the turn, and the time added by the server (`addedMs` of its records).
+`CPU`: seconds of a core of the server's processes, including children, for each second of a call, while all callers talk.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ root = "cdr"
 
 
 class Program:
-    """A process that is spoken to in lines of JSON."""
+    """A process controlled by lines of JSON."""
 
     def __init__(self, *command: str, environment: dict[str, str] | None = None, log: Path) -> None:
         self._log = log.open("wb")
@@ -84,7 +84,7 @@ class Program:
 
 @contextlib.contextmanager
 def own_server(folder: Path, vendors: dict[str, Any]) -> Iterator[tuple[int, str, int]]:
-    """active-call; gives its port, the path of streams and its process id."""
+    """active-call; yields its port, the path of streams and its process id."""
     http = free_port(socket.SOCK_STREAM)
     (folder / "main.md").write_text(PLAYBOOK.format(**vendors), encoding="utf-8")
     (folder / "active-call.toml").write_text(CONFIG.format(udp=free_port(socket.SOCK_DGRAM), http=http), encoding="utf-8")
@@ -106,7 +106,7 @@ def pipecat_server(folder: Path, vendors: dict[str, Any], python: str) -> Iterat
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of the process and its children, in seconds."""
+    """CPU time of the process and its children, in seconds."""
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
     return sum(time_.user + time_.system for time_ in times)
@@ -159,7 +159,7 @@ def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 
 def figures_of(calls: int, heard: dict[str, Any], took_s: float, used_s: float) -> dict[str, Any]:
-    """What the callers and the clock say."""
+    """The figures from the callers and the clock."""
     delays = sorted(heard["delays_ms"])
     p95 = delays[min(len(delays) - 1, round(0.95 * len(delays)))] if delays else None
     return {
@@ -175,7 +175,7 @@ def figures_of(calls: int, heard: dict[str, Any], took_s: float, used_s: float) 
 
 
 def own_waits(folder: Path) -> dict[str, Any]:
-    """What the records of active-call say of the same answers, in ms: the server's own part, the end of the turn, and the vendors'."""
+    """The latencies of the same answers in active-call's records, in ms: the server's own part, the end of the turn, and the vendors'."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "cdr").rglob("*.json")]
     turns = [turn for record in records for turn in record.get("turns", ()) if "addedMs" in turn]
     told: dict[str, Any] = {}

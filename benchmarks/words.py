@@ -1,10 +1,10 @@
-"""How many words the embedded recogniser gets right on the telephone, through the call path of the server, without a wire.
+"""The word accuracy of the embedded recogniser on the telephone, through the server's call path, without a network.
 
     python benchmarks/words.py [--voices piper:joe,flite:rms,flite:slt] [--snr 44,20,10] [--every N] [--cache FILE] [--errors]
 
-Each of the sentences is said in a call of its own, in virtual time: the band of a telephone, G.711, the voice detector, the utterances and
-partial texts of a call, the recogniser's model, the detector of turns. What stands in the record is compared with what was said, word by
-word (insertions, omissions, replacements), with numbers as digits and spellings normalised (`spoken_form`). 44 dB is a quiet line.
+Each sentence is spoken in a separate call in virtual time: a telephone band, G.711, the voice detector, the utterances and partial texts of
+a call, the recogniser's model, the turn detector. The text in the record is compared with the spoken sentence word by word (insertions,
+omissions, replacements), with numbers as digits and spellings normalised (`spoken_form`). 44 dB is a quiet line.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Reception(Agent):
 
     @tool
     def end_call(self) -> str:
-        """The caller has all that was wanted."""
+        """The caller needs nothing more."""
         self.finish(("done", ""))
         return "say goodbye"
 

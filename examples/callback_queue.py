@@ -1,4 +1,4 @@
-"""Callers who do not want to wait press 1 and are called back when an agent is free, in the order of their calls.
+"""Callers who do not want to wait press 1 and are called back when an agent is free, in order of their calls.
 
 Run it: DESK=sip:you@your-phone python examples/callback_queue.py, then call.
 """
@@ -30,12 +30,12 @@ async def take(call: Call) -> None:
 
 
 async def call_back(number: str) -> bool:
-    """Call the desk, then the customer, and connect the two. False when either does not answer."""
+    """Call the desk, then the customer, and connect the two. False if either does not answer."""
     try:
         desk = await app.call(DESK, timeout=30)
     except CallRefused:
         return False
-    async with desk:  # hangs up at the end
+    async with desk:  # hangs up when the block ends
         try:
             await desk.say("A callback. Connecting you with the customer.")
             customer = await app.call(number, timeout=30)
@@ -49,7 +49,7 @@ async def call_back(number: str) -> bool:
 
 
 async def serve_queue() -> None:
-    """Call back whoever waits, one after another."""
+    """Call back the waiting callers, one after another."""
     while True:
         if not waiting:
             await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""A menu without a language model: keys or a spoken word choose, and the caller is connected.
+"""A menu without a language model: the caller presses a key or says a word, and is connected.
 
 Run it: python examples/ivr.py, then call sip:anything@THIS-MACHINE:25060.
 """

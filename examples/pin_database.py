@@ -1,4 +1,4 @@
-"""A caller enters a customer number and a PIN, which are looked up in a database; the balance is read out.
+"""A caller enters a customer number and a PIN. They are looked up in a database, and the balance is read out.
 
 Run it: python examples/pin_database.py, then call and press 1001# and 4711.
 """
@@ -14,14 +14,14 @@ DATABASE = Path("customers.db")
 
 
 def prepare(path: Path) -> None:
-    """A database to try this with."""
+    """Create a database for this example."""
     with sqlite3.connect(path) as database:
         database.execute("create table if not exists customers (number text primary key, pin text, name text, balance real)")
         database.execute("insert or ignore into customers values ('1001', '4711', 'Ada', 12.5), ('1002', '0815', 'Grace', 0)")
 
 
 def look_up(path: Path, number: str, pin: str) -> tuple[str, float] | None:
-    """Name and balance; None where number and PIN do not belong together."""
+    """Name and balance; None if the PIN is wrong or the number unknown."""
     with sqlite3.connect(path) as database:
         row = database.execute("select name, balance from customers where number = ? and pin = ?", (number, pin)).fetchone()
     return None if row is None else (str(row[0]), float(row[1]))

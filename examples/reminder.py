@@ -1,4 +1,4 @@
-"""Calls people and reminds them of an appointment; a key confirms or cancels it.
+"""Calls people and reminds them of an appointment; they confirm or cancel it by a key.
 
 Run it: python examples/reminder.py sip:you@your-phone
 """
@@ -12,7 +12,7 @@ app = App(udp_port=0, http_addr="127.0.0.1:0")
 
 
 async def remind(number: str, when: str) -> str:
-    """Call `number`; `confirmed`, `cancelled`, `no answer` or `unclear`."""
+    """Call `number`. Returns `confirmed`, `cancelled`, `no answer` or `unclear`."""
     answer = "unclear"
 
     async def talk(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""The first caller waits with music; the next one is connected with the first: a conversation between strangers.
+"""The first caller hears music until the next one calls; then the two are connected.
 
 Run it: python examples/two_callers.py, then call twice.
 """
@@ -33,7 +33,7 @@ async def take(call: Call) -> None:
 
 
 async def dismiss(call: Call) -> None:
-    """Say goodbye to the one who is still there."""
+    """Say goodbye to the caller who is still there."""
     with contextlib.suppress(CallEnded):
         await call.say("The other side has left. Goodbye.")
     await call.hangup()

@@ -1,4 +1,4 @@
-"""A colleague is called first and told who waits; only who agrees gets the caller.
+"""A colleague is called first and told who is waiting. The caller is connected only if the colleague agrees.
 
 Run it: DESK=sip:you@your-phone python examples/warm_transfer.py, then call.
 """
@@ -22,7 +22,7 @@ async def take(call: Call) -> None:
     await call.say("One moment, I am looking for a colleague.")
     try:
         await call.transfer(DESK, mode="warm", briefing=f"A caller is waiting. It is about this: {reason}.", timeout=20)
-    except TransferFailed:  # busy, nobody there, or nobody who wants the call
+    except TransferFailed:  # busy, no answer, or the colleague declined
         await call.say("Nobody is free now. We will call you back. Goodbye.")
 
 

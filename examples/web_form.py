@@ -1,4 +1,4 @@
-"""A web page with one field: who enters a number is called at once and connected with the shop.
+"""A web page with one field: the entered number is called at once and connected with the shop.
 
 Run it: SHOP=sip:you@your-phone python examples/web_form.py, then open http://127.0.0.1:8088/.
 """
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"\+[0-9]{7,15}|sip:[^\s@]+@[^\s@]+")
 
 
 async def connect(call: Call) -> None:
-    """What happens in the call of somebody who has asked for it."""
+    """The handler of a call requested by the form."""
     await call.say("Thank you for your interest. I am connecting you with the shop.")
     try:
         await call.transfer(SHOP, mode="bridge")

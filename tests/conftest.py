@@ -15,12 +15,17 @@ _HERE = Path(__file__).parent
 if str(_HERE) not in sys.path:
     sys.path.insert(0, str(_HERE))  # importlib mode adds no folder: `ports` is found here
 
+from searches import N_LONG, N_USUAL  # noqa: E402
+
 # The server is started some two hundred times, as several processes each: without bytecode on disk every start compiles all of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-settings.register_profile("default", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each HTTP client and each server reads the machine's authorities, 0.05 s of CPU, and tests make thousands. No test trusts one of them.
+os.environ["SSL_CERT_FILE"] = str(_HERE / "vectors" / "authority.pem")
+
+settings.register_profile("default", max_examples=N_USUAL, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", max_examples=N_LONG, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 _LONG_FILES = (

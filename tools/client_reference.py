@@ -16,7 +16,7 @@ BEGIN = "<!-- reference: written by tools/client_reference.py -->"
 
 
 def reference() -> str:
-    """The part of the page that is generated."""
+    """The generated part of the page."""
     lines = [BEGIN, ""]
     for cls, shown in ((Client, "Client"), (ClientCall, "ClientCall")):
         lines += [f"### {shown}", "", _plain(cls.__doc__), ""]
@@ -55,7 +55,7 @@ def _plain(text: str | None) -> str:
 
 
 def page() -> str:
-    """The page with its reference as it ought to be."""
+    """The page with its current reference."""
     return PAGE.read_text(encoding="utf-8").partition(BEGIN)[0] + reference()
 
 

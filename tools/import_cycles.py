@@ -1,4 +1,4 @@
-"""Fails when files of the package import each other in a circle, imports for type checking counted.
+"""Fails if files of the package import each other in a cycle, including imports for type checking.
 
 `python tools/import_cycles.py` prints every such group of files, and for each file those of its group that it imports.
 """
@@ -47,7 +47,7 @@ def groups(imports: dict[str, set[str]]) -> list[list[str]]:
 
 
 def main() -> int:
-    """Print the circles; 1 when there are any."""
+    """Print the cycles; returns 1 if there are any."""
     graph = grimp.build_graph(PACKAGE, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     circles = groups(imports)

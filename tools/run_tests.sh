@@ -1,19 +1,27 @@
 #!/bin/sh
 # Runs the tests as `make test` does. Three parts:
 #   real-time   what talks to real programs and waits for real time: four processes
-#   pure        all else: three processes in the background, which take what time is left
-#   alone       what judges timing or load: one by one, with nothing beside them
+#   alone       browsers, and what recognises speech by ear: two processes, when the real-time part is over
+#   pure        all else: three processes in the background, which take what time the other two leave
+# With `load` as first argument, as `make test-load` does, one part:
+#   load        what judges load, timing or a whole machine: one test after another, with nothing beside it
 # Each part keeps its own cache, so --last-failed alone runs what failed in each of them, one by one; a part that did not come to its end
 # runs again as a whole. With other arguments: pytest with these, in one process; "not slow" unless they say -m.
 set -u
 python=${PYTHON:-python3}
 only_failed=no
+kind=usual
+if [ "${1:-}" = load ]; then
+    kind=load
+    shift
+fi
 
 case " $* " in
     "  ") ;;
     " --last-failed ") only_failed=yes ;;
     *" -m "*) exec "$python" -m pytest "$@" ;;
-    *) exec "$python" -m pytest -m "not slow" "$@" ;;
+    *) [ "$kind" = usual ] || exec "$python" -m pytest -m "load and not slow" "$@"
+        exec "$python" -m pytest -m "not slow" "$@" ;;
 esac
 
 cache=.pytest_cache
@@ -26,6 +34,7 @@ pure=$(for folder in tests/*/; do
 done)
 without=$(for file in $media; do echo "--ignore=$file"; done)
 alone=$(grep -rl --include='test_*.py' 'mark\.alone' tests)
+load=$(grep -rl --include='test_*.py' 'mark\.load' tests)
 
 # part NAME MARKS PATHS… -- ARGUMENTS…: run one part and keep how it ended. The arguments are for a whole run.
 part() {
@@ -65,20 +74,25 @@ compiled() {
     wait $!
 }
 
-run_pure() { part pure "not slow and not alone" $pure $without -- --timeout=900 -n 3 --dist loadgroup --no-loadscope-reorder; }
-run_real_time() { part real-time "not slow and not alone" $real_time -- -n 4 --dist loadgroup --no-loadscope-reorder; }
-run_alone() { part alone "alone and not slow" $alone --; }
+usual="not slow and not alone and not load"
+run_pure() { part pure "$usual" $pure $without -- --timeout=900 -n 3 --dist loadgroup --no-loadscope-reorder; }
+run_real_time() { part real-time "$usual" $real_time -- -n 4 --dist loadgroup --no-loadscope-reorder; }
+run_alone() { part alone "alone and not load and not slow" $alone -- -n 2 --dist loadgroup --no-loadscope-reorder; }
+run_load() { part load "load and not slow" $load --; }
 
 results=
 politely=
-if [ "$only_failed" = yes ]; then
+mkdir -p "$cache"
+if [ "$kind" = load ]; then
+    run_load || results=" load"
+elif [ "$only_failed" = yes ]; then
     run_pure || results="$results pure"
     run_real_time || results="$results real-time"
+    run_alone || results="$results alone"
 else
-    mkdir -p "$cache"
     compiled
     politely="nice -n 19"
-    TEST_PORT_BLOCK=5
+    TEST_PORT_BLOCK=4 # the real-time part has the first four
     export TEST_PORT_BLOCK
     run_pure >"$cache/pure-output.txt" 2>&1 &
     background=$!
@@ -86,11 +100,11 @@ else
     unset TEST_PORT_BLOCK
     trap 'kill "$background" 2>/dev/null; exit 130' INT TERM
     run_real_time || results="$results real-time"
+    run_alone || results="$results alone"
     wait "$background" || results="$results pure"
     echo "The pure tests, which ran beside these:"
     cat "$cache/pure-output.txt"
 fi
-run_alone || results="$results alone"
 
 [ -z "$results" ] && exit 0
 echo "Failed in these parts:$results"

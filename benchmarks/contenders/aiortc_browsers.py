@@ -1,6 +1,6 @@
-"""Browsers' calls in aiortc: Opus both ways, DTLS-SRTP and ICE on loopback. What is heard is decoded, and goes nowhere.
+"""Browsers' calls in aiortc: Opus both ways, DTLS-SRTP and ICE on loopback. Received sound is decoded and dropped.
 
-Reads `{"offers", "speech"}`, says `{"answers"}`; on every line, says how many frames were heard since the line before.
+Reads `{"offers", "speech"}`, says `{"answers"}`; on every line, reports how many frames were received since the previous line.
 """
 
 from __future__ import annotations

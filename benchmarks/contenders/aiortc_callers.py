@@ -1,7 +1,7 @@
-"""The callers of `aiortc_calls`: aiortc sets the connections up; then prepared packets are sent, and arrivals are noted and nothing else.
+"""The callers of `aiortc_calls`: aiortc sets up the connections; then prepared packets are sent, and only arrivals are noted.
 
 Reads `{"calls", "payloads", "n_packets"}`, says `{"offers"}`, reads `{"answers"}`, says `{"connected"}`, starts at `{"start_at"}`, says
-`{"sent"}` at the end, and on `{"from", "until"}` tells arrivals: per caller [time, RTP timestamp] within it.
+`{"sent"}` at the end, and on `{"from", "until"}` reports arrivals: per caller [time, RTP timestamp] within it.
 """
 
 from __future__ import annotations

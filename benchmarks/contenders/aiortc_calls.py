@@ -1,6 +1,6 @@
-"""A call as an RTCPeerConnection of aiortc: PCMU, DTLS-SRTP and ICE on loopback; what is heard goes to 16 kHz and one ONNX session a call.
+"""A call as an RTCPeerConnection of aiortc: PCMU, DTLS-SRTP and ICE on loopback; received sound goes to 16 kHz and one ONNX session a call.
 
-Reads `{"offers", "speech"}`, says `{"answers"}`, and tells what it did on the next line.
+Reads `{"offers", "speech"}`, says `{"answers"}`, and reports its figures on the next line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What aiortc's calls and their callers share: speech that is paced, hosts on loopback alone, and the offering side of a connection."""
+"""Shared by aiortc's calls and their callers: paced speech, hosts on loopback only, and the offering side of a connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 
 class Speech(AudioStreamTrack):
-    """The speech, paced as aiortc's own AudioStreamTrack is."""
+    """The speech, paced like aiortc's own AudioStreamTrack."""
 
     def __init__(self, frames: np.ndarray, first: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Speech(AudioStreamTrack):
 
 
 class Offering:
-    """The side that offers. What is heard goes to `_note`, as it comes from the network."""
+    """The offering side. Received sound goes to `_note`, as it comes from the network."""
 
     connection: RTCPeerConnection
 

@@ -1,6 +1,7 @@
-"""What the programs of the comparison share: lines of JSON with the one that measures, the speech to play, and Silero's network per call.
+"""Shared by the programs of the comparison: JSON lines to and from the measuring program, the speech to play, and Silero's network per
+call.
 
-They run in a virtual environment of their own and import nothing of active-call.
+They run in their own virtual environment and import nothing of active-call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PIECE_S = 1
 
 
 def listen() -> dict[str, Any]:
-    """The next line of whoever started this program; ends it when there is none."""
+    """The next line of the program that started this one; exits if there is none."""
     line = sys.stdin.readline()
     if not line:
         raise SystemExit(0)
@@ -29,12 +30,12 @@ def listen() -> dict[str, Any]:
 
 
 def say(message: dict[str, Any]) -> None:
-    """A line to whoever started this program."""
+    """Send a line to the program that started this one."""
     print(json.dumps(message), flush=True)
 
 
 def leave() -> None:
-    """End at once: what is torn down is not measured."""
+    """Exit at once: tear-down is not measured."""
     os._exit(0)
 
 
@@ -45,12 +46,12 @@ def own_figures() -> dict[str, Any]:
 
 
 def speech_frames(path: str) -> np.ndarray:
-    """The speech that everybody plays, (n, 160) int16."""
+    """The speech that all programs play, (n, 160) int16."""
     return np.fromfile(path, np.int16).reshape(-1, FRAME_SAMPLES)
 
 
 def silero_path() -> Path:
-    """The network as the pipecat-ai wheel carries it."""
+    """The network in the pipecat-ai wheel."""
     spec = importlib.util.find_spec("pipecat")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("pipecat-ai is not installed")

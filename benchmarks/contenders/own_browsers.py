@@ -1,7 +1,7 @@
-"""The same calls in active-call: a control process with the browsers' transports, and one media process. Nothing but the legs.
+"""The same calls in active-call: a control process with the browsers' transports, and one media process. Only the legs.
 
-Reads `{"offers", "speech"}`, says `{"answers", "media"}` (the media process's id); on every line, says what was heard since the line
-before.
+Reads `{"offers", "speech"}`, says `{"answers", "media"}` (the media process's id); on every line, reports what was received since the
+previous line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A call as Pipecat's pipeline for Twilio: FastAPI WebSocket, TwilioFrameSerializer with its resampler, SileroVADAnalyzer, paced output.
 
-What a bot adds (recognition, model, synthesis, context) is left out: a processor counts what would go to the recogniser, and speech is
-queued a second at a time as a synthesiser would. Reads `{"speech", "port"}`, says `{"ready"}`, and tells what it did on the next line.
+The parts of a bot (recognition, model, synthesis, context) are left out: a processor counts the sound for the recogniser, and speech is
+queued a second at a time, as a synthesiser would do. Reads `{"speech", "port"}`, says `{"ready"}`, and reports its figures on the next
+line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ counts = {"heard_samples": 0, "speech": 0}
 
 
 class Ear(FrameProcessor):
-    """Where the recogniser would be."""
+    """In place of the recogniser."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

@@ -1,9 +1,9 @@
 """When Pipecat takes a turn: its SileroVADAnalyzer and its LocalSmartTurnAnalyzerV3 with their defaults, over recorded lines.
 
 Reads `{"lines": [FILE.npy, …]}` (int16 samples at 8 kHz, from the beginning of the line), and says `{"decided": [seconds or null, …]}`:
-when the end of the turn was first found. The steps are those of its TurnAnalyzerUserTurnStopStrategy without a transcript to wait for:
-when the voice detector tells silence (0.2 s of it) the model is asked; what it does not find complete ends after 3 s of silence. Time is
-that of the sound: the model's own is not counted.
+when the end of the turn was first detected. The steps are those of its TurnAnalyzerUserTurnStopStrategy without a transcript to wait for:
+when the voice detector reports silence (0.2 s of it) the model is asked; a turn that it judges incomplete ends after 3 s of silence. Time
+is that of the sound: the model's own time is not counted.
 """
 
 from __future__ import annotations

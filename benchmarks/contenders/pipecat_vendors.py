@@ -1,8 +1,8 @@
 """Pipecat's bot for Twilio with Deepgram, OpenAI and Cartesia, its own services of each, pointed at the simulators.
 
-Reads `{"port", "deepgram", "openai", "cartesia", "key"}`, says `{"ready"}` and serves `/ws` until it is ended. Turns end by Pipecat's
-silence strategy with its defaults, which is cheaper than its default, a network that hears the end of a turn. Imports nothing of
-active-call.
+Reads `{"port", "deepgram", "openai", "cartesia", "key"}`, says `{"ready"}` and serves `/ws` until it is stopped. Turns end by Pipecat's
+silence strategy with its default settings, which is cheaper than its default strategy, a network that detects the end of a turn. Imports
+nothing of active-call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The common way by hand: per call a DatagramProtocol and a sending task under uvloop, libsrtp, audioop, soxr, one ONNX session.
 
-Reads `{"peers", "keys", "speech"}`, says its ports, starts on the next line and tells what it did on the one after.
+Reads `{"peers", "keys", "speech"}`, says its ports, starts on the next line and reports its figures on the one after.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def main() -> None:
     await loop.run_in_executor(None, sys.stdin.readline)
     for sender in senders:
         sender.cancel()
-    await asyncio.sleep(0.05)  # the callers take in what has left
+    await asyncio.sleep(0.05)  # the callers still receive sent packets
     sums = {"sent": sum(call.n_sent for call in calls), "received": sum(call.n_received for call in calls)}
     say(sums | {"speech": sum(call.silero.n_speech for call in calls)} | own_figures())
     leave()

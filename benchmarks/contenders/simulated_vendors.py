@@ -1,7 +1,7 @@
-"""Simulated Deepgram, OpenAI and Cartesia with the pace of real ones, in a process of their own.
+"""Simulated Deepgram, OpenAI and Cartesia at the speed of real ones, in a separate process.
 
 Reads `{"model_s", "token_s", "voice_s"}` (until the first token, from token to token, until the first sound), says `{"deepgram", "openai",
-"cartesia", "key"}`: ports, and the key of all three. On a further line it tells `complaints`. The simulators are those of the tests
+"cartesia", "key"}`: ports, and the key of all three. On a further line it reports `complaints`. The simulators are those of the tests
 (`active_call.testing.vendors`): strict, and speaking the documented protocols over real sockets.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from common import leave, listen, say
 
-from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer, _Context
-from active_call.testing.vendors.deepgram import DeepgramServer
-from active_call.testing.vendors.server import Refused, Request, Response, VendorServer
-from active_call.testing.vendors.socket import VendorSocket
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer, _Context
+from active_call.testing.vendors.wire.server import Refused, Request, Response, VendorServer
+from active_call.testing.vendors.wire.socket import VendorSocket
 
 ANSWER = "Yes, we are open today, your number is {number}, and we close at six in the evening. What else can I do for you?"
-"""Every answer is another one, as a model's are: none of its sound can be kept from an earlier one."""
+"""Every answer is different, like a model's, so that no sound is cached."""
 
 
 class Chat(VendorServer):
@@ -29,7 +29,7 @@ class Chat(VendorServer):
     model_s = token_s = 0.0
 
     async def respond(self, request: Request) -> Response:
-        if request.method != "POST":  # a connection that is made ahead
+        if request.method != "POST":  # a connection opened in advance
             raise Refused(404, {"error": {"message": "unknown path"}})
         if request.path != "/v1/chat/completions" or not request.json().get("stream"):
             self.complain(f"not a streamed chat completion: {request.path}")

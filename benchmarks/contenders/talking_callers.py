@@ -1,8 +1,8 @@
 """Callers who talk with an agent over Twilio's Media Streams: each says its sentence, waits for the answer, and says it again.
 
 Reads `{"calls", "port", "path", "speech" (µ-law, 8 kHz), "turns", "every"}`, connects, says `{"connected"}`; on the next line all talk,
-each at a moment of its own within `every` seconds. At the end it tells `delays_ms`, one for each answer: from the last sound of the caller
-to the first of the agent. A caller hears sound where a frame is louder than a line's noise. Imports nothing of active-call.
+each at its own time within `every` seconds. At the end it reports `delays_ms`, one for each answer: from the caller's last sound to the
+agent's first. A frame counts as sound if it is louder than line noise. Imports nothing of active-call.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ FRAME_S = 0.02
 LOUD = frozenset(range(256)) - {value ^ sign for value in range(0x70, 0x80) for sign in (0x00, 0x80)}
 """Codes of µ-law above some 0.4 % of full scale (G.711: the quiet ones lie around 0x7F and 0xFF)."""
 MIN_LOUD = 40
-"""Loud samples of a frame that is sound."""
+"""How many loud samples make a frame count as sound."""
 
 
 def text_frame(body: bytes) -> bytes:
-    """A masked text frame (RFC 6455 section 5.2); the mask is zero, which is allowed to be."""
+    """A masked text frame (RFC 6455 section 5.2); the mask is zero, which is allowed."""
     size = bytes([0x80 | len(body)]) if len(body) < 126 else bytes([0x80 | 126]) + struct.pack("!H", len(body))
     return b"\x81" + size + bytes(4) + body
 
@@ -49,7 +49,7 @@ class Caller(asyncio.Protocol):
         self.opened = asyncio.Event()
         self.is_lost = False
         self.place = -1
-        """The frame of the sentence that is said next; -1: none."""
+        """The frame of the sentence to send next; -1: none."""
         self.spoken_at: float | None = None
         self.delays: list[float] = []
         self.n_turns = 0

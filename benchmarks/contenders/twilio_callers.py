@@ -1,7 +1,7 @@
-"""The callers of `pipecat_calls`: Twilio's Media Streams over plain WebSockets, with prepared frames; arrivals are noted and nothing else.
+"""The callers of `pipecat_calls`: Twilio's Media Streams over plain WebSockets, with prepared frames; only arrivals are noted.
 
 Reads `{"calls", "payloads", "n_packets", "port"}`, connects, says `{"connected"}`, starts at `{"start_at"}`, says `{"sent"}` at the end,
-and on `{"from", "until"}` tells arrivals: per caller [time, samples of sound so far] within it.
+and on `{"from", "until"}` reports arrivals: per caller [time, samples of sound so far] within it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARK = b'"payload": "'
 
 
 def text_frame(message: dict[str, object]) -> bytes:
-    """A masked text frame (RFC 6455 section 5.2); the mask is zero, which is allowed to be."""
+    """A masked text frame (RFC 6455 section 5.2); the mask is zero, which is allowed."""
     body = json.dumps(message).encode()
     size = bytes([0x80 | len(body)]) if len(body) < 126 else bytes([0x80 | 126]) + struct.pack("!H", len(body))
     return b"\x81" + size + bytes(4) + body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.cascade import CascadeConversation
@@ -32,6 +32,7 @@ from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.agent.turn.floor import Holder
 from active_call.agent.turn.phase import TABLE, Signal, State
 from active_call.contract import commands, events
+from searches import searching
 
 BODY = """
 ## hello
@@ -249,7 +250,7 @@ class Watch:
     ],
 )
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=60, deadline=None)
+@searching(20)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
     book = parse_playbook(text, file="p.md", environment={})

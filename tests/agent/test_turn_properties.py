@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.agent.test_cascade_properties import BODY, HEAD, TOOLS, Watch
 
@@ -34,6 +34,7 @@ from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnS
 from active_call.agent.turn.phase import State
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
 from active_call.contract import commands, events
+from searches import searching
 
 TURNS = TurnTaking(AdaptiveTurnDetector(TurnSettings(has_judge=True)))
 WORDS = st.sampled_from(["hello", "I would like to", "my number is one two", "yes", "book a table for two", "web", "no but"])
@@ -106,7 +107,7 @@ class TurnWatch(Watch):
 
 @pytest.mark.parametrize("provider", ["openai", "script"])
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=80, deadline=None)
+@searching(25)
 def test_whatever_happens_every_utterance_is_answered_once_or_ignored_knowingly(provider, steps):
     playbook = parse_playbook(HEAD.format(provider=provider, interruption="{strategy: vad}") + BODY, file="p.md", environment={})
     watch = TurnWatch(CascadeConversation(playbook, {}, {}, tools=ToolRegistry(TOOLS), turns=TURNS))
@@ -124,7 +125,7 @@ def test_whatever_happens_every_utterance_is_answered_once_or_ignored_knowingly(
 @given(
     texts=st.lists(st.sampled_from(["Baker", "Miller", "Baker street"]), min_size=1, max_size=3), pieces=st.lists(st.booleans(), max_size=6)
 )
-@settings(max_examples=100, deadline=None)
+@searching(40)
 def test_an_early_answer_sounds_as_one_that_was_asked_for_at_the_end(texts, pieces):
     """The same story with and without speculation says the same, with the model's text in any relation to the end of the turn."""
 

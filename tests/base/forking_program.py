@@ -6,6 +6,7 @@ Run with an argument list as a module's `main` it is the child: it says what it 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -18,6 +19,16 @@ from active_call.base.fork_server import start_fork_server
 from active_call.base.forked_children import ForkServer
 
 MODULE = "forking_program"
+LOADED = "wave"
+"""A module that only the fork server loads."""
+
+
+REST_AFTER_S = 0.3
+
+
+def load() -> None:
+    """What the fork server imports for its children."""
+    importlib.import_module(LOADED)
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +42,7 @@ def main(arguments: list[str]) -> int:
             "taken": os.environ.get("TAKEN"),
             "stdin": os.read(0, 10).decode(),
             "shown": Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode().strip(),
+            "has_loaded": LOADED in sys.modules,
             "threads": len(list(Path("/proc/self/task").iterdir())),
             "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
         }
@@ -60,11 +72,24 @@ class Child:
             return await self.process.wait()
 
 
+def resident_mb(pid: int) -> float:
+    """The memory of a process that is not that of files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
 async def story(server: ForkServer) -> dict[str, Any]:
     os.environ.pop("TAKEN")
     first, second = await Child.start(server, "one"), await Child.start(server, "two")
     found: dict[str, Any] = {"own": os.getpid(), "server": server.pid, "first": first.facts, "second": second.facts}
     found["codes"] = [await first.end(), await second.end(b"fail")]
+    before = await Child.start(server, "before")
+    while b"fork_server_rest" not in Path(f"/proc/{server.pid}/cmdline").read_bytes():
+        await asyncio.sleep(0.05)
+    found["resting_mb"] = resident_mb(server.pid)
+    after = await Child.start(server, "after")
+    found["after"] = after.facts
+    found["codes_over_rest"] = [await before.end(), await after.end()]
     third = await Child.start(server, "three")
     third.process.kill()
     found["killed"] = await third.process.wait()
@@ -81,12 +106,22 @@ async def story(server: ForkServer) -> dict[str, Any]:
     return found
 
 
+async def fallback(server: ForkServer) -> dict[str, Any]:
+    child = await Child.start(server, "without")
+    await child.end()
+    return {"without": child.facts}
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(main(sys.argv[1:]))
     os.environ["TAKEN"] = "yes"
-    started = start_fork_server()
+    started = start_fork_server(f"{MODULE}:load", REST_AFTER_S)
+    broken = start_fork_server("no_such_module:load")
     assert started is not None
-    forks = ForkServer(*started)
-    print(json.dumps(asyncio.run(asyncio.wait_for(story(forks), 60))))
+    assert broken is not None
+    forks, without = ForkServer(*started), ForkServer(*broken)
+    found = asyncio.run(asyncio.wait_for(story(forks), 60)) | asyncio.run(asyncio.wait_for(fallback(without), 60))
+    print(json.dumps(found | {"own_has_loaded": LOADED in sys.modules}))
     forks.close()
+    without.close()

@@ -39,6 +39,24 @@ def test_child_is_forked_and_gets_arguments_descriptor_and_environment(found: di
     assert first["interrupts"]
 
 
+def test_fork_server_loads_what_its_children_need_and_this_process_does_not(found: dict[str, Any]) -> None:
+    assert found["first"]["has_loaded"]
+    assert not found["own_has_loaded"]
+
+
+def test_fork_server_rests_and_serves_again(found: dict[str, Any]) -> None:
+    assert found["after"]["parent"] == found["server"]
+    assert found["after"]["has_loaded"]
+    assert (found["after"]["word"], found["after"]["added"], found["after"]["taken"]) == ("after", "after", None)
+    assert found["codes_over_rest"] == [7, 7]
+    assert found["resting_mb"] < 6
+
+
+def test_children_are_programs_if_the_fork_server_cannot_load_its_modules(found: dict[str, Any]) -> None:
+    assert found["without"]["parent"] == found["own"]
+    assert "no_such_module" in found["stderr"]
+
+
 def test_child_is_shown_by_its_module(found: dict[str, Any]) -> None:
     assert found["first"]["shown"].startswith("active-call forking_program")
 
@@ -61,7 +79,7 @@ def test_process_with_threads_is_not_forked() -> None:
     thread = threading.Thread(target=release.wait)
     thread.start()
     try:
-        assert start_fork_server() is None
+        assert start_fork_server("wave:open") is None
     finally:
         release.set()
         thread.join()

@@ -10,6 +10,7 @@ import pytest
 from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
 from active_call.bench.evals.persona import parse_persona
+from active_call.bench.evals.verdict import words_of
 
 
 def talk(*spans: tuple[float, float]) -> list[float]:
@@ -86,6 +87,16 @@ def test_figures_outside_their_bounds_are_named() -> None:
     wrong = out_of_bounds(figures)
     assert [one.split()[0] for one in wrong] == ["end_of_turn_ms_median", "words_right_percent", "dead_air", "voice_to_voice_ms_median"]
     assert figures["missed_barge_ins_percent"] is None
+
+
+def test_words_on_quiet_lines_and_in_noise_are_told_apart_and_only_the_first_are_judged() -> None:
+    figures = figures_of([], [], (1, 20), (5, 10))
+    assert (figures["words_right_percent"], figures["words_right_in_noise_percent"]) == (95.0, 50.0)
+    assert out_of_bounds(figures) == []
+
+
+def test_hesitations_are_no_words_that_must_be_recognised() -> None:
+    assert words_of("I would like to know, um, what it costs.") == words_of("I would like to know what it costs")
 
 
 def test_words_are_compared_by_edit_distance() -> None:

@@ -26,8 +26,10 @@ def test_held_out_turns_are_taken_as_soon_and_as_seldom_too_soon_as_measured():
     delays = [turn.delay_s for _, turn in played if turn.delay_s is not None]
     cut = [(each, turn) for each, turn in played if turn.is_cut_off]
     assert len(played) >= 190 and all(turn.answers for _, turn in played)
-    assert sum(turns.sounds(each.trace, turn.answers[0], 0.3) for each, turn in cut) <= 0.04 * len(played), "the agent is heard in the turn"
-    assert len(cut) <= 0.2 * len(played), "decided in a pause, and merged before anything sounded"
+    for reply_s, share in ((0.15, 0.045), (0.3, 0.02)):
+        n_heard = sum(turns.sounds(each.trace, turn.answers[0], reply_s) for each, turn in cut)
+        assert n_heard <= share * len(played), f"the agent is heard in the turn, with a reply that takes {reply_s} s"
+    assert len(cut) <= 0.1 * len(played), "decided in a pause, and merged before anything sounded"
     assert np.median(delays) <= 0.5 and np.percentile(delays, 95) <= 0.9
 
 
@@ -40,4 +42,4 @@ def test_held_out_listeners_seldom_stop_the_agent_and_interruptions_are_heard():
     listens = [is_given_up for kind, is_given_up in played if kind != "interrupts"]
     interrupts = [is_given_up for kind, is_given_up in played if kind == "interrupts"]
     assert len(listens) >= 50 and len(interrupts) >= 36
-    assert sum(listens) <= 4 and interrupts.count(False) <= 1
+    assert sum(listens) <= 2 and interrupts.count(False) <= 1

@@ -275,6 +275,7 @@ async def a_call(
     engines: Engines | None = None,
     load_engines: Callable[[], None] | None = None,
     spending: Spending | None = None,
+    trunk_keys: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -298,6 +299,7 @@ async def a_call(
             join=join_fakes,  # type: ignore[arg-type]
             load_engines=load_engines,
             spending=spending or Spending(),
+            trunk_keys=trunk_keys or {},
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:

@@ -65,6 +65,32 @@ def test_call_goes_on_where_a_person_may_come(virtually: Any, text: str, kind: s
     virtually(story())
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "kind"),
+    [
+        ("Hello?", 0.8, "human"),
+        ("", 0.7, "human"),
+        ("Press 1 for sales.", 1.6, "menu"),
+        (MAILBOX, 2.2, "voicemail"),
+        (f"You have reached the office of Doctor Brown. {MAILBOX}", 7.0, "voicemail"),
+    ],
+    ids=["hello", "a word that is not heard", "menu", "short mailbox", "long mailbox, whose words come at its end"],
+)
+def test_who_has_answered_is_told_within_three_seconds(virtually: Any, text: str, seconds: float, kind: str) -> None:
+    async def story() -> None:
+        async with outbound("continue") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            speaking = asyncio.create_task(call.says(text, seconds))
+            await call.until(lambda: bool(kinds(call)))
+            assert loop.time() - began <= 3.0
+            assert kinds(call)[0] == kind
+            await speaking
+
+    virtually(story())
+
+
 def test_message_is_left_after_the_beep_and_the_call_ends(virtually: Any) -> None:
     async def story() -> None:
         async with outbound("message-after-beep", "Please call the clinic.") as call:

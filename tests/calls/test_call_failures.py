@@ -140,10 +140,10 @@ def test_model_that_fails_is_apologised_for(virtually: Any) -> None:
         async with a_call(MODEL) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.engines.model.will_say = [ProviderError("model", "brown-out"), "All is well again."]
-            await call.says("are you there")
+            await call.says("are you there?")
             await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
             assert "sorry" in " ".join(call.spoken[1:])
-            await call.says("are you there")
+            await call.says("are you there?")
             await call.until(lambda: "All is well again." in call.spoken)
 
     virtually(story())

@@ -233,3 +233,17 @@ def test_model_of_a_program_is_counted_without_a_price(virtually: Any) -> None:
             assert row["provider"] == "program" and row["estimated"] and "cost" not in row
 
     virtually(story())
+
+
+def test_voice_of_unknown_price_spends_the_budget_all_the_same(virtually: Any) -> None:
+    """Its characters count at the dearest price that the table has for a voice; the record names it as without a price."""
+
+    async def story() -> None:
+        dear = Price("tts", "another", "*", "character", 0.01, date(2026, 1, 1), "a test")
+        budget = 'budget: {perCall: 0.10, say: "Goodbye."}'
+        async with a_call(book(budget), engines=Metered(), spending=Spending(PriceTable([dear]))) as call:
+            record = await call.over()
+            assert record.cost is not None and record.cost["unpriced"] == ["tts voice"] and "total" not in record.cost
+            assert record.hangup_reason == "budget"
+
+    virtually(story())

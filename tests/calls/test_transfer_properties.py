@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 from calls_kit import House, a_call, assert_sounds_as_said
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.contract import commands, events
@@ -16,6 +16,7 @@ from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegHeld, LegTransferRequested
 from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import run_virtually
+from searches import searching
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -109,7 +110,7 @@ class Story:
 
 
 @given(st.lists(STEPS, max_size=14), TARGETS)
-@settings(max_examples=30, deadline=None)
+@searching(12)
 def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any]) -> None:
     async def story() -> None:
         legs = [
@@ -178,7 +179,7 @@ CHANGES_OF_LEG = st.sampled_from(["take over", "take over on hold", "referred"])
 
 
 @given(st.lists(st.tuples(st.lists(CHANGES_OF_SOUND, max_size=3), CHANGES_OF_LEG, st.lists(CHANGES_OF_SOUND, max_size=2)), max_size=4))
-@settings(max_examples=30, deadline=None)
+@searching(12)
 def test_each_leg_of_a_call_sounds_as_the_call_says(rounds: list[Any]) -> None:
     async def story() -> None:
         house, option = House([FakeLeg(call_id=f"far-{n}") for n in range(4)]), CallOption(refer=ReferOption(on_request="bridge"))

@@ -586,6 +586,22 @@ def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(
     virtually(story())
 
 
+def test_peer_that_transfers_us_and_stays_is_hung_up_so_that_the_target_hears_the_agent(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(DESK, None))
+            await call.until(lambda: "completed" in states(call))
+            assert call.leg.ended is not None and call.leg.ended.by == "system"
+            assert call.session.state.leg is target
+            await call.until(lambda: call.spoken == ["Welcome.", "Welcome."])
+            target.end("callee", "remote_bye")
+            assert (await call.over()).status == "answered"
+
+    virtually(story())
+
+
 def test_attended_transfer_of_the_peer_carries_its_replaces_to_the_target(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=3.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from calls_kit import Always, a_call, fault_in
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_scripted_calls import PLAYBOOK
 
@@ -19,6 +19,7 @@ from active_call.call.opening.routing import Accepted, LeftOpen
 from active_call.contract import commands, events
 from active_call.testing.fakes.call import FakeLeg
 from active_call.testing.virtual_time import run_virtually
+from searches import searching
 
 
 def errors_of(call: Any) -> list[tuple[str, str]]:
@@ -130,7 +131,7 @@ _HARMLESS = [
 
 
 @given(st.lists(st.sampled_from(_HARMLESS), max_size=8))
-@settings(max_examples=15, deadline=None)
+@searching(8)
 def test_no_command_ends_an_answered_call(sent: list[Any]) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
@@ -175,7 +176,7 @@ def test_faults_without_end_end_the_call_with_a_reason(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.session.parts.speech_input.handle_timeout = fail  # type: ignore[method-assign]
+            call.session.state.agent.settle = fail  # type: ignore[method-assign, union-attr]
             call.session.post(Later(lambda: None))
             for _ in range(MAX_FAULTS):
                 await asyncio.sleep(0.1)
@@ -287,7 +288,7 @@ def test_model_error_that_was_recovered_from_is_told_once_and_fails_no_record(vi
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.engines.model.will_say = [ProviderError("model", "brown-out"), TypeError("odd"), "All is well. <hangup/>"]
             for _ in range(3):
-                await call.says("are you there")
+                await call.says("are you there?")
                 await call.quiet()
                 await asyncio.sleep(1)
                 await call.quiet()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
 from active_call.codec import libopus
 from active_call.codec.opus import DTX_BYTES, OpusDecoder, OpusEncoder, OpusSettings, payload_ticks, settings_for
+from searches import searching
 
 from .voices import level_db, snr_db, speech, voiced
 
@@ -95,7 +96,7 @@ def test_payload_ticks_malformed_raises_parse_error(payload: bytes) -> None:
         OpusDecoder().decode(payload)
 
 
-@settings(max_examples=500, deadline=None)
+@searching(150)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_to_their_own_duration_or_refused(payload: bytes) -> None:
     decoder = OpusDecoder(48_000)

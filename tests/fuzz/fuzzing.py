@@ -10,6 +10,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from searches import N_LONG, is_long
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 SEEDS = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat"))]
 TOKENS = st.sampled_from(
@@ -20,15 +22,13 @@ TOKENS = st.sampled_from(
 )
 
 
-def bounded(n_examples: int = 300) -> settings:
+def bounded(n_examples: int = 100) -> settings:
     """Settings of a target: `n_examples` that never change in `make test`, the profile's number of random ones in `make fuzz`."""
-    n_long = settings.default.max_examples if settings.default is not None else 0
-    is_long = n_long > 1000
     return settings(
-        max_examples=max(n_long, n_examples) if is_long else n_examples,
+        max_examples=N_LONG if is_long() else n_examples,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-        derandomize=not is_long,
+        derandomize=not is_long(),
     )
 
 

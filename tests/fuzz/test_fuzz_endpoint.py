@@ -91,7 +91,7 @@ class Fed:
         assert self.endpoint.next_timeout() is None
 
 
-@bounded(150)
+@bounded(60)
 @given(st.lists(mutated(), min_size=1, max_size=4))
 def test_datagrams_raise_nothing_and_what_they_begin_ends(messages: list[bytes]) -> None:
     fed = Fed()
@@ -100,7 +100,7 @@ def test_datagrams_raise_nothing_and_what_they_begin_ends(messages: list[bytes])
     fed.assert_over()
 
 
-@bounded(100)
+@bounded(40)
 @given(st.lists(mutated(), min_size=1, max_size=3), st.lists(st.integers(1, 400), min_size=1, max_size=8))
 def test_stream_cut_anywhere_leads_to_the_same_messages_as_whole(messages: list[bytes], sizes: list[int]) -> None:
     stream = b"".join(messages)
@@ -117,7 +117,7 @@ def test_stream_cut_anywhere_leads_to_the_same_messages_as_whole(messages: list[
     assert ponged[0] == ponged[1] == ponged[2]  # one pong answers all pings of a read, after its messages
 
 
-@bounded(100)
+@bounded(40)
 @given(st.sampled_from(INVITES), st.data())
 def test_damaged_requests_inside_a_call_raise_nothing(invite: bytes, data: st.DataObject) -> None:
     fed = Fed()

@@ -38,7 +38,7 @@ PACKETS = [
 EVENT = st.tuples(st.integers(0, 20), st.booleans(), st.integers(0, 0xFFFF), st.integers(0, 12))
 
 
-@bounded(500)
+@bounded(150)
 @given(st.one_of(mutated(PACKETS), st.binary(max_size=64)))
 def test_rtp_header_is_refused_or_its_payload_lies_inside_the_packet(data: bytes) -> None:
     is_rtcp(data)
@@ -51,7 +51,7 @@ def test_rtp_header_is_refused_or_its_payload_lies_inside_the_packet(data: bytes
         assert (payload_type < 128, sequence < 1 << 16, timestamp < 1 << 32, ssrc < 1 << 32) == (True, True, True, True)
 
 
-@bounded(500)
+@bounded(150)
 @given(st.one_of(mutated(COMPOUNDS), st.binary(max_size=120)))
 def test_rtcp_is_refused_or_read(data: bytes) -> None:
     try:

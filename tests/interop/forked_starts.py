@@ -125,6 +125,8 @@ def _import_the_program() -> None:
     preload_modules()
     load_httpx()
     for name in (
+        "anyio._backends._asyncio",
+        "uvicorn.lifespan.off",
         "uvloop",
         "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
@@ -134,6 +136,7 @@ def _import_the_program() -> None:
         "active_call.server.reloading",
         "active_call.server.serving",
         "active_call.server.starter_files",
+        "active_call.api.app",
         "active_call.app.app",
     ):
         importlib.import_module(name)

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import psutil
@@ -148,7 +150,9 @@ def running_server(
     for name, text in books.items():
         (folder / "playbooks" / name).write_text(text, encoding="utf-8")
     if not (folder / "cert.pem").exists():
-        write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
+        for name, text in _certificate().items():
+            (folder / name).write_bytes(text)
+            (folder / name).chmod(0o600)
     udp_port, tls_port, http_port = free_port(), free_port(), free_port()
     config = f"""
 addr = "{addr}"
@@ -187,6 +191,15 @@ root = "{root}"
         assert code == 0 or server.was_killed, f"the server ended with {code}:\n{server.log[-4000:]}"
     finally:
         server.stop()
+
+
+@cache
+def _certificate() -> dict[str, bytes]:
+    """`cert.pem` and `key.pem` of the servers under test: making them costs a tenth of a second."""
+    with TemporaryDirectory() as folder:
+        files = Path(folder, "cert.pem"), Path(folder, "key.pem")
+        write_development_certificate(*files, ["127.0.0.1", "localhost"])
+        return {file.name: file.read_bytes() for file in files}
 
 
 def _started(folder: Path, log: BinaryIO, environment: dict[str, str], cold: bool) -> subprocess.Popen[bytes] | ForkedServer:

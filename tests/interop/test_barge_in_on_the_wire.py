@@ -92,7 +92,7 @@ def audible_until(packet: tuple[float, int, bytes]) -> float:
     return packet[0] + (int(np.flatnonzero(np.abs(samples([packet])) >= LOUD)[-1]) + 1) / 8000
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_short_sound_pauses_the_agent_soon_and_what_is_heard_is_the_whole_speech_to_the_sample(server: Server) -> None:
     _, whole = call(server, b"", 500)
     began_at, came = call(server, voiced_speech()[: 12 * FRAME], 500)
@@ -112,7 +112,7 @@ def test_short_sound_pauses_the_agent_soon_and_what_is_heard_is_the_whole_speech
     assert paused_ms <= 200
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_sentence_stops_the_agent_soon_and_it_stays_silent_while_the_caller_speaks(server: Server) -> None:
     speech = voiced_speech()
     began_at, came = call(server, speech, 150 + len(speech) // FRAME + 25)

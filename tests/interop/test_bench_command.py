@@ -14,7 +14,7 @@ from active_call.bench.host import choose_cores
 from active_call.bench.media import Workload, measured
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_bench_media_prints_one_json_object_and_loses_nothing() -> None:
     command = [sys.executable, "-m", "active_call.server.cli", "bench", "media"]
     options = ["--calls", "8", "--seconds", "2", "--srtp", "--vad", "--record", "4", "--json"]

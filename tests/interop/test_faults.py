@@ -158,7 +158,7 @@ def listening_phone(server: Server) -> Iterator[Phone]:
             assert figures[name] == 0, figures
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_call(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
         with listening_phone(server) as phone:
@@ -176,7 +176,7 @@ def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_ca
         assert {(record["hangupBy"], record["hangupReason"]) for record in records} == {("caller", "remote_bye")}
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_record(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, extra="media_workers = 2") as server, callers(server, tmp_path / "sipp") as run:
         workers = server.health()["media"]
@@ -195,7 +195,7 @@ def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_re
         assert all(worker["alive"] and worker["streams"] == 0 for worker in server.health()["media"])
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_engine_processes_stopped_and_killed_under_load_are_not_heard_and_are_replaced(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
         with listening_phone(server):

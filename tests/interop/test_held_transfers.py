@@ -27,7 +27,7 @@ from active_call.testing.phone.sip import tag_of
 from active_call.testing.sound import audio
 from active_call.testing.sound.listening import Recogniser, recognise_wav, utterances
 from active_call.testing.trunk import Trunk, generic_pbx
-from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
+from active_call.testing.vendors.realtime.openai import OpenAiRealtimeServer
 
 GREETING = "Welcome to the switchboard."
 ASKING = "I will connect you to the sales department."

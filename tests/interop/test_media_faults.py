@@ -28,7 +28,7 @@ from active_call.media.link.messages import ConfigureRtp, RecordingEnded, Speech
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from ports import RTP_OF_POOLS
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.load
 
 N_CALLS = 50
 SUITE = "AES_CM_128_HMAC_SHA1_80"

@@ -44,6 +44,7 @@ def test_inbound_call_may_be_accepted_without_ringing(kit: Kit) -> None:
     async def story(stage: Stage) -> None:
         party = await stage.incoming(Habits())
         await party.leg.accept(OPTION)
+        await asyncio.sleep(3)
         assert party.kinds == ["Answered", "Ready"]
 
     play(kit, story)
@@ -63,6 +64,7 @@ def test_sound_before_the_answer_is_told_once_and_is_not_taken_back(kit: Kit) ->
         assert party.of(LegRinging) == [LegRinging(early_media=False, code=180), LegRinging(early_media=True, code=183)]
         assert party.seen.rings == [False, True]
         await party.leg.accept(OPTION)
+        await asyncio.sleep(3)
         assert party.leg.stream is stream
         assert party.kinds == ["Ringing", "Ringing", "Answered", "Ready"]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def spoken_frame(number: int, rate_hz: int = 8000) -> audio.Pcm:
 
 def is_spoken(number: int) -> bool:
     return number % (TALK_FRAMES + PAUSE_FRAMES) < TALK_FRAMES
+
+
+@cache
+def _mulaw_frame(tone: int) -> bytes:
+    """The payload of a frame with that tone."""
+    return audio.MULAW.encode(spoken_frame(tone if tone != SILENT else TALK_FRAMES))
 
 
 class BoxClock:
@@ -199,7 +206,7 @@ class Box:
             rtp,
             ("127.0.0.1", self._opened[stream]),
             Session(policy) if secured else None,
-            encode or (lambda number: audio.MULAW.encode(spoken_frame(number))),
+            encode or (lambda number: _mulaw_frame(number % N_TONES if is_spoken(number) else SILENT)),
             payload_type,
             timestamp_step,
             drift_ppm,
@@ -224,7 +231,7 @@ class Box:
                         on_readable(at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
             self.clock.at = due_at
             self.engine.run_send(self._tick)
-            self.engine.run_hear(due_at)
+            self.engine.run_receive(due_at)
             self._tick += 1
 
     def heard(self, far_end: FarEnd) -> Heard:

@@ -19,8 +19,8 @@ from active_call.testing.sound import audio
 SEEDS = range(4)
 MINUTE = 3000
 """Ticks."""
-CALL = 1250
-"""Ticks of most calls: 25 s, ten talkspurts. Four seeds make 40 of them."""
+CALL = 750
+"""Ticks of most calls: 15 s, six talkspurts. Four seeds make 24 of them."""
 LEARNT_FRAMES = 150
 TAIL = 15
 """Frames at the end that may still be under way."""
@@ -129,10 +129,10 @@ def test_source_or_numbers_that_change_in_mid_call_cost_a_moment(change: object)
     assert callable(change)
     with box() as made:
         far_ends = [made.call(Conditions(jitter_ms=10), seed, secured=seed % 2 == 1) for seed in SEEDS]
-        made.run(600)
+        made.run(300)
         for far_end in far_ends:
             change(far_end)
-        made.run(600)
+        made.run(300)
         for far_end in far_ends:
             heard = made.heard(far_end)
             assert_in_order(far_end, heard)
@@ -159,10 +159,10 @@ def drift(ppm: float, minutes: float) -> None:
         assert abs(far_end.n_frames - minutes * MINUTE * (1 + ppm * 1e-6)) <= 2
 
 
-@pytest.mark.parametrize("ppm", [400, -400])
+@pytest.mark.parametrize("ppm", [1000, -1000])
 def test_clock_that_drifts_by_three_frames_is_followed_in_the_pauses(ppm: int) -> None:
     """60 ms, as 100 ppm come to in ten minutes; `test_clock_that_drifts_for_an_hour…` has the pace of real clocks."""
-    drift(ppm, 2.5)
+    drift(ppm, 1)
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def caller_of(made: Box, codec: str, conditions: Conditions, seed: int) -> FarEn
 def test_every_codec_loses_no_more_than_the_network(codec: str) -> None:
     with box() as made:
         far_ends = [caller_of(made, codec, Conditions(loss=0.05, jitter_ms=40), seed) for seed in range(4)]
-        made.run(750)
+        made.run(500)
         for far_end in far_ends:
             heard = made.heard(far_end)
             talk_ticks = far_end.n_frames * TALK_FRAMES / (TALK_FRAMES + PAUSE_FRAMES)

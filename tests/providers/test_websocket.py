@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import replace
 
 import httpx
@@ -14,9 +15,9 @@ from active_call.base.world import World
 from active_call.net.outgoing import GuardedClients, OutgoingPolicy, places_of
 from active_call.providers.services import Services
 from active_call.providers.websocket import open_socket
-from active_call.testing.vendors.faults import Faults
-from active_call.testing.vendors.server import Refused, Request, VendorServer
-from active_call.testing.vendors.socket import VendorSocket
+from active_call.testing.vendors.wire.faults import Faults
+from active_call.testing.vendors.wire.server import Refused, Request, VendorServer
+from active_call.testing.vendors.wire.socket import VendorSocket
 
 
 class Vendor(VendorServer):
@@ -35,7 +36,7 @@ class Vendor(VendorServer):
 def test_a_private_host_is_asked_only_where_the_call_may_ask_it() -> None:
     async def run() -> None:
         clients = GuardedClients(OutgoingPolicy())
-        async with Vendor() as vendor, httpx.AsyncClient(trust_env=False) as http:
+        async with Vendor() as vendor, httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http:
             services = Services(World(), http, None, {}, clients=clients)  # type: ignore[arg-type]
             with pytest.raises(ProviderError, match="not on the public internet") as caught:
                 await open_socket(services, "acme", vendor.ws_url)
@@ -51,7 +52,7 @@ def test_a_private_host_is_asked_only_where_the_call_may_ask_it() -> None:
 
 def test_a_redirect_is_refused_and_no_secret_is_told() -> None:
     async def run() -> None:
-        async with Vendor() as vendor, Vendor() as other, httpx.AsyncClient(trust_env=False) as http:
+        async with Vendor() as vendor, Vendor() as other, httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http:
             services = replace(Services(World(), http, None, {}), clients=None)  # type: ignore[arg-type]
             vendor.elsewhere = other.ws_url
             with pytest.raises(ProviderError, match="302"):
@@ -60,7 +61,10 @@ def test_a_redirect_is_refused_and_no_secret_is_told() -> None:
             with pytest.raises(ProviderError) as caught:
                 await open_socket(services, "acme", "ws://127.0.0.1:1/?key=secret-key", secrets=("secret-key",))
             assert caught.value.retryable and "secret-key" not in str(caught.value)
-        async with Vendor(faults=Faults(status=503)) as vendor, httpx.AsyncClient(trust_env=False) as http:
+        async with (
+            Vendor(faults=Faults(status=503)) as vendor,
+            httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http,
+        ):
             with pytest.raises(ProviderError, match="503") as caught:
                 await open_socket(Services(World(), http, None, {}), "acme", vendor.ws_url)  # type: ignore[arg-type]
             assert caught.value.retryable

@@ -184,11 +184,11 @@ class ScalarJitterBuffer(_ScalarDelay):
         self._sequence = sequence
         self.note_packet(timestamp, arrival)
         if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
-            self.lay(timestamp, payload)
+            self.store(timestamp, payload)
         else:
             self._frames[timestamp] = payload
 
-    def pass_over(self, sequence: int) -> None:
+    def note_other(self, sequence: int) -> None:
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
@@ -267,9 +267,9 @@ class ScalarJitterBuffer(_ScalarDelay):
         elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
             return
-        self.lay(timestamp, payload)
+        self.store(timestamp, payload)
 
-    def lay(self, timestamp: int, payload: bytes) -> None:
+    def store(self, timestamp: int, payload: bytes) -> None:
         """Lay a payload of any length on the frame grid; what lies before the cursor is left out. The packet has been noted."""
         size = len(payload)
         self._set_packet_frames(max(1, size // FRAME_BYTES))

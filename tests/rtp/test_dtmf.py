@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
 from active_call.rtp.dtmf import EVENTS, Digit, DigitPacket, DigitReceiver, DigitSender
+from searches import searching
 
 
 def event(code: int, duration: int, *, end: bool = False) -> bytes:
@@ -210,7 +211,7 @@ def test_flush_with_timestamps_of_another_clock_waits_for_three_frames() -> None
     assert receiver.flush(48_000 + 4800 + 2880) == Digit("9", 100)
 
 
-@settings(max_examples=300, deadline=None)
+@searching(100)
 @given(
     digits=st.text(alphabet=EVENTS, min_size=1, max_size=12),
     clock=st.sampled_from([8000, 16_000, 48_000]),
@@ -253,7 +254,7 @@ def test_digits_over_a_bad_network_are_told_once_and_in_order(
     assert heard == arrived
 
 
-@settings(max_examples=500, deadline=None)
+@searching(150)
 @given(st.lists(st.tuples(st.binary(max_size=8), st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF)), max_size=60))
 def test_any_packets_tell_each_event_at_most_once(steps: list[tuple[bytes, int, int]]) -> None:
     receiver = DigitReceiver()

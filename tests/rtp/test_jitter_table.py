@@ -9,12 +9,13 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scalar_buffers import ScalarJitterBuffer
 
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.jitter_table import FRAME_BYTES, RING, JitterTable
+from searches import searching
 
 QUIET = b"\xff\x7f"
 COUNTERS = ("received", "lost", "loss_runs", "late", "duplicate", "concealed", "dropped", "stretched", "depth", "target_frames")
@@ -84,7 +85,7 @@ class Side:
         frames = b"".join([payload for payload, is_whole in zip(payloads, whole, strict=True) if is_whole])
         self.table.keep(rows[whole], ahead[whole], np.frombuffer(frames, np.uint8).reshape(-1, FRAME_BYTES))
         for line in np.array(lines)[simple & ~whole].tolist():
-            self.together[line].lay(packets[line][2], packets[line][3])
+            self.together[line].store(packets[line][2], packets[line][3])
         for line in np.array(lines)[~simple].tolist():
             arrival, number, stamp, payload = packets[line]
             self.together[line].push(number, stamp, payload, arrival)
@@ -124,7 +125,7 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@searching(10)
 @given(st.lists(LINES, min_size=1, max_size=6), st.integers(0, 1 << 32))
 def test_table_on_any_lines_plays_and_counts_what_each_buffer_would(lines: list[Line], seed: int) -> None:
     play(lines, seed)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
@@ -19,6 +19,7 @@ from active_call.codec.table import CODECS
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet_jitter import Gap, Packet, PacketJitterBuffer
 from active_call.rtp.playout import Playout
+from searches import searching
 
 CLOCK, RATE, FRAME = 48_000, 16_000, 320
 LOUD = 1000
@@ -299,7 +300,7 @@ def test_events_between_sound_do_not_count_as_lost() -> None:
     playout = Playout(Counting(), CLOCK)
     playout.push(1, 0, numbered(0), 0.0)
     for sequence in range(2, 12):
-        playout.pass_over(sequence)
+        playout.note_other(sequence)
     playout.push(12, 11 * 960, numbered(11), 0.22)
     assert playout.buffer.lost == 0
 
@@ -333,11 +334,11 @@ def test_delay_that_must_be_taken_back_in_sound_is_faded() -> None:
     assert fades
 
 
-@pytest.mark.parametrize("ppm", [-300, 300])
-def test_drifting_sender_is_followed_for_half_an_hour(ppm: int) -> None:
-    """The clocks part by more than half a second, as clocks that are 150 ppm apart do in an hour."""
+@pytest.mark.parametrize("ppm", [-600, 600])
+def test_drifting_sender_is_followed_for_ten_minutes(ppm: int) -> None:
+    """The clocks part by a third of a second, as clocks that are 100 ppm apart do in an hour."""
     network = Network()
-    n_packets = 90_000
+    n_packets = 30_000
     for n in range(n_packets):
         network.send(n, n * 0.02 * (1 - ppm / 1e6), quiet=n % 100 > 60)
     depths: list[int] = []
@@ -369,7 +370,7 @@ def arrivals(seed: int, loss: float, jitter: str, n_packets: int = 3000, ms: int
 
 @pytest.mark.parametrize("jitter", ["uniform", "normal", "skewed"])
 @pytest.mark.parametrize("loss", [0.05, 0.2])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_packets(seed: int, loss: float, jitter: str) -> None:
     came, n_lost = arrivals(seed, loss, jitter)
     network = Network()
@@ -383,7 +384,7 @@ def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_packets(see
 
 @pytest.mark.parametrize("jitter", ["uniform", "normal", "skewed"])
 @pytest.mark.parametrize("loss", [0.05, 0.2])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_loss_and_40_ms_of_jitter_cost_less_than_one_percent_more_in_bytes(seed: int, loss: float, jitter: str) -> None:
     came, n_lost = arrivals(seed, loss, jitter)
     buffer = JitterBuffer()
@@ -434,7 +435,7 @@ def test_real_codecs_are_played_through_a_bad_network(name: str, ms: int) -> Non
         assert np.abs(np.diff(whole)).max() < 2 * np.abs(np.diff(sound.astype(int))).max()
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(
     st.lists(
         st.tuples(

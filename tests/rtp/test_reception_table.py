@@ -6,12 +6,13 @@ Each by itself is a table of one row; `ScalarReceiveStream` is written without a
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scalar_buffers import ScalarReceiveStream
 
 from active_call.rtp.reception_table import ReceptionTable
 from active_call.rtp.stream import ReceiveStream
+from searches import searching
 
 N_ROWS = 3
 STEPS = st.tuples(
@@ -22,7 +23,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(st.lists(STEPS, max_size=60), st.integers(0, 0xFFFF), st.sampled_from((8000, 48_000)))
 def test_table_on_any_packets_counts_what_each_stream_would(steps: list[tuple[int, int, int, float]], first: int, clock_hz: int) -> None:
     table = ReceptionTable(N_ROWS)

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from active_call.rtp.packet import pack_header
-from active_call.rtp.srtp import MAX_TAG_BYTES, SUITES, PacketMemory, SrtpSession, new_key, protect_all
+from active_call.rtp.srtp import MAX_TAG_BYTES, PacketMemory, SrtpSession, protect_all
+from active_call.rtp.srtp_suites import SUITES, new_key
 
 KEY_A = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6")
 """Master key and salt of RFC 3711 B.3."""

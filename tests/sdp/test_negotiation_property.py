@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
@@ -19,6 +19,7 @@ from active_call.sdp.negotiation import (
     build_offer,
     negotiate_answer,
 )
+from searches import searching
 
 NAMES = ("pcmu", "pcma", "g722", "opus", "l16_16000", "l16_8000")
 ENCODINGS = [
@@ -114,7 +115,7 @@ def check_refusal(error: NegotiationError) -> None:
     assert error.reason
 
 
-@settings(max_examples=250, deadline=None)
+@searching(80)
 @given(descriptions(), ends())
 def test_any_offer_is_answered_validly_or_refused_with_a_reason(offer: bytes, local: LocalMedia) -> None:
     try:
@@ -140,7 +141,7 @@ def test_any_offer_is_answered_validly_or_refused_with_a_reason(offer: bytes, lo
         assert (before[number].name, before[number].clock_hz) == (after[number].name, after[number].clock_hz)
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(descriptions(), ends())
 def test_any_answer_is_accepted_or_refused_with_a_reason(data: bytes, local: LocalMedia) -> None:
     for keys in ((), tuple(CryptoKey(tag, suite, key_for(suite)) for tag, suite in enumerate(local.suites, start=1))):
@@ -157,7 +158,7 @@ def test_any_answer_is_accepted_or_refused_with_a_reason(data: bytes, local: Loc
         assert (agreement.crypto is not None) == bool(keys)
 
 
-@settings(max_examples=150, deadline=None)
+@searching(50)
 @given(ends(), ends(), st.booleans())
 def test_two_ends_agree_on_the_same_or_have_nothing_in_common(caller: LocalMedia, callee: LocalMedia, srtp: bool) -> None:
     keys = tuple(CryptoKey(tag, suite, b"c" * KEY_BYTES[suite]) for tag, suite in enumerate(caller.suites, start=1)) if srtp else ()

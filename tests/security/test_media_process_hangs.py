@@ -42,7 +42,7 @@ def workers(server: Server) -> dict[int, Any]:
     return {worker["index"]: worker for worker in server.health()["media"]}
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_hung_media_process_is_replaced_its_calls_end_and_new_ones_work_at_once(tmp_path: Path) -> None:
     with running_server(tmp_path, PLAYBOOK, extra="media_workers = 2") as server, Phone() as first, Phone() as second:
         for phone in (first, second):

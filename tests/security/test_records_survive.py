@@ -118,22 +118,22 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f'database = "{cluster.url}"\n'
 
 
-@pytest.mark.alone
-def test_kill_9_under_100_calls_leaves_exactly_one_closed_record_each(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("n_calls", [5, pytest.param(100, marks=pytest.mark.load)])
+def test_kill_9_under_calls_leaves_exactly_one_closed_record_each(tmp_path: Path, database: str, n_calls: int) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         scenario, target = staying(tmp_path / "scenario"), f"127.0.0.1:{server.udp_port}"
-        with Sipp(scenario, tmp_path / "sipp", target=target, calls=100, rate=20, limit=100) as run:
+        with Sipp(scenario, tmp_path / "sipp", target=target, calls=n_calls, rate=20, limit=n_calls) as run:
             run.start()
-            server.wait(lambda: len(server.get("/list")["active_calls"]) == 100, 20, "100 calls")
-            server.wait(lambda: all(call["answerTime"] for call in server.get("/list")["active_calls"]), 20, "100 answers")
+            server.wait(lambda: len(server.get("/list")["active_calls"]) == n_calls, 20, f"{n_calls} calls")
+            server.wait(lambda: all(call["answerTime"] for call in server.get("/list")["active_calls"]), 20, "their answers")
             alive = {call["id"] for call in server.get("/list")["active_calls"]}
             kill(server)
     with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         found = listed(server)
         assert {record["id"] for record in found} == alive
-        assert len(found) == 100
+        assert len(found) == n_calls
         assert {record["status"] for record in found} == {"crashed"}
-        server.wait_records(100)
+        server.wait_records(n_calls)
         files = {record["sessionId"]: record for record in server.records()}
         assert files.keys() == alive
         # The first message of a call is written down before its answer goes out; that it was answered, a moment later.
@@ -143,7 +143,7 @@ def test_kill_9_under_100_calls_leaves_exactly_one_closed_record_each(tmp_path: 
         assert "+15550100" in whole["caller"]
         assert "'answered'" in whole["error"]
     with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
-        assert len(listed(server)) == 100
+        assert len(listed(server)) == n_calls
 
 
 def test_kill_9_while_calls_come_loses_none_that_was_answered(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def test_sample_of_a_guide_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = text.replace("/etc/letsencrypt/live/sip.example.com/privkey.pem", "certs/key.pem")
     path = tmp_path / "active-call.toml"
     path.write_text(text, encoding="utf-8")
-    config = load_config(path, {}, {"TWILIO_PASSWORD": "p", "TELNYX_PASSWORD": "p"})
+    keys = {"ACME_OPENAI_KEY": "k", "ACME_DEEPGRAM_KEY": "k", "ACME_TENCENT": "k"}
+    config = load_config(path, {}, {"TWILIO_PASSWORD": "p", "TELNYX_PASSWORD": "p", **keys})
     plan = dial_plan(config)
     for trunk in active_trunks(config):
         if trunk.server:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import HealthCheck, settings
-
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import CallEnded, Credentials, IncomingCall, OutboundInvite, RequestReceived, TransferRequested
 
@@ -48,16 +46,6 @@ PEER_REQUESTS = (
 CODES = (100, 180, 183, 200, 202, 302, 401, 404, 408, 422, 481, 487, 491, 500)
 WAITS = (0.1, 0.6, 3.0, 20.0, 33.0, 70.0)
 BREAKS = ("error", "lost")
-
-
-def searching(n_examples):
-    """Settings of a property test: `n_examples`, or as many as the profile of `make fuzz` asks for."""
-    n_profile = settings.default.max_examples
-    return settings(
-        max_examples=n_profile if n_profile > 1000 else n_examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
 
 
 class Story:

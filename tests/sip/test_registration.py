@@ -6,12 +6,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from history import searching
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import Credentials, RegistrationChanged, RegistrationSpec, Target
+from searches import searching
 
 SPEC = RegistrationSpec(
     "telnyx",
@@ -355,7 +355,7 @@ def test_any_two_inputs_in_any_state_of_a_registration_end_in_one_farewell(wire,
                 raise AssertionError(f"{state}, then {first}, then {second}") from error
 
 
-@searching(200)
+@searching(70)
 @given(steps=st.lists(st.sampled_from(INPUTS), max_size=20))
 def test_any_registrar_leaves_one_registration_with_counting_cseqs_and_nothing_behind(wire, steps):
     run_through(wire, steps)

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ConfigError, MediaError
 from active_call.store.names import safe_name
 from active_call.store.recordings import numbered, recorded_rate_hz, recording_path, with_ending
+from searches import searching
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 CALLER = '"A B" <sip:+15551230001@example.com;user=phone>'
@@ -38,7 +39,7 @@ def test_unknown_field_is_a_config_error(tmp_path: Path) -> None:
         recording_path(tmp_path, "{name}", session_id="s", caller="", callee="", at=AT)
 
 
-@settings(max_examples=100)
+@searching(40)
 @given(session_id=st.text(max_size=300), caller=st.text(max_size=300))
 def test_no_caller_and_no_id_leads_out_of_the_folder(tmp_path_factory: pytest.TempPathFactory, session_id: str, caller: str) -> None:
     root = tmp_path_factory.getbasetemp() / "recorders"

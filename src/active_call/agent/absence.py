@@ -15,34 +15,34 @@ _LAST_OF_TRANSFER = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
-class Goes:
+class CallerLeaves:
     """The caller is now connected to somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Returns:
+class CallerReturns:
     """The caller is back."""
 
     hint: str
     text: str
 
 
-def absence_by_transfer(event: events.Transfer, wording: Wording, greeting: str) -> Goes | Returns | None:
+def absence_by_transfer(event: events.Transfer, wording: Wording, greeting: str) -> CallerLeaves | CallerReturns | None:
     """Interpret a transfer event. The last event of a transfer has its outcome. None: the call is over or about to be hung up."""
     if event.state not in _LAST_OF_TRANSFER:
-        return Goes()
+        return CallerLeaves()
     if not (event.state == "failed" if event.returned is None else event.returned):
         return None
     if event.initiator is not None and event.state == "completed":
-        return Returns(wording.is_transferred.format(target=event.target), greeting or wording.back)
+        return CallerReturns(wording.is_transferred.format(target=event.target), greeting or wording.back)
     if event.initiator is not None or event.state == "completed":
-        return Returns(wording.has_returned.format(target=event.target), wording.back)
+        return CallerReturns(wording.has_returned.format(target=event.target), wording.back)
     hint = wording.has_failed.format(target=event.target, code=event.code or 0, reason=event.reason or event.state)
-    return Returns(hint, wording.not_connected)
+    return CallerReturns(hint, wording.not_connected)
 
 
-def absence_by_bridge(event: events.Bridge, wording: Wording) -> Goes | Returns:
+def absence_by_bridge(event: events.Bridge, wording: Wording) -> CallerLeaves | CallerReturns:
     """The caller is bridged to another call, or the bridge has ended."""
     if event.state == "joined":
-        return Goes()
-    return Returns(wording.has_returned.format(target="another caller"), wording.back)
+        return CallerLeaves()
+    return CallerReturns(wording.has_returned.format(target="another caller"), wording.back)

@@ -169,7 +169,7 @@ class PlaybookContext:
         return script.phrases(self.scene.id) if script else ()
 
     def is_whole_phrase(self, said: str) -> bool:
-        """Whether `said` without courtesies is a phrase or a word key of this playbook, and no longer phrase begins with it."""
+        """Whether `said` without courtesies is a phrase of this scene, and no longer phrase begins with it."""
         words = without_courtesies(spoken_words(said))
         phrases = [without_courtesies(spoken_words(phrase)) for phrase in self.phrases()] if words else []
         return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)

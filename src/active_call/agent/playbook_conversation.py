@@ -5,7 +5,7 @@ In: inputs and times, as `conversation` defines. Out: effects. Each kind defines
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from active_call.agent.context import PlaybookContext
@@ -36,6 +36,8 @@ class PlaybookConversation:
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
+        self.next_timeout: Callable[[], float | None] = self._timers.next_at
+        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
         self._context = PlaybookContext(
             playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
         )
@@ -85,10 +87,6 @@ class PlaybookConversation:
             return []
         self._on_input(item, now)
         return self._take(now)
-
-    def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`, in monotonic seconds; None if no timer is set."""
-        return self._timers.next_at()
 
     def handle_timeout(self, now: float) -> list[AgentEffect]:
         """Fire what is due at `now`. Call it at `next_timeout`; no effect at any other time."""

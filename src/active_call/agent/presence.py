@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.absence import CallerLeaves, CallerReturns, absence_by_bridge, absence_by_transfer
 from active_call.agent.context import PlaybookContext
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
@@ -92,11 +92,11 @@ class Presence:
         if event.state == "joined" or self._phase.state is State.AWAY:
             self._on_absence(absence_by_bridge(event, self._context.wording), now)
 
-    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
+    def _on_absence(self, decision: CallerLeaves | CallerReturns | None, now: float) -> None:
         match decision:
-            case Goes():
+            case CallerLeaves():
                 self._part(now)
-            case Returns(hint, text):
+            case CallerReturns(hint, text):
                 self._come_back(hint, text, now)
             case None:
                 pass

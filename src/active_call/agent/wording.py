@@ -47,7 +47,7 @@ class Wording:
     entered: str
     """To the model, and in the transcript: the caller has entered something. `{what}` and `{value}` are filled in."""
     not_entered: str
-    """To the model: the collector has failed."""
+    """To the model: the caller has not entered a valid value. `{what}` is filled in."""
     collectors: str
     """To the model: the collectors that it may use by tag. `{names}` is filled in."""
     repair: str

@@ -1,1 +1,1 @@
-"""HTTP: placing, listing, commanding and watching calls. Knows the call room's directory and the contract; nothing of SIP or media."""
+"""HTTP: placing, listing, commanding and watching calls. Knows the call registry and the contract; nothing of SIP or media."""

@@ -1,13 +1,13 @@
-"""Who may do what over HTTP: holders of a token, as far as its scopes go, or, where no token is set, clients on this machine.
+"""HTTP access control: holders of a token may do what its scope allows; without tokens, clients on this machine may do everything.
 
-| scope | lets |
+| scope | allows |
 |---|---|
-| `read` | list calls, follow events, listen in, read records and playbooks |
-| `control` | all of that, and place, answer, drive and end calls, make sounds |
+| `read` | list calls, follow events, listen, read records and playbooks |
+| `control` | all of that, and place, answer, control and end calls, synthesise sounds |
 | `admin` | all of that, and write playbooks, send reports again |
 
-Every token is compared in full, whichever fits, so that the time of an answer says nothing. A holder, or an address without a token, may
-make so many requests a second; an address that gives wrong tokens fewer.
+Every token is compared completely, so that the response time reveals nothing. A holder, or an address without a token, has a limit of
+requests a second; an address that sends wrong tokens has a lower one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from active_call.base.rate import Rate
 from active_call.base.world import Clock, World
 
 AccessCheck = Callable[[HTTPConnection], None]
-"""Lets a request or a WebSocket pass, or raises HTTPException 401, 403 or 429."""
+"""Admits a request or a WebSocket, or raises HTTPException 401, 403 or 429."""
 
 DEFAULT_RATE_PER_S: Final = 200.0
 WRONG_TOKENS_PER_S: Final = 5.0
 MAX_RATES: Final = 10_000
-"""Holders and addresses whose requests are counted; the one that came longest ago is forgotten."""
+"""How many holders and addresses are counted; the least recent is dropped."""
 
 
 class Scope(IntEnum):
-    """What a token lets its holder do; each includes those below."""
+    """What a token's holder may do; each scope includes those below."""
 
     READ = 1
     CONTROL = 2
@@ -51,7 +51,7 @@ _READ_SOCKETS: Final = ("/listen/",)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token. `name` stands in refusals and logs."""
+    """A bearer token. `name` appears in refusals and logs."""
 
     name: str
     secret: str = field(repr=False)
@@ -59,7 +59,7 @@ class Token:
 
 
 def needed_scope(method: str, path: str) -> Scope:
-    """What a request needs. Everything that is not known to be harmless needs `control`."""
+    """The scope that a request needs. Requests not known to be harmless need `control`."""
     if path.startswith("/kill/"):
         return Scope.CONTROL
     if method in ("GET", "HEAD"):
@@ -70,7 +70,7 @@ def needed_scope(method: str, path: str) -> Scope:
 
 
 class AccessControl:
-    """Judges requests; a FastAPI dependency. Its tokens may change while it is used."""
+    """Checks requests; a FastAPI dependency. Its tokens may change while it is in use."""
 
     def __init__(self, clock: Clock, tokens: Sequence[Token] = (), rate_per_s: float = DEFAULT_RATE_PER_S) -> None:
         self._clock = clock
@@ -78,13 +78,13 @@ class AccessControl:
         self.go_by(tokens, rate_per_s)
 
     def go_by(self, tokens: Sequence[Token], rate_per_s: float) -> None:
-        """These tokens count from now on."""
+        """Use these tokens from now on."""
         self._tokens = [(_digest(token.secret), token) for token in tokens]
         self._rate_per_s = rate_per_s
         self._rates.clear()
 
     def __call__(self, request: HTTPConnection) -> None:
-        """Let `request` pass. Raises HTTPException. A WebSocket of a web page, which sets no headers, may give the token as `?token=`."""
+        """Admit `request`. Raises HTTPException. A WebSocket of a web page, which cannot set headers, may pass the token as `?token=`."""
         address = request.client.host if request.client else ""
         if not self._tokens:
             _require_this_machine(request, address)
@@ -125,7 +125,7 @@ class AccessControl:
 
 
 def access_check(token: str | None) -> AccessControl:
-    """Of a server with one token that may do all, or with none."""
+    """Access control with one token for everything, or with none."""
     return AccessControl(World().clock, (Token("http_token", token),) if token is not None else ())
 
 
@@ -137,5 +137,5 @@ def _require_this_machine(request: HTTPConnection, address: str) -> None:
 
 
 def _digest(secret: str) -> bytes:
-    """Of one length, so that comparing takes one time."""
+    """A digest of fixed length, so that comparing takes constant time."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""What a request is answered that fails: always `{"error", "code"}`, whatever has gone wrong where."""
+"""Error responses: always `{"error", "code"}`, wherever the error comes from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from active_call.call.opening.registry import NoRoom
 
 
 def add_error_answers(app: FastAPI) -> None:
-    """Have `app` answer so."""
+    """Let `app` respond so."""
 
     @app.exception_handler(ActiveCallError)
     async def refused(_: Request, error: ActiveCallError) -> Response:
@@ -39,7 +39,7 @@ def _answer(status: int, reason: str, code: str | None = None, headers: dict[str
 
 
 def _status_of(error: ActiveCallError) -> int:
-    """Whose turn it is: the client's, a vendor's, or this server's."""
+    """The status, by who must act: the client, a vendor, or this server."""
     match error:
         case ProviderError():
             return 502

@@ -46,9 +46,9 @@ from active_call.contract.requests import PlaceCall, PrecacheSpeech
 log = logging.getLogger("active_call.api")
 
 CALL_TYPES: Final = {"websocket": "webSocket"}
-"""Kinds of legs whose name in `/list` is another one."""
+"""Kinds of legs with another name in `/list`."""
 TTS_KEYS: Final = frozenset(info.encode_name for info in msgspec.structs.fields(commands.Tts))
-"""`POST /precache` takes a whole `tts` command; what concerns its playing changes nothing there."""
+"""`POST /precache` accepts a whole `tts` command; fields about playing have no effect there."""
 
 
 ABOUT: Final = "Phone calls over SIP, with an agent that follows a playbook."

@@ -1,12 +1,12 @@
-"""Calls with browsers over plain HTTP: an offer is posted, the answer comes back (as WHIP, RFC 9725, with sound both ways).
+"""Calls with browsers over plain HTTP: an offer is posted, the answer is returned (like WHIP, RFC 9725, with sound in both directions).
 
     POST /call/webrtc  application/json {"offer", "playbook" or "content", "option", "vars", "id"} → {"session_id", "sdp"}
     POST /call/webrtc?playbook=x.md  application/sdp → 201 application/sdp, Location: /call/{id}
 
-    PATCH /call/{id}  application/trickle-ice-sdpfrag, If-Match → 204, or 200 with a fragment where ICE begins anew (RFC 9725, section 4.3)
+    PATCH /call/{id}  application/trickle-ice-sdpfrag, If-Match → 204, or 200 with a fragment after an ICE restart (RFC 9725, section 4.3)
     PATCH /call/{id}  application/sdp → 200 application/sdp, the answer to a further offer (POST does the same)
 
-`ETag` names the path that ICE uses: it changes with every restart. `DELETE /call/{id}` hangs up; `/events/{id}` and `/command/{id}` serve
+`ETag` identifies the ICE session: it changes with every restart. `DELETE /call/{id}` hangs up; `/events/{id}` and `/command/{id}` serve
 these calls, too.
 """
 
@@ -99,7 +99,7 @@ def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
 
 
 async def _answer_of(call: CallHandle) -> str:
-    """Our description. Raises HTTPException if the call ends before it has one; then there is no call."""
+    """Our description. Raises HTTPException if the call ends before it has one."""
     subscription = call.subscribe(from_seq=1)
     try:
         async with asyncio.timeout(ANSWER_S):

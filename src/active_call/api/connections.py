@@ -1,8 +1,8 @@
-"""The TCP connections of the HTTP server: how many there may be, which of them have to go when there are too many, and what is refused.
+"""The TCP connections of the HTTP server: their limit, which are closed when there are too many, and which are refused.
 
-Whoever connects enters; a protocol of uvicorn's that serves the connection leaves. Connections whose client owes us something (a request,
-the rest of a body) give way, the longest waiting first, when new ones come beyond the limit: an attacker's idle connections cost a few
-descriptors, and never the next request. What serves a request is never closed for another. Knows nothing of HTTP.
+An accepted connection enters; a uvicorn protocol that serves it leaves. Connections that wait for their client (for a request, or the rest
+of a body) are closed for new ones beyond the limit, the longest waiting first: an attacker's idle connections cost a few descriptors, but
+never the next request. A connection that serves a request is never closed for another. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from active_call.net.limits import Refusals
 TLS_HANDSHAKE_S: Final = 10.0
 ACCEPTS_AT_ONCE: Final = 64
 PAUSE_S: Final = 0.25
-"""After the system has refused a descriptor."""
+"""The pause after the system has refused a descriptor."""
 BACKLOG: Final = 128
 HEADER_BYTES: Final = 32 * 1024
-"""Of a request's first line and headers together."""
+"""The limit of a request's first line and headers together."""
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What the HTTP server puts up with. `first_reserved`: a descriptor with this number, or a higher one, is for calls."""
+    """The limits of the HTTP server. `first_reserved`: descriptors from this number on are reserved for calls."""
 
     connections: int = 512
     first_reserved: int = 1 << 30
@@ -43,11 +43,11 @@ class HttpLimits:
     body_s: float = 30.0
     idle_s: float = 15.0
     unread_s: float = 30.0
-    """How long a client may not read what is sent to it."""
+    """How long a client may leave its response unread."""
 
     @property
     def per_address(self) -> int:
-        """Half of all, so that one address never has all of them."""
+        """Half of all, so that one address never takes all connections."""
         return max(1, self.connections // 2)
 
 
@@ -60,7 +60,7 @@ class Served(Protocol):
 
 
 class Connections:
-    """Counts connections and says who has to go. `make_protocol` makes the protocol of one, `refusals` counts by rule."""
+    """Counts connections and decides which are closed. `make_protocol` creates the protocol of one, `refusals` counts by rule."""
 
     def __init__(self, limits: HttpLimits, refusals: Refusals) -> None:
         self.limits = limits
@@ -68,13 +68,13 @@ class Connections:
         self._open: dict[Served, str] = {}
         self._n_by_address: Counter[str] = Counter()
         self._waiting: dict[Served, None] = {}
-        """Those whose client owes us something, the longest waiting first."""
+        """Connections waiting for their client, the longest waiting first."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     def make_room(self, remote: str, descriptor: int) -> str | None:
-        """Let one more connection from `remote` be; closes another for it where one waits. Else gives the rule that it breaks."""
+        """Admit one more connection from `remote`; closes a waiting one for it if needed. Otherwise returns the violated rule."""
         if descriptor >= self.limits.first_reserved:
             self.shed()
             return "descriptors"
@@ -90,7 +90,7 @@ class Connections:
         self._waiting[served] = None
 
     def closed(self, served: Served) -> None:
-        """It is no more; harmless a second time."""
+        """The connection has closed; may be called again."""
         self._waiting.pop(served, None)
         source = self._open.pop(served, None)
         if source is not None:
@@ -99,14 +99,14 @@ class Connections:
                 del self._n_by_address[source]
 
     def waits(self, served: Served, is_waiting: bool) -> None:
-        """Whether its client owes us something, from now on."""
+        """Whether it waits for its client from now on."""
         if not is_waiting:
             self._waiting.pop(served, None)
         elif served in self._open:
             self._waiting.setdefault(served)
 
     def shed(self, source: str | None = None) -> bool:
-        """Close the connection that waits longest, of `source` where one is given; False if none waits."""
+        """Close the connection that has waited longest, from `source` if given; False if none waits."""
         served = next((one for one in self._waiting if source is None or self._open[one] == source), None)
         if served is None:
             return False
@@ -117,9 +117,9 @@ class Connections:
 
 
 class Listener:
-    """Accepts on a bound socket, which it closes at the end. `make` makes the protocol of an accepted connection.
+    """Accepts on a bound socket, which it closes at the end. `make` creates the protocol of an accepted connection.
 
-    `tls` gives the context of HTTPS, None for plain HTTP.
+    `tls` returns the context of HTTPS, None for plain HTTP.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Listener:
         self._loop.add_reader(self._socket.fileno(), self._accept_some)
 
     def close(self) -> None:
-        """Accept nothing more; open connections are left to their protocols."""
+        """Stop accepting; open connections belong to their protocols."""
         if self._resuming is not None:
             self._resuming.cancel()
         if self._socket.fileno() >= 0:
@@ -166,7 +166,7 @@ class Listener:
             self._admit(accepted, str(address[0]))
 
     def _pause(self) -> None:
-        """Not to turn in circles while there is no descriptor."""
+        """Avoids a busy loop while there is no descriptor."""
         self._loop.remove_reader(self._socket.fileno())
         self._resuming = self._loop.call_later(PAUSE_S, self._loop.add_reader, self._socket.fileno(), self._accept_some)
 
@@ -194,7 +194,7 @@ class Listener:
 
 
 def _say_no(accepted: socket.socket) -> None:
-    """503 at once, without reading what is asked."""
+    """Send 503 at once, without reading the request."""
     body = json.dumps({"error": "too many connections", "code": "too_many_connections"}).encode()
     head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     with contextlib.suppress(OSError):
@@ -203,7 +203,7 @@ def _say_no(accepted: socket.socket) -> None:
 
 
 def _source(remote: str) -> str:
-    """What counts as one address: IPv4, also within IPv6; of IPv6 the /64."""
+    """The unit that counts as one address: IPv4, also within IPv6; the /64 for IPv6."""
     try:
         address = ipaddress.ip_address(remote.partition("%")[0])
     except ValueError:

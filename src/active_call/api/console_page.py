@@ -1,6 +1,6 @@
 """The console and `/client.js`: pages, scripts and styles from this package.
 
-They hold no data and are open to all; what they show they ask for.
+They contain no data and need no token; their data come from other routes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KINDS: Final = {
 
 
 def console_routes() -> APIRouter:
-    """`/`, the files that it names, and `/client.js` with its parts and types. Only files that were there at the start are served."""
+    """`/`, its files, and `/client.js` with its parts and types. Only files that existed at the start are served."""
     router = APIRouter(include_in_schema=False)
     package = resources.files("active_call.api")
     files = {f"console/{path}": file for path, file in _files(package / "console")}

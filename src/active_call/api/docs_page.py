@@ -1,6 +1,6 @@
-"""`GET /docs`: the API on one page, made from the OpenAPI description. No script, nothing from elsewhere: it works without the internet.
+"""`GET /docs`: the API on one page, made from the OpenAPI description. It has no scripts and no external content, so it works offline.
 
-In: the application. Out: a route. What it shows is what `/openapi.json` says; texts are escaped.
+The application enters; a route leaves. It shows the content of `/openapi.json`; texts are escaped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ td { padding: .1rem 1rem .1rem 0; vertical-align: top }
 
 
 def add_docs_page(app: FastAPI) -> None:
-    """Serve the page at `/docs`; the application was made without one of its own."""
+    """Serve the page at `/docs`; the application was created without the framework's own."""
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs() -> str:
@@ -50,7 +50,7 @@ def docs_page(description: Mapping[str, Any]) -> str:
 
 
 def _sections(description: Mapping[str, Any]) -> Iterator[str]:
-    """One part a tag, in the order in which the tags first come."""
+    """One section for each tag, in order of first appearance."""
     by_tag: dict[str, list[str]] = {}
     for path, item in description.get("paths", {}).items():
         for method in METHODS:

@@ -1,4 +1,4 @@
-"""A call's events as server-sent events, from now on or from a number, until the call is over.
+"""A call's events as server-sent events, from now on or from a number, until the call ends.
 
 In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, `event: command` with each command
 that the call is given (without credentials, and not kept for those who come later), a comment when nothing happens for a while. The stream
@@ -25,7 +25,7 @@ log = logging.getLogger("active_call.api")
 WATCH_QUEUE_SIZE = QUEUE_SIZE
 KEEPALIVE_S = 15.0
 MAX_DIGITS = 18
-"""Of an event's number: more than any call has."""
+"""Digits of an event's number: more than any call has."""
 
 
 class Watched(Protocol):
@@ -37,11 +37,11 @@ class Watched(Protocol):
     def describe(self) -> CallDescription: ...
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
-        """Its events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
+        """Its events from number `from_seq` on, or from now on if None; for an ended call, at least its hangup."""
         ...
 
     def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
-        """Tell `watcher` of each command that the call is given, until the returned function is called."""
+        """Call `watcher` with each command to the call until the returned function is called."""
         ...
 
 
@@ -83,6 +83,6 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
 
 
 def number_after(last_event_id: str | None) -> int | None:
-    """The number that follows a client's `Last-Event-ID`; None if it names none."""
+    """The number after a client's `Last-Event-ID`; None if it sends none."""
     is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MAX_DIGITS
     return int(last_event_id) + 1 if is_number and last_event_id is not None else None

@@ -1,4 +1,4 @@
-"""`GET /health` and `GET /ready`: who may know how much, and the answers. Nothing of the framework."""
+"""`GET /health` and `GET /ready`: how much each requester may see, and the answers. Knows nothing of the framework."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATHS: Final = ("/health", "/ready")
 
 
 def health_answer(services: ApiServices, scope: Scope) -> dict[str, Any]:
-    """All facts; the status alone for a web page that may not know more (`origins`)."""
+    """All facts; only the status for a web page without permission (`origins`)."""
     facts = services.health()
     return facts if services.origins.any_host or services.origins.knows_host(asked_by(scope)) else {"status": facts["status"]}
 

@@ -1,8 +1,8 @@
-"""One HTTP connection: uvicorn's protocol over h11, with deadlines for everything that a client owes us.
+"""One HTTP connection: uvicorn's protocol over h11, with deadlines for everything that a client must do.
 
-A client has to send a request's headers, then its body, and to read the answer, each in its time (RFC 9112, section 9.5 leaves the times
-to us). Not before all of them have passed is a connection closed without an answer. A request that is refused before its body has come is
-answered, and the rest of the body is thrown away for a moment, so that the client gets to read the answer.
+A client must send a request's headers, then its body, and read the response, each within its time (RFC 9112, section 9.5 leaves the times
+to us). A connection is not closed without a response before all deadlines have passed. A request refused before its body has come gets its
+response, and the rest of the body is discarded for a moment, so that the client can read the response.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
 MAX_SMALL_PIECES: Final = 1024
 SMALL_BYTES: Final = 64
-"""More pieces of a body than that, of fewer bytes on average, would keep the loop for longer than the body is worth."""
+"""A body with more pieces than this, of few bytes on average, would keep the loop too busy."""
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
-    """What uvicorn warns of is a client's fault, and for debugging only: clients must not be able to fill the log."""
+    """uvicorn's warnings are about client faults, so they are logged at debug level: clients must not be able to fill the log."""
 
     level = logging.DEBUG
 
@@ -40,7 +40,7 @@ _SECONDS: Final = {h11.IDLE: "header_s", h11.SEND_BODY: "body_s"}
 
 
 class _Reader(h11.Connection):
-    """h11's state of one connection; refuses a body in a great many tiny chunks."""
+    """h11's state of one connection; refuses a body in very many tiny chunks."""
 
     _n_pieces = 0
     _n_bytes = 0
@@ -68,7 +68,7 @@ class BoundedHttp(H11Protocol):
         self._limits = connections.limits
         self._deadline: asyncio.TimerHandle | None = None
         self._owed: Any = None
-        """The state of the client that the deadline belongs to."""
+        """The client's state to which the deadline belongs."""
         self._unread: asyncio.TimerHandle | None = None
         self._n_lingered = -1
         self._is_unwanted = False
@@ -135,13 +135,13 @@ class BoundedHttp(H11Protocol):
         try:
             for event in (h11.Response(status_code=400, headers=headers, reason="Bad Request"), h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:  # an answer is under way already
+        except h11.LocalProtocolError:  # a response has begun already
             self.transport.abort()
         else:
             self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """The connection goes on under another protocol; it is counted until its end."""
+        """The connection continues under another protocol; it is counted until its end."""
         self._is_upgraded = True
         self._forget_deadline()
         self._connections.waits(self, is_waiting=False)
@@ -158,7 +158,7 @@ class BoundedHttp(H11Protocol):
     # -- deadlines
 
     def _watch(self) -> None:
-        """A deadline for what the client owes us now."""
+        """Set the deadline for the client's next step."""
         if self._is_upgraded:
             return
         owed = self.conn.their_state if self.conn.their_state in _SECONDS and not self.transport.is_closing() else None
@@ -182,7 +182,7 @@ class BoundedHttp(H11Protocol):
         self.transport.abort()
 
     def _linger(self) -> None:
-        """The answer is out, the rest of the body is not wanted: take it for a moment, then close."""
+        """The response is sent and the rest of the body is not needed: discard it for a moment, then close."""
         self._n_lingered = 0
         self._unset_keepalive_if_required()
         self._forget_deadline()

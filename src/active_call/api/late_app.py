@@ -1,6 +1,6 @@
-"""The HTTP application, made when it is first asked for more than whether the server is alive: it takes a third of a second and 10 MB.
+"""Creates the HTTP application at the first request other than health checks, because that takes a third of a second and 10 MB.
 
-It is made in a thread, so that calls go on meanwhile; requests wait for it. `/health` and `/ready` are answered from the first moment on.
+It is created in a thread, so that calls continue; requests wait for it. `/health` and `/ready` are answered from the start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LateApp:
         self._services = services
         self._early = Walls(self._answer_early, services.origins)
         self._late = Walls(self._answer_late, services.origins)
-        """Until the application is made, which has walls of its own."""
+        """Protects requests until the application exists, which has its own walls."""
         self._whole: ASGIApp | None = None
         self._making: asyncio.Task[ASGIApp] | None = None
 
@@ -39,7 +39,7 @@ class LateApp:
             await self._late(scope, receive, send)
 
     async def made(self) -> ASGIApp:
-        """The whole application, once it is made."""
+        """The whole application, once it is created."""
         if self._whole is None:
             if self._making is None or (self._making.done() and self._making.exception() is not None):
                 self._making = asyncio.get_running_loop().create_task(asyncio.to_thread(_make, self._services), name="http application")

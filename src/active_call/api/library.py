@@ -1,4 +1,4 @@
-"""Playbooks over HTTP: listed, read, written, and kept for a socket that will connect."""
+"""Playbooks over HTTP: listed, read, written, and stored for a socket that will connect."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from active_call.contract.requests import RunPlaybook
 from active_call.store.private_files import FILE_MODE, create_private
 
 MAX_NAME_BYTES: Final = 200
-"""Of a playbook: file systems end at 255, and the draft has an ending more."""
+"""The longest name of a playbook: file systems allow 255, and the draft has a suffix."""
 
 
 class PlacesCalls(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def place(self, option: CallOption, *, playbook: Playbook | None = None) -> CallHandle: ...
 
 
 def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls: PlacesCalls) -> APIRouter:
-    """`/api/playbooks` and `/api/playbook/run`. `runs` keeps what waits for a socket."""
+    """`/api/playbooks` and `/api/playbook/run`. `runs` stores the playbooks that wait for a socket."""
     router = APIRouter(prefix="/api", tags=["library"])
 
     @router.get("/playbooks", summary="Playbooks on this server")
@@ -85,7 +85,7 @@ def _listed(folder: Path) -> list[dict[str, str]]:
 def _playbook_path(folder: Path, name: str) -> Path:
     try:
         path = (folder / name).resolve()
-    except (OSError, ValueError, RuntimeError):  # NUL, links that lead to each other
+    except (OSError, ValueError, RuntimeError):  # NUL, links in a circle
         path = Path()
     is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
     if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
@@ -94,7 +94,9 @@ def _playbook_path(folder: Path, name: str) -> Path:
 
 
 def _write_whole(path: Path, content: str) -> None:
-    """A playbook may hold keys of vendors: a new one is the owner's alone, one that is there keeps its mode. Never half written."""
+    """A playbook may contain vendors' keys: a new file is readable for the owner only, an existing one keeps its mode. Written whole or not
+    at all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else FILE_MODE
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -121,7 +123,7 @@ async def _content_of(request: Request) -> str:
 
 
 def load_playbook(playbooks: Playbooks, name: str) -> Playbook:
-    """The playbook of that name. Raises HTTPException 404 where there is none, 400 where it has a mistake."""
+    """The playbook of that name. Raises HTTPException 404 if there is none, 400 if it has a mistake."""
     try:
         return playbooks.load(name)
     except PlaybookError as error:

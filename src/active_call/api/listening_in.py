@@ -1,7 +1,7 @@
-"""Listening in on a call: `GET /listen/{id}` as a WAV file that grows, or as raw samples; over a WebSocket as binary messages.
+"""Listening to a call: `GET /listen/{id}` as a growing WAV file, or as raw samples; over a WebSocket as binary messages.
 
-Nothing of the listener's is heard in the call, and the call does not know of it. Any number may listen. One who reads more slowly than the
-call speaks is cut off: an HTTP answer ends, a WebSocket is closed with 1008 and the reason.
+The listener is not audible in the call, and the call does not know of it. Any number may listen. A listener that reads too slowly is
+disconnected: an HTTP response ends, a WebSocket is closed with 1008 and the reason.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from active_call.call.sound.listening_in import StereoMix
 from active_call.call.sound.taps import RATE_HZ
 
 WAITING_PIECES: Final = 250
-"""Five seconds of sound may wait for a listener."""
+"""How much sound may wait for a listener: five seconds."""
 SLOW: Final = "too slow: the listener does not read the sound"
 CHANNELS: Final = 2
 
 
 class Calls(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def find(self, session_id: str) -> CallHandle | None: ...
 
 
 class ListeningIn:
-    """One listener. Iterate over it for the sound; `is_too_slow` says why it has ended."""
+    """One listener. Iterate over it for the sound; `is_too_slow` says why it ended."""
 
     def __init__(self, call: CallHandle) -> None:
         self._mix = StereoMix()
@@ -63,7 +63,7 @@ class ListeningIn:
         self._has_news.set()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The sound, until the call is over or this listener is too slow."""
+        """The sound, until the call ends or this listener is too slow."""
         try:
             while not self.is_too_slow:
                 while self._waiting:
@@ -76,7 +76,7 @@ class ListeningIn:
             self.close()
 
     def close(self) -> None:
-        """Hear nothing more. Harmless a second time."""
+        """Stop listening. May be called again."""
         self._stop()
         self._subscription.close()
 
@@ -137,7 +137,7 @@ async def _send(client: WebSocket, listening: ListeningIn) -> None:
 async def _until_left(client: WebSocket) -> None:
     with contextlib.suppress(WebSocketDisconnect):
         while (await client.receive())["type"] != "websocket.disconnect":
-            pass  # what a listener says changes nothing
+            pass  # messages of a listener have no effect
 
 
 async def _sound(listening: ListeningIn, *, wav: bool) -> AsyncIterator[bytes]:
@@ -148,7 +148,7 @@ async def _sound(listening: ListeningIn, *, wav: bool) -> AsyncIterator[bytes]:
 
 
 def endless_wav_header() -> bytes:
-    """Of a file whose length nobody knows yet: the greatest there is, as players of streams expect."""
+    """The header of a file of unknown length: the maximum length, as players of streams expect."""
     frame = CHANNELS * 2
     layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, CHANNELS, RATE_HZ, RATE_HZ * frame, frame, 16)
     return struct.pack("<4sI4s", b"RIFF", 0xFFFFFFFF, b"WAVE") + layout + struct.pack("<4sI", b"data", 0xFFFFFFFF)

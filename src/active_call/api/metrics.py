@@ -1,6 +1,6 @@
-"""`GET /metrics`: calls, and what they use and cost, by provider, in the text format of Prometheus.
+"""`GET /metrics`: calls, and their usage and cost by provider, in the text format of Prometheus.
 
-Format: https://prometheus.io/docs/instrumenting/exposition_formats. Counters begin at nothing with the process.
+Format: https://prometheus.io/docs/instrumenting/exposition_formats. Counters start at 0 with the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Counted(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     n_calls_total: int
 

@@ -1,4 +1,4 @@
-"""`/openapi.json` beyond what the framework makes of it: named schemas of the contract, examples, and every refusal with its body."""
+"""Extends the framework's `/openapi.json`: named schemas of the contract, examples, and every refusal with its body."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _ERROR: Final = {
 
 
 def describe_fully(app: FastAPI) -> None:
-    """Have `app.openapi` give the full description."""
+    """Make `app.openapi` return the full description."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(plain())  # which keeps it
+            _complete(plain())  # cached there
         return plain()
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -71,7 +71,7 @@ def _complete(described: dict[str, Any]) -> None:
     for path, item in described["paths"].items():
         for method, operation in item.items():
             responses = operation.setdefault("responses", {})
-            responses.pop("422", None)  # a mistake is a 400 here
+            responses.pop("422", None)  # an invalid request is a 400 here
             _add_contents(method, path, operation)
             for status, about in REFUSALS.items():
                 if _may_refuse(status, path, operation):
@@ -82,7 +82,7 @@ def _complete(described: dict[str, Any]) -> None:
 
 
 def _add_contents(method: str, path: str, operation: dict[str, Any]) -> None:
-    """Describe bodies and answers of which the framework knows nothing."""
+    """Describe bodies and responses that the framework does not know."""
     if (method, path) in BODIES:
         operation.setdefault("requestBody", {"required": True, "content": {}})["content"].update(BODIES[method, path])
     if path == STREAM_ANSWERS:
@@ -93,7 +93,7 @@ def _add_contents(method: str, path: str, operation: dict[str, Any]) -> None:
         else:
             operation["responses"][status] = _refusal(int(status), about)
     if (method, path) == ("post", "/call/webrtc"):
-        operation["responses"].pop("200", None)  # a call that is made is a 201
+        operation["responses"].pop("200", None)  # a created call is a 201
 
 
 def _may_refuse(status: int, path: str, operation: dict[str, Any]) -> bool:

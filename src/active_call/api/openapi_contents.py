@@ -1,4 +1,4 @@
-"""What goes in and comes out of each route where the framework cannot see it: media types, further statuses, bodies that are no JSON."""
+"""Inputs and outputs of routes that the framework cannot see: media types, further statuses, bodies other than JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 from active_call.api.records import ANY_BYTES, SOUND_TYPES
 
 Contents = dict[str, dict[str, Any]]
-"""Schemas by media type, as `content` of OpenAPI has them."""
+"""Schemas by media type, in the form of OpenAPI's `content`."""
 
 _TEXT: Final[dict[str, Any]] = {"schema": {"type": "string"}}
 _BYTES: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
@@ -69,7 +69,7 @@ ANSWERS: Final[dict[tuple[str, str], dict[str, tuple[str, Contents]]]] = {
         "500": ("The vendor has not made the sound, or it cannot be kept.", {"application/json": {"schema": _NOT_KEPT}}),
     },
 }
-"""Answers by status: what they mean, and what is in them. Those of errors that name no content have the usual body."""
+"""Responses by status: their meaning and content. Error responses without content have the usual body."""
 
 BODIES: Final[dict[tuple[str, str], Contents]] = {
     ("post", "/api/playbooks/{name}"): {"text/markdown": _TEXT, "application/json": {"schema": _PLAYBOOK}},
@@ -77,6 +77,6 @@ BODIES: Final[dict[tuple[str, str], Contents]] = {
     ("post", "/call/webrtc"): SDP,
     ("patch", "/call/{session_id}"): {**SDP, **FRAGMENT},
 }
-"""Bodies of requests, beside those that are there."""
+"""Bodies of requests, in addition to the known ones."""
 STREAM_ANSWERS: Final = "/call/stream/{name}/answer"
 STREAM_CONTENTS: Final[Contents] = {"text/xml": _TEXT, "application/xml": _TEXT, "application/json": _ANYTHING}

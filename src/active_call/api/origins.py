@@ -1,8 +1,9 @@
-"""Whether a request may be one that a foreign web page has made in a user's browser: its Host, Origin and Sec-Fetch-Site are judged.
+"""Checks whether a foreign web page may have made a request in a user's browser: by Host, Origin and Sec-Fetch-Site.
 
-A page may send requests to any address that its reader's browser can reach, this server included. It cannot forge these headers: `Origin`
-and `Sec-Fetch-Site` tell where the page comes from, `Host` by which name the browser found this server (a name of the page's own that
-was made to lead here: DNS rebinding). Programs that are no browsers send neither of the first two. Pure; Fetch Metadata (W3C), RFC 6454.
+A page may send requests to any address that its reader's browser can reach, including this server. It cannot forge these headers: `Origin`
+and `Sec-Fetch-Site` identify the page's origin, `Host` the name by which the browser found this server (which may be the page's own domain
+that resolves to this server: DNS rebinding). Programs other than browsers send neither of the first two. Pure; Fetch Metadata (W3C), RFC
+6454.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 PAGES: Final = frozenset({"/", "/docs"})
-"""What a link on another page may lead to: opening them does nothing."""
+"""Pages that links on other pages may open: opening them has no effect."""
 STATUS_PATHS: Final = frozenset({"/health", "/ready"})
-"""Asked by monitors under whatever name they know this server by."""
+"""Requested by monitors under any name of this server."""
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 _ORIGIN: Final = re.compile(r"(https?|wss?)://(.+)")
@@ -26,7 +27,7 @@ _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says of itself. `headers`: lower-case names, as they came; `local_host`: our address on its connection."""
+    """What a request states. `headers`: lower-case names, as received; `local_host`: our address on its connection."""
 
     method: str
     path: str
@@ -42,15 +43,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class OriginRules:
-    """Names of this server: the address it is bound to, and what the operator calls it (`*.example.com` for all below)."""
+    """Names of this server: the bound address, and the operator's names (`*.example.com` for all names below)."""
 
     bound_host: str = ""
     hosts: tuple[str, ...] = ()
     any_host: bool = False
-    """Calls are controlled with a token, which no foreign page knows: by which name it has come here does not matter."""
+    """Calls are controlled with a token, which no foreign page knows, so the host name does not matter."""
 
     def why_not(self, asked: Asked) -> str | None:
-        """Why the request is refused; None if it may go on."""
+        """Why the request is refused; None if it is admitted."""
         if not (self.any_host or asked.path in STATUS_PATHS or self.knows_host(asked)):
             name = str(asked.get("host"))[:80]
             return f"this server is not known as {name!r}; list its names in http_hosts"
@@ -78,7 +79,7 @@ class OriginRules:
             is_foreign = referer is not None and not self._is_own(_origin_of(referer), asked)
             return "requests of other sites are refused (Referer)" if is_foreign and (changes or asked.path not in PAGES) else None
         if sites <= ({"same-origin"} if changes else {"same-origin", "none"}):
-            return None  # each of them, where the header comes twice
+            return None  # each of them, if the header is repeated
         is_visit = asked.method == "GET" and asked.path in PAGES and asked.get("sec-fetch-mode") == "navigate"
         return None if is_visit and asked.get("sec-fetch-dest") == "document" else reason
 
@@ -108,7 +109,7 @@ class OriginRules:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is an address of this machine's loopback, also as an IPv4 address within IPv6 (`::ffff:127.0.0.1`)."""
+    """Whether `host` is a loopback address, also as an IPv4 address within IPv6 (`::ffff:127.0.0.1`)."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -118,7 +119,7 @@ def is_loopback(host: str) -> bool:
 
 
 def was_forwarded(header_names: Sequence[str]) -> bool:
-    """Whether a proxy has passed the request on: the address of its connection is then the proxy's."""
+    """Whether a proxy forwarded the request: the connection's address is then the proxy's."""
     return any(name.startswith("x-forwarded") or name in _FORWARDED for name in header_names)
 
 

@@ -1,6 +1,6 @@
 """The records over HTTP: pages of finished calls by filters, one whole record, its recording.
 
-Totals and the next page are in headers (`X-Total-Count`, `Link`), so that the body stays the list that clients of the Rust program know.
+Totals and the next page are in headers (`X-Total-Count`, `Link`), so that the body stays the list that clients of the Rust program expect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_OFFSET: Final = 10_000_000
 MAX_TEXT: Final = 256
 ANY_BYTES: Final = "application/octet-stream"
 SOUND_TYPES: Final = {".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
-"""Media types of recordings by the endings of their files; sound without a header (`.pcm`, `.g722`) is `ANY_BYTES`."""
+"""Media types of recordings by file suffix; sound without a header (`.pcm`, `.g722`) is `ANY_BYTES`."""
 
 T = TypeVar("T")
 Text = Annotated[str, Query(max_length=MAX_TEXT)]
@@ -103,7 +103,7 @@ async def _available(answer: Awaitable[T]) -> T:
 
 
 def _link(request: Request, page: RecordPage) -> str:
-    """RFC 8288: where the next page is."""
+    """RFC 8288: the link to the next page."""
     if page.more is None:
         return ""
     kept = [(key, value) for key, value in request.query_params.multi_items() if key not in ("cursor", "offset")]

@@ -1,4 +1,4 @@
-"""How the handshake of a WebSocket is refused: with an HTTP status and the body of every refusal, instead of 101."""
+"""Refuses the handshake of a WebSocket: with an HTTP status and the body of every refusal, instead of 101."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.api.walls import error_body
 
 
 async def refuse_socket(client: WebSocket, status: int, reason: str) -> None:
-    """Answer `client`, which has not been accepted."""
+    """Refuse `client`, which has not been accepted."""
     response = Response(error_body(status, reason), status, media_type="application/json")
     if "websocket.http.response" in client.scope.get("extensions", {}):
         await client.send_denial_response(response)

@@ -1,4 +1,4 @@
-"""Asks a call for the answer to a further offer of its client, over whichever way the client has come."""
+"""Asks a call for the answer to a further offer of its client, over any transport."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ANSWER_S: Final = 10.0
 
 
 async def ask_again(call: CallHandle, text: str, *, is_fragment: bool = False, if_match: str = "*") -> tuple[str, str]:
-    """Our answer to an offer, or to a fragment of one (empty if it holds candidates only), and the entity tag that holds then.
+    """Our answer to an offer, or to a fragment of one (empty if it holds candidates only), and the new entity tag.
 
-    Raises OtherPath for a tag of before, ActiveCallError where it cannot be answered.
+    Raises OtherPath for an outdated tag, ActiveCallError if it cannot be answered.
     """
     answer: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
     try:

@@ -1,4 +1,4 @@
-"""What the HTTP API needs of the server. Imports nothing of the framework, which is loaded when the first request wants it."""
+"""The HTTP API's interface to the server. Imports nothing of the framework, which is loaded with the first request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_ICE_SERVERS: Final = ({"urls": ["stun:stun.l.google.com:19302"]},)
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """What the handlers need. `health` gives the body of /health, `is_ready` whether new calls are taken."""
+    """The services for the handlers. `health` returns the body of /health, `is_ready` whether new calls are accepted."""
 
     registry: CallRegistry
     playbooks: Playbooks
@@ -35,25 +35,25 @@ class ApiServices:
     health: Callable[[], dict[str, Any]]
     version: str
     token: str | None = None
-    """The only one, where `access` is not given."""
+    """The only token, if `access` is not given."""
     explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
-    """What would happen to a call like that; raises ValueError for a question that makes no sense."""
+    """Explains how such a call would be handled; raises ValueError for an invalid question."""
     precache: Callable[[PrecacheSpeech], Awaitable[Precached]] | None = None
-    """Makes a sound and keeps it."""
+    """Synthesises and stores a sound."""
     media: MediaPool | None = None
-    """Opens the streams of calls whose sound goes over a socket."""
+    """Opens the streams of calls with sound over a socket."""
     browsers: BrowserSettings = field(default_factory=BrowserSettings)
     streams: StreamSettings = field(default_factory=StreamSettings)
-    """Who may stream calls to us over WebSockets of carriers."""
+    """Access control for carriers' WebSocket streams."""
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
-    """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
+    """As WebRTC's `RTCIceServer`: `urls`, `username`, `credential`."""
     console: ConsoleFacts = field(default_factory=ConsoleFacts)
-    """What the console shows of this server beside its calls."""
+    """The console's facts about this server, in addition to its calls."""
     origins: OriginRules = field(default_factory=OriginRules)
-    """By which names this server may be asked, and which web pages may do so."""
+    """The host names of this server, and the web pages that may use them."""
     webhooks: WebhookDelivery | None = None
-    """Events for web services; None: nobody is told."""
+    """Events for web services; None: there are none."""
     begin_talk: BeginTextCall | None = None
-    """Begins calls by text, for trying playbooks; None: there are none here."""
+    """Begins text calls, for testing playbooks; None: not available."""
     access: AccessControl | None = None
-    """Who may do what."""
+    """Access control."""

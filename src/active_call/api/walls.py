@@ -1,8 +1,8 @@
-"""What every request and every WebSocket passes before it reaches a route, and every response on its way out. One ASGI application.
+"""Checks on every request and WebSocket before a route, and on every response. One ASGI application.
 
-In the order in which a request meets it: the wall (whatever goes wrong inside becomes one log line and one JSON answer; a client that
-leaves is nothing), whether a foreign web page may have made it (`origins`), the type of its body, the size of its body. Responses get the
-headers that tell browsers what a page of this server may do.
+In order for a request: the wall (any error inside becomes one log line and one JSON response; a client that disconnects is not an error),
+whether a foreign web page may have made it (`origins`), the type of its body, the size of its body. Responses get the headers that tell
+browsers what a page of this server may do.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger("active_call.api")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 TEXT_PATH: Final = "/api/playbooks/"
-"""Takes the text of a playbook as it is. A foreign page that sends one is refused by its origin."""
+"""Accepts the text of a playbook directly. A foreign page that sends one is refused by its origin."""
 OFFER_PATHS: Final = "/call/"
-"""Take session descriptions and fragments as they are, too (types that no foreign page can send without being asked: RFC 9725)."""
+"""Also accept session descriptions and fragments directly (types that no foreign page can send without a preflight: RFC 9725)."""
 STREAM_PATH: Final = "/call/stream/"
-"""Carriers ask there by forms, as their products are. The answer does nothing and is none of a page's to read."""
+"""Carriers send forms there, as their products do. The response has no effect and is not readable for a page."""
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
     401: "unauthorized",
@@ -48,7 +48,7 @@ CODES: Final[Mapping[int, str]] = {
     500: "internal_error",
     503: "unavailable",
 }
-"""The stable word of an answer that has no word of its own."""
+"""The default error word."""
 
 _STRICT: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _CONSOLE: Final = (
@@ -68,13 +68,13 @@ _HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
 
 
 def error_code(status: int) -> str:
-    """The word for a status; the general one where it has none."""
+    """The error word of a status; the default one if it has none."""
     return CODES.get(status, "bad_request" if status < 500 else "internal_error")
 
 
 @dataclass(slots=True)
 class Walls:
-    """Stands before `app`, for HTTP and WebSocket alike."""
+    """Wraps `app`, for HTTP and WebSocket alike."""
 
     app: ASGIApp
     rules: OriginRules = field(default_factory=OriginRules)
@@ -92,15 +92,15 @@ class Walls:
             await self.app(scope, _bounded(receive) if scope["type"] == "http" else receive, answer.send)
         except (ClientDisconnect, WebSocketDisconnect):
             log.debug("client has left", extra={"path": scope["path"]})
-        except HTTPException as error:  # from the bound on the body, where no handler was in between
+        except HTTPException as error:  # from the body limit, if no handler was in between
             await answer.refuse(error.status_code, error.detail)
-        except Exception as error:  # noqa: BLE001 (a wall: one request's fault is that request's)
+        except Exception as error:  # noqa: BLE001 (a wall: an error ends only its own request)
             _log_failure(scope, error)
             await answer.refuse(500, "internal error of this server; see its log")
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         n_bytes = _header_bytes(scope)
-        if n_bytes > HEADER_BYTES:  # those that came in one piece with their end, which the reader of the connection lets pass
+        if n_bytes > HEADER_BYTES:  # headers that came in one piece with their end, which the connection's reader does not limit
             return 431, f"the headers have {n_bytes} bytes; expected at most {HEADER_BYTES}"
         asked = asked_by(scope)
         why = self.rules.why_not(asked)
@@ -110,13 +110,13 @@ class Walls:
 
 
 def _header_bytes(scope: Scope) -> int:
-    """About what the first line and the headers had on the wire: four bytes between a name and a value, and at the end."""
+    """The approximate size of the first line and the headers on the wire: four bytes between name and value, and at the end."""
     line = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
     return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
 
 
 def asked_by(scope: Scope) -> Asked:
-    """What `origins` judges of a request."""
+    """The input of `origins` for a request."""
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
     return Asked(scope.get("method", "GET"), scope["path"], headers, (scope.get("server") or ("",))[0] or "")
 
@@ -139,7 +139,7 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
 
 
 def _is_text(content_type: str) -> bool:
-    """What programs name a file that they send as it is; curl calls it a form where it is told nothing."""
+    """Content types with which programs send a plain file; curl's default is a form."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type.startswith("text/") or media_type in ("application/octet-stream", "application/x-www-form-urlencoded")
 
@@ -152,7 +152,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """`receive`, until more has come than a body may have."""
+    """`receive`, until the body exceeds its limit."""
     n_bytes = 0
 
     async def receive_bounded() -> Message:
@@ -169,7 +169,7 @@ def _bounded(receive: Receive) -> Receive:
 
 @dataclass(slots=True)
 class _Answer:
-    """The way back to one client."""
+    """The response to one client."""
 
     scope: Scope
     to_client: Send
@@ -183,7 +183,7 @@ class _Answer:
         await self.to_client(message)
 
     async def refuse(self, status: int, reason: str) -> None:
-        """Answer with JSON, unless an answer has begun: then it stays cut off."""
+        """Respond with JSON, unless a response has begun: then it is cut off."""
         if self.is_begun:
             return
         if self.scope["type"] == "websocket":
@@ -202,7 +202,7 @@ class _Answer:
 
 
 def error_body(status: int, reason: str, code: str | None = None) -> bytes:
-    """Every refusal of this server."""
+    """The body of every refusal."""
     return json.dumps({"error": reason, "code": code or error_code(status)}).encode()
 
 

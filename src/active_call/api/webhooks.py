@@ -1,4 +1,4 @@
-"""Webhooks that no service has taken: seen, and sent again."""
+"""Undelivered webhooks: listed, and sent again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from active_call.store.webhook_delivery import WebhookDelivery
 
 
 def webhook_routes(webhooks: WebhookDelivery) -> APIRouter:
-    """Below `/api/webhooks`."""
+    """The routes below `/api/webhooks`."""
     router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
     @router.get("", summary="The number of waiting events, and the dead letters: events that were refused for good, or for three days")

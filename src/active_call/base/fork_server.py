@@ -1,8 +1,11 @@
-"""The fork server: a process that has imported what its children need, and forks one for each request.
+"""The fork server: a process that imports what its children need, and forks one for each request.
 
 A forked child is ready in milliseconds instead of half a second, and shares the memory pages of code and tables with the others. The
 fork server has one thread and no loop, so forking it is safe. It is created first, before this program starts threads, and holds nothing
-that its children do not need, so no asyncio either. `forked_children` is its client.
+that its children do not need, so no asyncio either. It imports while this program goes on starting. `forked_children` is its client.
+
+When no request has come for a while it replaces itself, in the same process, by a bare interpreter that waits (`fork_server_rest`), which
+frees the memory of what it has imported. The next request then takes half a second of processor time more.
 
 It listens on a Unix socket that keeps message boundaries. A request is JSON (module, arguments, changes to the environment) with the
 child's descriptor and standard error; the answer is the pid with a pidfd, or the reason of a failure. When a child ends, its exit code
@@ -26,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from active_call.base import fork_server_rest
 from active_call.base.process_title import set_process_title
 
 STDIN, STDERR = 0, 2
@@ -34,17 +38,19 @@ DESCRIPTOR: Final = "{fd}"
 """A placeholder in a child's arguments for the number of its descriptor."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that a terminal or a service manager sends to a whole group. The first process decides who ends when."""
+REST_AFTER_S: Final = 5.0
+_RESUME: Final = "import sys; sys.path[:] = sys.argv[1].split(':'); from active_call.base.fork_server import resume; resume(*sys.argv[2:])"
 
 
-def start_fork_server() -> tuple[socket.socket, int] | None:
-    """Fork the fork server; its children have everything imported so far. Returns its socket and pid, for `ForkServer`.
+def start_fork_server(load: str, rest_after_s: float = REST_AFTER_S) -> tuple[socket.socket, int] | None:
+    """Fork the fork server, which calls `load` (`module:function`) to import what its children need. Returns its socket and pid, for
+    `ForkServer`. It rests when no request has come for `rest_after_s`.
 
-    None if that is unsafe or impossible: on systems other than Linux, and in a process that already has several threads.
+    Requests wait until `load` has returned; if it raises, the server ends. None if forking is unsafe or impossible: on systems other than
+    Linux, and in a process that already has several threads.
     """
     if not hasattr(os, "pidfd_open") or not _has_one_thread():
         return None
-    gc.collect()
-    gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
@@ -52,14 +58,18 @@ def start_fork_server() -> tuple[socket.socket, int] | None:
         return None
     if pid == 0:
         ours.close()
-        _serve(theirs)
+        _serve(theirs, load, rest_after_s)
     theirs.close()
     return ours, pid
 
 
-def done_in_child(work: Callable[[], object]) -> bool:
-    """Do `work` in a forked child and wait for it; the memory of what it loads is freed with it. False if it could not run, or failed."""
+def done_in_child(work: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Do `work` in a forked child and `meanwhile` here, and wait for both; the memory of what the child loads is freed with it.
+
+    False if `work` could not run, or failed. `meanwhile` is called in any case.
+    """
     if not _has_one_thread():
+        meanwhile()
         return False
     pid = os.fork()
     if pid == 0:
@@ -71,7 +81,11 @@ def done_in_child(work: Callable[[], object]) -> bool:
             pass
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    try:
+        meanwhile()
+    finally:
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) == 0
 
 
 def _has_one_thread() -> bool:
@@ -84,7 +98,7 @@ def _has_one_thread() -> bool:
 # -- in the fork server
 
 
-def _serve(requests: socket.socket) -> NoReturn:
+def _serve(requests: socket.socket, load: str, rest_after_s: float) -> NoReturn:
     """Fork for each request until the socket closes. Never returns into the code of the original process."""
     try:
         for number in SIGNALS:
@@ -92,8 +106,25 @@ def _serve(requests: socket.socket) -> NoReturn:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), STDIN)
         set_process_title(__name__)
-        _Forks(requests).run()
+        forks = _Forks(requests, load, rest_after_s, {})
+        forks.load()
+        forks.run()
     except BaseException:  # noqa: BLE001 (a wall: above it are the frames of the original program)
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def resume(fd: str, children: str, load: str, rest_after_s: str) -> NoReturn:
+    """Serve again after a rest, as `_Forks._rest` has said. Never returns."""
+    try:
+        gc.disable()  # as it was before the rest, and is in the children
+        set_process_title(__name__)
+        pid_of = {int(pidfd): int(pid) for pidfd, _, pid in (child.partition(":") for child in children.split(",") if child)}
+        for number in (int(fd), *pid_of):
+            os.set_inheritable(number, False)
+        _Forks(socket.socket(fileno=int(fd)), load, float(rest_after_s), pid_of).run()
+    except BaseException:  # noqa: BLE001 (a wall: above it is the end of the process)
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -102,17 +133,47 @@ def _serve(requests: socket.socket) -> NoReturn:
 class _Forks:
     """The children, and the socket to the process that requests them."""
 
-    def __init__(self, requests: socket.socket) -> None:
+    def __init__(self, requests: socket.socket, load: str, rest_after_s: float, pid_of: dict[int, int]) -> None:
         self._requests = requests
-        self._pid_of: dict[int, int] = {}
+        self._load = load
+        self._has_loaded = False
+        self._rest_after_s = rest_after_s
+        self._pid_of = pid_of
         """By pidfd."""
         self._poll = select.poll()
-        self._poll.register(requests, select.POLLIN)
+        for fd in (requests.fileno(), *pid_of):
+            self._poll.register(fd, select.POLLIN)
+
+    def load(self) -> None:
+        """Import what the children need, once."""
+        if not self._has_loaded:
+            self._has_loaded = True
+            module, _, function = self._load.partition(":")
+            getattr(importlib.import_module(module), function)()
+            gc.collect()
+            gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
+
+    def _rest(self) -> None:
+        """Become a bare interpreter that waits for the next request. Returns only if that cannot be."""
+        fds = (self._requests.fileno(), *self._pid_of)
+        children = ",".join(f"{pidfd}:{pid}" for pidfd, pid in self._pid_of.items())
+        again = ("-c", _RESUME, ":".join(sys.path), str(fds[0]), children, self._load, str(self._rest_after_s))
+        waiting = ("-I", "-S", fork_server_rest.__file__, ",".join(map(str, fds)), sys.executable, *again)
+        with contextlib.suppress(OSError):
+            for fd in fds:
+                os.set_inheritable(fd, True)
+            os.execv(sys.executable, [sys.executable, *waiting])  # noqa: S606
+        for fd in fds:
+            os.set_inheritable(fd, False)
 
     def run(self) -> None:
         """Run until the socket closes."""
+        wait_ms: float | None = self._rest_after_s * 1000
         while True:
-            ready = [fd for fd, _ in self._poll.poll()]
+            ready = [fd for fd, _ in self._poll.poll(wait_ms)]
+            if not ready:
+                self._rest()
+                wait_ms = None  # it cannot rest
             for pidfd in ready:
                 if pidfd in self._pid_of:
                     self._tell_end(pidfd)
@@ -127,6 +188,7 @@ class _Forks:
             return False
         if not message:
             return False
+        self.load()
         try:
             pid = os.fork()
             if pid == 0:

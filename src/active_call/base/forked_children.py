@@ -1,10 +1,10 @@
 """Children forked by the fork server (`fork_server`), behind the interface of `child_processes`.
 
-| the fork server         | children                                                           |
-|-------------------------|--------------------------------------------------------------------|
-| lives                   | are forked                                                         |
-| cannot fork, or is gone | are started as separate programs; this is logged                   |
-| dies                    | continue; their end is reported by pidfd, without an exit code     |
+| the fork server         | children                                                       |
+|-------------------------|----------------------------------------------------------------|
+| lives                   | are forked                                                     |
+| cannot fork, or is gone | are started as separate programs; this is logged               |
+| dies                    | continue; their end is reported by pidfd, without an exit code |
 """
 
 from __future__ import annotations

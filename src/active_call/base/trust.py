@@ -1,4 +1,4 @@
-"""Hosts and folders that one call may use in addition to those that the server allows every call; its playbook file names them.
+"""What one call may use in addition to what the server allows every call: hosts and folders that its playbook file names, a key set.
 
 A value object: it is created when a playbook file is read, belongs to that playbook, and is passed to the code that opens a connection or a
 file for the call. It never changes, so one playbook's entries have no effect on other calls.
@@ -7,7 +7,7 @@ file for the call. It never changes, so one playbook's entries have no effect on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,12 @@ class Trust:
 
     hosts: frozenset[Place] = frozenset()
     folders: frozenset[Path] = frozenset()
+    keys: str = ""
+    """The name of the key set of the config file whose keys its providers get; empty: those of the environment alone."""
+
+    def with_keys(self, name: str | None) -> Trust:
+        """The same with the key set `name`."""
+        return self if (name or "") == self.keys else replace(self, keys=name or "")
 
 
 NO_TRUST: Final = Trust()

@@ -1,1 +1,1 @@
-"""What `active-call bench` runs: the media bench and the SIP bench."""
+"""The benches of `active-call bench`: the media bench, the SIP bench and the whole-server bench."""

@@ -1,8 +1,7 @@
 """Many datagrams in one system call, for the bench only: `sendmmsg` and `recvmmsg` of Linux over prepared arrays.
 
-Packets enter as rows of an array before the run; nothing is built, copied or looked at while it lasts. What has arrived lies in a log of
-rows afterwards, each with the kernel's time stamp. The layouts are those of `struct mmsghdr`, `iovec`, `sockaddr_in` and `cmsghdr` on
-64-bit Linux.
+Packets enter as rows of an array before the run; nothing is built, copied or parsed during it. Received packets are then in a log of rows,
+each with the kernel's time stamp. The layouts are those of `struct mmsghdr`, `iovec`, `sockaddr_in` and `cmsghdr` on 64-bit Linux.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def open_peer_socket(ip: str) -> socket.socket:
-    """A bound UDP socket with kernel time stamps and room for everything; the port after it is left free."""
+    """A bound UDP socket with kernel time stamps and large buffers; the port after it is left free."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -56,13 +55,13 @@ def open_peer_socket(ip: str) -> socket.socket:
 
 
 def send_messages(fd: int, where: ctypes.c_void_p, count: int) -> int:
-    """Send `count` messages that lie at `where`; returns how many the kernel took."""
+    """Send `count` messages located at `where`; returns how many the kernel accepted."""
     taken: int = _libc.sendmmsg(fd, where, count, 0)
     return max(taken, 0)
 
 
 class Outgoing:
-    """Prepared datagrams, sent in the order of their rows. `rows` (n, ROW_BYTES) stays the caller's and must not move."""
+    """Prepared datagrams, sent in the order of their rows. The caller owns `rows` (n, ROW_BYTES), which must not move."""
 
     def __init__(self, rows: Rows, sizes: NDArray[np.uint64]) -> None:
         n_rows = len(rows)
@@ -77,7 +76,7 @@ class Outgoing:
         self._start = int(address_of(self._messages))
 
     def point_at(self, ip: str, ports: list[int]) -> None:
-        """Row n goes to the n-th of `ports`, around and around."""
+        """Assign row n to the n-th of `ports`, cyclically."""
         addresses = self._addresses = np.zeros(len(ports), ADDRESS)
         addresses["family"] = socket.AF_INET
         addresses["port"] = ports
@@ -87,14 +86,14 @@ class Outgoing:
         self._messages["name_bytes"] = ADDRESS.itemsize
 
     def send(self, fd: int, first: int, count: int) -> int:
-        """Send `count` rows from `first` on through `fd`; returns how many the kernel took."""
+        """Send `count` rows from `first` on through `fd`; returns how many the kernel accepted."""
         return send_messages(fd, ctypes.c_void_p(self._start + first * MESSAGE.itemsize), count)
 
 
 class Incoming:
-    """A log of at most `n_rows` datagrams over all sockets. Full, it takes no more, and `is_full` says so.
+    """A log of at most `n_rows` datagrams over all sockets. When it is full, it accepts no more, and `is_full` is set.
 
-    `with_sources`: `source_ports` tells where each came from.
+    `with_sources`: `source_ports` holds the source of each.
     """
 
     def __init__(self, n_rows: int, *, with_sources: bool = False) -> None:
@@ -114,7 +113,7 @@ class Incoming:
             self._messages["name"] = address_of(self._sources) + index * np.uint64(ADDRESS.itemsize)
             self._messages["name_bytes"] = ADDRESS.itemsize
         self._start = int(address_of(self._messages))
-        self._rows[:] = 1  # touch the pages now
+        self._rows[:] = 1  # allocate the pages now
         self._control["size"] = 0
         self.n_taken = 0
 
@@ -124,7 +123,7 @@ class Incoming:
         return self.n_taken >= len(self._messages)
 
     def take(self, fd: int) -> None:
-        """Take what waits in `fd`."""
+        """Read the waiting datagrams of `fd`."""
         room = len(self._messages) - self.n_taken
         where = ctypes.c_void_p(self._start + self.n_taken * MESSAGE.itemsize)
         taken: int = _libc.recvmmsg(fd, where, room, _MSG_DONTWAIT, None)
@@ -136,7 +135,7 @@ class Incoming:
             raise OSError(error, os.strerror(error))
 
     def packets(self) -> Rows:
-        """The datagrams taken, (n, ROW_BYTES)."""
+        """The received datagrams, (n, ROW_BYTES)."""
         return self._rows[: self.n_taken]
 
     def sizes(self) -> NDArray[np.uint32]:
@@ -148,11 +147,11 @@ class Incoming:
         return np.asarray(self._sources["port"][: self.n_taken], np.uint16)
 
     def arrivals(self) -> NDArray[np.int64]:
-        """When the kernel took them in, in nanoseconds of Unix time."""
+        """When the kernel received them, in nanoseconds of Unix time."""
         control = self._control[: self.n_taken]
         return np.asarray(control["seconds"] * 1_000_000_000 + control["nanoseconds"])
 
 
 def address_of(array: NDArray[Any]) -> np.uint64:
-    """Where the array lies; it must not move."""
+    """The address of the array, which must not move."""
     return np.uint64(array.ctypes.data)

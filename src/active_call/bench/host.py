@@ -1,6 +1,6 @@
-"""The machine under the bench: which core each process runs on, what a process has used, and what others took meanwhile.
+"""The machine of the bench: the core of each process, the CPU time of a process, and the load from other programs.
 
-All of it is read from /proc. Where the kernel does not say or does not permit, the figures are 0 and nothing is pinned.
+Everything is read from /proc. If the kernel does not provide or permit something, the figures are 0 and nothing is pinned.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def choose_cores() -> Cores:
 
 
 def pin(pid: int, cores: tuple[int, ...]) -> bool:
-    """Keep every thread of `pid` on `cores`; whether that was permitted."""
+    """Pin every thread of `pid` to `cores`; returns whether that was permitted."""
     try:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), cores)
@@ -49,14 +49,14 @@ def pin(pid: int, cores: tuple[int, ...]) -> bool:
 
 
 def prioritise(pid: int) -> None:
-    """Give a program that has just been started the priority that a media process asks for, where that is permitted."""
+    """Give a newly started program the priority that a media process requests, if permitted."""
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Processor time in seconds so far. `waited_s`: able to run, but not let by the scheduler; of the process's first thread."""
+    """CPU time in seconds so far. `waited_s`: runnable but not scheduled; for the process's first thread."""
 
     user_s: float
     system_s: float
@@ -64,7 +64,7 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Of one process with all its threads."""
+    """The usage of one process with all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     waited_s = 0.0
     with contextlib.suppress(OSError, IndexError):
@@ -74,14 +74,14 @@ def usage(pid: int) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class CoreTimes:
-    """Seconds of one core so far. Idle time is counted; busy time would only be sampled, in step with a process that wakes on a grid."""
+    """Seconds of one core so far. Idle time is exact; busy time would be sampled in step with a process that wakes on a grid."""
 
     idle_s: float
     steal_s: float
 
 
 def core_times(core: int) -> CoreTimes:
-    """Of `core`. `steal_s` is what the host gave to other machines."""
+    """The times of `core`. `steal_s` is what the host gave to other machines."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
             if line.startswith(f"cpu{core} "):

@@ -1,30 +1,30 @@
-"""Measures the media process: the real one, over real loopback sockets, against callers in a process of their own.
+"""Measures the real media process over real loopback sockets, with callers in a separate process.
 
     active-call bench media --calls N --seconds S [--srtp] [--vad] [--record R] [--profile FILE] [--json]
 
-Standard output ends with one JSON object (with `--json` it is the only line). Every call plays speech, which comes in pieces from here as
-it would from a synthesiser, and hears speech with pauses; with `--vad` every call is also decoded, resampled, judged and forwarded. The
-media process is pinned to one core, this one and the callers to the others.
+Standard output ends with one JSON object (with `--json` it is the only line). Every call plays speech, sent in pieces as from a
+synthesiser, and receives speech with pauses; with `--vad` every call is also decoded, resampled, analysed and forwarded. The media process
+is pinned to one core, this one and the callers to the others.
 
-| key                      | meaning                                                                                                   |
-|--------------------------|-----------------------------------------------------------------------------------------------------------|
-| `cpu_ms_per_call_second` | user and system time of the media process, all threads, over the measured seconds and calls               |
-| `tick_late_ms`           | how late ticks began, as the media process reports it                                                     |
-| `skipped_ticks`          | given up after a stall                                                                                    |
-| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `media_judge`)  |
-| `lost`                   | packets of both directions that left one end and did not come to the other                                |
-| `wrong`, `refused`       | packets of ours that are repeated or not right; packets to us that were not let in                        |
-| `rss_mb`                 | the media process's memory                                                                                |
-| `speech`                 | phrases that the callers spoke, and how many beginnings the media process has told of (with `--vad`)       |
-| `starved`                | plays that ran out of sound because this process was late                                                 |
-| `dropped`                | packets that found a socket's buffer full, before the media process and before the callers (in `lost`)    |
-| `sender_late_ms`         | the callers' own lateness: when it is large, the other figures say nothing                                |
-| `host`                   | `steal_percent` of the media core taken by the machine's host, `others_percent` by other processes,       |
-|                          | `waited_percent`: the media process was able to run and was not let                                       |
+| key                      | meaning                                                                                                  |
+|--------------------------|----------------------------------------------------------------------------------------------------------|
+| `cpu_ms_per_call_second` | user and system time of the media process, all threads, over the measured seconds and calls              |
+| `tick_late_ms`           | how late ticks began, as the media process reports it                                                    |
+| `skipped_ticks`          | given up after a stall                                                                                   |
+| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `media_judge`) |
+| `lost`                   | packets of both directions that were sent and not received                                               |
+| `wrong`, `refused`       | our packets that are repeated or incorrect; packets to us that were not accepted                         |
+| `rss_mb`                 | the media process's memory                                                                               |
+| `speech`                 | phrases that the callers spoke, and how many beginnings the media process reported (with `--vad`)        |
+| `starved`                | plays that ran out of sound because this process was late                                                |
+| `dropped`                | packets that found a socket's buffer full, before the media process and before the callers (in `lost`)   |
+| `sender_late_ms`         | the callers' own lateness: if it is large, the other figures are invalid                                 |
+| `host`                   | `steal_percent` of the media core taken by the machine's host, `others_percent` by other processes,      |
+|                          | `waited_percent`: the media process was runnable but not scheduled                                       |
 
-On loopback a sender pays for the delivery into the receiver's socket: the media process for what it sends, the callers for what they send.
-`--profile` writes what py-spy sees of the media process: a flame graph (.svg), stacks with counts (.txt) or speedscope's format (.json);
-the figures of such a run are a little high. With native frames, by hand while it runs: `py-spy record --native --pid PID -o FILE`, or
+On loopback the sender's CPU time includes the delivery into the receiver's socket, for the media process and for the callers. `--profile`
+writes py-spy's profile of the media process: a flame graph (.svg), stacks with counts (.txt) or speedscope's format (.json); the figures of
+such a run are slightly higher. For native frames, run by hand meanwhile: `py-spy record --native --pid PID -o FILE`, or
 `perf record -g -p PID`.
 """
 
@@ -52,16 +52,16 @@ from active_call.bench.programs import Talking, talking
 from active_call.bench.speech import RATE_HZ, speech
 from active_call.media.link.messages import ConfigureRtp, Load, PlayStarved, Report, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 
 WARM_UP_S: Final = 2.0
 LEAD_S: Final = 1.0
-"""From the last stream's opening to the first packet of a caller."""
+"""From the last stream's opening to the callers' first packet."""
 TAIL_S: Final = 0.5
 SETTLE_S: Final = 0.1
-"""The callers' last packets are still to be taken in."""
+"""The time to receive the callers' last packets."""
 PORT_RANGE: Final = (20_000, 25_999)
-"""Below the ephemeral ports, where the callers lie."""
+"""Below the ephemeral ports, which the callers use."""
 PIECE_S: Final = 1
 PIECES_AHEAD: Final = 3
 PLAY: Final = "speech"
@@ -70,7 +70,7 @@ PROFILE_RATE_HZ: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is measured. `record`: every how manieth call is recorded, 0 none. `profile`: a file for py-spy's output, empty none."""
+    """What is measured. `record`: every n-th call is recorded, 0 none. `profile`: a file for py-spy's output, empty none."""
 
     calls: int
     seconds: int = 10
@@ -95,7 +95,7 @@ async def measure(workload: Workload) -> dict[str, Any]:
 
 
 class _Measurement:
-    """One measurement under way."""
+    """One measurement in progress."""
 
     def __init__(self, workload: Workload, pool: MediaPool, callers: Talking, task: Task, folder: Path) -> None:
         self._workload = workload
@@ -117,7 +117,7 @@ class _Measurement:
             return await self._run_on(cores, pid)
         finally:
             if cores.media is not None:
-                bench_host.pin(os.getpid(), cores.all)  # what is started next inherits it
+                bench_host.pin(os.getpid(), cores.all)  # inherited by programs started later
 
     async def _run_on(self, cores: bench_host.Cores, pid: int) -> dict[str, Any]:
         peer_ports: list[int] = await self._callers.ask(asdict(self._task))
@@ -190,7 +190,7 @@ class _Measurement:
         stream.queue_audio(PLAY, self._pieces[(index + number) % len(self._pieces)])
 
     async def _play(self, streams: list[MediaStream]) -> None:
-        """Bring each stream the next second of its sound, one stream after another over every second."""
+        """Send each stream its next second of sound, one stream after another over every second."""
         begun_at = time.monotonic()
         total = len(streams)
         n_queued = 0
@@ -219,7 +219,7 @@ class _Measurement:
     # -- the measured time -------------------------------------------------------------------------------------------------------------
 
     async def _watch(self, pid: int, cores: bench_host.Cores, from_at: float) -> tuple[Moment, Moment]:
-        """Wait for the measured time and through it, gathering the process's own reports."""
+        """Wait for the measured time and through it, collecting the process's own reports."""
         await asyncio.sleep(from_at - time.monotonic())
         profiler = await self._profile(pid) if self._workload.profile else None
         before = moment(pid, cores)
@@ -248,9 +248,9 @@ class _Measurement:
 
 
 def measured(workload: Workload) -> dict[str, Any]:
-    """`measure` on an event loop of its own, the one that a server has."""
+    """`measure` on its own event loop, of the same kind as a server's."""
     try:
-        import uvloop  # as the control process does
+        import uvloop  # like the control process
     except ImportError:
         return asyncio.run(measure(workload))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

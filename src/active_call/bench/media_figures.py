@@ -1,4 +1,4 @@
-"""From what was counted at the two ends of a bench to its JSON object; the keys are explained in `bench`."""
+"""Converts the counts of both ends of a bench to its JSON object; the keys are explained in `bench`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from active_call.media.link.messages import Load, StreamClosed
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is read at both ends of the measured time."""
+    """The values read at both ends of the measured time."""
 
     at: float
     process: Usage
     core: CoreTimes | None
-    """None when the process is not pinned."""
+    """None if the process is not pinned."""
 
 
 def moment(pid: int, cores: Cores) -> Moment:
-    """Now, of the media process `pid` and its core."""
+    """The values now, for the media process `pid` and its core."""
     core = None if cores.media is None else bench_host.core_times(cores.media)
     return Moment(time.monotonic(), bench_host.usage(pid), core)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that was seen of one run. `n_sent`: packets of the callers."""
+    """All observations of one run. `n_sent`: packets of the callers."""
 
     calls: int
     before: Moment
@@ -44,7 +44,7 @@ class Run:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """The figures that do not depend on what was asked for."""
+    """The figures that do not depend on the workload."""
     wall_s = run.after.at - run.before.at
     user_s = run.after.process.user_s - run.before.process.user_s
     system_s = run.after.process.system_s - run.before.process.system_s

@@ -1,12 +1,12 @@
-"""What the callers of the bench say about the packets they got, after the run.
+"""Evaluates the packets received by the callers of the bench, after the run.
 
 A log of datagrams with the kernel's time stamps enters; counts and the packets' distances from their grid leave.
 
-**packet_offset.** Each of our streams promises a packet every 20 ms. Of every packet the arrival (kernel time stamp at the receiver's
-socket) minus its media time (RTP timestamp / 8000 Hz, from the first packet on) is a constant plus error; the constant, the stream's phase,
-is the median over its packets. The offset is the distance of a packet from that, early or late: what a jitter buffer at the far end has to
-cover. Only arrivals within the measured window count, for the median too. RFC 3550 section 6.4.1 smooths the same differences; a percentile
-hides nothing.
+**packet_offset.** Each of our streams sends a packet every 20 ms. For every packet the arrival (kernel time stamp at the receiver's socket)
+minus its media time (RTP timestamp / 8000 Hz, from the first packet on) is a constant plus error; the constant, the stream's phase, is the
+median over its packets. The offset is the distance of a packet from that, early or late, which a jitter buffer at the far end must cover.
+Only arrivals within the measured window count, also for the median. RFC 3550 section 6.4.1 smooths the same differences; a percentile does
+not.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from active_call.rtp.srtp import SrtpSession
 PLAIN_BYTES: Final = 172
 TAG_BYTES: Final = 10
 MAX_DECRYPTED: Final = 40
-"""Of so many streams every packet is decrypted; of all others length and header are looked at."""
+"""For this many streams every packet is decrypted; for all others length and header are checked."""
 CLOCK_HZ: Final = 8000
 _MIN_PACKETS: Final = 10
-"""A stream with fewer in the window has no phase to speak of; `n_received` tells."""
+"""A stream with fewer packets in the window has no usable phase; `n_received` shows this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was seen over all callers. Lateness and offsets are in milliseconds."""
+    """The observations over all callers. Lateness and offsets are in milliseconds."""
 
     received_by_ssrc: dict[int, int]
     """RTP packets of each of our streams."""
     missing: int
-    """Sequence numbers that did not come between the first and the last that did."""
+    """Missing sequence numbers between the first and the last received one."""
     repeated: int
     wrong: int
-    """Not the right length or header, a timestamp that does not follow the sequence number, not authentic."""
+    """Wrong length or header, a timestamp that does not match the sequence number, or not authentic."""
     packet_offset_ms: dict[str, float]
     sender_late_ms: dict[str, float]
     is_log_full: bool
@@ -99,7 +99,7 @@ def off_grid_ms(arrivals_s: NDArray[np.float64], media: NDArray[np.int64]) -> ND
 
 
 def spread(values: NDArray[np.float64]) -> dict[str, float]:
-    """Median, 99th percentile and maximum; zeros of nothing."""
+    """Median, 99th percentile and maximum; zeros if there are no values."""
     if not len(values):
         return {"p50": 0.0, "p99": 0.0, "max": 0.0}
     p50, p99 = np.percentile(values, (50, 99))
@@ -107,7 +107,7 @@ def spread(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def wrapped(steps: NDArray[np.int64], n_bits: int) -> NDArray[np.int64]:
-    """Differences of numbers that wrap around, the short way."""
+    """Differences of wrapping numbers, in the shorter direction."""
     half = 1 << (n_bits - 1)
     return np.asarray((steps + half) % (2 * half) - half)
 

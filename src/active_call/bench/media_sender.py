@@ -1,17 +1,18 @@
-"""The far ends of the bench: all callers in one process with its own clock. They send prepared packets and afterwards judge what came back.
+"""The far ends of the bench: all callers in one process with its own clock. They send prepared packets and afterwards evaluate what they
+received.
 
-`python -m active_call.bench.media_sender`, spoken to in JSON lines by `bench`:
+`python -m active_call.bench.media_sender`, controlled by `bench` with JSON lines:
 
-| to it                            | from it                                                                    |
-|----------------------------------|----------------------------------------------------------------------------|
-| the fields of `Task`             | the caller's RTP ports, once every packet is built and encrypted           |
-| `{"ports": …, "start_at": …}`    | from now on it reads; it sends from `start_at` on                          |
-|                                  | `{"sent": n}` when the last packet has left; it goes on reading            |
-| `{"from": …, "until": …}`        | what was seen (`Judgement`); offsets are judged of arrivals between the two |
+| to it                         | from it                                                                      |
+|-------------------------------|------------------------------------------------------------------------------|
+| the fields of `Task`          | the caller's RTP ports, once every packet is built and encrypted             |
+| `{"ports": …, "start_at": …}` | starts reading now, and sending at `start_at`                                |
+|                               | `{"sent": n}` when the last packet has left; it keeps reading                |
+| `{"from": …, "until": …}`     | the observations (`Judgement`); offsets cover arrivals between the two times |
 
 Times are CLOCK_MONOTONIC. The callers are spread evenly over the 20 ms. `PEERS_PER_SOCKET` callers share a source address, and the media
-process sees each of them at a port of its own as ever; so sending and reading cost one system call for many packets, and the peers take a
-small part of their core. They send no RTCP.
+process has a separate port for each as usual. So sending and reading take one system call for many packets, and the peers use a small part
+of their core. They send no RTCP.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from active_call.bench.datagrams import ROW_BYTES, Incoming, Outgoing, Rows, ope
 from active_call.bench.media_judge import judge
 from active_call.bench.speech import speech
 from active_call.codec import g711
-from active_call.rtp.srtp import KEY_BYTES, SrtpSession
+from active_call.rtp.srtp import SrtpSession
+from active_call.rtp.srtp_suites import KEY_BYTES
 
 SUITE: Final = "AES_CM_128_HMAC_SHA1_80"
 IP: Final = "127.0.0.1"
@@ -42,16 +44,16 @@ TICKS_PER_S: Final = 50
 PEERS_PER_SOCKET: Final = 16
 WAKE_S: Final = 0.001
 READ_EVERY: Final = 4
-"""Sockets are read in every so many wakings; arrivals are the kernel's."""
+"""Sockets are read in every n-th wake-up; arrival times are the kernel's."""
 DRAIN_S: Final = 0.1
 MARGIN_TICKS: Final = 12 * TICKS_PER_S
-"""Our own packets go on while streams are set up and closed; there must be room for them."""
+"""Our own packets continue while streams are set up and closed; the log must have room for them."""
 _HEADER: Final = struct.Struct("!BBHII")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to do: `n_peers` for `n_packets` each, encrypted when `seed` (of the keys) is not empty."""
+    """The work: `n_peers` with `n_packets` each, encrypted if `seed` (of the keys) is not empty."""
 
     n_peers: int
     n_packets: int
@@ -59,12 +61,12 @@ class Task:
 
 
 def key_of(seed: str, index: int, direction: str) -> bytes:
-    """The SRTP key of one caller: `peer` for what it sends, `media` for what it gets. Empty without a seed."""
+    """The SRTP key of one caller: `peer` for what it sends, `media` for what it receives. Empty without a seed."""
     return hashlib.blake2b(f"{seed} {index} {direction}".encode(), digest_size=KEY_BYTES).digest() if seed else b""
 
 
 def first_frame(index: int) -> int:
-    """Where in the sound a caller begins: not all at the same place."""
+    """Where in the sound a caller begins: each at another position."""
     return index * 37
 
 
@@ -74,7 +76,7 @@ def session_of(task: Task, index: int) -> SrtpSession | None:
 
 
 def prepare(task: Task) -> tuple[Rows, int]:
-    """Every packet of every caller, (packets * callers, ROW_BYTES), and how long they are. Row n is packet n // n_peers of n % n_peers."""
+    """Every packet of every caller, (packets * callers, ROW_BYTES), and their lengths. Row n is packet n // n_peers of n % n_peers."""
     frames = speech().frames
     payloads = [row.tobytes() for row in g711.encode(frames, np.zeros(len(frames), np.bool_))]
     rows: Rows = np.zeros((task.n_packets * task.n_peers, ROW_BYTES), np.uint8)
@@ -92,7 +94,7 @@ def prepare(task: Task) -> tuple[Rows, int]:
 
 
 class Peers:
-    """The callers, ready to go."""
+    """The callers, ready to start."""
 
     def __init__(self, task: Task) -> None:
         rows, size = prepare(task)
@@ -103,7 +105,7 @@ class Peers:
         self._fds = [sock.fileno() for sock in self._sockets]
         self.n_sent = 0
         self.late_s: list[float] = []
-        """Of each waking that sent something: how late the first of its packets was. The sender's own fault."""
+        """For each wake-up that sent something: how late its first packet was. This is the sender's own error."""
 
     @property
     def ports(self) -> list[int]:
@@ -138,12 +140,12 @@ class Peers:
             first += count
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read what has come."""
         for fd in self._fds:
             self.incoming.take(fd)
 
     def read_until_told(self) -> dict[str, Any]:
-        """Go on reading until a line comes, and a little longer; returns the line."""
+        """Keep reading until a line comes, and slightly longer; returns the line."""
         while not select.select([sys.stdin], [], [], WAKE_S * READ_EVERY)[0]:
             self.read()
         line: dict[str, Any] = json.loads(sys.stdin.readline())
@@ -160,7 +162,7 @@ class Peers:
 
 
 def main() -> int:
-    """Speak the protocol of the module's docstring."""
+    """Run the protocol of the module's docstring."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     task = Task(**json.loads(sys.stdin.readline()))

@@ -1,4 +1,4 @@
-"""A program of the bench as the one that measures sees it: started, spoken to in lines of JSON, and gone at the end."""
+"""Another program of the bench, as the measuring program uses it: started, controlled with JSON lines, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Talking:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def answer(self) -> Any:
-        """Read a line. Raises MediaError when the program has ended instead."""
+        """Read a line. Raises MediaError if the program has ended."""
         line = await self._process.stdout.readline() if self._process.stdout is not None else b""
         if not line:
             raise MediaError(f"{self._name} has ended")

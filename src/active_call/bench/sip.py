@@ -1,12 +1,12 @@
-"""Measures call setup: the whole server in this process, called by a sender in another one over real loopback sockets.
+"""Measures call set-up: the whole server in this process, called by a sender in another one over real loopback sockets.
 
 `active-call bench sip --transport udp|tcp|tls [--seconds N] [--rate R] --json` ends with one JSON object. A call is INVITE, 100, 180, 200,
-ACK, BYE, 200; it is answered by the real gateway and session under a playbook that says nothing, with a media stream of its own, and leaves
-a record. Left out: speech (no sound is played or recognised), so the engines' start; the hold time of a real call.
+ACK, BYE, 200; it is answered by the real gateway and session with a silent playbook, has its own media stream, and creates a record. Not
+included: speech (no sound is played or recognised) and the engines' start; the duration of a real call.
 
-Without `--rate`, rates are tried until the highest is found that is kept up: every call succeeds, none is repeated, and p95 of the answer
-stays under 100 ms. `calls_per_s` is that rate; latency is then measured at a quarter of it. With `--rate`, all figures are of that rate.
-The control process is kept on one core; media process, engines and sender have the others.
+Without `--rate`, it searches for the highest sustained rate: every call succeeds, nothing is retransmitted, and p95 of the answer stays
+under 100 ms. `calls_per_s` is that rate; latency is then measured at a quarter of it. With `--rate`, all figures are of that rate. The
+control process is kept on one core; media process, engines and sender have the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
 from active_call.server.config.loading import load_config
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
 
@@ -39,7 +39,7 @@ TRANSPORTS: Final = ("udp", "tcp", "tls")
 FIRST_RATE: Final = 50.0
 GROWTH: Final = 1.6
 CLOSE_ENOUGH: Final = 1.12
-"""The search ends when the lowest rate that failed is at most this many times the highest that was kept up."""
+"""The search ends when the lowest failed rate is at most this many times the highest sustained one."""
 SECOND_LOOKS: Final = 4
 LEAST_RATE: Final = 2.0
 MAX_RATE: Final = 4000.0
@@ -49,12 +49,12 @@ QUIET_DEADLINE_S: Final = 20.0
 CONNECTIONS_S: Final = 2.0
 PLAYBOOK: Final = "---\nllm: {provider: script}\ninterruption: {strategy: none}\n---\n# Scene: main\n\n## *\nYes.\n"
 PORTS: Final = (10_000, 32_766)
-"""Ports rest for 30 s after their call, so the range bounds how many calls there can be in that time: 11,000."""
+"""Ports rest for 30 s after their call, so the range limits the calls in that time: 11,000."""
 
 
 @dataclass(slots=True)
 class Run:
-    """What one load has come to."""
+    """The result of one load."""
 
     rate: float
     calls: int
@@ -69,14 +69,14 @@ class Run:
 
     @property
     def is_kept_up(self) -> bool:
-        """Whether the server could go on like this."""
+        """Whether the server sustained this load."""
         return not self.failed and not self.retransmissions and percentile(sorted(self.answer_ms), 95) <= MAX_ANSWER_MS
 
 
 class RateSearch:
-    """The highest rate that is kept up: ever faster until one is not, then between the two until they are close.
+    """Searches the highest sustained rate: faster until one fails, then between the two until they are close.
 
-    The lowest rate that has failed is looked at again before the end, a few times: the machine may have been busy elsewhere just then.
+    The lowest failed rate is tried again before the end, a few times, because the machine may have been busy.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class RateSearch:
         return self._failed
 
     def note(self, rate: float, *, is_kept_up: bool) -> None:
-        """What became of a rate."""
+        """The result of a rate."""
         if is_kept_up:
             self._kept = max(self._kept, rate)
             if self._failed is not None and self._failed <= self._kept:
@@ -119,7 +119,7 @@ class Sender:
         await self._process.stdin.drain()
 
     async def ask(self, line: object) -> dict[str, Any]:
-        """Send an order and wait for what comes of it. Raises ActiveCallError when the sender cannot."""
+        """Send an order and wait for its result. Raises ActiveCallError if the sender fails."""
         assert self._process.stdout is not None  # noqa: S101
         await self.tell(line)
         answer = await self._process.stdout.readline()
@@ -143,7 +143,7 @@ async def _server(folder: Path, playbook: str) -> AsyncIterator[Running]:
         "tls_key_file": str(folder / "key.pem"),
         "http_addr": "127.0.0.1:0",
         "media_workers": 1,
-        "load_engines": "use",  # no caller speaks
+        "load_engines": "use",  # the callers do not speak
         "rtp_start_port": PORTS[0],
         "rtp_end_port": PORTS[1],
         "handler": {"type": "playbook", "default": str(folder / "bench.md")},
@@ -175,7 +175,7 @@ async def _sender(task: Task) -> AsyncIterator[Sender]:
 
 @asynccontextmanager
 async def _on_one_core() -> AsyncIterator[None]:
-    """Keep this thread on the first of its cores; what was started before keeps all of them."""
+    """Bind this thread to the first of its cores; programs started before keep all of them."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -185,7 +185,7 @@ async def _on_one_core() -> AsyncIterator[None]:
 
 
 class Bench:
-    """One measurement under way."""
+    """One measurement in progress."""
 
     def __init__(self, server: Running, sender: Sender) -> None:
         self._server = server
@@ -201,7 +201,7 @@ class Bench:
         return run
 
     async def search(self, seconds: float) -> Run:
-        """The run at the highest rate that is kept up; each is tried for `seconds`."""
+        """The run at the highest sustained rate; each rate is tried for `seconds`."""
         best: Run | None = None
         search = RateSearch()
         while (rate := search.next_rate()) is not None:
@@ -232,13 +232,13 @@ class Bench:
 
 
 async def measure(transport: str, *, seconds: float, rate: float | None, playbook: str = PLAYBOOK) -> dict[str, Any]:
-    """The figures of the module's JSON object. Raises ActiveCallError when nothing can be measured."""
+    """The figures of the module's JSON object. Raises ActiveCallError if nothing can be measured."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with _server(Path(folder), playbook) as server:
             port = next(entry.bound.port for entry in server.listeners if entry.transport == transport)
             async with _sender(Task("127.0.0.1", port, transport)) as sender, _on_one_core():
                 bench = Bench(server, sender)
-                await bench.run(Load(20.0, 1.0))  # imports, caches and the first garbage are not measured
+                await bench.run(Load(20.0, 1.0))  # imports, caches and the first garbage collection are not measured
                 best = await (bench.search(max(2.0, seconds / 2)) if rate is None else bench.run(Load(rate, seconds)))
                 at_load = best if rate is not None else await bench.run(Load(best.rate / 4, seconds))
                 figures = _figures(transport, best, at_load)

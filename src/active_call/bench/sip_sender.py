@@ -1,9 +1,9 @@
-"""The caller of the SIP bench, in a process of its own: so many calls a second, each INVITE, ACK, BYE, and what came back when.
+"""The caller of the SIP bench, in a separate process: places calls at a rate, each INVITE, ACK, BYE, and records the responses with times.
 
-`python -m active_call.bench.sip_sender`. On standard input a JSON line of `Task` fields, then a JSON line of `Load` fields for each
-run, or `{"connections_s": 2}` to open and close connections for so long; for each, a JSON line with the figures on standard output. It
-keeps its own time and is written on plain sockets; it repeats requests over UDP as RFC 3261 wants (timers A and E) and counts what it
-repeats and what it gets twice. RTP that the server sends goes to a socket which nobody reads.
+`python -m active_call.bench.sip_sender`. On standard input a JSON line of `Task` fields, then a JSON line of `Load` fields for each run, or
+`{"connections_s": 2}` to open and close connections for that long; for each, a JSON line with the figures on standard output. It has its
+own clock and uses plain sockets. Over UDP it retransmits requests by RFC 3261 (timers A and E), and counts retransmissions and duplicates.
+The server's RTP goes to a socket that is not read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from active_call.bench.sip_sockets import Lines, StreamLines, UdpLine, count_con
 
 T1_S: Final = 0.5
 GIVE_UP_S: Final = 8.0
-"""A call that has not come this far in this time has failed; the RFC's 32 s would only make a bench of an overloaded server long."""
+"""A call that has not come this far in this time has failed; the RFC's 32 s would only make the bench of an overloaded server long."""
 MAX_WAIT_S: Final = 0.02
 _SDP: Final = (
     "v=0\r\no=- {n} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 8 101\r\n"
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much: `rate` calls a second for `seconds`."""
+    """The load: `rate` calls a second for `seconds`."""
 
     rate: float
     seconds: float
@@ -50,7 +50,7 @@ class Load:
 
 @dataclass(slots=True)
 class Call:
-    """One call under way. `pending` is the method that waits for its final response."""
+    """One call in progress. `pending` is the method that waits for its final response."""
 
     number: int
     call_id: str
@@ -64,7 +64,7 @@ class Call:
 
 @dataclass(slots=True)
 class Seen:
-    """What one run has seen; times in ms."""
+    """The observations of one run; times in ms."""
 
     trying_ms: list[float] = field(default_factory=list)
     answer_ms: list[float] = field(default_factory=list)
@@ -96,9 +96,9 @@ class Caller:
         self._seen = Seen()
 
     def run(self, load: Load) -> Seen:
-        """Place the calls of `load` in time and wait for the last of them."""
+        """Place the calls of `load` on time and wait for the last of them."""
         while any(self._lines.wait(0.0)):
-            pass  # repetitions that came after the last call of the run before
+            pass  # retransmissions after the last call of the previous run
         seen = self._seen = Seen()
         start, total = time.monotonic(), round(load.rate * load.seconds)
         n_placed = 0
@@ -131,7 +131,7 @@ class Caller:
         self._request(call, "INVITE", 1, self._uri, "<sip:+15550199@bench.example>", headers, body)
 
     def _request(self, call: Call, method: str, cseq: int, uri: str, to: str, headers: str = "", body: str = "", of: str = "") -> None:
-        """Send a request; `of` names the one whose transaction it belongs to, for an ACK to a refusal."""
+        """Send a request; `of` is the request whose transaction it belongs to, for an ACK to a refusal."""
         transport, local = self._task.transport.upper(), self._lines.local
         branch = f"z9hG4bK{call.number}.{of or method}"
         data = (
@@ -243,7 +243,7 @@ def _open_lines(task: Task) -> Lines:
 
 
 def main() -> int:
-    """Speak the protocol of the module's docstring."""
+    """Run the protocol of the module's docstring."""
     task = Task(**json.loads(sys.stdin.readline()))
     caller = Caller(task, _open_lines(task))
     try:

@@ -1,7 +1,7 @@
 """The sockets of the SIP bench's caller: whole messages out and in, over UDP, or over TCP or TLS connections that stay open.
 
-Written on plain sockets, so that what measures the server shares nothing with it. Over UDP the time of arrival is the kernel's; over a
-stream it is the moment of reading. All times are of the wall clock, which is what the kernel stamps with.
+It uses plain sockets and shares no code with the server. Over UDP the time of arrival is the kernel's; over a stream it is the time of
+reading. All times are wall-clock times, which the kernel's time stamps use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Arrival = tuple[bytes, float]
 
 
 class Lines(Protocol):
-    """Where calls go out and what comes back."""
+    """The interface for sending and receiving."""
 
     local: str
     """`host:port` for Via and Contact."""
@@ -39,7 +39,7 @@ class Lines(Protocol):
         """Send one message of a call."""
 
     def wait(self, timeout_s: float) -> Iterator[Arrival]:
-        """What has arrived, waiting for the first of it up to `timeout_s`."""
+        """What has arrived; waits up to `timeout_s` for the first message."""
 
     def close(self) -> None:
         """Close every socket."""
@@ -65,7 +65,7 @@ class UdpLine:
             self._socket.send(data)
 
     def wait(self, timeout_s: float) -> Iterator[Arrival]:
-        """What has arrived, waiting for the first of it up to `timeout_s`."""
+        """What has arrived; waits up to `timeout_s` for the first message."""
         if not select.select([self._socket], [], [], max(0.0, timeout_s))[0]:
             return
         for _ in range(_DATAGRAMS_A_WAKE):
@@ -82,7 +82,7 @@ class UdpLine:
 
 
 class StreamLines:
-    """Some connections, opened beforehand; each call keeps to one of them."""
+    """Several connections, opened in advance; each call uses one of them."""
 
     def __init__(self, host: str, port: int, *, tls: bool, n_connections: int) -> None:
         context = trusting_context() if tls else None
@@ -104,7 +104,7 @@ class StreamLines:
             raise TransportError("the server does not read") from error
 
     def wait(self, timeout_s: float) -> Iterator[Arrival]:
-        """What has arrived, waiting for the first of it up to `timeout_s`."""
+        """What has arrived; waits up to `timeout_s` for the first message."""
         for fd, _ in self._poll.poll(max(0.0, timeout_s)):
             yield from self._read(fd)
 
@@ -130,7 +130,7 @@ class StreamLines:
 
 
 def cut_messages(unread: bytearray) -> Iterator[bytes]:
-    """The whole messages at the front of `unread`, which is left with the rest."""
+    """The complete messages at the front of `unread`, which keeps the rest."""
     while (end := unread.find(b"\r\n\r\n")) >= 0:
         head = bytes(unread[: end + 2])
         start = head.lower().find(b"\r\ncontent-length:")
@@ -144,7 +144,7 @@ def cut_messages(unread: bytearray) -> Iterator[bytes]:
 def count_connections(host: str, port: int, *, tls: bool, seconds: float, at_once: int = 8) -> int:
     """How many connections could be opened, used for one OPTIONS and closed in `seconds`, `at_once` of them at a time.
 
-    They come from many loopback addresses, since a server takes only so many a second from one.
+    They come from many loopback addresses, because a server limits the rate from one address.
     """
     context = trusting_context() if tls else None
     end = time.monotonic() + seconds
@@ -177,7 +177,7 @@ def _options(sock: socket.socket, host: str, port: int, transport: str) -> bytes
 
 
 def connect(host: str, port: int, context: ssl.SSLContext | None, own_ip: str = "") -> socket.socket:
-    """A connection that does not block, its TLS handshake done. Raises OSError."""
+    """A non-blocking connection with its TLS handshake done. Raises OSError."""
     sock = socket.create_connection((host, port), _CONNECT_DEADLINE_S, source_address=(own_ip, 0) if own_ip else None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is not None:
@@ -187,7 +187,7 @@ def connect(host: str, port: int, context: ssl.SSLContext | None, own_ip: str = 
 
 
 def trusting_context() -> ssl.SSLContext:
-    """The bench's server has made its certificate itself, a moment ago."""
+    """Trusts the bench server's newly created certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

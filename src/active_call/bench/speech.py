@@ -1,7 +1,7 @@
-"""Speech-like sound for the bench: the same on every machine, voiced and unvoiced syllables in phrases, with pauses between them.
+"""Speech-like sound for the bench, equal on every machine: voiced and unvoiced syllables in phrases, with pauses between them.
 
-Nothing enters; 8 kHz samples leave, and where there is speech in them. It is no language, but a voice detector takes it for speech
-and its pauses for silence (`tests/media/test_bench.py` holds that), which a tone or noise would not be.
+Nothing enters; 8 kHz samples leave, with the positions of speech. It is not a language, but a voice detector treats it as speech and its
+pauses as silence (`tests/media/test_bench.py` checks that), unlike a tone or noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAUSE_S: Final = (0.7, 1.6)
 SYLLABLE_S: Final = (0.14, 0.26)
 PEAK: Final = 9000
 NOISE_FLOOR: Final = 6.0
-"""A quiet line is not digital silence."""
+"""A quiet line has some noise."""
 
 _VOWELS: Final = np.array([[730, 1090, 2440], [270, 2290, 3010], [530, 1840, 2480], [570, 840, 2410], [300, 870, 2240], [660, 1720, 2410]])
 """First three formants in Hz of a, i, e, o, u, ae (Peterson and Barney 1952, men)."""
@@ -38,14 +38,14 @@ class Speech:
     is_phrase: NDArray[np.bool_]
 
     def n_phrases(self, first: int, n_frames: int) -> int:
-        """How many phrases are heard, in whole or in part, in `n_frames` from frame `first` on, around the end as often as it takes."""
+        """How many phrases are heard, completely or partly, in `n_frames` from frame `first` on, wrapping around the end."""
         heard = self.is_phrase[(first + np.arange(n_frames)) % len(self.is_phrase)]
         return int(heard[0]) + int(np.count_nonzero(heard[1:] & ~heard[:-1]))
 
 
 @lru_cache(maxsize=1)
 def speech() -> Speech:
-    """About `SECONDS` of it. Always the same."""
+    """About `SECONDS` of it; deterministic."""
     chance = np.random.default_rng(20)
     pieces: list[Wave] = []
     is_phrase: list[NDArray[np.bool_]] = []
@@ -65,7 +65,7 @@ def _whole_frames(seconds: float) -> int:
 
 
 def _phrase(chance: np.random.Generator) -> Wave:
-    """Syllables under one falling melody."""
+    """Syllables with one falling intonation."""
     n_samples = _whole_frames(chance.uniform(*PHRASE_S))
     lengths = chance.uniform(*SYLLABLE_S, size=64) * RATE_HZ
     ends = np.cumsum(lengths)
@@ -81,7 +81,7 @@ def _phrase(chance: np.random.Generator) -> Wave:
 
 
 def _voiced(pitch_hz: Wave, formants: Wave) -> Wave:
-    """Harmonics of a pulse train, each as loud as the formants let it be."""
+    """Harmonics of a pulse train, weighted by the formants."""
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
     wave = np.zeros(len(pitch_hz))
     for number in range(1, int(0.46 * RATE_HZ / pitch_hz.max())):

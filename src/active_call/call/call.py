@@ -1,8 +1,8 @@
 """One call: one ordered mailbox, one task group that owns every task of the call, one loop that never waits for a peer, a model or a disk.
 
 What enters: commands (clients, the agent), messages of other calls, events of the leg and its media stream, results of providers. What
-leaves: contract events, commands to the leg, sound to the stream, one record at the end. The call owns mailbox, tasks and dispatch; what an
-item means is known to its parts (`parts`), which are given ports and never the call.
+leaves: contract events, commands to the leg, sound to the stream, one record at the end. The call owns mailbox, tasks and dispatch; its
+parts (`parts`) handle the items. Parts get ports, never the call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from math import inf
 from typing import Any
 
 from active_call.agent import effects
@@ -64,7 +64,7 @@ from active_call.store.records import OpenCall
 
 
 class Call:
-    """One call from birth to record. `run` is its life; everything else posts into it."""
+    """One call from start to record. `run` is its lifetime; everything else posts into its mailbox."""
 
     def __init__(
         self,
@@ -88,12 +88,15 @@ class Call:
             option,
             playbook,
             [str(value) for value in given.values()],
+            trunk_keys=dependencies.trunk_keys.get(leg.trunk, ""),
             last_activity_at=self._time.now(),
         )
         self._log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
-        self._mailbox: Mailbox[Item] = Mailbox(is_essential)
+        self._mailbox: Mailbox[Item] = Mailbox(is_essential, is_last=ends_leg)
         self._tasks: asyncio.TaskGroup | None = None
         self._is_broken = False
+        self._due: float | None = None
+        """When a part has to act on the time, as far as that was known when the call began to wait."""
         self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
@@ -123,7 +126,7 @@ class Call:
         return self.state.facts.session_id
 
     def post(self, item: Item) -> None:
-        """Put something into the mailbox. Sound goes past it: it is in order by its sample numbers."""
+        """Put an item into the mailbox. Sound bypasses it: its sample numbers keep it in order."""
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
             self.parts.taps.caller(item.report)
@@ -131,36 +134,36 @@ class Call:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.SentAudio):
             self.parts.taps.sent(item.report)
             return
-        if self._closing.is_closed or not self._mailbox.put(item, always=ends_leg(item)):
+        if self._closing.is_closed or not self._mailbox.put(item):
             self._closing.refuse(item)
 
     def request(self, command: Request) -> asyncio.Future[None]:
-        """Carry out a command, or begin or end an agent, in its turn. The future raises ActiveCallError when that cannot be."""
+        """Execute a command, or begin or end an agent, in order. The future raises ActiveCallError if that fails."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.post(Requested(command, done))
         return done
 
     def handle(self) -> CallHandle:
-        """What others see of this call."""
+        """The handle by which other code uses this call."""
         return CallHandle(
             self.id, self.post, self.request, self._output.event_log.subscribe, self._describe, self.parts.taps.add, self._commands.add
         )
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
+        """Call `watcher` with every further event until the returned function is called; for an ended call, with its hangup."""
         return self._output.watch(watcher)
 
     def take_over(self, leg: Leg) -> None:
-        """A new leg names ours as the one that it replaces (RFC 3891)."""
+        """A new leg asks to replace ours (RFC 3891)."""
         leg.attach(lambda _: None)
         self.post(Later(lambda: self.parts.transfers.taken_over(leg)))
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """End the call; the leg tells when it is over."""
+        """End the call. The leg reports when it has ended."""
         self.parts.own_leg.hang_up(by=by, cause=cause, reason=reason, headers=headers)
 
     def open_record(self) -> OpenCall:
-        """The call as the records list it while it is alive."""
+        """The call's entry in the records list while it is in progress."""
         return self._journal.open_call()
 
     def _describe(self) -> CallDescription:
@@ -173,17 +176,17 @@ class Call:
     # -- tasks and faults
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` as a task of this call. Its failure is told, and ends nothing else."""
+        """Run `work` as a task of this call. Its failure is reported and ends nothing else."""
         assert self._tasks is not None  # noqa: S101 (only while running)
         task = self._tasks.create_task(self._faults.watch_over(name, work), name=f"{self.id} {name}")
-        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not begun it
+        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not started its coroutine
         return task
 
     def _tell_fault(self, sender: str, error: str) -> None:
         self._output.emit(events.Error(sender=sender, error=error))
 
     def _give_up(self, reason: str) -> None:
-        """The call is broken for good: it ends at once, with a record that says why."""
+        """The call cannot continue: end it at once, with a record that says why."""
         self.state.facts.error = reason
         self._is_broken = True
 
@@ -191,10 +194,10 @@ class Call:
         if self.state.agent is not None:
             self.state.agent.hear(effects.Heard(event))
 
-    # -- life
+    # -- lifetime
 
     async def run(self) -> None:
-        """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
+        """The whole lifetime of the call; returns when its record has been handed over. Cancelling hangs up."""
         with metered_by(self.parts.cost.note):
             await self._live()
 
@@ -209,7 +212,7 @@ class Call:
         except* _CallOver:
             pass
         except* asyncio.CancelledError:
-            if self.parts.own_leg.ended is None:  # else the call had ended by itself
+            if self.parts.own_leg.ended is None:  # else the call ended by itself
                 facts.error = facts.error or "server stopped"
         except* Exception as failures:  # noqa: BLE001 - the wall of the call
             facts.error = "; ".join(f"{type(error).__name__}: {error}" for error in failures.exceptions)
@@ -218,41 +221,71 @@ class Call:
             await self._closing.close()
 
     async def _consume(self) -> None:
-        parts, attempt = self.parts, self._faults.attempt
-        while parts.own_leg.ended is None and not self._is_broken:
-            item = await self._next_item()
-            now = self._time.now()
-            if item is not None:
-                attempt(sender_of(item), partial(self._handle, item, now))
-            attempt("hearing", partial(parts.speech_input.handle_timeout, now))
-            attempt("opening", partial(parts.machine.handle_timeout, now))
-            attempt("answering", partial(parts.answering.handle_timeout, now))
-            attempt("refer", partial(parts.transfers.handle_timeout, now))
-            attempt("call", partial(self._handle_own_timeouts, now))
-            if self.state.agent is not None:
-                attempt("agent", partial(self.state.agent.settle, now))
+        parts, state, attempt = self.parts, self.state, self._faults.attempt
+        timed = (
+            ("hearing", parts.speech_input.handle_timeout),
+            ("opening", parts.machine.handle_timeout),
+            ("answering", parts.answering.handle_timeout),
+            ("refer", parts.transfers.handle_timeout),
+            ("call", self._handle_own_timeouts),
+        )
+        try:
+            while parts.own_leg.ended is None and not self._is_broken:
+                item = await self._next_item()
+                now = self._time.now()
+                if item is not None:
+                    self._attempt_item(item, now)
+                if item is None or self._is_due(now):
+                    for sender, handle_timeout in timed:
+                        attempt(sender, handle_timeout, now)
+                if state.agent is not None:
+                    attempt("agent", state.agent.settle, now)
+        finally:
+            self._mailbox.close()
+
+    def _is_due(self, now: float) -> bool:
+        """Whether a part may have to act on the time, or the call cannot keep up. What an item has just set for later is looked at next."""
+        due, hearing = self._due, self.parts.speech_input.next_timeout()
+        is_late = due is None or now >= due or (hearing is not None and now >= hearing)
+        return is_late or self._mailbox.n_refused > 0 or self.parts.transfers.is_timed
+
+    def _attempt_item(self, item: Item, now: float) -> None:
+        try:
+            self._handle(item, now)
+        except Exception as error:  # noqa: BLE001 - the wall of the call: one item
+            self._faults.note(sender_of(item), error)
 
     async def _next_item(self) -> Item | None:
-        """The next thing in the mailbox, or None when a deadline comes first."""
+        """The next item of the mailbox, or None if a deadline comes first."""
         if not self._mailbox.is_empty():
+            self._due = None  # not known: the item before has perhaps changed it
             return self._mailbox.get_nowait()
-        due = self._next_timeout()
-        if due is None:
+        due = self._due = self._next_timeout()
+        if due == inf:
             return await self._mailbox.wait()
         delay = due - self._time.now()
         return None if delay <= 0 else await self._mailbox.wait(delay)
 
-    def _next_timeout(self) -> float | None:
-        parts, agent = self.parts, self.state.agent
-        times = [parts.speech_input.next_timeout(), parts.machine.deciding_until, parts.transfers.next_timeout(), self._inactive_at()]
-        times.append(parts.answering.next_timeout())
-        times.append(agent.next_timeout() if agent is not None else None)
-        return min((at for at in times if at is not None), default=None)
+    def _next_timeout(self) -> float:
+        """When the first part has to act on the time; infinite where none has."""
+        parts, agent, due = self.parts, self.state.agent, inf
+        for at in (
+            parts.speech_input.next_timeout(),
+            parts.machine.deciding_until,
+            parts.transfers.next_timeout(),
+            self._inactive_at(),
+            parts.answering.next_timeout(),
+            agent.next_timeout() if agent is not None else None,
+        ):
+            if at is not None and at < due:
+                due = at
+        return due
 
     def _inactive_at(self) -> float | None:
-        limit_s = self.state.option.inactivity_timeout
-        is_counted = self.state.facts.phase is Phase.ANSWERED and not self.parts.attention.state.is_aside
-        return self.state.last_activity_at + limit_s if limit_s and is_counted else None
+        state, limit_s = self.state, self.state.option.inactivity_timeout
+        if not limit_s or state.facts.phase is not Phase.ANSWERED or self.parts.attention.state.is_aside:
+            return None
+        return state.last_activity_at + limit_s
 
     def _handle_own_timeouts(self, now: float) -> None:
         if self.parts.own_leg.ended is not None:
@@ -298,9 +331,9 @@ class Call:
                 parts.reports.handle(item)
 
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
-        """Carry out a command now. One that cannot be carried out becomes an `error` event, never an exception.
+        """Execute a command now. A failure becomes an `error` event, never an exception.
 
-        The sender of the error is `command` where a client has asked, else the command's name.
+        The sender in the error is `command` if a client sent the command, else the command's name.
         """
         sender = sender_of(command)
         self._commands.tell(command)
@@ -310,7 +343,7 @@ class Call:
             by_client = asked_by == "api"
             text = f"{sender}: {error}" if by_client else str(error)
             self._output.emit(events.Error(sender="command" if by_client else sender, error=text))
-        except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
+        except Exception as error:  # noqa: BLE001 - the wall of the call: an unexpected value
             self._faults.note(sender, error)
 
     def _carry_out_request(self, command: Request, done: asyncio.Future[None]) -> None:
@@ -329,16 +362,16 @@ class Call:
                     carry_out(self.parts.commanded, command)
         except ActiveCallError as error:
             done.set_exception(error)
-        except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
+        except Exception as error:  # noqa: BLE001 - the wall of the call: an unexpected value
             self._faults.note(type(command).__name__.lower(), error)
             done.set_exception(LocalProtocolError(f"unforeseen {type(error).__name__}: {error}"))
         else:
             done.set_result(None)
 
     def close_record(self) -> None:
-        """Tell the end and close the record; harmless a second time."""
+        """Report the end and close the record. May be called again."""
         self._closing.close_record()
 
 
 class _CallOver(Exception):
-    """Ends the task group when the leg is gone."""
+    """Ends the task group when the leg has ended."""

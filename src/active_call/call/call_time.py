@@ -1,28 +1,27 @@
 """The time of one call: monotonic seconds, and the time of day as the start of the call plus the time since.
 
-Setting the clock during the call changes no duration and no order.
+Changes of the system clock during the call affect no duration and no order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from active_call.base.world import Clock
 
 
 class CallTime:
-    """Begins when it is made."""
+    """Starts when it is created."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.now: Callable[[], float] = clock.now
+        """Monotonic seconds."""
         self._began_at = clock.now()
         self.started_at = clock.utc_now()
         """When the call began, aware UTC."""
         self._epoch_offset_s = self.started_at.timestamp() - self._began_at
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self.clock.now()
 
     def utc_now(self) -> datetime:
         """The time of day, aware UTC."""

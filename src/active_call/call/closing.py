@@ -1,9 +1,10 @@
-"""The end of a call: its parts are closed, each within its own time, then its record, which is closed whatever else happens."""
+"""The end of a call: its parts are closed, each with a time limit, then its record, which is closed in any case."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError
 from active_call.call.company.messages import BridgeInvite
@@ -21,21 +22,21 @@ from active_call.store.records import CallRecord
 RELEASE_DEADLINE_S = 3.0
 
 Closers = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
-"""Names of parts, and what closes them."""
+"""Names of parts, with the functions that close them."""
 
 
 class CallClosing:
-    """Closes one call. What still waits in its mailbox, or comes later, is refused where its sender waits for an answer."""
+    """Closes one call. Items that wait in its mailbox or come later are refused if their sender waits for an answer."""
 
     def __init__(self, context: CallContext, parts: CallParts, mailbox: Mailbox[Item]) -> None:
         self._context = context
         self._parts = parts
         self._mailbox = mailbox
         self.is_closed = False
-        """Nothing in the mailbox is handled any more."""
+        """Items of the mailbox are no longer handled."""
 
     async def close(self) -> None:
-        """Hang up where that has not happened, close all parts, then the record: cancelled, too slow or broken."""
+        """Hang up if needed, close all parts, then the record. A part that is cancelled, too slow or fails does not prevent this."""
         context, log = self._context, self._context.ports.log
         try:
             if self._parts.own_leg.ended is None:
@@ -69,14 +70,14 @@ class CallClosing:
         self._context.journal.media |= await self._context.state.leg.release()
 
     async def _next_report(self) -> None:
-        """Take in what comes next, when the call is over and only the end of its recording still matters."""
+        """Handle the next item when the call has ended and only the end of its recording still matters."""
         item = await self._mailbox.wait()
         item = item.event if isinstance(item, FromLeg) else item
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)
 
     def _write_down_last_words(self) -> None:
-        """The turn that the end of the call has cut short."""
+        """Write the turn that the end of the call has cut short to the transcript."""
         agent, context = self._context.state.agent, self._context
         if agent is None:
             return
@@ -86,7 +87,7 @@ class CallClosing:
         agent.close(heard)
 
     def close_record(self) -> None:
-        """Tell the end and close the record; harmless a second time."""
+        """Report the end and close the record. May be called again."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -112,13 +113,13 @@ class CallClosing:
                 self.refuse(self._mailbox.get_nowait())
 
     def _report(self, record: CallRecord) -> None:
-        """Tell the playbook's URL, where the call was answered."""
+        """Send the report to the playbook's URL if the call was answered."""
         playbook, posthooks = self._context.state.playbook, self._context.dependencies.posthooks
         if playbook is not None and posthooks is not None and record.answer_time is not None:
-            posthooks.begin(playbook, record)
+            posthooks.begin(replace(playbook, trust=self._context.state.trust), record)  # its model gets the keys of this call
 
     def refuse(self, item: Item) -> None:
-        """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""
+        """Answer a waiting sender: the call has ended, or is overloaded. Other items are dropped."""
         match item:
             case Requested(_, done) if not done.done():
                 done.set_exception(LocalProtocolError("the call is over" if self.is_closed else "the call has too many waiting items"))
@@ -129,7 +130,7 @@ class CallClosing:
 
 
 async def close_each(parts: Closers, log: CallLog) -> None:
-    """Close one after the other; an error in one part, or one that takes too long, does not keep the others from closing."""
+    """Close one after the other. An error or a timeout in one part does not prevent closing the others."""
     for name, close in parts:
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):

@@ -1,8 +1,8 @@
-"""What every call uses of the server: engines, records, playbooks, sounds, and what joins streams. Wired by `server/composition`."""
+"""The server's services that every call uses: engines, records, playbooks, sounds, joining streams. Wired by `server/composition`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,7 @@ class RecordingPolicy:
 
 
 class JoinStreams(Protocol):
-    """As `MediaPool.join`."""
+    """See `MediaPool.join`."""
 
     async def __call__(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Relay: ...
 
@@ -51,7 +51,7 @@ async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: b
 
 @dataclass(frozen=True, slots=True)
 class CallDependencies:
-    """What every call uses of the server."""
+    """The services that every call uses."""
 
     world: World
     engines: Engines
@@ -60,26 +60,30 @@ class CallDependencies:
     playbooks: Playbooks
     recording: RecordingPolicy | None = None
     defaults: CallOption = field(default_factory=CallOption)
+    trunk_keys: Mapping[str, str] = field(default_factory=dict)
+    """By trunk, the name of the key set of its calls."""
     accept_timeout_s: float = ROUTE_DEADLINE_S
     sounds: SoundsByTrust | None = None
     speech: SpeechLibrary | None = None
-    """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
+    """The store of speech with a `cacheKey`; None: such speech is synthesised each time."""
     join: JoinStreams = _join_nothing
     troubles: Troubles = field(default_factory=Troubles)
-    """Where a disk that is full is told."""
+    """Where a full disk is reported."""
     guarded: httpx.AsyncClient | None = None
-    """As `http`, for hosts that are named from outside; None: `http` serves these too."""
+    """As `http`, for hosts named by external parties; None: `http` is used for these too."""
     knowledge: KnowledgeLibrary | None = None
-    """Folders that playbooks look things up in; None: nothing is looked up."""
+    """Folders that playbooks search; None: no search."""
     mcp: McpPool | None = None
-    """MCP servers; None: this server has none."""
+    """MCP servers; None: not available."""
     posthooks: Posthooks | None = None
-    """Reports of calls that are over; None: none are sent."""
+    """Reports of ended calls; None: none are sent."""
     open_socket: OpensSockets | None = None
-    """Opens WebSockets for `mediaPass` and `monitor`; None: this server opens none."""
+    """Opens WebSockets for `mediaPass` and `monitor`; None: not available."""
     load_engines: Callable[[], None] | None = None
-    """Called when a call has its engines, before it is answered: they load while it rings. None: they have loaded, or load at first use."""
+    """Called when a call has its engines, before it is answered, so that they load while it rings. None: they are loaded, or load at first
+    use.
+    """
     spending: Spending = field(default_factory=Spending)
-    """Prices, and what all calls use and cost."""
+    """Prices, and the usage and cost of all calls."""
     recordings: Path = Path("config/recorders")
-    """The folder in which recordings lie that a call's own option asks for."""
+    """The folder of recordings requested by a call's own option."""

@@ -25,7 +25,7 @@ from active_call.legs.trunks.outbound_guard import Asker
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """The parts that commands concern, and what ends the call."""
+    """The parts that execute commands, and the function that ends the call."""
 
     state: CallState
     ports: CallPorts
@@ -39,7 +39,7 @@ class Commanded:
 
 
 def carry_out(call: Commanded, command: commands.Command, *, asked_by: Asker = "api") -> None:
-    """Do what `command` asks. Raises ActiveCallError when the call cannot do it."""
+    """Execute `command`. Raises ActiveCallError if the call cannot."""
     if isinstance(command, commands.Refer):
         call.transfers.start(command, asked_by=asked_by)
         return
@@ -84,7 +84,7 @@ def _resume(call: Commanded, _: commands.Resume) -> None:
 
 
 TRACKS = {"agent": "plays", "server-side-track": "plays", "partner": "partner", "refer": "partner", "caller": "caller"}
-"""Names of tracks, and what the media plane calls them."""
+"""Names of tracks in the contract, and in the media plane."""
 
 
 def _mute(call: Commanded, command: commands.Mute) -> None:
@@ -156,7 +156,7 @@ def _unbridge(call: Commanded, command: commands.Unbridge) -> None:
 
 
 def _add_ice_candidate(call: Commanded, command: commands.AddIceCandidate) -> None:
-    """A call by SIP has no use for it; clients that serve browsers too send it all the same."""
+    """Ignored by a SIP call; clients that also serve browsers send it anyway."""
     if isinstance(call.state.leg, TakesCandidates):
         call.ports.spawn(call.state.leg.add_candidate(command.candidate), "candidate")
         return

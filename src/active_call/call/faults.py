@@ -1,7 +1,7 @@
 """The wall around each action of a call: an item of its mailbox, a deadline, a command, a task.
 
-An exception there is logged, told as one `error` event, and the call goes on. After `MAX_FAULTS` of them something is broken for good:
-the call is ended, and no other. This is the call's one place that catches everything.
+An exception there is logged and reported as one `error` event, and the call continues. After `MAX_FAULTS` of them something is permanently
+broken: the call is ended, and no other. This is the call's only place that catches every exception.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from active_call.base.errors import ActiveCallError
 from active_call.call.log import CallLog
 
 MAX_FAULTS = 20
-"""Exceptions that one call survives; a deadline that fails at every turn must not go on for ever."""
+"""How many exceptions one call survives; a deadline that fails each time must not repeat forever."""
 
 
 class Faults:
@@ -25,10 +25,10 @@ class Faults:
         self._give_up = give_up
         self.n_faults = 0
 
-    def attempt(self, sender: str, work: Callable[[], object]) -> bool:
-        """Do `work`; False when it failed. `sender` names in the `error` event what could not be done."""
+    def attempt(self, sender: str, work: Callable[..., object], *given: object) -> bool:
+        """Do `work` with what is `given`; False when it failed. `sender` names in the `error` event what could not be done."""
         try:
-            work()
+            work(*given)
         except Exception as error:  # noqa: BLE001 - the wall of the call
             self.note(sender, error)
             return False
@@ -42,14 +42,14 @@ class Faults:
             self.note(sender, error)
 
     def note(self, sender: str, error: Exception) -> None:
-        """Something has failed: log it, tell it, and end the call if it was once too often."""
+        """Log and report a failure, and end the call if there were too many."""
         self.n_faults += 1
         is_expected = isinstance(error, ActiveCallError)
         fields = {"sender": sender, "error": str(error), "n_faults": self.n_faults}
         self._log.error("part of a call failed", extra=fields, exc_info=None if is_expected else error)
         try:
             self._tell(sender, str(error) if is_expected else f"unforeseen {type(error).__name__}: {error}")
-        except Exception:  # noqa: BLE001 - telling a fault must not be one
+        except Exception:  # noqa: BLE001 - reporting a fault must not raise
             self._log.exception("fault could not be told")
         if self.n_faults == MAX_FAULTS:
             self._give_up(f"{MAX_FAULTS} faults in one call, the last: {type(error).__name__}: {error}")

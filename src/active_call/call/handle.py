@@ -1,6 +1,6 @@
-"""What others see of a call: the API, the command line, other calls, other nodes. Nobody but the call registry holds the call itself.
+"""The interface of a call for others: the API, the command line, other calls, other nodes. Only the call registry holds the call itself.
 
-A handle outlives its call. `send` to a call that is over changes nothing; `subscribe` gives its hangup; `describe` says how it ended.
+A handle outlives its call. `send` to an ended call does nothing; `subscribe` returns its hangup; `describe` says how it ended.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class CallDescription:
     scene: str = ""
     """The id of the playbook's scene that the agent is in; empty without an agent."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What came with the invitation; of a call that we place, with its answer."""
+    """The invitation's headers; for an outbound call, those of its answer."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     usage: Sequence[Mapping[str, Any]] = ()
-    """What the call has used so far, by engine: kind, provider, model, units, money."""
+    """The call's usage so far, by engine: kind, provider, model, units, cost."""
     cost: Mapping[str, Any] | None = None
-    """What it costs so far; None if nothing was used."""
+    """Its cost so far; None if nothing was used."""
     attended_target: str = ""
-    """Where a third party can take our place in this call (RFC 3891); empty if nobody can."""
+    """How a third party can replace us in this call (RFC 3891); empty if that is impossible."""
     mix: Mix = WITH_AGENT
     """The parties of the call, and who hears whom."""
     busy_because: str = ""
@@ -74,19 +74,19 @@ class CallDescription:
 
 
 class Subscribe(Protocol):
-    """As `EventLog.subscribe`."""
+    """See `EventLog.subscribe`."""
 
     def __call__(self, *, from_seq: int | None = None) -> Subscription: ...
 
 
 def _hear_nothing(listener: Listener) -> Callable[[], None]:
-    """Of a call whose sound cannot be had."""
+    """For a call without available sound."""
     del listener
     return lambda: None
 
 
 def _see_nothing(watcher: CommandWatcher) -> Callable[[], None]:
-    """Of a call whose commands cannot be seen."""
+    """For a call whose commands cannot be watched."""
     del watcher
     return lambda: None
 
@@ -104,35 +104,35 @@ class CallHandle:
     _watch_commands: Callable[[CommandWatcher], Callable[[], None]] = field(default=_see_nothing, repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
-        """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
+        """Put a command, or another call's message, into the call's mailbox. A failure becomes an `error` event there."""
         self._send(command)
 
     def request(self, command: Request) -> asyncio.Future[None]:
-        """As `send`, for a command whose sender waits for it: done when it was carried out, not when it has been heard.
+        """As `send`, for a sender that waits for the result: done when the command was executed, not when it has been heard.
 
-        The future raises ActiveCallError when the call cannot carry it out, or is over; then there is no `error` event.
+        The future raises ActiveCallError if the call cannot execute it, or has ended; then there is no `error` event.
         """
         return self._request(command)
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
-        """The call's events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
+        """The call's events from number `from_seq` on, or from now on if None; for an ended call, at least its hangup."""
         return self._subscribe(from_seq=from_seq)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Let `listener` hear both sides of the call (`sound.taps`), until the returned function is called. It must not block."""
+        """Pass both sides' sound (`sound.taps`) to `listener` until the returned function is called. It must not block."""
         return self._listen(listener)
 
     def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
-        """Tell `watcher` of each command that the call is given, until the returned function is called. It must not block."""
+        """Call `watcher` with each command to the call until the returned function is called. It must not block."""
         return self._watch_commands(watcher)
 
     def describe(self) -> CallDescription:
-        """The call as it is now."""
+        """The call's current state."""
         return self._describe()
 
 
 def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str, scene: str = "") -> CallDescription:
-    """A call by its facts and its leg."""
+    """Describe a call by its facts and its leg."""
     return CallDescription(
         id=facts.session_id,
         call_id=facts.call_id or leg.call_id,

@@ -1,4 +1,4 @@
-"""What may lie in a call's mailbox, which of it is never refused, and who is named when it cannot be handled."""
+"""The items of a call's mailbox, which of them are never refused, and which sender an error names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from active_call.providers.base import Recognised
 
 @dataclass(frozen=True, slots=True)
 class ForAgent:
-    """Something for the agent: for the one of that number in the call (`CallState.agent_number`), or for whoever is there."""
+    """An item for the agent: for the one with that number in the call (`CallState.agent_number`), or for the current one."""
 
     item: effects.AgentInput
     agent_number: int | None = None
@@ -28,7 +28,7 @@ class ForAgent:
 
 @dataclass(frozen=True, slots=True)
 class FromLeg:
-    """Something has happened on a leg that was the call's own then; it may not be so any more."""
+    """An event of a leg that was the call's own at the time; it may have been replaced since."""
 
     leg: Leg
     event: leg_events.LegEvent
@@ -36,21 +36,21 @@ class FromLeg:
 
 @dataclass(frozen=True, slots=True)
 class RecogniserFailed:
-    """The recogniser could not; what it was asked has no other result."""
+    """The recogniser failed; the pending request gets no other result."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Something to be done in its turn: the result of a task, or news of another leg."""
+    """An action to run in order: the result of a task, or news of another leg."""
 
     do: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A command whose sender waits for what becomes of it: `done` gets None, or the ActiveCallError that refuses it."""
+    """A command whose sender waits for the result: `done` gets None, or the ActiveCallError of the refusal."""
 
     command: Request
     done: asyncio.Future[None]
@@ -65,7 +65,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """Something that the call needs cannot be had; the call ends with `code`."""
+    """A required resource is missing; the call ends with `code`."""
 
     error: Exception
     code: int
@@ -84,16 +84,16 @@ Item = (
     | Routed
     | Fatal
 )
-"""A leg event by itself is one of the call's own leg."""
+"""A leg event without a wrapper is from the call's own leg."""
 
 
 def ends_leg(item: Item) -> bool:
-    """The leg is over: there is always room for this."""
+    """The leg has ended: there is always room for this."""
     return isinstance(item.event if isinstance(item, FromLeg) else item, leg_events.LegEnded)
 
 
 def is_essential(item: Item) -> bool:
-    """What ends a call or a bridge, or completes a record: it is taken from a call that cannot keep up, too."""
+    """It ends a call or a bridge, or completes a record: it is accepted even by an overloaded call."""
     match item:
         case FromLeg(_, event):
             return is_essential(event)
@@ -106,7 +106,7 @@ def is_essential(item: Item) -> bool:
 
 
 def sender_of(item: Item) -> str:
-    """Who is named in the `error` event when `item` cannot be handled: the command, or the part of the call that it comes from."""
+    """The sender in the `error` event if `item` fails: the command, or the part of the call that it comes from."""
     match item:
         case commands.CommandBase():
             return type(item).__name__.lower()

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class CallLog(logging.LoggerAdapter[logging.Logger]):
-    """A logger that adds the session's and the protocol's id to the fields of each line."""
+    """A logger that adds the session id and the protocol's id to the fields of each line."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the ids to the fields of one line."""

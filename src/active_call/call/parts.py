@@ -1,4 +1,4 @@
-"""Makes the parts of one call and connects them. This is the one place of the room that knows every part."""
+"""Creates the parts of one call and connects them. This is the only file of the room that knows every part."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ATTENTION = "attention"
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What the parts are made of."""
+    """The inputs for creating the parts."""
 
     state: CallState
     ports: CallPorts
@@ -74,7 +74,7 @@ class CallContext:
     network: CallNetwork
     router: Router | None
     perform: Callable[[commands.Command, Asker], None]
-    """Carry out a command now, on behalf of the `Asker`."""
+    """Execute a command now, on behalf of the `Asker`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class CallParts:
     commanded: Commanded
     cost: CallCost
     setup: CallSetup
-    """Also begins and ends agents while the call is under way."""
+    """Also begins and ends agents during the call."""
 
 
 def make_parts(context: CallContext) -> CallParts:
@@ -107,7 +107,7 @@ def make_parts(context: CallContext) -> CallParts:
 
 
 class _Wiring:
-    """Makes the parts of one call. Parts that need each other meet in callables, which are called when all of them are there."""
+    """Creates the parts of one call. Parts that need each other are connected by callables, which run after all parts exist."""
 
     def __init__(self, context: CallContext) -> None:
         self._context = context
@@ -224,7 +224,7 @@ class _Wiring:
         return output
 
     def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:
-        """The voice of a command with an option of its own; None: the call's."""
+        """The voice of a command with its own option; None: the call's."""
         state = self._context.state
         own = choose_speech(state.option, state.playbook).tts
         return voice_for(wanted, own, self._context.dependencies.engines, current, state.trust)
@@ -316,7 +316,7 @@ class _Wiring:
         return ModelSession(model, option.voice if option is not None else None, ports)
 
     def _mask_input(self, recording: Recording, is_secret: bool) -> None:
-        """What the caller enters now is written down nowhere."""
+        """The caller's further input is not stored anywhere."""
         self._context.output.is_secret = is_secret
         recording.leave_out(is_secret)
 

@@ -1,4 +1,4 @@
-"""What a part of a call may ask of its call. Parts know these and never the call itself; a test gives them fakes."""
+"""The parts' interface to their call. Parts know these ports and never the call; tests use fakes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 @dataclass(frozen=True, slots=True)
 class CallPorts:
-    """What every part gets.
+    """The port that every part gets.
 
-    `emit` tells an event to everybody; `post` puts an item into the mailbox; `spawn` runs a named task of the call, whose failure is told
-    and ends nothing else; `now` gives monotonic seconds.
+    `emit` sends an event to all receivers; `post` puts an item into the mailbox; `spawn` runs a named task of the call, whose failure is
+    reported and ends nothing else; `now` gives monotonic seconds.
     """
 
     emit: Emit
@@ -36,12 +36,12 @@ class CallPorts:
     log: CallLog
 
     def later(self, do: Callable[[], object]) -> None:
-        """Have `do` called in its turn, as an item of the mailbox."""
+        """Run `do` later, as an item of the mailbox."""
         self.post(Later(do))
 
 
 class HangUp(Protocol):
-    """Ends the call; its leg tells when it is over."""
+    """Ends the call. Its leg reports when it has ended."""
 
     def __call__(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None: ...
 
@@ -55,35 +55,35 @@ class MachinePort(Protocol):
         ...
 
     def feed(self, item: AnyInput) -> None:
-        """Something has happened: carry out what follows. Raises LocalProtocolError if it is refused."""
+        """Pass an input and execute the actions. Raises LocalProtocolError if it is refused."""
         ...
 
 
 class CallNetwork(Protocol):
-    """The other calls of this server, and the ways out of it."""
+    """The other calls of this server, and outbound calling."""
 
     def find(self, session_id: str) -> CallHandle | None:
         """The live call of that session id or, failing that, of that protocol's own id."""
         ...
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError if the address cannot be used."""
+        """A leg that will dial `option.callee` as `request` describes. Raises ActiveCallError for an unusable address."""
         ...
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
-        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        """Raise NotAllowed if `callee` may not be called, ActiveCallError if it is not an address."""
         ...
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty if there is none."""
+        """The address of the named trunk, else of the first one that has an address; empty if there is none."""
         ...
 
 
 class NoNetwork:
-    """Of a call that stands alone: there is no other call, and none can be placed."""
+    """For a call alone: there is no other call, and none can be placed."""
 
     def find(self, session_id: str) -> CallHandle | None:
-        """There is none."""
+        """None."""
         return None
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
@@ -91,8 +91,8 @@ class NoNetwork:
         raise MediaError("this server cannot place calls")
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
-        """Nothing is forbidden."""
+        """Everything is allowed."""
 
     def way_out(self, trunk: str) -> str:
-        """There is none."""
+        """Empty."""
         return ""

@@ -1,4 +1,4 @@
-"""Answers a further offer of a call's peer: its leg does it, whoever has asked gets what comes of it."""
+"""Answers a further offer of a call's peer: the leg answers it, and the sender gets the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from active_call.legs.abilities import Renegotiable
 
 
 async def renegotiate(leg: Renegotiable, asked: Renegotiate) -> None:
-    """Settle `asked.answer`, whatever happens."""
+    """Complete `asked.answer` in any case."""
     answer = asked.answer
     try:
         if asked.if_match not in ("*", leg.ice_tag):

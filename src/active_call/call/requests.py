@@ -1,6 +1,6 @@
-"""What a program may ask of a call and wait for (`CallHandle.request`): contract commands, and an agent for a call that is under way.
+"""Requests of a program to a call that wait for a result (`CallHandle.request`): contract commands, and an agent during a call.
 
-A call that begins under a playbook has its agent without asking.
+A call with a playbook has its agent without a request.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from active_call.providers.base import ChatModel
 
 @dataclass(frozen=True, slots=True)
 class BeginAgent:
-    """An agent takes over the conversation of an answered call. `playbook`: what it goes by, or the name of a playbook file."""
+    """An agent takes over the conversation of an answered call. `playbook`: its playbook, or the name of a playbook file."""
 
     playbook: Playbook | str
     tools: ToolRegistry = field(default_factory=ToolRegistry)
     functions: Mapping[str, ToolFunction] = field(default_factory=dict)
-    """What runs the tools, by their names."""
+    """Runs the tools, by name."""
     model: ChatModel | None = None
-    """Answers in place of the model that the playbook names."""
+    """Replies instead of the playbook's model."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndAgent:
-    """The agent stops speaking and leaves the call, which goes on."""
+    """The agent stops speaking and leaves the call, which continues."""
 
 
 class OtherPath(ActiveCallError):
@@ -42,9 +42,9 @@ class OtherPath(ActiveCallError):
 
 @dataclass(frozen=True, slots=True)
 class Renegotiate:
-    """The peer's client offers again. `text`: a description, or a fragment of one (RFC 8840). `if_match`: the entity tag that it knows.
+    """The peer's client offers again. `text`: a description, or a fragment of one (RFC 8840). `if_match`: the client's entity tag.
 
-    `answer` gets our description, or fragment (empty if only candidates came), and the entity tag that holds then; or ActiveCallError.
+    `answer` gets our description, or fragment (empty if only candidates came), and the new entity tag; or ActiveCallError.
     """
 
     text: str

@@ -15,33 +15,35 @@ from active_call.legs.leg import Leg
 
 @dataclass(slots=True)
 class CallState:
-    """What the parts of one call share. The call owns it; `leg` changes when the call goes on with another one."""
+    """The state that the parts of one call share. The call owns it; `leg` changes when the call continues with another leg."""
 
     facts: CallFacts
     leg: Leg
     option: CallOption
     """The merged options: the call's own override the playbook's, which override the server's."""
     own_option: CallOption
-    """The options of this call alone, from its client or its handler."""
+    """The options of this call only, from its client or its handler."""
     playbook: Playbook | None = None
     given_texts: list[str] = field(default_factory=list)
-    """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
+    """Variables from the side that placed or accepted the call, without those that the caller or a model set later."""
     agent: AgentRunner | None = None
     """None until the call is prepared, and in a call without a playbook."""
     agent_number: int = 1
-    """Of the agent that holds the conversation, or is the next to hold it: what comes late for one before it is not for this one."""
+    """The number of the current or next agent: late items for an earlier agent are dropped."""
     hears_freely: bool = True
-    """The recogniser understands any sentence, not the playbook's phrases alone."""
+    """The recogniser understands any sentence, not only the playbook's phrases."""
     bye_headers: dict[str, str] = field(default_factory=dict)
-    """Variables `X-*` that commands have set: headers of our BYE."""
+    """Variables `X-*` set by commands: headers of our BYE."""
     says_clauses: bool = False
-    """The voice takes text while it is written, clause by clause."""
+    """The voice accepts streamed text, clause by clause."""
     has_turn_judge: bool = False
-    """A model of the sound can be asked whether the caller's turn is over."""
+    """A turn model is available."""
     is_realtime: bool = False
     """A speech-to-speech model hears the caller; no recogniser does."""
+    trunk_keys: str = ""
+    """The key set of the trunk, for a call whose options and playbook name none."""
     last_activity_at: float = 0.0
-    """Monotonic seconds; the inactivity of the call counts from here."""
+    """Monotonic seconds; the call's inactivity counts from here."""
 
     @property
     def is_inbound(self) -> bool:
@@ -50,13 +52,18 @@ class CallState:
 
     @property
     def peer_role(self) -> str:
-        """Who the peer of our leg is: `caller` or `callee`."""
+        """The role of our leg's peer: `caller` or `callee`."""
         return "caller" if self.is_inbound else "callee"
 
     @property
     def trust(self) -> Trust:
-        """What this call may use beside what every call may: what its playbook's file names."""
-        return (self.playbook.trust if self.playbook is not None else None) or NO_TRUST
+        """What this call may use beside what every call may: what its playbook's file names, and a key set."""
+        return self.trust_with(self.playbook, self.option)
+
+    def trust_with(self, playbook: Playbook | None, option: CallOption) -> Trust:
+        """The same for another playbook and its merged options."""
+        trust = (playbook.trust if playbook is not None else None) or NO_TRUST
+        return trust.with_keys(option.keys or self.trunk_keys)
 
     @property
     def end_of_turn_ms(self) -> int:

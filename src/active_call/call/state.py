@@ -1,4 +1,4 @@
-"""What is known of a call as a whole: its phase and the facts that records and lists show.
+"""The overall state of a call: its phase and the facts for records and lists.
 
 Phases only move forward:
 
@@ -48,17 +48,17 @@ class CallFacts:
     error: str = ""
     playbook: str = ""
     trunk: str = ""
-    """The trunk that it came by or goes by; empty if it is none of ours."""
+    """The trunk that it uses; empty if none."""
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By section (`asr`, `tts`, `llm`): which engine the call uses, and why (`Selection.as_facts`)."""
+    """By section (`asr`, `tts`, `llm`): the engine, and why it was selected (`Selection.as_facts`)."""
     variables: dict[str, Any] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
-    """What the call has used so far, by engine (`usage.account.Row.as_json`)."""
+    """The call's usage so far, by engine (`usage.account.Row.as_json`)."""
     cost: dict[str, Any] | None = None
-    """What that costs (`usage.account.Account.cost_json`); None if nothing was used."""
+    """Its cost (`usage.account.Account.cost_json`); None if nothing was used."""
 
     def reach(self, phase: Phase, at: datetime) -> bool:
-        """Move forward to `phase`; False when the call was there or further already."""
+        """Move forward to `phase`; False if the call had already reached it."""
         if phase <= self.phase:
             return False
         self.phase = phase
@@ -71,22 +71,22 @@ class CallFacts:
         return True
 
     def who(self) -> dict[str, Any]:
-        """Who talks with whom, for the log."""
+        """The parties, for the log."""
         return {"direction": self.direction, "caller": self.caller, "callee": self.callee, "trunk": self.trunk}
 
     @property
     def over_at(self) -> datetime:
-        """When it ended; of a call that goes on, when it began."""
+        """When it ended; for a call in progress, when it began."""
         return self.ended_at or self.started_at
 
     @property
     def duration_s(self) -> float:
-        """From the answer to the end; 0 without either."""
+        """From the answer to the end; 0 if it was not answered."""
         return (self.ended_at - self.answered_at).total_seconds() if self.answered_at and self.ended_at else 0.0
 
     @property
     def status(self) -> str:
-        """`active`, `answered` (and over), `rejected` or `failed`."""
+        """`active`, `answered` (and ended), `rejected` or `failed`."""
         if self.phase is not Phase.ENDED:
             return "active"
         if self.error:
@@ -95,7 +95,7 @@ class CallFacts:
 
 
 def facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, variables: Mapping[str, Any]) -> CallFacts:
-    """What is known of a call as it begins."""
+    """The facts of a new call."""
     return CallFacts(
         session_id=session_id,
         direction=direction,

@@ -1,13 +1,13 @@
-"""Sound in place of lost frames: the last pitch period repeated and faded out, joined at both ends (in the spirit of G.711 Appendix I).
+"""Packet loss concealment: the last pitch period is repeated and faded out, joined at both ends (similar to G.711 Appendix I).
 
-Frames enter, with missing ones marked; the same frames leave with the missing ones filled. It does not know packets. It adds no delay:
-samples that were played are not changed.
+Frames go in with missing ones marked; the same frames come out with the missing ones filled. This module knows no packets. It adds no
+delay: samples that were played do not change.
 
-Theory. When a frame is missing, the pitch period T is the lag at which the last 20 ms resemble what came before them most. One period of
-sound is made a cycle, whose last quarter is blended into what preceded it, so that its end leads into its beginning; the cycle is played
-round and round. The first quarter period corrects the difference between the last sample played and the one a period before, so that the
-step at the join is one that the signal itself made. The cycle sounds in full for 10 ms and is gone after 60. When sound returns, the
-cycle, or silence, goes on under it and is cross-faded for 4 ms and 4 more for each 10 ms that were missing, 10 at most.
+Theory. When a frame is missing, the pitch period T is the lag at which the last 20 ms are most similar to earlier sound. One period becomes
+a cycle, whose last quarter is blended into the sound before it, so that its end leads into its beginning. The cycle is repeated. The first
+quarter period corrects the difference between the last sample played and the one a period before, so that the step at the join is one of
+the signal itself. The cycle has full level for 10 ms and has faded out after 60 ms. When sound returns, the cycle (or silence) continues
+under it and is cross-faded for 4 ms plus 4 ms per 10 ms of loss, at most 10 ms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 _SHORTEST_PERIOD_MS: Final = 5
 _LONGEST_PERIOD_MS: Final = 15
-"""200 to 66 Hz, as G.711 Appendix I section I.2.2 has it; a higher voice is caught at a multiple of its period."""
+"""200 to 66 Hz, as in G.711 Appendix I §I.2.2. For a higher voice a multiple of its period is found."""
 _COMPARED_MS: Final = 20
 _FULL_MS: Final = 10
 _GONE_MS: Final = 60
@@ -28,7 +28,7 @@ _LONGEST_FADE_MS: Final = 10
 _FADE_GROWTH_MS: Final = 4
 _NOT_BEGUN: Final = -1
 _HISTORY_MS: Final = 40
-"""The longest period, what is compared at that lag, and no less than two frames."""
+"""The longest period plus the sound compared at that lag, and at least two frames."""
 
 Samples = NDArray[np.int16]
 Floats = NDArray[np.float32]
@@ -42,7 +42,7 @@ def find_periods(history: Floats, rate_hz: int) -> Slots:
     reach = history[:, -(n_compared + longest) :]
     n_fft = 1 << (n_compared + longest).bit_length()
     spectrum = np.fft.rfft(reach, n_fft) * np.conj(np.fft.rfft(reach[:, longest:], n_fft))
-    # Position p of the correlation compares the last 20 ms with what begins p samples into `reach`: a lag of `longest - p`.
+    # Position p of the correlation compares the last 20 ms with the sound p samples into `reach`: a lag of `longest - p`.
     products = np.fft.irfft(spectrum, n_fft)[:, : longest - shortest + 1]
     sums = np.zeros((len(reach), reach.shape[1] + 1))
     np.cumsum(reach.astype(np.float64) ** 2, axis=1, out=sums[:, 1:])
@@ -60,7 +60,7 @@ class Concealer:
         self._longest = _LONGEST_PERIOD_MS * self._ms
         self._history: Samples = np.zeros((n_slots, self._n_history), np.int16)
         self._missing: Slots = np.full(n_slots, _NOT_BEGUN, np.intp)
-        """How many samples have been missing up to now; `_NOT_BEGUN` before the first frame."""
+        """Number of consecutive missing samples; `_NOT_BEGUN` before the first frame."""
         self._period: Slots = np.ones(n_slots, np.intp)
         self._cycle: Floats = np.zeros((n_slots, self._longest), np.float32)
         self._step: Floats = np.zeros(n_slots, np.float32)
@@ -72,7 +72,7 @@ class Concealer:
         self._missing[slot] = _NOT_BEGUN
 
     def prime(self, slot: int, sound: Samples) -> None:
-        """Set the samples that were played in `slot`, where they did not pass through `process`."""
+        """Set the samples that were played in `slot` without `process`."""
         self.begin(slot)
         n = min(len(sound), self._n_history)
         if n:
@@ -80,7 +80,7 @@ class Concealer:
             self._missing[slot] = 0
 
     def process(self, frames: Samples, slots: Slots, lost: NDArray[np.bool_]) -> None:
-        """Fill the rows of `frames` (k, n) that are `lost` (k,), and join the rows that follow such. `slots` (k,) must not repeat."""
+        """Fill the rows of `frames` (k, n) that are `lost` (k,), and join the rows that follow these. `slots` (k,) must be distinct."""
         joining = self._is_joining
         self._is_joining = False
         if lost.any():
@@ -112,7 +112,7 @@ class Concealer:
         self._missing[begun] += frames.shape[1]
 
     def _join(self, frames: Samples, slots: Slots, here: NDArray[np.bool_]) -> None:
-        """Cross-fade the frames that have come after a loss with what would have gone on in their place."""
+        """Cross-fade the received frames after a loss with the concealment."""
         coming = slots[here]
         missing = self._missing[coming]
         rows = np.flatnonzero(here)[missing > 0]
@@ -128,10 +128,10 @@ class Concealer:
         self._missing[coming] = 0
 
     def _prepare(self, slots: Slots) -> None:
-        """Find the period of each stream and make its cycle."""
+        """Find the period of each stream and build its cycle."""
         history = self._history[slots].astype(np.float32)
         periods = find_periods(history, self._rate_hz)
-        at = np.arange(self._longest)  # what lies behind a row's period is not used
+        at = np.arange(self._longest)  # what is after a row's period is not used
         begin = self._n_history - periods[:, None]
         last = np.take_along_axis(history, np.minimum(begin + at, self._n_history - 1), 1)
         before = np.take_along_axis(history, np.minimum(begin - periods[:, None] + at, self._n_history - 1), 1)
@@ -142,7 +142,7 @@ class Concealer:
         self._step[slots] = history[:, -1] - history[np.arange(len(slots)), begin[:, 0] - 1]
 
     def _continued(self, slots: Slots, n: int) -> Floats:
-        """The next `n` samples of what goes on in place of the missing ones, as (k, n)."""
+        """The next `n` samples of the concealment, as (k, n)."""
         periods, since = self._period[slots][:, None], self._missing[slots][:, None] + np.arange(n)
         sound = np.take_along_axis(self._cycle[slots], since % periods, 1)
         sound += self._step[slots][:, None] * np.clip(1 - since / (periods // 4), 0, 1)

@@ -1,6 +1,6 @@
 """G.711 for all streams at once: one table look-up per direction (ITU-T G.711).
 
-Payload bytes enter and linear samples leave, and the other way round. Rows are streams, each mu-law or A-law. It knows no packets.
+Payload bytes go in and linear samples come out, and vice versa. Rows are streams, each mu-law or A-law. This module knows no packets.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ SILENCE: Final = (bytes([SILENCE_PCMU]) * 160, bytes([SILENCE_PCMA]) * 160)
 """A frame of silence, by `is_alaw`."""
 QUIET_PCMU: Final = bytes(range(0x70, 0x80)) + bytes(range(0xF0, 0x100))
 QUIET_PCMA: Final = bytes(range(0x50, 0x60)) + bytes(range(0xD0, 0xE0))
-"""The bytes of the lowest segment, about -50 dBov and below: a frame of nothing else is a pause."""
+"""The bytes of the lowest segment, about -50 dBov and below: a frame of only these is a pause."""
 
 _MU_BIAS: Final = 33
 _MU_CLIP: Final = 8158
-"""Of 14-bit samples: the last decision value of G.711 table 2 is 8159, and everything above it has the same code."""
+"""In 14-bit samples: the last decision value of G.711 table 2 is 8159, and everything above it has the same code."""
 
 
 def _build_decode_table() -> NDArray[np.int16]:
@@ -62,18 +62,18 @@ _ENCODE: Final = _build_encode_table()
 
 
 def decode(payload: NDArray[np.uint8], is_alaw: NDArray[np.bool_], out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
-    """Return the samples of `payload` (streams, n) uint8 as (streams, n) int16; row i is A-law where `is_alaw[i]`, else mu-law.
+    """Return the samples of `payload` (streams, n) uint8 as (streams, n) int16. Row i is A-law if `is_alaw[i]`, else mu-law.
 
-    `out`, contiguous and of the same shape, receives them when given.
+    `out`, contiguous and of the same shape, receives them if given.
     """
     index = np.add(payload, np.multiply(is_alaw, 256, dtype=np.intp)[:, None], dtype=np.intp)
     return _DECODE.take(index, out=out, mode="clip")
 
 
 def encode(pcm: NDArray[np.int16], is_alaw: NDArray[np.bool_], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Return the payload bytes of `pcm` (streams, n) int16 as (streams, n) uint8; row i becomes A-law where `is_alaw[i]`, else mu-law.
+    """Return the payload bytes of `pcm` (streams, n) int16 as (streams, n) uint8. Row i becomes A-law if `is_alaw[i]`, else mu-law.
 
-    `out`, contiguous and of the same shape, receives them when given.
+    `out`, contiguous and of the same shape, receives them if given.
     """
     index = np.add(pcm.view(np.uint16), np.multiply(is_alaw, 1 << 16, dtype=np.intp)[:, None], dtype=np.intp)
     return _ENCODE.take(index, out=out, mode="clip")

@@ -1,6 +1,6 @@
-"""G.722 at 64 kbit/s over libg722 (ITU-T G.722; RFC 3551 section 4.5.2): one stream at a time: each sample depends on the last.
+"""G.722 at 64 kbit/s with libg722 (ITU-T G.722; RFC 3551 §4.5.2), one stream at a time, because each sample depends on the last.
 
-Samples at 16 kHz enter and half as many bytes leave, and the other way round.
+Samples at 16 kHz go in and half as many bytes come out, and vice versa.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BIT_RATE = 64_000
 
 
 class G722Encoder:
-    """One stream's sound to payloads, of any even number of samples."""
+    """Encoder of one stream, for any even number of samples."""
 
     __slots__ = ("_coder", "sample_rate_hz")
 
@@ -25,7 +25,7 @@ class G722Encoder:
         self._coder = G722(SAMPLE_RATE_HZ, _BIT_RATE)
 
     def encode(self, samples: NDArray[np.int16]) -> bytes:
-        """Return one byte for two samples."""
+        """Return one byte per two samples."""
         if len(samples) % 2:
             raise ValueError(f"G.722 packs pairs of samples, not {len(samples)}")
         payload: bytes = self._coder.encode(np.ascontiguousarray(samples, np.int16))
@@ -33,7 +33,7 @@ class G722Encoder:
 
 
 def new_decode() -> Callable[[bytes], NDArray[np.int16]]:
-    """A fresh stream's function from payloads to samples, two for each byte."""
+    """A decode function for a new stream: payload to samples, two per byte."""
     coder = G722(SAMPLE_RATE_HZ, _BIT_RATE)
 
     def decode(payload: bytes) -> NDArray[np.int16]:

@@ -1,4 +1,4 @@
-"""Linear 16-bit samples in network byte order (RFC 3551 section 4.5.11)."""
+"""Linear 16-bit samples in network byte order (RFC 3551 §4.5.11)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def encode(samples: NDArray[np.int16]) -> bytes:
-    """Return two bytes for a sample."""
+    """Return two bytes per sample."""
     return samples.astype(">i2").tobytes()
 
 

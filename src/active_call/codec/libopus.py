@@ -1,10 +1,9 @@
-"""libopus through ctypes: the library found, its functions with their types, and the constants of opus_defines.h that we use.
+"""libopus through ctypes: find the library, declare its functions, and the constants of opus_defines.h that we use.
 
-The library comes with the `av` wheel, which keeps its FFmpeg's libraries beside its modules; a libopus of the system serves too. `av`'s own
-interface has neither packet loss concealment nor in-band FEC on the decoder's side, so it is not used.
+The library comes with the `av` wheel, which has FFmpeg's libraries beside its modules; a system libopus works too. `av`'s own interface has
+neither packet loss concealment nor in-band FEC for the decoder, so it is not used.
 
-Calls keep the interpreter's lock (`PyDLL`): they take some tens of microseconds, and the tick that makes them would wait longer to get the
-lock back.
+Calls keep the GIL (`PyDLL`): they take some tens of microseconds, and reacquiring the lock would take the tick longer.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SET_SIGNAL: Final = 4024
 RESET_STATE: Final = 4028
 SIGNAL_VOICE: Final = 3001
 BANDWIDTHS: Final = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 1104, 48000: 1105}
-"""OPUS_BANDWIDTH_… by the sampling rate that it needs: narrow, medium, wide, super-wide and full band."""
+"""OPUS_BANDWIDTH_… by the required sampling rate: narrow, medium, wide, super-wide and full band."""
 
 _PROTOTYPES: Final = {
     "opus_encoder_get_size": (ctypes.c_int, (ctypes.c_int,)),
@@ -43,11 +42,11 @@ _PROTOTYPES: Final = {
 
 
 class OpusError(Exception):
-    """libopus refused a call; the text is its own."""
+    """libopus returned an error; the text is its own."""
 
 
 def _paths() -> Iterator[str]:
-    """Where libopus may be, the wheel's first. The system's is looked for when that one is of no use: it runs other programs for it."""
+    """Possible paths of libopus, the wheel's first. The system's is searched only if needed, because that runs other programs."""
     with suppress(PackageNotFoundError):
         yield from (str(file.locate()) for file in files("av") or () if file.name.startswith("libopus"))
     if system := ctypes.util.find_library("opus"):
@@ -65,7 +64,7 @@ def load() -> ctypes.PyDLL:
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        # Variadic: only the leading arguments may be declared.
+        # Variadic functions: only the leading arguments may be declared.
         for name in ("opus_encoder_ctl", "opus_decoder_ctl"):
             function = getattr(library, name)
             function.restype, function.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)

@@ -1,7 +1,7 @@
-"""Opus for one stream, over libopus (RFC 6716, RFC 7587): FEC, DTX and concealment included.
+"""Opus for one stream with libopus (RFC 6716, RFC 7587), including FEC, DTX and concealment.
 
-Samples enter and payloads leave, and the other way round, at any of the five rates of Opus: the codec resamples by itself, so that 16 kHz
-costs neither a resampler nor the work on a band above the 8 kHz that are used. A stream is encoded as mono; stereo is decoded to mono.
+Samples go in and payloads come out, and vice versa, at any of the five rates of Opus. The codec resamples itself, so 16 kHz needs neither a
+resampler nor work on the band above 8 kHz. A stream is encoded as mono; stereo is decoded to mono.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from active_call.codec import libopus
 Samples = NDArray[np.int16]
 
 _MAX_PAYLOAD_BYTES: Final = 1275
-"""The longest single frame (RFC 6716 section 3.2.1)."""
+"""The longest single frame (RFC 6716 §3.2.1)."""
 _LONGEST_MS: Final = 120
 _RTP_CLOCK_HZ: Final = 48_000
 _MIN_BITRATE: Final = 6000
-"""RFC 7587 section 6.1, of `maxaveragebitrate`."""
+"""RFC 7587 §6.1, for `maxaveragebitrate`."""
 DTX_BYTES: Final = 2
-"""A payload of no more bytes stands for silence and need not be sent (RFC 7587 section 3.1.3)."""
+"""A payload of at most this size is silence and need not be sent (RFC 7587 §3.1.3)."""
 
 _SILK_TICKS: Final = (480, 960, 1920, 2880)
 _HYBRID_TICKS: Final = (480, 960)
 _CELT_TICKS: Final = (120, 240, 480, 960)
 _FRAME_TICKS: Final = _SILK_TICKS * 3 + _HYBRID_TICKS * 2 + _CELT_TICKS * 4
-"""The length of a frame by the configuration number of the TOC byte, at 48 kHz (RFC 6716 table 2)."""
+"""The duration of a frame by the configuration number of the TOC byte, at 48 kHz (RFC 6716 table 2)."""
 
 
 def payload_ticks(payload: bytes) -> int:
-    """Return how long a payload sounds, in ticks of its 48 kHz clock. Raises ParseError (RFC 6716 section 3)."""
+    """Return the duration of a payload in ticks of its 48 kHz clock. Raises ParseError (RFC 6716 §3)."""
     if not payload:
         raise ParseError("Opus packet", expected="at least one byte", found="none")
     toc = payload[0]
@@ -55,35 +55,34 @@ def payload_ticks(payload: bytes) -> int:
 
 
 MIN_LOSS_PERCENT: Final = 3
-"""Below that libopus repeats nothing, and the first loss would be heard."""
+"""Below this libopus adds no FEC, and the first loss would be audible."""
 MAX_LOSS_PERCENT: Final = 30
-"""Beyond it the copies take more from the sound than they save."""
+"""Above this the FEC data costs more quality than it saves."""
 LOSS_MEMORY: Final = 0.75
-"""A report comes about every five seconds; after a clean one a quarter of the expected loss is forgotten."""
+"""A report arrives about every five seconds. A report without loss reduces the expected loss by a quarter."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpusSettings:
-    """How to encode. The peer's wishes are in its fmtp (RFC 7587 section 6.1)."""
+    """Encoder settings. The peer's parameters are in its fmtp (RFC 7587 §6.1)."""
 
     bitrate: int = 32_000
-    """For mono wide-band speech RFC 7587 section 3.1.1 recommends 16 to 20 kbit/s; with FEC libopus narrows the band below 32."""
+    """For mono wide-band speech RFC 7587 §3.1.1 recommends 16 to 20 kbit/s. With FEC libopus narrows the band below 32."""
     complexity: int = 1
-    """0 to 10; docs/decisions/0025 tells what each costs."""
+    """0 to 10; docs/decisions/0025 has the cost of each."""
     fec: bool = True
-    """Repeat what matters of a packet in the next one, where the bit rate allows for it."""
+    """Repeat important data of a packet in the next one, if the bit rate allows."""
     expected_loss_percent: int = 10
-    """How much FEC; nothing is repeated for 0."""
+    """Amount of FEC; 0 disables it."""
     dtx: bool = False
-    """Send next to nothing in pauses. Carriers take that for a dead stream, so only where the peer asks for it."""
+    """Send almost nothing in pauses. Carriers treat that as a dead stream, so use it only if the peer asks for it."""
     max_playback_rate_hz: int = 48_000
 
 
 def settings_for(parameters: str, base: OpusSettings | None = None) -> OpusSettings:
-    """Return how to encode for a peer whose `a=fmtp` has these parameters behind the payload type (RFC 7587 section 6.1).
+    """Encoder settings for a peer with these `a=fmtp` parameters (after the payload type; RFC 7587 §6.1).
 
-    What is not understood is passed over. FEC follows `useinbandfec`, whose absence means no; the peer's limits lower ours, they never
-    raise them.
+    Unknown parameters are ignored. FEC follows `useinbandfec`, whose absence means no. The peer's limits can only lower ours.
     """
     base = base or OpusSettings()
     found: dict[str, str] = {}
@@ -104,7 +103,7 @@ def _number(text: str | None, default: int) -> int:
 
 
 class OpusEncoder:
-    """One stream's sound to payloads of 2.5, 5, 10, 20, 40 or 60 ms."""
+    """Encoder of one stream, for payloads of 2.5, 5, 10, 20, 40 or 60 ms."""
 
     __slots__ = (
         "_address", "_encode", "_input", "_input_address", "_library", "_output", "_settings", "_sizes", "_state", "expected_loss_percent",
@@ -125,7 +124,7 @@ class OpusEncoder:
         self.configure(settings or OpusSettings())
 
     def configure(self, settings: OpusSettings) -> None:
-        """Change how it encodes from the next payload on. Raises OpusError for a value out of range."""
+        """Change the settings from the next payload on. Raises OpusError for a value out of range."""
         self._settings = settings
         self.expected_loss_percent = settings.expected_loss_percent if settings.fec else 0
         rate_hz = max((rate for rate in libopus.BANDWIDTHS if rate <= settings.max_playback_rate_hz), default=8000)
@@ -141,7 +140,7 @@ class OpusEncoder:
             libopus.check(self._library.opus_encoder_ctl(self._address, request, ctypes.c_int32(value)))
 
     def take_loss(self, percent: float) -> None:
-        """The peer misses so much of what we send (RTCP): more FEC at once, less of it by and by. Without FEC nothing changes."""
+        """The peer reports this loss of our packets (RTCP): increase FEC at once, reduce it gradually. No effect without FEC."""
         if not self._settings.fec:
             return
         eased = LOSS_MEMORY * self.expected_loss_percent + (1 - LOSS_MEMORY) * percent
@@ -151,7 +150,7 @@ class OpusEncoder:
             libopus.check(self._library.opus_encoder_ctl(self._address, libopus.SET_PACKET_LOSS_PERC, ctypes.c_int32(wanted)))
 
     def encode(self, samples: Samples) -> bytes:
-        """Return the payload; one of at most `DTX_BYTES` need not be sent."""
+        """Return the payload. One of at most `DTX_BYTES` need not be sent."""
         n_samples = len(samples)
         if n_samples not in self._sizes:
             raise ValueError(f"Opus has no frame of {n_samples} samples at {self.sample_rate_hz} Hz")
@@ -160,12 +159,12 @@ class OpusEncoder:
         return ctypes.string_at(self._output, size)
 
     def reset(self) -> None:
-        """Begin another stream with the same settings."""
+        """Reset for another stream with the same settings."""
         libopus.check(self._library.opus_encoder_ctl(self._address, libopus.RESET_STATE))
 
 
 class OpusDecoder:
-    """One stream's payloads, of any length and mixed, to mono sound."""
+    """Decoder of one stream, for payloads of any mixed durations, to mono sound."""
 
     __slots__ = ("_address", "_decode", "_library", "_output", "_output_address", "_state", "sample_rate_hz")
 
@@ -180,23 +179,23 @@ class OpusDecoder:
         self._decode = library.opus_decode
 
     def duration_s(self, payload: bytes) -> float:
-        """How long the payload sounds. Raises ParseError."""
+        """The duration of the payload. Raises ParseError."""
         return payload_ticks(payload) / _RTP_CLOCK_HZ
 
     def decode(self, payload: bytes) -> Samples:
-        """Return the samples. Raises ParseError if libopus cannot read the payload."""
+        """Return the samples. Raises ParseError if libopus cannot decode the payload."""
         if not payload:
-            raise ParseError("Opus packet", expected="at least one byte", found="none")  # to libopus it would be a loss
+            raise ParseError("Opus packet", expected="at least one byte", found="none")  # libopus would treat it as a loss
         return self._run(payload, len(self._output), 0)
 
     def conceal(self, n_samples: int) -> Samples:
-        """Return sound that goes on from the last one. `n_samples` in steps of 2.5 ms; more than 120 ms come in pieces."""
+        """Return concealment that continues the last sound. `n_samples` in steps of 2.5 ms; more than 120 ms are produced in pieces."""
         step = len(self._output)
         sizes = (min(step, n_samples - at) for at in range(0, n_samples, step))
         return np.concatenate([np.zeros(0, np.int16), *(self._run(None, size, 0) for size in sizes)])
 
     def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
-        """Return what the payload repeats of the one before it, or as `conceal` where it repeats nothing or cannot be read."""
+        """Decode the FEC data of the previous payload in `next_payload`. Falls back to `conceal` if there is none or it is malformed."""
         try:
             repeated = min(payload_ticks(next_payload) * self.sample_rate_hz // _RTP_CLOCK_HZ, n_samples)
             earlier = self.conceal(n_samples - repeated)
@@ -205,7 +204,7 @@ class OpusDecoder:
             return self.conceal(n_samples)
 
     def reset(self) -> None:
-        """Begin another stream."""
+        """Reset for another stream."""
         libopus.check(self._library.opus_decoder_ctl(self._address, libopus.RESET_STATE))
 
     def _run(self, payload: bytes | None, size: int, fec: int) -> Samples:

@@ -1,12 +1,12 @@
-"""Between rates that divide each other (8, 16, 24, 48 kHz) for all streams at once, as one matrix product.
+"""Resampling between rates that divide each other (8, 16, 24, 48 kHz) for all streams at once, as one matrix product.
 
-Frames enter with the slots they belong to, frames leave; each slot's history is kept, so that frames join without a seam. For 8↔16 kHz
-`resample` has filters that do with half the work.
+Frames with their slots go in, frames come out. Each slot's history is kept, so that frames are continuous. For 8↔16 kHz `resample` has
+filters with half the work.
 
-One windowed sinc serves all pairs, 32 taps long at the lower rate, its -6 dB at half of that rate: pass band to 0.425 of the lower rate
-within 0.01 dB, images and aliases under -60 dB from 0.575 on, under -78 dB from 0.582 on. A frame is cut into blocks of 5 ms or less, each
-with the history before it, and all blocks of all streams are multiplied with the same banded matrix: longer blocks would multiply more
-zeros, shorter ones copy more history.
+One windowed sinc is used for all pairs: 32 taps at the lower rate, -6 dB at half of that rate; pass band to 0.425 of the lower rate within
+0.01 dB, images and aliases below -60 dB from 0.575 on, below -78 dB from 0.582 on. A frame is split into blocks of at most 5 ms, each with
+the history before it, and all blocks of all streams are multiplied by the same banded matrix: longer blocks would multiply more zeros,
+shorter ones copy more history.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAPS: Final = 32
 _KAISER_BETA: Final = 8.0
 """80 dB of attenuation."""
 _BLOCK: Final = 40
-"""Samples at the lower rate: 5 ms of 8 kHz."""
+"""Samples at the lower rate: 5 ms at 8 kHz."""
 _FULL_SCALE: Final = np.float32(32768)
 _LARGEST: Final = np.float32(32767 / 32768)
 
@@ -39,7 +39,7 @@ def _prototype(factor: int) -> NDArray[np.float64]:
 
 
 class Resampler:
-    """20 ms frames from one rate to another for `n_slots` streams. Raises ValueError for rates of which neither divides the other."""
+    """Resamples 20 ms frames of `n_slots` streams. Raises ValueError if neither rate divides the other."""
 
     def __init__(self, n_slots: int, source_hz: int, target_hz: int) -> None:
         low, high = sorted((source_hz, target_hz))
@@ -48,7 +48,7 @@ class Resampler:
         factor = high // low
         self.rates = (source_hz, target_hz)
         self.delay_ms = _TAPS * 500 / low
-        """By how much sound leaves later than it entered."""
+        """Delay of the filter."""
         self._n_in, self._n_out = source_hz * FRAME_MS // 1000, target_hz * FRAME_MS // 1000
         up = target_hz > source_hz
         self._block, self._n_history = (_BLOCK, _TAPS) if up else (_BLOCK * factor, _TAPS * factor)
@@ -56,11 +56,11 @@ class Resampler:
         self._history: Floats = np.zeros((n_slots, self._n_history), np.float32)
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._history[slot] = 0
 
     def process(self, frames: NDArray[np.int16] | Floats, slots: NDArray[np.intp]) -> Floats:
-        """Return (k, n_out) float32 in [-1, 1) for `frames` (k, n_in): int16, or float32 in [-1, 1). `slots` (k,) must not repeat."""
+        """Return (k, n_out) float32 in [-1, 1) for `frames` (k, n_in): int16, or float32 in [-1, 1). `slots` (k,) must be distinct."""
         k, n_in, n_history = len(frames), self._n_in, self._n_history
         samples = np.empty((k, n_history + n_in), np.float32)
         samples[:, :n_history] = self._history[slots]
@@ -76,7 +76,7 @@ class Resampler:
 
 
 def _interpolation(factor: int) -> Floats:
-    """(history + block, block * factor): every output is a phase of the filter over the samples around it."""
+    """(history + block, block * factor): every output is one phase of the filter over the samples around it."""
     taps = _prototype(factor).reshape(_TAPS, factor)[::-1]
     matrix = np.zeros((_TAPS + _BLOCK, _BLOCK * factor), np.float32)
     for sample in range(_BLOCK):

@@ -1,10 +1,10 @@
-"""Between 8 and 16 kHz for all streams at once, and between any rates for one stream of synthesised sound.
+"""Resampling between 8 and 16 kHz for all streams at once, and between any rates for one stream of synthesised sound.
 
-Frames enter with the slots they belong to, frames leave. The batched filters keep each slot's history, so that frames join without a seam.
+Frames with their slots go in, frames come out. The batched filters keep each slot's history, so that frames are continuous.
 
-Upsampler and downsampler share one half-band filter: linear phase, 64 taps of which the even phase is a pure delay, so that half of the
-work is a copy and the other half a few matrix products. Pass band to 3.4 kHz within 0.01 dB, -6 dB at 4 kHz, -60 dB from 4.6 kHz on, -80 dB
-from 4.65 kHz on.
+Upsampler and downsampler share one half-band filter: linear phase, 64 taps of which the even phase is a pure delay, so half of the work is
+a copy and the other half a few matrix products. Pass band to 3.4 kHz within 0.01 dB, -6 dB at 4 kHz, -60 dB from 4.6 kHz on, -80 dB from
+4.65 kHz on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from active_call.base.pcm import BYTES_PER_SAMPLE
 
 _TAPS: Final = 32
-"""Of the odd phase: at 8 kHz 4 ms long, so the filter delays by 2 ms."""
+"""Taps of the odd phase: 4 ms at 8 kHz, so the filter delay is 2 ms."""
 _KAISER_BETA: Final = 8.0
 """80 dB of attenuation."""
 DELAY_MS: Final = 2.0
-"""By how much sound leaves either filter later than it entered."""
+"""Delay of either filter."""
 _FULL_SCALE: Final = np.float32(32768)
 _LARGEST: Final = np.float32(32767 / 32768)
 
@@ -35,7 +35,7 @@ def _odd_phase() -> NDArray[np.float64]:
 
 
 _BLOCK: Final = 16
-"""Outputs to a matrix product. The matrix is banded, and a small one has fewer zeros: a third of the time of one for the whole frame."""
+"""Outputs per matrix product. The matrix is banded, and a small one has fewer zeros: a third of the time of one for the whole frame."""
 
 
 def _banded(taps: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -62,11 +62,11 @@ class Upsampler8to16:
         self._matrix = _banded(_odd_phase())
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._history[slot] = 0
 
     def process(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return (k, 320) float32 in [-1, 1) for `frames` (k, 160): int16, or float32 in [-1, 1). `slots` (k,) must not repeat."""
+        """Return (k, 320) float32 in [-1, 1) for `frames` (k, 160): int16, or float32 in [-1, 1). `slots` (k,) must be distinct."""
         samples = self._joined(frames if frames.dtype == np.int16 else frames * _FULL_SCALE, slots)
         output = np.empty((len(frames), 160, 2), np.float32)
         output[:, :, 0] = samples[:, _TAPS // 2 : _TAPS // 2 + 160]
@@ -76,7 +76,7 @@ class Upsampler8to16:
         return np.clip(result, -1, _LARGEST, out=result)
 
     def process_pcm(self, frames: NDArray[np.int16], slots: NDArray[np.intp]) -> NDArray[np.int16]:
-        """Like `process`, to int16: the frames of all calls pass here in every tick."""
+        """Like `process`, but returns int16. The frames of all calls pass here in every tick."""
         samples = self._joined(frames, slots)
         odd = _convolved(samples[:, 1:], self._matrix)
         output = np.empty((len(frames), 160, 2), np.int16)
@@ -86,7 +86,7 @@ class Upsampler8to16:
         return output.reshape(len(frames), 320)
 
     def _joined(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
-        """What came before each frame, and the frame. All in units of one 16-bit step."""
+        """The history before each frame, and the frame. All in units of one 16-bit step."""
         samples = np.empty((len(frames), _TAPS + 160), np.float32)
         samples[:, :_TAPS] = self._history[slots]
         samples[:, _TAPS:] = frames
@@ -102,11 +102,11 @@ class Downsampler16to8:
         self._matrix = _banded(_odd_phase() / 2)
 
     def reset(self, slot: int) -> None:
-        """Begin a stream in `slot`."""
+        """Start a stream in `slot`."""
         self._history[slot] = 0
 
     def process(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return (k, 160) float32 in [-1, 1) for `frames` (k, 320): int16, or float32 in [-1, 1). `slots` (k,) must not repeat."""
+        """Return (k, 160) float32 in [-1, 1) for `frames` (k, 320): int16, or float32 in [-1, 1). `slots` (k,) must be distinct."""
         samples = np.empty((len(frames), 320 + 2 * _TAPS), np.float32)
         samples[:, : 2 * _TAPS] = self._history[slots]
         if frames.dtype == np.int16:
@@ -121,7 +121,7 @@ class Downsampler16to8:
 
 
 class StreamResampler:
-    """Any rate to any rate for one stream of s16le mono sound that comes in pieces of any size, over libsoxr.
+    """Resamples one stream of s16le mono sound between any rates, in pieces of any size, with libsoxr.
 
     The filter runs on floats: on 16-bit samples libsoxr adds dither, and silence would not stay silent.
     """
@@ -136,7 +136,7 @@ class StreamResampler:
         return soxr.ResampleStream(*self._rates, 1, dtype="float32", quality="HQ")
 
     def push(self, pcm: bytes) -> bytes:
-        """Return what is ready; half a sample at the end waits for its other half."""
+        """Return what is ready. Half a sample at the end waits for its other half."""
         if self._rest:
             pcm = self._rest + pcm
         whole = len(pcm) - len(pcm) % BYTES_PER_SAMPLE
@@ -146,7 +146,7 @@ class StreamResampler:
         return _to_pcm(self._stream.resample_chunk(np.frombuffer(pcm, np.int16, whole // BYTES_PER_SAMPLE).astype(np.float32)))
 
     def flush(self) -> bytes:
-        """Return the end of the sound. The resampler is then ready for another one."""
+        """Return the end of the sound. The resampler can then be used for another one."""
         self._rest = b""
         if self._stream is None:
             return b""

@@ -1,7 +1,7 @@
-"""What every codec looks like to one stream: an encoder and a decoder, and how to get them by the codec's name.
+"""The interface of a codec for one stream: an encoder and a decoder, and how to get them by the codec's name.
 
-Samples are mono int16 at the codec's `sample_rate_hz`. G.711 has these too, for tests and for streams that stand alone; where many streams
-share a tick, `g711` and `conceal` do the same for all of them at once.
+Samples are mono int16 at the codec's `sample_rate_hz`. G.711 has these too, for tests and for single streams. If many streams share a tick,
+`g711` and `conceal` do the same for all of them at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Samples = NDArray[np.int16]
 
 
 class Encoder(Protocol):
-    """One stream's sound to payloads."""
+    """Encodes the sound of one stream to payloads."""
 
     sample_rate_hz: int
 
@@ -30,28 +30,28 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """One stream's payloads to sound. Every method gives a new array and takes the stream one step on."""
+    """Decodes the payloads of one stream to sound. Every method returns a new array and advances the stream."""
 
     sample_rate_hz: int
 
     def duration_s(self, payload: bytes) -> float:
-        """How long that payload sounds, without decoding it. Raises ParseError if it is malformed."""
+        """The duration of that payload, without decoding it. Raises ParseError if it is malformed."""
         ...
 
     def decode(self, payload: bytes) -> Samples:
-        """Return its samples. Raises ParseError if it is malformed; nothing has changed then."""
+        """Return its samples. Raises ParseError, with nothing changed, if it is malformed."""
         ...
 
     def conceal(self, n_samples: int) -> Samples:
-        """Return as many samples in place of a payload that did not come."""
+        """Return `n_samples` of concealment for a missing payload."""
         ...
 
     def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
-        """Like `conceal`, with what the payload that follows the missing one tells of it; that one is to be decoded next."""
+        """Like `conceal`, using the FEC data in the payload after the missing one. That payload must be decoded next."""
         ...
 
     def reset(self) -> None:
-        """Begin another stream."""
+        """Reset for another stream."""
         ...
 
 
@@ -82,7 +82,7 @@ _G711: Final = {"pcmu": False, "pcma": True}
 
 
 def new_encoder(name: str) -> Encoder:
-    """An encoder of the codec with that name. Raises ValueError for an unknown one, OpusError where libopus is missing."""
+    """An encoder of the codec with that name. Raises ValueError for an unknown one, OpusError if libopus is missing."""
     match name:
         case "pcmu" | "pcma":
             return _G711Encoder(_G711[name])

@@ -1,4 +1,4 @@
-"""Codecs whose payload is a row of equal pieces (G.711, G.722, L16): one stream's payloads to sound, and what is missing concealed."""
+"""Codecs with equal-sized units in the payload (G.711, G.722, L16): decode one stream's payloads, and conceal missing ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _REMEMBERED_MS = 40
 
 
 class WaveformDecoder:
-    """`samples_per_byte` tells durations; `new_decode` gives the function of a fresh stream from payloads to samples.
+    """`samples_per_byte` determines durations; `new_decode` returns the decode function of a new stream.
 
-    What was decoded last is only kept, not looked at, until something is missing.
+    The last decoded sound is only stored, and not analysed until something is missing.
     """
 
     __slots__ = ("_concealer", "_decode", "_is_losing", "_n_recent", "_new_decode", "_recent", "_samples_per_byte", "sample_rate_hz")
@@ -37,7 +37,7 @@ class WaveformDecoder:
         self._is_losing = False
 
     def duration_s(self, payload: bytes) -> float:
-        """How long the payload sounds. Raises ParseError if it is empty or ends within a sample."""
+        """The duration of the payload. Raises ParseError if it is empty or ends within a sample."""
         n_samples = len(payload) * self._samples_per_byte
         if not n_samples or n_samples % 1:
             raise ParseError("payload", expected="whole samples", found=f"{len(payload)} bytes")
@@ -55,7 +55,7 @@ class WaveformDecoder:
         return samples
 
     def conceal(self, n_samples: int) -> Samples:
-        """Return sound that goes on from the last one and fades."""
+        """Return concealment that continues the last sound and fades out."""
         samples = np.zeros(n_samples, np.int16)
         if not self._is_losing:
             self._is_losing = True
@@ -70,18 +70,18 @@ class WaveformDecoder:
         return self.conceal(n_samples)
 
     def reset(self) -> None:
-        """Begin another stream."""
+        """Reset for another stream."""
         self._decode = self._new_decode()
         self._recent, self._n_recent, self._is_losing = [], 0, False
 
     def _remember(self, samples: Samples) -> None:
-        """Keep what was played last, 40 ms at least."""
+        """Store the last played sound, at least 40 ms."""
         self._recent.append(samples)
         self._n_recent += len(samples)
         while self._n_recent - len(self._recent[0]) >= _REMEMBERED_MS * self.sample_rate_hz // 1000:
             self._n_recent -= len(self._recent.pop(0))
 
     def _pieces(self, samples: Samples) -> list[Samples]:
-        """Views (1, n) of at most 20 ms: the concealer takes no more than it remembers."""
+        """Views (1, n) of at most 20 ms, because the concealer takes no more than its history."""
         size = _PIECE_MS * self.sample_rate_hz // 1000
         return [samples[None, at : at + size] for at in range(0, len(samples), size)]

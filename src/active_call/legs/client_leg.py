@@ -36,14 +36,14 @@ class ClientLeg:
         self._is_answered = False
         self._is_released = False
         self._ended: LegEnded | None = None
-        self._untold: list[LegEvent] = []
-        self._sink: Callable[[LegEvent], None] = self._untold.append
+        self._early_events: list[LegEvent] = []
+        self._sink: Callable[[LegEvent], None] = self._early_events.append
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         """See `legs.leg.Leg`; the same applies to the following methods."""
         self._sink = sink
-        untold, self._untold = self._untold, []
-        for event in untold:
+        early, self._early_events = self._early_events, []
+        for event in early:
             sink(event)
 
     async def open_media(self, near: MediaStream | None = None) -> MediaStream:

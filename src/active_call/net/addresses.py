@@ -1,4 +1,4 @@
-"""Finds the address of this machine that a peer sees. It uses sockets and does not know SIP."""
+"""Find our address towards a peer. Uses sockets and knows no SIP."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import socket
 
 @functools.lru_cache(maxsize=4096)
 def local_address_towards(remote_ip: str) -> str:
-    """The local IP address from which packets to `remote_ip` leave, by the routing table; nothing is sent.
+    """The local IP address for packets to `remote_ip`, by the routing table. Nothing is sent.
 
-    Falls back to the loopback address of the same family when there is no route.
+    Falls back to the loopback address of the same family if there is no route.
     """
     family = socket.AF_INET6 if ":" in remote_ip else socket.AF_INET
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -27,7 +27,7 @@ def is_wildcard(host: str) -> bool:
 
 
 def is_ip(host: str) -> bool:
-    """Whether `host` is an IP address literal rather than a name."""
+    """Whether `host` is an IP address literal and not a name."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:

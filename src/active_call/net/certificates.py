@@ -1,10 +1,9 @@
-"""TLS for SIP: contexts for client and server, and a server certificate that can be replaced while the server runs.
+"""TLS for SIP: client and server contexts, and a server certificate that can be replaced at run time.
 
-In: files. Out: `ssl` contexts. Both roles: TLS 1.2 or later. A server's name is checked as RFC 5922 §7 says, by OpenSSL: what the URI gives
-as host must stand among the certificate's subjectAltNames; its common name does not count. With one leniency: a wildcard stands for one
-label (RFC 6125 §6.4.3), which RFC 5922 §7.2 forbids and Twilio's certificate (`*.pstn.twilio.com`) needs. OpenSSL does not see
-`sip:` URIs there (§7.1): a certificate without the name is looked at once more, over a connection that checks only the chain, by
-`is_named_by_uri`.
+In: files. Out: `ssl` contexts. Both roles require TLS 1.2 or later. OpenSSL checks a server's name as RFC 5922 §7 requires: the host of the
+URI must be among the certificate's subjectAltNames; the common name does not count. One exception: a wildcard matches one label (RFC 6125
+§6.4.3), which RFC 5922 §7.2 forbids and Twilio's certificate (`*.pstn.twilio.com`) needs. OpenSSL does not evaluate `sip:` URIs there
+(§7.1): if a certificate lacks the name, `is_named_by_uri` checks it again over a connection that has verified only the chain.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from active_call.sip.syntax.uri import parse_uri
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """A certificate chain and its key, PEM."""
+    """A certificate chain and its key in PEM form."""
 
     certificate: Path
     key: Path
 
 
 def server_context(files: CertificateFiles) -> ssl.SSLContext:
-    """For accepted connections; no certificate is asked of the client. Raises OSError or ssl.SSLError."""
+    """A context for accepted connections. It requests no client certificate. Raises OSError or ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(files.certificate, files.key)
@@ -41,12 +40,12 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
 def client_context(
     *, ca_file: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True, checks_name: bool = True
 ) -> ssl.SSLContext:
-    """For connections that we open. `certificate` is shown to servers that ask; its key may be in the same file.
+    """A context for connections that we open. `certificate` is sent to servers that request one; its key may be in the same file.
 
-    Without `checks_name` the chain is still verified; the first user of the connection checks the name by `is_named_by_uri`.
-    Raises OSError or ssl.SSLError.
+    Without `checks_name` the chain is still verified, and the first user of the connection checks the name by `is_named_by_uri`. Raises
+    OSError or ssl.SSLError.
     """
-    needs_authorities = verify or ca_file is not None  # to read those of the system takes 30 ms
+    needs_authorities = verify or ca_file is not None  # loading the system's takes 30 ms
     context = ssl.create_default_context(cafile=ca_file) if needs_authorities else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
@@ -60,7 +59,7 @@ def client_context(
 
 
 def is_named_by_uri(certificate: Mapping[str, Any], name: str) -> bool:
-    """Whether a verified certificate, as `ssl` gives it, names the SIP domain `name` by a URI: `sip:`, without a user (RFC 5922 §7.1)."""
+    """Whether a verified certificate (from `ssl`) has a `sip:` URI without a user for the SIP domain `name` (RFC 5922 §7.1)."""
     for kind, value in certificate.get("subjectAltName", ()):
         if kind == "URI":
             with contextlib.suppress(ParseError):
@@ -71,7 +70,7 @@ def is_named_by_uri(certificate: Mapping[str, Any], name: str) -> bool:
 
 
 class ServerCertificate:
-    """The files of a server's context, looked at from time to time."""
+    """The certificate files of a server context, checked periodically."""
 
     def __init__(self, context: ssl.SSLContext | None, files: CertificateFiles | None, logger: logging.Logger) -> None:
         self._context = context
@@ -85,13 +84,13 @@ class ServerCertificate:
         return str(self._files.certificate) if self._files is not None else ""
 
     def reload(self) -> bool:
-        """Use the current files for new connections; True when they had changed and are valid. Open connections stay."""
+        """Use the current files for new connections. True if they have changed and are valid. Open connections are not affected."""
         state = _state_of(self._files)
         if self._files is None or self._context is None or state is None or state == self._state:
             return False
         fields = {"certificate": self.name}
         try:
-            # A trial first: a half-written pair must not spoil the context that serves.
+            # Load into a trial context first, so that a half-written pair does not break the active one.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._files.certificate, self._files.key)
             self._context.load_cert_chain(self._files.certificate, self._files.key)
         except (OSError, ssl.SSLError) as error:
@@ -103,7 +102,7 @@ class ServerCertificate:
 
 
 def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:
-    """What changes when the files are replaced or rewritten; None when they cannot be looked at."""
+    """A value that changes when the files are replaced or rewritten. None if they cannot be read."""
     if files is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""The limit of open file descriptors, and how many of them HTTP may use.
+"""The limit of open file descriptors, and the share that HTTP may use.
 
-Each call needs a few and each record one; inbound connections must not use up the last ones. Called once at the start.
+Each call and each record needs a few. Inbound HTTP connections must not use the last ones. Called once at the start.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from typing import Final
 
 WANTED: Final = 65_536
-"""As much as a busy server ever uses; a container's hard limit of a thousand million would only slow down what walks over it."""
+"""More than a busy server ever uses. With a container's hard limit of a billion, code that iterates over all descriptors would be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class DescriptorShares:
-    """`total`: what the process may open. HTTP gets an eighth, and nothing of the last quarter, which is for calls and records."""
+    """`total`: the limit of the process. HTTP gets an eighth, and nothing of the last quarter, which is reserved for calls and records."""
 
     total: int
 
     @property
     def http_connections(self) -> int:
-        """The most connections that HTTP may have open."""
+        """Maximum number of open HTTP connections."""
         return max(8, self.total // 8)
 
     @property
     def first_reserved(self) -> int:
-        """Descriptors from this number on are for calls and records. The system gives the lowest free number."""
+        """Descriptors from this number on are for calls and records. The system assigns the lowest free number."""
         return self.total - max(24, self.total // 4)
 
 
 def raise_descriptor_limit() -> DescriptorShares:
-    """Raise the soft limit to the hard one, at most to `WANTED`; gives what it has come to."""
+    """Raise the soft limit to the hard one, at most to `WANTED`. Returns the resulting shares."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(hard, WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -42,6 +42,6 @@ def raise_descriptor_limit() -> DescriptorShares:
 
 
 def open_files_limit() -> int:
-    """How many descriptors this process, and each process that it starts, may open now; `WANTED` where nothing limits it."""
+    """The current limit of open descriptors for this process and its children. `WANTED` if there is no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return WANTED if soft == resource.RLIM_INFINITY else soft

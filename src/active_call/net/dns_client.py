@@ -1,9 +1,9 @@
-"""Questions to the DNS: a name and a record type enter, records leave, each answer with the time for which it may be kept.
+"""A caching DNS client: a name and a record type go in, records come out.
 
-The protocol itself is dnspython's (`dns_query`), which is loaded for the first question. Kept here: answers (RFC 1035 §3.2.1), also that
-there is none (RFC 2308), for their own time, in seconds of the given clock; and past it, for a day, in case no server answers any more
-(RFC 8767): a trunk outlives its provider's DNS. The same question asked by many at once is asked once. Knows nothing of SIP. Raises
-DnsUnanswered and nothing else.
+dnspython (`dns_query`, loaded for the first query) implements the protocol. The cache keeps answers (RFC 1035 §3.2.1) and negative answers
+(RFC 2308) for their TTL, on the given clock. Expired answers are kept for another day in case no server responds (RFC 8767), so that a
+trunk survives an outage of its provider's DNS. Concurrent identical queries are sent once. This module knows no SIP and raises only
+DnsUnanswered.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["AddressRecord", "DnsClient", "DnsUnanswered", "NaptrRecord", "Record", "RecordType", "SrvRecord"]
 
 QUESTION_DEADLINE_S = 2.0
-"""For one question, all servers and repetitions together."""
+"""Total time for one query, including all servers and retries."""
 SERVER_DEADLINE_S = 0.9
-"""For one server before the next one is asked, so that a dead first server leaves time for the second."""
+"""Timeout per server before the next one is asked, so that a dead first server leaves time for the second."""
 MAX_KEEP_S = 3600.0
-"""The longest time to live that is used: a trunk's change of address takes effect within an hour."""
+"""Maximum TTL: a new address of a trunk takes effect within an hour."""
 MAX_KEEP_NOTHING_S = 60.0
-"""The longest negative caching: a new name is found within a minute (RFC 2308 §5 suggests hours)."""
+"""Maximum negative TTL: a new name is found within a minute (RFC 2308 §5 suggests hours)."""
 UNANSWERED_PAUSE_S = 5.0
-"""A query without an answer is not repeated for so long: calls must not wait for a dead server one after another."""
+"""A query without an answer is not repeated in this time, so that calls do not wait for a dead server one after another."""
 UNANSWERED_SERVICE_PAUSE_S = 60.0
-"""The same for SRV and NAPTR: a server that ignores these types goes on doing so, and addresses are found without them."""
+"""The same for SRV and NAPTR: a server that ignores these types keeps ignoring them, and addresses are found without them."""
 STALE_S = 86_400.0
 """RFC 8767 §5 recommends one to three days."""
 MAX_KEPT = 2048
@@ -49,7 +49,7 @@ Question = tuple[str, RecordType]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer, `records` None if nobody gave one."""
+    """A cache entry; `records` is None if no server responded."""
 
     records: tuple[Record, ...] | None
     fresh_until: float
@@ -57,7 +57,7 @@ class _Kept:
 
 
 class DnsClient:
-    """Asks the machine's name servers, or those given as (address, port)."""
+    """Queries the system's name servers, or the given ones (address, port)."""
 
     def __init__(
         self, clock: Clock, *, servers: Sequence[tuple[str, int]] | None = None, question_deadline_s: float = QUESTION_DEADLINE_S
@@ -77,12 +77,12 @@ class DnsClient:
         return self._resolver is not None and bool(self._resolver.nameservers)
 
     def known(self, name: str, kind: RecordType) -> tuple[Record, ...] | None:
-        """The answer where it is still fresh; None if it would have to be asked. Empty: there is no such record."""
+        """The cached answer if it is fresh; None if a query is needed. Empty: the record does not exist."""
         kept = self._kept.get((_plain(name), kind))
         return kept.records if kept is not None and self._clock.now() < kept.fresh_until else None
 
     async def ask(self, name: str, kind: RecordType) -> tuple[Record, ...]:
-        """The records, CNAMEs followed; empty if the name or the record does not exist. Raises DnsUnanswered."""
+        """The records with CNAMEs followed; empty if the name or the record does not exist. Raises DnsUnanswered."""
         question = _plain(name), kind
         kept = self._kept.get(question)
         if kept is not None and self._clock.now() < kept.fresh_until:
@@ -93,7 +93,7 @@ class DnsClient:
         if task is None:
             task = self._asking[question] = asyncio.get_running_loop().create_task(self._ask(question), name=f"dns {kind} {name}")
             task.add_done_callback(lambda done: self._asked(question, done))
-        # Whoever asked first may be cancelled; the others still want to know.
+        # The first asker may be cancelled; the others still need the answer.
         return await asyncio.shield(task)
 
     async def close(self) -> None:
@@ -108,7 +108,7 @@ class DnsClient:
     def _asked(self, question: Question, done: asyncio.Task[tuple[Record, ...]]) -> None:
         self._asking.pop(question, None)
         if not done.cancelled():
-            done.exception()  # looked at, so that nobody complains when the asker has gone
+            done.exception()  # retrieved, so that asyncio does not log it if the asker is gone
 
     async def _ask(self, question: Question) -> tuple[Record, ...]:
         try:
@@ -121,7 +121,7 @@ class DnsClient:
         return records
 
     def _stale(self, question: Question, error: DnsUnanswered) -> tuple[Record, ...]:
-        """The expired answer, where no server responds. Raises the error where there is none."""
+        """The expired answer if no server responds. Raises `error` if there is none."""
         now = self._clock.now()
         kept = self._kept.get(question)
         records = kept.records if kept is not None and now < kept.usable_until else None
@@ -156,7 +156,7 @@ class DnsClient:
             raise DnsUnanswered(str(error) or type(error).__name__) from error
 
     def _configure(self) -> None:
-        """Take the servers given, or those of the system's file, anew whenever that has changed."""
+        """Set the given servers, or those of the system's file, and reload the file when it has changed."""
         if self._servers is not None:
             if self._resolver is None:
                 from active_call.net import dns_query

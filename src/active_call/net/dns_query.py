@@ -1,4 +1,4 @@
-"""One question to the name servers, by dnspython. All of it is here, since it takes 50 ms to load: `dns_client` does so when it asks."""
+"""One DNS query by dnspython, which takes 50 ms to import. `dns_client` imports this module for its first query."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ import dns.resolver
 from active_call.net.dns_records import AddressRecord, NaptrRecord, Record, RecordType, SrvRecord
 
 FAILURES: Final = (dns.exception.DNSException, OSError, UnicodeError, ValueError, EOFError)
-"""What goes wrong with a question, or with the file that names the servers."""
+"""Errors of a query, or of the file that names the servers."""
 MAX_CNAMES: Final = 8
 NEGATIVE_TTL_S: Final = 60.0
-"""Of a name that does not exist, where the server does not say how long that holds."""
+"""TTL of a negative answer without its own TTL."""
 
 
 def resolver_of(servers: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
-    """Asks these servers, given by address and port."""
+    """A resolver for these servers (address, port)."""
     resolver = dns.asyncresolver.Resolver(configure=False)
     resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in servers]
     return resolver
 
 
 def resolver_of_file(path: Path) -> dns.asyncresolver.Resolver:
-    """Asks the servers of a `resolv.conf`. Raises one of `FAILURES`."""
+    """A resolver for the servers of a `resolv.conf`. Raises one of `FAILURES`."""
     return dns.asyncresolver.Resolver(str(path))
 
 
 async def resolve(resolver: dns.asyncresolver.Resolver, name: str, kind: RecordType, lifetime_s: float) -> tuple[tuple[Record, ...], float]:
-    """Records and their time to live in seconds; a CNAME that was not followed by the server is followed here."""
+    """Records and their TTL in seconds. A CNAME that the server has not followed is followed here."""
     ttl_s = float("inf")
     for _ in range(MAX_CNAMES):
         try:

@@ -1,4 +1,4 @@
-"""What a DNS answer says, and that there is none."""
+"""DNS records, and the error for a missing answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AddressRecord:
 
 @dataclass(frozen=True, slots=True)
 class SrvRecord:
-    """RFC 2782. `target` is without the final dot, so empty if the service is said not to exist."""
+    """RFC 2782. `target` is without the final dot, so it is empty if the service explicitly does not exist."""
 
     priority: int
     weight: int

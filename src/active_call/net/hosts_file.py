@@ -1,7 +1,7 @@
-"""Names that are resolved without DNS queries of ours: the hosts file, and the system's resolver (getaddrinfo).
+"""Name resolution without our own DNS queries: the hosts file, and the system's resolver (getaddrinfo).
 
-In: a name. Out: its addresses. The hosts file is read again when it changes. getaddrinfo cannot be cancelled and may take a minute on a
-machine whose DNS is dead, so it runs in daemon threads, of which there are few: neither a look-up's deadline nor the program's end waits.
+In: a name. Out: its addresses. The hosts file is read again when it changes. getaddrinfo cannot be cancelled and may take a minute if DNS
+is dead. So it runs in a few daemon threads, and neither the deadline of a look-up nor the end of the program waits for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 HOSTS = Path("/etc/hosts")
 MAX_THREADS = 8
-"""getaddrinfo calls that may hang at once; more are refused at once."""
+"""Maximum number of concurrent getaddrinfo calls, because they may hang. More are refused at once."""
 
 
 class HostsFile:
@@ -26,7 +26,7 @@ class HostsFile:
         self._names: dict[str, tuple[str, ...]] = {}
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        """The addresses that the file gives to `name`, in its order; none where it does not name it."""
+        """The addresses of `name` in the file, in order; empty if it is not listed."""
         try:
             stat = self._path.stat()
             state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -39,7 +39,7 @@ class HostsFile:
 
 
 def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
-    """Addresses by lower-case name. Lines that are none are passed over (hosts(5))."""
+    """Addresses by lower-case name. Malformed lines are ignored (hosts(5))."""
     names: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         fields = line.partition("#")[0].split()
@@ -57,13 +57,13 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
 
 
 class SystemResolver:
-    """getaddrinfo, off the loop."""
+    """getaddrinfo in a thread."""
 
     def __init__(self) -> None:
         self._n_running = 0
 
     async def addresses(self, name: str) -> tuple[str, ...]:
-        """Addresses of `name`, in the order of the system's policy (RFC 6724). Raises OSError or UnicodeError."""
+        """The addresses of `name` in the order of the system's policy (RFC 6724). Raises OSError or UnicodeError."""
         if self._n_running >= MAX_THREADS:
             raise OSError("too many look-ups are hanging")
         loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class SystemResolver:
             try:
                 loop.call_soon_threadsafe(settle, result)
             except RuntimeError:
-                return  # the loop was closed meanwhile
+                return  # the loop has been closed
 
         threading.Thread(target=work, name=f"getaddrinfo {name}", daemon=True).start()
         return await found

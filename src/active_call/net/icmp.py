@@ -1,7 +1,7 @@
-"""ICMP errors for datagrams that we sent (RFC 3261 §18.4), as Linux queues them for a socket; other systems report none.
+"""ICMP errors for datagrams that we sent (RFC 3261 §18.4), from the error queue of a Linux socket. Other systems report none.
 
-A report is believed only when it quotes a request that we have just sent to that address: anybody can send an ICMP message that quotes
-ports and no more (RFC 5927 §4).
+An error is accepted only if it quotes a request that we have just sent to that address: anybody can send an ICMP message that quotes only
+the ports (RFC 5927 §4).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNREACHABLE6, _PARAMETER_PROBLEM6 = 1, 4
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """An ICMP error for a datagram to `remote`; `quoted` is the beginning of that datagram."""
+    """An ICMP error for a datagram to `remote`. `quoted` is the beginning of that datagram."""
 
     remote: tuple[object, ...]
     quoted: bytes
@@ -42,16 +42,16 @@ class Undelivered:
 
 
 def ask_for_reports(sock: socket.socket) -> None:
-    """Have what is undeliverable queued, to be read by `take_reports`. A report then fails the next call on the socket, whatever it is."""
+    """Enable the error queue, to be read by `take_reports`. The next call on the socket, of any kind, fails after an error."""
     if IS_KNOWN:
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        with contextlib.suppress(OSError):  # a socket for IPv6 alone has no option of IPv4
+        with contextlib.suppress(OSError):  # an IPv6-only socket does not have the IPv4 option
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 def take_reports(sock: socket.socket) -> list[Undelivered]:
-    """What is queued, oldest first; what is no final refusal (a packet too big, a hop limit) is left out."""
+    """The queued errors, oldest first. Temporary ones (packet too big, hop limit) are left out."""
     return list(_reports(sock)) if IS_KNOWN else []
 
 
@@ -76,18 +76,18 @@ def _is_final(origin: int, icmp_type: int, code: int) -> bool:
 
 
 class SentRequests:
-    """The last requests that went out over UDP, to know them again in a report."""
+    """The last requests sent over UDP, to match them with ICMP errors."""
 
     def __init__(self) -> None:
         self._sent: deque[tuple[int, Address, bytes]] = deque(maxlen=KEPT_REQUESTS)
 
     def note(self, transmit_id: int, remote: Address, data: bytes) -> None:
-        """A datagram has been sent; responses are passed over."""
+        """Record a sent datagram. Responses are ignored."""
         if IS_KNOWN and not data.startswith(b"SIP/2.0 "):
             self._sent.append((transmit_id, remote, data))
 
     def find(self, remote: Address, quoted: bytes) -> int | None:
-        """The transmit to `remote` that `quoted` is the beginning of, as far as its whole branch: which nobody can guess."""
+        """The transmit to `remote` that begins with `quoted`, compared up to the end of its branch, which nobody can guess."""
         end_of_branch = _end_of_branch(quoted)
         if end_of_branch is None:
             return None
@@ -98,7 +98,7 @@ class SentRequests:
 
 
 def _end_of_branch(quoted: bytes) -> int | None:
-    """Behind the branch parameter of the first Via and the mark that ends it; None if that is cut off."""
+    """The index after the branch parameter of the first Via and its terminator; None if it is truncated."""
     start = quoted.find(b";branch=")
     if start < 0:
         return None

@@ -1,22 +1,22 @@
-"""Limits for connections: number, rate, slow or oversized messages. Refusals are silent and counted.
+"""Limits for connections: number, rate, slow or oversized messages. A refused connection gets no answer and is counted.
 
-In: who connects, when. Out: the name of the rule that is broken, or nothing. `Refusals` counts by rule and writes to the log, a line a
-rule every ten seconds at most: an attack must not fill the disk.
+In: the remote address and the time. Out: the name of the violated rule, or None. `Refusals` counts by rule and logs at most one line per
+rule in ten seconds, so that an attack does not fill the disk.
 
-| rule | breaks it |
+| rule | violated by |
 |---|---|
-| `connections_total` | a connection beyond the limit for all, handshakes included; strangers leave a reserve to trunks and registrars |
-| `connections_per_address` | one beyond the limit for its remote address (of IPv6, for its /64); lower for strangers |
-| `handshakes` | a stranger's connection while too many strangers' are in their handshake |
-| `silenced` | one from an address that was refused too often |
-| `accept_rate` | more new connections from one address than the limit in a second, once its burst is used up |
+| `connections_total` | a connection above the total limit, handshakes included; strangers leave a reserve for trunks and registrars |
+| `connections_per_address` | a connection above the limit of its remote address (IPv6: its /64); lower for strangers |
+| `handshakes` | a stranger's connection while too many of strangers are in their handshake |
+| `silenced` | a connection from an address that was refused too often |
+| `accept_rate` | more new connections per second from one address than the limit, after its burst is used up |
 | `silent_connection` | 30 s without a byte; over WebSocket, without a handshake |
-| `idle_connection` | a stranger's that has no call and has sent no message for long; keep-alives do not count |
-| `half_read_message` | a message that is not complete 10 s after its first byte |
-| `message_size` | headers over 64 KiB, a body over 256 KiB, of strangers 16 and 32; over WebSocket a message over 65,535 bytes |
+| `idle_connection` | a stranger's connection without a call and without a message for a long time; keep-alives do not count |
+| `half_read_message` | a message that is incomplete 10 s after its first byte |
+| `message_size` | headers over 64 KiB or a body over 256 KiB, for strangers 16 and 32; over WebSocket a message over 65,535 bytes |
 | `keepalive_flood` | over 100 keep-alives within 10 s |
 | `handshake` | a TLS handshake that fails or takes 5 s |
-| `unread_responses` | 4 MiB wait for a peer that does not read |
+| `unread_responses` | 4 MiB queued for a peer that does not read |
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from active_call.base.world import Clock
 
 LOG_EVERY_S = 10.0
 HALF_READ_S = 10.0
-"""A message of 64 KiB takes a second over a bad line; 64*T1 would leave no time to answer."""
+"""A message of 64 KiB takes a second over a bad line. 64*T1 would leave no time to answer."""
 MAX_KNOWN = 4096
-"""Addresses whose rate is known."""
+"""Number of addresses with a rate counter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections are accepted; the figures are far beyond what a carrier or a hundred browsers behind one address need."""
+    """Connection limits. The defaults are far above what a carrier, or a hundred browsers behind one address, need."""
 
     total: int = 2000
     reserved: int = 500
-    """Of `total`: kept for trunks and registrars."""
+    """Of `total`: reserved for trunks and registrars."""
     per_address: int = 500
     per_stranger: int = 100
-    """Of one address that no trunk allows."""
+    """Per address that no trunk lists."""
     handshakes_of_strangers: int = 200
-    """At one time. A TLS handshake costs some 2 ms, and one that is left half open its 5 s."""
+    """Concurrent. A TLS handshake costs about 2 ms; an incomplete one occupies a place for 5 s."""
     stranger_idle_s: float = 300.0
-    """A stranger's connection without a call that sends no SIP message for so long is closed. 0: never."""
+    """A stranger's connection without a call is closed after this time without a SIP message. 0: never."""
     accepts_per_s: float = 100.0
     accept_burst: int = 200
 
@@ -82,9 +82,10 @@ class Admission:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def broken_rule(self, remote: str, n_open: int, now: float, *, is_known: bool = False, n_handshakes: int = 0) -> str | None:
-        """The rule that one more connection from `remote` would break. Each call counts against the rate.
+        """The rule that one more connection from `remote` would violate, if any. Each call counts against the rate.
 
-        `n_open` are open in all, `n_handshakes` of strangers in their handshake. `is_known`: a trunk or registrar of ours.
+        `n_open`: all open connections; `n_handshakes`: strangers' connections in their handshake. `is_known`: one of our trunks or
+        registrars.
         """
         limits, source = self._limits, address_key(remote)
         if not self._take_token(source, now):
@@ -102,7 +103,7 @@ class Admission:
         self._open[address_key(remote)] += 1
 
     def closed(self, remote: str) -> None:
-        """It was closed."""
+        """A connection from that address was closed."""
         source = address_key(remote)
         self._open[source] -= 1
         if self._open[source] <= 0:

@@ -1,13 +1,13 @@
-"""Locating SIP servers (RFC 3263 §4, RFC 2782), as a procedure that asks and is told: pure, and so the same whoever answers.
+"""Locating SIP servers (RFC 3263 §4, RFC 2782), as a pure generator: it yields queries and is sent the answers.
 
-In: a host as a URI gives it, perhaps a port, the transports that may be used. Yields the questions of each step, all at once; is sent the
-answers. Returns places in the order in which they are to be tried; raises TransportError.
+In: a host from a URI, an optional port, the usable transports. Yields the queries of each step together. Returns the addresses in the order
+in which they are tried. Raises TransportError.
 
-    no transport and no port named   NAPTR of the host           without any: SRV for each transport that we speak
-    no port named                    SRV of the transport        without any: A/AAAA of the host, at the transport's own port
+    no transport and no port named   NAPTR of the host           without any: SRV for each transport that we support
+    no port named                    SRV of the transport        without any: A/AAAA of the host, default port of the transport
     port named, or address literal   A/AAAA of the host
 
-A step that nobody answers counts as one without records: carriers' names end in addresses either way.
+A step without an answer counts as one without records, because the names of carriers also have plain addresses.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061
 """RFC 3261 §19.1.2, RFC 7118 §5.2.1."""
 
 MAX_PLACES = 8
-"""Places of one look-up: at 4 s each, all are tried within half a minute."""
+"""Maximum number of addresses per look-up: at 4 s each, all are tried within half a minute."""
 
 _SRV_PREFIX: dict[TransportName, str] = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
-"""RFC 3263 §4.1. A WebSocket is found by its host alone (RFC 6455 §3)."""
+"""RFC 3263 §4.1. A WebSocket server is found by its host alone (RFC 6455 §3)."""
 
 _SERVICES: dict[str, TransportName] = {"sip+d2u": "udp", "sip+d2t": "tcp", "sips+d2t": "tls"}
 """RFC 3263 §4.1, §10."""
@@ -53,7 +53,7 @@ Steps = Generator[tuple[Question, ...], Answers, list[Place]]
 
 
 def locate(host: str, port: int | None, transports: Sequence[TransportName], uniform: Uniform) -> Steps:
-    """See the module. Of several `transports` the first is taken where DNS leaves the choice."""
+    """See the module. If DNS leaves the choice among `transports`, the first one is used."""
     if port is not None:
         hosts: _Hosts = [(transports[0], host, port)]
     else:
@@ -69,7 +69,7 @@ def locate(host: str, port: int | None, transports: Sequence[TransportName], uni
 
 
 def _by_service(host: str, transports: Sequence[TransportName], uniform: Uniform) -> Generator[tuple[Question, ...], Answers, _Hosts]:
-    """Host names with transport and port, by NAPTR and SRV."""
+    """Host names with transport and port, from NAPTR and SRV."""
     services = yield from _services(host, transports)
     answers = yield tuple((name, "SRV") for _, name in services)
     hosts: _Hosts = []
@@ -86,7 +86,7 @@ def _by_service(host: str, transports: Sequence[TransportName], uniform: Uniform
 
 
 def _services(host: str, transports: Sequence[TransportName]) -> Generator[tuple[Question, ...], Answers, list[tuple[TransportName, str]]]:
-    """SRV names in the order in which they are to be used, with the transport that each stands for (§4.1)."""
+    """SRV names in the order of use, each with its transport (§4.1)."""
     if len(transports) > 1:
         answers = yield ((host, "NAPTR"),)
         records = [record for record in answers.get((host, "NAPTR")) or () if isinstance(record, NaptrRecord)]
@@ -101,10 +101,10 @@ def _services(host: str, transports: Sequence[TransportName]) -> Generator[tuple
 
 
 def in_order(records: Sequence[SrvRecord], uniform: Uniform) -> list[SrvRecord]:
-    """The records by priority, and by chance according to their weights among equals (RFC 2782, "Weight")."""
+    """The records by priority; equal priorities in random order by weight (RFC 2782, "Weight")."""
     ordered: list[SrvRecord] = []
     for priority in sorted({record.priority for record in records}):
-        # Those of weight 0 stand first, which gives them a small chance.
+        # Records with weight 0 come first, which gives them a small chance.
         left = sorted((record for record in records if record.priority == priority), key=lambda record: record.weight > 0)
         while left:
             drawn = uniform(0.0, float(sum(record.weight for record in left)))

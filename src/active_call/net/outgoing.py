@@ -1,10 +1,10 @@
-"""HTTP requests to hosts that somebody outside has named: they reach the public internet, and private networks only where allowed.
+"""HTTP requests to hosts that come from outside: they may reach the public internet, and private networks only if allowed.
 
-A request enters httpx as always. Before a connection is made the host is resolved here, every address is judged, and the connection goes to
-precisely the address that was judged: a name that leads elsewhere a moment later (DNS rebinding) changes nothing. A redirect is a further
-connection and is judged likewise. Connections are kept for the next request, so requests under different trust never share a client. Where
-the environment names a proxy (HTTPS_PROXY, NO_PROXY), the name is judged as this machine knows it, and the proxy connects. Raises
-httpx.ConnectError with the reason. RFC 6890 and its registry (special-purpose addresses).
+httpx handles the request as usual. Before each connection the host is resolved here, every address is checked, and the connection goes to
+exactly the checked address, so that DNS rebinding has no effect. A redirect is another connection and is checked too. Connections are kept
+for the next request, so requests with different trust never share a client. If the environment names a proxy (HTTPS_PROXY, NO_PROXY), the
+host is checked as this machine resolves it, and the proxy connects. Raises httpx.ConnectError with the reason. RFC 6890 and its registry
+(special-purpose addresses).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from active_call.base.trust import Place, Trust
 
 RESOLVE_S: Final = 5.0
 KEEP_S: Final = 30.0
-"""An idle connection is kept so long for the next request: a caller's turn often takes more than ten seconds."""
+"""How long an idle connection is kept for the next request: a caller's turn often takes more than ten seconds."""
 MAX_CONNECTIONS: Final = 200
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -40,18 +40,18 @@ _SPECIAL: Final = tuple(
         "::/96", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16",
     )
 )  # fmt: skip
-"""Special-purpose ranges beside those that `ipaddress` and `base.addresses` know. 168.63.129.16 is the host of an Azure machine, which
-serves its metadata."""
+"""Special-purpose ranges in addition to those of `ipaddress` and `base.addresses`. 168.63.129.16 is the host of an Azure VM, which serves
+its metadata."""
 
 
 class OutgoingRefused(ActiveCallError):
-    """A host that may not be asked."""
+    """A host to which requests are not allowed."""
 
     code = "outgoing_refused"
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether a request failed because its host may not be asked."""
+    """Whether a request failed because its host is not allowed."""
     while error is not None:
         if isinstance(error, OutgoingRefused | _ConnectRefused):
             return True
@@ -61,7 +61,7 @@ def is_refusal(error: BaseException | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AllowedPlace:
-    """A network or a name, with one port or all. `*.example.com` names all below."""
+    """A network or a name, with one port or all. `*.example.com` means all subdomains."""
 
     network: Network | None
     name: str = ""
@@ -76,7 +76,7 @@ class AllowedPlace:
 
 
 def parse_place(text: str) -> AllowedPlace:
-    """`10.0.0.0/8`, `127.0.0.1:11434`, `[fd00::/8]:80`, `ollama:11434`, `*.corp.example`. Raises ValueError."""
+    """Parse `10.0.0.0/8`, `127.0.0.1:11434`, `[fd00::/8]:80`, `ollama:11434`, `*.corp.example`. Raises ValueError."""
     text = text.strip().lower()
     host, port = text, None
     if text.startswith("["):
@@ -100,7 +100,7 @@ def _port(text: str, whole: str) -> int:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether `address` is one of the public internet, also behind the forms in which IPv6 carries IPv4."""
+    """Whether `address` is on the public internet, also if it is an IPv4 address embedded in IPv6."""
     inner = embedded_ipv4(address) or address
     is_special = any(one in network for network in _SPECIAL for one in (address, inner))
     return reach_of(str(inner)) is Reach.WORLD and not (is_special or inner.is_private or inner.is_reserved)
@@ -108,13 +108,13 @@ def is_public(address: IpAddress) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPolicy:
-    """Which hosts may be asked. `allowed`: beside the public internet. `trusted`: host and port, wherever they lie."""
+    """Which hosts are allowed. `allowed`: in addition to the public internet. `trusted`: host and port, wherever they are."""
 
     allowed: tuple[AllowedPlace, ...] = ()
     trusted: frozenset[Place] = frozenset()
 
     def trusting(self, places: Iterable[Place]) -> OutgoingPolicy:
-        """This policy, under which `places` may be asked, too."""
+        """This policy with `places` also allowed."""
         return replace(self, trusted=self.trusted | frozenset(places))
 
     def may_ask(self, host: str, address: IpAddress, port: int) -> bool:
@@ -125,7 +125,7 @@ class OutgoingPolicy:
         return any(place.holds(host, one, port) for place in self.allowed for one in (address, inner) if one is not None)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host` that may be asked, in the system's order. Raises OutgoingRefused, or OSError if there are none."""
+        """The allowed addresses of `host`, in the system's order. Raises OutgoingRefused, or OSError if there are none."""
         async with asyncio.timeout(RESOLVE_S):
             found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
@@ -138,7 +138,7 @@ class OutgoingPolicy:
 
 
 def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
-    """Hosts and ports of those of `urls` that are http(s) or ws(s) URLs."""
+    """Host and port of each http(s) or ws(s) URL in `urls`."""
     return frozenset(place for place in (place_of(url) for url in urls if url) if place is not None)
 
 
@@ -153,7 +153,7 @@ def place_of(url: str) -> Place | None:
 
 
 def shown_url(url: str) -> str:
-    """`url` for logs: without user, password, query and fragment, where secrets stand."""
+    """`url` for logs: without user, password, query and fragment, which may contain secrets."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
@@ -163,21 +163,21 @@ def shown_url(url: str) -> str:
 
 
 def no_cookies() -> CookieJar:
-    """A jar that stays empty: a client is used for many calls, and what a server sets for one caller is not sent for another."""
+    """A cookie jar that stays empty: one client serves many calls, and a cookie of one caller must not be sent for another."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def guarded_client(policy: OutgoingPolicy, timeout_s: float = 15.0, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """A client whose every connection `policy` has judged, and which keeps no cookies.
+    """A client whose connections are all checked by `policy` and which keeps no cookies.
 
-    To make `tls` takes 50 ms: those who need several clients make it once.
+    Creating `tls` takes 50 ms: create it once for several clients.
     """
     transport = _GuardedTransport(policy, tls or httpx.create_ssl_context())
     return httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False, max_redirects=5, cookies=no_cookies())
 
 
 class GuardedClients:
-    """Clients under one policy: one for all calls, and one more for each set of hosts that calls trust. `close` it at the end."""
+    """Clients under one policy: one for all calls, plus one for each set of trusted hosts. Call `close` at the end."""
 
     def __init__(self, policy: OutgoingPolicy, tls: ssl.SSLContext | None = None) -> None:
         self._policy = policy
@@ -185,37 +185,37 @@ class GuardedClients:
         self._clients: dict[frozenset[Place], httpx.AsyncClient] = {}
 
     def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
-        """The hosts of `urls` that a call with `trust` may ask though other calls perhaps may not."""
+        """The hosts of `urls` that are allowed for a call with `trust`, but possibly not for other calls."""
         return (places_of(urls) & trust.hosts) - self._policy.trusted if trust.hosts else frozenset()
 
     def shared(self, trusted: frozenset[Place] = frozenset()) -> httpx.AsyncClient:
-        """The client that may ask `trusted`, too. It is shared by all who ask for the same; never closed by them."""
+        """The client that also allows `trusted`. All users with the same set share it; they must not close it."""
         client = self._clients.get(trusted)
         if client is None:
             client = self._clients[trusted] = self.new(trusted)
         return client
 
     def new(self, trusted: frozenset[Place] = frozenset()) -> httpx.AsyncClient:
-        """As `shared`, a client of the caller's own to close."""
+        """Like `shared`, but a new client that the caller closes."""
         return guarded_client(self._policy.trusting(trusted), tls=self._tls)
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """The TLS settings of all clients, for connections that are no HTTP requests."""
+        """The TLS settings of all clients, for connections other than HTTP requests."""
         return self._tls
 
     async def addresses(self, host: str, port: int, trusted: frozenset[Place] = frozenset()) -> list[str]:
-        """The addresses of `host` that may be asked under `trusted`. Raises OutgoingRefused, OSError and TimeoutError."""
+        """The addresses of `host` that are allowed with `trusted`. Raises OutgoingRefused, OSError and TimeoutError."""
         return await self._policy.trusting(trusted).addresses(host, port)
 
     async def close(self) -> None:
-        """Close the clients that are shared."""
+        """Close the shared clients."""
         for client in self._clients.values():
             await client.aclose()
 
 
 class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over a pool whose connections are made by `_GuardedNetwork`, or over the environment's proxy."""
+    """httpx's transport with a pool whose connections are made by `_GuardedNetwork` or by the environment's proxy."""
 
     def __init__(self, policy: OutgoingPolicy, context: ssl.SSLContext) -> None:
         super().__init__(verify=context, trust_env=False)
@@ -227,7 +227,7 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         self._proxied = {scheme: httpx.AsyncHTTPTransport(verify=context, proxy=url) for scheme, url in proxies.items()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx.ConnectError for a host that may not be asked."""
+        """Send the request. Raises httpx.ConnectError for a host that is not allowed."""
         url = request.url
         proxied = self._proxied.get(url.scheme)
         if proxied is None or proxy_bypass(url.host):
@@ -237,7 +237,7 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         except OutgoingRefused as error:
             raise httpx.ConnectError(str(error), request=request) from error
         except (OSError, TimeoutError, UnicodeError):
-            pass  # only the proxy knows that name
+            pass  # only the proxy can resolve that name
         return await proxied.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -247,11 +247,11 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
 
 
 class _ConnectRefused(httpcore.ConnectError):
-    """An OutgoingRefused as httpcore carries it; its pool forgets the cause of what it raises again."""
+    """An OutgoingRefused for httpcore, whose pool drops the cause of errors that it raises again."""
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Resolves, judges, and connects to what was judged. TLS checks the certificate by the name, as always."""
+    """Resolves and checks the host, and connects to the checked address. TLS verifies the certificate by the name, as usual."""
 
     def __init__(self, policy: OutgoingPolicy) -> None:
         self._policy = policy

@@ -1,7 +1,7 @@
-"""WebSockets that this server opens to hosts that somebody outside has named, under the policy of `outgoing`.
+"""WebSockets that this server opens to hosts that come from outside, under the policy of `outgoing`.
 
-A URL enters, an open connection leaves. The host is resolved and judged here, and the connection goes to precisely the address that was
-judged; a redirect is followed only there. RFC 6455.
+A URL goes in, an open connection comes out. The host is resolved and checked here, and the connection goes to exactly the checked address.
+A redirect is followed only to that address. RFC 6455.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class SocketUnavailable(ActiveCallError):
 
 
 class OutgoingSockets:
-    """Opens WebSockets under one policy. `tls` checks the certificates of `wss`."""
+    """Opens WebSockets under one policy. `tls` verifies the certificates of `wss`."""
 
     def __init__(self, policy: OutgoingPolicy, tls: ssl.SSLContext) -> None:
         self._policy = policy
         self._tls = tls
 
     async def open(self, url: str, headers: Mapping[str, str] | None = None, trusted: frozenset[Place] = frozenset()) -> ClientConnection:
-        """An open connection, which the caller closes. Raises SocketUnavailable or OutgoingRefused."""
+        """Open a connection, which the caller closes. Raises SocketUnavailable or OutgoingRefused."""
         host, port, is_secure = _place(url)
         policy = self._policy.trusting(trusted)
         options: dict[str, Any] = {"ssl": self._tls, "server_hostname": host} if is_secure else {}

@@ -1,8 +1,8 @@
-"""Learns the public address of our SIP socket by STUN, and keeps it up to date.
+"""Find the public address of our SIP socket by STUN, and keep it up to date.
 
-In: names of STUN servers, the driver's UDP socket: the binding is asked for through the very socket that SIP uses, so that the port is
-right too. Out: `on_learnt` whenever the address is another than before. All servers are asked at once and the first answer counts: which
-one that is does not matter. Nobody answering is said once, and asked again.
+In: names of STUN servers, the driver's UDP socket. The binding request is sent through the socket of SIP itself, so that the port is
+correct too. Out: `on_learnt` whenever the address has changed. All servers are asked at once, and the first answer counts. If none answers,
+that is logged once and retried.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from active_call.sip.routing import parse_place
 STUN_PORT = 3478
 """RFC 5389 §18.4."""
 REPEAT_S = (0.0, 0.5, 1.5)
-"""RFC 5389 §7.2.1: RTO of 500 ms, doubled; fewer repetitions, as several servers are asked."""
+"""RFC 5389 §7.2.1: RTO of 500 ms, doubled. Fewer retransmissions, because several servers are asked."""
 DEADLINE_S = 3.0
 REFRESH_S = 300.0
 RETRY_S = 30.0
-"""The interval while no server responds."""
+"""Retry interval while no server responds."""
 
 log = logging.getLogger("active_call.stun")
 
 
 class StunSocket(Protocol):
-    """The UDP socket that SIP listens on."""
+    """The UDP socket on which SIP listens."""
 
     def send_stun(self, data: bytes, server: Address) -> None:
         """Send one datagram. Raises OSError or TransportError."""
 
     def set_stun_receiver(self, receive: Callable[[bytes], None]) -> None:
-        """Hand over the STUN datagrams that come in."""
+        """Set the receiver of incoming STUN datagrams."""
 
 
 class PublicAddress:
@@ -68,7 +68,7 @@ class PublicAddress:
         sock.set_stun_receiver(self._receive)
 
     async def learn(self) -> Address | None:
-        """Ask now; None if nobody answers, which is logged when it begins."""
+        """Ask now. None if no server answers; the beginning of that state is logged."""
         found = await self._first_answer()
         if found is None:
             if not self._is_silent:
@@ -85,7 +85,7 @@ class PublicAddress:
         return found
 
     async def keep(self) -> None:
-        """Go on asking, until cancelled."""
+        """Keep asking until cancelled."""
         while True:
             await asyncio.sleep(RETRY_S if self._is_silent else REFRESH_S)
             await self.learn()
@@ -124,7 +124,7 @@ class PublicAddress:
         raise TransportError("no answer", where=host)
 
     def _receive(self, data: bytes) -> None:
-        """Handle a STUN datagram; one that answers no request of ours is ignored."""
+        """Handle a STUN datagram. One that does not answer our request is ignored."""
         answer = self._asked.get(data[8:20])
         if answer is None or answer.done():
             return

@@ -1,11 +1,11 @@
-"""Resolves a SIP next hop to addresses: answers the queries of `locating` (RFC 3263) within a deadline.
+"""Resolve a SIP next hop to addresses: answer the queries of `locating` (RFC 3263) within a deadline.
 
-In: a `LookUp`. Out: targets with addresses, in the order in which they are to be tried. Raises TransportError. A name is looked for
+In: a `LookUp`. Out: targets with addresses, in the order in which they are tried. Raises TransportError. A name is looked up
 
-1. in the hosts file, which also settles that nobody asks the DNS for services of that name;
-2. by the system's resolver alone (getaddrinfo): names without a dot, `.local`, and all names where there is no name server;
-3. nowhere, if it ends in `.invalid` (RFC 6761), as browsers' Contacts do (RFC 7118);
-4. in the DNS; where that knows no address, by the system's resolver after all.
+1. in the hosts file; for a name found there, no DNS query is sent at all;
+2. only by the system's resolver (getaddrinfo): names without a dot, `.local`, and all names if there is no name server;
+3. not at all if it ends in `.invalid` (RFC 6761), as in the Contacts of browsers (RFC 7118);
+4. in DNS; if that has no address, by the system's resolver.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from active_call.sip.events import LookUp, Target
 __all__ = ["DEFAULT_PORTS", "Resolver"]
 
 DEADLINE_S = 4.0
-"""For all steps together."""
+"""Total time for all steps."""
 SECOND_FAMILY_S = 0.5
-"""How much longer than for IPv4 addresses one waits for IPv6 ones: some servers never answer about AAAA."""
+"""How long to wait for IPv6 addresses after the IPv4 ones: some servers never answer AAAA queries."""
 KEEP_SYSTEM_S = 30.0
-"""Answers of the system's resolver come without a time to live."""
+"""The system's resolver returns no TTL."""
 MAX_KEPT = 1024
 
 T = TypeVar("T")
 
 
 class Dns(Protocol):
-    """Answers one question; see `dns_client.DnsClient`."""
+    """Answers one query; see `dns_client.DnsClient`."""
 
     @property
     def has_servers(self) -> bool: ...
@@ -59,7 +59,7 @@ class System(Protocol):
 
 
 class Resolver:
-    """Resolves next hops, with a deadline and a memory. `families` (4, 6) are those that our sockets have."""
+    """Resolves next hops, with a deadline and a cache. `families` (4, 6) are those of our sockets."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Resolver:
         self._kept_system: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def known(self, look_up: LookUp) -> tuple[Target, ...] | None:
-        """The answer, where it takes no question. Raises TransportError if it is known that there is none."""
+        """The answer if it needs no query, else None. Raises TransportError if it is known that there is none."""
         steps = self._steps(look_up)
         questions = next(steps)
         while True:
@@ -98,7 +98,7 @@ class Resolver:
                 return _targets(look_up, end.value)
 
     async def resolve(self, look_up: LookUp) -> tuple[Target, ...]:
-        """The places of `look_up`; at least one. Raises TransportError."""
+        """The targets of `look_up`, at least one. Raises TransportError."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 return _targets(look_up, await self._walk(self._steps(look_up)))
@@ -134,7 +134,7 @@ class Resolver:
         return "." not in name or name.endswith((".local", ".localhost")) or not self._dns.has_servers
 
     def _fitting(self, addresses: Sequence[str]) -> tuple[str, ...]:
-        """Those of our sockets' families; all, where none fits, so that the failure names an address."""
+        """The addresses of our sockets' families; all of them if none matches, so that the error names an address."""
         fitting = tuple(address for address in addresses if (6 if ":" in address else 4) in self.families)
         return fitting or tuple(addresses)
 
@@ -187,9 +187,9 @@ class Resolver:
         return tuple(kind for family, kind in ((4, "A"), (6, "AAAA")) if family in self.families)  # type: ignore[misc]
 
     async def _ask_dns(self, name: str) -> Sequence[str]:
-        """IPv4 addresses first: every carrier has them, and a broken IPv6 route would cost its callers seconds.
+        """Query IPv4 addresses first: every carrier has them, and a broken IPv6 route would cost callers seconds.
 
-        Raises TransportError if nobody answers, since the system's resolver would ask the same servers for much longer.
+        Raises TransportError if no server responds, because the system's resolver would ask the same servers for much longer.
         """
         tasks = [asyncio.ensure_future(self._dns.ask(name, kind)) for kind in self._address_types]
         try:
@@ -219,7 +219,7 @@ def _targets(look_up: LookUp, places: Sequence[Place]) -> tuple[Target, ...]:
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results; where some fail with TransportError, the others still count unless none is left."""
+    """All results. If some fail with TransportError, the others are returned, unless all fail."""
     done = await asyncio.gather(*work, return_exceptions=True)
     errors = [entry for entry in done if isinstance(entry, BaseException)]
     for error in errors:

@@ -1,13 +1,13 @@
-"""The stream connections of the SIP driver: found, opened, accepted, kept alive, counted.
+"""The stream connections of the SIP driver: find, open, accept, keep alive and count them.
 
 In: targets with bytes for them, accepted sockets, the time. Out: bytes on connections; failures by transmit id; chunks and losses to the
-owner. Which connection a target may use:
+owner. A target uses
 
-1. its own flow, while that lives (RFC 5626);
-2. one to that very address and port, by the same transport (RFC 3261 §18, RFC 5923). Over TLS it must also be the connection of the same
-   name (RFC 5922 §5); but an address literal may use any: carriers name their edge by address in Record-Route, where a new TLS connection
-   could not be verified, while the one that stands was, by name;
-3. a new one. An address that was reached by a name before is verified by that name again, so that a dialogue survives the loss of its
+1. its own flow while that is open (RFC 5626); 2. a connection to the same address and port with the same transport (RFC 3261 §18, RFC
+5923). Over TLS it must also be verified for the same
+   name (RFC 5922 §5), except that an address literal may use any: carriers name their edge by address in Record-Route. A new TLS connection
+   could not be verified there, but the existing one was verified by name;
+3. a new connection. An address that was reached by a name before is verified by that name again, so that a dialog survives the loss of its
    connection.
 """
 
@@ -30,48 +30,48 @@ from active_call.net.sip_websocket import WebSocketConnection, client_protocol, 
 from active_call.sip.events import Address, Flow, Target, Transmit, TransportName
 
 CONNECT_DEADLINE_S = 3.5
-"""TCP and TLS together: the core gives an address up after 4 s (`EndpointConfig.next_hop_after_s`), and should be told why by then."""
+"""TCP and TLS together: the core gives up an address after 4 s (`EndpointConfig.next_hop_after_s`), and needs the reason before that."""
 HANDSHAKE_DEADLINE_S = 5.0
 SHUTDOWN_DEADLINE_S = 2.0
 SILENT_CONNECTION_S = 30.0
-"""An accepted connection that has sent nothing for so long is closed."""
+"""An accepted connection that has sent nothing in this time is closed."""
 KEEPALIVE_S = 30.0
 MAX_WAITING = 1000
-"""Transmits that wait for one connection to be opened."""
+"""Maximum number of transmits that wait for one connection to open."""
 
 MAX_NAMES = 1024
-"""Addresses of which it is remembered by which name they were reached."""
+"""Number of addresses whose host name is remembered."""
 
 SECURE: tuple[TransportName, ...] = ("tls", "wss")
 X509_V_ERR_HOSTNAME_MISMATCH = 62
-"""Of openssl/x509_vfy.h."""
+"""From openssl/x509_vfy.h."""
 
 Place = tuple[TransportName, str, int]
 Key = tuple[TransportName, str, int, str]
-"""An address and the name that its certificate was verified against; empty without verification."""
+"""An address and the name of its verified certificate; empty without verification."""
 Failed = Callable[[int, str], None]
 
 
 @dataclass(slots=True)
 class _Dialling:
-    """A connection that is being opened, and what waits for it."""
+    """A connection that is being opened, and the transmits that wait for it."""
 
     waiting: list[Transmit] = field(default_factory=list)
 
 
 class ConnectionsOwner(StreamOwner, Protocol):
-    """Receives the events of connections, and knows how their peers stand."""
+    """Receives the events of connections, and knows the standing of their peers."""
 
     def standing_of(self, remote: str, now: float) -> str:
-        """`known`, `peer`, `stranger` or `silenced` (`sip.reading`)."""
+        """`known`, `peer`, `unknown` or `silenced` (`sip.access.reading`)."""
         ...
 
     def idle_since(self, connection_id: int) -> float | None:
-        """Since when no SIP message has come; None if none ever has."""
+        """When the last SIP message arrived; None if there was none."""
         ...
 
     def connections_in_use(self) -> set[int]:
-        """Those by which calls, registrations or requests are under way."""
+        """The connections with open calls, registrations or requests."""
         ...
 
 
@@ -109,24 +109,24 @@ class Connections:
         self._in_handshake: set[int] = set()
         self._remotes: dict[int, str] = {}
         self._strangers: set[int] = set()
-        """Accepted from where no trunk allows."""
+        """Connections accepted from addresses that no trunk lists."""
         self._limits = limits
         self._n_opened = 0
         self._is_closed = False
 
     def __len__(self) -> int:
-        """Connections that are open, and those in their handshake."""
+        """Number of open connections, including those in their handshake."""
         return len(self._by_id) + len(self._in_handshake)
 
     # -- sending
 
     def send_on(self, flow: Flow, data: bytes) -> bool:
-        """Send on the connection that `flow` names; False when it is gone."""
+        """Send on the connection that `flow` names. False if it is closed."""
         connection = self._by_id.get(flow.connection_id) if flow.connection_id is not None else None
         return connection is not None and connection.send(data, self._clock.now())
 
     def send_to(self, transmit: Transmit, target: Target) -> None:
-        """Send to a next hop, over a connection that stands or a new one. Failures are reported by `on_failed`."""
+        """Send to a next hop, over an existing or a new connection. `on_failed` reports failures."""
         if target.flow is not None and self.send_on(target.flow, transmit.data):
             return
         if not is_ip(target.host):
@@ -149,7 +149,7 @@ class Connections:
         dialling.waiting.append(transmit)
 
     def close_flow(self, flow: Flow) -> None:
-        """Close the connection that `flow` names, after what is queued was sent."""
+        """Close the connection that `flow` names after its queued data was sent."""
         connection = self._by_id.get(flow.connection_id) if flow.connection_id is not None else None
         if connection is not None:
             connection.close("closed by us")
@@ -176,7 +176,7 @@ class Connections:
     async def _open(self, key: Key) -> StreamConnection:
         if key[0] not in SECURE:
             return await self._connect(key)
-        # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
+        # The host of the URI is the SNI and must be in the certificate (RFC 5922 §7.1). An address literal is checked as such.
         try:
             return await self._connect(key, self._client_tls)
         except ssl.SSLCertVerificationError as error:
@@ -231,7 +231,7 @@ class Connections:
     # -- accepting
 
     def accept(self, accepted: Accepted, transport: TransportName) -> None:
-        """Take an accepted socket, or close it silently where a rule of `limits` forbids it."""
+        """Take an accepted socket, or close it without an answer if it violates a rule of `limits`."""
         remote = accepted.remote.host
         rule = self._broken_rule(remote)
         if self._is_closed or rule is not None:
@@ -247,7 +247,7 @@ class Connections:
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
 
     def _broken_rule(self, remote: str) -> str | None:
-        """The rule that keeps one more connection from there out."""
+        """The rule that one more connection from `remote` would violate, if any."""
         now = self._clock.now()
         standing = self._owner.standing_of(remote, now)
         if standing == "silenced":
@@ -286,10 +286,10 @@ class Connections:
         protocol = client_protocol(dialled[3] or dialled[1], dialled[2], is_secure=transport == "wss")
         return WebSocketConnection(self, number, transport, now, protocol, is_outgoing=True)
 
-    # -- what connections tell (StreamOwner)
+    # -- events of connections (StreamOwner)
 
     def on_stream_made(self, connection: StreamConnection) -> None:
-        """A connection can be used from its first byte on; `_opened` adds the names of one that we opened."""
+        """A connection can be used from its first byte on. `_opened` adds the names of one that we opened."""
         self._in_handshake.discard(connection.id)
         if self._is_closed:
             connection.abort("the server is stopping")
@@ -322,7 +322,7 @@ class Connections:
     # -- time
 
     def handle_timeout(self, now: float, half_read_since: Callable[[Flow], float | None]) -> None:
-        """Ping connections that we opened (RFC 5626 §4.4.1); close those without a message, or whose message stays incomplete."""
+        """Ping connections that we opened (RFC 5626 §4.4.1). Close those without a message or with an incomplete one."""
         self._close_idle(now)
         for connection in list(self._by_id.values()):
             if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
@@ -354,14 +354,14 @@ class Connections:
         connection.close(why)
 
     def _left(self, connection_id: int) -> None:
-        """An accepted connection is gone, or its handshake has failed."""
+        """An accepted connection was closed, or its handshake has failed."""
         remote = self._remotes.pop(connection_id, None)
         self._strangers.discard(connection_id)
         if remote is not None:
             self._admission.closed(remote)
 
     async def close(self) -> None:
-        """Close everything; what is queued gets a moment to be sent."""
+        """Close everything. Queued data gets a moment to be sent."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
@@ -384,5 +384,5 @@ class Connections:
 
 
 def address_of(target: Target) -> Address:
-    """Address and port of a next hop that is resolved."""
+    """Address and port of a resolved next hop."""
     return Address(target.host.strip("[]"), target.port or DEFAULT_PORTS[target.transport])

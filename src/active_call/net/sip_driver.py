@@ -1,13 +1,13 @@
-"""Connects the SIP core with sockets and the clock.
+"""Connect the SIP core with sockets and the clock.
 
-In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, events to `on_events`. Decides nothing about SIP. After
-every input the core is drained until it has nothing more: transmits are sent, names looked up, closes done, failures reported, events
-handed over; then one timer is set for its next timeout.
+In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, events to `on_events`. The driver makes no SIP decisions.
+After every input it drains the core until nothing is left: it sends transmits, looks up names, closes connections, reports failures and
+passes on events. Then it sets one timer for the core's next timeout.
 
-Each input, and each thing that is drained, has a wall of its own: what raises is logged, and the rest is still done. An error that one
-message brings to light must not close the connection that all calls of a carrier share.
+Each input and each drained item is guarded separately: an exception is logged, and the rest is still done. An error caused by one message
+must not close the connection that all calls of a carrier share.
 
-`on_events` runs inside that loop and may call `run` again: the inner call acts on the core at once, the outer loop carries out the rest.
+`on_events` runs inside that loop and may call `run` again: the inner call acts on the core at once, and the outer loop drains the rest.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ T = TypeVar("T")
 
 _RULES_OF_DROPS = {"too_large": "message_size", "keepalive_flood": "keepalive_flood"}
 SWEEP_S = 5.0
-"""How often connections are looked at for keep-alives and idleness."""
+"""How often connections are checked for keep-alives and idleness."""
 
 
 class SipCore(Protocol):
-    """The sans-IO endpoint as the driver needs it."""
+    """The interface of the driver to the sans-IO endpoint."""
 
     def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None: ...
     def receive_stream(self, data: bytes, flow: Flow, now: float) -> None: ...
@@ -118,10 +118,10 @@ class SipDriver:
         self._on_stun: Callable[[bytes], None] = lambda _: None
         self._is_closed = False
 
-    # -- life
+    # -- start and stop
 
     async def listen(self, specs: Sequence[ListenSpec]) -> tuple[Listener, ...]:
-        """Open the sockets and tell the core; all of them or none. Raises TransportError, or ConfigError for TLS without a certificate."""
+        """Open the sockets and pass them to the core; all or none. Raises TransportError, or ConfigError for TLS without a certificate."""
         listeners = self._sockets.open(specs)
         self._endpoint.set_listeners(listeners)
         self._resolver.families = self._sockets.families
@@ -130,14 +130,14 @@ class SipDriver:
         return listeners
 
     def run(self, operation: Callable[[float], T]) -> T:
-        """Let `operation(now)` act on the core, then carry out what follows. Its exceptions pass through."""
+        """Let `operation(now)` act on the core, then drain it. Exceptions of the operation are passed on."""
         try:
             return operation(self._clock.now())
         finally:
             self._pump()
 
     async def close(self) -> None:
-        """Send what is queued, close every socket and connection. The core is not called any more."""
+        """Send what is queued, then close all sockets and connections. The core is not called any more."""
         self._is_closed = True
         for timer in (self._timer, self._sweep_timer):
             if timer is not None:
@@ -151,70 +151,70 @@ class SipDriver:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """Our sockets, as the core knows them at present."""
+        """Our sockets, as the core currently knows them."""
         return self._sockets.listeners
 
     def set_learnt_address(self, seen: Address) -> None:
-        """The outside sees us there, through our UDP socket; peers and registrars hear of it."""
+        """Peers outside see our UDP socket at this address. Messages to peers and registrars will contain it."""
         self._endpoint.set_listeners(self._sockets.learn(seen))
         self.run(self._endpoint.refresh_registrations)
 
     def send_stun(self, data: bytes, server: Address) -> None:
-        """Send a datagram that is not SIP's through the socket that SIP uses. Raises OSError or TransportError."""
+        """Send a datagram that is not SIP through the SIP socket. Raises OSError or TransportError."""
         self._sockets.send_datagram(data, server)
 
     def set_stun_receiver(self, receive: Callable[[bytes], None]) -> None:
-        """Hand STUN datagrams, which share our UDP sockets, to `receive`."""
+        """Pass STUN datagrams, which share our UDP sockets, to `receive`."""
         self._on_stun = receive
 
     def reload_certificate(self) -> bool:
-        """Serve new connections with the certificate files as they are now; True when they had changed and fit. Open ones go on."""
+        """Use the current certificate files for new connections. True if they have changed and are valid. Open ones continue."""
         return self._certificate.reload()
 
     @property
     def refusals(self) -> Counter[str]:
-        """How often each rule of `limits` was broken."""
+        """How often each rule of `limits` was violated."""
         return self._refusals.counts
 
     @property
     def n_connections(self) -> int:
-        """Stream connections, those in their handshake included."""
+        """Number of stream connections, including those in their handshake."""
         return len(self._connections)
 
     # -- input from sockets and time
 
     def on_stream_made(self, connection: StreamConnection) -> None:
-        """Nothing to do: a connection is news to the core with its first bytes."""
+        """No action: the core learns of a connection by its first bytes."""
 
     def on_stream_data(self, connection: StreamConnection, data: bytes) -> None:
-        """Bytes on a stream connection."""
+        """Bytes have arrived on a stream connection."""
         if connection.flow is None or self._is_closed:
             return
         self._feed("stream", partial(self._endpoint.receive_stream, data, connection.flow))
 
     def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
-        """A whole message on a WebSocket connection."""
+        """A whole message has arrived on a WebSocket connection."""
         if connection.flow is None or self._is_closed:
             return
         self._feed("message", partial(self._endpoint.receive_datagram, data, connection.flow))
 
     def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
-        """Nothing to do: `Connections` has counted it."""
+        """No action: `Connections` has counted it."""
 
     def standing_of(self, remote: str, now: float) -> str:
-        """How the core stands to that address."""
+        """The core's standing of that address."""
         return self._endpoint.standing_of(remote, now)
 
     def idle_since(self, connection_id: int) -> float | None:
-        """Since when the core has got no SIP message on that connection."""
+        """When the last SIP message arrived on that connection."""
         return self._endpoint.idle_since(connection_id)
 
     def connections_in_use(self) -> set[int]:
-        """The connections by which the core has something under way."""
+        """The connections with open calls, registrations or requests of the core."""
         return self._endpoint.connections_in_use()
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
-        """A stream connection is gone."""
+        """A stream connection was closed."""
         if connection.flow is None or self._is_closed:
             return
         self._feed("connection_lost", partial(self._endpoint.handle_connection_lost, connection.flow, reason))
@@ -239,15 +239,15 @@ class SipDriver:
         self._feed("timeout", self._endpoint.handle_timeout)
 
     def _feed(self, what: str, take: Callable[[float], object]) -> None:
-        """Give the core one input, and carry out what follows."""
+        """Give the core one input, then drain it."""
         self._guard(what, lambda: take(self._clock.now()))
         self._pump()
 
     def _guard(self, what: str, action: Callable[[], object]) -> bool:
-        """The wall around one input, or one thing that was drained; False when it was needed."""
+        """Guard one input or one drained item. False if it raised an error."""
         try:
             action()
-        except Exception:  # noqa: BLE001 (a wall: one input, or one thing to be done)
+        except Exception:  # noqa: BLE001 (contains the errors of one input or item)
             self._log.exception("error in the SIP driver", extra={"what": what})
             return False
         return True
@@ -255,12 +255,12 @@ class SipDriver:
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._guard("sweep", lambda: self._connections.handle_timeout(self._clock.now(), self._endpoint.half_read_since))
-        local_address_towards.cache_clear()  # routes and addresses of the machine change
+        local_address_towards.cache_clear()  # routes and addresses of the machine may have changed
 
     # -- output
 
     def _pump(self) -> None:
-        """Drain the core until it is quiet. Called again from inside, it leaves the work to the call that is running."""
+        """Drain the core until nothing is left. A nested call returns at once and leaves the work to the outer one."""
         if self._is_pumping or self._is_closed:
             return
         self._is_pumping = True
@@ -330,7 +330,7 @@ class SipDriver:
     # -- names
 
     def _look_up(self, look_up: LookUp) -> None:
-        """Answer at once where the resolver knows, else when it does."""
+        """Answer at once if the resolver knows the answer, else when it does."""
         try:
             known = self._resolver.known(look_up)
         except TransportError as error:
@@ -352,7 +352,7 @@ class SipDriver:
             reason = str(error)
             self._log.warning("next hop could not be resolved", extra={"host": look_up.host, "reason": error.reason})
         finally:
-            # Whatever happens, the request that waits for this must not wait for ever.
+            # Answer in any case: the request that waits for this would otherwise wait forever.
             if not self._is_closed:
                 self._answer(look_up, hops, reason)
                 self._pump()
@@ -366,6 +366,6 @@ class SipDriver:
         self._failures.append((transmit_id, reason))
 
     def _transmit_failed_later(self, transmit_id: int, reason: str) -> None:
-        """A failure that may come while nothing is being pumped."""
+        """Report a failure that may occur outside of `_pump`."""
         self._failures.append((transmit_id, reason))
         self._pump()

@@ -1,6 +1,6 @@
-"""The listening sockets of SIP, opened and closed together; UDP is sent by them too.
+"""The listening sockets of SIP, opened and closed together. UDP is also sent through them.
 
-In: what to listen on. Out: the `Listener`s as the core wants to know them; datagrams and accepted connections to whoever opened them.
+In: the sockets to open. Out: the `Listener`s for the core; datagrams and accepted connections to the owner.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from active_call.sip.events import Address, Flow, Listener, TransportName
 
 @dataclass(frozen=True, slots=True)
 class ListenSpec:
-    """A socket to listen on. `port` 0 takes any free one.
+    """A socket to listen on. `port` 0 means any free one.
 
-    `public_host` None: the bound address, or, where that is a wildcard, the local address towards each peer.
+    `public_host` None: the bound address, or for a wildcard the local address towards each peer.
     """
 
     transport: TransportName
@@ -30,7 +30,7 @@ class ListenSpec:
 
 
 class ListeningSockets:
-    """See the module. `certificate` names the one that TLS is served with, empty if there is none."""
+    """See the module. `certificate` is the name of the TLS certificate, empty if there is none."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ListeningSockets:
 
     @property
     def families(self) -> tuple[int, ...]:
-        """The IP versions that the sockets have; `::` has both."""
+        """The IP versions of the sockets. `::` has both."""
         hosts = [listener.bound.host for listener in self.listeners]
         has_v4 = any(":" not in host or host == "::" for host in hosts)
         has_v6 = any(":" in host for host in hosts)
@@ -68,7 +68,7 @@ class ListeningSockets:
         return self.listeners
 
     def learn(self, seen: Address) -> tuple[Listener, ...]:
-        """The outside sees our UDP socket there; streams are taken to be reachable at the same address, on their own ports."""
+        """Peers outside see our UDP socket at `seen`. Streams are assumed to be reachable at the same address, on their own ports."""
         self.listeners = tuple(
             replace(entry, learnt=Address(seen.host, seen.port if entry.transport == "udp" else entry.bound.port))
             for entry in self.listeners
@@ -76,11 +76,11 @@ class ListeningSockets:
         return self.listeners
 
     def has_udp_for(self, host: str) -> bool:
-        """Whether a UDP socket has the family of that address."""
+        """Whether there is a UDP socket with the family of that address."""
         return any(udp.can_reach(host) for udp in self._udp)
 
     def send_datagram(self, data: bytes, remote: Address, local: Address | None = None) -> None:
-        """Send from the socket bound to the port of `local`, else from any that can. Raises OSError or TransportError."""
+        """Send from the socket bound to the port of `local`, else from any suitable one. Raises OSError or TransportError."""
         fitting = [udp for udp in self._udp if udp.can_reach(remote.host)]
         if not fitting:
             raise TransportError(f"no UDP socket that can reach {remote.host}")

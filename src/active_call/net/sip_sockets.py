@@ -1,8 +1,8 @@
-"""The sockets under the SIP driver: UDP sockets, TCP and TLS listeners, stream connections.
+"""The sockets of the SIP driver: UDP sockets, TCP and TLS listeners, stream connections.
 
-In: addresses, bytes to send. Out: datagrams and chunks with the flow they came on, connections as they come and go. Knows nothing of SIP
-messages; framing is the core's work. Sockets are read by `add_reader`, so that send errors belong to the datagram that caused them and
-an accept error does not end a listener; both behave the same under asyncio and uvloop.
+In: addresses, bytes to send. Out: datagrams and chunks with their flow, and opened and closed connections. This module knows no SIP
+messages; the core does the framing. Sockets are read by `add_reader`, so that a send error belongs to the datagram that caused it and an
+accept error does not end a listener. Both work the same under asyncio and uvloop.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from active_call.sip.events import Address, Flow, TransportName
 
 MAX_DATAGRAM_BYTES = 65_535
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
-"""Asked of the kernel, which may give less (net.core.rmem_max); a second of 2,000 messages of 2 kB."""
+"""Requested from the kernel, which may grant less (net.core.rmem_max): a second of 2,000 messages of 2 kB."""
 SEND_ATTEMPTS = 4
 DATAGRAMS_PER_WAKE = 64
-"""Datagrams read in one wake-up; then the loop runs other tasks."""
+"""Maximum number of datagrams read in one wake-up, before the loop runs other tasks."""
 ACCEPTS_PER_WAKE = 64
 ACCEPT_PAUSE_S = 1.0
-"""How long a listener rests when the process is out of file descriptors."""
+"""How long a listener pauses when the process is out of file descriptors."""
 BACKLOG = 1024
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
-"""A peer that lets more than this pile up does not read."""
+"""A peer with more queued data than this does not read."""
 KEPT_FLOWS = 4096
 PING = b"\r\n\r\n"
 """RFC 5626 §3.5.1."""
 DEAD_PEER_S = 30
-"""Unacknowledged data or unanswered probes for so long end a connection (RFC 9293 §3.8.3, TCP_USER_TIMEOUT)."""
+"""A connection with unacknowledged data or unanswered probes for this long is closed (RFC 9293 §3.8.3, TCP_USER_TIMEOUT)."""
 
 
 def bind_socket(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
@@ -64,14 +64,14 @@ def bind_socket(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
 
 
 def plain_address(name: Sequence[object]) -> Address:
-    """A socket name as an Address; IPv4 mapped into IPv6 appears as IPv4."""
+    """A socket name as an Address. An IPv4-mapped IPv6 address becomes IPv4."""
     host = str(name[0])
     mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
     return Address(mapped, cast("int", name[1]))
 
 
 class UdpSocket:
-    """One UDP socket. What `on_datagram` raises ends one wake-up; the datagrams behind it are read in the next.
+    """One UDP socket. If `on_datagram` raises, the wake-up ends, and the following datagrams are read in the next one.
 
     `on_undelivered` is called from the loop, never from inside `send`.
     """
@@ -95,11 +95,11 @@ class UdpSocket:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def can_reach(self, host: str) -> bool:
-        """Whether the socket's family fits the address `host`."""
+        """Whether the socket's family matches the address `host`."""
         return self._is_v6 if ":" in host else not self._is_v6 or self.bound.host == "::"
 
     def send(self, data: bytes, remote: Address) -> None:
-        """Send one datagram. Raises OSError; a full send buffer counts as a packet lost on the way, retransmission is the core's."""
+        """Send one datagram. Raises OSError. A full send buffer counts as packet loss; the core retransmits."""
         host = f"::ffff:{remote.host}" if self._is_v6 and ":" not in remote.host else remote.host
         try:
             self._send_past_reports(data, (host, remote.port))
@@ -107,7 +107,7 @@ class UdpSocket:
             self._log.warning("datagram dropped", extra={"why": "send buffer full", "size_bytes": len(data)})
 
     def _send_past_reports(self, data: bytes, address: tuple[str, int]) -> None:
-        """What fails may be the report about a datagram before: then that is read, and this one sent once more."""
+        """Send again if the error may be the ICMP error of an earlier datagram: read the error queue first."""
         for _ in range(SEND_ATTEMPTS - 1):
             try:
                 self._sock.sendto(data, address)
@@ -115,7 +115,7 @@ class UdpSocket:
                 raise
             except OSError:
                 reports = icmp.take_reports(self._sock)
-                self._loop.call_soon(self._report, reports)  # also where nothing is to be told: the reading may have to begin anew
+                self._loop.call_soon(self._report, reports)  # also without reports: reading may have to be restarted
                 if not reports:
                     break
             else:
@@ -151,7 +151,7 @@ class UdpSocket:
     def _report(self, reports: list[icmp.Undelivered]) -> None:
         if self._is_closed:
             return
-        # Under libuv a poll that has met an error has ended.
+        # libuv ends a poll after an error.
         self._loop.remove_reader(self._sock.fileno())
         self._loop.add_reader(self._sock.fileno(), self._read)
         for report in reports:
@@ -181,10 +181,10 @@ class StreamOwner(Protocol):
 
 
 class StreamConnection(asyncio.Protocol):
-    """One TCP or TLS connection, from the end of its handshake on. `on_stream_lost` is called exactly once."""
+    """One TCP or TLS connection after its handshake. `on_stream_lost` is called exactly once."""
 
     is_message_based = False
-    """Whether the transport itself knows where messages end."""
+    """Whether the transport itself delimits messages."""
 
     def __init__(self, owner: StreamOwner, connection_id: int, transport_name: TransportName, now: float, *, is_outgoing: bool) -> None:
         self.id = connection_id
@@ -206,11 +206,11 @@ class StreamConnection(asyncio.Protocol):
 
     @property
     def why_closed(self) -> str:
-        """The reason for its end, once there is one."""
+        """Why the connection was closed, if it was."""
         return self._why
 
     def send(self, data: bytes, now: float) -> bool:
-        """Send or queue bytes; False when the connection is gone."""
+        """Send or queue bytes. False if the connection is closed."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
@@ -223,16 +223,16 @@ class StreamConnection(asyncio.Protocol):
         return True
 
     def half_read_since(self, now: float) -> float | None:
-        """Since when a message is incomplete, where the transport itself can tell. To be asked every few seconds."""
+        """When the incomplete message started, if the transport itself knows. Call every few seconds."""
         del now
         return None
 
     def ping(self, now: float) -> None:
-        """Send a keep-alive, which also keeps NAT bindings open (RFC 5626 §3.5.1)."""
+        """Send a keep-alive, which also refreshes NAT bindings (RFC 5626 §3.5.1)."""
         self.send(PING, now)
 
     def close(self, why: str) -> None:
-        """Close after what is queued was sent."""
+        """Close after the queued data was sent."""
         self._why = self._why or why
         if self._transport is not None:
             self._transport.close()
@@ -252,7 +252,7 @@ class StreamConnection(asyncio.Protocol):
             _set_stream_options(sock)
         local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         if not local or not remote:
-            # The peer was gone before the connection was looked at.
+            # The peer closed the connection before it was accepted here.
             self.abort("closed by the peer")
             return
         self.flow = Flow(self._transport_name, plain_address(local), plain_address(remote), self.id)
@@ -260,7 +260,7 @@ class StreamConnection(asyncio.Protocol):
 
     @property
     def peer_certificate(self) -> Mapping[str, Any]:
-        """What the peer has shown and was verified, as `ssl` gives it; empty for none."""
+        """The verified certificate of the peer as `ssl` returns it; empty if there is none."""
         return (self._transport.get_extra_info("peercert") if self._transport is not None else None) or {}
 
     def data_received(self, data: bytes) -> None:
@@ -294,14 +294,14 @@ def _set_stream_options(sock: socket.socket) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A connection that the kernel has accepted; its TLS handshake is still to come."""
+    """A connection that the kernel has accepted, before its TLS handshake."""
 
     sock: socket.socket
     remote: Address
 
 
 class StreamListener:
-    """One listening TCP socket, for TCP or TLS. `on_accepted` owns what it gets."""
+    """One listening TCP socket, for TCP or TLS. `on_accepted` takes ownership of each connection."""
 
     def __init__(self, sock: socket.socket, on_accepted: Callable[[Accepted], None], logger: logging.Logger) -> None:
         self.bound = plain_address(sock.getsockname())
@@ -331,7 +331,7 @@ class StreamListener:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                # EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog; others get a moment to close theirs.
+                # EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog until other connections are closed.
                 self._log.error("connection could not be accepted", extra={"error": str(error), "pause_s": ACCEPT_PAUSE_S})
                 self._loop.remove_reader(self._sock.fileno())
                 self._resume = self._loop.call_later(ACCEPT_PAUSE_S, self._start)

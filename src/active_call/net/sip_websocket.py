@@ -1,8 +1,8 @@
-"""SIP over WebSocket (RFC 7118): one connection, one SIP message a WebSocket message.
+"""SIP over WebSocket (RFC 7118): one connection, one SIP message per WebSocket message.
 
-In: bytes of an accepted or opened connection. Out: whole messages to the owner; frames on the wire. The protocol itself, handshake, masks,
-fragments and control frames, is `websockets`' sans-IO one; here it is joined to the transport. The subprotocol `sip` is required of both
-sides (§5.1); a text frame carries what is UTF-8, a binary frame what is not (§5.2).
+In: bytes of an accepted or opened connection. Out: whole messages to the owner; frames on the wire. The sans-IO protocol of `websockets`
+implements handshake, masks, fragments and control frames; this module connects it to the transport. Both sides must use the subprotocol
+`sip` (§5.1). A message that is UTF-8 is sent as a text frame, any other as a binary frame (§5.2).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from active_call.sip.routing import bracketed
 
 SUBPROTOCOL = Subprotocol("sip")
 MAX_MESSAGE_BYTES = 65_535
-"""As much as a datagram holds."""
+"""The maximum size of a datagram."""
 
 MAX_CONTROL_FRAMES = 10_000
-"""Pings, pongs and empty fragments without a message between them; one a second for almost three hours."""
+"""Maximum number of pings, pongs and empty fragments without a message in between: one a second for almost three hours."""
 
 _quiet = logging.getLogger("active_call.sip.websocket")
 _quiet.setLevel(logging.WARNING)
@@ -40,13 +40,13 @@ def server_protocol() -> ServerProtocol:
 
 
 def client_protocol(host: str, port: int, *, is_secure: bool) -> ClientProtocol:
-    """The client side; a SIP URI has no path, so `/` is requested."""
+    """The client side. A SIP URI has no path, so `/` is requested."""
     uri = parse_uri(f"{'wss' if is_secure else 'ws'}://{bracketed(host)}:{port}/")
     return ClientProtocol(uri, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet)
 
 
 class WebSocketConnection(StreamConnection):
-    """A `StreamConnection` whose bytes are WebSocket's. `opened` is set when the handshake has succeeded."""
+    """A `StreamConnection` for WebSocket. `opened` is set when the handshake has succeeded."""
 
     is_message_based = True
 
@@ -124,7 +124,7 @@ class WebSocketConnection(StreamConnection):
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.opened.set()  # a waiter sees that it is not open
+        self.opened.set()  # the waiter then sees that it is not open
         super().connection_lost(exc)
 
     # -- inside
@@ -161,14 +161,14 @@ class WebSocketConnection(StreamConnection):
         return self._half_since
 
     def _end(self) -> None:
-        """A close frame was received, or the handshake or a frame was wrong."""
+        """A close frame was received, or the handshake or a frame was invalid."""
         error = self._protocol.parser_exc or self._protocol.handshake_exc
         if isinstance(error, PayloadTooBig):
             self._owner.on_stream_refused(self, "message_size")
         super().close(f"WebSocket: {error}" if error is not None else "closed by the peer")
 
     def _flush(self, now: float) -> bool:
-        """Write what the protocol wants to send; an empty piece asks for the end of the stream, which `_end` does."""
+        """Write what the protocol wants to send. An empty piece requests the end of the stream, which `_end` does."""
         sent = True
         for piece in self._protocol.data_to_send():
             if piece:

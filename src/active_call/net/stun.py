@@ -1,7 +1,7 @@
-"""STUN binding requests and their answers (RFC 5389): the twenty bytes of a header, and XOR-MAPPED-ADDRESS. Pure.
+"""STUN binding requests and responses (RFC 5389): the header of twenty bytes, and XOR-MAPPED-ADDRESS. Pure.
 
-In: a transaction id, datagrams. Out: bytes, the mapped address. A parser raises ParseError or returns. No authentication, no fingerprints:
-a binding answer tells nothing but our address, and the 96 bits of the transaction id keep guesses out.
+In: a transaction id, datagrams. Out: bytes, the mapped address. Parsers raise only ParseError. No authentication and no fingerprints: a
+response contains only our address, and the 96 bits of the transaction id cannot be guessed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _FAMILY_BYTES = {0x01: 4, 0x02: 16}
 
 
 def is_stun(data: bytes) -> bool:
-    """Whether a datagram is STUN's rather than SIP's (RFC 5389 §6): two zero bits, and the magic cookie."""
+    """Whether a datagram is STUN and not SIP (RFC 5389 §6): two zero bits, and the magic cookie."""
     return len(data) >= _HEADER.size and data[0] < 0x40 and data[4:8] == MAGIC_COOKIE.to_bytes(4)
 
 
 def build_binding_request(transaction_id: bytes) -> bytes:
-    """A request without attributes; `transaction_id` has 12 bytes, unpredictable ones."""
+    """A request without attributes. `transaction_id` is 12 unpredictable bytes."""
     return _HEADER.pack(_BINDING_REQUEST, 0, MAGIC_COOKIE, transaction_id)
 
 
 def parse_binding_response(data: bytes, transaction_id: bytes) -> Address:
-    """The address that the server has seen. Raises ParseError for anything but a success response to that very request."""
+    """The address that the server has seen. Raises ParseError for anything but a success response to that request."""
     if not is_stun(data):
         raise ParseError("STUN", expected="a header with the magic cookie")
     kind, length, _, found_id = _HEADER.unpack_from(data)
@@ -52,7 +52,7 @@ def parse_binding_response(data: bytes, transaction_id: bytes) -> Address:
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
-    """Values by type, the first of each (§15)."""
+    """Values by type; the first of each type (§15)."""
     found: dict[int, bytes] = {}
     at = _HEADER.size
     while at < len(data):

@@ -65,6 +65,11 @@ def known_providers(section: str) -> list[str]:
     return sorted(_found(KINDS[section].group))
 
 
+def all_providers() -> list[str]:
+    """The names of the providers of every section, sorted."""
+    return sorted({name for section in KINDS for name in known_providers(section)})
+
+
 def found_adapters(section: str) -> dict[str, str]:
     """The adapters of a section by name, each with its module. Nothing is imported."""
     return {name: point.module for name, point in _found(KINDS[section].group).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from active_call.base.errors import ConfigError
 from active_call.providers.credentials import KeySource, missing_key
@@ -15,6 +16,18 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 KEY_VARIABLE = "OPENAI_API_KEY"
 KEY: Final = KeySource("OpenAI", (KEY_VARIABLE,), "https://platform.openai.com/api-keys", ("openai.com",))
 MODEL_VARIABLE: Final = "OPENAI_MODEL"
+SERVER_KEYS: Final[Mapping[str, str]] = {
+    "groq.com": "GROQ_API_KEY",
+    "deepseek.com": "DEEPSEEK_API_KEY",
+    "mistral.ai": "MISTRAL_API_KEY",
+    "together.xyz": "TOGETHER_API_KEY",
+    "together.ai": "TOGETHER_API_KEY",
+    "aliyuncs.com": "DASHSCOPE_API_KEY",
+    "openai.azure.com": "AZURE_OPENAI_API_KEY",
+    "openrouter.ai": "OPENROUTER_API_KEY",
+    "x.ai": "XAI_API_KEY",
+}
+"""Vendors with OpenAI's protocol by their domains, and the variable that may hold their key."""
 _KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
 """The documentation's names for URL and key in a section; other sections use `endpoint` and `secretKey`."""
 
@@ -34,7 +47,8 @@ class Server:
 def find_server(section: str, base_url: str | None, api_key: str | None, environment: Mapping[str, str]) -> Server:
     """The server that the option and the environment name. Raises ConfigError if that is OpenAI itself and there is no key.
 
-    The environment's key goes to the environment's server (or OpenAI's) only, never to another one that an option names.
+    The environment's OpenAI key goes to the environment's server (or OpenAI's) only; a known vendor that an option names gets the key that
+    the environment has of it, and any other server none.
     """
     url_name, key_name = _KEYS.get(section, (f"{section}.endpoint", f"{section}.secretKey"))
     named = base_url or environment.get(URL_VARIABLE) or OPENAI_URL
@@ -43,9 +57,17 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
     url = named.rstrip("/")
     if not api_key and url in (OPENAI_URL, (environment.get(URL_VARIABLE) or "").rstrip("/")):
         api_key = environment.get(KEY_VARIABLE)
+    api_key = api_key or environment.get(_variable_of(url), "").strip()
     if not api_key and url == OPENAI_URL:
         raise ConfigError(key_name, missing_key(KEY))
     return Server(url, api_key or None)
+
+
+def _variable_of(url: str) -> str:
+    """The variable with the key of the vendor at `url`; empty for a server that is none of theirs."""
+    host = (urlsplit(url).hostname or "").lower()
+    secure = url.startswith("https://")
+    return next((name for domain, name in SERVER_KEYS.items() if secure and (host == domain or host.endswith(f".{domain}"))), "")
 
 
 def chosen_model(settings: LlmSettings, base_url: str, environment: Mapping[str, str], default: str) -> str:

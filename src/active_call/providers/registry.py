@@ -1,14 +1,15 @@
 """Finds adapters, chooses the default, and keeps one instance for equal options.
 
 An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen. `trust` names
-the hosts that this call may connect to in addition to those open to every call. An engine whose hosts need trust is shared only among calls
-with that trust.
+the hosts that this call may connect to in addition to those open to every call, and its key set. An engine whose hosts need trust, or whose
+keys come from a key set, is shared only among calls with that trust.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -16,7 +17,6 @@ from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
-from active_call.providers.choices import Choices
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, default_model_of, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.guarding.fallbacks import asr_chain, hedge_after_s, llm_chain, tts_chain
@@ -26,6 +26,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.guarding.supervisor import SupervisedSpeechToText
+from active_call.providers.key_sets import KeySet, KeySets
 from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
@@ -77,14 +78,14 @@ def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealti
 class Engines:
     """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
-    Calls share an instance only if they may connect to the same hosts. The most recently used instances are kept; an older one is closed
-    when no call holds it. Prepared speech is taken from `prepared`, if given.
+    Calls share an instance only if they may connect to the same hosts and have the same keys. The most recently used instances are kept; an
+    older one is closed when no call holds it. Prepared speech is taken from `prepared`, if given.
     """
 
     def __init__(self, services: Services, prepared: CachedSpeech | None = None) -> None:
         self._services = services
         self._prepared = prepared
-        self._choices = Choices(services.environment)
+        self._keys = KeySets(services.environment)
         self._recognisers: KeptEngines[SupervisedSpeechToText] = KeptEngines(lambda engine: engine.inner.close)
         self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
@@ -92,26 +93,31 @@ class Engines:
         self._turn_judges: dict[str, SmartTurn] = {}
         self._loader = EngineLoader()
 
+    def use_key_sets(self, variables: Mapping[str, Mapping[str, str]]) -> None:
+        """Go by these key sets from now on: by their names, the variables that they set (`key_sets`). Calls that are alive keep theirs."""
+        self._keys.use(variables)
+
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
         """The shared recognition engine of `option` with its fallbacks, created if needed. Raises ConfigError."""
-        option = self._choices.of(resolved, option)
+        keys = self._keys.of(trust.keys)
+        option = keys.choices.of(resolved, option)
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other, trust) for other in others]
-        trusted = self._trusted(option, trust)
         return self._recognisers.get(
-            _key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust, hedge_after_s(option))
+            _key_of(option, self._trusted(option, trust), keys),
+            lambda: self._make_recogniser(first, fallbacks, trust, hedge_after_s(option)),
         )
 
     def _make_recogniser(
         self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust, hedge_after: float | None
     ) -> SupervisedSpeechToText:
-        services = self._services.trusting(self._trusted(option, trust))
+        services = self._services_for(self._trusted(option, trust), self._keys.of(trust.keys))
         engine = GuardedSpeechToText(create_recogniser(option, services), services.world, default_model=_model_of(option, services))
         return SupervisedSpeechToText(engine, fallbacks, hedge_after)
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
-        chain = tts_chain(self._choices.of(resolved, option))
+        chain = tts_chain(self._keys.of(trust.keys).choices.of(resolved, option))
         engines = [self.get_voice(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines, hedge_after_s(option))
 
@@ -121,33 +127,40 @@ class Engines:
         A `cache_key` names one sound, not a voice, so it is ignored here. With a fallback configured the engine gets one attempt only, so
         that the fallback's sound comes within the agent's patience.
         """
-        provider = self._choices.of(select_tts, option).provider
+        keys = self._keys.of(trust.keys)
+        provider = keys.choices.of(select_tts, option).provider
         option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None, hedge=None)
         trusted = self._trusted(option, trust)
-        return self._synthesisers.get(_key_of(option, trusted, has_fallback), lambda: self._make_voice(option, has_fallback, trusted))
+        return self._synthesisers.get(
+            _key_of(option, trusted, keys, has_fallback),
+            lambda: self._make_voice(option, has_fallback, self._services_for(trusted, keys)),
+        )
 
-    def _make_voice(self, option: TtsOption, has_fallback: bool, trusted: frozenset[Place]) -> CachedTextToSpeech:
-        engine = create_synthesiser(option, self._services.trusting(trusted), attempts=1 if has_fallback else None)
+    def _make_voice(self, option: TtsOption, has_fallback: bool, services: Services) -> CachedTextToSpeech:
+        engine = create_synthesiser(option, services, attempts=1 if has_fallback else None)
         voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
         return CachedTextToSpeech(engine, voice=voice, prepared=self._prepared)
 
     def get_responder(self, settings: LlmSettings, trust: Trust = NO_TRUST) -> ChatModel:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
-        chain = llm_chain(self._choices.of(resolved, settings))
+        chain = llm_chain(self._keys.of(trust.keys).choices.of(resolved, settings))
         models = [self._get_model(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return models[0] if len(models) == 1 else FailoverChatModel(models, settings.hedge_after_s)
 
     def _get_model(self, settings: LlmSettings, trust: Trust, *, has_fallback: bool) -> GuardedChatModel:
-        attempts, trusted = 1 if has_fallback else None, self._trusted(settings, trust)
+        keys, trusted = self._keys.of(trust.keys), self._trusted(settings, trust)
         return self._responders.get(
-            _key_of(settings, trusted, has_fallback),
-            lambda: create_responder(settings, self._services.trusting(trusted), attempts=attempts),
+            _key_of(settings, trusted, keys, has_fallback),
+            lambda: create_responder(settings, self._services_for(trusted, keys), attempts=1 if has_fallback else None),
         )
 
     def get_realtime(self, option: RealtimeOption, trust: Trust = NO_TRUST) -> GuardedRealtimeModel:
         """The shared speech-to-speech model of `option`. Raises ConfigError."""
-        trusted = self._trusted(option, trust)
-        return self._realtime.get(_key_of(option, trusted), lambda: create_realtime(option, self._services.trusting(trusted)))
+        keys, trusted = self._keys.of(trust.keys), self._trusted(option, trust)
+        return self._realtime.get(_key_of(option, trusted, keys), lambda: create_realtime(option, self._services_for(trusted, keys)))
+
+    def _services_for(self, trusted: frozenset[Place], keys: KeySet) -> Services:
+        return replace(self._services.trusting(trusted), environment=keys.environment)
 
     def _trusted(self, option: Option, trust: Trust) -> frozenset[Place]:
         """The hosts named by `option` and its fallbacks to which only calls with `trust` may connect."""
@@ -160,9 +173,9 @@ class Engines:
             self._turn_judges[key] = SmartTurn(model, self._services.local)
         return self._turn_judges[key]
 
-    def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
+    def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None, trust: Trust = NO_TRUST) -> tuple[Selection, ...]:
         """Which engines these options select, and why, for display and for the record. Raises ConfigError."""
-        return self._choices.of(_selections, (asr, tts, llm))
+        return self._keys.of(trust.keys).choices.of(_selections, (asr, tts, llm))
 
     def has_room(self, n_calls: int = 0) -> bool:
         """Whether the local engines keep up, so that one more call may be accepted beside `n_calls`."""
@@ -196,7 +209,7 @@ class Engines:
     async def _create(self, option: Option, trust: Trust) -> None:
         chain: Sequence[Option]
         create: Callable[[], object]
-        environment = self._services.environment
+        environment = self._keys.of(trust.keys).environment
         match option:
             case AsrOption(provider=provider) if provider == NO_RECOGNISER:
                 return
@@ -227,8 +240,8 @@ def _selections(options: tuple[AsrOption, TtsOption, LlmSettings | None], enviro
     return selections(*options, environment)
 
 
-def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:
-    return msgspec.msgpack.encode([option, has_fallback, sorted(trusted)], order="deterministic")
+def _key_of(option: Option, trusted: frozenset[Place], keys: KeySet, has_fallback: bool = False) -> bytes:
+    return msgspec.msgpack.encode([option, has_fallback, sorted(trusted), keys.mark], order="deterministic")
 
 
 def _model_of(option: Option, services: Services) -> str:

@@ -34,6 +34,8 @@ _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("tts", "tencent"): ("TENCENT_SECRET_KEY",),
     ("tts", "tencent_basic"): (),
     ("tts", "voiceapi"): (),
+    ("tts", "sherpa"): (),
+    ("tts", "supertonic"): (),
     ("asr", "livekit"): (),
     ("tts", "livekit"): (),
 }

@@ -1,10 +1,10 @@
-"""State of many streams as arrays, with one object for each stream that reads and writes its row as attributes.
+"""State of many streams as arrays, with one object per stream that reads and writes its row as attributes.
 
-A table has the arrays, and does what happens to nearly every packet: for all rows at once, or for one row, given as a number. The object of
-the row does what is rare. Both work on the same numbers, so neither has to tell the other.
+A table has the arrays and implements the common operations: for all rows at once, or for one row given as a number. The object of the row
+implements the rare ones. Both work on the same numbers, so no synchronisation is needed.
 
-`choose`, `smaller`, `larger` and `is_any` do for numbers what numpy does for arrays, so that one function of a table serves both. On single
-numbers numpy's own would cost ten times as much.
+`choose`, `smaller`, `larger` and `is_any` are the numpy operations for single numbers, so that one function of a table serves both cases.
+On single numbers numpy's own would cost ten times as much.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ T = TypeVar("T", int, float, bool)
 
 
 class InTable(Protocol):
-    """An object whose cells lie in row `row` of `table`."""
+    """An object whose cells are in row `row` of `table`."""
 
     table: Any
     row: int
 
 
 class Cell(Generic[T]):
-    """An attribute that is a number in a column: that of its own name, less a leading underscore, of the object's table.
+    """An attribute stored in a column of the object's table: the column with the attribute's name without a leading underscore.
 
-    Reads as a plain Python number. It takes some 0.2 microseconds either way: not for what runs for every packet.
+    Reads as a plain Python number. Reading or writing takes about 0.2 microseconds, too much for what runs for every packet.
     """
 
     __slots__ = ("_column",)
@@ -48,7 +48,7 @@ class Cell(Generic[T]):
 
 
 def choose(condition: Any, yes: Any, no: Any) -> Any:
-    """`yes` where `condition` holds, else `no`. A number, or an array if `condition` is one."""
+    """`yes` if `condition` holds, else `no`. A number, or an array if `condition` is one."""
     return np.where(condition, yes, no) if isinstance(condition, np.ndarray) else yes if condition else no
 
 
@@ -63,5 +63,5 @@ def larger(values: Any, limit: Any) -> Any:
 
 
 def is_any(condition: Any) -> bool:
-    """Whether `condition` holds, or anywhere in it if it is an array."""
+    """Whether `condition` holds; for an array, whether it holds anywhere."""
     return bool(condition.any() if isinstance(condition, np.ndarray) else condition)

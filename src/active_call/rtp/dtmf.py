@@ -1,19 +1,19 @@
-"""Telephone events: receives and sends DTMF digits (RFC 4733 section 2).
+"""Telephone events: receive and send DTMF digits (RFC 4733 §2).
 
-Received: event payloads with their RTP timestamps enter, one Digit per event leaves. An event is named by its timestamp, so that updates,
-the repeated end and packets out of order never count twice. A digit is told at its first end packet. When every end packet is lost it is
-told by the next event, or by `flush` when nothing came for three frames. An event longer than the duration field is sent in segments
-(section 2.5.1.3): they are joined.
+Receiving: event payloads with their RTP timestamps go in, one Digit per event comes out. The timestamp identifies an event, so updates,
+repeated ends and reordered packets never count twice. A digit is reported at its first end packet. If all end packets are lost, it is
+reported with the next event, or by `flush` after three frames without an update. An event longer than the duration field is sent in
+segments (§2.5.1.3), which are joined.
 
-Some gateways renumber the timestamps within one event, against section 2.5.1.2. A packet with another timestamp belongs to the same press
-when the digit is the same, there is no marker, its sequence number follows, its duration is no smaller than before, and its timestamp lies
-no further ahead than the event has lasted, with some slack. A new press begins with the marker, with a small duration, or after sound.
+Some gateways change the timestamp within one event, against §2.5.1.2. A packet with another timestamp belongs to the same key press if the
+digit is the same, there is no marker, its sequence number follows, its duration is not smaller, and its timestamp is no further ahead than
+the event has lasted, with some tolerance. A new key press begins with the marker, with a small duration, or after sound.
 
-Sent: digits enter, and each 20 ms tick one packet leaves instead of sound: frozen timestamp, growing duration, the end three times at the
-update interval (section 2.5.1.4), a long one in segments.
+Sending: digits go in, and each 20 ms tick one packet comes out instead of sound: constant timestamp, growing duration, the end three times
+at the update interval (§2.5.1.4), a long event in segments.
 
-Durations count the clock of the event's payload type. Timestamps should too, but where telephone-event/8000 goes with Opus they count the
-stream's 48 kHz, as the stream has one timeline. Only the caller knows which payload type was agreed on.
+Durations use the clock of the event's payload type. Timestamps should too, but with telephone-event/8000 beside Opus they use the stream's
+48 kHz, because the stream has one timeline. Only the caller knows which payload type was negotiated.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
 
 EVENTS: Final = "0123456789*#ABCD"
-"""The digit of each event code (section 3.2)."""
+"""The digit of each event code (§3.2)."""
 _END: Final = 0x80
 _VOLUME: Final = 10
-"""Power of the tone in -dBm0 that we state (section 2.3.4 takes 0 to 63; trunks ignore it)."""
+"""Tone power in -dBm0 that we announce (§2.3.4 allows 0 to 63; trunks ignore it)."""
 _LONGEST: Final = 0xFFFF
 _END_PACKETS: Final = 3
 _LONGEST_MS: Final = 60_000
 _GAP_FRAMES: Final = 2
-"""Frames of sound between two digits: with the two repetitions of the end, 80 ms of pause (ITU-T Q.24 asks for 30 to 70)."""
+"""Frames of sound between two digits: together with the two repeated ends 80 ms of pause (ITU-T Q.24 requires 30 to 70)."""
 _LOST_END_FRAMES: Final = 3
 _MOVED_SLACK_FRAMES: Final = 4
-"""How far behind the end of a press a renumbered timestamp of it may lie: the repeated ends count on."""
+"""How far a changed timestamp may be behind the end of a key press, because the repeated ends also advance it."""
 _MOVED_SEQUENCE: Final = 3
-"""Sequence numbers from one packet of a press to the next, two of them lost: fewer than the ends and the pause before a new press."""
+"""Maximum sequence step within a key press, with two packets lost: less than the ends plus the pause before a new one."""
 _SEGMENT_SLACK_FRAMES: Final = 4
-"""A segment may end so much before the longest duration: some senders count whole packets only."""
+"""How much shorter than the maximum duration a segment may be: some senders use whole packets only."""
 _OLDEST_S: Final = 10
-"""An event that began longer than this before the last one belongs to a new timeline, not to a packet out of order. More than a segment."""
+"""An event that began longer than this before the last one belongs to a new timeline and is not reordered. Longer than a segment."""
 _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A digit that the peer pressed: one of `0-9*#A-D`, and for how long."""
+    """A digit that the peer has pressed: one of `0-9*#A-D`, and its duration."""
 
     digit: str
     duration_ms: int
@@ -59,7 +59,7 @@ class Digit:
 class DigitReceiver:
     """The events of one source. Call `reset` when the source changes.
 
-    `clock_rate` is that of the event's payload type in Hz, `timestamp_rate` that of the stream's timestamps, where it differs.
+    `clock_rate` is that of the event's payload type in Hz; `timestamp_rate` that of the stream's timestamps, if different.
     """
 
     __slots__ = (
@@ -84,7 +84,7 @@ class DigitReceiver:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the event in progress and the digits that were reported."""
+        """Clear the current event and the reported digits."""
         self._code = -1
         self._timestamp = 0
         self._duration = 0
@@ -100,9 +100,9 @@ class DigitReceiver:
         return self._ended and not self._ready
 
     def receive(self, payload: bytes, timestamp: int, sequence: int | None = None, *, marker: bool = False) -> Digit | None:
-        """Take one event packet. Raises ParseError if it is too short; codes above 15 (flash, tones) are read over.
+        """Take one event packet. Raises ParseError if it is too short. Codes above 15 (flash, tones) are ignored.
 
-        Without a `sequence` number the timestamp alone names the event.
+        Without a `sequence` number only the timestamp identifies the event.
         """
         if len(payload) < 4:
             raise ParseError("telephone event", expected="4 bytes", found=f"{len(payload)} bytes")
@@ -116,7 +116,7 @@ class DigitReceiver:
         return self._ready.popleft() if self._ready else None
 
     def flush(self, now_timestamp: int) -> Digit | None:
-        """Tell the digit whose end packets seem lost: `now_timestamp`, on the peer's media clock, is three frames past its last update.
+        """Report a digit whose end packets are lost: `now_timestamp` on the peer's media clock is three frames after its last update.
 
         Call it in each frame while `is_idle` is false.
         """
@@ -129,7 +129,7 @@ class DigitReceiver:
         return self._ready.popleft() if self._ready else None
 
     def _is_renumbered(self, code: int, timestamp: int, duration: int, sequence: int | None) -> bool:
-        """Whether a packet of another timestamp goes on with the press that was heard last."""
+        """Whether a packet with another timestamp continues the last key press."""
         if code != self._code or sequence is None or self._sequence is None or duration < self._duration:
             return False
         step = ((timestamp - self._timestamp) & _MASK) * self._clock_rate // self._timestamp_rate
@@ -137,7 +137,7 @@ class DigitReceiver:
         return 0 < step <= furthest and 0 < (sequence - self._sequence) & 0xFFFF <= _MOVED_SEQUENCE
 
     def _note_sequence(self, sequence: int | None) -> None:
-        """Keep the highest sequence number of the events; a packet that was overtaken is no step back."""
+        """Record the highest sequence number of the events. An overtaken packet does not lower it."""
         if sequence is None:
             return
         if self._sequence is None or (sequence - self._sequence) & 0xFFFF < 0x8000:
@@ -152,12 +152,12 @@ class DigitReceiver:
                 return
             self._duration = max(self._duration, duration)
         elif step >= _HALF and (1 << 32) - step < _OLDEST_S * self._timestamp_rate:
-            return  # an older event that was overtaken: told already
+            return  # an overtaken packet of an older event, which was reported
         elif code == self._code and self._is_next_segment(step):
             self._extra += step * self._clock_rate // self._timestamp_rate
             self._timestamp, self._duration = timestamp, duration
             if self._ended:
-                return  # told when it seemed to be over
+                return  # reported when it seemed to be over
         else:
             if not self._ended:
                 self._tell()
@@ -166,9 +166,10 @@ class DigitReceiver:
             self._tell()
 
     def _is_next_segment(self, step: int) -> bool:
-        """Whether an event so much later goes on with the last one: right at its end, which is near the longest there is.
+        """Whether an event `step` later continues the last one: it starts at its end, which is close to the maximum duration.
 
-        When that was told for want of updates, by `flush`, only the longest itself is believed; after an end packet nothing is.
+        If the last one was reported by `flush` because of missing updates, only the exact maximum is accepted; after an end packet nothing
+        is.
         """
         step = step * self._clock_rate // self._timestamp_rate
         if self._ended:
@@ -188,7 +189,7 @@ class DigitReceiver:
 
 @dataclass(frozen=True, slots=True)
 class DigitPacket:
-    """One event packet to send. `timestamp` is that of the event's beginning; `is_last` closes the digit."""
+    """One event packet to send. `timestamp` is the start of the event. `is_last` ends the digit."""
 
     payload: bytes
     marker: bool
@@ -197,7 +198,7 @@ class DigitPacket:
 
 
 class DigitSender:
-    """Digits waiting to be sent, one after another. The rates are as with `DigitReceiver`."""
+    """Digits to send, one after another. The rates are those of `DigitReceiver`."""
 
     __slots__ = ("_clock_rate", "_code", "_duration", "_ends", "_frame_ticks", "_gap", "_queue", "_timestamp", "_timestamp_rate", "_total")
 
@@ -215,16 +216,16 @@ class DigitSender:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way or waiting."""
+        """Whether no digit is being sent or queued."""
         return self._code < 0 and not self._queue
 
     @property
     def n_waiting(self) -> int:
-        """Digits that have not begun."""
+        """Number of digits that have not begun."""
         return len(self._queue)
 
     def queue(self, digits: str, duration_ms: int = 160) -> None:
-        """Append `digits`, each `duration_ms` long: whole frames, 40 ms to a minute. Raises ValueError for another character."""
+        """Append `digits`, each `duration_ms` long: whole frames, 40 ms to a minute. Raises ValueError for an invalid character."""
         codes = [EVENTS.find(digit) for digit in digits.upper()]
         if -1 in codes:
             raise ValueError(f"not a telephone digit in {digits!r}")
@@ -232,11 +233,11 @@ class DigitSender:
         self._queue.extend((code, ticks) for code in codes)
 
     def clear(self) -> None:
-        """Forget the digits that have not begun; the one under way ends as it should."""
+        """Drop the digits that have not begun. The current one ends normally."""
         self._queue.clear()
 
     def next_packet(self, timestamp: int) -> DigitPacket | None:
-        """Return the packet of this tick, None when sound is to be sent. `timestamp` is the media clock's, which goes on meanwhile."""
+        """The packet of this tick, None if sound is to be sent. `timestamp` is the media clock, which continues meanwhile."""
         if self._code < 0:
             if self._gap:
                 self._gap -= 1
@@ -258,7 +259,7 @@ class DigitSender:
         return DigitPacket(payload, is_first, self._timestamp, is_last)
 
     def _end_segment(self) -> DigitPacket:
-        """The last packet of a segment has the longest duration and no end flag; the next one begins where it ends (section 2.5.1.3)."""
+        """The last packet of a segment: maximum duration and no end flag. The next segment starts where it ends (§2.5.1.3)."""
         packet = DigitPacket(bytes((self._code, _VOLUME)) + _LONGEST.to_bytes(2, "big"), False, self._timestamp)
         self._timestamp = (self._timestamp + _LONGEST * self._timestamp_rate // self._clock_rate) & _MASK
         self._duration -= _LONGEST

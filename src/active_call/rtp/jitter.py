@@ -1,23 +1,23 @@
-"""The jitter buffer of one stream: packets as they arrive enter, 20 ms frames in order leave, one per tick.
+"""The jitter buffer of one stream: packets go in as they arrive, 20 ms frames come out in order, one per tick.
 
-It serves formats with one payload byte per timestamp tick (G.711, G.722): a frame is 160 bytes and packets of any duration are cut and
-joined on the frame grid. It knows no keys, no codec arithmetic and no clock; arrival times are handed in.
+It is for formats with one payload byte per timestamp tick (G.711, G.722): a frame is 160 bytes, and packets of any duration are split and
+joined on the frame grid. It knows no keys, no codec arithmetic and no clock; the caller passes arrival times.
 
-Its numbers lie in a row of a `jitter_table.JitterTable`, which does what is common, for many streams at once or for this one alone. What
-is rare is done here.
+Its numbers are in a row of a `jitter_table.JitterTable`, which implements the common operations for many streams at once or for one. The
+rare ones are implemented here.
 
-Theory. The cursor is the timestamp of the frame to play next. Frames wait in a ring of cells that begins at the cursor.
+Theory. The cursor is the timestamp of the frame to play next. Frames are stored in a ring of cells that starts at the cursor.
 
-| state   | entered by                          | a tick does                                                                     |
+| state   | entered                             | per tick                                                                        |
 |---------|-------------------------------------|---------------------------------------------------------------------------------|
 | idle    | start, reset, 10 ticks of nothing   | nothing; the next packet sets the cursor                                        |
-| filling | that packet                         | nothing, until `target` frames wait, or a next packet is late by as much        |
-| playing | either                              | plays the frame at the cursor                                                   |
+| filling | with that packet                    | nothing, until `target` frames are stored or a following packet is late by as much |
+| playing | after that                          | plays the frame at the cursor                                                   |
 
-A frame missing while later ones wait is lost: the cursor passes it. When nothing waits at all, the cursor stands still: packets that were
-only delayed are then played whole, and the delay has grown by what the network needed; if they turn out to be lost, the cursor skips the
-ticks that have passed meanwhile. How long packets wait is the policy of `delay`: too long a delay is taken back by leaving out a silent
-frame, at last any frame; too short a one is lengthened by a tick without a frame before a silent one, at last before any.
+A frame that is missing while later ones are stored is lost: the cursor passes it. If the buffer is empty, the cursor stops: packets that
+were only delayed are then played completely, with the delay increased by what the network needed. If they turn out to be lost, the cursor
+skips the ticks that have passed meanwhile. `delay` defines how long packets wait. A delay that is too long is reduced by dropping a silent
+frame, finally any frame. One that is too short is lengthened by a tick without a frame, before a silent one, finally before any.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _MAX_DEPTH: Final = MAX_DEPTH_MS * CLOCK_HZ // 1000
 
 
 class JitterBuffer(PlayoutDelay):
-    """One stream's buffer, in a row of `table` if it is given. `silence` fills what is missing of a frame; one of `quiet` bytes is a pause.
+    """One stream's buffer, in a row of `table` if given. `silence` pads incomplete frames; a frame of `quiet` bytes is a pause.
 
-    Counters: `received` packets; `lost` by their numbers and not come so far, in `loss_runs`; `late` and `duplicate` ones, thrown away;
-    `concealed` ticks in which sound was due and missing; `dropped` frames given up, and `stretched` ticks inserted, to mend the delay.
+    Counters: `received` packets; `lost` ones, missing by sequence number so far, in `loss_runs`; `late` and `duplicate` ones, which were
+    discarded; `concealed` ticks in which sound was due and missing; `dropped` frames and `stretched` ticks to correct the delay.
     """
 
     __slots__ = ("_frames", "_partial", "_quiet", "_silence", "_stalled", "concealed", "dropped", "duplicate", "late", "stretched")
@@ -73,7 +73,7 @@ class JitterBuffer(PlayoutDelay):
         self.reset()
 
     def leave_table(self) -> None:
-        """Move to a table of its own, because another buffer takes over its row."""
+        """Move to its own table, because another buffer takes over its row."""
         before, row = self.table, self.row
         table = JitterTable(1)
         for name, column in vars(table).items():
@@ -82,19 +82,19 @@ class JitterBuffer(PlayoutDelay):
         self._frames = RowFrames(table, 0)
 
     def use_codec(self, silence: int, quiet: bytes) -> None:
-        """Say which byte is silence and which bytes are quiet, when the payload format changes."""
+        """Set the silence byte and the quiet bytes of a new payload format."""
         self._silence = bytes([silence]) * FRAME_BYTES
         self._quiet = quiet or bytes([silence])
 
     def reset(self) -> None:
-        """Forget the waiting packets and the measured delays, because the source has changed. The counters stay."""
+        """Clear the stored packets and the measured delays, because the source has changed. The counters stay."""
         self._forget_network()
         self._sequence = -1
         self._go_idle()
 
     @property
     def depth(self) -> int:
-        """Whole frames waiting."""
+        """Number of whole frames stored."""
         return len(self._frames)
 
     def push(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
@@ -108,24 +108,24 @@ class JitterBuffer(PlayoutDelay):
             ahead = (timestamp - self._cursor) & MASK
         table.push(row, sequence, timestamp, arrival)
         if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
-            self.lay(timestamp, payload)
+            self.store(timestamp, payload)
         else:
             table.keep(row, ahead, np.frombuffer(payload, np.uint8))
 
-    def pass_over(self, sequence: int) -> None:
-        """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
+    def note_other(self, sequence: int) -> None:
+        """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
             self._note_missing(step - 1)
             self._sequence = sequence
 
     def pop(self) -> bytes | None:
-        """Return the frame of this tick, None when there is none to play: lost, late or silent. Call it once in 20 ms."""
+        """The frame of this tick, None if there is none to play (lost, late or silent). Call once per 20 ms."""
         frames, is_there = self.table.pop(np.array([self.row]))
         return frames[0].tobytes() if is_there[0] else None
 
     def pop_rare(self, advice: Advice) -> bytes | None:
-        """The frame of a tick in which the delay is to be corrected, or nothing waits at the cursor. For the table."""
+        """The frame of a tick in which the delay must be corrected or no frame is at the cursor. Called by the table."""
         match advice:
             case Advice.KEEP:
                 pass
@@ -137,17 +137,17 @@ class JitterBuffer(PlayoutDelay):
                 if is_silent or (due is not None and advice is Advice.LENGTHEN_ANY):
                     self.stretched += 1
                     self.corrected()
-                    return due if is_silent else None  # a silent one sounds twice; nothing is made up in a pause
+                    return due if is_silent else None  # play a silent frame twice; nothing is concealed in a pause
         frame = self._frames.pop(self._cursor)
         if frame is None:
             return self._conceal()
         self._move_cursor(1)
         return frame
 
-    # -- packets that are not simply the next one ------------------------------------------------------------------------------------------
+    # -- packets that are not in sequence --------------------------------------------------------------------------------------------------
 
     def _admit(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> bool:
-        """Judge a packet that is not the expected one, or for which the cursor must move first. False: it has been dealt with."""
+        """Handle a packet that is not in sequence, or for which the cursor must move first. False if it is finished."""
         step = (sequence - self._sequence) & 0xFFFF
         is_new = self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP
         if is_new:
@@ -169,10 +169,10 @@ class JitterBuffer(PlayoutDelay):
         return True
 
     def _admit_ahead(self, timestamp: int, size: int, arrival: float) -> None:
-        """Bring the cursor into reach of a packet whose number is higher than all before."""
+        """Move the cursor into reach of a packet whose sequence number is higher than all before."""
         ahead = (timestamp - self._cursor) & MASK
         if ahead >= HALF:
-            if (1 << 32) - ahead >= size:  # numbered later, stamped earlier: the sender's clock was set anew
+            if (1 << 32) - ahead >= size:  # higher number, earlier timestamp: the sender has reset its clock
                 self._begin(timestamp, arrival)
         elif ahead >= _MAX_AHEAD:
             self._begin(timestamp, arrival)
@@ -182,24 +182,24 @@ class JitterBuffer(PlayoutDelay):
             self._cursor = (self._cursor + ahead % FRAME_BYTES) & MASK
 
     def _admit_old(self, timestamp: int, payload: bytes, arrival: float) -> None:
-        """Take a packet that others have overtaken, if its turn has not passed."""
+        """Take an overtaken packet if its playout time has not passed."""
         if timestamp in self._frames:
             self.duplicate += 1
             return
         self._note_overtaken(timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         if behind >= HALF and (1 << 32) - behind >= _MAX_DEPTH:
-            self.late += 1  # an old number with a stamp from nowhere
+            self.late += 1  # an old number with an unrelated timestamp
             return
         if not self._playing and self._waited >= 0 and 0 < behind <= MAX_TARGET * FRAME_BYTES:
             self._move_cursor(-((behind + FRAME_BYTES - 1) // FRAME_BYTES))
         elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
             return
-        self.lay(timestamp, payload)
+        self.store(timestamp, payload)
 
-    def lay(self, timestamp: int, payload: bytes) -> None:
-        """Lay a payload of any length on the frame grid; what lies before the cursor is left out. The packet has been noted."""
+    def store(self, timestamp: int, payload: bytes) -> None:
+        """Store a payload of any length on the frame grid, without what is before the cursor. The packet has been recorded."""
         size = len(payload)
         self._set_packet_frames(max(1, size // FRAME_BYTES))
         behind = (self._cursor - timestamp) & MASK
@@ -253,7 +253,7 @@ class JitterBuffer(PlayoutDelay):
         self._fast_limit = _MAX_DEPTH
 
     def _conceal(self) -> bytes | None:
-        """Nothing whole is at the cursor: play a piece, pass a lost frame, or stand still."""
+        """No whole frame is at the cursor: play an incomplete one, pass a lost frame, or stop the cursor."""
         pieces = self._partial.pop(self._cursor, None)
         if pieces is not None:
             self._move_cursor(1)
@@ -265,11 +265,11 @@ class JitterBuffer(PlayoutDelay):
         self._stalled += 1
         self._fast_limit = 0
         if self._stalled >= IDLE_AFTER:
-            self._go_idle()  # nothing was due: the sender pauses
+            self._go_idle()  # no sound was due: the sender pauses
         return None
 
     def _skip_stalled(self, timestamp: int) -> None:
-        """Sound comes again after `_stalled` ticks of nothing: pass the frames that were lost in them, no more."""
+        """Sound arrives after `_stalled` empty ticks: skip the frames that were lost in them, no more."""
         ahead = (timestamp - self._cursor) & MASK
         if ahead < HALF:
             for _ in range(min(ahead // FRAME_BYTES, self._stalled)):
@@ -279,13 +279,13 @@ class JitterBuffer(PlayoutDelay):
         self._fast_limit = _MAX_DEPTH
 
     def _catch_up(self, timestamp: int) -> None:
-        """Too much waits: keep the newest `target_frames`, counting the frame at `timestamp`."""
+        """Too many frames are stored: keep the newest `target_frames`, including the frame at `timestamp`."""
         distance = ((timestamp - self._cursor) & MASK) // FRAME_BYTES - self.target_frames + 1
         for _ in range(distance):
             self._give_up_frame()
 
     def _shorten(self, *, is_forced: bool) -> None:
-        """Leave out the frame at the cursor when it is missing anyway or silent, or when the delay has been too long for too long."""
+        """Drop the frame at the cursor if it is missing or silent, or if the delay has been too long for FORCE_AFTER ticks."""
         frame = self._frames.get(self._cursor)
         if frame is None or is_forced or not frame.strip(self._quiet):
             self._give_up_frame()

@@ -1,10 +1,10 @@
-"""The jitter buffers of many streams as arrays: packets that are simply the next ones, and the frame of a tick, for all streams at once.
+"""The jitter buffers of many streams as arrays: packets in sequence, and the frame of a tick, for all streams at once.
 
-Rows of packets enter, rows of frames leave. A row is a stream. What happens rarely to a stream is done by its `jitter.JitterBuffer`, on the
-same numbers; and a `JitterBuffer` that stands alone is a table of one row, so that there is one arithmetic. A property test compares both
-with a buffer that is written without arrays.
+Rows of packets go in, rows of frames come out. A row is a stream. Its `jitter.JitterBuffer` implements the rare operations on the same
+numbers. A single `JitterBuffer` is a table of one row, so there is one arithmetic. A property test compares both with a buffer written
+without arrays.
 
-Frames wait in a ring of `RING` cells a row. The cell of the cursor is `head`; the one k frames later lies k cells further on.
+Frames are stored in a ring of `RING` cells per row. `head` is the cell of the cursor; the frame k frames later is k cells further on.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from active_call.rtp.delay import MASK, Advice, DelayTable, NumberOrNumbers, Num
 CLOCK_HZ: Final = 8000
 FRAME_BYTES: Final = FRAME_MS * CLOCK_HZ // 1000
 RING: Final = 40
-"""The deepest that a buffer becomes (400 ms) and the longest payload that a datagram can bring on top of that."""
+"""The maximum depth of a buffer (400 ms) plus the longest payload of a datagram."""
 _KEEP: Final = int(Advice.KEEP)
-"""As a plain number: numpy would convert the member in every tick."""
+"""As a plain number, because numpy would convert the enum member in every tick."""
 
 
 class RowBuffer(Protocol):
     """The buffer of one row."""
 
-    def lay(self, timestamp: int, payload: bytes) -> None:
-        """Keep sound of any length."""
+    def store(self, timestamp: int, payload: bytes) -> None:
+        """Store sound of any length."""
         ...
 
     def pop_rare(self, advice: Advice) -> bytes | None:
-        """The frame of this tick, where it is not simply the one at the cursor."""
+        """The frame of this tick if it is not simply the one at the cursor."""
         ...
 
 
 class JitterTable(DelayTable):
-    """The columns, for `n_rows` streams; the names are those of `JitterBuffer` and `PlayoutDelay`. As there, one row may be a number."""
+    """The columns for `n_rows` streams, named as in `JitterBuffer` and `PlayoutDelay`. One row may be given as a number, as there."""
 
     def __init__(self, n_rows: int) -> None:
         super().__init__(n_rows)
         self.buffers: list[RowBuffer | None] = [None] * n_rows
-        """Of each row: the buffer that does what is not simple. A new one takes the row over."""
+        """The buffer of each row, for the rare operations. A new one takes over the row."""
         self.frames: NDArray[np.uint8] = np.zeros((n_rows, RING, FRAME_BYTES), np.uint8)
         self.present: NDArray[np.bool_] = np.zeros((n_rows, RING), np.bool_)
         self.head: Rows = np.zeros(n_rows, np.intp)
@@ -53,32 +53,32 @@ class JitterTable(DelayTable):
         self.sequence: Numbers = np.full(n_rows, -1)
         self.cursor: Numbers = np.zeros(n_rows, np.int64)
         self.fast_limit: Numbers = np.zeros(n_rows, np.int64)
-        """A next packet less far ahead of the cursor than this needs no judgement."""
+        """A packet in sequence that is less far ahead of the cursor than this needs no further check."""
         self.playing: NDArray[np.bool_] = np.zeros(n_rows, np.bool_)
         self.waited: Numbers = np.full(n_rows, -1)
-        """Ticks since the first packet of the talkspurt; -1 when there is none."""
+        """Ticks since the first packet of the talkspurt; -1 without one."""
 
     def ahead(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers) -> Numbers:
-        """How far ahead of the cursor each row's packet lies, in ticks, when it can be pushed here; -1 when its buffer must judge it."""
+        """How far each row's packet is ahead of the cursor, in ticks, if it can be pushed here; -1 if its buffer must handle it."""
         ahead = (timestamp - self.cursor[rows]) & MASK
         is_simple = ((sequence - self.sequence[rows]) & 0xFFFF == 1) & (ahead < self.fast_limit[rows])
         return cast("Numbers", choose(is_simple, ahead, -1))
 
     def push(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers, arrival: TimeOrTimes) -> None:
-        """Note one packet for each of `rows`, all different, whose cursor is in reach of it. Its sound is to be kept next."""
+        """Record one packet for each of `rows` (distinct), whose cursor can reach it. Its sound must be stored next."""
         self.received[rows] += 1
         self.sequence[rows] = sequence
         self.note_packets(rows, timestamp, arrival)
 
     def keep(self, rows: RowOrRows, ahead: NumberOrNumbers, frames: NDArray[np.uint8]) -> None:
-        """Keep whole frames, (n, 160), whose `ahead` is a multiple of a frame. Other sound is for `RowBuffer.lay`."""
+        """Store whole frames, (n, 160), with `ahead` a multiple of a frame. Use `RowBuffer.store` for other sound."""
         cell = (self.head[rows] + ahead // FRAME_BYTES) % RING
         self.frames[rows, cell] = frames
         self.depth[rows] += ~self.present[rows, cell]
         self.present[rows, cell] = True
 
     def pop(self, rows: Rows) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The frame of this tick for each of `rows`, all different, (n, 160), and where there is one. Call it once in 20 ms."""
+        """The frame of this tick for each of `rows` (distinct), (n, 160), and whether there is one. Call once per 20 ms."""
         is_playing = self.playing[rows]
         if is_playing.all():
             return self._pop_playing(rows)
@@ -89,7 +89,7 @@ class JitterTable(DelayTable):
         return frames, is_there
 
     def _start(self, rows: Rows) -> None:
-        """Begin to play in those of `rows` in which enough waits, or whose next packet is late by as much. All have had a packet."""
+        """Start playing those of `rows` that have enough frames or whose next packet is late by as much. All have received a packet."""
         depth, target, waited = self.depth[rows], self.target_frames[rows], self.waited[rows]
         self.playing[rows] = (depth >= target) | (waited > target - self.packet_frames[rows])
         self.waited[rows] = waited + 1
@@ -112,19 +112,19 @@ class JitterTable(DelayTable):
         return frames, is_there
 
     def _pass(self, rows: Rows, head: Rows) -> None:
-        """Take the frames at the cursor out, and move on by one."""
+        """Remove the frames at the cursor, and advance by one."""
         self.present[rows, head] = False
         self.depth[rows] -= 1
         self.move_cursor(rows, 1)
 
     def move_cursor(self, rows: RowOrRows, n_frames: int) -> None:
-        """Let the cursor of each row move by so many frames, back where it is negative."""
+        """Move the cursor of each row by `n_frames`, backwards if negative."""
         self.head[rows] = (self.head[rows] + n_frames) % RING
         self.cursor[rows] = (self.cursor[rows] + n_frames * FRAME_BYTES) & MASK
 
 
 class RowFrames:
-    """What waits in one row, by timestamp. A timestamp before the cursor, off its grid or beyond the ring has no place."""
+    """The stored frames of one row, by timestamp. A timestamp before the cursor, off the grid or beyond the ring has no cell."""
 
     __slots__ = ("_row", "_table")
 
@@ -148,11 +148,11 @@ class RowFrames:
             table.present[row, cell] = True
 
     def get(self, timestamp: int) -> bytes | None:
-        """The frame at `timestamp`, None when there is none."""
+        """The frame at `timestamp`, None if there is none."""
         return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
 
     def pop(self, timestamp: int) -> bytes | None:
-        """Take the frame at `timestamp` out; None when there is none."""
+        """Remove and return the frame at `timestamp`; None if there is none."""
         frame = self.get(timestamp)
         if frame is not None:
             self._table.present[self._row, self._cell(timestamp)] = False
@@ -160,7 +160,7 @@ class RowFrames:
         return frame
 
     def clear(self) -> None:
-        """Take all frames out."""
+        """Remove all frames."""
         self._table.present[self._row] = False
         self._table.depth[self._row] = 0
 

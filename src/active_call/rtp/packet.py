@@ -1,6 +1,6 @@
-"""The fixed header of RTP packets (RFC 3550 section 5.1), read and written without objects: this runs for every packet.
+"""The fixed header of RTP packets (RFC 3550 §5.1), parsed and written without objects, because this runs for every packet.
 
-Bytes enter, numbers and payload bounds leave. It knows no stream, no key and no payload format.
+Bytes go in, numbers and payload bounds come out. This module knows no stream, no key and no payload format.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ HEADER_BYTES = 12
 PLAIN_HEADER = 0x80
 """The first byte of nearly every packet: version 2, no padding, no extension, no contributing source."""
 RTCP_KINDS: Final = (192, 223)
-"""The second byte of RTCP on a port that RTP shares, first and last (RFC 5761 section 4)."""
+"""First and last value of the second byte of RTCP on a shared port (RFC 5761 §4)."""
 _HEADER = struct.Struct("!BBHII")
 unpack_header = _HEADER.unpack_from
-"""(first byte, marker and payload type, sequence, timestamp, SSRC) of at least 12 bytes: for the loop that reads every packet."""
+"""(first byte, marker and payload type, sequence, timestamp, SSRC) of at least 12 bytes, for the loop over all packets."""
 _pack_header = _HEADER.pack
 
 
 def parse_header(data: bytes | memoryview) -> tuple[int, bool, int, int, int, int, int]:
     """Return `(payload_type, marker, sequence, timestamp, ssrc, payload_start, payload_end)` of one RTP packet.
 
-    The payload is `data[payload_start:payload_end]`: behind contributing sources and header extension, before padding. Raises ParseError.
+    The payload is `data[payload_start:payload_end]`, without contributing sources, header extension and padding. Raises ParseError.
     """
     size = len(data)
     if size < HEADER_BYTES:
@@ -35,7 +35,7 @@ def parse_header(data: bytes | memoryview) -> tuple[int, bool, int, int, int, in
 
 
 def payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
-    """Where the payload of a packet of at least 12 bytes begins and ends, whose first byte is `flags`. Raises ParseError."""
+    """The start and end of the payload in a packet of at least 12 bytes whose first byte is `flags`. Raises ParseError."""
     if flags >> 6 != 2:
         raise ParseError("RTP version", expected="2", found=str(flags >> 6))
     start, end = HEADER_BYTES + 4 * (flags & 0x0F), len(data)
@@ -53,7 +53,7 @@ def payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
 
 
 def pack_header(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int) -> bytes:
-    """Return the 12 bytes of a header without options. The numbers must be within their fields; `struct.error` says they are not."""
+    """Return the 12 bytes of a header without options. Raises `struct.error` for numbers out of range."""
     return _pack_header(0x80, payload_type | 0x80 if marker else payload_type, sequence, timestamp, ssrc)
 
 

@@ -1,12 +1,12 @@
-"""The jitter buffer for formats whose packets must be decoded whole, each after the one before it: Opus, G.722, L16.
+"""The jitter buffer for formats whose packets must be decoded whole and in order: Opus, G.722, L16.
 
-Packets of any duration enter as they arrive; in order, one at a time, leaves what is to be decoded next: a packet, or the gap in place of
-one that is lost. It counts in ticks of the RTP clock and knows no codec; `playout` asks it for as much as a frame needs.
+Packets of any duration go in as they arrive. What is to be decoded next comes out in order: a packet, or a gap for a lost one. It counts in
+ticks of the RTP clock and knows no codec. `playout` requests as much as a frame needs.
 
-Theory. The states and the policy are those of `jitter` and `delay`. The cursor is the timestamp of the sound to be decoded next, and
-packets wait in a dictionary under theirs. A packet missing while later ones wait is lost: a gap is given as far as the next one. When
-nothing waits at all, the cursor stands still, and `stall` counts the sound that was made up meanwhile; if packets prove lost, the cursor
-passes so much of them.
+Theory. The states and the policy are those of `jitter` and `delay`. The cursor is the timestamp of the sound to be decoded next; packets
+are stored in a dictionary by timestamp. A packet that is missing while later ones are stored is lost: a gap is returned up to the next
+packet. If the buffer is empty, the cursor stops, and `stall` counts the sound that was concealed. If packets turn out to be lost, the
+cursor skips that much.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.rtp.delay import HALF, IDLE_AFTER, MASK, MAX_AHEAD_MS, MAX_DEPT
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """To be decoded now; it lasts `ticks`."""
+    """A packet to decode now. Its duration is `ticks`."""
 
     payload: bytes
     ticks: int
@@ -27,17 +27,17 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`ticks` of sound that were lost. `next_payload` is that of the packet right behind them, None when the gap goes on."""
+    """`ticks` of lost sound. `next_payload` is that of the packet right after it, None if the gap continues."""
 
     ticks: int
     next_payload: bytes | None = None
 
 
 class PacketJitterBuffer(PlayoutDelay):
-    """One stream's buffer; a tick is `FRAME_MS` long. `start_tick` opens each tick, then `take` gives what is due in it.
+    """One stream's buffer. A tick is `FRAME_MS` long. Call `start_tick` in each tick, then `take` for what is due in it.
 
-    Counters: `received` packets; `lost` by their numbers and not come so far, in `loss_runs`; `late` and `duplicate` ones, thrown away;
-    `concealed` ticks of 20 ms in which sound was due and missing; `dropped` packets given up.
+    Counters: `received` packets; `lost` ones, missing by sequence number so far, in `loss_runs`; `late` and `duplicate` ones, which were
+    discarded; `concealed` ticks of 20 ms in which sound was due and missing; `dropped` packets.
     """
 
     __slots__ = (
@@ -71,23 +71,23 @@ class PacketJitterBuffer(PlayoutDelay):
         self._playing = False
 
     def reset(self) -> None:
-        """Forget what waits and what is known of the network: another source sends. The counters stay."""
+        """Clear the stored packets and the measured delays, because the source has changed. The counters stay."""
         self._forget_network()
         self._sequence = -1
         self._go_idle()
 
     @property
     def waiting_ticks(self) -> int:
-        """How much sound waits."""
+        """Amount of stored sound in ticks."""
         return self._waiting
 
     @property
     def concealed(self) -> int:
-        """Frames of 20 ms that were due and missing."""
+        """Number of 20 ms frames that were due and missing."""
         return self._concealed_ticks // self._frame_ticks
 
     def push(self, sequence: int, timestamp: int, payload: bytes, ticks: int, arrival: float) -> None:
-        """Take one packet that lasts `ticks` and arrived at `arrival` (seconds)."""
+        """Take one packet with a duration of `ticks` that arrived at `arrival` (seconds)."""
         self.received += 1
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP:
@@ -106,15 +106,15 @@ class PacketJitterBuffer(PlayoutDelay):
         self._set_packet_frames(max(1, ticks // self._frame_ticks))
         self._store(timestamp, Packet(payload, ticks))
 
-    def pass_over(self, sequence: int) -> None:
-        """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
+    def note_other(self, sequence: int) -> None:
+        """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
             self._note_missing(step - 1)
             self._sequence = sequence
 
     def start_tick(self) -> bool:
-        """Whether anything is to be played in this tick. Call it once in 20 ms."""
+        """Whether anything is to be played in this tick. Call once per 20 ms."""
         if not self._playing and self._waited >= 0:
             is_filled = self._waiting >= self.target_frames * self._frame_ticks
             self._playing = is_filled or self._waited > self.target_frames - self._packet_frames
@@ -122,7 +122,7 @@ class PacketJitterBuffer(PlayoutDelay):
         return self._playing
 
     def take(self, wanted_ticks: int) -> Packet | Gap | None:
-        """Return what is to be decoded next, None when nothing waits. A gap is no longer than `wanted_ticks` unless a packet follows it."""
+        """What is to be decoded next, None if nothing is stored. A gap is at most `wanted_ticks` long unless a packet follows it."""
         cursor = self._cursor
         packet = self._packets.pop(cursor, None)
         if packet is not None:
@@ -141,27 +141,27 @@ class PacketJitterBuffer(PlayoutDelay):
         return gap
 
     def _pass_overlapped(self) -> None:
-        """What still waits lies before the cursor: a packet reached over it."""
+        """The remaining packets are before the cursor, because a packet overlapped them: drop them."""
         self.late += len(self._packets)
         self._packets.clear()
         self._waiting = 0
 
     def stall(self, ticks: int) -> bool:
-        """Nothing waited, and `ticks` of sound had to be made up. False: that went on for so long that the talkspurt is over."""
+        """The buffer was empty and `ticks` of sound were concealed. False if the talkspurt is over because of that."""
         self._stalled += ticks
         if self._stalled < IDLE_AFTER * self._frame_ticks:
             return True
-        self._go_idle()  # nothing was due: the sender pauses
+        self._go_idle()  # no sound was due: the sender pauses
         return False
 
-    # -- packets as they come --------------------------------------------------------------------------------------------------------------
+    # -- received packets ------------------------------------------------------------------------------------------------------------------
 
     def _store(self, timestamp: int, packet: Packet) -> None:
         self._packets[timestamp] = packet
         self._waiting += packet.ticks
 
     def _admit(self, timestamp: int, ticks: int, arrival: float) -> None:
-        """Bring the cursor into reach of a packet whose number is higher than all before."""
+        """Move the cursor into reach of a packet whose sequence number is higher than all before."""
         if self._waited < 0:
             self._begin(timestamp, arrival)
             return
@@ -169,14 +169,14 @@ class PacketJitterBuffer(PlayoutDelay):
             self._skip_stalled(timestamp)
         ahead = (timestamp - self._cursor) & MASK
         if ahead >= HALF or timestamp in self._packets:
-            self._begin(timestamp, arrival)  # numbered later, stamped earlier: the sender's clock was set anew
+            self._begin(timestamp, arrival)  # higher number, earlier timestamp: the sender has reset its clock
         elif ahead >= self._max_ahead:
             self._begin(timestamp, arrival)
         elif ahead >= self._max_depth:
             self._catch_up((timestamp + ticks - self.target_frames * self._frame_ticks) & MASK)
 
     def _admit_old(self, timestamp: int, payload: bytes, ticks: int, arrival: float) -> None:
-        """Take a packet that others have overtaken, if its turn has not passed."""
+        """Take an overtaken packet if its playout time has not passed."""
         if timestamp in self._packets:
             self.duplicate += 1
             return
@@ -210,7 +210,7 @@ class PacketJitterBuffer(PlayoutDelay):
         self._cursor = timestamp
 
     def _skip_stalled(self, timestamp: int) -> None:
-        """Sound comes again after nothing had waited: pass what was lost meanwhile, no more."""
+        """Sound arrives after the buffer was empty: skip what was lost meanwhile, no more."""
         ahead = (timestamp - self._cursor) & MASK
         if ahead < HALF:
             self._cursor = (self._cursor + min(ahead, self._stalled)) & MASK
@@ -218,7 +218,7 @@ class PacketJitterBuffer(PlayoutDelay):
         self._stalled = 0
 
     def _catch_up(self, cursor: int) -> None:
-        """Too much waits: what lies before `cursor` is given up."""
+        """Too much is stored: drop what is before `cursor`."""
         for timestamp in [at for at in self._packets if (at - cursor) & MASK >= HALF]:
             self._waiting -= self._packets.pop(timestamp).ticks
             self.dropped += 1

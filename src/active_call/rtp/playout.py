@@ -1,8 +1,7 @@
-"""One stream's packets to a frame of sound every 20 ms, for formats that are decoded packet by packet.
+"""Turn one stream's packets into a frame of sound every 20 ms, for formats that are decoded packet by packet.
 
-Packets enter as they arrive, frames of samples leave, one a tick, with everything in them that the buffer and the decoder make up for what
-was lost or late. It has the surface of `jitter.JitterBuffer` with samples in place of bytes. It knows no key, and of the codec only what
-`Decoder` says.
+Packets go in as they arrive. Frames of samples come out, one per tick, including concealment of lost and late packets. The interface is
+that of `jitter.JitterBuffer` with samples instead of bytes. This module knows no keys, and of the codec only `Decoder`.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from active_call.rtp.packet_jitter import Gap, Packet, PacketJitterBuffer
 Samples = NDArray[np.int16]
 
 _QUIET: Final = 250
-"""Peak of a frame that counts as a pause, about -50 dBov, as with G.711."""
+"""Peak of a frame that counts as a pause, about -50 dBov, as for G.711."""
 _STEPS_PER_S: Final = 400
-"""Gaps are filled in steps of 2.5 ms: Opus knows no shorter frame."""
+"""Gaps are filled in steps of 2.5 ms, the shortest frame of Opus."""
 
 
 class Decoder(Protocol):
-    """What is asked of a codec (`active_call.codec.stream.Decoder`)."""
+    """The interface to a codec (`active_call.codec.stream.Decoder`)."""
 
     sample_rate_hz: int
 
     def duration_s(self, payload: bytes) -> float:
-        """How long that payload sounds. Raises ParseError."""
+        """The duration of that payload. Raises ParseError."""
         ...
 
     def decode(self, payload: bytes) -> Samples:
@@ -39,20 +38,20 @@ class Decoder(Protocol):
         ...
 
     def conceal(self, n_samples: int) -> Samples:
-        """Return as many samples in place of a payload that did not come."""
+        """Return `n_samples` of concealment for a missing payload."""
         ...
 
     def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
-        """Like `conceal`, with what the payload after the missing one tells of it."""
+        """Like `conceal`, using the FEC data in the payload after the missing one."""
         ...
 
     def reset(self) -> None:
-        """Begin another stream."""
+        """Reset for another stream."""
         ...
 
 
 class Playout:
-    """The receiving side of one such stream. `clock_hz` is that of its timestamps."""
+    """The receiving side of one such stream. `clock_hz` is the clock of its timestamps."""
 
     __slots__ = ("_clock_hz", "_decoder", "_frame", "_frame_samples", "_is_quiet", "_n_rest", "_rest", "buffer", "malformed", "stretched")
 
@@ -61,15 +60,15 @@ class Playout:
         self._clock_hz = clock_hz
         self._frame_samples = decoder.sample_rate_hz * FRAME_MS // 1000
         self.buffer = PacketJitterBuffer(clock_hz)
-        """Its counters tell how it went."""
+        """Its counters have the loss statistics."""
         self.malformed = 0
-        """Payloads that could not be read."""
+        """Number of malformed payloads."""
         self.stretched = 0
-        """Frames put in to lengthen the delay."""
+        """Frames inserted to lengthen the delay."""
         self._forget_sound()
 
     def reset(self) -> None:
-        """Another source sends: forget what waits, and the decoder's state. The counters stay."""
+        """Clear the stored packets and the decoder's state, because the source has changed. The counters stay."""
         self.buffer.reset()
         self._decoder.reset()
         self._forget_sound()
@@ -81,13 +80,13 @@ class Playout:
 
     @property
     def depth(self) -> int:
-        """Whole frames waiting, decoded or not."""
+        """Number of whole frames stored, decoded or not."""
         waiting = self.buffer.waiting_ticks * self._decoder.sample_rate_hz // self._clock_hz
         return (waiting + self._n_rest) // self._frame_samples
 
     @property
     def late(self) -> int:
-        """Packets that came after their turn."""
+        """Number of packets that arrived after their playout time."""
         return self.buffer.late
 
     def push(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
@@ -96,16 +95,16 @@ class Playout:
             ticks = round(self._decoder.duration_s(payload) * self._clock_hz)
         except ParseError:
             self.malformed += 1
-            self.buffer.pass_over(sequence)
+            self.buffer.note_other(sequence)
             return
         self.buffer.push(sequence, timestamp, payload, ticks, arrival)
 
-    def pass_over(self, sequence: int) -> None:
-        """Note a packet of this source that is not sound, so that its number does not count as lost."""
-        self.buffer.pass_over(sequence)
+    def note_other(self, sequence: int) -> None:
+        """Record a packet of this source that is not sound, so that it does not count as lost."""
+        self.buffer.note_other(sequence)
 
     def pop(self) -> Samples | None:
-        """Return the frame of this tick, read-only, or None when the sender pauses. Call it once in 20 ms."""
+        """The frame of this tick (read-only), or None if the sender pauses. Call once per 20 ms."""
         if not self.buffer.start_tick():
             return None
         advice = self.buffer.advise(self.depth)
@@ -123,7 +122,7 @@ class Playout:
         return frame
 
     def _shortened(self, frame: Samples) -> Samples:
-        """The frame after this one, this one faded into it, so that leaving it out makes no click."""
+        """The next frame with `frame` faded into it, so that dropping a frame causes no click."""
         self.buffer.corrected()
         after = self._next_frame()
         if after is None:
@@ -133,7 +132,7 @@ class Playout:
         return np.asarray(np.rint(frame + (after - frame.astype(np.float32)) * rise), np.int16)
 
     def _next_frame(self) -> Samples | None:
-        """Decode until a frame is full. What is missing when nothing waits is made up, and the buffer told."""
+        """Decode until a frame is full. If the buffer is empty, conceal the rest and report that to the buffer."""
         n_samples, rate = self._frame_samples, self._decoder.sample_rate_hz
         while self._n_rest < n_samples:
             missing = n_samples - self._n_rest
@@ -163,12 +162,12 @@ class Playout:
                     return self._decoder.decode(payload)
                 except ParseError:
                     self.malformed += 1
-                    return self._made_up(n_samples, None)
+                    return self._concealment(n_samples, None)
             case Gap(_, next_payload):
-                return self._made_up(n_samples, next_payload)
+                return self._concealment(n_samples, next_payload)
 
-    def _made_up(self, n_samples: int, next_payload: bytes | None) -> Samples:
-        """Sound for a gap; what is less than a step of 2.5 ms is passed over."""
+    def _concealment(self, n_samples: int, next_payload: bytes | None) -> Samples:
+        """Concealment for a gap. A remainder shorter than 2.5 ms is ignored."""
         step = self._decoder.sample_rate_hz // _STEPS_PER_S
         n_samples -= n_samples % step
         if not n_samples:

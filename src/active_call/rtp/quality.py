@@ -1,10 +1,11 @@
-"""How a call sounds, as one number: an estimate of MOS by the E-model (ITU-T G.107, G.113 appendix I), from what was counted.
+"""Call quality as one number: MOS estimated by the E-model (ITU-T G.107, G.113 appendix I) from counters.
 
-Counts and delays enter, R and MOS leave. It listens to nothing: an estimate for the operator, of the way from the peer to us.
+Counters and delays go in, R and MOS come out. The sound itself is not analysed: this is an estimate for the operator, for the direction
+from the peer to us.
 
-Theory. R = R0 - Idd - Ie_eff. R0 = 93.2 is what is left of 100 with every other parameter of G.107 (table 2) at its default. Idd is the
+Theory. R = R0 - Idd - Ie_eff. R0 = 93.2 is what is left of 100 with all other parameters of G.107 (table 2) at their defaults. Idd is the
 impairment by delay alone (equations 7-27, 7-28). Ie_eff = Ie + (95 - Ie) Ppl / (Ppl / BurstR + Bpl) is that of the codec under packet loss
-(7-29): Ppl in percent, BurstR how much longer runs of losses are than chance would make them. MOS is a cubic of R (annex B).
+(7-29): Ppl in percent; BurstR is the mean loss run length relative to random loss. MOS is a cubic of R (annex B).
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ _R0: Final = 93.2
 _LARGEST_IMPAIRMENT: Final = 95.0
 _TOLERATED_DELAY_MS: Final = 100.0
 _OUR_END_MS: Final = 20.0
-"""A frame is gathered before it is sent, and one waits for its tick."""
+"""A frame is collected before it is sent, and one waits for its tick."""
 
 _LOSS_ROBUSTNESS: Final = {"pcmu": 25.1, "pcma": 25.1, "g722": 25.1, "l16_8000": 25.1, "l16_16000": 25.1, "opus": 25.1}
-"""Bpl by codec. G.113 table I.4 has 25.1 for G.711 with the concealment of its appendix I, which ours is like (4.3 without). It has none
-for Opus, and none for the others with this concealment; FEC of Opus is counted where losses are, not here."""
+"""Bpl by codec. G.113 table I.4 has 25.1 for G.711 with the concealment of its appendix I, which is similar to ours (4.3 without). It has
+no value for Opus, and none for the others with this concealment. Opus FEC is already reflected in the losses."""
 _CODEC_IMPAIRMENT: Final = 0.0
-"""Ie of G.711 (G.113 table I.1). The others are at least as good on this narrow-band scale, which ends at 4.4 for all."""
+"""Ie of G.711 (G.113 table I.1). The others are at least as good on this narrow-band scale, whose maximum is 4.4 for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a jitter buffer has counted over a call, all sources together: packets, and runs of lost ones."""
+    """The counters of a jitter buffer over a call and all its sources: packets, and runs of lost ones."""
 
     received: int
     lost: int
@@ -46,7 +47,7 @@ class Losses:
         )
 
     def __sub__(self, earlier: Losses) -> Losses:
-        """What has been counted since `earlier`."""
+        """The difference to the `earlier` counters."""
         return Losses(
             self.received - earlier.received,
             self.lost - earlier.lost,
@@ -57,12 +58,12 @@ class Losses:
 
     @property
     def share(self) -> float:
-        """How much of the sound was not there in time, 0 to 1: lost on the way, or come too late."""
+        """Share of the sound that was lost or late, 0 to 1."""
         return self._share_of(self.lost + self.late)
 
     @property
     def burst_ratio(self) -> float:
-        """The mean length of a run of losses, by what losses at random of the same share would make it; at least 1 (BurstR of G.107)."""
+        """Mean length of a loss run relative to random loss of the same share; at least 1 (BurstR of G.107)."""
         if not self.runs:
             return 1.0
         return max(1.0, self.lost / self.runs * (1.0 - self._share_of(self.lost)))
@@ -73,7 +74,7 @@ class Losses:
 
 
 def one_way_delay_ms(*, round_trip_ms: float, buffered_ms: float, packet_ms: float = 20.0) -> float:
-    """Return how old the sound is when we hear it: half the round trip, a packet, what waits in the jitter buffer, and our own end."""
+    """The age of the sound when it is played: half the round trip, a packet, the jitter buffer, and our own end."""
     return round_trip_ms / 2 + packet_ms + buffered_ms + _OUR_END_MS
 
 
@@ -102,5 +103,5 @@ def mos_of(r: float) -> float:
 
 
 def estimate_mos(codec: str, losses: Losses, delay_ms: float) -> float:
-    """Return the estimate for a call: 4.41 is the best there is. `delay_ms` as of `one_way_delay_ms`."""
+    """Return the estimate for a call; 4.41 is the maximum. `delay_ms` comes from `one_way_delay_ms`."""
     return mos_of(_R0 - delay_impairment(delay_ms) - loss_impairment(codec, losses))

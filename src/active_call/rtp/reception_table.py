@@ -1,7 +1,7 @@
-"""Reception statistics of many streams as arrays: the packets that they believe, counted for all at once.
+"""Reception statistics of many streams as arrays: accepted packets, counted for all streams at once.
 
-A row is a stream. Its `stream.ReceiveStream` judges the packets that do not follow the ones before, on the same numbers; and a
-`ReceiveStream` that stands alone is a table of one row, so that there is one arithmetic. RFC 3550 appendices A.1 and A.8.
+A row is a stream. Its `stream.ReceiveStream` handles packets out of sequence, on the same numbers. A single `ReceiveStream` is a table of
+one row, so there is one arithmetic. RFC 3550 appendices A.1 and A.8.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_DROPOUT: Final = 3000
 """RFC 3550 appendix A.1."""
 SEQUENCES: Final = 1 << 16
 JITTER_GAIN: Final = 0.0625
-"""Of the interarrival jitter (appendix A.8)."""
+"""Gain of the interarrival jitter estimate (appendix A.8)."""
 _HALF: Final = 1 << 31
 
 Rows = NDArray[np.intp]
@@ -28,9 +28,9 @@ NumberOrNumbers = Numbers | int
 
 
 class ReceptionTable:
-    """The columns, for `n_rows` streams; the names are those of `ReceiveStream`.
+    """The columns for `n_rows` streams, named as in `ReceiveStream`.
 
-    `receive` takes different rows and arrays of the same length beside them; or one row as a number and numbers beside it.
+    `receive` takes distinct rows with arrays of the same length, or one row as a number with numbers.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -43,11 +43,11 @@ class ReceptionTable:
         self.clock_rate: Numbers = np.zeros(n_rows, np.int64)
 
     def follows(self, rows: Rows, sequence: Numbers) -> NDArray[np.bool_]:
-        """Whether each row's packet can be counted here: not the first, and numbered like the last one or not far behind it."""
+        """Whether each row's packet can be counted here: it is not the first, and its number equals the last one or follows it closely."""
         return (self.received[rows] > 0) & ((sequence - self.max_sequence[rows]) & 0xFFFF < MAX_DROPOUT)
 
     def receive(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers, arrival: Seconds | float) -> None:
-        """Count one packet for each of `rows`, all different, which is believed and numbered like the last one or not far behind it."""
+        """Count one accepted packet for each of `rows` (distinct) whose number equals the last one or follows it closely."""
         highest, jitter = self.max_sequence[rows], self.jitter[rows]
         ticks = (timestamp - self.timestamp[rows] + _HALF) % (2 * _HALF) - _HALF
         difference = (arrival - self.arrival[rows]) * self.clock_rate[rows] - ticks

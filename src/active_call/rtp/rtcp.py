@@ -1,7 +1,7 @@
-"""RTCP compound packets: sender and receiver reports, source descriptions, goodbye (RFC 3550 section 6).
+"""RTCP compound packets: sender and receiver reports, source descriptions, BYE (RFC 3550 §6).
 
-Bytes enter and typed blocks leave; reports enter and bytes leave. It knows no clock: NTP times are handed in. Packet types it does not know
-are kept as `OtherPacket`. A compound that begins with neither SR nor RR is accepted, as in RFC 5506: peers send them.
+Bytes go in and typed blocks come out; reports go in and bytes come out. This module knows no clock: the caller passes NTP times. Unknown
+packet types become `OtherPacket`. A compound that begins with neither SR nor RR is accepted, as in RFC 5506, because peers send them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMMON = struct.Struct("!BBH")
 
 @dataclass(frozen=True, slots=True)
 class ReportBlock:
-    """How one source is received (section 6.4.1). Jitter in timestamp units; the last two in 1/65536 s; `fraction_lost` in 1/256."""
+    """Reception of one source (§6.4.1). Jitter in timestamp units; the last two fields in 1/65536 s; `fraction_lost` in 1/256."""
 
     ssrc: int
     fraction_lost: int
@@ -41,7 +41,7 @@ class ReportBlock:
 
 @dataclass(frozen=True, slots=True)
 class SenderReport:
-    """Section 6.4.1. `ntp_time` is the 64-bit NTP time at which the media clock showed `rtp_timestamp`."""
+    """§6.4.1. `ntp_time` is the 64-bit NTP time at which the media clock was `rtp_timestamp`."""
 
     ssrc: int
     ntp_time: int
@@ -53,7 +53,7 @@ class SenderReport:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverReport:
-    """Section 6.4.2."""
+    """§6.4.2."""
 
     ssrc: int
     reports: tuple[ReportBlock, ...] = ()
@@ -61,14 +61,14 @@ class ReceiverReport:
 
 @dataclass(frozen=True, slots=True)
 class SourceDescription:
-    """Section 6.5: SSRC and CNAME (empty when the chunk has none) of each chunk; other items are read over."""
+    """§6.5: SSRC and CNAME (empty if the chunk has none) of each chunk. Other items are ignored."""
 
     chunks: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """Section 6.6."""
+    """§6.6."""
 
     ssrcs: tuple[int, ...]
     reason: str = ""
@@ -76,7 +76,7 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True)
 class OtherPacket:
-    """A packet of a type that is not read here (APP, feedback, extended reports). `count` is the five-bit field."""
+    """A packet of a type that is not parsed here (APP, feedback, extended reports). `count` is the five-bit field."""
 
     packet_type: int
     count: int
@@ -92,7 +92,7 @@ def ntp_time(unix_s: float) -> int:
 
 
 def round_trip_s(report: ReportBlock, arrival_ntp: int) -> float | None:
-    """Return the round trip in seconds that a report about us proves (section 6.4.1), None when it names no sender report of ours."""
+    """The round-trip time in seconds from a report about us (§6.4.1). None if it refers to no sender report of ours."""
     if not report.last_sender_report:
         return None
     units = ((arrival_ntp >> 16) - report.delay_since_last_sender_report - report.last_sender_report) & 0xFFFFFFFF
@@ -118,14 +118,14 @@ def build_receiver_report(report: ReceiverReport, cname: str) -> bytes:
 
 
 def build_source_description(ssrc: int, cname: str) -> bytes:
-    """Return one SDES packet with a CNAME of at most 255 bytes. It must follow a report (section 6.1)."""
+    """Return one SDES packet with a CNAME of at most 255 bytes. It must follow a report (§6.1)."""
     name = cname.encode()[:255]
     chunk = ssrc.to_bytes(4, "big") + bytes((_CNAME, len(name))) + name
     return _packet(_SOURCE_DESCRIPTION, 1, chunk + bytes(4 - len(chunk) % 4))
 
 
 def build_goodbye(ssrcs: Sequence[int], reason: str = "") -> bytes:
-    """Return one BYE packet. It must follow a report and a description (section 6.1)."""
+    """Return one BYE packet. It must follow a report and a description (§6.1)."""
     body = b"".join(ssrc.to_bytes(4, "big") for ssrc in ssrcs)
     if reason:
         text = reason.encode()[:255]
@@ -153,7 +153,7 @@ def _build_block(block: ReportBlock) -> bytes:
 
 
 def parse_compound(data: bytes) -> list[RtcpPacket]:
-    """Return the packets of a compound in order. Raises ParseError if lengths, counts or versions do not fit (appendix A.2)."""
+    """Return the packets of a compound in order. Raises ParseError for invalid lengths, counts or versions (appendix A.2)."""
     if not data:
         raise ParseError("RTCP compound", expected="at least one packet", found="nothing")
     packets: list[RtcpPacket] = []
@@ -224,7 +224,7 @@ def _parse_description(body: bytes, count: int) -> SourceDescription:
 
 
 def _parse_items(body: bytes, position: int) -> tuple[str, int]:
-    """Read the items of one chunk up to its null, and the padding to the next word. Return the CNAME and where the next chunk begins."""
+    """Parse the items of one chunk up to its null and the padding. Returns the CNAME and the start of the next chunk."""
     cname = ""
     while True:
         _need(body, position + 1, "RTCP source description item")

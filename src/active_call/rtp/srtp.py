@@ -1,103 +1,87 @@
-"""SRTP and SRTCP over libsrtp, with the suites of SDES (RFC 3711, RFC 4568 section 6.2; AES-256 of RFC 6188, GCM of RFC 7714).
+"""SRTP and SRTCP with libsrtp and the suites of SDES (RFC 3711, RFC 4568 §6.2; AES-256 of RFC 6188, GCM of RFC 7714).
 
-Plain packets enter and protected ones leave, and the other way round. Roll-over counter and replay window are kept per SSRC and direction;
-a stream that is not known yet begins with a roll-over counter of 0 and becomes known by its first authentic packet. Keys come from and go
-to the offer/answer; their base64 form, lifetimes and tags are not known here.
+Plain packets go in and protected ones come out, and vice versa. The roll-over counter and the replay window are per SSRC and direction. An
+unknown stream starts with a roll-over counter of 0 and becomes known by its first authentic packet. Keys come from and go to the
+offer/answer; this module does not know their base64 form, lifetimes and tags.
 
-A session lives as long as its keys: an offer that repeats the keys must keep the session (and with it the roll-over counters), new keys
-need a new one.
+A session lives as long as its keys: an offer that repeats the keys must keep the session (and its roll-over counters); new keys need a new
+session.
 
-libsrtp works in place. What passes in every tick does so too, in a `PacketMemory` (`protect_in`, `unprotect_in`); the methods that take and
-give bytes copy there and back.
+libsrtp works in place, and so does everything that runs in each tick, in a `PacketMemory` (`protect_in`, `unprotect_in`). The methods that
+take and return bytes copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
-KEY_BYTES: Final = 30
-"""Master key (16) and master salt (14) of the suites that trunks offer."""
+from active_call.rtp.srtp_suites import KEY_BYTES, KEY_SIZES
 
 
 @dataclass(frozen=True, slots=True)
 class _Suite:
-    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; sizes in bytes."""
+    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; `tag_bytes` is the size of the tag."""
 
     profile: int
-    key_bytes: int
     tag_bytes: int
     is_aes_256_cm: bool = False
 
 
 _SUITES: Final = {
-    "AES_CM_128_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, KEY_BYTES, 10),
-    "AES_CM_128_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, KEY_BYTES, 4),
-    "AES_256_CM_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 46, 10, is_aes_256_cm=True),
-    "AES_256_CM_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 46, 4, is_aes_256_cm=True),
-    "AEAD_AES_128_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28, 16),
-    "AEAD_AES_256_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44, 16),
+    "AES_CM_128_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 10),
+    "AES_CM_128_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 4),
+    "AES_256_CM_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 10, is_aes_256_cm=True),
+    "AES_256_CM_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 4, is_aes_256_cm=True),
+    "AEAD_AES_128_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 16),
+    "AEAD_AES_256_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 16),
 }
-SUITES: Final = tuple(_SUITES)
-"""The names of the suites, those that trunks offer first."""
 MAX_TAG_BYTES: Final = 16
-"""By how much a protected packet is longer at most; `SrtpSession.tag_bytes` says it of one suite."""
+"""Maximum overhead of a protected packet; `SrtpSession.tag_bytes` is that of one suite."""
 
 _srtp_protect = lib.srtp_protect
 _srtp_unprotect = lib.srtp_unprotect
 _OK: Final[int] = lib.srtp_err_status_ok
 _REPLAYED: Final = (9, 10)
-"""srtp_err_status_replay_fail and srtp_err_status_replay_old of srtp.h: seen before, too old to tell."""
+"""srtp_err_status_replay_fail and srtp_err_status_replay_old of srtp.h: received before, or too old to decide."""
 _REPLAY_WINDOW: Final = 1024
-"""Packets; RFC 3711 section 3.3.2 asks for at least 64. A burst that overtakes by 20 s must not look like an attack."""
-
-
-class KeySource(Protocol):
-    """Where fresh keys come from (`active_call.base.world.Randomness`)."""
-
-    def random_bytes(self, n_bytes: int) -> bytes:
-        """`n_bytes` fit for a key."""
-        ...
-
-
-def new_key(randomness: KeySource, suite: str = SUITES[0]) -> bytes:
-    """Return a fresh master key and salt of `suite` for one direction of one call."""
-    return randomness.random_bytes(_SUITES[suite].key_bytes)
+"""In packets; RFC 3711 §3.3.2 requires at least 64. A burst that is 20 s out of order must not look like an attack."""
 
 
 class PacketMemory:
-    """Rows of `row_bytes` in which packets are built, received, protected and opened without being copied; zeroed.
+    """Rows of `row_bytes`, zeroed, in which packets are built, received, protected and unprotected without copying.
 
-    A row must have room for its packet and the tag behind it. Owned by one thread.
+    A row must have space for its packet and the tag. Owned by one thread.
     """
 
-    __slots__ = ("_lengths", "_memory", "lengths", "places", "view")
+    __slots__ = ("_lengths", "_memory", "lengths", "places", "rows", "view")
 
     def __init__(self, n_rows: int, row_bytes: int) -> None:
-        self._memory = ffi.new("unsigned char[]", n_rows * row_bytes)
+        self.rows: NDArray[np.uint8] = np.zeros((n_rows, row_bytes), np.uint8)  # pages that are not used take no memory
+        self._memory = ffi.from_buffer("unsigned char[]", self.rows, require_writable=True)
         self._lengths = ffi.new("int[]", n_rows)
-        self.view = memoryview(ffi.buffer(self._memory))
+        self.view = self.rows.data.cast("B")
         """All rows, one behind the other; writable."""
         self.lengths: NDArray[np.intc] = np.frombuffer(ffi.buffer(self._lengths), np.intc)
-        """How many bytes the packet of each row has: told before, and true after, it is protected or opened."""
+        """The packet size of each row, before and after it is protected or unprotected."""
         self.places: list[Place] = [(self._memory + row * row_bytes, self._lengths + row) for row in range(n_rows)]
-        """Of each row, for `SrtpSession`. They do not keep the memory alive."""
+        """The arguments of each row for `SrtpSession`. They do not keep the memory alive."""
 
 
 Place = tuple[Any, Any]
-"""A row of a `PacketMemory`, as libsrtp wants it: where the packet begins, and where its length stands."""
+"""A row of a `PacketMemory` for libsrtp: pointers to the packet and to its length."""
 Context = Any
-"""One direction of a session, as libsrtp knows it; it keeps what it belongs to alive."""
+"""libsrtp's context for one direction of a session. It keeps its session alive."""
 
 
 def protect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Iterable[Any]) -> list[bool]:
-    """Protect one packet for each of the `sending` contexts in its place; `starts` and `lengths` are the two halves of the places.
+    """Protect one packet in place with each of the `sending` contexts; `starts` and `lengths` are the two halves of the places.
 
     Returns for each whether it is protected. One that is not must not be sent.
     """
@@ -105,15 +89,15 @@ def protect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Ite
 
 
 def unprotect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Iterable[Any]) -> list[int]:
-    """Open one packet with each of the `receiving` contexts in its place. Returns statuses: 0, or what `SrtpSession.refuse` wants."""
+    """Unprotect one packet in place with each of the `receiving` contexts. Returns statuses: 0, or the argument of `SrtpSession.refuse`."""
     return list(map(_srtp_unprotect, contexts, starts, lengths))
 
 
 class SrtpSession:
     """Both directions of one secured media stream.
 
-    `send_key` protects what we send, `receive_key` opens what the peer sends; both are master key and salt. Raises ValueError for an
-    unknown suite or a key of the wrong size.
+    `send_key` protects our packets, `receive_key` unprotects the peer's; both are master key and salt. Raises ValueError for an unknown
+    suite or a key of the wrong size.
     """
 
     __slots__ = ("_receiver", "_sender", "n_replayed", "n_unauthentic", "receiving", "sending", "tag_bytes")
@@ -122,6 +106,9 @@ class SrtpSession:
         chosen = _SUITES.get(suite)
         if chosen is None:
             raise ValueError(f"unknown SRTP suite {suite!r}")
+        for key in (send_key, receive_key):
+            if len(key) != KEY_SIZES[suite]:
+                raise ValueError(f"an SRTP key of this suite has {KEY_SIZES[suite]} bytes, not {len(key)}")
         self._sender = _open(chosen, send_key, Policy.SSRC_ANY_OUTBOUND)
         self._receiver = _open(chosen, receive_key, Policy.SSRC_ANY_INBOUND)
         self.sending = _context_of(self._sender)
@@ -130,15 +117,15 @@ class SrtpSession:
         self.n_unauthentic = 0
         """Packets refused because their tag is wrong or they are malformed."""
         self.n_replayed = 0
-        """Packets refused because they came before, or are too old to tell."""
+        """Packets refused because they were received before or are too old to decide."""
 
     def protect(self, rtp: bytes) -> bytes:
-        """Return the SRTP packet. Sequence numbers must rise (RFC 3711 section 3.3.1); `pylibsrtp.Error` says one was used twice."""
+        """Return the SRTP packet. Sequence numbers must increase (RFC 3711 §3.3.1); `pylibsrtp.Error` means that one was used twice."""
         protected: bytes = self._sender.protect(rtp)
         return protected
 
     def unprotect(self, packet: bytes) -> bytes | None:
-        """Return the RTP packet, or None when it is not authentic or was seen before (both are counted)."""
+        """Return the RTP packet, or None if it is not authentic or was received before (both are counted)."""
         try:
             rtp: bytes = self._receiver.unprotect(packet)
         except (Error, ValueError) as error:
@@ -147,7 +134,7 @@ class SrtpSession:
         return rtp
 
     def protect_in(self, place: Place, n_bytes: int) -> None:
-        """Protect the RTP packet of `n_bytes` at `place`, where it becomes longer by `tag_bytes`. Else like `protect`."""
+        """Protect the RTP packet of `n_bytes` at `place`, which grows by `tag_bytes`. Otherwise like `protect`."""
         start, size = place
         size[0] = n_bytes
         status = _srtp_protect(self.sending, start, size)
@@ -155,9 +142,9 @@ class SrtpSession:
             raise Error(f"srtp_protect: status {status}")
 
     def unprotect_in(self, place: Place, n_bytes: int) -> int:
-        """Open the SRTP packet of `n_bytes` at `place`; returns the length of the RTP packet that lies there then.
+        """Unprotect the SRTP packet of `n_bytes` at `place`. Returns the length of the resulting RTP packet.
 
-        -1 when it is not authentic or was seen before (both are counted). It lies there unchanged then, except with GCM, which deciphers
+        -1 if it is not authentic or was received before (both are counted). The data is then unchanged, except with GCM, which decrypts
         while it authenticates.
         """
         start, size = place
@@ -169,7 +156,7 @@ class SrtpSession:
         return -1
 
     def refuse(self, status: int) -> None:
-        """Count a packet that `unprotect_all` could not open with this session."""
+        """Count a packet that `unprotect_all` could not unprotect with this session."""
         if status in _REPLAYED:
             self.n_replayed += 1
         else:
@@ -181,7 +168,7 @@ class SrtpSession:
         return protected
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
-        """Return the compound RTCP packet, or None when it is not authentic or was seen before (both are counted)."""
+        """Return the compound RTCP packet, or None if it is not authentic or was received before (both are counted)."""
         try:
             rtcp: bytes = self._receiver.unprotect_rtcp(packet)
         except (Error, ValueError) as error:
@@ -198,19 +185,17 @@ class SrtpSession:
 
 def _context_of(session: Session) -> Context:
     def release(_: object, _session: Session = session) -> None:
-        """The context is gone, and with it what has kept the session alive."""
+        """The context was freed, and with it the reference to the session."""
 
     return ffi.gc(session._srtp[0], release)
 
 
 def _open(suite: _Suite, key: bytes, direction: int) -> Session:
-    if len(key) != suite.key_bytes:
-        raise ValueError(f"an SRTP key of this suite has {suite.key_bytes} bytes, not {len(key)}")
     policy = Policy(ssrc_type=direction, srtp_profile=suite.profile)
     if suite.is_aes_256_cm:
         _lengthen_key(policy)
     policy.key = key
-    if direction == Policy.SSRC_ANY_INBOUND:  # our own packets are in order, and moving a wide window costs time
+    if direction == Policy.SSRC_ANY_INBOUND:  # our own packets are in order, and a wide window costs time
         policy.window_size = _REPLAY_WINDOW
     return Session(policy=policy)
 
@@ -221,7 +206,7 @@ _AES_ICM_256: Final = 5
 
 
 def _lengthen_key(policy: Policy) -> None:
-    """Make AES-128 in counter mode AES-256: the first two fields of srtp_crypto_policy_t, cipher type and length of key and salt."""
+    """Change AES-128 in counter mode to AES-256: the first two fields of srtp_crypto_policy_t, cipher type and length of key and salt."""
     for part in (policy._policy.rtp, policy._policy.rtcp):
         fields = memoryview(ffi.buffer(ffi.addressof(part))).cast("B").cast("i")
         if (fields[0], fields[1]) != (_AES_ICM_128, KEY_BYTES):

@@ -1,9 +1,9 @@
-"""What RTP keeps per stream: reception statistics (RFC 3550 appendices A.1, A.3, A.8) and the sender's counters.
+"""Per-stream RTP state: reception statistics (RFC 3550 appendices A.1, A.3, A.8) and the sender's counters.
 
-Sequence numbers, timestamps and arrival times enter; report blocks and headers leave. It knows no payload and no buffer.
+Sequence numbers, timestamps and arrival times go in; report blocks and headers come out. This module knows no payload and no buffer.
 
-The receiver's sequence follows A.1 without probation: the address has been agreed on or latched, so the first packet counts. A jump of more
-than `MAX_DROPOUT` is believed when the very next number follows it; then the statistics begin anew.
+The receiver follows A.1 without probation: the address has been negotiated or latched, so the first packet counts. A jump of more than
+`MAX_DROPOUT` is accepted when the next number in sequence follows it; then the statistics restart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_SEQUENCE: Final = SEQUENCES + 1
 
 
 class ReceiveStream:
-    """Statistics of what one source sends, in a row of `table` if it is given. `clock_rate` is that of its timestamps in Hz."""
+    """Reception statistics of one source, in a row of `table` if given. `clock_rate` is the clock of its timestamps in Hz."""
 
     __slots__ = (
         "_bad_sequence",
@@ -63,12 +63,12 @@ class ReceiveStream:
         self._last_report_at = 0.0
 
     def receive(self, sequence: int, timestamp: int, arrival: float) -> bool:
-        """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
+        """Count one packet that arrived at `arrival` (seconds). False: it jumped and is not accepted before the next one follows it."""
         step = (sequence - self._max_sequence) & 0xFFFF
         if self._base_sequence < 0:
             self._restart(sequence, timestamp, arrival)
         elif step > SEQUENCES - MAX_MISORDER:
-            sequence = self._max_sequence  # others have overtaken it: it moves no number
+            sequence = self._max_sequence  # overtaken: the highest number stays
         elif step >= MAX_DROPOUT:
             if sequence != self._bad_sequence:
                 self._bad_sequence = (sequence + 1) & 0xFFFF
@@ -78,7 +78,7 @@ class ReceiveStream:
         return True
 
     def _restart(self, sequence: int, timestamp: int, arrival: float) -> None:
-        """Begin the statistics with this packet, which is to be counted next: against itself, so that it has no jitter."""
+        """Restart the statistics with this packet, which is counted next, relative to itself, so without jitter."""
         self._base_sequence = self._max_sequence = sequence
         self._bad_sequence = _NO_SEQUENCE
         self._cycles = self.received = self._received_prior = self._expected_prior = 0
@@ -93,12 +93,12 @@ class ReceiveStream:
 
     @property
     def expected(self) -> int:
-        """How many packets should have come."""
+        """Number of packets that should have arrived."""
         return self.highest_sequence - self._base_sequence + 1 if self._base_sequence >= 0 else 0
 
     @property
     def lost(self) -> int:
-        """Expected less received; negative when duplicates came."""
+        """Expected minus received; negative after duplicates."""
         return self.expected - self.received
 
     @property
@@ -107,12 +107,12 @@ class ReceiveStream:
         return self._jitter * 1000 / self.clock_rate
 
     def note_sender_report(self, ntp_time: int, arrival: float) -> None:
-        """Remember the peer's sender report (64-bit NTP time) for LSR and DLSR of our next report block."""
+        """Record the peer's sender report (64-bit NTP time) for LSR and DLSR of our next report block."""
         self._last_report_ntp = (ntp_time >> 16) & 0xFFFFFFFF
         self._last_report_at = arrival
 
     def take_report(self, now: float) -> ReportBlock:
-        """Return the report block for this source and begin the next interval of `fraction_lost`. `now` is on the clock of `arrival`."""
+        """Return the report block for this source and start the next interval of `fraction_lost`. `now` is on the clock of `arrival`."""
         expected = self.expected
         expected_interval = expected - self._expected_prior
         lost_interval = expected_interval - (self.received - self._received_prior)
@@ -131,7 +131,7 @@ class ReceiveStream:
 
 
 class SendStream:
-    """The counters of what we send: they go on unbroken over hold, re-INVITE and change of codec, so that the peer's keys stay in step.
+    """The counters of our packets. They continue over hold, re-INVITE and change of codec, so that the peer's SRTP state stays in step.
 
     `sequence` and `timestamp` are those of the next packet.
     """
@@ -146,7 +146,7 @@ class SendStream:
         self.n_octets = 0
 
     def next_header(self, payload_type: int, marker: bool, payload_bytes: int) -> bytes:
-        """Return the header of the next packet and count it. The timestamp stays; `advance` moves it."""
+        """Return the header of the next packet and count it. The timestamp does not change; `advance` moves it."""
         sequence = self.sequence
         self.sequence = (sequence + 1) & 0xFFFF
         self.n_packets += 1
@@ -154,7 +154,7 @@ class SendStream:
         return pack_header(payload_type, marker, sequence, self.timestamp, self.ssrc)
 
     def event_header(self, payload_type: int, marker: bool, timestamp: int, payload_bytes: int) -> bytes:
-        """Like `next_header` for a telephone event, whose `timestamp` is that of its beginning (RFC 4733 section 2.2.1)."""
+        """Like `next_header` for a telephone event, whose `timestamp` is that of its start (RFC 4733 §2.2.1)."""
         sequence = self.sequence
         self.sequence = (sequence + 1) & 0xFFFF
         self.n_packets += 1
@@ -162,15 +162,15 @@ class SendStream:
         return pack_header(payload_type, marker, sequence, timestamp, self.ssrc)
 
     def advance(self, n_ticks: int) -> None:
-        """Let the media clock go on by `n_ticks`, whether or not a packet was sent."""
+        """Advance the media clock by `n_ticks`, whether or not a packet was sent."""
         self.timestamp = (self.timestamp + n_ticks) & 0xFFFFFFFF
 
 
 def new_send_stream(randomness: Randomness, ssrc: int = 0) -> SendStream:
-    """Return a stream with random beginnings (RFC 3550 section 5.1), and a random SSRC when `ssrc` is 0.
+    """Return a stream with random initial values (RFC 3550 §5.1), and a random SSRC if `ssrc` is 0.
 
-    The first sequence number is below 2^15, so that a peer that misses the first packets cannot mistake the roll-over counter (RFC 3711
-    section 3.3.1).
+    The first sequence number is below 2^15, so that a peer that misses the first packets cannot get the roll-over counter wrong (RFC 3711
+    §3.3.1).
     """
     random = int.from_bytes(randomness.random_bytes(10), "big")
     return SendStream(ssrc or (random & 0xFFFFFFFF) or 1, (random >> 32) & 0x7FFF, (random >> 48) & 0xFFFFFFFF)

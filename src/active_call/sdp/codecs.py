@@ -1,6 +1,6 @@
-"""The codecs by their names in SDP: which payload type is which codec (RFC 3551 §6, RFC 4733, RFC 7587).
+"""The codecs in SDP: the mapping between payload types and codecs (RFC 3551 §6, RFC 4733, RFC 7587).
 
-A media section enters, matches leave. A new codec is one line in `CODECS`; whether it is offered is decided by `LocalMedia.codecs`.
+A media section goes in, matches come out. A new codec is one line in `CODECS`; `LocalMedia.codecs` decides whether it is offered.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from active_call.sdp.description import Attribute, MediaDescription, RtpMap
 
 TELEPHONE_EVENT = "telephone-event"
 EVENTS_FMTP = "0-16"
-"""The events we take: digits, *, #, A to D, and flash."""
+"""The supported events: digits, *, #, A to D, and flash."""
 COMFORT_NOISE = 13
-"""RFC 3551 §6: never sound, whatever its rtpmap says."""
+"""RFC 3551 §6. We never treat it as sound, whatever its rtpmap says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One codec as SDP knows it. `payload_type` is the static one, or the one we pick when we offer it.
+    """One codec in SDP. `payload_type` is the static one, or our choice in an offer.
 
     `clock_hz` is the RTP clock, which for G.722 is not the sampling rate (RFC 3551 §4.5.2).
     """
@@ -33,11 +33,11 @@ class Codec:
 
     @property
     def rtpmap(self) -> str:
-        """`ENCODING/clock` with the channels where there are several."""
+        """`ENCODING/clock`, with the number of channels if it is not 1."""
         return f"{self.encoding}/{self.clock_hz}" + (f"/{self.channels}" if self.channels > 1 else "")
 
     def is_named_by(self, rtpmap: RtpMap) -> bool:
-        """Whether that `a=rtpmap` means this codec. Opus without its `/2` is Opus as well: there is no other (RFC 7587 §7)."""
+        """Whether that `a=rtpmap` means this codec. Opus without its `/2` is also accepted: there is no other (RFC 7587 §7)."""
         same_shape = self.clock_hz == rtpmap.clock_hz and rtpmap.channels in (self.channels, 1)
         return same_shape and self.encoding.lower() == rtpmap.name.lower()
 
@@ -54,7 +54,7 @@ CODECS = {
     )
 }
 EVENT_PAYLOAD_TYPES = {8000: 101, 48_000: 110, 16_000: 111}
-"""What we offer telephone-event as, by clock; 101 is what everybody uses at 8000 Hz."""
+"""Our payload types for telephone-event, by clock. 101 is the common one at 8000 Hz."""
 
 _STATIC = {
     0: RtpMap(0, "PCMU", 8000),
@@ -68,14 +68,14 @@ _STATIC = {
     15: RtpMap(15, "G728", 8000),
     18: RtpMap(18, "G729", 8000),
 }
-"""RFC 3551 §6: the types that need no `a=rtpmap`; those that we cannot use are here to be named in errors."""
+"""RFC 3551 §6: the types that need no `a=rtpmap`. Unsupported ones are listed for error messages."""
 _DYNAMIC: tuple[int, ...] = (*range(96, 128), *range(35, 64))
-"""RFC 3551 §3 and §6: the numbers for codecs without one, the second range for when the first is used up."""
+"""RFC 3551 §3 and §6: dynamic payload types; the second range is for when the first is used up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One payload type and what comes under it: a codec's name, or `TELEPHONE_EVENT`."""
+    """One payload type and its content: a codec name, or `TELEPHONE_EVENT`."""
 
     payload_type: int
     name: str
@@ -83,7 +83,7 @@ class Format:
 
 
 def offered_maps(section: MediaDescription) -> list[RtpMap]:
-    """What each payload type of the `m=` line stands for, in order; types that nothing explains are left out."""
+    """The codecs of the payload types in the `m=` line, in order. Unknown types are left out."""
     maps = section.rtpmaps()
     types = dict.fromkeys(section.payload_types)
     found = (_STATIC[13] if number == COMFORT_NOISE else maps.get(number) or _STATIC.get(number) for number in types)
@@ -91,7 +91,7 @@ def offered_maps(section: MediaDescription) -> list[RtpMap]:
 
 
 def first_common_codec(section: MediaDescription, names: tuple[str, ...]) -> tuple[Codec, int] | None:
-    """The first codec of the section's order that is among `names`, and its payload type there."""
+    """The first codec in the section's order that is among `names`, and its payload type."""
     ours = [CODECS[name] for name in names if name in CODECS]
     for rtpmap in offered_maps(section):
         for codec in ours:
@@ -106,13 +106,13 @@ def find_codec(section: MediaDescription, codec: Codec) -> int | None:
 
 
 def find_event(section: MediaDescription, clock_hz: int) -> RtpMap | None:
-    """The telephone-event that goes with a codec of that clock, else the first there is (Twilio offers 8000 Hz only, beside Opus)."""
+    """The telephone-event with the clock of a codec, else the first one (Twilio offers only 8000 Hz, even with Opus)."""
     events = [rtpmap for rtpmap in offered_maps(section) if rtpmap.name.lower() == TELEPHONE_EVENT]
     return next((event for event in events if event.clock_hz == clock_hz), events[0] if events else None)
 
 
 def receivable_formats(sections: Iterable[MediaDescription], names: tuple[str, ...]) -> tuple[Format, ...]:
-    """What may come under which payload type: the codecs among `names` and the telephone events; of several sections the first counts."""
+    """What may arrive with which payload type: the codecs among `names` and the telephone events. The first section takes precedence."""
     codecs = [CODECS[name] for name in names if name in CODECS]
     formats: dict[int, Format] = {}
     for section in sections:
@@ -125,10 +125,10 @@ def receivable_formats(sections: Iterable[MediaDescription], names: tuple[str, .
 
 
 def choose_numbers(names: tuple[str, ...], previous: MediaDescription | None) -> tuple[list[tuple[Codec, int]], list[tuple[int, int]]]:
-    """Under which payload types to offer the codecs, and telephone-event by clock: `(codec, number)` and `(clock, number)`.
+    """The payload types for offering the codecs, and telephone-event by clock: `(codec, number)` and `(clock, number)`.
 
-    A number means the same for as long as the stream lasts (RFC 3264 §8.3.2), so what stands in our `previous` description keeps its
-    number, and other things get others.
+    A number keeps its meaning for the life of the stream (RFC 3264 §8.3.2). So what is in our `previous` description keeps its number, and
+    everything else gets new ones.
     """
     taken = {} if previous is None else {rtpmap.payload_type: rtpmap for rtpmap in offered_maps(previous)}
     codecs = [CODECS[name] for name in names]
@@ -152,13 +152,13 @@ def _free(preferred: int, taken: dict[int, RtpMap]) -> int:
 
 
 def describe_codec(codec: Codec, payload_type: int) -> list[Attribute]:
-    """The attributes that explain a codec under that payload type."""
+    """The attributes of a codec under that payload type."""
     lines = [Attribute("rtpmap", f"{payload_type} {codec.rtpmap}")]
     return lines if codec.fmtp is None else [*lines, Attribute("fmtp", f"{payload_type} {codec.fmtp}")]
 
 
 def describe_event(payload_type: int, clock_hz: int) -> list[Attribute]:
-    """The attributes that explain telephone-event under that payload type."""
+    """The attributes of telephone-event under that payload type."""
     return [
         Attribute("rtpmap", f"{payload_type} {TELEPHONE_EVENT}/{clock_hz}"),
         Attribute("fmtp", f"{payload_type} {EVENTS_FMTP}"),

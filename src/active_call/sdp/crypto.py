@@ -1,7 +1,7 @@
-"""SRTP keys in SDP: `a=crypto` lines read, chosen and written (RFC 4568, RFC 6188, RFC 7714).
+"""SRTP keys in SDP: parse, choose and write `a=crypto` lines (RFC 4568, RFC 6188, RFC 7714).
 
-We use one key per line and no MKI; a lifetime is parsed and ignored. Keys enter and leave as master key and salt
-together, as libsrtp takes them. Nothing here touches a packet.
+We use one key per line and no MKI. A lifetime is parsed and ignored. Keys are master key and salt together, as libsrtp takes them. This
+module handles no packets.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ KEY_BYTES = {
     "AEAD_AES_128_GCM": 28,
     "AEAD_AES_256_GCM": 44,
 }
-"""Master key and salt of every suite that we can use (RFC 4568 §6.2, RFC 6188 §6, RFC 7714 §12)."""
+"""Length of master key and salt of each supported suite (RFC 4568 §6.2, RFC 6188 §6, RFC 7714 §12)."""
 SUITES = tuple(KEY_BYTES)
 DEFAULT_OFFER = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
-"""What is offered unless it is said otherwise, in this order: Twilio takes these two and knows no other."""
+"""The default offer, in this order: Twilio supports only these two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class CryptoKey:
 
 @dataclass(frozen=True, slots=True)
 class CryptoAgreement:
-    """What both sides encrypt with: the suite, and each direction's master key and salt."""
+    """The negotiated suite, and the master key and salt of each direction."""
 
     suite: str
     send_key: bytes = field(repr=False)
@@ -48,7 +48,7 @@ class CryptoAgreement:
 
 
 def read_key(crypto: Crypto, suites: tuple[str, ...] = SUITES) -> bytes | None:
-    """The key of a crypto line that we can use, None when we cannot: other suite, MKI, several keys, odd session parameters."""
+    """The key of a usable crypto line. None if it is unusable: other suite, MKI, several keys, unsupported session parameters."""
     suite = crypto.suite.upper()
     if suite not in suites or suite not in KEY_BYTES or not _is_acceptable(crypto.session_parameters):
         return None
@@ -64,7 +64,7 @@ def read_key(crypto: Crypto, suites: tuple[str, ...] = SUITES) -> bytes | None:
 
 
 def first_usable(cryptos: Iterable[Crypto], suites: tuple[str, ...] = SUITES) -> tuple[Crypto, bytes] | None:
-    """The first line that we can use, in the offerer's order (RFC 4568 §7.1.2), and its key."""
+    """The first usable line in the offerer's order (RFC 4568 §7.1.2), and its key."""
     for crypto in cryptos:
         if (key := read_key(crypto, suites)) is not None:
             return crypto, key
@@ -72,12 +72,15 @@ def first_usable(cryptos: Iterable[Crypto], suites: tuple[str, ...] = SUITES) ->
 
 
 def format_crypto(key: CryptoKey) -> Attribute:
-    """The crypto attribute: no lifetime, no MKI, which Twilio refuses. Raises LocalProtocolError for a key that does not fit its suite."""
+    """The crypto attribute without lifetime and MKI, which Twilio refuses.
+
+    Raises LocalProtocolError if the key does not match its suite.
+    """
     if len(key.key) != KEY_BYTES.get(key.suite):
         raise LocalProtocolError(f"a key of {key.suite} has {KEY_BYTES.get(key.suite)} bytes, not {len(key.key)}")
     return Attribute("crypto", f"{key.tag} {key.suite} inline:{base64.b64encode(key.key).decode('ascii')}")
 
 
 def _is_acceptable(session_parameters: str) -> bool:
-    """A window size is only a hint, KDR=0 is the default, and what begins with `-` may be ignored (RFC 4568 §6.3, §6.3.7)."""
+    """Whether they can be ignored: a window size is a hint, KDR=0 is the default, and `-` marks optional ones (RFC 4568 §6.3, §6.3.7)."""
     return all(word.startswith("-") or word.upper().startswith("WSH=") or word.upper() == "KDR=0" for word in session_parameters.split())

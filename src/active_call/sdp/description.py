@@ -1,7 +1,7 @@
 """Session descriptions: bytes in, frozen values out, and back (RFC 8866, RFC 3605, RFC 4568 §9).
 
-It parses the lines that calls need and ignores the others. Line ends may be CRLF or LF, as peers send both; the order of lines is taken
-as it comes, except that `m=` opens a media section. It knows nothing of offers and answers: that is `negotiation`.
+It parses the lines that calls need and ignores the others. Line ends may be CRLF or LF, because peers send both. The order of lines does
+not matter, except that `m=` starts a media section. `negotiation` handles offer/answer.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Crypto:
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """One media section. `address` is its own `c=` address, None if the session's counts; `port` 0 means refused or not wanted."""
+    """One media section. `address` is its own `c=` address, None if the session's applies. `port` 0 means refused or disabled."""
 
     media: str
     port: int
@@ -75,11 +75,11 @@ class MediaDescription:
     port_count: int = 1
 
     def get(self, name: str) -> str | None:
-        """The value of the first attribute of that name; "" for a flag, None when it is absent."""
+        """The value of the first attribute with that name; "" for a flag, None if it is absent."""
         return _first(self.attributes, name)
 
     def get_all(self, name: str) -> list[str]:
-        """The values of all attributes of that name."""
+        """The values of all attributes with that name."""
         return [attribute.value or "" for attribute in self.attributes if attribute.name == name]
 
     @property
@@ -89,11 +89,11 @@ class MediaDescription:
 
     @property
     def payload_types(self) -> tuple[int, ...]:
-        """The formats of an RTP section that are payload type numbers, in order."""
+        """The numeric payload types of an RTP section, in order."""
         return tuple(int(text) for text in self.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 127)
 
     def rtpmaps(self) -> dict[int, RtpMap]:
-        """The usable `a=rtpmap` lines by payload type; of several for one type the first counts, malformed ones are passed over."""
+        """The valid `a=rtpmap` lines by payload type. Of several for one type the first counts."""
         maps: dict[int, RtpMap] = {}
         for value in self.get_all("rtpmap"):
             if match := _RTPMAP.match(value):
@@ -102,26 +102,26 @@ class MediaDescription:
         return maps
 
     def fmtp(self, payload_type: int) -> str | None:
-        """The format parameters of a payload type as written, blanks included."""
+        """The format parameters of a payload type as written, including spaces."""
         for value in self.get_all("fmtp"):
             if (match := _FMTP.match(value)) and int(match.group(1)) == payload_type:
                 return match.group(2).strip()
         return None
 
     def cryptos(self) -> list[Crypto]:
-        """The well-formed `a=crypto` lines in order; others are passed over, as RFC 4568 §7.1.2 has it for lines not understood."""
+        """The well-formed `a=crypto` lines in order. Others are ignored (RFC 4568 §7.1.2)."""
         matches = (_CRYPTO.match(value) for value in self.get_all("crypto"))
         return [Crypto(int(m.group(1)), m.group(2), m.group(3), (m.group(4) or "").strip()) for m in matches if m]
 
     def rtcp(self) -> tuple[int, str | None] | None:
-        """Port and address of `a=rtcp` (RFC 3605), None when absent or malformed."""
+        """Port and address of `a=rtcp` (RFC 3605), None if it is absent or malformed."""
         match = _RTCP.match(self.get("rtcp") or "")
         if match is None or int(match.group(1)) > 65_535:
             return None
         return int(match.group(1)), match.group(2)
 
     def milliseconds(self, name: str) -> int | None:
-        """`ptime` or `maxptime` in whole milliseconds, None when absent or senseless."""
+        """`ptime` or `maxptime` in whole milliseconds, None if it is absent or invalid."""
         try:
             value = float(self.get(name) or "")
         except ValueError:
@@ -131,7 +131,7 @@ class MediaDescription:
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
-    """A whole description. `address` is the session's `c=`, None if there is none."""
+    """A whole description. `address` is the session's `c=`, None if it has none."""
 
     origin: Origin
     name: str = "-"
@@ -141,7 +141,7 @@ class SessionDescription:
     media: tuple[MediaDescription, ...] = ()
 
     def address_of(self, section: MediaDescription) -> str | None:
-        """Where media of that section goes: its own `c=` before the session's."""
+        """The media address of that section: its own `c=`, else the session's."""
         return section.address if section.address is not None else self.address
 
     def direction_of(self, section: MediaDescription) -> str:
@@ -149,7 +149,7 @@ class SessionDescription:
         return section.direction or _direction(self.attributes) or "sendrecv"
 
     def attribute_of(self, section: MediaDescription, name: str) -> str | None:
-        """An attribute that may stand at either level."""
+        """The value of an attribute at media level, else at session level."""
         own = section.get(name)
         return own if own is not None else _first(self.attributes, name)
 
@@ -157,7 +157,7 @@ class SessionDescription:
 def parse_description(data: bytes) -> SessionDescription:
     """Parse a session description. Raises ParseError.
 
-    `v=0` must come first, `o=` must be there and well-formed, and so must every `c=` and `m=`; other lines are kept or passed over.
+    `v=0` must come first. `o=`, every `c=` and every `m=` must be well-formed. Other lines are kept or ignored.
     """
     lines = _lines(data)
     if not lines or lines[0] != ("v", "0"):
@@ -197,9 +197,9 @@ def format_description(description: SessionDescription) -> bytes:
 
 
 def is_unspecified(address: str) -> bool:
-    """Whether the address is the old sign for hold: 0.0.0.0, also where it is written within IPv6, or :: (RFC 3264 §8.4)."""
+    """Whether the address is the old form of hold: 0.0.0.0, also embedded in IPv6, or :: (RFC 3264 §8.4)."""
     if address.strip("0.:fF"):
-        return False  # as nearly always: some other digit
+        return False  # the common case: it contains another digit
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -246,7 +246,7 @@ def _parse_media(lines: list[tuple[str, str]]) -> MediaDescription:
 
 
 def _address(lines: list[tuple[str, str]]) -> str | None:
-    """The address of the first `c=`, without a multicast TTL and, however written, without brackets."""
+    """The address of the first `c=`, without a multicast TTL and without brackets."""
     text = next((value for kind, value in lines if kind == "c"), None)
     if text is None:
         return None
@@ -255,7 +255,7 @@ def _address(lines: list[tuple[str, str]]) -> str | None:
         raise ParseError("c=", expected="IN IP4 or IN IP6 and an address", found=text)
     address = match.group(2).partition("/")[0].strip("[]")
     is_v4 = re.fullmatch(r"[0-9.]+", address) is not None
-    if ":" in address or (match.group(1).upper() == "IP6" and is_v4):  # anything else may be the name of a host
+    if ":" in address or (match.group(1).upper() == "IP6" and is_v4):  # anything else may be a host name
         try:
             ipaddress.IPv6Address(address)
         except ValueError as error:

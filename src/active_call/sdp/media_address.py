@@ -1,7 +1,7 @@
-"""Whether we may send media to the address in a description, judged by that address and by the peer's signalling address.
+"""Whether media may be sent to the address in a description, given the peer's signalling address.
 
-Addresses enter, reasons leave. A description comes from outside; an address in it that means another host here (loopback, link local) or
-many hosts (multicast, broadcast) would direct our media at a third party. RFC 6890, RFC 8866 section 9.
+Addresses go in, reasons come out. A description comes from outside. An address that means another host here (loopback, link-local) or many
+hosts (multicast, broadcast) would direct our media at a third party. RFC 6890, RFC 8866 §9.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOCAL: Final = {Reach.LOOPBACK: "a loopback", Reach.LINK: "a link-local"}
 
 
 def is_ip_address(text: str) -> bool:
-    """Whether `text` is an address literal as a description has it, without brackets."""
+    """Whether `text` is an address literal without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -28,14 +28,14 @@ def is_ip_address(text: str) -> bool:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether `text` could be the name of a host (RFC 1123, underscores as they are met)."""
+    """Whether `text` may be a host name (RFC 1123, plus underscores, which occur in practice)."""
     return _NAME.match(text) is not None
 
 
 def address_refusal(address: str, peer: str) -> str:
-    """Why no media goes to the IP `address` that was named by a peer that signals from `peer` (empty: not known); empty when it may.
+    """Why no media may be sent to `address`, named by a peer that signals from `peer` (empty: unknown). Empty if it may.
 
-    The unspecified address means hold; no media is sent to it.
+    The unspecified address means hold: no media is sent to it.
     """
     if not is_ip_address(address):
         return f"no media to {address}: not an IP address"
@@ -50,5 +50,5 @@ def address_refusal(address: str, peer: str) -> str:
 
 
 def is_behind_nat(address: str, peer: str) -> bool:
-    """Whether a peer that signals from a public address names a private one: that is its own side of a NAT, and something else on ours."""
+    """Whether a peer with a public signalling address names a private one, which is on its side of a NAT and means another host on ours."""
     return reach_of(peer) is Reach.WORLD and reach_of(address) in (Reach.PRIVATE, Reach.LOOPBACK)

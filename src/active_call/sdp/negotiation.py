@@ -1,12 +1,12 @@
-"""Offer and answer for one audio stream (RFC 3264, RFC 3551, RFC 4568, RFC 4733).
+"""Offer/answer for one audio stream (RFC 3264, RFC 3551, RFC 4568, RFC 4733).
 
-Descriptions, our address, codecs and keys enter; descriptions of ours and an `Agreement` leave. It keeps no state and opens nothing: ports,
-keys and the session's id and version come from the caller, who raises the version with every description that differs.
+Descriptions, our address, codecs and keys go in; our descriptions and an `Agreement` come out. This module has no state and opens nothing.
+The caller provides ports, keys and the session's id and version, and increments the version with every changed description.
 
-An offer with RTP/SAVP is answered with SRTP, one with RTP/AVP with plain RTP, unless the policy forbids it. One with RTP/AVP and crypto
-lines leaves the choice to us ("best effort": no RFC has it, many phones and gateways do); `LocalMedia.best_effort` answers it with SRTP.
-Of the codecs the first of the offerer's order that we have is taken, and only it and its telephone-event stand in the answer, under the
-offered numbers.
+An offer with RTP/SAVP is answered with SRTP, one with RTP/AVP with plain RTP, unless the policy forbids it. An offer with RTP/AVP and
+crypto lines leaves the choice to us ("best effort": in no RFC, but common in phones and gateways); with `LocalMedia.best_effort` it is
+answered with SRTP. The first supported codec in the offerer's order is used. The answer contains only this codec and its telephone-event,
+with the offered numbers.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
 _SENDING = ("sendrecv", "sendonly")
 _RECEIVING = ("sendrecv", "recvonly")
 MAX_NAMED = 6
-"""Of what a peer offers, in the reason of a refusal."""
+"""Maximum number of offered items named in a refusal."""
 DEFAULT_PTIME_MS = 20
 SHORTEST_PTIME_MS, LONGEST_PTIME_MS = 10, 60
 
 
 class SrtpPolicy(StrEnum):
-    """Our policy for encryption: `REQUIRED` refuses plain offers, `OFF` encrypted ones, `PREFERRED` neither."""
+    """The encryption policy: `REQUIRED` refuses plain offers, `OFF` encrypted ones, `PREFERRED` neither."""
 
     OFF = "off"
     PREFERRED = "preferred"
@@ -76,7 +76,7 @@ class SrtpPolicy(StrEnum):
 
 
 class NegotiationError(RemoteProtocolError):
-    """Offer and answer have nothing in common. `code` is the SIP status, `reason` says what was offered and what we have."""
+    """Offer and answer have nothing in common. `code` is the SIP status. `reason` says what was offered and what we support."""
 
     code: int  # type: ignore[assignment]
 
@@ -88,11 +88,11 @@ class NegotiationError(RemoteProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our side: the address and RTP port that the peer sends to (public, no brackets), and what we speak, best first.
+    """Our side: the public address (without brackets) and RTP port for the peer, and our codecs, best first.
 
-    `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that. `peer` is the address
-    that the peer signals from, where it is known: what it may name as its media address depends on it. `best_effort`: an offer with RTP/AVP
-    and a usable crypto line is answered with SRTP, where `srtp` is `PREFERRED`.
+    `suites`: the SRTP suites that we accept. `rtcp_mux`: RTCP may use the RTP port if the peer offers that. `peer`: the source address of
+    the peer's signalling, if known; the media addresses that it may name depend on it. `best_effort`: answer an offer with RTP/AVP and a
+    usable crypto line with SRTP, if `srtp` is `PREFERRED`.
     """
 
     ip: str
@@ -108,17 +108,17 @@ class LocalMedia:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What holds for the stream from now on.
+    """The negotiated parameters of the stream.
 
-    `send_…` numbers are the peer's, `receive_…` numbers are ours; they differ only where the peer answered under other numbers than
-    offered. `formats` is all that may come, the agreed codec first: a peer may send any codec of the offer (RFC 3264 §6.1), and some send
-    under the numbers of their answer. `on_hold`: the peer does not take our audio now. `ptime_ms` is what the peer wants to get in one
-    packet. `event_clock_hz` is the clock of telephone-event, as a rule the codec's. `remote_rtcp` is None when there is no port for it;
-    with `rtcp_mux` it is the RTP port, on both sides. `send_parameters` is the peer's `a=fmtp` for the codec.
+    `send_…` numbers are the peer's, `receive_…` numbers ours. They differ only if the peer answered with other numbers than offered.
+    `formats` is all that may arrive, the negotiated codec first: a peer may send any codec of the offer (RFC 3264 §6.1), and some use the
+    numbers of their answer. `on_hold`: the peer does not receive our audio now. `ptime_ms`: the packet duration that the peer wants.
+    `event_clock_hz`: the clock of telephone-event, normally the codec's. `remote_rtcp` is None if there is no port for it; with `rtcp_mux`
+    it is the RTP port, on both sides. `send_parameters` is the peer's `a=fmtp` for the codec.
 
-    Where the peer names a host instead of an address, `remote_ip` is empty and `remote_host` is that name; the same goes for the host in
-    `remote_rtcp`, which is then that of RTP. `may_be_silent`: the peer sends nothing while its side is silent (`a=silenceSupp`, RFC 3108).
-    `best_effort`: SRTP is agreed on under RTP/AVP.
+    If the peer names a host instead of an address, `remote_ip` is empty and `remote_host` is the name. The host in `remote_rtcp` is then
+    the same as for RTP. `may_be_silent`: the peer sends nothing during silence (`a=silenceSupp`, RFC 3108). `best_effort`: SRTP is used
+    under RTP/AVP.
     """
 
     codec: str
@@ -155,12 +155,12 @@ def build_offer(
     previous: bytes | None = None,
     best_effort: bool = False,
 ) -> bytes:
-    """Our offer of one audio stream: RTP/SAVP with a crypto line for each of `keys` when `srtp` (None: when there are keys), else RTP/AVP.
+    """Our offer of one audio stream: RTP/SAVP with a crypto line for each of `keys` if `srtp` (None: if there are keys), else RTP/AVP.
 
-    `best_effort`: RTP/AVP with the crypto lines, to a peer that has agreed on SRTP so.
+    `best_effort`: RTP/AVP with crypto lines, for a peer that has accepted SRTP that way.
 
-    In a session that is already open, `previous` is our last description in it: its other sections stay in place as refused ones, and its
-    payload types keep their meaning, as RFC 3264 §8 demands. Raises LocalProtocolError for `srtp` without keys or an unknown codec.
+    In an existing session `previous` is our last description: its other sections stay in place as refused ones, and its payload types keep
+    their meaning (RFC 3264 §8). Raises LocalProtocolError for `srtp` without keys or an unknown codec.
     """
     secure = bool(keys) if srtp is None else srtp
     if secure and not keys:
@@ -190,10 +190,10 @@ def negotiate_answer(
     version: int,
     direction: Direction = "sendrecv",
 ) -> tuple[bytes, Agreement]:
-    """Our answer to an offer, and what it settles.
+    """Our answer to an offer, and the agreement.
 
-    `key_for` gives our sending key for a suite, when one is needed. `direction` is what we want; the answer grants no more than the
-    offer allows (RFC 3264 §6.1). Raises ParseError for a broken offer, NegotiationError (488) when nothing in it suits us.
+    `key_for` returns our sending key for a suite, if one is needed. `direction` is what we want; the answer allows no more than the offer
+    (RFC 3264 §6.1). Raises ParseError for a malformed offer, NegotiationError (488) if nothing in it is acceptable.
     """
     theirs = parse_description(offer) if isinstance(offer, bytes) else offer
     index, (codec, payload_type) = _choose_section(theirs, local)
@@ -244,13 +244,13 @@ def negotiate_answer(
 
 
 def is_without_audio(offer: bytes) -> bool:
-    """Whether every audio stream of an offer has port 0, and there is one: the peer lets it rest (RFC 3264 §8.2). Raises ParseError."""
+    """Whether an offer has audio streams and all have port 0: the peer has disabled audio (RFC 3264 §8.2). Raises ParseError."""
     audio = [section for section in parse_description(offer).media if section.media == "audio"]
     return bool(audio) and all(section.port == 0 for section in audio)
 
 
 def decline_all(offer: bytes, local: LocalMedia, *, session_id: int, version: int) -> bytes:
-    """An answer that takes none of the offered streams: each has port 0 (RFC 3264 §6). Raises ParseError."""
+    """An answer that refuses all offered streams by port 0 (RFC 3264 §6). Raises ParseError."""
     theirs = parse_description(offer)
     sections = tuple(_refused(section) for section in theirs.media)
     return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing))
@@ -259,9 +259,9 @@ def decline_all(offer: bytes, local: LocalMedia, *, session_id: int, version: in
 def accept_answer(
     offer: bytes | SessionDescription, answer: bytes | SessionDescription, *, keys: tuple[CryptoKey, ...] = (), peer: str = ""
 ) -> Agreement:
-    """What the peer's answer to our `offer` settles; `keys` are those that the offer was built with, `peer` is as in `LocalMedia`.
+    """The agreement from the peer's answer to our `offer`. `keys` are those of the offer; `peer` is as in `LocalMedia`.
 
-    Raises ParseError for a broken answer, NegotiationError for one that refuses the audio or does not fit the offer.
+    Raises ParseError for a malformed answer, NegotiationError for one that refuses the audio or does not match the offer.
     """
     ours = parse_description(offer) if isinstance(offer, bytes) else offer
     theirs = parse_description(answer) if isinstance(answer, bytes) else answer
@@ -305,7 +305,7 @@ def accept_answer(
 
 
 def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int, tuple[Codec, int]]:
-    """The audio section to answer, encrypted ones first, and the codec in it."""
+    """The audio section to answer, preferring encrypted ones, and its codec."""
     refusals: list[str] = []
     for protocols in (SECURE_PROTOCOLS, PLAIN_PROTOCOLS):
         for index, section in enumerate(theirs.media):
@@ -330,7 +330,7 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
 
 
 def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tuple[MediaDescription, MediaDescription]:
-    """Our live audio section and the one that answers it, by position (RFC 3264 §6)."""
+    """Our active audio section and the one that answers it, by position (RFC 3264 §6)."""
     index = _live_audio(ours)
     if index is None:
         raise LocalProtocolError("the offer has no live audio section")
@@ -356,7 +356,10 @@ def _answer_crypto(section: MediaDescription, local: LocalMedia, key_for: Callab
 
 
 def _accepted_crypto(offered: MediaDescription, section: MediaDescription, keys: tuple[CryptoKey, ...]) -> CryptoAgreement | None:
-    """The answer's crypto line must carry the tag and suite of a line of ours (RFC 4568 §7.1.3); under RTP/AVP it may have none."""
+    """The keys of both sides.
+
+    The answer's crypto line must have tag and suite of one of ours (RFC 4568 §7.1.3); under RTP/AVP it may be absent.
+    """
     if section.protocol not in SECURE_PROTOCOLS and not (offered.cryptos() and section.cryptos()):
         return None
     for line in section.cryptos():
@@ -366,11 +369,11 @@ def _accepted_crypto(offered: MediaDescription, section: MediaDescription, keys:
     raise NegotiationError("no crypto line in the answer fits one of the offer")
 
 
-# -- reading the peer's section ----------------------------------------------------------------------------------------------------------
+# -- the peer's section ------------------------------------------------------------------------------------------------------------------
 
 
 def _remote_address(theirs: SessionDescription, section: MediaDescription, peer: str) -> tuple[str, str]:
-    """The address that `c=` names, or else the name of a host, which is as good (RFC 8866 §5.7)."""
+    """The address in `c=`, or a host name, which is also allowed (RFC 8866 §5.7)."""
     address = theirs.address_of(section)
     if address is None:
         raise ParseError("SDP", expected="c= for the session or the media")
@@ -388,12 +391,12 @@ def _require_family(address: str, local: LocalMedia) -> None:
 
 
 def _may_be_silent(theirs: SessionDescription, section: MediaDescription) -> bool:
-    """Silence suppression is on for what the peer sends (RFC 3108 §5.6.3.2)."""
+    """Whether silence suppression is on for the peer's media (RFC 3108 §5.6.3.2)."""
     return (theirs.attribute_of(section, "silencesupp") or "").strip().lower().startswith("on")
 
 
 def _peer_flows(theirs: SessionDescription, section: MediaDescription, remote_ip: str) -> tuple[bool, bool, bool]:
-    """Whether the peer sends, whether it takes our audio, and whether that means hold; 0.0.0.0 takes nothing (RFC 3264 §8.4)."""
+    """Whether the peer sends, whether it receives, and whether that means hold. With 0.0.0.0 it does not receive (RFC 3264 §8.4)."""
     direction = theirs.direction_of(section)
     takes = direction in _RECEIVING and not is_unspecified(remote_ip)
     return direction in _SENDING, takes, not takes
@@ -406,9 +409,9 @@ def _direction_of(sends: bool, receives: bool) -> Direction:
 
 
 def _remote_rtcp(section: MediaDescription, remote_ip: str, peer: str) -> tuple[str, int] | None:
-    """`a=rtcp` where it names a real place (Meta writes 9 at 0.0.0.0), else the port above RTP's (RFC 3550 §11).
+    """`a=rtcp` if it has a usable address (Meta sends 9 at 0.0.0.0), else the RTP port plus one (RFC 3550 §11).
 
-    A name there counts as the host that RTP goes to, and so does an address that no media may go to.
+    A host name there counts as the host of RTP, and so does an address to which no media may be sent.
     """
     named = section.rtcp()
     if named is not None and named[0] != 0 and not (named[1] is not None and is_unspecified(named[1])):
@@ -418,7 +421,7 @@ def _remote_rtcp(section: MediaDescription, remote_ip: str, peer: str) -> tuple[
 
 
 def _wanted_ptime(section: MediaDescription) -> int:
-    """What the peer wants in a packet, and takes (RFC 8866 §6.4), within what we can send."""
+    """The packet duration that the peer wants (RFC 8866 §6.4), limited to what we can send."""
     wanted = section.milliseconds("ptime") or DEFAULT_PTIME_MS
     longest = section.milliseconds("maxptime") or LONGEST_PTIME_MS
     return max(SHORTEST_PTIME_MS, min(wanted, longest, LONGEST_PTIME_MS))
@@ -433,13 +436,13 @@ def _codec_names(section: MediaDescription) -> str:
 
 
 def _some(found: Iterable[str], between: str = ", ") -> str:
-    """The first few different ones: a description may name thousands, and a refusal goes into one packet."""
+    """The first few distinct items: a description may have thousands, and a refusal must fit into one packet."""
     different = list(dict.fromkeys(found))
     more = [f"{len(different) - MAX_NAMED} more"] if len(different) > MAX_NAMED else []
     return between.join([*different[:MAX_NAMED], *more])
 
 
-# -- writing ours ------------------------------------------------------------------------------------------------------------------------
+# -- our section -------------------------------------------------------------------------------------------------------------------------
 
 
 def _ours(local: LocalMedia, session_id: int, version: int, sections: tuple[MediaDescription, ...]) -> SessionDescription:
@@ -451,7 +454,7 @@ def _closing_attributes(local: LocalMedia, keys: tuple[CryptoKey, ...], directio
 
 
 def _in_place(section: MediaDescription, last: SessionDescription | None) -> tuple[MediaDescription, ...]:
-    """The new section where the live audio stood in our last description, the others refused."""
+    """The new section at the position of the active audio in our last description; the others are refused."""
     if last is None:
         return (section,)
     index = _live_audio(last)

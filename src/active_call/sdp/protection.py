@@ -1,6 +1,6 @@
-"""Checks whether an offer's encryption meets the trunk's policy (RFC 3264, RFC 4568), before any port is opened for it.
+"""Check whether an offer's encryption meets the trunk's policy (RFC 3264, RFC 4568), before a port is opened for it.
 
-A description and a policy enter, plain words leave. Anything else about the description is `negotiation`'s.
+A description and a policy go in, a reason comes out. `negotiation` checks everything else about the description.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def without_keys(description: str) -> str:
 
 
 def protection_refusal(offer: bytes, policy: SrtpPolicy | None) -> str:
-    """Why the offer cannot be taken under `policy`; empty if it can be taken. The negotiation reports what cannot be parsed."""
+    """Why the offer is not acceptable under `policy`; empty if it is. The negotiation reports what does not parse."""
     if policy is None or policy is SrtpPolicy.PREFERRED:
         return ""
     try:

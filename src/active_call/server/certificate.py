@@ -1,4 +1,4 @@
-"""A certificate for trying things out. In: paths, names. Out: two PEM files. RSA, because carriers may know no other (trunks, TLS 1.2)."""
+"""A self-signed certificate for trials. Paths and names enter; two PEM files leave. RSA, because carriers may support nothing else."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def write_development_certificate(cert_path: Path, key_path: Path, names: Sequence[str]) -> None:
-    """Write a self-signed certificate for `names` (IP addresses or DNS names; the first is the CN) and its key, which only we may read.
+    """Write a self-signed certificate for `names` (IP addresses or DNS names; the first is the CN) and its key, readable only for us.
 
-    Folders are made. Raises ConfigError if one of the files exists already, or cannot be written; nothing is ever overwritten.
+    Folders are created. Raises ConfigError if one of the files exists already, or cannot be written; nothing is ever overwritten.
     """
     if not names:
         raise ConfigError("tls_cert_file", "a certificate needs at least one name or address")

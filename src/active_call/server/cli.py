@@ -1,22 +1,26 @@
-"""The entry point `active-call`. A server loads what it needs in an order of its own (`preloading`); everything else is `commands`."""
+"""The entry point `active-call`. A server loads its parts in a special order (`preloading`); other commands are in `commands`."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
+from active_call.base.numeric_threads import single_threaded
 from active_call.server.preloading import load_httpx, preload
 
 
 def main() -> None:
     """Run the command that the arguments name."""
     gc.disable()  # all that is imported stays: passes of the collector over it would take a tenth of the start
-    children = preload() if begins_server(sys.argv[1:]) else None
+    is_server = begins_server(sys.argv[1:])
+    children = preload() if is_server else None
     load_httpx()
-    from active_call.server.commands.main import app
+    with single_threaded():
+        from active_call.server.commands.main import app
 
-    gc.freeze()
-    gc.enable()
+    if not is_server:  # a server loads more, and enables the collector behind that
+        gc.freeze()
+        gc.enable()
     try:
         app(obj=children)
     finally:
@@ -25,7 +29,7 @@ def main() -> None:
 
 
 def begins_server(arguments: list[str]) -> bool:
-    """Whether the command is `serve`, which is also what is done without one. Where it is not seen, the start is only slower."""
+    """Whether the command is `serve`, which is also the default. If this is missed, the start is only slower."""
     first = arguments[0] if arguments else "serve"
     return first == "serve" or (first.startswith("-") and not {"--help", "--version"} & set(arguments))
 

@@ -1,8 +1,8 @@
-"""Wires the whole server by hand: the only place that knows everybody.
+"""Wires the whole server by hand: the only module that knows every part.
 
-A Config enters; `serve` runs until it is told to stop. Order of start: a look at the ports, media processes, engines, records, SIP, HTTP.
-Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way
-drains the calls that have come meanwhile. A part that does not close in time is told and left behind.
+A Config enters; `serve` runs until it is stopped. Order of start: a check of the ports, media processes, engines, records, SIP, HTTP.
+Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. The order is the same on every exit: a start that fails
+half-way drains the calls that have come meanwhile. A part that does not close in time is logged and skipped.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
-from active_call.server.config.config import Config, default_option
+from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http.console_facts import console_facts
@@ -92,12 +92,12 @@ log = logging.getLogger("active_call.server")
 CERTIFICATE_CHECK_S = 60.0
 MINUTES_CHECK_S = 1.0
 CLOSE_S = 20.0
-"""What one part may take to close; records take up to 16 s when the database and the sink hang."""
+"""The time for one part to close; records take up to 16 s if the database and the sink hang."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that runs: what the demo, the CLI and tests may look at."""
+    """A running server: what the demo, the CLI and tests may use."""
 
     config: Config
     registry: CallRegistry
@@ -109,9 +109,9 @@ class Running:
     endpoint: Endpoint
     records: DatabaseRecords
     environment: Mapping[str, str]
-    """What engines find their keys in."""
+    """The environment in which engines find their keys."""
     settings: LiveSettings
-    """What can change while calls go on."""
+    """The settings that can change during calls."""
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start.
 
-    `wrap_router` gets the configured router and gives the one to use. `children` starts media and engine processes.
+    `wrap_router` gets the configured router and returns the one to use. `children` starts media and engine processes.
     """
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
@@ -154,7 +154,7 @@ async def running(
         )  # fmt: skip
         await settings.warm(config)
         stack.push_async_callback(_closed, "SIP", driver.close)
-        stack.push_async_callback(registry.drain, 0.0)  # for a start that fails from here on: calls come as soon as SIP listens
+        stack.push_async_callback(registry.drain, 0.0)  # for a start that fails after this: calls come as soon as SIP listens
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
@@ -194,7 +194,7 @@ def _health(
     connections: Connections,
     load: CallLoad,
 ) -> dict[str, Any]:
-    """What `/health` says."""
+    """The content of `/health`."""
     return (
         kept(registry, records)
         | media_and_calls(registry, pool, gateway, registrations, watch, troubles)
@@ -215,7 +215,7 @@ async def _shared_services(
     children: StartsChildren,
     load: CallLoad,
 ) -> tuple[DatabaseRecords, CallDependencies]:
-    """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
+    """Start media processes, engines and records; returns the services shared by calls, without the call settings of the configuration."""
     tls = httpx.create_ssl_context()
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies()))
     clients = GuardedClients(outgoing_policy(config, environment), tls)
@@ -264,7 +264,7 @@ async def _shared_services(
 
 
 def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
-    """The model of a playbook; of one without a model (a script), the default. Raises ConfigError."""
+    """The model of a playbook; for one without a model (a script), the default. Raises ConfigError."""
     return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings(), playbook.trust or NO_TRUST)
 
 
@@ -321,7 +321,7 @@ def _registry(
 
 
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
-    """Start what runs beside the calls, and tell what looks doubtful in the trunks."""
+    """Start the background tasks, and report doubtful settings of trunks."""
     for work in works:
         await stack.enter_async_context(_background(work))
     for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
@@ -331,7 +331,7 @@ async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Li
 
 
 async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver: SipDriver, resolver: Resolver) -> tuple[Listener, ...]:
-    """Listen for SIP, and learn the public address where that is wanted."""
+    """Listen for SIP, and learn the public address if configured."""
     listeners = await listen(driver, config)
     if config.external_ip != "auto":
         return listeners
@@ -342,13 +342,13 @@ async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver
 
 
 async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
-    """Close one part, in time; what it raises is told, and keeps no other from closing."""
+    """Close one part within its time; an error is logged and does not prevent closing the others."""
     closing, loop = asyncio.ensure_future(close()), asyncio.get_running_loop()
     deadline, cancelled = loop.time() + CLOSE_S, None
     while not closing.done() and (left_s := deadline - loop.time()) > 0:
         try:
             await asyncio.wait([closing], timeout=left_s)
-        except asyncio.CancelledError as stop:  # a stop signal while a start that failed is undone: first things first
+        except asyncio.CancelledError as stop:  # a stop signal while a failed start is undone: finish that first
             cancelled = stop
     if not closing.done():
         closing.cancel()
@@ -381,7 +381,7 @@ def _explain(config: Config, question: dict[str, str], endpoint: Endpoint, now: 
 
 
 def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]:
-    """Where we can be reached: what peers are told, and what is bound; for a wildcard, the address that faces the world."""
+    """Our addresses: the advertised and the bound ones; for a wildcard, the address of the default route."""
     bound = [entry.bound.host for entry in listeners]
     own = [local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(host) else host for host in bound]
     return [*([config.public_ip] if config.public_ip else []), *own]
@@ -400,21 +400,22 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
-    """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
+    """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load if configured."""
     ready = engines.warm if config.load_engines == "start" else engines.create
     if not isinstance(config.handler, PlaybookHandler):
-        with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
+        with contextlib.suppress(ConfigError):  # a webhook or a function may name other engines
             await ready(config.asr or AsrOption(), config.tts or TtsOption())
         return
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
+            trust = (book.trust or NO_TRUST).with_keys(book.option.keys)
+            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=trust)
 
 
 async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
-    """Connect the MCP servers of the configured playbooks, so that the first caller's agent has their tools. A failure is logged there."""
+    """Connect the MCP servers of the configured playbooks, so that the first caller's agent has their tools. Failures are logged there."""
     if pool is None or not isinstance(config.handler, PlaybookHandler):
         return
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
@@ -426,10 +427,12 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
-    """What calls use, as `config` has it."""
+    """The services of calls for `config`."""
     configure_spending(shared.spending, config)
+    shared.engines.use_key_sets(key_variables(config))
     return replace(
         shared,
+        trunk_keys={trunk.name: trunk.keys for trunk in config.trunks if trunk.keys},
         recording=_recording_policy(config),
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
@@ -474,7 +477,7 @@ async def _background(work: Any) -> AsyncIterator[None]:
 
 
 async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
-    """Certbot renews by replacing the files; new connections get the new certificate."""
+    """Certbot replaces the files on renewal; new connections get the new certificate."""
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_S)
         driver.reload_certificate()
@@ -482,7 +485,7 @@ async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
 
 
 async def _watch_minutes(gateway: SipGateway) -> None:
-    """Calls that we have placed end when the minutes of an hour are used up."""
+    """Outbound calls end when the hour's minutes are used up."""
     while True:
         await asyncio.sleep(MINUTES_CHECK_S if gateway.endpoint.n_calls else 5 * MINUTES_CHECK_S)
         gateway.end_used_up()

@@ -1,7 +1,7 @@
-"""What would happen to a call: which rule applies to its source address, what it is answered, who takes it; in plain words.
+"""Explains how a call would be handled: the rule for its source address, the response, and who takes it; in plain words.
 
-A Config and a question enter, an `Explanation` leaves. The same code decides as in the server: `AccessList` for the address,
-the router for the playbook. Given the request admission of a running server, what that remembers counts too.
+A Config and a question enter, an `Explanation` leaves. It uses the server's own code: `AccessList` for the address, the router for the
+playbook. With the request admission of a running server, its counters are included.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A call to be explained: from which address, over what, from and to whom."""
+    """The call to explain: source address, transport, caller and callee."""
 
     ip: str
     transport: str = "udp"
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer. `rule` is the stable word that logs and counters show; `reply` is what the caller hears of us first or last."""
+    """The answer. `rule` is the stable word in logs and counters; `reply` is our first or final response."""
 
     ip: str
     transport: str
@@ -61,7 +61,7 @@ class Explanation:
         return asdict(self)
 
     def as_text(self) -> str:
-        """For people, a line a fact."""
+        """As text, one line for each fact."""
         lines = [f"An INVITE from {self.ip} over {self.transport} is {'let in' if self.allowed else 'refused'}: {self.because}."]
         facts = {
             "rule": self.rule,
@@ -80,7 +80,7 @@ class Explanation:
 def explain(
     config: Config, question: Question, door: RequestAdmission | None = None, now: float = 0.0, registrars: Collection[str] = ()
 ) -> Explanation:
-    """What an INVITE like that would meet. Raises ValueError for what is no address or transport."""
+    """How such an INVITE would be handled. Raises ValueError for an invalid address or transport."""
     if parse_address(question.ip) is None:
         raise ValueError(f"expected an IP address, found {question.ip!r}")
     if question.transport not in TRANSPORTS:
@@ -157,7 +157,7 @@ def _limits(config: Config, trunk: Trunk | None) -> str:
 
 
 def _handler(config: Config, question: Question) -> tuple[str, bool]:
-    """Who takes the call, and whether that is nobody (404)."""
+    """Who takes the call, and whether there is nobody (404)."""
     match config.handler:
         case None:
             return f"nobody: a client must send `accept` within {config.accept_timeout:g} s, else 408", False
@@ -216,7 +216,7 @@ def _listed(guests: AccessList) -> str:
 
 
 def _whose(ip: str) -> list[str]:
-    """Where the shipped profiles know the address, though no trunk lists it."""
+    """Which shipped profile knows the address, if no trunk lists it."""
     found, address = [], parse_address(ip)
     for name in profile_names():
         profile = load_profile(name)

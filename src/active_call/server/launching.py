@@ -1,4 +1,4 @@
-"""Starts a server from the command line or from a program: logging, the event loop, stop signals, and one clear line for an error."""
+"""Starts a server from the command line or from a program: logging, the event loop, stop signals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from active_call.base.child_processes import StartsChildren
-from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
 from active_call.server.config.config import Config
 from active_call.server.logs import LogOutput, settings_of
@@ -23,25 +21,12 @@ from active_call.server.terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-err = Terminal(stderr=True)
 out = Terminal()
-
-
-class Explained:
-    """Errors that are the user's to act on end the program with one clear line and exit code 2."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, ActiveCallError):
-            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
-            raise SystemExit(2) from None
 
 
 @contextmanager
 def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
-    """The log of a running server; the remaining lines are written at the end, within a bounded time."""
+    """The log of a running server; the remaining lines are written at the end, within a time limit."""
     output = LogOutput(settings_of(config, level))
     try:
         yield output
@@ -50,19 +35,19 @@ def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
 
 
 def queued_output() -> QueuedText:
-    """Standard output for what is printed while calls go on: a slow reader of it holds up no call."""
+    """Standard output for text printed during calls: a slow reader does not delay calls."""
     return QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout)
 
 
 def queued_console() -> Console:
-    """The same as rich's console."""
+    """The same as a rich console."""
     from rich.console import Console
 
     return Console(file=queued_output(), width=out.console.width)  # type: ignore[arg-type]
 
 
 def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
+    """Run on uvloop. The first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -87,10 +72,10 @@ def serve(
     program: Program | None = None,
     children: StartsChildren | None = None,
 ) -> None:
-    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler,
+    """Serve until a stop signal; with `call`, place that call once ready. `program` replaces the configured handler,
     `children` starts media and engine processes.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server handles it; children keep ignoring it
     stopping = Stopping()
     with logged(config) as output:
         serving = serve_until_stopped(

@@ -1,4 +1,4 @@
-"""Whether a port is free, and who has it otherwise. In: transport, address, port. Out: plain words. Linux: reads /proc, changes nothing."""
+"""Whether a port is free, or which process has it. Transport, address and port enter; text leaves. Linux: reads /proc, changes nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Literal
 from active_call.net.sip_listening import ListenSpec
 
 _LISTENING = {"tcp": "0A", "udp": "07"}
-"""State column of /proc/net: LISTEN for TCP, the only one for UDP."""
+"""The state column of /proc/net: LISTEN for TCP, the only state for UDP."""
 
 
 def why_not_free(kind: Literal["udp", "tcp"], host: str, port: int) -> str:
-    """Why a socket cannot be bound there now; empty when it can, or when the port is 0."""
+    """Why a socket cannot be bound there; empty if it can, or if the port is 0."""
     if port == 0:
         return ""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -35,7 +35,7 @@ def why_not_free(kind: Literal["udp", "tcp"], host: str, port: int) -> str:
 
 
 def taken_ports(specs: Sequence[ListenSpec]) -> list[tuple[str, str]]:
-    """The config keys of the SIP ports that cannot be opened, and why: who has them."""
+    """The config keys of the SIP ports that cannot be opened, with the reason: which process has them."""
     found = []
     for spec in specs:
         kind: Literal["udp", "tcp"] = "udp" if spec.transport == "udp" else "tcp"
@@ -47,13 +47,13 @@ def taken_ports(specs: Sequence[ListenSpec]) -> list[tuple[str, str]]:
 
 
 def taken_http_port(address: str, host: str, port: int) -> list[tuple[str, str]]:
-    """The same of the HTTP port; `address` is what the config file says."""
+    """The same for the HTTP port; `address` is the value in the config file."""
     why = why_not_free("tcp", host, port)
     return [("http_addr", f"cannot listen on {address}: {why}")] if why else []
 
 
 def holder_of(kind: Literal["udp", "tcp"], port: int) -> str:
-    """`name (pid 123)` of the process that has the port, as far as this user may see it; empty if it cannot be told."""
+    """`name (pid 123)` of the process that has the port, as far as this user may see it; empty if unknown."""
     inodes = _inodes(kind, port)
     if not inodes:
         return ""

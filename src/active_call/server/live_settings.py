@@ -1,4 +1,4 @@
-"""The settings of a server that runs: what new calls go by, and how it is changed while calls go on. Implements `reloading.Reloadable`."""
+"""The settings of a running server: what new calls use, and changing it during calls. Implements `reloading.Reloadable`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from active_call.legs.sip.gateway import SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
-from active_call.server.config.config import Config
+from active_call.server.config.config import Config, key_variables
 from active_call.server.http.settings import HttpSettings
 from active_call.server.setup.trunks import accounts, admission_policy, dial_plan, outbound_policy
 
@@ -34,13 +34,13 @@ class LiveSettings:
     warm: Callable[[Config], Awaitable[None]]
     http: HttpSettings
     services: CallDependencies = field(init=False)
-    """What new calls use."""
+    """The services of new calls."""
 
     def __post_init__(self) -> None:
         self.services = self.make_services(self.config)
 
     async def prepare(self, config: Config, environment: Mapping[str, str]) -> None:
-        """Read the playbooks that `config` names and start their engines; on a mistake all stays as it was. Raises ActiveCallError."""
+        """Read the playbooks that `config` names and create their engines; after a mistake nothing changes. Raises ActiveCallError."""
         before, variables = self.config, dict(self.environment)
         self._take(config, environment)
         try:
@@ -50,20 +50,21 @@ class LiveSettings:
             raise
 
     def reconfigure(self, config: Config) -> None:
-        """Go by `config` from the next call on."""
+        """Use `config` from the next call on."""
         self.config = config
         self.services = self.make_services(config)
         self.registry.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
         plan = dial_plan(config)
         self.gateway.settings = replace(self.gateway.settings, dial_plan=plan, outbound=outbound_policy(config))
-        self.gateway.endpoint.admission.go_by(admission_policy(config))
+        self.gateway.endpoint.admission.use_policy(admission_policy(config))
         self.watch.update(list(plan.trunks))
         self.registrations.update(accounts(config))
         self.driver.reload_certificate()
         self.http.reconfigure(config)
 
     def _take(self, config: Config, environment: Mapping[str, str]) -> None:
-        self.config = config  # decides where playbooks are looked for
+        self.config = config  # decides where playbooks are searched
         self.environment.clear()
         self.environment.update(environment)
+        self.services.engines.use_key_sets(key_variables(config))
         self.playbooks.forget()

@@ -1,8 +1,8 @@
-"""Where the log goes, and how its records look: lines for people (`base.log_lines`) or one JSON object a line.
+"""The log's destination and format: text lines (`base.log_lines`) or one JSON object in each line.
 
-The log is written by a thread (`base.log_writer`): neither standard error that nobody reads nor a disk that hangs stops the server. While
-`LogOutput` is open, everything that this process and its children write to standard error passes through a pipe that is always read, and
-becomes records of the log: children, libraries in C and a traceback of the interpreter wait for nobody either, and forge no line.
+The log is written by a thread (`base.log_writer`): neither an unread standard error nor a hanging disk stops the server. While `LogOutput`
+is open, everything that this process and its children write to standard error passes through a pipe that is always read, and becomes log
+records. So children, C libraries and tracebacks of the interpreter never block either, and cannot forge a log line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ stray_log = logging.getLogger("active_call.stderr")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII. What a record is stands in `at`, `level`, `room`, `message`; a field of such a name gets a `_`."""
+    """One JSON object in each line, in ASCII. The record's own data are `at`, `level`, `room`, `message`; a field with such a name gets a
+    `_`.
+    """
 
     def __init__(self, *, personal: bool = True) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class JsonFormatter(logging.Formatter):
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What the config file says about the log."""
+    """The log settings of the config file."""
 
     level: str = "info"
     file: str | None = None
@@ -71,23 +73,23 @@ class LogSettings:
 
     @property
     def formatter(self) -> logging.Formatter:
-        """How records look."""
+        """The formatter of records."""
         return JsonFormatter(personal=self.personal) if self.as_json else PlainFormatter(personal=self.personal)
 
 
 def set_up_logging(level: str = "info", file: str | None = None, *, as_json: bool = False, personal: bool = True) -> None:
-    """Log to standard error, or to `file`, which may be rotated from outside. Raises ConfigError for a file that cannot be written."""
+    """Log to standard error, or to `file`, which may be rotated externally. Raises ConfigError if the file cannot be written."""
     settings = LogSettings(level, file, as_json, personal)
     _install(settings, LogWriter(_sink(settings, _STDERR), _notice_of(settings)))
 
 
 def settings_of(config: Config, level: str | None = None) -> LogSettings:
-    """The settings of the config file; `level` in the place of its own."""
+    """The settings of the config file, with `level` instead of its own."""
     return LogSettings(level or config.log_level, config.log_file, config.log_format == "json", config.log_personal)
 
 
 class LogOutput:
-    """The log of a server, from its start to its end, see the module. Raises ConfigError for a file that cannot be written."""
+    """The log of a server, from start to end; see the module. Raises ConfigError if the file cannot be written."""
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
@@ -101,11 +103,11 @@ class LogOutput:
 
     @property
     def n_dropped(self) -> int:
-        """Lines that were lost because they could not be written in time."""
+        """Lines that could not be written in time and were lost."""
         return self._handler.writer.n_dropped
 
     def change(self, settings: LogSettings) -> None:
-        """Go on with other settings; a file is opened anew in any case. Raises ConfigError, and changes nothing then."""
+        """Change the settings; a file is always opened again. Raises ConfigError, and then changes nothing."""
         sink = _sink(settings, self._stderr)
         self._settings = settings
         self._handler.setFormatter(settings.formatter)
@@ -113,19 +115,19 @@ class LogOutput:
         self._handler.writer.replace_sink(sink)
 
     def close(self) -> None:
-        """Write what is left, for a bounded time, and give standard error back."""
+        """Write the rest, within a time limit, and restore standard error."""
         self._pump.close()
         self._handler.close()
 
 
 def log_health() -> dict[str, object]:
-    """The part of `/health` about the log: lines that were lost since the start because they could not be written in time."""
+    """The log's part of `/health`: lines lost since the start because they could not be written in time."""
     writers = [handler.writer for handler in logging.getLogger().handlers if isinstance(handler, QueuedHandler)]
     return {"log": {"dropped_lines": sum(writer.n_dropped for writer in writers)}}
 
 
 class _StderrPump:
-    """Puts a pipe in the place of standard error and turns its lines into log records, until it is closed."""
+    """Replaces standard error by a pipe and turns its lines into log records, until it is closed."""
 
     def __init__(self, real: int) -> None:
         self._real = real
@@ -138,7 +140,7 @@ class _StderrPump:
         self._thread.start()
 
     def close(self) -> None:
-        """Standard error is again what it was. Children that are left have the pipe's other end; nobody waits for them."""
+        """Restore standard error. Remaining children hold the pipe's other end; this does not wait for them."""
         sys.stderr.flush()
         os.environ.pop(HANDS_OVER_RECORDS, None)
         os.dup2(self._real, _STDERR)

@@ -1,4 +1,6 @@
-"""Where playbooks lie. In: a name. Out: the path of an existing file, or a PlaybookError; never a path the asker may not name."""
+"""Finds playbook files. A name enters; the path of an existing file leaves, or a PlaybookError; never a path that the requester may not
+name.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ if TYPE_CHECKING:
     from active_call.server.config.config import Config
 
 STARTER_PLAYBOOK = "greeting.md"
-"""Written at the start where the handler names it and there is none."""
+"""Written at the start if the handler names it and it does not exist."""
 PLAYBOOK_FOLDERS = (Path("config/playbook"), Path("playbooks"))
-"""Searched in this order, in the working directory; then the name as it is given."""
+"""Searched in this order in the working directory; then the name as given."""
 
 
 def find_playbook(name: str, config: Config) -> Path:
-    """The file of the playbook `name`. Raises PlaybookError when there is none, or when the name leaves the folders.
+    """The file of the playbook `name`. Raises PlaybookError if there is none, or if the name leaves the folders.
 
     A name that the operator wrote into the configuration may be any path. Any other name (an API client's, a webhook's) must be a `.md`
     file inside one of the folders or the working directory, symbolic links followed.

@@ -1,7 +1,7 @@
-"""What `active-call serve` does before anything else: load the code of the media processes, and fork the process that forks them.
+"""What `active-call serve` does before anything else: fork the fork server, which loads the code of media and engine processes.
 
-A media process is then a copy that has its code already, and shares the memory of it with this process. It must come first: a process that
-has threads cannot be forked safely, and what this process loads for itself is of no use to the others.
+It loads on another core while this process loads what it needs itself. It must come first: a process that has threads cannot be forked
+safely, and what this process loads for itself is of no use to media and engine processes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from active_call.base.forked_children import ForkServer
 
 MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.engine_process")
-"""Of the processes that are forked."""
+"""The name of the forked processes."""
 
 
 def preload() -> ForkServer | None:
-    """The process that forks media and engine processes; None if there can be none, and each is a program of its own."""
-    preload_modules()
+    """Start the fork server of media and engine processes. None if there can be none; then each of them is a program of its own."""
     raise_descriptor_limit()  # which the children inherit
-    started = start_fork_server()
+    started = start_fork_server(f"{__name__}:{preload_modules.__name__}")
     if started is None:
         return None
-    from active_call.base.forked_children import ForkServer  # with asyncio, of which the other process has no use
+    from active_call.base.forked_children import ForkServer  # it imports asyncio, which the fork server does not need
 
     return ForkServer(*started)
 
@@ -41,9 +40,9 @@ def preload_modules() -> None:
 
 
 def load_httpx() -> None:
-    """Load httpx without its command line, which brings a formatter of terminals and of 500 languages (rich, pygments; 50 ms, 4 MB).
+    """Load httpx without its command line, which imports a terminal formatter for 500 languages (rich, pygments; 50 ms, 4 MB).
 
-    Python's own word for a module that is not to be had is None in `sys.modules`; httpx does without it, as where these are not installed.
+    None in `sys.modules` marks a module as missing; httpx then works as if these were not installed.
     """
     name = "httpx._main"
     if name not in sys.modules:

@@ -1,7 +1,7 @@
-"""SIGHUP: the config file is read again and what can change while calls go on changes. Calls that are alive keep what they began with.
+"""SIGHUP: reads the config file again and applies the settings that can change during calls. Live calls keep their settings.
 
-In: where the configuration comes from, and the running server's parts. Out: their new settings, and a line in the log that tells what was
-done. A configuration or playbook with a mistake is told, and everything stays as it is.
+The source of the configuration and the running server's parts enter; new settings leave, and a log line. A configuration or playbook with a
+mistake is logged, and nothing changes.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ AT_ONCE = frozenset(
         "log_personal", "http_token", "http_tokens", "http_rate",
     }
 )  # fmt: skip
-"""Keys that count from the next call on. Every other one is read once, at the start; a changed one is told."""
+"""Keys that take effect with the next call. All others are read once, at the start; a changed one is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Where the configuration comes from: file, flags of the command line, environment."""
+    """The source of the configuration: file, flags of the command line, environment."""
 
     file: Path
     flags: Mapping[str, Any]
     process_environment: Mapping[str, str]
 
     had_file: bool
-    """The server began with this file: without it there is nothing to reload, since the defaults would open what the file has closed."""
+    """The server started with this file: without it there is nothing to reload, because the defaults would be less strict than the file."""
 
     def load(self) -> Config:
-        """Read it as it is now. Raises ConfigError."""
+        """Read the current configuration. Raises ConfigError."""
         return load_config(self.file if self.had_file or self.file.exists() else None, self.flags, self.process_environment)
 
     def environment(self) -> dict[str, str]:
-        """The variables that playbooks and providers see."""
+        """The variables for playbooks and providers."""
         return read_environment(self.file.parent, self.process_environment)
 
 
 class Reloadable(Protocol):
-    """The running server, as far as it can change."""
+    """The changeable part of the running server."""
 
     config: Config
 
     async def prepare(self, config: Config, environment: Mapping[str, str]) -> None:
-        """Read the playbooks that `config` names and start their engines. Raises ActiveCallError."""
+        """Read the playbooks that `config` names and create their engines. Raises ActiveCallError."""
         ...
 
     def reconfigure(self, config: Config) -> None:
-        """Go by `config` from the next call on."""
+        """Use `config` from the next call on."""
         ...
 
 
 class Reloader:
-    """Reloads when it is asked to; one at a time, and once more when it was asked meanwhile."""
+    """Reloads on request; one reload at a time, and once more if requested meanwhile."""
 
     def __init__(self, source: ConfigSource, server: Reloadable, output: LogOutput | None) -> None:
         self._source = source
@@ -75,11 +75,11 @@ class Reloader:
         self._wanted = asyncio.Event()
 
     def request(self) -> None:
-        """Have the configuration read again; for a signal handler."""
+        """Request a reload; for a signal handler."""
         self._wanted.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()

@@ -1,4 +1,4 @@
-"""`active-call serve`: run until stopped, and tell the operator what listens where and what the carrier has to know."""
+"""`active-call serve`: runs until stopped, and tells the operator what listens where and what to configure at the carrier."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import TextIOBase
@@ -29,29 +30,32 @@ from active_call.sip.routing import bracketed
 log = logging.getLogger("active_call.server")
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
-"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
+"""RFC 5737 documentation address: only used for a routing look-up, never as a destination."""
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread (records, sound files) may keep the interpreter from the loop, which gives it away with each system call."""
 
 COLLECT_EVERY_S = 30.0
-"""As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
+"""As long as transactions linger; what they held is free by then. A pass only covers the live calls."""
 
 
 class Program(Protocol):
-    """What takes calls in place of the configured handler, for as long as the server runs."""
+    """Takes calls instead of the configured handler, while the server runs."""
 
     def router(self, configured: Router | None) -> Router:
-        """The router to use; `configured` is the one of the configuration. Asked again when that is reloaded."""
+        """The router to use; `configured` is the configured one. Called again after a reload."""
         ...
 
     def begin(self, server: Running) -> None:
-        """The server is about to take calls."""
+        """The server is about to accept calls."""
         ...
 
     async def close(self) -> None:
-        """All calls are over."""
+        """All calls have ended."""
         ...
 
     def describe_routes(self) -> Sequence[str]:
-        """Who takes which calls, a line each, in the order in which they are tried."""
+        """Who takes which calls, one line each, in order."""
         ...
 
 
@@ -68,7 +72,7 @@ async def serve_until_stopped(
     children: StartsChildren | None = None,
 ) -> None:
     """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
-    `stopping`, ends the calls that are waited for. `children` starts media and engine processes.
+    `stopping`, ends the remaining calls. `children` starts media and engine processes.
     """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
@@ -86,6 +90,7 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         out.write(describe(server, program.describe_routes() if program is not None else ()) + "\n")
         if call is not None:
             server.registry.place(CallOption(callee=call))
@@ -103,17 +108,17 @@ async def closing(program: Program | None) -> AsyncIterator[None]:
 
 
 async def collect_now_and_then() -> None:
-    """Give back what calls that are over leave behind: at a few calls a second a million objects take ten minutes and 40 MB to come."""
+    """Free the memory of ended calls: at a few calls a second the threshold of a million objects is reached after ten minutes and 40 MB."""
     while True:
         await asyncio.sleep(COLLECT_EVERY_S)
         gc.collect()
 
 
 def make_collections_rare() -> None:
-    """Keep the garbage collector from stopping the loop for long.
+    """Keep garbage collection from blocking the loop for long.
 
-    What is loaded by now lives as long as the program, so full passes need not look at it; and they come after a million objects, not after
-    seventy thousand. With the defaults a pass takes 50 to 100 ms every three seconds at 150 calls a second.
+    Objects loaded by now live as long as the program, so full passes skip them; and passes come after a million objects, not after seventy
+    thousand. With the defaults a pass takes 50 to 100 ms every three seconds at 150 calls a second.
     """
     gc.collect()
     gc.freeze()
@@ -121,7 +126,7 @@ def make_collections_rare() -> None:
 
 
 def describe(server: Running, routes: Sequence[str] = ()) -> str:
-    """What listens where, who takes calls, and what to enter at the carrier. `routes`: who takes calls before the configured handler."""
+    """What listens where, who takes calls, and what to configure at the carrier. `routes`: handlers before the configured one."""
     config = server.config
     learnt = server.listeners[0].learnt
     own = learnt.host if learnt is not None else None

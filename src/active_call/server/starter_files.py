@@ -1,8 +1,8 @@
-"""What a first start needs and does not find: a config file, a development certificate, a playbook. Never overwrites."""
+"""Creates missing files for a first start: a config file, a development certificate, a playbook. Never overwrites."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,37 +24,43 @@ def starter_text(name: str) -> str:
 
 
 def prepare_start(
-    conf: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str], *, callee: str | None = None
+    conf: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    callee: str | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[Config, list[Path]]:
-    """The configuration of a server that is to start, and the files that were missing for it and are written now.
+    """The configuration of a starting server, and the missing files that were written.
 
     Flags, config file and callee are judged first: nothing is written where one of them cannot be used. Raises ActiveCallError.
+    `meanwhile` is called while a certificate is made, if one is.
     """
     file = conf or DEFAULT_FILE
     is_first = conf is None and not file.exists()
     config = load_config(None if is_first else file, flags, environment, starter_playbook=True)
     if callee is not None:
         dial_plan(config).callee_uri(callee)
-    written = write_starter_files(file, ["localhost", "127.0.0.1"]) if is_first else []
+    written = write_starter_files(file, ["localhost", "127.0.0.1"], meanwhile) if is_first else []
     if is_first and config.handler is None:
         config = load_config(file, flags, environment, starter_playbook=True)
     written += write_starter_playbook(config)
     return load_config(file, flags, environment), written
 
 
-def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
+def write_starter_files(config_file: Path, names: list[str], meanwhile: Callable[[], object] = lambda: None) -> list[Path]:
     """Write what is missing for a first start in the working directory; gives what was written. `names` go into the certificate."""
     written = []
     if not config_file.exists():
         _write(config_file, starter_text("active-call.toml"))
         written.append(config_file)
     if not CERTIFICATE.exists() and not KEY.exists():
-        _write_certificate(names)
+        _write_certificate(names, meanwhile)
         written += [CERTIFICATE, KEY]
     return written
 
 
-def _write_certificate(names: list[str]) -> None:
+def _write_certificate(names: list[str], meanwhile: Callable[[], object]) -> None:
     """Make key and certificate in a child, so that 8 MB of cryptography do not stay in the memory of the server. Raises ConfigError."""
 
     def write() -> None:
@@ -62,12 +68,12 @@ def _write_certificate(names: list[str]) -> None:
 
         write_development_certificate(CERTIFICATE, KEY, names)
 
-    if not done_in_child(write):
+    if not done_in_child(write, meanwhile):
         write()
 
 
 def write_starter_playbook(config: Config, *named: str) -> list[Path]:
-    """Write `config/playbook/greeting.md` where the handler, or `named`, names that playbook and there is none; gives what was written."""
+    """Write `config/playbook/greeting.md` if the handler, or `named`, names it and it does not exist; returns the written files."""
     handler = config.handler
     rules = (handler.default, *(rule.playbook for rule in handler.rules)) if isinstance(handler, PlaybookHandler) else ()
     if STARTER_PLAYBOOK not in (*rules, *named):

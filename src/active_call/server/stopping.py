@@ -1,7 +1,7 @@
-"""What stop signals do: the first ends the program in order, the second ends calls at once, the third ends the process where it stands.
+"""Stop signals: the first ends the program in order, the second ends calls at once, the third exits immediately.
 
-In: SIGTERM and SIGINT, in any mixture. Out: one cancellation of the main task, then a word to whoever waits for calls. A second signal does
-not cancel a second time: what closes calls and records is not to be cut short.
+SIGTERM and SIGINT enter, in any mixture; one cancellation of the main task leaves, then a notification of the code that waits for calls. A
+second signal does not cancel a second time, because closing calls and records must not be interrupted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ log = logging.getLogger("active_call.server")
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 EXIT_CODE: Final = 130
-"""Of a process that was ended by the third signal."""
+"""The exit code after the third signal."""
 
 
 class Stopping:
-    """Counts the signals. `hurry` is set by whoever drains; `exit_now` ends the process."""
+    """Counts the signals. The draining code sets `hurry`; `exit_now` ends the process."""
 
     def __init__(self, exit_now: Callable[[int], object] = os._exit) -> None:
         self._exit_now = exit_now
@@ -29,12 +29,12 @@ class Stopping:
         self.hurry: Callable[[], object] = lambda: None
 
     def attach(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
-        """From now on the signals come here; the first calls `cancel`."""
+        """Handle the signals from now on; the first calls `cancel`."""
         for number in SIGNALS:
             loop.add_signal_handler(number, self.handle, number, cancel)
 
     def handle(self, number: signal.Signals, cancel: Callable[[], object]) -> None:
-        """A signal has come."""
+        """Handle one signal."""
         self._n_signals += 1
         name = signal.Signals(number).name
         match self._n_signals:

@@ -1,4 +1,4 @@
-"""The terminal that commands print to: rich's console, loaded when the first of them prints. A server prints plain text, without."""
+"""The terminal output of commands: rich's console, loaded at the first output. A server prints plain text without it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Terminal:
         return self._console
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As `Console.print`."""
+        """See `Console.print`."""
         self.console.print(*objects, **options)
 
     def print_json(self, *, data: Any) -> None:
-        """As `Console.print_json`."""
+        """See `Console.print_json`."""
         self.console.print_json(data=data)

@@ -1,7 +1,7 @@
-"""Calls by text: the real agent and the real language model; only the caller's words are typed, and the agent's are not spoken.
+"""Calls by text, with the real agent and language model; the caller's words are typed, and the agent's are printed.
 
-In: a playbook, typed lines, digits. Out: the events of a call. Leg, stream and the two engines for speech are stand-ins that take no time.
-`active-call chat` and the console's "try it by text" are made of it.
+A playbook, typed lines and digits enter; the events of a call leave. Leg, stream and the two speech engines are stand-ins that take no
+time. `active-call chat` and the console's "try it by text" use it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fakes.call import FakeLeg
 
 AT_ONCE: Final = CallOption(eou=EouOption(type="fixed", timeout=50))
-"""Who types has finished with the end of the line."""
+"""The end of a line ends the caller's turn."""
 PATIENCE_S: Final = 120.0
 SETTLED_S: Final = 0.4
-"""Without anything said for so long, the caller is to type."""
+"""If nothing is said for this long, it is the caller's turn to type."""
 CLOSING_S: Final = 5.0
 
 
 class _TypedWords:
-    """Recognises the typed text at once."""
+    """Returns the typed text as recognised."""
 
     name = "typed"
     capabilities = SpeechToTextCapabilities(free_speech=True)
@@ -73,7 +73,7 @@ class _Utterances:
 
 
 class _PrintedVoice(WholeTextToSpeech):
-    """Makes a moment of sound of each text."""
+    """Returns a short sound for each text."""
 
     name = "printed"
     rate_hz = 8000
@@ -86,7 +86,7 @@ class _PrintedVoice(WholeTextToSpeech):
 
 @dataclass
 class _TextEngines:
-    """The engines of one call by text: typed words, printed voice, and the model that the playbook names."""
+    """The engines of one text call: typed words, printed voice, and the playbook's model."""
 
     engines: Engines
     words: _TypedWords = field(default_factory=_TypedWords)
@@ -106,7 +106,7 @@ class _TextEngines:
 
 
 class NothingKept:
-    """Takes the records of calls, and keeps none."""
+    """Accepts the records of calls, and stores none."""
 
     def begin(self, call: OpenCall) -> None: ...
 
@@ -124,9 +124,9 @@ class _Always:
 
 
 class TextCall:
-    """One call by text, which begins at once. `on_event` gets each event; `says` and `presses` return when the agent has answered.
+    """One text call, which begins at once. `on_event` gets each event; `says` and `presses` return when the agent has answered.
 
-    `dependencies` are those of any call; what would outlast this one (records, recordings, reports) is left out.
+    `dependencies` are those of any call, without what would outlast this one (records, recordings, reports).
     """
 
     def __init__(self, playbook: Playbook, dependencies: CallDependencies, on_event: Callable[[events.Event], None], caller: str) -> None:
@@ -158,7 +158,7 @@ class TextCall:
         await self.settled()
 
     async def settled(self) -> None:
-        """Return when nothing is said or awaited any more, or the call is over."""
+        """Return when no speech or answer is pending, or the call has ended."""
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_over and time.monotonic() < deadline:
             agent = self._call.state.agent
@@ -174,7 +174,7 @@ class TextCall:
 
     @property
     def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
+        """The id of the conversation's current scene."""
         return self._call.state.agent.scene if self._call.state.agent is not None else ""
 
     def variables(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class TextCall:
         return dict(self._call.state.facts.variables)
 
     async def close(self) -> None:
-        """Hang up, and wait for the call's end, but not for ever. Harmless a second time."""
+        """Hang up, and wait a limited time for the call's end. May be called again."""
         self._leg.end("caller", "remote_bye")
         await asyncio.wait((self._running,), timeout=CLOSING_S)
         self._running.cancel()

@@ -48,7 +48,7 @@ class Authenticator:
         taken = [self._take(names[1], challenges[0]) for challenges in by_realm.values()]
         return any(taken)
 
-    def meet(self, response: Response, send_again: Callable[[float], object], now: float) -> bool:
+    def answer_challenge(self, response: Response, send_again: Callable[[float], object], now: float) -> bool:
         """Repeat the request if `response` is a challenge that can be met. False if `response` is the outcome."""
         if response.code not in _ANSWER_HEADERS or not self.take_challenge(response):
             return False

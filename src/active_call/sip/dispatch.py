@@ -102,6 +102,8 @@ class Dispatcher:
     # -- requests -----------------------------------------------------------------------------------------------------------------------
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        if request.method == "ACK" and _acknowledges_refusal(request):
+            return
         try:
             validate_request(request, max_body_bytes=self._core.config.max_message_bytes)
         except BadRequest as error:
@@ -126,8 +128,6 @@ class Dispatcher:
             known.receive(request, now)
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
-        if entry is None and request.to.tag == _stateless_tag(request):
-            return  # it acknowledges a refusal that had no transaction
         if entry is None:
             self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
@@ -250,6 +250,14 @@ class Dispatcher:
             return
         data = self._core.response_bytes(request, lines, _stateless_tag(request), reply, flow)
         self._core.layer.transmit(data, destination)
+
+
+def _acknowledges_refusal(request: Request) -> bool:
+    """Whether an ACK belongs to a refusal without a transaction: it changes nothing, so no more of it is read. A flood brings many."""
+    try:
+        return request.to.tag == _stateless_tag(request)
+    except ParseError:
+        return False
 
 
 def _stateless_tag(request: Request) -> str:

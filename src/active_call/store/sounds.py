@@ -97,7 +97,7 @@ class SoundLibrary:
         self._checked_at: dict[str, float] = {}
 
     async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: Trust = NO_TRUST) -> AsyncGenerator[bytes, None]:
-        """The sound of a file or an http(s) URL as s16le mono at `rate_hz`, in pieces of at most half a second, as it comes.
+        """The sound of a file or an http(s) URL as s16le mono at `rate_hz`, in pieces of at most two seconds, as it comes.
 
         `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds as well (`media.tones`). `repeat` plays in a loop, without gaps. `trust`:
         what the call may use in addition to what every call may. Raises MediaError with the source and the reason.

@@ -1,6 +1,6 @@
 """The carriers' side of media streams, written from their documents (2026-11) and not from `legs.websocket.carriers`.
 
-If a profile says that a fact was not read at the source yet, the simulator uses the same knowledge and proves nothing about it.
+If a profile says that a fact was not verified at the source yet, the simulator uses the same knowledge and proves nothing about it.
 
     https://www.twilio.com/docs/voice/media-streams/websocket-messages
     https://developers.telnyx.com/api-reference/websockets/stream-call-media-over-websocket

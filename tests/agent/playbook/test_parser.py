@@ -3,11 +3,12 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.playbook.parser import parse_playbook, read_playbook
 from active_call.base.errors import PlaybookError
+from searches import searching
 
 
 def parse(text: str, **environment: str):
@@ -141,7 +142,7 @@ def test_value_of_a_variable_cannot_bring_keys_with_it():
 
 
 @given(st.integers(0, len(FULL)), st.integers(0, 40), st.text(alphabet="-:#{}[]<>/'\"&*|!\n \t0aX$~\x00", max_size=12), st.booleans())
-@settings(max_examples=150, deadline=None)
+@searching(50)
 def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, text, is_script):
     source = FULL.replace("provider: openai\n", "provider: script\n") if is_script else FULL
     with contextlib.suppress(PlaybookError):

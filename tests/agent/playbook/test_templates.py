@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.playbook.templates import MAX_OUTPUT_CHARS, render, visible_headers
+from searches import searching
 
 SIP = {"X-Twilio-CallSid": "CA1", "x-lower": "low", "X-Foo": "foo"}
 
@@ -85,7 +86,7 @@ def test_extract_headers_narrows_and_cuts_out():
 
 
 @given(st.text(alphabet="{}%xX-'\"\\ aB1|()#", max_size=60))
-@settings(max_examples=300, deadline=None)
+@searching(100)
 def test_any_text_can_be_rendered(template):
     render(template, {"a": 1}, SIP)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.effects import FromRealtime, Heard, Perform, ToolFinished, ToRealtime
@@ -25,6 +25,7 @@ from active_call.agent.realtime.events import (
 from active_call.agent.realtime.spoken_item import SpokenItem
 from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.contract import events
+from searches import searching
 
 PLAYBOOK = """---
 llm: {provider: openai}
@@ -70,7 +71,7 @@ STEPS = st.one_of(
 
 @pytest.mark.parametrize("strategy", ["vad", "none"])
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=80, deadline=None)
+@searching(25)
 def test_any_story_keeps_the_invariants(strategy, steps):
     text = PLAYBOOK.replace("llm:", f"interruption: {{strategy: {strategy}}}\nllm:")
     tools = ToolRegistry([Tool("look_up", timeout_s=5), Tool("book", cancellable=False, timeout_s=5)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.reply.json_form import MAX_WAIT_S
 from active_call.agent.reply.parser import ReplyParser
 from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
+from searches import searching
 
 OPEN = "We open at nine."
 
@@ -152,7 +153,7 @@ MARKS = [
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=14))
-@settings(max_examples=250, deadline=None)
+@searching(80)
 def test_pieces_do_not_change_what_is_read(pieces):
     text = "".join(pieces)
     assert said(read(text, 1)).split() == said(read(text, 10_000)).split()

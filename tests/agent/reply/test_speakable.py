@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from active_call.agent.reply.scripted import read_whole
 from active_call.agent.reply.sentences import SentenceSplitter
 from active_call.agent.reply.speakable import as_pronounced, speakable, speakable_text
+from searches import searching
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_long_runs_of_marks_cost_little(mark):
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=300, deadline=None)
+@searching(100)
 def test_any_text_can_be_made_speakable(text):
     as_pronounced(text)
     speakable(text)
@@ -124,7 +125,7 @@ def test_any_text_can_be_made_speakable(text):
 )
 @example(["amp;", "[", "](", "\n", ")"])
 @example(["!", "[", "amp;", "](", ")"])
-@settings(max_examples=300, deadline=None)
+@searching(100)
 def test_pieces_do_not_change_the_sentences(pieces):
     whole = SentenceSplitter(first_cut_words=0)
     parts = SentenceSplitter(first_cut_words=0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.reply.parser import ReplyParser
@@ -19,6 +19,7 @@ from active_call.agent.reply.tags import (
     UnknownTag,
     WaitInput,
 )
+from searches import searching
 
 
 def say(*texts: str) -> list[Sentence]:
@@ -75,7 +76,7 @@ def test_reply_is_read_the_same_in_pieces_of_any_size(text, steps, size):
         )
     )
 )
-@settings(max_examples=300, deadline=None)
+@searching(100)
 def test_pieces_do_not_change_what_is_read_and_tags_are_never_spoken(pieces):
     reader = ReplyParser(first_cut_words=0)
     found = [step for piece in pieces for step in reader.feed(piece)] + reader.finish()

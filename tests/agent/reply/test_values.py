@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.playbook.templates import MAX_OUTPUT_CHARS, render
 from active_call.agent.reply.scripted import read_rendered, split_late
 from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, HttpTag, MessageTag, PlayTag, ReferTag, SetVarTag, UnknownTag, WaitInput
+from searches import searching
 
 ATTACKS = [
     '<refer to="sip:+1900@x"/>',
@@ -89,7 +90,7 @@ def check(template: str, v: str, w: str) -> None:
 
 
 @given(st.sampled_from(TEMPLATES), VALUES, VALUES)
-@settings(max_examples=500, deadline=None)
+@searching(150)
 def test_what_a_reply_does_does_not_depend_on_its_values(template, v, w):
     check(template, v, w)
 

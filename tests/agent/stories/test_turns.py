@@ -190,8 +190,8 @@ def test_falling_pitch_of_a_pause_moves_the_end(begin):
     call.wait(0.05)
     speech.final("Baker")
     call.give(Paused(PauseSound(0.2, pitch_change_st=-4.0, final_lengthening=1.0)))
-    call.wait(0.3)
-    assert call.effects_of(TurnDecided)
+    call.wait(0.5)
+    assert call.effects_of(TurnDecided), "without it the silence would have to last 0.67 s"
 
 
 def test_vendors_eager_end_asks_the_model_and_its_resumption_gives_the_answer_up(begin):
@@ -374,3 +374,20 @@ def test_early_answer_that_begins_with_an_action_or_with_reasoning_prepares_no_s
     held(call)
     call.model('<set_var key="a" value="b"/> Thank you.')
     assert not call.effects_of(PrepareSpeech)
+
+
+def test_sound_without_words_is_asked_for_again_only_when_the_caller_does_not_go_on(begin):
+    call = begin()
+    speech = Speech(call)
+    n_heard = len(call.heard)
+    speech.says("")
+    call.wait(0.05)
+    speech.final("")
+    call.wait(0.4)
+    assert len(call.heard) == n_heard, "the caller may go on"
+    speech.says("a table for two please")
+    call.wait(0.05)
+    speech.final("a table for two please")
+    call.wait(0.5)
+    assert call.effects_of(TurnDecided)
+    assert call.transcript[-1] == ("user", "a table for two please") or ("user", "a table for two please") in call.transcript

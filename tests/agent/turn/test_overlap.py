@@ -65,7 +65,7 @@ def test_short_sound_of_which_the_recogniser_is_not_sure_is_doubtful(text, confi
 
 
 def test_what_was_heard_as_a_back_channel_before_must_be_surer():
-    assert not is_doubtful(words(2), 0.75, 0.3) and is_doubtful(words(2), 0.75, 0.3, after_backchannel=True)
+    assert not is_doubtful(words(2), 0.82, 0.3) and is_doubtful(words(2), 0.82, 0.3, after_backchannel=True)
     assert not is_doubtful(words(2), 0.9, 0.3, after_backchannel=True)
 
 

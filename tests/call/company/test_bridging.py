@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_call_ports import FakeCall, FakeMachine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError, MediaError
@@ -23,6 +23,7 @@ from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.testing.fakes.call import FakeStream, join_fakes
 from active_call.testing.virtual_time import run_virtually
+from searches import searching
 
 
 def no_request(_: object) -> Any:
@@ -181,7 +182,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["bridge", "unbridge", "settle", "ste
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@searching(50)
 def test_whatever_happens_nobody_stays_on_a_bridge_alone(steps: list[tuple[str, bool]]) -> None:
     async def story(one: Side, two: Side) -> None:
         for step, is_one in steps:

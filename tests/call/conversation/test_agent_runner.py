@@ -59,9 +59,9 @@ class Call:
         requests = WebRequests(access_of(parse_playbook(SCRIPT, file="p.md", environment={})), http, http)
         self.runner = AgentRunner(conversation, model, requests, TurnClock(), ports, CallLog(logging.getLogger("test"), {}), **given)
 
-    def _attempt(self, what: str, work: Any) -> bool:
+    def _attempt(self, what: str, work: Any, *given: Any) -> bool:
         try:
-            work()
+            work(*given)
         except Exception as error:
             self.faults.append(error)
             return False

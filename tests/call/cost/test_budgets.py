@@ -16,7 +16,7 @@ from active_call.providers.usage.units import Billed, Unit, Used
 
 EMBEDDED = Used(Billed("asr", "moonshine"), {Unit.SECONDS: 3600.0})
 CLOUD = Used(Billed("llm", "openai", "gpt-4o-mini"), {Unit.INPUT_TOKENS: 1_000_000})
-UNKNOWN = Used(Billed("llm", "my.server.example"), {Unit.INPUT_TOKENS: 1_000_000})
+UNKNOWN = Used(Billed("llm", "new.vendor.example"), {Unit.INPUT_TOKENS: 1_000_000})
 
 
 class Noon:
@@ -86,9 +86,43 @@ def test_other_budget_counts_from_now_on_and_keeps_what_was_spent() -> None:
     assert spending.day.spent == 0.0 and spending.totals.rows == ()
 
 
-def test_what_runs_here_or_has_no_price_spends_nothing_and_is_listed() -> None:
+def test_what_runs_here_spends_nothing_and_is_listed() -> None:
     spending = Spending(day=DayBudget(1.0, Noon()))
-    for used in (EMBEDDED, UNKNOWN, CLOUD):
+    for used in (EMBEDDED, CLOUD):
         spending.note(used)
     assert spending.day.spent == pytest.approx(0.15)
-    assert [row.cost for row in spending.totals.rows] == [0.0, None, pytest.approx(0.15)]
+    assert [row.cost for row in spending.totals.rows] == [0.0, pytest.approx(0.15)]
+
+
+def test_what_has_no_price_counts_at_the_dearest_known_one_and_is_told_once(caplog: Any) -> None:
+    """A budget is not endless for want of a price; the cost of the call stays without it."""
+    spending = Spending(day=DayBudget(1000.0, Noon()))
+    dearest = max(row.price for row in shipped_prices().rows if (row.kind, row.unit) == ("llm", "million input tokens"))
+    with caplog.at_level(logging.WARNING):
+        for used in (UNKNOWN, UNKNOWN):
+            spending.note(used)
+    assert spending.day.spent == pytest.approx(2 * dearest) and spending.totals.cost == 0.0
+    assert [row.cost for row in spending.totals.rows] == [None]
+    (told,) = caplog.records
+    assert told.message == "a budget counts usage whose price is not known" and told.engine == "llm new.vendor.example"
+
+
+@pytest.mark.parametrize(
+    ("billed", "amounts"),
+    [
+        (Billed("llm", "10.0.0.5"), {Unit.INPUT_TOKENS: 1e6}),
+        (Billed("llm", "localhost"), {Unit.INPUT_TOKENS: 1e6}),
+        (Billed("tts", "gpu.internal"), {Unit.CHARACTERS: 1e6, Unit.SECONDS: 60.0}),
+        (Billed("telephony", "carrier", "outbound"), {Unit.SECONDS: 3600.0}),
+        (Billed("tts", "nobody"), {Unit.CACHED_CHARACTERS: 40.0}),
+    ],
+)
+def test_server_of_ones_own_a_carrier_and_the_cache_are_not_guessed(billed: Billed, amounts: dict[Unit, float]) -> None:
+    assert shipped_prices().assumed_cost_of(billed, amounts) == 0.0
+
+
+def test_unknown_voice_counts_its_characters_and_not_its_seconds_beside_them() -> None:
+    billed, table = Billed("tts", "new-vendor", "m"), shipped_prices()
+    both = table.assumed_cost_of(billed, {Unit.CHARACTERS: 1000.0, Unit.SECONDS: 60.0})
+    assert both == table.assumed_cost_of(billed, {Unit.CHARACTERS: 1000.0}) > 0.05
+    assert table.assumed_cost_of(billed, {Unit.SECONDS: 60.0}) > 0

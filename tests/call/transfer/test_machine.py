@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.call.transfer.machine import (
+    PEER_LEAVES_S,
     Briefed,
     CallerGone,
     Do,
@@ -237,6 +238,18 @@ def test_peer_that_has_transferred_us_leaves_and_the_target_takes_its_place() ->
     bench = Bench(BRIDGE, asked_by_peer=True)
     bench.feed(FarAnswered())
     assert bench.feed(CallerGone()) == [Do.SILENCE, *ADOPTED]  # while the two are being joined
+
+
+def test_peer_that_stays_after_its_transfer_succeeded_is_hung_up() -> None:
+    bench = connected(asked_by_peer=True)
+    assert bench.wait(PEER_LEAVES_S - 0.1) == []
+    assert bench.wait(0.1) == [Do.END_PEER]
+    assert bench.wait(3600.0) == []
+    assert bench.feed(CallerGone()) == ADOPTED
+
+
+def test_peers_of_our_own_transfers_talk_as_long_as_they_like() -> None:
+    assert connected().wait(3600.0) == []
 
 
 def test_peer_that_leaves_at_once_leaves_us_alone_until_the_target_answers() -> None:

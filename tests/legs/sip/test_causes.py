@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.legs.sip.causes import told_reason, with_reason
+from active_call.legs.sip.causes import peer_reason, with_reason
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request
 
@@ -40,8 +40,8 @@ def test_reason_of_the_playbook_is_left_alone() -> None:
 )
 def test_reason_of_the_peer_is_text_and_cause_value(lines: list[str], told: tuple[str, int | None]) -> None:
     bye = Request("BYE", "sip:us@example.com", Headers([("Reason", line) for line in lines]))
-    assert told_reason(bye) == told
+    assert peer_reason(bye) == told
 
 
 def test_end_without_a_message_tells_nothing() -> None:
-    assert told_reason(None) == ("", None)
+    assert peer_reason(None) == ("", None)

@@ -71,9 +71,9 @@ def test_flood_of_forged_addresses_is_bounded_in_lines_and_in_memory(
         clock.at += 0.001
         refusals.note_refused("unlisted", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     assert len(lines(caplog)) <= (20 + 1) * limits.MAX_LINES
-    assert refusals.n_unsaid > 15_000
+    assert refusals.n_suppressed > 15_000
     assert refusals.refused["unlisted"] == 20_000
-    assert len(refusals._told) <= limits.MAX_ADDRESSES
+    assert len(refusals._logged) <= limits.MAX_ADDRESSES
 
 
 def test_address_that_comes_again_later_is_told_again(clock: Clock, refusals: Refusals, caplog: pytest.LogCaptureFixture) -> None:

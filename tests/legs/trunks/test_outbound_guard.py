@@ -105,8 +105,8 @@ def test_peer_does_not_send_us_to_ourselves_or_back_along_the_way() -> None:
     policy = OutboundPolicy(domains=("198.51.100.1",))
     assert rule_of("sip:x@198.51.100.1:25060", peer(), policy) == "outbound_loop"
     been = ('"A" <sip:+4930123@sip.carrier.example>;reason=no-answer',)
-    assert rule_of("sip:+4930123@sip.carrier.example", peer(been_at=been)) == "outbound_loop"
-    guard().check(parse_uri("sip:+4930124@sip.carrier.example"), peer(been_at=been))
+    assert rule_of("sip:+4930123@sip.carrier.example", peer(diverted_from=been)) == "outbound_loop"
+    guard().check(parse_uri("sip:+4930124@sip.carrier.example"), peer(diverted_from=been))
 
 
 def test_agent_reaches_what_is_listed_and_nothing_else() -> None:

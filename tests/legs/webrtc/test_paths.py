@@ -102,7 +102,7 @@ class Stage:
         loop = asyncio.get_running_loop()
         self.relay = await self.transport.open_relay()
         self.socket, _ = await loop.create_datagram_endpoint(lambda: self.media, local_addr=("127.0.0.1", 0))
-        self.transport.lead_to(self.socket.get_extra_info("sockname")[1])
+        self.transport.set_media_port(self.socket.get_extra_info("sockname")[1])
         path = await self.transport.gather()
         offer = await self.page.offer()
         await self.transport.begin(offer)
@@ -155,7 +155,7 @@ def test_browser_whose_network_has_changed_goes_on_with_the_same_keys() -> None:
         await old.close()  # the network is gone, without a goodbye
         again = replace(await stage.page.offer(), setup=first.setup)
         assert again.ufrag != first.ufrag
-        path = await stage.transport.gather_anew()
+        path = await stage.transport.gather_restart()
         assert stage.transport.newest is path
         await stage.transport.restart(path, again)
         await stage.page.take(path)
@@ -170,12 +170,12 @@ def test_restart_that_is_given_up_for_another_leaves_the_sound_as_it_is() -> Non
     async def story(stage: Stage) -> None:
         first = await stage.connect()
         nowhere = replace(first, ufrag="gone", password="0123456789012345678901", candidates=("1 1 udp 1 127.0.0.1 9 typ host",))
-        path = await stage.transport.gather_anew()
+        path = await stage.transport.gather_restart()
         await stage.transport.restart(path, nowhere)
         await stage.sound_goes_both_ways()
-        again = await stage.transport.gather_anew()
+        again = await stage.transport.gather_restart()
         assert again is not path
-        await stage.transport.forget_next()
+        await stage.transport.drop_restart()
         await stage.sound_goes_both_ways()
         assert stage.lost == []
 

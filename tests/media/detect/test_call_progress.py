@@ -70,8 +70,10 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("noise_dbm0", [-70.0, -38.0])
-@pytest.mark.parametrize(("country", "kind", "parts"), NETWORKS)
+@pytest.mark.parametrize(
+    ("country", "kind", "parts", "noise_dbm0"),
+    [*((*one, -38.0) for one in NETWORKS), *((*one, -70.0) for one in NETWORKS if one[0] == "us")],
+)
 def test_e180_tone_of_a_network_is_told_and_no_other(country: str, kind: str, parts: tuple, noise_dbm0: float) -> None:  # type: ignore[type-arg]
     told = heard(on_a_line(sound(*parts), noise_dbm0), country)
     assert kinds(told) == {kind}
@@ -113,13 +115,13 @@ def test_v25_answering_modem_is_told_after_a_second_with_or_without_phase_revers
 @pytest.mark.parametrize("frequency_hz", [620, 850, 1000, 1400, 2000])
 @pytest.mark.parametrize("ms", [180, 300, 500, 1000])
 def test_beep_after_speech_is_told_with_its_end_and_length(frequency_hz: int, ms: int) -> None:
-    greeting = talk.speech()[: 6 * RATE_HZ].astype(float)
+    greeting = talk.speech()[: 2 * RATE_HZ].astype(float)
     beep = sound(((frequency_hz,), ms), ((), 1000), dbm0=-16, seconds=ms / 1000 + 1.0)
     ((at, tone),) = heard(on_a_line(np.concatenate([greeting, np.zeros(2400), beep])))
     assert tone.kind == "beep"
     assert tone.frequency_hz == pytest.approx(frequency_hz, abs=5)
     assert tone.duration_ms == pytest.approx(ms, abs=40)
-    assert at == pytest.approx(6.3 + ms / 1000, abs=0.1)
+    assert at == pytest.approx(2.3 + ms / 1000, abs=0.1)
 
 
 def test_digits_are_no_beeps() -> None:

@@ -92,6 +92,22 @@ def test_speech_end_is_told_after_the_silence_and_dated_to_its_last_packet(detec
     assert detector.is_speaking(1) is False
 
 
+@pytest.mark.parametrize("shift", range(0, 520, 130))
+def test_speech_end_is_told_sooner_where_the_line_is_silent_than_in_noise(detector: SpeechDetector, shift: int) -> None:
+    silent = listen(detector, scene(1.0, 1.0, 1.0, shift=shift))
+    detector.reset(1, 0.5, 64, 100)
+    noisy = listen(detector, scene(1.0, 1.0, 1.0, shift=shift, noise=0.02))
+    assert [each.started for _, each in silent] == [each.started for _, each in noisy] == [True, False]
+    waited, waited_in_noise = (told[-1][0] - (START_S + 2.0 + shift / 16000) for told in (silent, noisy))
+    assert 0.08 <= waited <= 0.19
+    assert waited <= waited_in_noise <= 0.35
+
+
+def test_silence_of_a_plosive_does_not_end_speech(detector: SpeechDetector) -> None:
+    detections = listen(detector, scene(0.5, 0.6, 0.08, 0.6, 1.5))
+    assert [each.started for _, each in detections] == [True, False]
+
+
 def test_pause_shorter_than_silence_ms_does_not_end_speech(detector: SpeechDetector) -> None:
     detector.configure(1, 0.5, 64, 800)
     detections = listen(detector, scene(0.5, 0.6, 0.4, 0.6, 1.5))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from engine_box import Box, box
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.media.enhance.gain import GainSettings
@@ -15,6 +15,7 @@ from active_call.media.link import messages as link
 from active_call.media.link.framing import OrderReader, Unreadable, frame
 from active_call.media.link.order_check import check_order
 from active_call.testing.fakes.net import Conditions
+from searches import searching
 
 RTP = link.ConfigureRtp(1, "127.0.0.1", 4000, "pcmu", 0, 0, 101, 101)
 
@@ -118,7 +119,7 @@ _ORDERS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@searching(20)
 @given(st.lists(_ORDERS, max_size=6))
 def test_property_no_order_stops_the_tick_or_another_stream(orders: list[Any]) -> None:
     with box(31_600) as made:

@@ -60,8 +60,22 @@ def test_media_process_killed_costs_its_own_streams_and_is_replaced(media: Any) 
     run(story())
 
 
-@pytest.mark.alone
-def test_media_process_that_hangs_loses_its_streams_is_killed_and_never_chosen(media: Any) -> None:
+def test_media_process_that_hangs_loses_its_streams_and_is_replaced(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool(n_workers=2) as pool, media.call(pool=pool) as first, media.call(pool=pool) as second:
+            assert first.stream.worker != second.stream.worker
+            worker, hung = pool.workers[first.stream.worker], first.stream.pid
+            os.kill(hung, signal.SIGSTOP)
+            lost = await first.wait_for(StreamLost, 20)
+            assert "does not answer" in lost.reason
+            await until(lambda: worker.alive and worker.pid not in (0, hung), 20)
+            assert not second.told(StreamLost)
+
+    run(story())
+
+
+@pytest.mark.load
+def test_media_process_that_hangs_is_noticed_within_3_s_and_never_chosen(media: Any) -> None:
     async def story() -> None:
         async with media.pool(n_workers=2) as pool, media.call(pool=pool) as first, media.call(pool=pool) as second:
             assert first.stream.worker != second.stream.worker
@@ -250,7 +264,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-@pytest.mark.alone
+@pytest.mark.load
 def test_control_process_stopped_for_400_ms_is_not_heard(make_peer: Any) -> None:
     async def story() -> None:
         peer = make_peer()

@@ -20,7 +20,8 @@ from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.sockets import open_pair
 from active_call.media.receive.srtp_keys import OLD_KEY_S
-from active_call.rtp.srtp import SUITES, SrtpSession
+from active_call.rtp.srtp import SrtpSession
+from active_call.rtp.srtp_suites import SUITES
 from ports import RTP_OF_SERVERS
 
 KEY_BYTES = {"AES_CM_128": 30, "AES_256_CM": 46, "AEAD_AES_128": 28, "AEAD_AES_256": 44}

@@ -10,16 +10,18 @@ from typing import Any
 
 import pylibsrtp
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from active_call.codec.table import TELEPHONE_EVENT
 from active_call.media.link.messages import ConfigureRtp, Link
-from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.columns import DATAGRAM_BYTES, ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.sockets import open_pair
+from active_call.media.ring.opening import open_reader
 from ports import RTP_OF_SERVERS
+from searches import searching
 
 N_LEGS = 5
 SUITES = ("", "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "", "AES_CM_128_HMAC_SHA1_32")
@@ -75,11 +77,15 @@ class Side:
 
 
 class Scene:
-    """The same datagrams for both sides, from the same two sockets."""
+    """The same datagrams for both sides, from the same two sockets. `is_ring`: one side reads all its sockets in one system call."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_ring: bool) -> None:
         self.together, self.alone = Side(), Side()
-        self.arrivals = PacketBatchReader(self.together.intake, raise_it)
+        ring = open_reader(self.together.intake.memory.rows, DATAGRAM_BYTES) if is_ring else None
+        if is_ring and ring is None:
+            pytest.skip("no io_uring here")
+        self.ring = ring
+        self.arrivals = PacketBatchReader(self.together.intake, raise_it, ring)
         self.peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for peer in self.peers:
             peer.bind(("127.0.0.1", 0))
@@ -142,6 +148,8 @@ class Scene:
             side.close()
         for peer in self.peers:
             peer.close()
+        if self.ring is not None:
+            self.ring.close()
 
 
 def packet(sequence: int, payload: bytes = b"\x55" * 160, kind: int = 0, ssrc: int = 7, flags: int = 0x80) -> bytes:
@@ -209,10 +217,23 @@ def carry_out(scene: Scene, step: tuple[Any, ...]) -> None:
             scene.configure(index, key=key, receive=receive, mux=mux)
 
 
-@settings(max_examples=75, deadline=None)
-@given(st.lists(STEPS, max_size=25))
-def test_datagrams_taken_together_do_what_each_would_alone(steps: list[tuple[Any, ...]]) -> None:
-    scene = Scene()
+BOTH = pytest.mark.parametrize("is_ring", [False, True], ids=["one by one", "ring"])
+
+
+@BOTH
+@searching(30)
+@example(  # a packet of the old source after a new offer/answer binds the stream to it again
+    steps=[
+        ("send", 0, packet(0), 0, True),
+        ("send", 0, b"", 0, True),
+        ("run", -1, 3, {}),
+        ("configure", 0, 0, True, False),
+        ("send", 0, packet(0, ssrc=8), 0, True),
+    ]
+)
+@given(steps=st.lists(STEPS, max_size=25))
+def test_datagrams_taken_together_do_what_each_would_alone(is_ring: bool, steps: list[tuple[Any, ...]]) -> None:
+    scene = Scene(is_ring=is_ring)
     try:
         for index in range(N_LEGS - 1):  # the last one waits for its offer/answer
             scene.configure(index)
@@ -225,9 +246,10 @@ def test_datagrams_taken_together_do_what_each_would_alone(steps: list[tuple[Any
         scene.close()
 
 
+@BOTH
 @pytest.mark.parametrize("oddity", ODDITIES, ids=str)
-def test_packet_that_goes_on_but_is_another_one_is_judged_as_alone(oddity: dict[str, Any]) -> None:
-    scene = Scene()
+def test_packet_that_goes_on_but_is_another_one_is_judged_as_alone(oddity: dict[str, Any], is_ring: bool) -> None:
+    scene = Scene(is_ring=is_ring)
     try:
         for index in range(N_LEGS):
             scene.configure(index)
@@ -238,8 +260,9 @@ def test_packet_that_goes_on_but_is_another_one_is_judged_as_alone(oddity: dict[
         scene.close()
 
 
-def test_calls_under_way_are_taken_in_without_their_legs(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene()
+@BOTH
+def test_calls_under_way_are_taken_in_without_their_legs(monkeypatch: pytest.MonkeyPatch, is_ring: bool) -> None:
+    scene = Scene(is_ring=is_ring)
     try:
         for index in range(N_LEGS):
             scene.configure(index)
@@ -258,8 +281,9 @@ def test_calls_under_way_are_taken_in_without_their_legs(monkeypatch: pytest.Mon
         scene.close()
 
 
-def test_error_of_one_socket_keeps_what_the_others_have_got() -> None:
-    scene = Scene()
+@BOTH
+def test_error_of_one_socket_keeps_what_the_others_have_got(is_ring: bool) -> None:
+    scene = Scene(is_ring=is_ring)
     try:
         for index in range(N_LEGS):
             scene.configure(index)

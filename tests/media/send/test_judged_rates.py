@@ -140,7 +140,7 @@ def test_codec_that_changes_in_mid_speech_ends_no_speech_and_begins_none(caller:
 def test_improved_sound_is_what_is_judged_at_8_khz_too(caller: Caller) -> None:
     caller.hearing.listen(caller.stream, Listen(1, True, False, silence_ms=800))
     caller.speak(0.5)
-    caller.hearing.improving.use(2, denoise=True, gain=GainSettings())
+    caller.hearing.enhance.use(2, denoise=True, gain=GainSettings())
     caller.speak(len(talk()) / 48_000)
     assert caller.stream.is_judged_narrow
     judged_once(caller)

@@ -14,6 +14,7 @@ from active_call.media.link.messages import ConfigureRtp
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.sockets import open_pair
+from active_call.media.ring.opening import open_sender
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.sender import PacketSender
 
@@ -24,12 +25,13 @@ SUITES = ("", "AES_CM_128_HMAC_SHA1_80", "", "AES_CM_128_HMAC_SHA1_80")
 class Scene:
     """Four legs, every other one secured, whose packets all go to one socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_ring: bool) -> None:
         self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.peer.bind(("127.0.0.1", 0))
         self.peer.setblocking(False)
         self.batch = SendBatch(4)
-        self.departures = PacketSender(self.batch)
+        self.ring = open_sender(self.batch.memory.rows) if is_ring else None
+        self.departures = PacketSender(self.batch, self.ring)
         ip, port = self.peer.getsockname()
         pairs = ((number, open_pair("127.0.0.1", number)) for number in range(29_400, 29_600, 2))
         intake, self.legs = ReceiveColumns(4), []
@@ -59,10 +61,14 @@ class Scene:
             come.append((ssrc, struct.unpack_from("!H", datagram, 2)[0]))
 
 
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    scene = Scene()
+@pytest.fixture(params=[False, True], ids=["one by one", "ring"])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    scene = Scene(is_ring=request.param)
+    if request.param and scene.ring is None:
+        pytest.skip("no io_uring here")
     yield scene
+    if scene.ring is not None:
+        scene.ring.close()
     for leg in scene.legs:
         leg.close()
     scene.peer.close()

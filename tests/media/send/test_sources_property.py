@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.media.send.play_queue import Began, Finished, PlayQueue, RanDry, RunsLow
+from searches import searching
 
 FRAME = 160
 LOW = 16_000
@@ -130,7 +131,7 @@ orders = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(st.lists(orders, max_size=25))
 def test_any_orders_are_heard_and_told_as_the_model_says(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     plays, model = PlayQueue(), Model()

@@ -11,11 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import MediaError
 from active_call.media.sounds.files import decode
+from searches import searching
 
 SECONDS = 2.0
 
@@ -149,7 +150,7 @@ def test_error_of_the_source_reaches_the_reader() -> None:
 _MP3, _OGG = FORMATS["mp3"](), FORMATS["opus"]()
 
 
-@settings(max_examples=60, deadline=None)
+@searching(20)
 @given(st.sampled_from([_MP3, _OGG]), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20), st.integers(0, 12_000))
 def test_damaged_file_is_played_as_far_as_possible_or_refused(data: bytes, damage: list[tuple[int, int]], end: int) -> None:
     damaged = bytearray(data[:end])

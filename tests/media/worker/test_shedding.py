@@ -29,11 +29,11 @@ def test_sound_passes_as_it_came_while_improving_is_left_out() -> None:
     improving, slots = EnhancePipeline(4), np.array([2])
     improving.use(2, denoise=True, gain=None)
     assert not improving.is_idle
-    improving.leave_out(True)
+    improving.set_shedding(True)
     assert improving.is_idle
     improving.use(1, denoise=True, gain=None)
     assert improving.is_idle
-    improving.leave_out(False)
+    improving.set_shedding(False)
     assert not improving.is_idle
     fresh = EnhancePipeline(4)
     fresh.use(2, denoise=True, gain=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.providers.asr.expected_phrases import HUMS, hums_for
+from active_call.providers.asr.expected_phrases import HUMS, hums_for, is_phrase, rivals_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,24 @@ from active_call.providers.asr.expected_phrases import HUMS, hums_for
 )
 def test_short_doubtful_text_may_have_been_a_hum(text, log_probability, seconds, hums):
     assert hums_for(text, log_probability, seconds) == hums
+
+
+PHRASES = ("where is your shop", "goodbye")
+
+
+@pytest.mark.parametrize(
+    ("text", "rival"),
+    [
+        ("Very near shock.", "Where is your shop?"),
+        ("And where is yourself?", "And where is your shop?"),
+        ("Thank you. Good boy.", "Thank you. Goodbye."),
+        ("No, good boy.", "No, Goodbye."),
+    ],
+)
+def test_phrase_is_weighed_as_it_would_be_written(text, rival):
+    assert rivals_of(text, PHRASES)[0] == rival
+
+
+def test_phrase_is_known_behind_what_callers_say_before_it():
+    assert is_phrase("And where is your shop?", PHRASES) and is_phrase("Good-bye.", PHRASES)
+    assert not is_phrase("Where is your sister?", PHRASES) and not is_phrase("", PHRASES)

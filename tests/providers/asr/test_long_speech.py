@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.providers.asr.long_speech import MAX_PART_S, split_long
+from searches import searching
 
 RATE = 16_000
 
 
-@settings(deadline=None, max_examples=30)
+@searching(12)
 @given(st.integers(min_value=0, max_value=45 * RATE))
 def test_parts_together_are_the_whole_and_none_is_too_long(n_samples: int) -> None:
     sound = np.random.default_rng(n_samples).normal(0, 0.1, n_samples).astype(np.float32)

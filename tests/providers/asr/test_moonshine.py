@@ -203,3 +203,27 @@ def test_engines_choose_moonshine_where_none_is_named(provider: str | None, serv
             await engines.close()
 
     asyncio.run(run())
+
+
+def test_text_of_which_the_model_is_not_sure_is_heard_at_other_paces_and_the_surest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    heard = {32000: ("we are sold on", 0.5), 33900: ("we are holding on", 0.9), 30100: ("we all sang", 0.6)}
+
+    def hear(samples: np.ndarray, phrases: tuple[str, ...]) -> tuple[str, float]:
+        lengths.append(len(samples))
+        return heard[round(len(samples), -2)]
+
+    monkeypatch.setattr(moonshine_engine, "_hear", hear)
+    pcm = (np.ones(32000) * 1000).astype("<i2").tobytes()
+    assert moonshine_engine.transcribe(pcm) == ("we are sold on", 0.5), "a partial text costs one pass"
+    assert moonshine_engine.transcribe(pcm, (), True) == ("we are holding on", 0.9)
+    assert len(lengths) == 4
+    for sure in (("hello", 0.95), ("", 0.0)):
+        heard[32000] = sure
+        assert moonshine_engine.transcribe(pcm, (), True) == sure
+    assert len(lengths) == 6, "what is sure, and what is no speech, is heard once"
+    heard[32000], heard[30100] = ("very near shock", 0.5), ("Where is your shop?", 0.2)
+    assert moonshine_engine.transcribe(pcm, ("where is your shop",), True) == ("Where is your shop?", 0.2), "an expected phrase comes first"
+    heard[8000] = ("don't know", 0.5)
+    assert moonshine_engine.transcribe(pcm[:16000], (), True) == ("don't know", 0.5)
+    assert len(lengths) == 10, "it may be a hum"

@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ProviderError
 from active_call.providers.asr.segments import ANSWER_S, Segment, SegmentedRecognition
 from active_call.providers.base import Failed, Final, Partial, TurnChange, TurnEvent, Word
 from active_call.testing.virtual_time import run_virtually
+from searches import searching
 
 
 class Vendor(SegmentedRecognition):
@@ -212,7 +213,7 @@ async def test_turn_events_of_the_vendor_go_through() -> None:
 STEPS = st.lists(st.sampled_from(["start", "end", "cancel", "interim", "final", "finished", "wait", "timeless"]), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@searching(70)
 @given(STEPS, st.booleans())
 def test_every_end_has_one_final_in_any_order_of_events(steps: list[str], acknowledges: bool) -> None:
     async def story() -> None:

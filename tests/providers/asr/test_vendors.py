@@ -25,7 +25,7 @@ from active_call.providers.entry_points import ASR, known_providers, load_adapte
 from active_call.providers.registry import Engines, create_recogniser
 from active_call.providers.selection import select_asr
 from active_call.providers.vendor_keys import variables_of
-from active_call.testing.vendors.server import all_of
+from active_call.testing.vendors.wire.server import all_of
 
 LOCAL = {"moonshine", "pocketsphinx", "sherpa", "sensevoice"}
 VENDORS = sorted(set(known_providers("asr")) - LOCAL)

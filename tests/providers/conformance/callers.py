@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,7 +42,7 @@ class NoEngines:
 async def services(environment: Mapping[str, str] | None = None) -> AsyncIterator[Services]:
     """Services over a real HTTP client, with this environment alone."""
     limits = httpx.Limits(max_connections=400)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as http:
+    async with httpx.AsyncClient(limits=limits, trust_env=False, verify=ssl.create_default_context()) as http:
         yield Services(World(), http, NoEngines(), environment or {})
 
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import AsrOption
-from active_call.testing.vendors.aliyun import DashScopeServer
-from active_call.testing.vendors.assemblyai import AssemblyAiServer
-from active_call.testing.vendors.azure_stt import AzureSpeechServer
-from active_call.testing.vendors.cartesia_stt import InkServer
-from active_call.testing.vendors.deepgram import DeepgramServer
-from active_call.testing.vendors.elevenlabs import ScribeServer
-from active_call.testing.vendors.gladia import GladiaServer
-from active_call.testing.vendors.openai_transcription import OpenAiTranscriptionServer
-from active_call.testing.vendors.server import VendorServer
-from active_call.testing.vendors.soniox import SonioxServer
-from active_call.testing.vendors.speechmatics import SpeechmaticsServer
-from active_call.testing.vendors.tencent import TencentServer
-from active_call.testing.vendors.transcription import GoogleServer, TranscriptionServer
+from active_call.testing.vendors.stt.aliyun import DashScopeServer
+from active_call.testing.vendors.stt.assemblyai import AssemblyAiServer
+from active_call.testing.vendors.stt.azure import AzureSpeechServer
+from active_call.testing.vendors.stt.cartesia import InkServer
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.stt.elevenlabs import ScribeServer
+from active_call.testing.vendors.stt.gladia import GladiaServer
+from active_call.testing.vendors.stt.openai_transcription import OpenAiTranscriptionServer
+from active_call.testing.vendors.stt.soniox import SonioxServer
+from active_call.testing.vendors.stt.speechmatics import SpeechmaticsServer
+from active_call.testing.vendors.stt.tencent import TencentServer
+from active_call.testing.vendors.wire.server import VendorServer
+from active_call.testing.vendors.wire.transcription import GoogleServer, TranscriptionServer
 
 
 @dataclass(frozen=True, slots=True)

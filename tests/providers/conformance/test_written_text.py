@@ -16,13 +16,13 @@ from active_call.providers.base import SpeechChunk, speech_of
 from active_call.providers.registry import create_synthesiser
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.speech.written_text import WrittenSpeech
-from active_call.testing.vendors import cartesia_tts
-from active_call.testing.vendors.deepgram_tts import MAX_FLUSHES
-from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
-from active_call.testing.vendors.speaking import MS_PER_CHAR, sound_of
+from active_call.testing.vendors.tts import cartesia as cartesia_tts
+from active_call.testing.vendors.tts.deepgram import MAX_FLUSHES
+from active_call.testing.vendors.tts.elevenlabs import ElevenLabsSpeechServer
+from active_call.testing.vendors.wire.speaking import MS_PER_CHAR, sound_of
 
 BY_NAME = {case.provider: case for case in CASES}
-WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram")]
+WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram", "rime", "inworld")]
 each_vendor = pytest.mark.parametrize("case", WRITING, ids=lambda case: case.provider)
 CLAUSES = ["Certainly, I can help,", "and it takes a minute at most.", "Who is calling, please?"]
 PATIENCE_S = 20.0

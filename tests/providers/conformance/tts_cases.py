@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import TtsOption
-from active_call.testing.vendors.azure_tts import AzureSpeechServer
-from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
-from active_call.testing.vendors.cosyvoice import CosyVoiceServer
-from active_call.testing.vendors.deepgram_tts import DeepgramSpeechServer
-from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
-from active_call.testing.vendors.google_tts import GoogleSpeechServer
-from active_call.testing.vendors.hume_tts import HumeServer
-from active_call.testing.vendors.inworld_tts import InworldServer
-from active_call.testing.vendors.rime_tts import RimeServer
-from active_call.testing.vendors.server import VendorServer
-from active_call.testing.vendors.tencent_tts import TencentBasicServer, TencentSpeechServer
-from active_call.testing.vendors.voiceapi import VoiceApiServer
+from active_call.testing.vendors.tts.azure import AzureSpeechServer
+from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer
+from active_call.testing.vendors.tts.cosyvoice import CosyVoiceServer
+from active_call.testing.vendors.tts.deepgram import DeepgramSpeechServer
+from active_call.testing.vendors.tts.elevenlabs import ElevenLabsSpeechServer
+from active_call.testing.vendors.tts.google import GoogleSpeechServer
+from active_call.testing.vendors.tts.hume import HumeServer
+from active_call.testing.vendors.tts.inworld import InworldServer
+from active_call.testing.vendors.tts.rime import RimeServer
+from active_call.testing.vendors.tts.tencent import TencentBasicServer, TencentSpeechServer
+from active_call.testing.vendors.tts.voiceapi import VoiceApiServer
+from active_call.testing.vendors.wire.server import VendorServer
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ CASES = [
     TtsCase("cartesia", CartesiaSpeechServer, "CARTESIA_API_KEY", words=True),
     TtsCase("azure", AzureSpeechServer, "AZURE_SPEECH_KEY", is_socket=False, option={"extra": {"region": "westeurope"}}),
     TtsCase("google", GoogleSpeechServer, "GOOGLE_API_KEY", is_socket=False, is_whole=True),
-    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True, is_socket=False),
+    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True),
     TtsCase("hume", HumeServer, "HUME_API_KEY", is_socket=False),
     TtsCase("rime", RimeServer, "RIME_API_KEY", words=True),
     TtsCase("aliyun", CosyVoiceServer, "DASHSCOPE_API_KEY", words=True),

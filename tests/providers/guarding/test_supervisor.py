@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted_engines import Caller, ScriptedEngine, lost, refused, samples
 
@@ -16,6 +16,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.base import Failed, Final, Partial, SpeechToTextCapabilities, TurnChange, TurnEvent
 from active_call.providers.guarding.supervisor import FAILOVER_S, LEAD_SAMPLES
 from active_call.testing.virtual_time import run_virtually
+from searches import searching
 
 WHOLE_UTTERANCES = SpeechToTextCapabilities(partials=False)
 
@@ -373,7 +374,7 @@ def test_each_loss_is_logged_with_its_reason_and_what_comes_next(caplog: pytest.
 DEATHS = st.lists(st.tuples(st.integers(0, 120), st.sampled_from(["lost", "refused", "deaf", "awake", "fails", "works"])), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@searching(20)
 @given(DEATHS, st.integers(1, 3), st.booleans())
 def test_every_end_is_answered_exactly_once_whatever_dies(deaths: list[tuple[int, str]], n_engines: int, streams: bool) -> None:
     async def story() -> None:

@@ -21,10 +21,10 @@ from active_call.providers.base import Failed, Final, Partial, speech_of
 from active_call.providers.entry_points import ASR, load_adapter
 from active_call.providers.registry import create_recogniser, create_synthesiser
 from active_call.server.commands.playbook import examine
-from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
-from active_call.testing.vendors.deepgram import DeepgramServer
-from active_call.testing.vendors.speaking import MS_PER_CHAR
-from active_call.testing.vendors.transcription import TranscriptionServer
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer
+from active_call.testing.vendors.wire.speaking import MS_PER_CHAR
+from active_call.testing.vendors.wire.transcription import TranscriptionServer
 
 
 def has(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ConfigError, ProviderError
@@ -31,10 +31,11 @@ from active_call.providers.base import (
 )
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import LlmSettings, create_responder
-from active_call.testing.vendors.anthropic import AnthropicServer
-from active_call.testing.vendors.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
-from active_call.testing.vendors.gemini import GeminiServer
-from active_call.testing.vendors.openai_responses import ResponsesServer
+from active_call.testing.vendors.chat.anthropic import AnthropicServer
+from active_call.testing.vendors.chat.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
+from active_call.testing.vendors.chat.gemini import GeminiServer
+from active_call.testing.vendors.chat.openai_responses import ResponsesServer
+from searches import searching
 
 WEATHER = ToolDefinition("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 HELLO = ReplyRequest((ChatMessage("system", "You answer the telephone."), ChatMessage("user", "Hi")))
@@ -219,12 +220,13 @@ def test_json_and_length_are_asked_for_and_told(vendor: Vendor) -> None:
 
 
 @each_api
-def test_two_hundred_replies_at_once_keep_apart(vendor: Vendor) -> None:
+@pytest.mark.parametrize("n_replies", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_replies_at_once_keep_apart(vendor: Vendor, n_replies: int) -> None:
     async def run() -> None:
         async with serving(vendor) as (simulator, model):
-            simulator.replies += [ScriptedReply((f"{number}",) * 3) for number in range(200)]
-            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model.inner) for _ in range(200)))]
-            assert sorted(texts, key=int) == sorted((f"{number}" * 3 for number in range(200)), key=int)
+            simulator.replies += [ScriptedReply((f"{number}",) * 3) for number in range(n_replies)]
+            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model.inner) for _ in range(n_replies)))]
+            assert sorted(texts, key=int) == sorted((f"{number}" * 3 for number in range(n_replies)), key=int)
 
     asyncio.run(run())
 
@@ -293,12 +295,12 @@ _MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=150)
+@searching(50)
 @given(messages=_MESSAGES)
 def test_any_history_becomes_a_request_that_the_vendor_takes(messages: list[ChatMessage]) -> None:
     """Histories hold interruptions, results that come late, calls that were cancelled; the conversation must go on."""
     from active_call.providers.llm import anthropic_messages, gemini_contents
-    from active_call.testing.vendors import anthropic, gemini
+    from active_call.testing.vendors.chat import anthropic, gemini
 
     seen: set[str] = set()
     for index, message in enumerate(messages):  # ids are unique in a conversation

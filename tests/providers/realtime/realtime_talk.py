@@ -23,11 +23,11 @@ class Talk:
         self.events: list[RealtimeEvent] = []
         self.server = server
         self.stream = model.open(session, self.events.append)
-        self._rate_hz = model.capabilities.input_rate_hz
+        self.rate_hz = model.capabilities.input_rate_hz
 
     def speak(self) -> None:
         """Half a second of speech, and half a second of silence."""
-        for sound in (speech(self._rate_hz), bytes(self._rate_hz)):
+        for sound in (speech(self.rate_hz), bytes(self.rate_hz)):
             for start in range(0, len(sound), 960):
                 self.stream.push_audio(sound[start : start + 960])
 

@@ -18,7 +18,7 @@ from active_call.providers.base import RealtimeSession, Services, ToolDefinition
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.realtime_model import AgentSound, ItemAdded, RealtimeFailed, ReplyDone, ToolRequested, Transcript
 from active_call.providers.registry import create_realtime
-from active_call.testing.vendors.gemini_live import GeminiLiveServer
+from active_call.testing.vendors.realtime.gemini import GeminiLiveServer
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 SESSION = RealtimeSession("Be brief.", tools=(ToolDefinition("weather", "Tells the weather.", PARAMETERS),), language="en-GB")

@@ -28,7 +28,7 @@ from active_call.providers.realtime_model import (
     UserTurn,
 )
 from active_call.providers.registry import create_realtime
-from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
+from active_call.testing.vendors.realtime.openai import OpenAiRealtimeServer
 
 SESSION = RealtimeSession("Be brief.", tools=(ToolDefinition("weather", "Tells the weather."),))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ from active_call.server.commands.main import app
 from active_call.server.config.loading import load_config
 from active_call.server.doctor.provider_targets import Target, provider_targets
 from active_call.server.doctor.provider_trials import Trial, try_providers, utterance
-from active_call.testing.vendors.anthropic import AnthropicServer
-from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
-from active_call.testing.vendors.deepgram import DeepgramServer
-from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
-from active_call.testing.vendors.server import VendorServer
+from active_call.testing.vendors.chat.anthropic import AnthropicServer
+from active_call.testing.vendors.realtime.openai import OpenAiRealtimeServer
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer
+from active_call.testing.vendors.wire.server import VendorServer
 
 QUIET = 'http_addr = "127.0.0.1:0"\nudp_port = 0\naddr = "127.0.0.1"\n'
 DECLARED = declared_providers({})
@@ -79,7 +80,7 @@ each_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 
 async def tried(target: Target, declared: list[Declared] = DECLARED) -> Trial:
     local = EngineProcesses()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http:
         (trial,) = await try_providers([target], declared, Services(World(), http, local, {}))
     await local.close()
     return trial

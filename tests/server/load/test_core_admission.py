@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from active_call.server.load.core_admission import (
     BURST,
     LATE_BEAT_S,
     MAX_SHARE,
+    MAX_WAITING,
     MIN_CALLS,
     PER_BEAT,
     PER_LATE_BEAT,
@@ -61,6 +63,69 @@ def test_calls_since_the_last_look_count_with_the_share_of_an_average_one() -> N
     n_full = int(200 * MAX_SHARE / 0.60)
     assert admission.has_room(n_full - 2)
     assert not admission.has_room(n_full)
+
+
+def after(first: CoreSample, wall_s: float, *, steady: float, n_new: int = 0, cost_s: float = 0.006) -> CoreSample:
+    """One core, `wall_s` later: calls take `steady` of it, and each new one `cost_s` of the control process."""
+    new_s = n_new * cost_s
+    return replace(
+        first,
+        at=first.at + wall_s,
+        control_s=first.control_s + new_s + steady * wall_s * 0.3,
+        ours_s=first.ours_s + new_s + steady * wall_s,
+        idle_s=first.idle_s + max(wall_s * (1 - steady) - new_s, 0.0),
+    )
+
+
+def test_calls_that_are_set_up_are_no_reason_to_refuse_calls_that_fit() -> None:
+    admission, sample, n_calls = CoreAdmission(), START, 200
+    admission.take(sample, n_calls, 0)
+    for n_begun in (30, 60, 90):  # 30 new calls a second, and as many end
+        sample = after(sample, 1.0, steady=0.7, n_new=30)
+        admission.take(sample, n_calls, n_begun)
+    assert admission.share > MAX_SHARE
+    assert admission.expected_share(n_calls) < 0.76
+    assert admission.has_room(n_calls + 10)
+
+
+def test_calls_begin_in_the_time_that_sound_leaves() -> None:
+    admission = CoreAdmission()
+    assert admission.new_calls_per_s(0) == inf
+    admission.take(START, 200, 0)
+    admission.take(after(START, 1.0, steady=0.3), 200, 0)
+    assert admission.new_calls_per_s(200) == inf
+    admission.take(after(after(START, 1.0, steady=0.3), 1.0, steady=0.75), 200, 0)
+    allowed = admission.new_calls_per_s(200)
+    assert 20 < allowed < 60
+    assert admission.new_calls_per_s(220) < allowed
+    assert admission.new_calls_per_s(400) == 0.0
+    two = replace(after(START, 1.0, steady=0.75), n_cores=2, idle_s=START.idle_s + 1.25)
+    with_two_cores = CoreAdmission()
+    with_two_cores.take(replace(START, n_cores=2), 200, 0)
+    with_two_cores.take(two, 200, 0)
+    assert with_two_cores.new_calls_per_s(200) == inf
+
+
+def test_pace_is_what_the_cores_allow_and_a_wave_is_small_then() -> None:
+    pace, n_begun = NewCallPace(), 0
+    for _ in range(50):  # a second
+        pace.beat(0.0, n_begun, per_s=20.0, elapsed_s=0.02)
+        while pace.may_begin(200, n_begun):
+            n_begun += 1
+    assert 20 <= n_begun <= 24
+    for _ in range(50):
+        pace.beat(0.0, n_begun, per_s=20.0, elapsed_s=0.02)
+    wave = 0
+    while pace.may_begin(200, n_begun + wave):
+        wave += 1
+    assert wave == 4
+
+
+def test_calls_that_wait_for_their_first_step_are_enough() -> None:
+    pace = NewCallPace()
+    assert pace.may_begin(100, 0, MAX_WAITING - 1)
+    assert not pace.may_begin(100, 0, MAX_WAITING)
+    assert pace.may_begin(MIN_CALLS - 1, 0, MAX_WAITING)
 
 
 def test_steal_is_no_room() -> None:
@@ -179,6 +244,7 @@ class Calls:
         self.load = load
         self.n_calls = self.n_calls_total = n_calls
         self.is_draining = False
+        self.n_beginning = 0
 
     @property
     def takes_invites(self) -> bool:

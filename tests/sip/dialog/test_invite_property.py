@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from history import BREAKS, CODES, LEG_STEPS, PEER_REQUESTS, WAITS, Story, searching
+import pytest
+from history import BREAKS, CODES, LEG_STEPS, PEER_REQUESTS, WAITS, Story
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.sip.events import IncomingCall, OutboundInvite, TransferRequested
+from searches import searching
 
 STEPS = st.one_of(
     st.tuples(st.just("leg"), st.sampled_from(LEG_STEPS), st.booleans()),
@@ -17,7 +19,7 @@ STEPS = st.one_of(
 )
 
 
-@searching(400)
+@searching(120)
 @given(steps=st.lists(STEPS, max_size=14), inbound=st.booleans(), sdp=st.booleans(), stream=st.booleans(), rich=st.booleans())
 def test_any_history_ends_each_call_once_and_frees_everything(wire, steps, inbound, sdp, stream, rich):
     story = Story(wire, wire.TCP if stream else wire.UDP, inbound=inbound, sdp=sdp, rich=rich)
@@ -27,7 +29,7 @@ def test_any_history_ends_each_call_once_and_frees_everything(wire, steps, inbou
     story.assert_over()
 
 
-@searching(300)
+@searching(80)
 @given(data=st.data())
 def test_no_bytes_make_an_input_raise(wire, data):
     """Damaged requests and responses, whole and byte by byte."""
@@ -45,6 +47,7 @@ def test_no_bytes_make_an_input_raise(wire, data):
     assert all(isinstance(transmit.data, bytes) for transmit in bench.endpoint.take_transmits())
 
 
+@pytest.mark.hypothesis
 def test_no_damaged_message_inside_a_call_makes_an_input_raise(wire):
     """The messages of session timers, reliable progress and transfers, with a piece replaced anywhere."""
     refresh = (("Supported", "timer, 100rel"), ("Session-Expires", "90;refresher=uac"), ("Min-SE", "90"))
@@ -58,7 +61,7 @@ def test_no_damaged_message_inside_a_call_makes_an_input_raise(wire):
     requests = (("UPDATE", refresh), ("PRACK", (("RAck", "1 1 INVITE"),)), ("NOTIFY", notify), ("REFER", target), ("INVITE", refresh))
     responses = ((183, reliable), (200, refresh), (422, (("Min-SE", "90"),)), (202, (("Refer-Sub", "false"),)))
 
-    @searching(500)
+    @searching(120)
     @given(data=st.data())
     def check(data):
         bench = wire.Bench()

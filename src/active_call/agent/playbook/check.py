@@ -32,6 +32,8 @@ class Surroundings:
     """The known providers of `asr`, `tts` and `llm`. A section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""
     """Returns why the sound of a file or URL cannot be played; empty if no reason is known."""
+    key_sets: Collection[str] | None = None
+    """The names of the key sets of the config file; None: not known, and not checked."""
 
 
 def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
@@ -41,6 +43,7 @@ def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Readi
     if not reading.matter.lines and text.strip() and not findings.entries:
         findings.warn(1, "there is no front matter: speech, model and greeting use the server's defaults")
     _check_providers(reading, surroundings, findings)
+    _check_keys(reading, surroundings, findings)
     _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
     sounds = list(_configured_sounds(reading))
     tags: list[tuple[str, Tag]] = []
@@ -77,6 +80,14 @@ def _check_providers(reading: Reading, surroundings: Surroundings, findings: Fin
     for section, names in fallbacks.items():
         for name in names or ():
             _check_provider(reading, surroundings, findings, f"{section}.fallback", name)
+
+
+def _check_keys(reading: Reading, surroundings: Surroundings, findings: Findings) -> None:
+    name, known = reading.playbook.option.keys, surroundings.key_sets
+    if name is not None and known is not None and name not in known:
+        names = sorted(known)
+        also = f"(the config file has: {', '.join(names) or 'none'})"
+        findings.error(reading.matter.line_of("keys"), f"keys: there is no key set {name!r}{nearest(name, names)} {also}")
 
 
 def _check_provider(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.absence import CallerLeaves, CallerReturns, absence_by_bridge, absence_by_transfer
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -278,14 +278,14 @@ class RealtimeConversation(PlaybookConversation):
             self._turns.resume(now)
             self._greet(now)
 
-    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
+    def _on_absence(self, decision: CallerLeaves | CallerReturns | None, now: float) -> None:
         match decision:
-            case Goes() if self.state is not State.AWAY:
+            case CallerLeaves() if self.state is not State.AWAY:
                 self._turns.stop(now)
                 self._turns.caller_left()
                 self._playback.settle(0)
                 self._phase.fire(Signal.PART)
-            case Returns(hint) if self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY):
+            case CallerReturns(hint) if self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY):
                 self._session.tell(SystemItem(hint))
                 self._has_greeted = True
                 self._turns.ask_later()

@@ -36,7 +36,7 @@ TOOLS_IN_TEXT = (
     'To use one of the following tools, answer with {"text": "what the caller hears meanwhile", "tools": [{"name": "…", …its arguments}]} '
     "and nothing else; the result comes back to you as [Result of …]."
 )
-"""To a model without tool calls of its own."""
+"""The instructions for a model without native tool calls."""
 MAX_PATTERN_CHARS = 1_000
 """A longer text is not checked against a schema's pattern."""
 

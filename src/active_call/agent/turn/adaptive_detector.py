@@ -20,7 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import exp, log
 
-from active_call.agent.turn.expectation import Completeness, completeness_of
+from msgspec import structs
+
+from active_call.agent.turn.expectation import Completeness, announced_in, completeness_of
 from active_call.agent.turn.turn_detector import (
     RECOGNITION_PATIENCE_S,
     SPEECH_MAX_S,
@@ -33,6 +35,7 @@ from active_call.agent.turn.turn_detector import (
     VendorTurn,
     WaitUntil,
 )
+from active_call.agent.turn.turn_words import spoken_words
 
 SURE = 0.95
 """From this probability on the turn ends as soon as silence is detected."""
@@ -50,6 +53,12 @@ _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: 
 _JUDGED_EVEN = 0.1
 """The neutral probability of Smart Turn (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
+BREATH_FROM_S = 0.35
+"""Earlier, the voice detector may still report the last syllable."""
+LIKELY_WHOLE = 0.8
+"""From this probability on the caller's usual pause counts less: long pauses follow unfinished words."""
+LATER_PART_WORDS = 3
+"""Fewer words are an item of a list that continues: "one salad"."""
 UNSURE = (0.25, 0.89)
 """Between these an audio turn model is worth its cost."""
 
@@ -62,7 +71,7 @@ class TurnWeights:
     """For the completeness of the words (`Completeness`)."""
     question: float = 2.2
     complete: float = 1.5
-    told: float = 0.45
+    told: float = 0.2
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
@@ -76,12 +85,14 @@ class TurnWeights:
     """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""
     no_confidence: float = 0.3
     without_text: float = -0.2
-    falling: float = 1.0
+    falling: float = 0.5
     """Maximum for falling pitch: a third of this per semitone."""
     held: float = -0.8
     """For level pitch on a lengthened syllable."""
     breath: float = -0.5
     """For a pause in which the detector still finds voice."""
+    habit_of_likely: float = 0.6
+    """Share of the caller's usual pause that counts if the turn looks complete."""
     bias: float = 0.0
     """For every pause: below 0 the agent is more patient."""
     first_threshold: float = 0.9
@@ -145,6 +156,7 @@ class AdaptiveTurnDetector:
             at = _speaking_until(facts)
             return Undecided(at) if now < at else EndOfTurn()
         ended_at = facts.since if facts.voice_ended_at is None else facts.voice_ended_at
+        facts = structs.replace(facts, expected=announced_in(facts.text, facts.expected, facts.language or self._settings.language))
         completeness = self._completeness(facts)
         probability = self.probability(facts, completeness)
         needed = self._silence_needed(facts, completeness, probability)
@@ -154,10 +166,10 @@ class AdaptiveTurnDetector:
         return self._without_final(facts, now, ended_at, due, probability)
 
     def _completeness(self, facts: TurnFacts) -> Completeness:
-        if facts.is_known_phrase and facts.text:
-            return Completeness.SURE
         text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
-        return completeness_of(text, facts.expected, facts.language or self._settings.language)
+        language = facts.language or self._settings.language
+        found = completeness_of(text, facts.expected, language)
+        return Completeness.SURE if facts.is_known_phrase and text and found is not Completeness.UNFINISHED else found
 
     def _without_final(self, facts: TurnFacts, now: float, ended_at: float, due: float, probability: float) -> TurnVerdict:
         if facts.text_asked_at is not None:
@@ -202,13 +214,15 @@ class AdaptiveTurnDetector:
         needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
         if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
             needed = max(needed, settings.slot_min_s)
-        return max(needed, facts.usual_pause_s)
+        habit_share = settings.weights.habit_of_likely if probability >= LIKELY_WHOLE else 1.0
+        return max(needed, facts.usual_pause_s * habit_share)
 
 
 def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
     """The log-odds of the text. They are reduced for low recogniser confidence if the text indicates an end."""
     odds = weights.of_text(completeness)
-    if facts.said and completeness in (Completeness.TOLD, Completeness.COMPLETE):
+    is_sentence = len(spoken_words(facts.final or facts.partial)) >= LATER_PART_WORDS
+    if facts.said and is_sentence and completeness in (Completeness.TOLD, Completeness.COMPLETE):
         odds += weights.later_part
     if odds > 0 and facts.confidence is not None and completeness is not Completeness.SURE:
         share = (facts.confidence - weights.no_confidence) / (weights.sure_confidence - weights.no_confidence)
@@ -239,7 +253,7 @@ def _sound(pause: PauseSound, weights: TurnWeights) -> float:
             odds += min(1.0, -change / 3) * weights.falling
         elif abs(change) < 0.8 and length is not None and length >= 1.6:
             odds += weights.held
-    if pause.voice_probability >= 0.3:
+    if pause.voice_probability >= 0.3 and pause.silence_s >= BREATH_FROM_S:
         odds += weights.breath
     return odds
 

@@ -70,6 +70,8 @@ class CallerTurn:
         """The utterance whose partial text has ended the turn: its final text is too late."""
         self._ended_at: float | None = None
         """When the last turn ended, until the caller speaks again."""
+        self._is_unclear = False
+        """No words were recognised in what the caller said; the caller may continue."""
 
     # -- events of the voice detector and the recogniser
 
@@ -77,6 +79,7 @@ class CallerTurn:
         """The caller's voice begins, reported after `spoken_s` of it."""
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._watch.voice_began()
+        self._is_unclear = False
         self._note_outcome(now)
         language = self._context.language or self._language
         expected = None if self._waiting else expected_after(self._last_words(), language)
@@ -192,6 +195,9 @@ class CallerTurn:
             self._barge_in.want_resume(now)
         elif self._phase.state is State.LISTENING and not self._waiting:
             self._watch.give_up("there were no words")
+            if not text and self._floor.is_claimed and not self._floor.is_caller_speaking and not self._floor.is_over(now):
+                self._is_unclear = True  # the agent asks again if the caller does not continue
+                return
             self._floor.release()
             self._on_not_understood(text, now)
         elif self._floor.is_claimed:
@@ -258,6 +264,10 @@ class CallerTurn:
         self._watch.give_up("there were no words")
         if self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
+            return
+        is_unclear, self._is_unclear = self._is_unclear, False
+        if is_unclear and self._phase.state is State.LISTENING:
+            self._on_not_understood("", now)
             return
         spoke_s = (facts.voice_ended_at or now) - facts.since
         if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
@@ -365,6 +375,7 @@ class CallerTurn:
 
     def took_part(self) -> None:
         """The caller has spoken or is back: reset the counters."""
+        self._is_unclear = False
         self._n_followups = self._n_not_understood = 0
         self._barge_in.caller_took_part()
         self._replies.caller_took_part()

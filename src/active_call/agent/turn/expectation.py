@@ -27,6 +27,8 @@ _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _SMALL_DE = ("null", "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
 PHONE_DIGITS = 7
 """Fewer digits are not a telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
+ANNOUNCED_DIGITS = 3
+"""A number that a caller announces has at least this many digits."""
 WHOLE_PHONE_DIGITS = 10
 """Length of a number in the North American plan; most others have about as many digits."""
 
@@ -50,7 +52,7 @@ class Completeness(Enum):
     """How complete the caller's words look."""
 
     SURE = "sure"
-    """All that was asked for, or a complete turn without a question."""
+    """All that was asked for, or words that are a complete turn in themselves."""
     QUESTION = "question"
     """A complete sentence that asks something."""
     COMPLETE = "complete"
@@ -113,6 +115,19 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
     return Expectation(Asked.SOMETHING) if is_specific else NOTHING_EXPECTED
 
 
+def announced_in(said: str, expected: Expectation, language: str | None = None) -> Expectation:
+    """The expectation after the caller has announced a number unasked ("my order number is …"): digits in groups."""
+    if expected.is_slot or said.rstrip().endswith(_QUESTION_MARKS):
+        return expected
+    words = turn_words(language)
+    found = words.announces.search(said.lower()) if words.announces is not None else None
+    if found is None:
+        return expected
+    follows = spoken_words(said[found.end() :])
+    is_number = not follows or count_digits(follows, words) > 0
+    return Expectation(Asked.DIGITS, at_least=ANNOUNCED_DIGITS) if is_number else expected
+
+
 def _is_polar(question: str, words: TurnWords) -> bool:
     """Whether it is a yes-or-no question."""
     if not question.endswith(_QUESTION_MARKS):
@@ -156,7 +171,7 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
             return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION) else general
         case Asked.BIRTHDAY:
             general = _general(said, text, words)
-            is_open = general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.GROUP)
+            is_open = general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION, Completeness.GROUP)
             return (Completeness.COMPLETE if _has_year(said) else Completeness.OPEN) if is_open else general
         case Asked.SOMETHING:
             general = _general(said, text, words)
@@ -234,7 +249,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.leading:
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "..."))
-    if is_cut or words.is_open_at_end(said) or _lacks_main_clause(text, words):
+    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP

@@ -16,8 +16,9 @@ The caller's claim (none, caller, undecided) is stored here, by `TABLE`. The oth
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from active_call.agent.turn.expectation import Expectation
 from active_call.agent.turn.pauses import Pauses

@@ -33,10 +33,10 @@ FIRST_S = 1.0
 LAST_MS = 1000
 """With less than this left, a reply is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5
-DOUBTFUL_S = 0.6
+DOUBTFUL_S = 0.5
 DOUBTFUL_WORDS = 2
-SURE_CONFIDENCE = 0.7
-"""Recogniser confidence, 0 to 1. Listening sounds ("uh-huh", "yeah") become arbitrary two words with 0.55 to 0.69."""
+SURE_CONFIDENCE = 0.8
+"""Recogniser confidence, 0 to 1. Listening sounds ("uh-huh", "yeah") become arbitrary two words with 0.55 to 0.8."""
 SURE_AFTER_BACKCHANNEL = 0.85
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35

@@ -36,6 +36,9 @@ class Timer(StrEnum):
     """Nobody has spoken for a minute, and no follow-up is due."""
 
 
+_IN_ORDER = tuple(Timer)
+
+
 class Timers:
     """The running timers."""
 
@@ -65,8 +68,9 @@ class Timers:
 
     def take_due(self, now: float) -> Timer | None:
         """The first due timer. It is cleared."""
-        for timer in Timer:
-            if self._due.get(timer, now + 1) <= now:
-                del self._due[timer]
-                return timer
-        return None
+        due = self._due
+        if not due or min(due.values()) > now:
+            return None
+        timer = next(timer for timer in _IN_ORDER if due.get(timer, now + 1) <= now)
+        del due[timer]
+        return timer

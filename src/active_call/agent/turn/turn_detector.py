@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, Expectation
 
 SPEECH_MAX_S = 15.0
@@ -51,9 +53,11 @@ class VendorTurn(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class TurnFacts:
-    """The known facts of the caller's utterance. Times are monotonic seconds; None: it has not happened since the voice began."""
+class TurnFacts(msgspec.Struct, frozen=True):
+    """The known facts of the caller's utterance. Times are monotonic seconds; None: it has not happened since the voice began.
+
+    A msgspec struct: each fact makes a new one, and `dataclasses.replace` takes ten times as long.
+    """
 
     since: float = 0.0
     """When the caller got the turn: the voice began, or the caller interrupted."""

@@ -45,9 +45,11 @@ class TurnWords:
     invites: re.Pattern[str] | None = None
     """None: the language has no such list."""
     ask_birthday: re.Pattern[str] | None = None
+    announces: re.Pattern[str] | None = None
     subordinate: frozenset[str] = frozenset()
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()
+    asking: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""
@@ -60,6 +62,11 @@ class TurnWords:
     def is_unsure_at_end(self, said: list[str]) -> bool:
         """Whether the last two words may be misrecognised words after which more must follow."""
         return " ".join(said[-2:]) in self.unsure
+
+    def announces_a_question(self, said: list[str]) -> bool:
+        """Whether a question must follow. One word after the announcement is a misheard hesitation: "I would like to know none"."""
+        places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
+        return any(" ".join(said[first:last]) in self.asking for first, last in places)
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """Whether the text ends with words after which more must follow."""

@@ -1,1 +1,1 @@
-"""Calls that carriers stream to us: the WebSocket, who may open it, and the document that tells a carrier to do so."""
+"""Calls that carriers stream to us: the WebSocket, access control for it, and the answer document for the carrier."""

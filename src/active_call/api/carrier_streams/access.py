@@ -1,7 +1,7 @@
-"""Who may stream calls to us, and ask how to: carriers with our token, a ticket that the answer document gave them, or their own signature.
+"""Who may open streams and get answer documents: carriers with our token, a ticket from the answer document, or their own signature.
 
-A carrier cannot be taught an `Authorization` header of ours. So the token may stand where its product has room for it: in the path, in the
-query, as the password of the URL, in a header of its own, or among the values that its call flow gives along. Times are wall-clock seconds.
+A carrier cannot send our `Authorization` header. So the token may be wherever its product allows a value: in the path, in the query, as the
+password of the URL, in its own header, or among the values of its call flow. Times are wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from active_call.api.access import AccessCheck
 from active_call.legs.websocket.carriers.profile import StreamProfile
 
 TICKET_S: Final = 120
-"""How long a ticket opens streams: from the answer document to the stream, a carrier takes a second."""
+"""How long a ticket is valid: a carrier takes about a second from the answer document to the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """What the configuration says. `signing_secrets`: by profile, what the carrier signs its requests with."""
+    """The configured settings. `signing_secrets`: by profile, the secrets with which carriers sign requests."""
 
     token: str | None = None
     signing_secrets: Mapping[str, str] | None = None
@@ -34,7 +34,7 @@ class StreamSettings:
 
 
 class StreamAccess:
-    """Judges requests. `check` is what holds for all other calls; `now` gives the time for tickets."""
+    """Checks requests. `check` is the rule for all other calls; `now` gives the time for tickets."""
 
     def __init__(self, settings: StreamSettings, check: AccessCheck, now: Callable[[], float]) -> None:
         self._settings = settings
@@ -45,11 +45,11 @@ class StreamAccess:
 
     @property
     def is_open(self) -> bool:
-        """No secret of streams is configured, so that the rules of all other calls hold."""
+        """No secret for streams is configured, so the rules of all other calls apply."""
         return not self._settings.token and not self._secrets
 
     def judge(self, profile: StreamProfile, asked: HTTPConnection, path_token: str = "", form: Sequence[tuple[str, str]] = ()) -> bool:
-        """Whether the request has proved who it is; False: its stream must bring the token. Raises HTTPException 401 or 403."""
+        """Whether the request has authenticated itself; False: its stream must bring the token. Raises HTTPException 401 or 403."""
         if self.is_open:
             self._check(asked)
             return True
@@ -66,7 +66,7 @@ class StreamAccess:
         return False
 
     def is_token(self, profile: StreamProfile, given: str) -> bool:
-        """Whether `given` is the token or a ticket that is valid now."""
+        """Whether `given` is the token or a valid ticket."""
         token = self._settings.token
         if token and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
             return True
@@ -76,11 +76,11 @@ class StreamAccess:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._ticket(profile, until).encode())
 
     def new_ticket(self, profile: StreamProfile) -> str:
-        """What opens streams of that carrier for a while; empty if none is needed."""
+        """A ticket that opens that carrier's streams for a while; empty if none is needed."""
         return "" if self.is_open else self._ticket(profile, str(int(self._now()) + TICKET_S))
 
     def websocket_url(self, profile: StreamProfile, asked: HTTPConnection) -> str:
-        """The address at which the carrier is to open the stream. `ws` only where nobody could be reached from outside anyway."""
+        """The address at which the carrier opens the stream. `ws` only if the server is not reachable from outside anyway."""
         base = self._settings.public_url.rstrip("/") or self._bases(asked)[0]
         scheme, _, place = base.partition("://")
         return f"{'ws' if scheme == 'http' else 'wss'}://{place}/call/stream/{profile.name}"
@@ -101,7 +101,7 @@ class StreamAccess:
         return [one for one in given if one]
 
     def _bases(self, asked: HTTPConnection) -> list[str]:
-        """Under which addresses the carrier may have asked, the likeliest first."""
+        """The addresses under which the carrier may have sent the request, the likeliest first."""
         host = asked.headers.get("host", "")
         is_plain = asked.url.scheme in ("http", "ws") and (asked.headers.get("x-forwarded-proto") or "http") == "http" and _is_here(host)
         return [f"http://{host}", f"https://{host}"] if is_plain else [f"https://{host}", f"http://{host}"]
@@ -118,7 +118,7 @@ class StreamAccess:
 
 
 def signed(url: str, form: Sequence[tuple[str, str]], secret: str) -> str:
-    """Twilio's signature: HMAC-SHA1, in base64, of the URL and of the POST parameters by name (webhooks-security, 2026-11)."""
+    """Twilio's signature: HMAC-SHA1, in base64, over the URL and the POST parameters in order of name (webhooks-security, 2026-11)."""
     text = url + "".join(name + value for name, value in sorted(form))
     return base64.b64encode(hmac.new(secret.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()).decode()
 

@@ -1,4 +1,4 @@
-"""The document that a carrier's answer URL gets: it opens the stream and hands on values. Pure; what it looks like is the profile's."""
+"""The document for a carrier's answer URL: it opens the stream and passes values. Pure; the profile defines its form."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from active_call.legs.websocket.carriers.profile import AnswerProfile
 
 MAX_VALUES: Final = 30
 MAX_CHARACTERS: Final = 450
-"""Of one name with its value; Twilio's bound is 500."""
+"""The limit for one name with its value; Twilio's is 500."""
 
 
 def answer_document(profile: AnswerProfile, url: str, values: Mapping[str, str]) -> str:
-    """The document with `values` for the stream at `url`; too many, or too long ones, are left out."""
+    """The document with `values` for the stream at `url`; values that are too many or too long are left out."""
     kept = {name: value for name, value in list(values.items())[:MAX_VALUES] if value and len(name) + len(value) <= MAX_CHARACTERS}
     if profile.values_in == "query" and kept:
         url = f"{url}?{urlencode(kept)}"

@@ -1,4 +1,4 @@
-"""The addresses of carriers' streams: the WebSocket itself, and the answer document for those who have only an URL to paste.
+"""The routes of carriers' streams: the WebSocket itself, and the answer document for carriers that take only a URL.
 
 WebSocket /call/stream/{profile}[/{token}]
 GET, POST /call/stream/{profile}/answer[?playbook=…&any=value]      (`/twiml` is the same)
@@ -25,7 +25,7 @@ MAX_FIELDS: Final = 200
 
 
 def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playbooks, access: StreamAccess) -> APIRouter:
-    """All of them, with an access rule of their own."""
+    """All routes, with their own access rule."""
     router = APIRouter(tags=["media streams"])
 
     async def serve(client: WebSocket, name: str, token: str) -> None:

@@ -1,4 +1,4 @@
-"""One WebSocket of a carrier: waits for the start, makes the call, carries messages both ways, and closes when either side is done."""
+"""One WebSocket of a carrier: waits for the start, creates the call, passes messages both ways, and closes when either side ends."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from active_call.media.pool.pool import MediaPool
 log = logging.getLogger("active_call.media_streams")
 
 START_S: Final = 10.0
-"""From the handshake to the start; carriers send it at once."""
+"""From the handshake to the start message, which carriers send at once."""
 SILENT_S: Final = 60.0
-"""Without any message: carriers stream silence, too, so the connection is gone without a goodbye."""
+"""The longest time without a message: carriers also stream silence, so the connection is lost."""
 FLUSH_S: Final = 2.0
-"""For what is still to be sent at the end."""
+"""For the remaining messages at the end."""
 WAITING: Final = 250
-"""Messages on their way to a carrier: five seconds of sound. The oldest goes when more would wait."""
+"""How many messages may wait for a carrier: five seconds of sound. Beyond that the oldest is dropped."""
 MAX_EARLY: Final = 50
-"""Messages before the start, which are passed over."""
+"""How many messages before the start are ignored."""
 OWN: Final = frozenset({"token", "playbook", "caller", "callee"})
-"""Values that are ours; all others become variables of the call."""
+"""Values with a meaning for us; all others become variables of the call."""
 
 
 class TakesCalls(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None: ...
 
 
 class CarrierSocket:
-    """Serves one stream. `is_proven`: the handshake has shown who asks; otherwise the start must bring the token."""
+    """Serves one stream. `is_proven`: the handshake has authenticated the carrier; otherwise the start must bring the token."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class CarrierSocket:
             await self._serve(leg)
 
     async def _start(self) -> Started:
-        """The start of the stream. Raises ActiveCallError if it does not come or cannot be used."""
+        """The start message of the stream. Raises ActiveCallError if it does not come or is invalid."""
         for _ in range(MAX_EARLY):
             message = read_message(self._profile, await self._next())
             if isinstance(message, Started):
@@ -98,7 +98,7 @@ class CarrierSocket:
         return text if text is not None else message.get("bytes") or b""
 
     def _begin(self, started: Started) -> CarrierStreamLeg:
-        """The call. Raises ActiveCallError for a wrong token, a playbook that is not there, a format that nobody speaks."""
+        """Create the call. Raises ActiveCallError for a wrong token, a missing playbook, an unsupported format."""
         values = {**self._client.query_params, **started.parameters}
         if not self._is_proven and not self._access.is_token(self._profile, values.get("token", "")):
             raise ActiveCallError("the stream has no token; expected the value of media_streams.token")
@@ -144,7 +144,7 @@ class CarrierSocket:
         return True
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
-        """What does not go to the leg at once, until the carrier is gone."""
+        """Pass on the messages that were not delivered to the leg directly, until the carrier has gone."""
         loop = asyncio.get_running_loop()
         quiet_at = loop.time() + SILENT_S
         while loop.time() < quiet_at:
@@ -160,7 +160,7 @@ class CarrierSocket:
         leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
-        """Until the call is over and all is sent; then the socket is closed."""
+        """Send until the call has ended and everything is sent; then close the socket."""
         while (message := await self._outgoing.get()) is not None:
             if isinstance(message, bytes):
                 await self._client.send_bytes(message)

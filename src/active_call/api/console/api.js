@@ -1,4 +1,4 @@
-// The console's way to the server: one client, whose token lives in this tab only, and hooks that load and follow.
+// The console's connection to the server: one client, whose token is stored in this tab only, and hooks that load and follow.
 
 import { ApiError, Client } from "/client.js";
 import { useEffect, useState } from "./ui.js";
@@ -8,7 +8,7 @@ const askers = new Set();
 
 export const client = new Client({ token: sessionStorage.getItem(KEY) ?? "" });
 
-/** Is told whenever the server wants a token: with true after a wrong one. */
+/** Called whenever the server requires a token: with true after a wrong one. */
 export function onTokenNeeded(listener) {
   askers.add(listener);
   return () => askers.delete(listener);
@@ -26,7 +26,7 @@ function noteRefusal(error, used) {
   askers.forEach(ask => ask(Boolean(used)));
 }
 
-/** Do something with the server; a refused token is asked for. */
+/** Call the server; if the token is refused, ask for another. */
 export async function attempt(work) {
   const used = client.token;
   try {
@@ -39,7 +39,7 @@ export async function attempt(work) {
 
 export const get = path => attempt(async () => (await client.request(path)).json());
 
-/** What `load` gives: `{value, error, reload}`; loaded again when `inputs` change. */
+/** The result of `load`: `{value, error, reload}`; loaded again when `inputs` change. */
 export function useLoaded(load, inputs) {
   const [state, setState] = useState({ value: undefined, error: "" });
   const [turn, setTurn] = useState(0);
@@ -54,7 +54,7 @@ export function useLoaded(load, inputs) {
   return { ...state, reload: () => setTurn(old => old + 1) };
 }
 
-/** All live calls as they change: `{calls, n, error}`; undefined until they are known. */
+/** All live calls with their changes: `{calls, n, error}`; undefined until they are known. */
 export function useLiveCalls() {
   const [state, setState] = useState({ calls: undefined, n: 0, error: "" });
   useEffect(() => {

@@ -1,4 +1,4 @@
-// How times, lengths and addresses are written. Pure.
+// The formats of times, lengths and addresses. Pure.
 
 export const clock = at => (at ? new Date(at).toLocaleTimeString() : "");
 export const dateTime = at => (at ? new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }) : "");
@@ -13,7 +13,7 @@ export function length(seconds) {
 
 export const ms = value => (value === undefined || value === null ? "" : `${Math.round(value)} ms`);
 
-/** A SIP address as people say it: display name, else number or user, with the host behind it. */
+/** A SIP address for display: display name, else number or user, followed by the host. */
 export function who(address) {
   const text = String(address ?? "");
   const named = /^\s*"?([^"<]*?)"?\s*<[^>]*>/.exec(text);
@@ -34,7 +34,7 @@ export const bookName = path => String(path ?? "").replace(/^.*\//, "");
 
 export const value = item => (typeof item === "string" ? item : JSON.stringify(item));
 
-/** Why an object of the browser's own could not be had, for people. */
+/** Why a browser object is not available, as text. */
 export function deviceError(error) {
   switch (error?.name) {
     case "NotAllowedError": return "The browser does not let this page use the microphone: allow it in the address bar.";

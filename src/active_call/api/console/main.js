@@ -1,4 +1,4 @@
-// The console: navigation, the token, and which page is shown.
+// The console: navigation, the token, and the current page.
 
 import { get, onTokenNeeded, useToken } from "./api.js";
 import { dateTime } from "./format.js";

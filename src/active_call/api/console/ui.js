@@ -1,4 +1,4 @@
-// What all pages are made of. Text from callers, models and carriers is only ever a child or an attribute here, never markup.
+// The building blocks of all pages. Text from callers, models and carriers is always a child or an attribute here, never markup.
 
 import { createContext, html, render, useCallback, useContext, useEffect, useMemo, useRef, useState } from "./vendor/htm/standalone.module.js";
 
@@ -7,7 +7,7 @@ export { createContext, html, render, useCallback, useContext, useEffect, useMem
 let hasNavigated = false;
 addEventListener("hashchange", () => { hasNavigated = true; });
 
-/** A page with its heading; after a change of page the heading gets the focus, so that a screen reader tells it. */
+/** A page with its heading; after a change of page the heading gets the focus, so that a screen reader announces it. */
 export function Page({ title, aside, children }) {
   const heading = useRef(null);
   useEffect(() => {
@@ -19,7 +19,7 @@ export function Page({ title, aside, children }) {
     ${children}`;
 }
 
-/** An error, told once. */
+/** An error, announced once. */
 export const Problem = ({ text }) => (text ? html`<p class="problem" role="alert">${text}</p>` : null);
 
 /** A short word with a colour: `good`, `bad`, `warn` or none. */
@@ -32,7 +32,7 @@ export function Field({ label, hint, children, ...input }) {
   return html`<label class="field"><span>${label}</span>${children ?? html`<input ...${input} />`}${hint && html`<small>${hint}</small>`}</label>`;
 }
 
-/** A choice out of `[value, text]` pairs. */
+/** A select of `[value, text]` pairs. */
 export function Select({ label, value, options, onChange, ...rest }) {
   return html`<${Field} label=${label}>
     <select value=${value} onChange=${event => onChange(event.currentTarget.value)} ...${rest}>
@@ -41,7 +41,7 @@ export function Select({ label, value, options, onChange, ...rest }) {
   <//>`;
 }
 
-/** A table in a region that scrolls by itself, also by keyboard. `columns`: headings; `rows`: arrays of cells. */
+/** A table in a region with its own scrolling, also by keyboard. `columns`: headings; `rows`: arrays of cells. */
 export function Table({ label, columns, rows }) {
   return html`
     <div class="table" role="region" aria-label=${label} tabindex="0">
@@ -58,7 +58,7 @@ export function Facts({ pairs }) {
   return html`<dl class="facts">${told.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-/** Time that goes by: renders again each `everyMs`. */
+/** The running time: renders again every `everyMs`. */
 export function useNow(everyMs = 1000) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -68,7 +68,7 @@ export function useNow(everyMs = 1000) {
   return now;
 }
 
-/** The part of the address behind `#/`, in pieces. */
+/** The parts of the address after `#/`. */
 export function useRoute() {
   const read = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const [route, setRoute] = useState(read);

@@ -1,1 +1,1 @@
-"""What the console shows and no other route tells: read-only routes below `/api/console`."""
+"""Data for the console that no other route offers: read-only routes below `/api/console`."""

@@ -1,7 +1,7 @@
-"""What happened in a call, in plain words: a record in, remarks out. Pure; every remark is drawn from what the record says.
+"""Explains a call in plain words: a record enters, remarks leave. Pure; every remark is derived from the record.
 
-The remarks are for an operator who did not hear the call: how it ended and by whom, what was slow and who was waited for, what was lost on
-the way, what failed. Figures for sound: ITU-T G.107 (MOS), G.114 (delay).
+The remarks are for an operator who was not on the call: how it ended and through whom, what was slow and why, what was lost, what failed.
+Limits for sound: ITU-T G.107 (MOS), G.114 (delay).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 SLOW_MS: Final = 1500.0
-"""A reply that takes longer is noticed by most callers."""
+"""Most callers notice a longer reply time."""
 MAX_LOSS: Final = 0.03
 MAX_JITTER_MS: Final = 40.0
 MAX_ROUND_TRIP_MS: Final = 400.0
-"""Twice what G.114 calls acceptable one way at most."""
+"""Twice the largest one-way delay that G.114 calls acceptable."""
 LOW_MOS: Final = 3.6
 """Below this, many users are dissatisfied (G.107, annex B)."""
 MAX_ERRORS: Final = 8
@@ -76,7 +76,7 @@ PROBLEMS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One thing about a call, as a sentence."""
+    """One fact about a call, as a sentence."""
 
     level: Literal["good", "note", "problem"]
     text: str
@@ -131,7 +131,7 @@ def _sound(record: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _poor_moments(record: Mapping[str, Any]) -> Iterator[Remark]:
-    """Where a call that was good as a whole has sounded badly for a while."""
+    """When a call with good average quality sounded bad for a while."""
     samples = [sample for sample in record.get("quality") or () if sample.get("mos") is not None]
     poor = [sample for sample in samples if sample["mos"] < LOW_MOS]
     if not poor:
@@ -210,5 +210,5 @@ def _seconds(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """A figure of a record; 0 where it is absent or none."""
+    """A figure of a record; 0 if it is absent or None."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

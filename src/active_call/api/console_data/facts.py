@@ -1,4 +1,4 @@
-"""What the server tells its console of itself, as functions that are asked."""
+"""The server's facts for its console, as functions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def _nothing() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleFacts:
-    """What the server tells its console of itself."""
+    """The server's facts for its console."""
 
     settings: Callable[[], Sequence[dict[str, Any]]] = _nothing
-    """Each setting with its value, without secrets, and where that comes from."""
+    """Each setting with its value, without secrets, and its source."""
     trunks: Callable[[], Sequence[dict[str, Any]]] = _nothing
     """Each trunk with its state."""
     accounts: Callable[[], Sequence[dict[str, Any]]] = _nothing
-    """Each account that registers, with its state."""
+    """Each registered account with its state."""
     refusals: Callable[[], dict[str, int]] = dict
     """How many requests and calls were refused, by rule."""
     surroundings: Callable[[], Surroundings] = field(default=lambda: Surroundings({}))
-    """What playbooks are checked against."""
+    """The known names that playbooks are checked against."""

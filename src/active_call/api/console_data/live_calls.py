@@ -1,4 +1,4 @@
-"""The live calls as server-sent events: `event: calls` with all of them whenever something about one has changed."""
+"""The live calls as server-sent events: `event: calls` with all of them whenever one has changed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from active_call.call.handle import CallDescription, CallHandle
 from active_call.call.state import Phase
 
 LOOK_EVERY_S: Final = 0.5
-"""The stream looks at the calls this often: a page for people needs no more, and no call waits for it."""
+"""How often the stream checks the calls: enough for a page, and no call waits for it."""
 KEEPALIVE_LOOKS: Final = 30
 MAX_CALLS: Final = 200
-"""The newest of them are told; a page with more helps nobody. The total is told as `n`."""
+"""How many calls are sent, the newest first; more are not useful on a page. The total is sent as `n`."""
 PHASES: Final[Mapping[Phase, str]] = {Phase.NEW: "new", Phase.RINGING: "ringing", Phase.ANSWERED: "answered", Phase.ENDED: "ended"}
 HIDDEN: Final = frozenset({"sip"})
-"""Variables that are not the playbook's own."""
+"""Variables that do not come from the playbook."""
 
 
 class LiveCalls(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     @property
     def calls(self) -> Mapping[str, CallHandle]: ...
@@ -71,7 +71,7 @@ def _told(call: CallDescription) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """A value in JSON form."""
     try:
         return msgspec.to_builtins(value)
     except TypeError:

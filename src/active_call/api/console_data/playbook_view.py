@@ -1,6 +1,6 @@
-"""A playbook as an editor shows it: what is wrong with it, by line, and its scenes with the ways between them. Pure: text in, values out.
+"""A playbook for an editor: its mistakes by line, and its scenes with the transitions between them. Pure: text in, values out.
 
-A playbook that cannot be read at all still gives its findings; its scenes are then those that could be read.
+A playbook that cannot be loaded still gives its findings, and the scenes that could be parsed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from active_call.agent.playbook.tag_check import check_tags
 from active_call.base.errors import PlaybookError
 
 Edges = dict[tuple[str, str], list[str]]
-"""By (from, to) what leads there. From `""`: from everywhere."""
+"""By (from, to), what causes the transition. From `""`: from every scene."""
 
 
 def view_of(text: str, surroundings: Surroundings) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def view_of(text: str, surroundings: Surroundings) -> dict[str, Any]:
 
 
 def _edges(reading: Reading) -> Edges:
-    """Which scene leads to which, and by what: a tag, a digit, or a name that a model reads."""
+    """Which scene leads to which, and by what: a tag, a digit, or a name offered to a model."""
     book, edges = reading.playbook, Edges()
     known = [scene.id for scene in book.scenes]
 

@@ -1,6 +1,6 @@
 """`/api/console/…`: the live calls as a stream, a playbook's findings and scenes, a record explained, trunks, settings.
 
-Nothing here changes anything.
+All routes are read-only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from active_call.store.records import RecordStore, RecordsUnavailable
 
 
 def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFacts) -> APIRouter:
-    """The routes; who may ask them is decided by the caller."""
+    """The routes; the caller sets the access rule."""
     router = APIRouter(prefix="/api/console", tags=["console"])
 
     @router.get("/calls", summary="All live calls, sent again whenever one of them changes (server-sent events)")

@@ -1,4 +1,4 @@
-"""A call by text, as the console needs it of the server. Imports nothing of the HTTP framework."""
+"""The interface of a text call for the console. Imports nothing of the HTTP framework."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TextCall(Protocol):
 
     @property
     def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
+        """The id of the conversation's current scene."""
         ...
 
     def variables(self) -> dict[str, Any]:
@@ -35,13 +35,13 @@ class TextCall(Protocol):
         ...
 
     async def settled(self) -> None:
-        """Returns when nothing is said or awaited any more."""
+        """Returns when no speech or answer is pending."""
         ...
 
     async def close(self) -> None:
-        """Hang up. Harmless a second time."""
+        """Hang up. May be called again."""
         ...
 
 
 BeginTextCall = Callable[[Playbook, Callable[[events.Event], None]], TextCall]
-"""Begins a call by text; its events go to the second argument."""
+"""Begins a text call; its events go to the second argument."""

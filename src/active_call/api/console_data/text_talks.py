@@ -1,6 +1,6 @@
-"""`/api/console/talks`: a playbook is tried by typing. The same machine as a call, without a line: words in, what the call has told out.
+"""`/api/console/talks`: tests a playbook by typing. It runs like a call without a line: text enters, the call's events leave.
 
-A talk is one call by text (`TextCall`). There are few of them at a time, and one that nobody types into ends by itself.
+A talk is one text call (`TextCall`). Few may exist at a time, and an idle one ends by itself.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from active_call.contract import events, wire
 from active_call.contract.requests import BeginTalk, TalkTurn
 
 MAX_TALKS: Final = 8
-"""At a time: each may ask a language model."""
+"""The limit at a time, because each may ask a language model."""
 IDLE_S: Final = 600.0
 HIDDEN: Final = frozenset({"sip"})
-"""Variables that are not the playbook's own."""
+"""Variables that do not come from the playbook."""
 
 
 class _Talk:
-    """One of them: its call, and what has been told since the last answer."""
+    """One talk: its call, and the events since the last answer."""
 
     def __init__(self, begin: BeginTextCall, playbook: Playbook) -> None:
         self._told: list[events.Event] = []
         self.turn = asyncio.Lock()
-        """One line at a time."""
+        """Handles one line at a time."""
         self.idle: asyncio.TimerHandle | None = None
         self.call = begin(playbook, self._told.append)
 
     def answer(self, talk_id: str) -> dict[str, Any]:
-        """What has been told, and where the call stands."""
+        """The events since the last answer, and the state of the call."""
         told, self._told[:] = [msgspec.to_builtins(event) for event in self._told], []
         shown = {key: _plain(value) for key, value in self.call.variables().items() if key not in HIDDEN}
         return {"id": talk_id, "events": told, "scene": self.call.scene, "variables": shown, "over": self.call.is_over}
@@ -55,7 +55,7 @@ class Talks:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def begin(self, playbook: Playbook) -> dict[str, Any]:
-        """A new talk, and what the agent says first. Raises HTTPException 503 where there are too many."""
+        """Begin a talk; returns what the agent says first. Raises HTTPException 503 if there are too many."""
         if len(self._talks) >= MAX_TALKS:
             raise HTTPException(503, f"there are {MAX_TALKS} talks by text already; end one first", headers={"Retry-After": "60"})
         talk_id = f"t.{self._randomness.uuid()}"
@@ -63,7 +63,7 @@ class Talks:
         return await self._answered(talk_id, talk, talk.call.settled)
 
     async def take_turn(self, talk_id: str, turn: TalkTurn) -> dict[str, Any]:
-        """The caller says or presses something. Raises HTTPException 404, 409 while another turn is under way."""
+        """The caller says or presses something. Raises HTTPException 404, or 409 during another turn."""
         talk = self._find(talk_id)
         if talk.turn.locked():
             raise HTTPException(409, "the agent still answers the line before")
@@ -89,7 +89,7 @@ class Talks:
         try:
             async with talk.turn:
                 await act()
-        finally:  # also when the client has gone meanwhile
+        finally:  # also if the client has gone meanwhile
             talk.idle = asyncio.get_running_loop().call_later(IDLE_S, self._end_idle, talk_id, talk)
         if talk.call.is_over:
             await self._close(talk_id, talk)
@@ -108,7 +108,7 @@ class Talks:
 
 
 def text_talk_routes(begin: BeginTextCall, playbooks: Playbooks, randomness: Randomness) -> APIRouter:
-    """The routes; they need the scope `control`, because a model may be asked."""
+    """The routes; they need the scope `control`, because a model may be used."""
     router, talks = APIRouter(prefix="/api/console/talks", tags=["console"]), Talks(begin, randomness)
 
     @router.post("", status_code=201, summary="Try a playbook by text: what the agent says first", openapi_extra=body_schema(BeginTalk))
@@ -135,7 +135,7 @@ def text_talk_routes(begin: BeginTextCall, playbooks: Playbooks, randomness: Ran
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """A value in JSON form."""
     try:
         return msgspec.to_builtins(value)
     except TypeError:

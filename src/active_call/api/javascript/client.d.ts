@@ -12,7 +12,7 @@ export interface CallEvent {
   [field: string]: unknown;
 }
 
-/** A call that is alive, as `GET /list` tells it. */
+/** A live call, as in `GET /list`. */
 export interface LiveCall {
   id: string;
   callType: string;
@@ -58,15 +58,15 @@ export interface PlaceCall {
 export interface BrowserCallOptions {
   /** The name of a playbook on the server. */
   playbook?: string;
-  /** A playbook as text; wins over `playbook`. */
+  /** The text of a playbook; overrides `playbook`. */
   content?: string;
   vars?: Record<string, unknown>;
   option?: Record<string, unknown>;
   caller?: string;
   id?: string;
-  /** A device id, a stream, or false for none: the page hears, and its keys work. */
+  /** A device id, a stream, or false for none: the page can listen, and its keys work. */
   microphone?: string | MediaStream | false;
-  /** Plays the agent; one is made where none is given. */
+  /** Plays the agent; created if none is given. */
   audio?: HTMLAudioElement;
 }
 
@@ -117,9 +117,9 @@ export interface StreamItem {
 export class Call {
   id: string;
   state: CallState;
-  /** The `hangup` event, once the call is over. */
+  /** The `hangup` event, once the call has ended. */
   ended: CallEvent | null;
-  /** Fulfilled when the call is over; null where it was over before it could be joined. */
+  /** Resolves when the call has ended; null if it ended before it could be joined. */
   done: Promise<CallEvent | null>;
   on(name: "state", listener: (state: CallState) => void): Unsubscribe;
   on(name: "sound", listener: (sound: ArrayBuffer) => void): Unsubscribe;

@@ -5,7 +5,7 @@
 //   const call = await client.call({ playbook: "sales.md" });
 //   call.on("addHistory", line => console.log(line.speaker, line.text));
 //
-// What callers and models have said arrives as text: put it into a page by `textContent` only. Types: /client.d.ts; guide: docs/javascript.md.
+// Text from callers and models must be put into a page by `textContent` only. Types: /client.d.ts; guide: docs/javascript.md.
 
 import { BrowserCall } from "./client/browser_call.js";
 import { Call, RETRY_MS } from "./client/call.js";
@@ -18,7 +18,7 @@ const wait = (ms, signal) => new Promise(done => {
   signal?.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
 });
 
-/** A request that the server has refused. `status`: of HTTP; `code`: the server's stable word, such as `no_room`. */
+/** A request that the server refused. `status`: the HTTP status; `code`: the server's stable word, such as `no_room`. */
 export class ApiError extends Error {
   constructor(message, status, code) {
     super(message);
@@ -28,14 +28,14 @@ export class ApiError extends Error {
   }
 }
 
-/** One server. `url`: where it is, the page's own origin by default; `token`: its http_token, where it has one. */
+/** One server. `url`: its address, by default the page's own origin; `token`: its http_token, if it has one. */
 export class Client {
   constructor({ url = globalThis.location?.origin ?? "http://localhost:8080", token = "" } = {}) {
     this.url = String(url).replace(/\/+$/, "");
     this.token = token;
   }
 
-  /** Any request. A `json` value becomes the body. Throws ApiError for an answer that is no success. */
+  /** Any request. A `json` value becomes the body. Throws ApiError for an error status. */
   async request(path, { json, headers = {}, ...options } = {}) {
     const sent = { ...headers };
     if (this.token) sent.Authorization = `Bearer ${this.token}`;
@@ -55,22 +55,22 @@ export class Client {
     return (await this.request(path)).json();
   }
 
-  /** Calls that are alive, as `GET /list` tells them. */
+  /** Live calls, as in `GET /list`. */
   async calls() {
     return (await this.#get("/list")).active_calls;
   }
 
-  /** Place a call to a telephone: `{callee, playbook | content, caller, vars, sip, option, id}`. Gives its session id. */
+  /** Place a call to a telephone: `{callee, playbook | content, caller, vars, sip, option, id}`. Returns its session id. */
   async place(wanted) {
     return (await (await this.request("/call", { json: wanted })).json()).session_id;
   }
 
-  /** Send `command` (`{command: "tts", text: "…"}`) to the call of that id. */
+  /** Send `command` (`{command: "tts", text: "…"}`) to the call with that id. */
   async command(id, command) {
     await this.request(`/command/${encodeURIComponent(id)}`, { json: command });
   }
 
-  /** End the call of that id. False where it is over already. */
+  /** End the call with that id. False if it has already ended. */
   async hangup(id) {
     try {
       await this.request(`/call/${encodeURIComponent(id)}`, { method: "DELETE" });
@@ -81,7 +81,7 @@ export class Client {
     return true;
   }
 
-  /** Finished calls by filters (`caller`, `from`, `q`, `limit` …). Gives `{items, total, next}`; `next` is the query of the next page. */
+  /** Ended calls by filters (`caller`, `from`, `q`, `limit` …). Returns `{items, total, next}`; `next` is the query of the next page. */
   async records(filters = {}) {
     const query = filters instanceof URLSearchParams ? filters : new URLSearchParams(Object.entries(filters).filter(([, value]) => value !== "" && value != null));
     const response = await this.request(`/api/records?${query}`);
@@ -89,7 +89,7 @@ export class Client {
     return { items: await response.json(), total: Number(response.headers.get("X-Total-Count")), next: next && new URLSearchParams(next[1]) };
   }
 
-  /** The whole record of a finished call. */
+  /** The whole record of an ended call. */
   async record(id) {
     return this.#get(`/api/records/${encodeURIComponent(id)}`);
   }
@@ -105,7 +105,7 @@ export class Client {
   }
 
   /**
-   * A stream of server-sent events, opened again where it breaks off. Yields `{name, data, id}`; ends when the server ends it.
+   * A stream of server-sent events, reconnected when it breaks. Yields `{name, data, id}`; ends when the server ends it.
    * `isOver`: whether an item was the last one.
    */
   async *stream(path, { signal, since, isOver = () => false } = {}) {
@@ -130,7 +130,7 @@ export class Client {
     }
   }
 
-  /** The events of a call as they happen, until it is over: `for await (const event of client.events(id))`. `since`: the number after which to begin. */
+  /** The live events of a call until its end: `for await (const event of client.events(id))`. `since`: start after this number. */
   async *events(id, { signal, since } = {}) {
     const isOver = item => item.data.event === "hangup" && !item.data.refer;
     for await (const { name, data } of this.stream(`/events/${encodeURIComponent(id)}`, { signal, since, isOver })) {
@@ -138,7 +138,7 @@ export class Client {
     }
   }
 
-  /** Join a call that is alive, by a socket that joins again when it breaks: events since `since` (0: all that are kept), commands. */
+  /** Join a live call by a socket that reconnects when it breaks: events since `since` (0: all that are stored), commands. */
   follow(id, { since } = {}) {
     return new Call(this, id, { since });
   }
@@ -146,9 +146,9 @@ export class Client {
   /**
    * Call from this page: microphone and loudspeaker are the telephone.
    *
-   * `playbook` (a name) or `content` (a text) holds the conversation; without one, drive the call by commands. `microphone`: a device id, a
-   * MediaStream, or `false` for none. `audio`: an `<audio>` element that plays the agent; one is made where none is given.
-   * Throws ApiError where the server refuses, and what `getUserMedia` throws.
+   * `playbook` (a name) or `content` (a text) runs the conversation; without one, control the call by commands. `microphone`: a device id, a
+   * MediaStream, or `false` for none. `audio`: an `<audio>` element that plays the agent; created if none is given.
+   * Throws ApiError if the server refuses, and the errors of `getUserMedia`.
    */
   async call({ playbook, content, vars, option, caller, id, microphone, audio } = {}) {
     const line = await BrowserCall.open(this, { microphone, audio });

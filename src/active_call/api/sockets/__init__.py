@@ -1,1 +1,1 @@
-"""WebSockets that drive calls: `/call`, `/call/webrtc` and `/call/sip`. Commands come in, events go out."""
+"""WebSockets that control calls: `/call`, `/call/webrtc` and `/call/sip`. Commands come in, events go out."""

@@ -1,4 +1,4 @@
-"""How the call of a socket begins: by SIP, or with the socket's own client, whose sound goes over the socket."""
+"""How the call of a socket begins: by SIP, or with the socket's own client, with sound over the socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from active_call.media.pool.pool import MediaPool
 
 
 class CallsToPlace(Protocol):
-    """As `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def find(self, session_id: str) -> CallHandle | None: ...
 
@@ -51,7 +51,7 @@ def by_sip(calls: CallsToPlace) -> BeginsCalls:
 
 
 def by_browser(calls: CallsToPlace, pool: MediaPool, settings: BrowserSettings, world: World, peer: str) -> BeginsCalls:
-    """`invite` begins a call with a browser, whose offer it holds. `peer`: its IP address."""
+    """`invite` begins a call with a browser and contains its offer. `peer`: its IP address."""
 
     def begin(option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
         del send_sound
@@ -78,7 +78,7 @@ class Browsers:
         playbook: Playbook | None = None,
         variables: Mapping[str, Any] | None = None,
     ) -> CallHandle:
-        """A call with the browser that has made `option.offer`. Raises ActiveCallError for an offer that cannot be answered."""
+        """A call with the browser that sent `option.offer`. Raises ActiveCallError for an offer that cannot be answered."""
         if not option.offer:
             raise ContractError("option.offer", "missing; expected the browser's session description")
         read_offer(option.offer)

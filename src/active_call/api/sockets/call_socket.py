@@ -1,11 +1,11 @@
-"""One WebSocket that drives one call: commands come in as JSON texts, events go out as JSON texts, numbered by the call.
+"""One WebSocket that controls one call: commands come in as JSON texts, events go out as JSON texts, numbered by the call.
 
     no call ──invite──> placed            (the socket owns the call)
-    no call ──id of a live call──> joined (it owns the call when that is an inbound one that nobody has answered or owns)
+    no call ──id of a live call──> joined (it owns the call if that is inbound and has neither an answer nor an owner)
 
-The socket that owns a call ends it when it closes, unless it has asked for `detach`. All others come and go. After the call's own `hangup`
-the socket is closed. A client that does not read what is sent to it loses its socket, never its call's time: the call waits for nobody.
-A command that cannot be used becomes one `error` event, and the call goes on.
+The socket that owns a call ends it when it closes, unless it has asked for `detach`. Other sockets may connect and disconnect. After the
+call's own `hangup` the socket is closed. A client that does not read loses its socket, but never delays the call. An invalid command
+becomes one `error` event, and the call continues.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 log = logging.getLogger("active_call.api")
 
 COMMANDS_PER_S: Final = 200
-"""A client that sends more is read more slowly; a call's mailbox is bounded."""
+"""Commands beyond this are read more slowly; a call's mailbox is bounded."""
 SOUND_MESSAGES: Final = 100
 """Two seconds of sound may wait for a client that reads too slowly; it misses what is older."""
 MAX_CANDIDATES: Final = 64
 SILENT_PINGS: Final = 3
-"""Pings without any sign of the client, after which it counts as gone."""
+"""How many pings without any reply mark a client as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
     CloseReason.OVER: (1000, "the call is over"),
     CloseReason.OVERFLOW: (1008, "too slow: the client does not read its events"),
@@ -55,18 +55,18 @@ CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
 
 
 class Calls(Protocol):
-    """The calls of this server, as `call.opening.registry.CallRegistry`."""
+    """See `call.opening.registry.CallRegistry`."""
 
     def find(self, session_id: str) -> CallHandle | None: ...
 
 
 Hear = Callable[[bytes], None]
-"""Takes a binary message of the client's. Raises ActiveCallError for one that is no sound."""
+"""Accepts a binary message of the client. Raises ActiveCallError if it is not sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call that a socket has begun. `hear`: takes the sound of the client; None if its sound goes another way."""
+    """A call begun by a socket. `hear`: accepts the client's sound; None if its sound uses another transport."""
 
     call: CallHandle
     hear: Hear | None = None
@@ -76,20 +76,20 @@ class BeginsCalls(Protocol):
     """Begins the call of a socket that sends `invite`."""
 
     def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
-        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be had."""
+        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be created."""
         ...
 
 
 class Owners:
-    """Which calls end with a socket."""
+    """Which calls end with their socket."""
 
     def __init__(self) -> None:
         self._owned: set[str] = set()
         self._awaited: dict[str, asyncio.TimerHandle] = {}
-        """Calls whose client may come again, and what ends them otherwise."""
+        """Calls whose client may reconnect, and what ends them otherwise."""
 
     def claim(self, session_id: str) -> bool:
-        """Whether the call has no owner yet; then it has one."""
+        """Make the call owned if it has no owner; returns whether that succeeded."""
         if session_id in self._owned:
             return False
         self._owned.add(session_id)
@@ -99,15 +99,15 @@ class Owners:
         return True
 
     def release(self, session_id: str) -> None:
-        """Harmless a second time."""
+        """May be called again."""
         self._owned.discard(session_id)
 
     def is_awaited(self, session_id: str) -> bool:
-        """Whether the client of that call may come again."""
+        """Whether that call's client may reconnect."""
         return session_id in self._awaited
 
     def await_again(self, session_id: str, linger_s: float, end: Callable[[], None]) -> None:
-        """Call `end` unless the call has an owner again within `linger_s`."""
+        """Call `end` unless the call gets an owner again within `linger_s`."""
 
         def give_up() -> None:
             self._awaited.pop(session_id, None)
@@ -132,7 +132,7 @@ class EncodedOnce:
 
 @dataclass(frozen=True, slots=True)
 class SocketServices:
-    """What all sockets of a server share."""
+    """The services shared by all sockets of a server."""
 
     calls: Calls
     runs: PlaybookRuns
@@ -141,7 +141,7 @@ class SocketServices:
 
 
 class CallSocket:
-    """Runs one socket until its call is over or its client is gone."""
+    """Runs one socket until its call ends or its client is gone."""
 
     def __init__(
         self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, begin: BeginsCalls
@@ -157,7 +157,7 @@ class CallSocket:
         """The call, once there is one."""
         self._hear: Hear | None = None
         self._early_candidates: tuple[commands.AddIceCandidate, ...] = ()
-        """Those that a browser has found before its offer was sent."""
+        """Candidates that came from a browser before its offer."""
         self._stop_listening: Callable[[], None] = lambda: None
         self._sound = Outgoing(connection, SOUND_MESSAGES)
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
@@ -216,7 +216,7 @@ class CallSocket:
     # -- commands
 
     async def _read(self) -> None:
-        """Take commands until the client is gone."""
+        """Read commands until the client is gone."""
         loop = asyncio.get_running_loop()
         begun, n_commands = loop.time(), 0
         while True:
@@ -309,9 +309,9 @@ class CallSocket:
         call.send(command)
 
     def _chosen(self, option: CallOption) -> CallOption:
-        """What the client has chosen with its command and with its query.
+        """The client's options from its command and its query.
 
-        A client that drives a call by itself and names no `asr` wants nothing recognised; `asr: {}` is what the server has.
+        For a client that controls a call itself, a missing `asr` turns recognition off; `asr: {}` means the server's default.
         """
         if self._query.keeps_messages and option.sip_messages is None:
             option = msgspec.structs.replace(option, sip_messages="full")
@@ -335,9 +335,9 @@ class CallSocket:
     # -- events
 
     async def _tell(self) -> None:
-        """Send the call's events until it is over, then close."""
+        """Send the call's events until it ends, then close."""
         call = await self._begun
-        # A call that this socket has placed has told nothing yet; one that it joins is told of from now on, or from where the client was.
+        # A call placed by this socket has no events yet; for a joined one, events start now, or after the client's last one.
         from_seq = self._query.since + 1 if self._query.since is not None else 1 if self._is_owner else None
         subscription = call.subscribe(from_seq=from_seq)
         own_track = OwnTrack(call.id, call.describe().answered_at)
@@ -385,10 +385,10 @@ class CallSocket:
             return
         await self._client.send_text(text)
 
-    # -- is the client there
+    # -- is the client alive
 
     async def _ping(self) -> None:
-        """Ping at once and then in the wanted interval; a client that shows no sign of life is dropped."""
+        """Ping at once and then at the requested interval; a client that does not respond is dropped."""
         if self._connection is None or self._query.ping_s <= 0:
             await asyncio.Event().wait()
             return
@@ -407,7 +407,7 @@ def _end_with_socket(call: CallHandle) -> None:
 
 
 def _begin_when_answered(call: CallHandle, watching: Subscription, playbook: Playbook) -> None:
-    """The agent of `playbook` begins with the call's answer."""
+    """The agent of `playbook` begins when the call is answered."""
     if any(isinstance(item.event, events.Answer) and not item.event.refer for item in watching.take()):
         watching.close()
         call.request(BeginAgent(playbook)).add_done_callback(_note_failure)

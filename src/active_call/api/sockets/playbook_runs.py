@@ -1,6 +1,6 @@
 """Playbooks that wait for the call of a session id: `POST /api/playbook/run` names one, the socket with that id begins the call.
 
-Bounded in number and in time: a client that never connects costs nothing for long.
+Limited in number and time: playbooks of clients that never connect are dropped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ WAIT_S: Final = 600.0
 
 
 class PlaybookRuns:
-    """Playbooks by session id. Each is taken once."""
+    """Playbooks by session id. Each is used once."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: OrderedDict[str, tuple[float, Playbook]] = OrderedDict()
 
     def add(self, playbook: Playbook, session_id: str | None = None) -> str:
-        """Keep `playbook` for the call of `session_id`, or of a new id; gives the id. The oldest gives way when there are too many."""
+        """Store `playbook` for the call of `session_id`, or of a new id; returns the id. Beyond the limit the oldest is dropped."""
         session_id = session_id or f"s.{self._world.randomness.uuid()}"
         self._forget_old()
         self._waiting[session_id] = (self._world.clock.now() + WAIT_S, playbook)
@@ -33,7 +33,7 @@ class PlaybookRuns:
         return session_id
 
     def take(self, session_id: str) -> Playbook | None:
-        """The playbook that waits for this id; None if none does."""
+        """The playbook that waits for this id; None if there is none."""
         self._forget_old()
         found = self._waiting.pop(session_id, None)
         return found[1] if found is not None else None

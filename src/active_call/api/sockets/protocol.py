@@ -1,4 +1,4 @@
-"""One WebSocket connection: uvicorn's protocol with pings of our own and limits for a client that does not read or is gone.
+"""One WebSocket connection: uvicorn's protocol with our own pings and limits for a client that does not read or is gone.
 
 A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when. A client that reads nothing for
 `UNREAD_S` is disconnected, so that nothing waits for it for ever (RFC 6455, section 7.1.1 leaves this to us). Messages may pass by

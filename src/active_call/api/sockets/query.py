@@ -1,4 +1,4 @@
-"""The query of a socket's address, in the names of the documents and in those that existing clients send."""
+"""The query of a socket's address, under the documented parameter names and those of existing clients."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ _FALSE: Final = frozenset({"false", "0", "no", "off"})
 
 
 class QueryError(ActiveCallError):
-    """A part of the query cannot be used."""
+    """A part of the query is invalid."""
 
     code = "bad_request"
 
 
 @dataclass(frozen=True, slots=True)
 class SocketQuery:
-    """What a client wants of its socket. `id`: the call's; None: the server makes one. `since`: the number of the first event wanted."""
+    """The client's settings for its socket. `id`: the call's; None: the server creates one. `since`: the number of the first event."""
 
     id: str | None = None
     ping_s: float = PING_S
     """Seconds between two pings; 0: none."""
     is_detached: bool = False
-    """The call goes on when the socket closes."""
+    """The call continues when the socket closes."""
     linger_s: int = 0
-    """The call ends so many seconds after its socket has closed, unless the client comes again meanwhile."""
+    """The call ends this many seconds after its socket has closed, unless the client reconnects."""
     since: int | None = None
     rate_hz: int | None = None
-    """Of the sound as `pcm`; None: 16 kHz."""
+    """For sound as `pcm`; None: 16 kHz."""
     keeps_messages: bool = False
-    """The record of the call that this socket begins has the whole texts of its SIP messages."""
+    """The record of the call begun by this socket contains the full text of its SIP messages."""
     server_side_track: str = ""
-    """The name that events give to what the server plays; empty: `server-side-track`."""
+    """The track name of the server's playback in events; empty: `server-side-track`."""
 
 
 def read_query(parameters: Mapping[str, str]) -> SocketQuery:
     """The query of a socket's address. Raises QueryError, which names the parameter. Unknown parameters are ignored.
 
-    `dump` (`dump_events`), where it is given and true, asks for the whole SIP messages in the record; its events are there in any case.
+    `dump` (`dump_events`), if true, requests the full SIP messages in the record, which always contains the events.
     """
     session_id = parameters.get("id") or None
     if session_id is not None and (len(session_id) > MAX_ID_CHARACTERS or not _ID.fullmatch(session_id)):

@@ -1,4 +1,4 @@
-"""The addresses of the sockets, and who may open one."""
+"""The routes of the sockets, and their access control."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from active_call.media.pool.pool import MediaPool
 def socket_routes(
     calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, pool: MediaPool | None, browsers: BrowserSettings
 ) -> APIRouter:
-    """`/call/sip`; `/call` and `/call/webrtc` where there is a `pool` for the sound of their clients."""
+    """`/call/sip`; `/call` and `/call/webrtc` if there is a `pool` for their clients' sound."""
     router = APIRouter()
     shared, world = SocketServices(calls, runs), World()
 

@@ -1,1 +1,1 @@
-"""Spoken callers over real SIP and RTP, and what a run of them measures. `active-call eval` runs them."""
+"""Synthetic callers over real SIP and RTP, and the measurements of a run. `active-call eval` runs them."""

@@ -1,4 +1,4 @@
-"""`active-call eval`: spoken callers call a server, and what they hear is judged. Exit 0: all is well, 1: not, 2: cannot be run."""
+"""`active-call eval`: synthetic callers call a server, and its answers are evaluated. Exit 0: passed, 1: failed, 2: cannot be run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def shipped_folder() -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, and give the exit code."""
+    """Run, print, and return the exit code."""
     chosen = _arguments(arguments)
-    sys.setswitchinterval(0.001)  # the thread that sends must get its turn before its packet is late
+    sys.setswitchinterval(0.001)  # the sending thread must run before its packet is late
     try:
         shipped = not chosen.personas
         files = sorted(shipped_folder().glob("*.yaml")) if shipped else chosen.personas
@@ -96,7 +96,7 @@ def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace
 
 
 def _words_heard(played: Played) -> str:
-    """The agent's words, recognised from its sound by the local model, after the call."""
+    """The agent's words, recognised from its sound by the local recogniser, after the call."""
     from active_call.providers.asr import moonshine_engine
 
     if moonshine_engine.model_folder() is None:
@@ -104,7 +104,7 @@ def _words_heard(played: Played) -> str:
     texts = []
     for one in listening.utterances(played.agent, gap_ms=_GAP_MS):
         pcm = played.agent[max(one.start - 1600, 0) : one.end + 1600]
-        texts.append(moonshine_engine.transcribe(audio.resample(pcm, audio.RATE_HZ, 16_000).tobytes())[0])
+        texts.append(moonshine_engine.transcribe(audio.resample(pcm, audio.RATE_HZ, 16_000).tobytes(), thorough=True)[0])
     return " ".join(texts)
 
 
@@ -115,6 +115,8 @@ def _tell(verdict: Verdict, *, as_json: bool) -> None:
         "ok": not verdict.failures,
         "seconds": verdict.played.seconds,
         "reply_ms": replies,
+        "end_of_turn_ms": [round(turn["endOfTurnWait"]) for turn in verdict.turns if turn.get("endOfTurnWait") is not None],
+        "understood": [str(turn.get("text", "")) for turn in verdict.turns if turn.get("speaker") == "caller"],
         "failures": list(verdict.failures),
     }
     text = f"{'ok  ' if line['ok'] else 'FAIL'} {line['persona']:32} {line['seconds']:5} s  replies {replies} {'; '.join(verdict.failures)}"

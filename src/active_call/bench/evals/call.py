@@ -1,6 +1,6 @@
-"""One call of a persona: dials with the hand-written phone, acts, and keeps what was said and heard, with its times.
+"""One call of a persona: dials with the hand-written phone, acts, and stores what was said and heard, with times.
 
-Nothing of the program's own SIP, RTP or codecs takes part on the caller's side.
+The caller's side uses none of the program's own SIP, RTP or codecs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_SPEECH_S: Final = 60.0
 
 @dataclass(slots=True)
 class Played:
-    """A call that is over. `voiced` and `acts` are in seconds of the monotonic clock; `agent` is its sound at 8 kHz."""
+    """An ended call. `voiced` and `acts` are in seconds of the monotonic clock; `agent` is its sound at 8 kHz."""
 
     caller: str
     seconds: float = 0.0
@@ -45,13 +45,13 @@ class Played:
     transfers: list[str] = field(default_factory=list)
     ended_by: str = ""
     own_late_ms_p99: float = 0.0
-    """How late the caller's own packets left: high on a loaded machine, and then every figure is worse than the agent's own."""
+    """How late the caller's own packets left. This is high on a loaded machine, where every figure is then worse than the agent's own."""
 
 
 def play_persona(persona: Persona, uri: str, folder: Path | None = None) -> Played:
-    """Call `uri` as `persona`. A step that fails ends the call. With `folder` the stereo recording is kept there.
+    """Call `uri` as `persona`. A step that fails ends the call. With `folder` the stereo recording is stored there.
 
-    Raises OSError if the far end cannot be reached, ValueError for a URI that is none, `voice.VoiceError` for a missing voice.
+    Raises OSError if the far end cannot be reached, ValueError for an invalid URI, `voice.VoiceError` for a missing voice.
     """
     sounds = {number: _sound_of(step, persona.voice) for number, step in enumerate(persona.steps)}
     background = speech.bed(persona.noise, persona.noise_snr_db)
@@ -89,15 +89,15 @@ def _sound_of(step: Step, voice_name: str) -> Pcm:
 
 
 class _Actor:
-    """Takes the steps on an answered call."""
+    """Executes the steps on an answered call."""
 
     def __init__(self, phone: Phone, mouth: Mouth, ear: Ear, played: Played) -> None:
         self._phone, self._mouth, self._ear, self._played = phone, mouth, ear, played
         self._mark = time.monotonic()
-        """Speech that arrived until here has been dealt with."""
+        """Speech up to this point has been handled."""
 
     def take(self, persona: Persona, sounds: Mapping[int, Pcm]) -> None:
-        """Every step, until one fails."""
+        """Execute the steps until one fails."""
         for number, step in enumerate(persona.steps):
             if self._phone.ended is not None and step.kind not in ("expect_hangup", "listen", "hang_up"):
                 failure = "the call had ended"
@@ -108,7 +108,7 @@ class _Actor:
                 return
 
     def _take(self, step: Step, sound: Pcm) -> str:
-        """What went wrong, or nothing."""
+        """The error, or an empty text."""
         match step.kind:
             case "listen":
                 return self._listen(step)
@@ -160,7 +160,7 @@ class _Actor:
         return ""
 
     def _speak_over(self, step: Step, sound: Pcm) -> str:
-        """Wait until the agent has spoken for `after_s`, then make the sound into its speech."""
+        """Wait until the agent has spoken for `after_s`, then play the sound over its speech."""
         if not self._wait_speech(time.monotonic() + _LISTEN_S):
             return "the agent said nothing that could be spoken over"
         started = self._ear.voiced_at[bisect_right(self._ear.voiced_at, self._mark)]
@@ -192,6 +192,6 @@ def _collect(phone: Phone, played: Played) -> None:
 
 
 def _voiced(pcm: Pcm, epoch: float) -> list[float]:
-    """When each 20 ms of speech was heard: the place of its samples in the recording, which late packets do not move."""
+    """When each 20 ms of speech came: by the position of its samples in the recording, which late packets do not shift."""
     loud = np.flatnonzero(audio.frame_levels(pcm) > audio.VOICED_LEVEL)
     return [float(epoch + index * FRAME_SAMPLES / RATE_HZ) for index in loud]

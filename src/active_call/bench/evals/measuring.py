@@ -1,6 +1,7 @@
-"""What two recorded sides of a call say about the agent's manners. Pure: times of voiced sound and of the caller's acts enter, facts leave.
+"""Evaluates the agent's turn-taking from both recorded sides of a call. Pure: times of voiced sound and of the caller's acts enter, facts
+leave.
 
-All times are seconds of one clock. `voiced` are the moments at which 20 ms of the agent's speech arrived, in order.
+All times are seconds of one clock. `voiced` are the times at which 20 ms of the agent's speech came, in order.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any
 import numpy as np
 
 STOPPED_S = 0.4
-"""So much silence after an interruption is a stop; pauses inside a sentence are shorter."""
+"""This much silence after an interruption counts as a stop; pauses within a sentence are shorter."""
 RESUMED_S = 1.5
-"""An agent that pauses for a back-channel speaks again within this time."""
+"""An agent that pauses for a back-channel resumes within this time."""
 MISSED_S = 1.5
-"""An agent that still speaks so long after the caller has begun has not let itself be interrupted."""
+"""An agent that still speaks this long after the caller has begun was not interrupted."""
 DEAD_AIR_S = 2.0
 _CLICK_PACKETS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something audible that the caller did. `kind`: say, interrupt, backchannel or sound; from its first to its last loud sample."""
+    """An audible act of the caller. `kind`: say, interrupt, backchannel or sound; from its first to its last loud sample."""
 
     kind: str
     text: str
@@ -35,33 +36,33 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What followed an act. Times in ms; None: does not apply, or never happened."""
+    """The result of an act. Times in ms; None: does not apply, or never happened."""
 
     kind: str
     text: str
     reply_ms: float | None = None
     """From the end of the caller's speech to the agent's first sound."""
     stop_ms: float | None = None
-    """From the caller's first sound to the agent's last; None when the agent was silent between two sentences at that moment."""
+    """From the caller's first sound to the agent's last; None if the agent was silent between two sentences at that time."""
     cut_off: bool = False
     """The agent began to speak before the caller had finished."""
     missed: bool = False
-    """The agent spoke on over an interruption."""
+    """The agent continued despite an interruption."""
     falsely_interrupted: bool = False
-    """The agent stopped for something that was no interruption."""
+    """The agent stopped for something other than an interruption."""
     dead_air: bool = False
     void: bool = False
-    """The agent was not speaking when it was to be interrupted: the act proves nothing."""
+    """The agent was not speaking when it should be interrupted, so the act shows nothing."""
 
 
 def judge_acts(acts: Sequence[Act], voiced: Sequence[float], end: float) -> list[Finding]:
-    """Each act with what followed until the next one, the last one until `end` of the call; none for a caller who only listened."""
+    """Each act with its result until the next act, the last one until `end` of the call; empty for a caller who only listened."""
     untils = [*(act.start for act in acts[1:]), end]
     return [judge_act(act, voiced, until) for act, until in zip(acts, untils, strict=False)]
 
 
 def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:
-    """What the agent did about `act`; `until` is when the caller acted again or the call ended."""
+    """The agent's reaction to `act`; `until` is the next act or the end of the call."""
     if act.kind == "say":
         return _after_speech(act, voiced, until)
     before = bisect_right(voiced, act.start)
@@ -81,7 +82,7 @@ def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:
 
 
 def _after_speech(act: Act, voiced: Sequence[float], until: float) -> Finding:
-    """The agent's tail may still sound when the caller begins: only speech that begins after a silence counts."""
+    """The agent's previous speech may still sound when the caller begins, so only speech after a silence counts."""
     begun = act.start
     last = bisect_right(voiced, act.start)
     if last and act.start - voiced[last - 1] < STOPPED_S:
@@ -95,7 +96,7 @@ def _after_speech(act: Act, voiced: Sequence[float], until: float) -> Finding:
 
 
 def silence_after(voiced: Sequence[float], after: float, until: float) -> float:
-    """The last voiced moment before the first silence of `STOPPED_S` after a moment; `after` when there is no speech."""
+    """The last voiced time before the first silence of `STOPPED_S` after a time; `after` if there is no speech."""
     index = max(bisect_right(voiced, after) - 1, 0)
     for position in range(index, len(voiced) - 1):
         if voiced[position + 1] - max(voiced[position], after) > STOPPED_S:
@@ -104,7 +105,7 @@ def silence_after(voiced: Sequence[float], after: float, until: float) -> float:
 
 
 def _first_speech(voiced: Sequence[float], after: float, until: float) -> float | None:
-    """When the next speech begins: three packets within 100 ms, so that a click is none."""
+    """When the next speech begins: three packets within 100 ms, so that a click does not count."""
     index = bisect_right(voiced, after)
     end = bisect_left(voiced, until)
     for position in range(index, end - _CLICK_PACKETS + 1):
@@ -114,7 +115,7 @@ def _first_speech(voiced: Sequence[float], after: float, until: float) -> float 
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
-    """Words inserted, left out or replaced (Levenshtein)."""
+    """Words inserted, omitted or replaced (Levenshtein)."""
     row = list(range(len(heard) + 1))
     for count, word in enumerate(said, 1):
         previous, row[0] = row[0], count
@@ -135,11 +136,14 @@ BOUNDS: dict[str, tuple[str, float]] = {
     "voice_to_voice_ms_median": ("<=", 900.0),
     "added_ms_p95": ("<=", 60.0),
 }
-"""What each figure must hold."""
+"""The bound of each figure."""
 
 
-def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int]) -> dict[str, Any]:
-    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong, said."""
+def figures_of(
+    findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int], words_in_noise: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
+    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong and said, on lines
+    without and with a noise of the persona's."""
     found = [one for one in findings if not one.void]
     said = [one for one in found if one.kind == "say"]
     interrupts = [one for one in found if one.kind == "interrupt"]
@@ -158,7 +162,8 @@ def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], wor
         "false_interruptions_percent": _percent(one.falsely_interrupted for one in others),
         "missed_barge_ins_percent": _percent(one.missed for one in interrupts),
         "stop_ms_p95": _p95([one.stop_ms for one in interrupts if one.stop_ms is not None and not one.missed]),
-        "words_right_percent": round(max(0.0, 100 * (1 - words[0] / words[1])), 1) if words[1] else None,
+        "words_right_percent": _right_percent(words),
+        "words_right_in_noise_percent": _right_percent(words_in_noise),
         "dead_air": sum(one.dead_air for one in found),
         "voice_to_voice_ms_median": _median(replies),
         "voice_to_voice_ms_p95": _p95(replies),
@@ -167,7 +172,7 @@ def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], wor
 
 
 def out_of_bounds(figures: dict[str, Any]) -> list[str]:
-    """What each figure outside its bound is and should be; figures that were not measured are not judged."""
+    """The figures outside their bounds, with value and bound; figures without a measurement are skipped."""
     wrong = []
     for name, (relation, bound) in BOUNDS.items():
         value = figures.get(name)
@@ -180,6 +185,11 @@ def out_of_bounds(figures: dict[str, Any]) -> list[str]:
 def _percent(flags: Iterable[bool]) -> float | None:
     all_flags = list(flags)
     return round(100 * sum(all_flags) / len(all_flags), 1) if all_flags else None
+
+
+def _right_percent(words: tuple[int, int]) -> float | None:
+    wrong, said = words
+    return round(max(0.0, 100 * (1 - wrong / said)), 1) if said else None
 
 
 def _median(values: Sequence[float]) -> float | None:

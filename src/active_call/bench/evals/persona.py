@@ -1,6 +1,6 @@
-"""A persona: who calls, what they say and when, and what must happen. YAML enters, a checked `Persona` leaves; it reads no other file.
+"""A persona: who calls, what they say and when, and what must happen. YAML enters, a checked `Persona` leaves; reads no other file.
 
-The form is described in docs/evals.md. An error names the file's place and what was expected.
+The format is described in docs/evals.md. An error names the place in the file and what was expected.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _STEPS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "hang_up": (frozenset(), frozenset()),
     "expect_hangup": (frozenset({"timeout_s"}), frozenset()),
 }
-"""Each step with the keys that it may have and those that it must have."""
+"""Each step with its allowed and its required keys."""
 _SHORT = {"say": "text", "press": "digits", "pause": "seconds"}
-"""Steps whose one value may stand behind their name: `- say: hello`."""
+"""Steps whose single value may follow their name: `- say: hello`."""
 _EXPECT = {"heard": list, "understood": list, "events": list, "tools": list, "digits": str, "transfer": str, "ended_by": str}
 _LIMITS = frozenset({"max_reply_ms", "max_stop_ms", "max_seconds"})
 _SECONDS = frozenset({"timeout_s", "after_s", "seconds"})
@@ -36,14 +36,14 @@ _SECONDS = frozenset({"timeout_s", "after_s", "seconds"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the caller does. `values` holds its keys, checked."""
+    """One action of the caller. `values` holds its checked keys."""
 
     kind: str
     values: Mapping[str, Any]
 
     @property
     def spoken(self) -> tuple[str | float, ...]:
-        """What is said: sentences, and pauses in seconds between them."""
+        """The speech: sentences, and pauses in seconds between them."""
         text = self.values.get("text", ())
         return (text,) if isinstance(text, str) else tuple(text)
 
@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """One caller for one call. `noise_snr_db`: speech over noise. `expect` and `limits` are asked for after the call."""
+    """One caller for one call. `noise_snr_db`: speech over noise. `expect` and `limits` are checked after the call."""
 
     name: str
     steps: tuple[Step, ...]

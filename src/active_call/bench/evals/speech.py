@@ -1,6 +1,6 @@
-"""What a caller sounds like: voices, coughs, music and noise, through the band of a telephone. 8 kHz samples leave.
+"""The caller's sound: voices, coughs, music and noise, through a telephone band. 8 kHz samples leave.
 
-espeak-ng comes by `testing.sound.voice`, flite from its program, Piper from the engine of `providers` (in the process of the caller).
+espeak-ng comes from `testing.sound.voice`, flite from its program, Piper from the engine of `providers` (in the caller's process).
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from active_call.testing.sound import audio, voice
 from active_call.testing.sound.audio import RATE_HZ, Pcm
 
 SPEECH_RMS = 2600.0
-"""Of speech that is sent: 22 dB below full scale, the level of an ordinary call."""
+"""The level of sent speech: 22 dB below full scale, as in an ordinary call."""
 _BAND_HZ = (300.0, 3400.0)
 
 
 @lru_cache(maxsize=256)
 def say(text: str, name: str) -> Pcm:
-    """`text` in a voice, without silence around it: `espeak:en-us+f2`, `flite:slt`, `piper:joe`, `piper:joe*1.2` (at the same pace, but a
-    smaller person: pitch and vowels higher by the factor). Raises `voice.VoiceError`."""
+    """`text` in a voice, without silence around it: `espeak:en-us+f2`, `flite:slt`, `piper:joe`, `piper:joe*1.2` (pitch and formants raised
+    by the factor at the same speed). Raises `voice.VoiceError`.
+    """
     engine, _, which = name.partition(":")
     text = spoken(text)
     match engine:
@@ -46,18 +47,18 @@ _HUMS = (
     (re.compile(r"\bh+m+\b", re.IGNORECASE), "hum"),
     (re.compile(r"\bm+\b", re.IGNORECASE), "um"),
 )
-"""Hums as they are written, which synthesisers spell ("em em, aitch em em"), and what sounds like them."""
+"""Written hums, which synthesisers spell out ("em em, aitch em em"), and words that sound like them."""
 
 
 def spoken(text: str) -> str:
-    """`text` so that no voice spells a hum."""
+    """`text` rewritten so that no voice spells out a hum."""
     for written, sound in _HUMS:
         text = written.sub(sound, text)
     return text
 
 
 def telephone_band(pcm: Pcm) -> Pcm:
-    """Without what is below 300 Hz and above 3400 Hz."""
+    """Remove sound below 300 Hz and above 3400 Hz."""
     if not len(pcm):
         return pcm
     spectrum = np.fft.rfft(pcm.astype(np.float64))
@@ -69,15 +70,15 @@ def telephone_band(pcm: Pcm) -> Pcm:
 def with_pauses(parts: Sequence[str | float], name: str) -> Pcm:
     """Sentences one after another, with pauses in seconds between them.
 
-    All is said in one breath and then cut between words, where the voice tells where they lie: before a pause within a sentence it does not
-    fall as at its end, and "to" does not become a word that one could end with. espeak says each part by itself.
+    All is synthesised as one utterance and cut between words if the voice reports their times. So the intonation before a pause within a
+    sentence does not fall as at its end, and "to" does not sound like a final word. espeak speaks each part separately.
     """
     said = iter(_pieces([part for part in parts if isinstance(part, str)], name))
     return np.concatenate([next(said) if isinstance(part, str) else audio.silence(part * 1000) for part in parts])
 
 
 def _pieces(texts: Sequence[str], name: str) -> list[Pcm]:
-    """The sound of each text; those of one sentence are of one utterance. Each begins and ends with speech."""
+    """The sound of each text; those of one sentence come from one utterance. Each begins and ends with speech."""
     last = next((n for n, text in enumerate(texts, 1) if text.rstrip().endswith((".", "?", "!"))), len(texts))
     return [*_of_sentence(texts[:last], name), *(_pieces(texts[last:], name) if last < len(texts) else [])]
 
@@ -92,7 +93,7 @@ def _of_sentence(texts: Sequence[str], name: str) -> list[Pcm]:
 
 
 def _flite_parts(texts: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int]]]:
-    """All texts in one utterance, and where each lies, by the phones that flite lists."""
+    """All texts in one utterance, and the position of each, by the phones that flite lists."""
     pcm, listed = _run_flite(" ".join(texts), name, "-psdur")
     segments = [(segment.rpartition(":")[0], float(segment.rpartition(":")[2])) for segment in listed.split()]
     ends = [(begin, end) for (_, begin), (phone, end) in zip([("", 0.0), *segments], segments, strict=False) if phone != "pau"]
@@ -103,7 +104,7 @@ def _flite_parts(texts: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, 
 
 
 def _piper_parts(texts: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int]]]:
-    """The same of a Piper voice, by the frames of its words."""
+    """The same with a Piper voice, by the frames of its words."""
     words = [text.split() for text in texts]
     pcm, spans = _piper([word for part in words for word in part], name)
     borders: list[tuple[int, int]] = []
@@ -124,7 +125,7 @@ def cough(seed: int = 7) -> Pcm:
 
 
 def music(seconds: float, rms: float = SPEECH_RMS) -> Pcm:
-    """Chords of four notes, two a second, with overtones; as from a radio in the room."""
+    """Chords of four notes, two a second, with overtones, like a radio in the room."""
     moments = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     sound = np.zeros(len(moments))
     chords = ((262, 330, 392, 523), (220, 262, 330, 440), (349, 440, 523, 698), (392, 494, 587, 784))
@@ -137,7 +138,7 @@ def music(seconds: float, rms: float = SPEECH_RMS) -> Pcm:
 
 
 def bed(kind: str, snr_db: float) -> Pcm:
-    """Ten seconds of background, to be repeated; an empty kind gives the faint noise of a line."""
+    """Ten seconds of background, to be repeated; an empty kind gives faint line noise."""
     rms = SPEECH_RMS / 10 ** (snr_db / 20)
     match kind:
         case "hiss":
@@ -153,7 +154,7 @@ def _flite(text: str, name: str) -> Pcm:
 
 
 def _run_flite(text: str, name: str, lists: str) -> tuple[Pcm, str]:
-    """The sound, and what flite lists with the option `lists`: phones (-ps), or phones with their ends in seconds (-psdur)."""
+    """The sound, and flite's list of the option `lists`: phones (-ps), or phones with their ends in seconds (-psdur)."""
     program = shutil.which("flite")
     if program is None:
         raise voice.VoiceError("the voice flite needs the program flite (package flite)")
@@ -167,7 +168,7 @@ def _run_flite(text: str, name: str, lists: str) -> tuple[Pcm, str]:
 
 
 def _piper(words: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int] | None]]:
-    """The sound, and where each word lies in it."""
+    """The sound, and the position of each word in it."""
     from active_call.providers.tts import piper_engine, piper_voices
 
     speaker, _, factor = name.partition("*")
@@ -189,7 +190,7 @@ def _at_level(pcm: Pcm) -> Pcm:
 
 
 def _trimmed(pcm: Pcm) -> Pcm:
-    """Without its quiet ends, so that the last sample is speech."""
+    """Without silent ends, so that the last sample is speech."""
     loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) > max(60, int(np.abs(pcm.astype(np.int32)).max(initial=0)) // 50))
     return pcm[loud[0] : loud[-1] + 1] if len(loud) else pcm[:0]
 

@@ -1,4 +1,4 @@
-"""The server that is called: one that runs already, or one that is started here. Its records are read over HTTP."""
+"""The called server: a running one, or one started here. Its records are read over HTTP."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _RECORD_S = 10.0
 
 
 class TargetError(Exception):
-    """The server did not start, or cannot be asked."""
+    """The server did not start, or does not respond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to call, and where to read records; an empty `http` has none."""
+    """Where to call, and where to read records; without `http` there are none."""
 
     uri: str
     http: str = ""
     token: str = ""
 
     def record_of(self, caller: str) -> dict[str, Any] | None:
-        """The record of the call from `caller`; None when none appears in 10 s, or there is no HTTP API."""
+        """The record of the call from `caller`; None if none appears in 10 s, or there is no HTTP API."""
         if not self.http:
             return None
         deadline = time.monotonic() + _RECORD_S
@@ -59,7 +59,7 @@ class Target:
 
 @contextmanager
 def started(playbook: Path) -> Iterator[Target]:
-    """A server of its own on loopback with `playbook`, in another process. Raises TargetError if it does not start."""
+    """A separate server on loopback with `playbook`, in another process. Raises TargetError if it does not start."""
     with TemporaryDirectory(prefix="active-call-eval-") as temporary:
         home = Path(temporary)
         (home / "main.md").write_text(playbook.read_text(encoding="utf-8"), encoding="utf-8")

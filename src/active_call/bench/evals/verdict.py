@@ -1,4 +1,4 @@
-"""What a persona asks for against what happened, and the forms that a run is told in: JUnit XML and one JSON object."""
+"""Compares a persona's expectations with the call, and formats the run: JUnit XML and one JSON object."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from active_call.agent.matching.spoken_form import spoken_words
+from active_call.agent.turn.interruption import is_filler
 from active_call.bench.evals.call import Played
 from active_call.bench.evals.measuring import figures_of, out_of_bounds, word_errors
 from active_call.bench.evals.persona import Persona
@@ -16,7 +17,7 @@ from active_call.bench.evals.persona import Persona
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One call, judged. `heard`: the agent's words as recognised from its sound. `words`: wrong and said words of the caller."""
+    """One evaluated call. `heard`: the agent's words as recognised from its sound. `words`: wrong and total words of the caller."""
 
     persona: Persona
     played: Played
@@ -27,12 +28,12 @@ class Verdict:
 
 
 def words_of(text: str) -> list[str]:
-    """Words to compare: numbers as digits, spellings that sound alike as one (`agent/matching/spoken_form`)."""
-    return list(spoken_words(text))
+    """Words to compare: numbers as digits, spellings that sound alike as one (`agent/matching/spoken_form`), without "um" and its like."""
+    return [word for word in spoken_words(text) if not is_filler(word)]
 
 
 def judge(persona: Persona, played: Played, record: Mapping[str, Any] | None, heard: str) -> Verdict:
-    """Everything that `persona` expects and that did not happen. What needs a record fails when there is none."""
+    """All expectations of `persona` that were not met. Expectations about the record fail if there is none."""
     failures = list(played.failures)
     lines = list(record.get("turns", ())) if record else []
     caller = " ".join(str(line.get("text", "")) for line in lines if line.get("speaker") == "caller")
@@ -85,10 +86,10 @@ def _over_limits(persona: Persona, played: Played) -> list[str]:
 
 
 def summary(verdicts: Sequence[Verdict], *, bounded: bool) -> dict[str, Any]:
-    """The object that `--json` ends with: each figure by name, calls, failures, `ok`. `bounded`: figures are held against their bounds."""
+    """The final object of `--json`: each figure by name, calls, failures, `ok`. `bounded`: figures are compared with their bounds."""
     findings = [finding for one in verdicts for finding in one.played.findings]
-    words = (sum(one.words[0] for one in verdicts), sum(one.words[1] for one in verdicts))
-    figures = figures_of(findings, [dict(turn) for one in verdicts for turn in one.turns], words)
+    words, words_in_noise = (_words([one for one in verdicts if bool(one.persona.noise) is noisy]) for noisy in (False, True))
+    figures = figures_of(findings, [dict(turn) for one in verdicts for turn in one.turns], words, words_in_noise)
     outside = out_of_bounds(figures) if bounded else []
     failed = {one.persona.name: list(one.failures) for one in verdicts if one.failures}
     late = max((one.played.own_late_ms_p99 for one in verdicts), default=0.0)
@@ -100,6 +101,10 @@ def summary(verdicts: Sequence[Verdict], *, bounded: bool) -> dict[str, Any]:
         "out_of_bounds": outside,
         "ok": bool(verdicts) and not failed and not outside,
     }
+
+
+def _words(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    return sum(one.words[0] for one in verdicts), sum(one.words[1] for one in verdicts)
 
 
 def junit(verdicts: Sequence[Verdict], outside: Sequence[str]) -> bytes:
@@ -116,5 +121,5 @@ def junit(verdicts: Sequence[Verdict], outside: Sequence[str]) -> bytes:
 
 
 def _xml_text(text: str) -> str:
-    """Without characters that XML cannot hold."""
+    """Without characters that XML cannot contain."""
     return re.sub(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD]", "?", text)

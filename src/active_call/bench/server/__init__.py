@@ -1,1 +1,1 @@
-"""Measures the whole server: real SIP calls with sound both ways, all its processes on one core. See `__main__`."""
+"""Measures the whole server: real SIP calls with sound in both directions, all its processes on one core. See `__main__`."""

@@ -1,22 +1,22 @@
-"""Measures the whole server: SIP calls with sound both ways, every process of the server on one core, the callers on another.
+"""Measures the whole server: SIP calls with sound in both directions, every process of the server on one core, the callers on another.
 
     active-call bench server --calls N --seconds S [--rate R] [--srtp] [--record R] [--asr none] [--against PATH] [--json]
 
-Each caller is set up over SIP (UDP), speaks (speech with pauses, prepared and encrypted beforehand) and hears a file. With `--asr none`
-nothing is recognised, but the caller's voice is detected, turns are taken and the file pauses while the caller speaks. `--against PATH`
-measures, after ours, the server that PATH starts (`tested_server` says what it gets); the output then has `active_call` and `other`.
+Each caller calls over SIP (UDP), speaks (speech with pauses, prepared and encrypted in advance) and hears a file. With `--asr none` nothing
+is recognised, but the caller's voice is detected, turns are handled and the file pauses while the caller speaks. `--against PATH` also
+measures the server that PATH starts (`tested_server` describes its environment); the output then has `active_call` and `other`.
 
-| key                      | meaning                                                                                                 |
-|--------------------------|---------------------------------------------------------------------------------------------------------|
-| `verdict`, `because`     | see below, and why it is not `held`                                                                     |
-| `cpu_ms_per_call_second` | user and system time, all threads, by process: `control`, `media`, `recorder`, `engines`, …             |
-| `packet_offset_ms`       | each packet against its stream's 20 ms grid, by the receiver's kernel stamps                            |
-| `packet_offset_all_ms`   | the same from a second after each answer on, window or not; `worst_calls_ms`: p99 of the five worst     |
-| `skipped`, `lost`, `wrong` | packets that were never sent, did not come, are not authentic or repeated                             |
-| `refusal_ms`             | from an INVITE to its refusal. Refused callers try again, at the same rate, until the end               |
-| `late_ms`                | the callers' own lateness                                                                               |
-| `pss_mb`                 | memory by process, before the first call and with all calls                                             |
-| `host`                   | share of the server's core taken by the machine's host (`steal_percent`) and by other processes         |
+| key                        | meaning                                                                                             |
+|----------------------------|-----------------------------------------------------------------------------------------------------|
+| `verdict`, `because`       | see below, and why it is not `held`                                                                 |
+| `cpu_ms_per_call_second`   | user and system time, all threads, by process: `control`, `media`, `recorder`, `engines`, …         |
+| `packet_offset_ms`         | each packet against its stream's 20 ms grid, by the receiver's kernel stamps                        |
+| `packet_offset_all_ms`     | the same from a second after each answer on, window or not; `worst_calls_ms`: p99 of the five worst |
+| `skipped`, `lost`, `wrong` | packets that were never sent, did not come, are not authentic or repeated                           |
+| `refusal_ms`               | from an INVITE to its refusal. Refused callers retry at the same rate until the end                 |
+| `late_ms`                  | the callers' own lateness                                                                           |
+| `pss_mb`                   | memory by process, before the first call and with all calls                                         |
+| `host`                     | share of the server's core taken by the machine's host (`steal_percent`) and by other processes     |
 
 | verdict      | when                                                                                                    | exit |
 |--------------|---------------------------------------------------------------------------------------------------------|------|
@@ -35,13 +35,13 @@ from typing import Any, Final
 
 from active_call.base.errors import ConfigError
 from active_call.bench.server.measurement import Workload, measure
-from active_call.server.launching import Explained
+from active_call.server.explained import Explained
 
 EXIT_CODES: Final = {"held": 0, "overloaded": 0, "failed": 1, "not judged": 3}
 
 
 def parse(arguments: list[str] | None) -> tuple[Workload, str, bool]:
-    """The workload, the program to compare with, and whether the output is one line. Raises ConfigError for numbers that cannot be."""
+    """The workload, the server to compare with, and whether the output is one line. Raises ConfigError for invalid numbers."""
     parser = argparse.ArgumentParser(prog="active-call bench server", description="Measure the whole server on loopback.")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=10, help="how long is measured, once all calls are up and 2 s have passed")
@@ -66,7 +66,7 @@ def parse(arguments: list[str] | None) -> tuple[Workload, str, bool]:
 
 
 async def run(workload: Workload, against: str) -> dict[str, Any]:
-    """The figures of ours, and beside them those of the other server where there is one. Raises ActiveCallError."""
+    """The figures of our server, and those of the other one if there is one. Raises ActiveCallError."""
     own = await measure(workload)
     return {"active_call": own, "other": await measure(workload, against)} if against else own
 

@@ -1,12 +1,12 @@
-"""The callers of the whole-server bench, all in one process on a core of its own. `python -m active_call.bench.server.caller`.
+"""The callers of the whole-server bench, all in one process on its own core. `python -m active_call.bench.server.caller`.
 
-| to it                                  | from it                                                            |
-|----------------------------------------|--------------------------------------------------------------------|
-| the fields of `Task`                   | `{"ready": true}` once every packet is built and encrypted         |
-| `{"start_at": …}`                      | `{"offered": true}` when each caller was answered or refused once  |
-| `{"start": …, "end": …}` (`Window`)    | `Seen`, after the window is over and every call hung up            |
+| to it                               | from it                                                           |
+|-------------------------------------|-------------------------------------------------------------------|
+| the fields of `Task`                | `{"ready": true}` once every packet is built and encrypted        |
+| `{"start_at": …}`                   | `{"offered": true}` when each caller was answered or refused once |
+| `{"start": …, "end": …}` (`Window`) | `Seen`, after the window is over and every call hung up           |
 
-Times are CLOCK_MONOTONIC. Refused callers try again, at the same rate, until the window ends.
+Times are CLOCK_MONOTONIC. Refused callers retry at the same rate until the window ends.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from active_call.bench.sip_sockets import UdpLine
 WAKE_S: Final = 0.001
 READ_EVERY: Final = 4
 LISTEN_EVERY: Final = 20
-"""Standard input is looked at in every so many wakings."""
+"""Standard input is checked in every n-th wake-up."""
 CLEAR_S: Final = 5.0
-"""For the answers to the last BYE."""
+"""The time for the answers to the last BYE."""
 
 
 class Caller:
-    """All callers. `run` them from `start_at` until the window that standard input names is over."""
+    """All callers. `run` them from `start_at` until the end of the window given on standard input."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -52,7 +52,7 @@ class Caller:
         self._line.send(data, 0)
 
     def run(self, start_at: float) -> Window:
-        """Call, speak and listen; returns the window that was asked for, once it is over."""
+        """Call, speak and listen; returns the requested window after its end."""
         window: Window | None = None
         has_told = False
         self._sound.start(start_at)
@@ -68,11 +68,11 @@ class Caller:
         return window
 
     def asked_for(self) -> Window | None:
-        """The window that standard input names, once it does."""
+        """The window from standard input, once it comes."""
         return Window(**_line()) if select.select([sys.stdin], [], [], 0)[0] else None
 
     def end(self) -> None:
-        """Hang up, a few at a time, and wait for the answers."""
+        """Hang up, a few calls at a time, and wait for the answers."""
         begun_at, n_sent = time.monotonic(), 0
         deadline = begun_at + self.calls.n_open / BYE_RATE + CLEAR_S
         while self.calls.n_open and time.monotonic() < deadline:
@@ -96,7 +96,7 @@ class Caller:
         time.sleep(WAKE_S)
 
     def seen(self, window: Window) -> Seen:
-        """What all of it has come to."""
+        """The overall observations."""
         counts, incoming = self.calls.counts, self._sound.incoming
         heard = listen(incoming, self.calls.answered, window, is_secured=bool(self._task.seed))
         return Seen(
@@ -135,12 +135,12 @@ def _sleep_until(at: float) -> None:
 
 
 def main() -> int:
-    """Speak the protocol of the module's docstring."""
+    """Run the protocol of the module's docstring."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     caller = Caller(Task(**_line()))
     gc.collect()
-    gc.disable()  # a pass would be heard as lateness
+    gc.disable()  # a collector pass would add lateness
     print(json.dumps({"ready": True}), flush=True)
     window = caller.run(_line()["start_at"])
     caller.end()

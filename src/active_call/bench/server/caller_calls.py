@@ -1,8 +1,8 @@
 """The calls of the callers, as plain text over one UDP socket: INVITE, ACK, BYE (RFC 3261), an SDP offer with or without a key (RFC 4568).
 
-Time and responses enter, requests leave; `begin` and `end` start and stop a call's sound. A call that is refused is offered again in its
-turn, so that the offered load stays what it is. Requests are repeated as RFC 3261 section 17.1 says (timers A and E), and a repeated 200
-is acknowledged again (section 13.2.2.4). It shares nothing with the server's SIP core.
+Time and responses enter, requests leave; `begin` and `end` start and stop a call's sound. A refused call is placed again in order, so that
+the offered load stays constant. Requests are retransmitted by RFC 3261 section 17.1 (timers A and E), and a repeated 200 is acknowledged
+again (section 13.2.2.4). It shares nothing with the server's SIP core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CRYPTO: Final = "AES_CM_128_HMAC_SHA1_80"
 
 @dataclass(slots=True)
 class Call:
-    """One attempt on a line. `pending` is the method that waits for its final response, empty when none does."""
+    """One attempt on a line. `pending` is the method that waits for its final response, empty if none does."""
 
     line: int
     call_id: str
@@ -45,7 +45,7 @@ class Call:
 
 @dataclass(slots=True)
 class Counts:
-    """What the calls have come to; latencies in ms."""
+    """The results of the calls; latencies in ms."""
 
     answer_ms: list[float] = field(default_factory=list)
     refusal_ms: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Counts:
 
 
 class Calls:
-    """All calls. `send` takes a message, `begin(line, port, now)` and `end(line)` begin and end the sound of a call."""
+    """All calls. `send` sends a message; `begin(line, port, now)` and `end(line)` start and stop a call's sound."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Calls:
         self._timers: list[tuple[float, float, str, str]] = []
         self._n_attempts = 0
         self._waiting = task.calls
-        """Callers who are to call, for the first time or again."""
+        """Callers waiting to call, for the first time or again."""
         self._n_tried = 0
-        """Callers who have had an answer of any kind once."""
+        """Callers that have had any answer."""
         self._begun_at = 0.0
         self.counts = Counts()
         self.answered: list[Call] = []
@@ -89,11 +89,11 @@ class Calls:
 
     @property
     def n_open(self) -> int:
-        """Calls that are not over."""
+        """Calls that have not ended."""
         return len(self._calls)
 
     def start(self, now: float) -> None:
-        """Calls are placed from `now` on, at the task's rate."""
+        """Place calls from `now` on, at the task's rate."""
         self._begun_at = now
 
     def place_due(self, now: float) -> None:
@@ -147,10 +147,10 @@ class Calls:
         heapq.heappush(self._timers, (now + T1_S, T1_S, call.call_id, method))
         self._send(data)
 
-    # -- what comes
+    # -- incoming messages
 
     def receive(self, data: bytes, at: float, now: float) -> None:
-        """A message of the server; `at`: when the kernel took it in, in monotonic seconds."""
+        """A message of the server; `at`: when the kernel received it, in monotonic seconds."""
         head, _, body = data.partition(b"\r\n\r\n")
         text = head.decode("utf-8", "replace")
         call = self._calls.get(header(text, "Call-ID"))
@@ -213,7 +213,7 @@ class Calls:
             self._close(call)
 
     def _close(self, call: Call) -> None:
-        """A call is over. A line that was answered is not used again: its packets are spent."""
+        """A call has ended. A line that was answered is not used again, because its packets are used up."""
         if self._calls.pop(call.call_id, None) is None:
             return
         if call.answered_at:
@@ -224,7 +224,7 @@ class Calls:
     # -- time
 
     def run_timers(self, now: float) -> None:
-        """Repeat what has had no answer, and give up what has waited too long."""
+        """Retransmit unanswered requests, and give up those that waited too long."""
         while self._timers and self._timers[0][0] <= now:
             due, wait_s, call_id, method = heapq.heappop(self._timers)
             call = self._calls.get(call_id)
@@ -241,7 +241,7 @@ class Calls:
                 self._send(call.sent)
 
     def hang_up(self, n_calls: int, now: float) -> None:
-        """Send BYE for at most `n_calls` of those that are up."""
+        """Send BYE for at most `n_calls` of the answered ones."""
         if n_calls <= 0:
             return
         up = [call for call in self._calls.values() if call.answered_at and not call.pending]
@@ -251,7 +251,7 @@ class Calls:
 
 
 def header(text: str, name: str) -> str:
-    """The first value of a header; empty if there is none. Compact names are not known."""
+    """The first value of a header; empty if there is none. Compact names are not supported."""
     return next(iter(headers(text, name)), "")
 
 

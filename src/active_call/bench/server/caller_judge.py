@@ -1,7 +1,8 @@
-"""What the callers of the whole-server bench say about the sound they got, after the run.
+"""Evaluates the sound received by the callers of the whole-server bench, after the run.
 
-The log of datagrams and the calls enter; counts and distances from the grid leave. A call is known by the port that the server sends from.
-`bench.media_judge` says how a packet's distance from its 20 ms grid is measured. The packets of a few calls (`MAX_CLOSE`) are decrypted.
+The log of datagrams and the calls enter; counts and distances from the grid leave. A call is identified by the server's source port.
+`bench.media_judge` explains how a packet's distance from its 20 ms grid is measured. The packets of a few calls (`MAX_CLOSE`) are
+decrypted.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from active_call.bench.server.task import Window
 
 MAX_CLOSE: Final = 20
 SETTLE_S: Final = 1.0
-"""After the answer, before a call's packets count: a server may begin with a burst of early sound."""
+"""After the answer, before a call's packets count: a server may begin with a burst."""
 _SILENCE: Final = (0xFF, 0x7F)
 """Zero in mu-law."""
 
 
 @dataclass(slots=True)
 class Heard:
-    """What all calls have heard."""
+    """The received sound of all calls."""
 
     offsets: list[NDArray[np.float64]] = field(default_factory=list)
     offsets_all: list[NDArray[np.float64]] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Heard:
 
 
 def listen(incoming: Incoming, calls: list[Call], window: Window, *, is_secured: bool) -> Heard:
-    """Judge the calls that were answered."""
+    """Evaluate the answered calls."""
     heard = Heard()
     arrivals, order = _by_port(incoming)
     ports = incoming.source_ports()[order]
@@ -60,7 +61,7 @@ def listen(incoming: Incoming, calls: list[Call], window: Window, *, is_secured:
 
 
 def _by_port(incoming: Incoming) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """When each datagram came, in monotonic seconds, and the places of the RTP packets, by port and then by time."""
+    """The arrival of each datagram, in monotonic seconds, and the indices of the RTP packets, by port and then by time."""
     shift_ns = time.time_ns() - time.monotonic_ns()
     arrivals = np.asarray((incoming.arrivals() - shift_ns) * 1e-9, np.float64)
     packets = incoming.packets()
@@ -99,7 +100,7 @@ def _judge_call(
 
 
 def _unwrapped(numbers: NDArray[np.int64], n_bits: int) -> NDArray[np.int64]:
-    """From 0 on, beyond the end of the counter."""
+    """From 0 on, continuing beyond the counter's end."""
     steps: NDArray[np.int64] = numbers[1:] - numbers[:-1]
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(wrapped(steps, n_bits))])
 
@@ -121,7 +122,7 @@ def _look_closely(heard: Heard, incoming: Incoming, rows: NDArray[np.intp], key:
 
 
 def late_spread(late: list[tuple[float, float]], window: Window | None = None) -> dict[str, float]:
-    """How late the callers sent, in ms; in the window, or ever."""
+    """How late the callers sent, in ms; in the window, or over all time."""
     seconds = [late_s for at, late_s in late if window is None or window.start <= at < window.end]
     return spread(np.array(seconds) * 1000)
 

@@ -1,6 +1,6 @@
-"""The sound of the callers: every packet built and encrypted beforehand, sent by `sendmmsg`, and the log of what comes back.
+"""The sound of the callers: every packet built and encrypted in advance, sent by `sendmmsg`, and the log of received packets.
 
-Written on pylibsrtp, NumPy and system calls alone: what measures the server shares no packet, codec or cipher code with it. G.711 mu-law
+It uses only pylibsrtp, NumPy and system calls, so that it shares no packet, codec or cipher code with the server. G.711 mu-law
 (ITU-T G.711), RTP (RFC 3550), SRTP with AES_CM_128_HMAC_SHA1_80 (RFC 3711). Lines are spread evenly over the 20 ms.
 """
 
@@ -47,12 +47,12 @@ def session_for_sending(key: bytes) -> Session:
 
 
 def prepare(task: Task) -> tuple[Rows, int]:
-    """Every packet of every line, (lines * packets, ROW_BYTES), and how long each is. Row n is packet n % n_packets of its line."""
+    """Every packet of every line, (lines * packets, ROW_BYTES), and their lengths. Row n is packet n % n_packets of its line."""
     payloads = [row.tobytes() for row in encode_ulaw(speech().frames)]
     rows: Rows = np.zeros((task.n_lines * task.n_packets, ROW_BYTES), np.uint8)
     size = PLAIN_BYTES + (TAG_BYTES if task.seed else 0)
     for line in range(task.n_lines):
-        first = line * 37  # not all begin at the same word
+        first = line * 37  # each line begins at another word
         packets = [
             _HEADER.pack(0x80, 0 if number else 0x80, number & 0xFFFF, number * FRAME, SSRC_BASE + line)
             + payloads[(first + number) % len(payloads)]
@@ -94,10 +94,10 @@ class Sound:
         self._position = 0
         self.n_sent = 0
         self.late: list[tuple[float, float]] = []
-        """Of each waking in which something was due: when it was, and how late in seconds."""
+        """For each wake-up with due packets: when it was, and how late in seconds."""
 
     def port(self, line: int) -> int:
-        """Where the sound for `line` is to be sent; lines share ports."""
+        """Where the sound for `line` should be sent; lines share ports."""
         port: int = self._sockets[line // LINES_PER_SOCKET].getsockname()[1]
         return port
 
@@ -142,7 +142,7 @@ class Sound:
         self.n_sent += send_messages(fd, self._where, n_active)
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read what has come."""
         for fd in self._fds:
             self.incoming.take(fd)
 
@@ -158,16 +158,16 @@ class Sound:
 
 
 def opened(packet: bytes, session: Any) -> bytes | None:
-    """A packet of the server's in plain; None when it is not authentic."""
+    """A packet of the server, decrypted; None if it is not authentic."""
     if session is None:
         return packet
     try:
         plain: bytes = session.unprotect(packet)
-    except Exception:  # noqa: BLE001 (libsrtp tells every refusal by the same class)
+    except Exception:  # noqa: BLE001 (libsrtp reports every error by the same class)
         return None
     return plain
 
 
 def session_for_receiving(key: bytes) -> Session:
-    """libsrtp's session of what the server sends."""
+    """libsrtp's session for the server's packets."""
     return Session(Policy(key=key, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80))

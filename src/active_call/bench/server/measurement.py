@@ -1,4 +1,4 @@
-"""One measurement of a server: the callers prepared, the calls set up, the window watched, the figures made."""
+"""One measurement of a server: prepare the callers, set up the calls, observe the window, compute the figures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from active_call.bench.server.tested_server import HOST, Setting, TestedServer, 
 WARM_UP_S: Final = 2.0
 LEAD_S: Final = 0.5
 SETUP_SLACK: Final = 1.5
-"""Setting up may take so much longer than the rate says before a caller's packets are used up."""
+"""Set-up may take this much longer than the rate suggests before a caller's packets are used up."""
 SPARE_S: Final = 5.0
 MAX_LINES: Final = 1200
 OFFER_LIMIT_S: Final = 240.0
 MAX_SENDER_LATE_MS: Final = 5.0
-"""Callers that send later than this at p99 have disturbed what they measure: nothing is judged."""
+"""If callers send later than this at p99, they have disturbed the measurement, and there is no verdict."""
 MAX_OFF_GRID_MS: Final = 5.0
 OVERLOADED_OFF_GRID_MS: Final = 10.0
 MAX_REFUSAL_MS: Final = 50.0
@@ -36,7 +36,7 @@ MAX_REFUSAL_MS: Final = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is measured. `rate`: calls a second; `record`: every how manieth call is recorded, 0 none."""
+    """What is measured. `rate`: calls a second; `record`: every n-th call is recorded, 0 none."""
 
     calls: int
     seconds: int = 10
@@ -46,7 +46,7 @@ class Workload:
     asr: str = "none"
     playbook: str = ""
     profile: str = ""
-    """A file for py-spy's view of the control process, empty none."""
+    """A file for py-spy's profile of the control process, empty none."""
 
     @property
     def talk_s(self) -> float:
@@ -56,7 +56,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is read at both ends of the window."""
+    """The values read at both ends of the window."""
 
     at: float
     cpu_s: dict[str, float]
@@ -64,14 +64,14 @@ class Reading:
 
 
 def server_of(workload: Workload, against: str, folder: Path, core: int | None) -> AbstractAsyncContextManager[TestedServer]:
-    """The server to be measured: ours, or the one that `against` starts."""
+    """The server to measure: ours, or the one that `against` starts."""
     if against:
         return another(str(Path(against).absolute()), folder, core, workload.talk_s)
     return ours(folder, core, Setting(workload.asr, workload.playbook), workload.talk_s)
 
 
 async def measure(workload: Workload, against: str = "") -> dict[str, Any]:
-    """Measure one server; `against`: another one than ours. Raises ActiveCallError."""
+    """Measure one server; `against`: another one. Raises ActiveCallError."""
     cores = bench_host.choose_cores()
     if cores.media is not None:
         bench_host.pin(os.getpid(), cores.peers)
@@ -147,7 +147,7 @@ def figures(workload: Workload, seen: Seen, before: Reading, after: Reading) -> 
 
 
 def judge(workload: Workload, seen: Seen) -> tuple[str, list[str]]:
-    """`held`, `overloaded` (some calls were refused, the others held), `failed`, or `not judged`; and why it is not the first."""
+    """`held`, `overloaded` (some calls were refused, the others held), `failed`, or `not judged`; and why it is not `held`."""
     late_ms = seen.late_ms.get("p99", 0.0)
     if late_ms > MAX_SENDER_LATE_MS:
         return "not judged", [f"the callers sent {late_ms:.1f} ms late at p99 (at most {MAX_SENDER_LATE_MS:g})"]

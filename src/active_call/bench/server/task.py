@@ -1,4 +1,4 @@
-"""What the bench and its callers tell each other: the task, and what was seen. Both travel as JSON lines."""
+"""The messages between the bench and its callers: the task, and the observations. Both are JSON lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ KEY_BYTES: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the callers do. `n_lines`: calls that can be up at one time, each with `n_packets` prepared.
+    """The callers' work. `n_lines`: the most concurrent calls, each with `n_packets` prepared.
 
-    `seed`: of their SRTP keys; empty for RTP.
+    `seed`: for their SRTP keys; empty for RTP.
     """
 
     host: str
@@ -24,12 +24,12 @@ class Task:
     n_packets: int
     rate: float
     record: int = 0
-    """Every how manieth caller dials `record`, 0 none; all others dial `bench`."""
+    """Every n-th caller dials `record`, 0 none; all others dial `bench`."""
     seed: str = ""
 
 
 def key_of(task: Task, line: int) -> bytes:
-    """The SRTP key of what the caller on `line` sends; empty for plain RTP."""
+    """The SRTP key of the packets sent on `line`; empty for plain RTP."""
     return hashlib.blake2b(f"{task.seed} {line}".encode(), digest_size=KEY_BYTES).digest() if task.seed else b""
 
 
@@ -43,10 +43,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the callers have seen. Times in ms; `…_all` count from a second after each answer, the others in the measured window."""
+    """The callers' observations. Times in ms; `…_all` count from a second after each answer, the others in the measured window."""
 
     n_up: int
-    """Calls that were up through the whole window."""
+    """Calls that lasted through the whole window."""
     answered: int
     refused: dict[str, int]
     """Final responses other than 200, by code."""
@@ -63,19 +63,19 @@ class Seen:
     """The 99th percentile of each of the five worst calls, over all their time."""
     received: int
     expected: int
-    """Packets in the window: those that came, and one every 20 ms of each call."""
+    """Packets in the window: received ones, and expected ones (one every 20 ms of each call)."""
     skipped: int
-    """Packets in the window that the server never sent: RTP timestamps that jump while sequence numbers go on."""
+    """Packets in the window that the server never sent: RTP timestamps that jump while sequence numbers continue."""
     lost: int
-    """Sequence numbers that did not come, over all the time."""
+    """Missing sequence numbers, over all time."""
     wrong: int
-    """Of the calls that are looked at closely: packets that are not authentic or repeated."""
+    """For the calls that are decrypted: packets that are not authentic or repeated."""
     audible_percent: float
-    """Of the packets looked at closely, those with more than silence."""
+    """Decrypted packets with more than silence."""
     sent: int
     late_ms: dict[str, float]
     """How late the callers sent, in the window."""
     late_all_ms: dict[str, float]
     is_log_full: bool = False
     ran_out: int = 0
-    """Calls that could not be offered, because every line was in use."""
+    """Calls that could not be placed, because every line was in use."""

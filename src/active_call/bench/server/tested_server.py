@@ -1,8 +1,8 @@
-"""The server under test, as processes: started on one core with a configuration of its own, measured from /proc, stopped at the end.
+"""The server under test, as processes: started on one core with its own configuration, measured from /proc, stopped at the end.
 
 Ours gets a configuration file. Any other server is a program or script that gets `BENCH_SIP_PORT` (UDP, on 127.0.0.1), `BENCH_RTP_PORTS`
-(`LOW-HIGH`), `BENCH_SOUND` (a WAV file, to be played to every caller) and `BENCH_FOLDER` (for what it writes) in its environment, answers
-every call, and runs until SIGTERM.
+(`LOW-HIGH`), `BENCH_SOUND` (a WAV file, to be played to every caller) and `BENCH_FOLDER` (for its files) in its environment, answers every
+call, and runs until SIGTERM.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _ROLES: Final = {
     "media.worker": "media",
     "media.record": "recorder",
     "providers.local": "engines",
-    "base.fork_server": "fork server",
+    "fork_server": "fork server",
 }
-"""What a process of ours is, by a word of its command line; the first process is `control`, all others `other`."""
+"""The kind of our processes, by a word of the command line; the first process is `control`, all others `other`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How our server is configured. `playbook`: a file in place of the bench's own."""
+    """The settings of our server. `playbook`: a file instead of the bench's own."""
 
     asr: str = "none"
     playbook: str = ""
 
 
 def bench_playbook(sound: Path, asr: str, *, recording: str = "") -> str:
-    """Plays a long file to the caller, and takes turns: the caller's voice pauses it."""
+    """Plays a long file to the caller, and pauses it while the caller speaks."""
     recorder = f"recorder: {{recorderFile: '{recording}', samplerate: 8000}}\n" if recording else ""
     front = f"asr: {{provider: {asr}}}\nllm: {{provider: script}}\n{recorder}"
     return f'---\n{front}---\n# Scene: main\n\n<play file="{sound}"/>\n\n## *\nYes.\n'
@@ -102,9 +102,9 @@ def write_sound(path: Path, seconds: float) -> None:
 
 
 class TestedServer:
-    """A running server. `name` is for the figures."""
+    """A running server. `name` is used in the figures."""
 
-    __test__ = False  # no test, whatever pytest thinks of its name
+    __test__ = False  # pytest must not collect it
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, port: int) -> None:
         self.name = name
@@ -112,7 +112,7 @@ class TestedServer:
         self._process = process
 
     def pids(self) -> dict[str, list[int]]:
-        """Its processes by what they are."""
+        """Its processes by kind."""
         found: dict[str, list[int]] = {"control": [self._process.pid]}
         for pid in descendants(self._process.pid):
             with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ class TestedServer:
         return found
 
     def cpu_s(self) -> dict[str, float]:
-        """Processor time so far, by what the processes are."""
+        """CPU time so far, by kind of process."""
         used: dict[str, float] = {}
         for role, pids in self.pids().items():
             for pid in pids:
@@ -131,7 +131,7 @@ class TestedServer:
         return used
 
     def pss_mb(self) -> dict[str, float]:
-        """Memory, each page shared out among those who map it."""
+        """Memory by kind of process; shared pages are divided among the processes that map them."""
         used: dict[str, float] = {}
         for role, pids in self.pids().items():
             used[role] = round(sum(pss_kb(pid) for pid in pids) / 1000, 1)
@@ -139,7 +139,7 @@ class TestedServer:
 
     @property
     def has_ended(self) -> bool:
-        """It is gone by itself."""
+        """It has ended by itself."""
         return self._process.returncode is not None
 
 
@@ -160,7 +160,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def pss_kb(pid: int) -> int:
-    """Proportional set size; 0 where it cannot be read."""
+    """Proportional set size; 0 if it cannot be read."""
     with contextlib.suppress(OSError, IndexError, ValueError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):
@@ -170,7 +170,7 @@ def pss_kb(pid: int) -> int:
 
 @asynccontextmanager
 async def ours(folder: Path, core: int | None, setting: Setting, seconds: float) -> AsyncIterator[TestedServer]:
-    """Our server, with a sound of `seconds` to play."""
+    """Our server, with `seconds` of sound to play."""
     port = free_udp_port()
     sound = folder / "sound.wav"
     write_sound(sound, seconds)
@@ -184,7 +184,7 @@ async def ours(folder: Path, core: int | None, setting: Setting, seconds: float)
 
 @asynccontextmanager
 async def another(program: str, folder: Path, core: int | None, seconds: float) -> AsyncIterator[TestedServer]:
-    """The server that `program` starts, see the module. Raises ActiveCallError where it cannot be run."""
+    """The server that `program` starts; see the module. Raises ActiveCallError if it cannot be run."""
     if not os.access(program, os.X_OK):
         raise ActiveCallError(f"--against {program}: expected an executable file")
     port = free_udp_port()
@@ -219,7 +219,7 @@ async def _running(
 
 
 async def _wait_ready(server: TestedServer, log: Path) -> None:
-    """Ask by OPTIONS until there is an answer. Raises ActiveCallError."""
+    """Send OPTIONS until there is an answer. Raises ActiveCallError."""
     deadline = time.monotonic() + READY_S
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((HOST, 0))
@@ -264,7 +264,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def free_udp_port() -> int:
-    """A UDP port that nobody has just now."""
+    """A currently free UDP port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((HOST, 0))
         port: int = sock.getsockname()[1]

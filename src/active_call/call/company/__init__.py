@@ -1,1 +1,1 @@
-"""Who is in the call with the caller: hold, bridges, transfers' state, attention."""
+"""The parties of the call besides the caller: hold, bridges, the state of transfers, attention."""

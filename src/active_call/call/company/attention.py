@@ -1,19 +1,20 @@
-"""Who has the caller's attention, and why: one state of the call, from which the sound of its leg follows. Pure.
+"""Who has the caller's attention, and why: one state of the call, from which its leg's sound is derived. Pure.
 
-Claims enter and leave, each under its name (`Why`), and mutes of tracks. The rest is derived from the active ones, never kept a second
-time, and never sent to a leg in any other way: a call that goes on with another leg derives the sound of the new one from the same state.
+Claims are added and removed by name (`Why`), as are mutes of tracks. Everything else is derived from the active claims. It is never stored
+separately and never sent to a leg in any other way, so when the call continues with another leg, the sound of the new leg is derived from
+the same state.
 
-| derived           | while                                                                                    |
-|-------------------|------------------------------------------------------------------------------------------|
-| `is_aside`        | a claim takes the caller from the agent: hold, bridge, transfer, takeover                 |
-| `hears`           | no such claim stands, but for a transfer that lets the agent hear (`pauseParentAsr: false`) |
-| `is_frozen`       | what plays stands still at its sample: hold, before the answer of a call of ours, overlap, `pause` |
-| `music`           | the last claim that wants music                                                          |
-| `muted`           | a `mute` command stands for the track; the empty name is all that is sent                |
-| `holder`          | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent |
+| derived     | while                                                                                           |
+|-------------|-------------------------------------------------------------------------------------------------|
+| `is_aside`  | a claim takes the caller from the agent: hold, bridge, transfer, takeover                       |
+| `hears`     | no such claim is active, except a transfer that lets the agent hear (`pauseParentAsr: false`)   |
+| `is_frozen` | playback is paused at its sample: hold, before the answer of an outbound call, overlap, `pause` |
+| `music`     | the last claim with music                                                                       |
+| `muted`     | a `mute` command is active for the track; the empty name means everything that is sent          |
+| `holder`    | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent       |
 
-Background sound plays, and the caller's silence is counted, while the agent is not aside. `changes` says what has to be done between two
-states; `attention_executor` does it.
+While the agent is not aside, background sound plays and the caller's silence is counted. `changes` returns the actions between two states;
+`attention_executor` executes them.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class Why(StrEnum):
     """The name of a claim on the caller's attention."""
 
     UNANSWERED = "unanswered"
-    """An outbound call is not answered yet: the first words would be lost."""
+    """An outbound call is not answered yet; the first words would be lost."""
     RINGBACK = "ringback"
     """A ringing tone before the answer."""
     OVERLAP = "overlap"
     """The caller speaks over the agent, and it is undecided who has the turn."""
     PAUSED = "paused"
-    """The `pause` command."""
+    """From the `pause` command."""
     HOLD = "hold"
     HOLD_MUSIC = "hold music"
     BRIDGE = "bridge"
@@ -74,7 +75,7 @@ _HOLDERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Music:
-    """Music to be heard. `source`: a file, a URL or a tone; None: the built-in melody."""
+    """The music to play. `source`: a file, a URL or a tone; None: the built-in melody."""
 
     source: str | None = None
 
@@ -96,12 +97,12 @@ class Attention:
     muted: frozenset[str] = frozenset()
 
     def with_claim(self, claim: Claim) -> Attention:
-        """As this, and `claim` stands as the latest; it takes the place of one of its name. One that is the same stays where it is."""
+        """This state with `claim` as the latest, replacing one of the same name. An equal claim stays in its place."""
         return self if claim in self.claims else replace(self, claims=(*self.without(claim.why).claims, claim))
 
     def without(self, why: Why) -> Attention:
         """This state without that claim; unchanged if the claim is not active."""
-        return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why))
+        return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why)) if self.has(why) else self
 
     def with_mute(self, track: str, *, muted: bool) -> Attention:
         """This state with that track muted or unmuted; without a name, nothing is muted."""
@@ -119,7 +120,7 @@ class Attention:
     @property
     def is_aside(self) -> bool:
         """The agent is not with the caller."""
-        return any(claim.why in ASIDE for claim in self.claims)
+        return bool(self.claims) and any(claim.why in ASIDE for claim in self.claims)
 
     @property
     def hears(self) -> bool:
@@ -145,12 +146,12 @@ class Change(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     STEP_ASIDE = "step aside"
-    """End the background sound."""
+    """Stop the background sound."""
     SUSPEND = "suspend"
-    """Stop hearing."""
+    """Stop recognition."""
     RESUME = "resume"
     STEP_BACK = "step back"
-    """Begin the background sound, and count the caller's silence from now."""
+    """Start the background sound, and count the caller's silence from now."""
 
 
 def changes(before: Attention, after: Attention) -> list[Change]:

@@ -1,4 +1,4 @@
-"""Puts the attention state into effect: claims and mutes enter, orders to music, speech, hearing and background sound leave."""
+"""Executes the attention state: claims and mutes enter; orders for music, speech, recognition and background sound leave."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from active_call.call.company.attention import Attention, Change, Claim, Music, 
 
 @dataclass(frozen=True, slots=True)
 class AttentionPorts:
-    """What follows from the state. Every order goes to the stream of the call's present leg."""
+    """The actions that follow from the state. Every order goes to the stream of the call's current leg."""
 
     play_music: Callable[[Music | None], None]
-    """None ends the music."""
+    """None stops the music."""
     mute: Callable[[str, bool], None]
     """A track, and whether it is muted."""
     freeze: Callable[[bool], None]
-    """As `SpeechOutput.pause`."""
+    """See `SpeechOutput.pause`."""
     suspend: Callable[[], None]
-    """As `SpeechInput.suspend`."""
+    """See `SpeechInput.suspend`."""
     resume: Callable[[], None]
-    """As `SpeechInput.resume`."""
+    """See `SpeechInput.resume`."""
     step_aside: Callable[[], None]
-    """Ends the background sound."""
+    """Stops the background sound."""
     step_back: Callable[[], None]
-    """Begins the background sound."""
+    """Starts the background sound."""
 
 
 class AttentionExecutor:
@@ -49,7 +49,7 @@ class AttentionExecutor:
         self._become(self.state.with_mute(track, muted=muted))
 
     def leg_changed(self) -> None:
-        """The call has another leg: its stream, which is as it was opened, is to sound as the state says."""
+        """The call has another leg: apply the state to its new stream."""
         self._ports.play_music(None)
         self._put_into_effect(Attention(), self.state)
         if not self.state.is_aside:

@@ -1,9 +1,9 @@
-"""Two calls whose parties hear each other: `bridge` and `unbridge`, and the end of a bridge with either call.
+"""Bridges between two calls: `bridge` and `unbridge`, and the end of a bridge when either call ends.
 
-The two calls agree by messages (`messages`), each in its own order. The call that asks joins the two streams. While a bridge stands, the
-agents of both calls are quiet and hear nothing. A call is in at most one bridge.
+The two calls negotiate by messages (`messages`), which each handles in its own order. The requesting call joins the two streams. During a
+bridge the agents of both calls are silent and hear nothing. A call is in at most one bridge.
 
-    invite ──accepted──> joining ──joined──> joined (told by both) ──unbridge, or one call ends──> parted (told by the one that is left)
+    invite ──accepted──> joining ──joined──> joined (both report) ──unbridge, or one call ends──> parted (the remaining call reports)
       └──refused, no answer──> error        └──cannot──> parted
 """
 
@@ -27,12 +27,12 @@ from active_call.contract import events
 from active_call.media.pool.pool import MediaStream, Relay
 
 ANSWER_DEADLINE_S = 2.0
-"""How long the other call may take to answer an invitation: it has only its mailbox to work off."""
+"""How long the other call may take to answer an invitation; it only has to process its mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeListener:
-    """Who hears of a bridge on this side. `refused` and `parted` get the reason."""
+    """Receives the events of a bridge on this side. `refused` and `parted` get the reason."""
 
     joined: Callable[[], None]
     refused: Callable[[str], None]
@@ -65,7 +65,7 @@ class Bridging:
     # -- commands
 
     def bridge(self, target_session_id: str) -> None:
-        """Carry out `bridge`. Raises LocalProtocolError if there is no such call, or one of the two is not free."""
+        """Execute `bridge`. Raises LocalProtocolError if there is no such call, or one of the two is not free."""
         other = self._network.find(target_session_id)
         if other is None:
             raise LocalProtocolError(f"there is no call {target_session_id!r}")
@@ -78,7 +78,7 @@ class Bridging:
         self.invite(other, BridgeListener(partial(self._joined, other.id), self._refused, partial(self._parted, other.id)))
 
     def unbridge(self, target_session_id: str | None) -> None:
-        """Carry out `unbridge`. Raises LocalProtocolError if there is no such bridge."""
+        """Execute `unbridge`. Raises LocalProtocolError if there is no such bridge."""
         if self.current is None or (target_session_id and self.current.partner.id != target_session_id):
             raise LocalProtocolError("there is no such bridge")
         self.part("unbridged")
@@ -92,14 +92,14 @@ class Bridging:
             return f"the call {self._id!r} is already bridged"
         return f"the call {self._id!r} is being transferred" if obstacle is not None else ""
 
-    # -- a bridge, from its beginning to its end
+    # -- a bridge, from start to end
 
     def is_in(self, bridge_id: str) -> bool:
         """Whether this call is in that bridge."""
         return self.current is not None and self.current.id == bridge_id
 
     def invite(self, other: CallHandle, listener: BridgeListener) -> str:
-        """Ask another call for a bridge; gives its id. `refused`, or `parted`, or `joined` and later `parted` follow."""
+        """Invite another call to a bridge; returns the bridge's id. `refused`, or `parted`, or `joined` and later `parted` follow."""
         self._n_bridges += 1
         bridge = self.current = _Bridge(f"{self._id}/{self._n_bridges}", other, listener)
         other.send(BridgeInvite(bridge.id, self._id))
@@ -116,7 +116,7 @@ class Bridging:
             self._refuse(bridge, f"the call {bridge.partner.id!r} does not answer")
 
     def handle(self, message: CallMessage) -> None:
-        """Another call has said something about a bridge."""
+        """A message about a bridge from another call."""
         bridge = self.current
         if isinstance(message, BridgeInvite):
             self._on_invite(message)
@@ -134,14 +134,14 @@ class Bridging:
             self._end(bridge, message.reason)
 
     def part(self, reason: str) -> None:
-        """End the bridge, and tell both sides. Harmless where there is none."""
+        """End the bridge, and notify both sides. Does nothing if there is none."""
         bridge = self.current
         if bridge is not None:
             bridge.partner.send(BridgeParted(bridge.id, self._id, reason))
             self._end(bridge, reason)
 
     def end(self) -> None:
-        """This call is over: only the other one is told."""
+        """This call has ended: notify only the other one."""
         bridge, self.current = self.current, None
         if bridge is not None:
             if bridge.relay is not None:
@@ -149,7 +149,7 @@ class Bridging:
             bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call ended"))
 
     def refuse(self, invite: BridgeInvite, why: str) -> None:
-        """Answer an invitation that this call does not handle any more; `why` says what the matter with it is."""
+        """Refuse an invitation that this call no longer handles; `why` is the reason."""
         asking = self._network.find(invite.sender)
         if asking is not None:
             asking.send(BridgeRefused(invite.bridge_id, self._id, f"the call {self._id!r} {why}"))
@@ -178,7 +178,7 @@ class Bridging:
             self._ports.later(lambda: self.part(reason) if self.current is bridge else None)
             return
         bridge.relay = relay
-        if self.current is not bridge:  # it was parted while the relay was being made
+        if self.current is not bridge:  # the bridge ended while the relay was being made
             relay.close()
         self._ports.later(lambda: self._relay_made(bridge, relay))
 
@@ -197,7 +197,7 @@ class Bridging:
             bridge.relay.close()
         bridge.listener.parted(reason)
 
-    # -- what a bridge that is no transfer tells
+    # -- events of a bridge that is not part of a transfer
 
     @property
     def _id(self) -> str:

@@ -1,4 +1,4 @@
-"""Carries out what the call's state machine wants: commands and events enter as inputs, orders to the leg and contract events leave."""
+"""Executes the actions of the call's state machine: commands and events enter as inputs, orders to the leg and contract events leave."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "
 
 
 class CallExecutor:
-    """One call's machine at work."""
+    """Runs one call's machine."""
 
     def __init__(
         self, machine: CallMachine, state: CallState, ports: CallPorts, attention: AttentionExecutor, setup: CallSetup, hang_up: HangUp
@@ -39,11 +39,11 @@ class CallExecutor:
         self._hang_up = hang_up
         self._ringing = commands.Ringing()
         self._recorder: RecorderOption | None = None
-        """Where `ringing` wants the call recorded."""
+        """Records the call if `ringing` asks for it."""
         self._decision: Decision = LeftOpen()
         self._failure = ""
         self.deciding_until: float | None = None
-        """When the decision about an inbound call is due, in monotonic seconds; None while none is awaited."""
+        """The deadline of the decision about an inbound call, in monotonic seconds; None while none is awaited."""
 
     @property
     def now(self) -> CallStates:
@@ -51,14 +51,14 @@ class CallExecutor:
         return self._machine.now
 
     def feed(self, item: AnyInput) -> None:
-        """Something has happened: carry out what follows. Raises LocalProtocolError if it is refused."""
+        """Pass an input to the machine and execute the actions. Raises LocalProtocolError if it is refused."""
         for action in self._machine.receive(item):
             self._do(action)
 
-    # -- inputs that bring something along
+    # -- inputs with data
 
     def accept(self, option: CallOption) -> None:
-        """Answer an inbound call. Raises LocalProtocolError for one that is settled already."""
+        """Answer an inbound call. Raises LocalProtocolError if it is already answered or refused."""
         before = self._state.own_option
         recorder = option.recorder if self._recorder is None else self._recorder
         self._state.own_option = merged(msgspec.structs.replace(option, recorder=recorder), before)
@@ -69,28 +69,28 @@ class CallExecutor:
             raise
 
     def ring(self, command: commands.Ringing) -> None:
-        """Let the caller hear that it rings; with early media or a ringing tone the sound is opened before the answer.
+        """Send ringing to the caller; for early media or a ringing tone the sound is opened before the answer.
 
-        Raises LocalProtocolError for a call that is settled already.
+        Raises LocalProtocolError if the call is already answered or refused.
         """
         self._ringing = command
         self.feed(Input.RING)
         self._recorder = command.recorder or self._recorder
 
     def decided(self, decision: Decision) -> None:
-        """A router has decided; nothing happens where that comes too late."""
+        """A router has decided. Does nothing if that is too late."""
         self._decision = decision
         self.feed(Input.DECIDED)
 
     def failed(self, failure: Fatal) -> None:
-        """The call cannot go on: say why, and end it with the right code."""
+        """The call cannot continue: report the reason, and end it with the right code."""
         self._failure = str(failure.error)
         if not self.now.is_ending:
             self._state.facts.error = self._failure
         self.feed(states.Failed(self._failure, failure.code))
 
     def handle_timeout(self, now: float) -> None:
-        """Nobody has decided in time: 408. Harmless at any other time."""
+        """No decision came in time: 408. Does nothing at any other time."""
         if self.deciding_until is not None and now >= self.deciding_until:
             self.feed(Input.DECISION_DUE)
 

@@ -1,12 +1,12 @@
-"""A call as states: how it comes about, who is with its caller, and who has put it on hold. Pure: inputs enter, actions leave.
+"""The state machine of a call: its set-up, who talks with the caller, and holds. Pure: inputs enter, actions leave.
 
-Three regions that do not touch each other, and `is_ending`:
+Three independent regions, and `is_ending`:
 
     stage     NEW ──> DECIDING ──accept──> ANSWERING ──leg answered──> ANSWERED          (inbound)
               NEW ──> DIALLING ────────────────────────leg answered──> ANSWERED          (outbound)
     company   AGENT ──> JOINING ──joined──> BRIDGED ──parted──> AGENT
               AGENT ──> TRANSFER ──over──> AGENT          AGENT ──> TAKEOVER ──over──> AGENT
-    hold      by us (wanted, agreed to), by the peer
+    hold      by us (requested, accepted), by the peer
 
 | stage     | accept           | reject        | ring    | decision  | time          | failed          | leg answered |
 |-----------|------------------|---------------|---------|-----------|---------------|-----------------|--------------|
@@ -25,8 +25,8 @@ Three regions that do not touch each other, and `is_ending`:
 | TRANSFER  | refused                               | -       | -           | AGENT         | -             |
 | TAKEOVER  | refused                               | -       | -           | -             | AGENT         |
 
-A wish of ours to hold becomes true when the peer has agreed to it, and only then is it told. While a hold stands what plays is frozen.
-What is refused changes nothing: the only action is `Refuse`.
+Our hold takes effect, and is reported, only when the peer has accepted it. During a hold playback is paused. A refused input changes
+nothing: the only action is `Refuse`.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ TIMEOUT_REASON = "Request Timeout"
 
 
 class CallMachine:
-    """One call. Feed it with `receive`, and carry out what it returns, in order."""
+    """One call. Pass inputs to `receive`, and execute the returned actions in order."""
 
     def __init__(self, *, is_inbound: bool, accept_timeout_s: float = 60.0) -> None:
         self.now = CallStates(is_inbound)
         self._accept_timeout_s = accept_timeout_s
         self._hold_music: Music | None = None
-        """What the hold that we ask for is to sound like."""
+        """The sound of the requested hold."""
 
     def receive(self, item: AnyInput) -> list[Action]:
-        """What is to be done. An input that does not concern the state changes nothing."""
+        """The actions for an input. An input that does not apply to the state changes nothing."""
         match item:
             case Input():
                 return self._on_plain(item)
@@ -128,7 +128,7 @@ class CallMachine:
             case _:
                 return self._on_company(item)
 
-    # -- how it comes about
+    # -- set-up
 
     def _on_begin(self) -> list[Action]:
         if self.now.stage is not Stage.NEW:
@@ -140,7 +140,7 @@ class CallMachine:
         return [Do.ASK_WHO_TAKES_IT]
 
     def _unless_settled(self, actions: list[Action]) -> list[Action]:
-        """`actions` where this is an inbound call that is neither answered nor over."""
+        """`actions` if this is an inbound call that is neither answered nor ended."""
         if not self.now.is_inbound:
             return [Refuse("only an inbound call can be accepted, rejected or ringing")]
         if self.now.is_ending:
@@ -238,7 +238,7 @@ class CallMachine:
             actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=initiator))]
         return actions
 
-    # -- who is with the caller
+    # -- who talks with the caller
 
     def _begin(self, company: Company, *claims: Claim) -> list[Action]:
         obstacle = self.now.obstacle

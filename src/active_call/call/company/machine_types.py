@@ -10,29 +10,29 @@ from active_call.contract import events
 
 
 class Stage(StrEnum):
-    """How a call comes about."""
+    """The stage of a call's set-up."""
 
     NEW = "new"
     DECIDING = "deciding"
-    """An inbound call waits for somebody who accepts it."""
+    """An inbound call waits for a decision."""
     ANSWERING = "answering"
     DIALLING = "dialling"
     ANSWERED = "answered"
 
 
 class Company(StrEnum):
-    """Who is with the caller."""
+    """Who talks with the caller."""
 
     AGENT = "agent"
     JOINING = "joining"
-    """A bridge is being made."""
+    """A bridge is being set up."""
     BRIDGED = "bridged"
     TRANSFER = "transfer"
     TAKEOVER = "takeover"
 
 
 class Obstacle(StrEnum):
-    """Why the caller is not the agent's alone."""
+    """Why the agent does not have the caller to itself."""
 
     NOT_ANSWERED = "the call is not answered"
     TRANSFER = "a transfer is in progress"
@@ -54,12 +54,12 @@ class CallStates:
 
     @property
     def is_on_hold(self) -> bool:
-        """Either side has put the other one on hold."""
+        """Either side holds the other one."""
         return self.held_by_us or self.held_by_peer
 
     @property
     def peer_role(self) -> str:
-        """Who the peer of the call's leg is: `caller` or `callee`."""
+        """The peer's role in the call: `caller` or `callee`."""
         return "caller" if self.is_inbound else "callee"
 
     @property
@@ -82,7 +82,7 @@ _OBSTACLES = {
 
 
 class Input(StrEnum):
-    """What happens and says no more than its name."""
+    """An input without data."""
 
     BEGIN = "begin"
     ACCEPT = "accept"
@@ -100,12 +100,12 @@ class Input(StrEnum):
     BRIDGE_JOINED = "bridge joined"
     BRIDGE_OVER = "bridge over"
     CALLER_RETURNED = "caller returned"
-    """The caller of a transfer is back with the agent."""
+    """The caller of a transfer has returned to the agent."""
     TRANSFER_OVER = "transfer over"
     TAKEOVER_BEGINS = "takeover begins"
     TAKEOVER_OVER = "takeover over"
     LEG_REPLACED = "leg replaced"
-    """The call goes on with another leg: no hold outlives it, and nobody has hung that leg up. A hold of the new leg is told next."""
+    """The call continues with another leg: earlier holds end, and that leg was not hung up by us. A hold of the new leg follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What the call needs cannot be had; the call ends, with `code` where it is not answered."""
+    """A required resource is missing; the call ends, with `code` if it is not answered."""
 
     reason: str
     code: int
@@ -134,14 +134,14 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class HoldNotAsked:
-    """Our leg could not ask the peer; `on_hold` is what was asked for."""
+    """Our leg could not send the request to the peer; `on_hold` is the requested state."""
 
     on_hold: bool
 
 
 @dataclass(frozen=True, slots=True)
 class HoldAnswered:
-    """The peer has answered a wish of ours with `code`; `on_hold`: how it is now."""
+    """The peer answered our request with `code`; `on_hold`: the current state."""
 
     on_hold: bool
     code: int
@@ -149,14 +149,14 @@ class HoldAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PeerHeld:
-    """The peer has put us on hold, or taken us back."""
+    """The peer has put us on hold, or resumed."""
 
     on_hold: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TransferBegins:
-    """A transfer begins. `hears`: the agent goes on hearing the caller."""
+    """A transfer begins. `hears`: the agent continues to hear the caller."""
 
     hears: bool = False
 
@@ -168,32 +168,32 @@ AnyInput = Input | Reject | Failed | Hold | HoldNotAsked | HoldAnswered | PeerHe
 
 
 class Do(StrEnum):
-    """What the call is to do."""
+    """An action of the call."""
 
     ASK_WHO_TAKES_IT = "ask who takes it"
     DIAL = "dial"
     ANSWER = "answer"
-    """Get the engines and the sound ready, then answer the leg."""
+    """Prepare the engines and the sound, then answer the leg."""
     RING = "ring"
     CARRY_OUT_DECISION = "carry out decision"
     DROP_DECISION = "drop decision"
-    """The decision has come too late."""
+    """The decision came too late."""
     DROP_FAILURE = "drop failure"
     """The call is ending anyway."""
     FORGET_DEADLINE = "forget deadline"
-    """Nobody has to decide any more."""
+    """A decision is no longer needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The command cannot be carried out, and has changed nothing."""
+    """The command was refused and has changed nothing."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RejectLeg:
-    """Answer the invitation with a final status. `error` stands in the record; empty if the refusal was wanted."""
+    """Answer the invitation with a final status. `error` is stored in the record; empty if the refusal was intended."""
 
     code: int
     reason: str = ""
@@ -202,7 +202,7 @@ class RejectLeg:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the call because of `reason`."""
+    """End the call for `reason`."""
 
     reason: str
 
@@ -224,7 +224,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claim on the caller's attention is gone."""
+    """Remove a claim on the caller's attention."""
 
     why: Why
 

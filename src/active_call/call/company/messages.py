@@ -1,12 +1,12 @@
-"""Messages between calls that negotiate, make and end a bridge. Sent with `CallHandle.send`.
+"""Messages between calls that negotiate, set up and end a bridge. Sent with `CallHandle.send`.
 
-    the call that asks                       the other call
+    the requesting call                      the other call
     BridgeInvite ──────────────────────────> free: BridgeAccepted; else BridgeRefused
     joins the two streams
-    BridgeJoined ──────────────────────────> tells `joined`
+    BridgeJoined ──────────────────────────> reports `joined`
     BridgeParted <─────────────────────────> either end, at any time after the invitation
 
-Each names the bridge and its sender by their ids. A message about a bridge that is over changes nothing.
+Each contains the ids of the bridge and the sender. A message about an ended bridge is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.media.pool.pool import MediaStream, Relay
 
 @dataclass(frozen=True, slots=True)
 class CallMessage:
-    """A message of one call to another, about the bridge `bridge_id`. `sender`: the session id of the call that sends it."""
+    """A message from one call to another about the bridge `bridge_id`. `sender`: the sending call's session id."""
 
     bridge_id: str
     sender: str
@@ -26,7 +26,7 @@ class CallMessage:
 
 @dataclass(frozen=True, slots=True)
 class BridgeInvite(CallMessage):
-    """The sender wants its caller to be joined with yours."""
+    """The sender asks to bridge its caller with yours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,6 @@ class BridgeJoined(CallMessage):
 
 @dataclass(frozen=True, slots=True)
 class BridgeParted(CallMessage):
-    """The bridge is over, or could not be made."""
+    """The bridge has ended, or could not be set up."""
 
     reason: str

@@ -1,8 +1,8 @@
-"""The leg that a call talks on: whether it is over, how it is hung up, and how the call goes on with another one.
+"""The call's own leg: whether it has ended, hanging it up, and replacing it by another one.
 
-A call ends with its leg, unless a transfer goes on without it. When the target of a transfer, or a leg with Replaces, takes the place of
-the leg, the call goes on with the new one: it speaks, listens and records there, and the old one is released. Whether the new leg plays, is
-heard, is muted and is recorded follows from the state of the call (`attention`, `recording`), never from what was sent to the old one.
+A call ends with its leg, unless a transfer continues without it. When the target of a transfer, or a leg with Replaces, replaces the leg,
+the call continues with the new one: it speaks, listens and records there, and the old one is released. Playback, recognition, mutes and
+recording of the new leg follow from the state of the call (`attention`, `recording`), never from earlier orders to the old one.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from active_call.media.link import messages as link
 
 
 class Transfers(Protocol):
-    """The transfers of the call, as the end of its leg concerns them."""
+    """The call's transfers, as far as the end of its leg concerns them."""
 
     @property
     def is_alone(self) -> bool:
-        """The peer's call is over; that to the target, which is to take its place, is not answered yet."""
+        """The peer's call has ended, and the call to the target, which will replace it, is not answered yet."""
         ...
 
     def caller_gone(self) -> bool:
-        """The caller's own call is over; whether the call goes on, or may go on, with the target."""
+        """The caller's own call has ended; returns whether the call continues, or may continue, with the target."""
         ...
 
     def withdraw(self) -> None:
@@ -70,10 +70,10 @@ class OwnLeg:
         self._parts = parts
         self._last_end: leg_events.LegEnded | None = None
         self.ended: leg_events.LegEnded | None = None
-        """How the leg, and the call with it, has ended; None while the call goes on."""
+        """How the leg, and the call with it, has ended; None while the call continues."""
 
     def listen_to(self, leg: Leg) -> None:
-        """Put the events of `leg` into the mailbox."""
+        """Post the events of `leg` into the mailbox."""
         leg.attach(partial(self._take, leg))
 
     def _take(self, leg: Leg, event: leg_events.LegEvent) -> None:
@@ -83,12 +83,12 @@ class OwnLeg:
             self._ports.post(event)
 
     def concerns_call(self, leg: Leg, event: leg_events.LegEvent) -> bool:
-        """Whether an event of `leg` means the call. Of a leg that is over only its recording still matters, whenever the event was told."""
+        """Whether an event of `leg` concerns the call. For an ended leg only its recording still matters, at any time."""
         is_recording = isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.RecordingEnded)
         return leg is self._state.leg or is_recording
 
     def is_over(self, ended: leg_events.LegEnded) -> None:
-        """The leg is gone: so is the call, unless a transfer goes on without it."""
+        """The leg has ended, and so has the call, unless a transfer continues without it."""
         self._last_end = ended
         facts = self._state.facts
         if facts.direction == "outbound" and facts.phase < Phase.ANSWERED and ended.code is not None and ended.code >= 300:
@@ -97,11 +97,11 @@ class OwnLeg:
             self.ended = ended
 
     def end_if_gone(self) -> None:
-        """No other leg replaces ours: if ours is already over, the call is over."""
+        """No other leg replaces ours: if ours has already ended, the call ends."""
         self.ended = self._last_end
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """End the call; the leg tells when it is over."""
+        """End the call. The leg reports when it has ended."""
         transfers = self._parts.transfers()
         if transfers.is_alone:
             transfers.withdraw()
@@ -114,7 +114,7 @@ class OwnLeg:
         self._parts.machine.feed(Input.ENDING)
 
     def adopt(self, leg: Leg, *, is_held: bool) -> None:
-        """Go on with another leg; the old one is over. `is_held`: the new leg's peer has put us on hold."""
+        """Continue with another leg; the old one has ended. `is_held`: the new leg's peer has put us on hold."""
         state, parts = self._state, self._parts
         before, state.leg = state.leg, leg
         self._last_end = None

@@ -1,4 +1,4 @@
-"""Who takes part in a call, and who hears whom. Pure.
+"""The parties of a call, and who hears whom. Pure.
 
 A call is a list of parties in a mix. Each party has a role:
 
@@ -9,7 +9,7 @@ A call is a list of parties in a mix. Each party has a role:
 | `WHISPER` | the one party in `whispers_to`    | every other party    |
 | `AWAY`    | nobody                            | nobody               |
 
-A whisper passes by the party that must not hear it: a supervisor who whispers to the agent is not heard by the caller.
+A whisper is heard by its target only: the caller does not hear a supervisor who whispers to the agent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Role(StrEnum):
     LISTEN = "listen"
     WHISPER = "whisper"
     AWAY = "away"
-    """On hold, or the agent that has stepped aside."""
+    """On hold, or an agent without the caller's attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Join(StrEnum):
 
     NOT = "not"
     FIRST_HEARS = "first hears"
-    """The first hears the second, which does not hear the first."""
+    """The first hears the second, but not the other way round."""
     SECOND_HEARS = "second hears"
     BOTH = "both"
 
@@ -67,11 +67,11 @@ class Mix:
         return talking.role is Role.TALK or (talking.role is Role.WHISPER and talking.whispers_to == listener)
 
     def join(self, first: str, second: str) -> Join:
-        """How the streams of two parties are to be joined."""
+        """How to join the streams of two parties."""
         return _JOINS[self.hears(first, second), self.hears(second, first)]
 
     def with_role(self, name: str, role: Role) -> Mix:
-        """As this, and that party has `role`."""
+        """This mix with `role` for that party."""
         return Mix(tuple(replace(party, role=role) if party.name == name else party for party in self.parties))
 
     def _find(self, name: str) -> Party | None:
@@ -89,16 +89,16 @@ PEER: Final = "peer"
 """The party at the other end of the call's own leg."""
 AGENT: Final = "agent"
 TARGET: Final = "target"
-"""The party that a transfer has called."""
+"""The party called by a transfer."""
 PARTNER: Final = "partner"
-"""The peer of the call that this one is bridged with."""
+"""The peer of the bridged call."""
 
 WITH_AGENT: Final = Mix((Party(PEER), Party(AGENT)))
 BRIDGED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(PARTNER)))
 WAITING: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY)))
-"""A transfer or a takeover is under way: nobody is with the peer."""
+"""A transfer or a takeover is in progress: the peer hears nobody."""
 EARLY_MEDIA: Final = Mix((Party(PEER, Role.LISTEN), Party(AGENT, Role.AWAY), Party(TARGET)))
-"""The target rings or announces something: the peer hears it, and is not heard."""
+"""The target rings or plays early media: the peer hears it, but not the other way round."""
 CONNECTED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(TARGET)))
 CONNECTED_HEARD: Final = Mix((Party(PEER), Party(AGENT, Role.LISTEN), Party(TARGET)))
-"""As `CONNECTED`, and the agent goes on hearing the peer (`pauseParentAsr: false`)."""
+"""As `CONNECTED`, but the agent still hears the peer (`pauseParentAsr: false`)."""

@@ -1,1 +1,1 @@
-"""The agent at work in a call: the model's requests, tools, start."""
+"""The agent within a call: start, model requests, tools."""

@@ -1,7 +1,7 @@
-"""Runs the conversation of a call: feeds it inputs, carries out its effects, streams the model's words and the tools' results back to it.
+"""Runs the conversation of a call: passes it inputs, executes its effects, streams the model's text and the tools' results back to it.
 
-The runner knows a conversation by its Protocol only, not by its kind. Nothing here waits: requests to models and to the web, and tools, run
-as tasks, and their results come back through the call's mailbox.
+The runner knows a conversation only by its Protocol, not by its kind. Nothing here waits: requests to models and web servers, and tools,
+run as tasks, and their results come back through the call's mailbox.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, assert_never
 
 import httpx
@@ -37,36 +36,36 @@ MAX_HTTP_ANSWER_CHARS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class AgentPorts:
-    """What the agent runner may do to its call."""
+    """The runner's interface to its call."""
 
     perform: Callable[[commands.Command], None]
-    attempt: Callable[[str, Callable[[], object]], bool]
+    attempt: Callable[..., bool]
     """Do something that may fail, behind the call's wall: an effect that fails does not stop the others."""
     tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
-    """Bring an input to the runner later, through the mailbox."""
+    """Post an input for the runner into the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
     end_utterance: Callable[[float], None]
-    """Let the recogniser finish with what the caller has said until now."""
+    """Make the recogniser finish the caller's speech so far."""
     judge_turn: Callable[[int], None]
-    """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens if there is none."""
+    """Ask the turn model; its answer comes as TurnJudged. Does nothing if there is none."""
     pause_reply: Callable[[effects.PauseReply], bool]
-    """Let what the agent says stand still; False when so little is left of it that it ends first."""
+    """Pause the agent's speech; False if so little is left that it ends first."""
     resume_reply: Callable[[], None]
     pause_on_voice: Callable[[effects.PauseOnVoice], None]
-    """Let the media process pause by itself when the caller speaks; PausedOnVoice comes back."""
+    """Let the media process itself pause when the caller speaks; PausedOnVoice comes back."""
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
     prepare_speech: Callable[[commands.Tts | None], None] = lambda command: None
-    """Make the speech of a command that is likely to come, and keep it back; None: it is not wanted any more."""
+    """Prepare the speech of a likely command and hold it back; None: it is no longer needed."""
     switch_language: Callable[[str, str], None] = lambda code, voice: None
-    """Recognise and speak another language from now on."""
+    """Change the language of recognition and speech."""
     mask_input: Callable[[bool], None] = lambda is_secret: None
-    """What the caller enters or says from now on is secret, or no longer."""
+    """Whether the caller's further input is secret."""
 
 
 class FindTools(Protocol):
-    """Asks MCP servers for their tools: the functions go into `functions`, the tools to `offer`."""
+    """Lists the tools of MCP servers: the functions go into `functions`, the tools to `offer`."""
 
     async def __call__(self, functions: dict[str, ToolFunction], offer: Callable[[tuple[Tool, ...]], object]) -> None: ...
 
@@ -75,11 +74,11 @@ class RealtimeSession(Protocol):
     """The session of a realtime model. Its events come to the runner through the mailbox, as FromRealtime."""
 
     def order(self, order: realtime_events.RealtimeOrder) -> None:
-        """Carry out `order`; returns at once. What fails comes back as SessionFailed."""
+        """Execute `order`; returns at once. Failures come back as SessionFailed."""
         ...
 
     def observe(self, event: events.Event) -> None:
-        """An event of the call, before the conversation hears it."""
+        """An event of the call, before the conversation gets it."""
         ...
 
     async def close(self) -> None:
@@ -91,7 +90,7 @@ class AgentRunner:
     """One call's conversation at work.
 
     `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `find_tools` asks MCP servers
-    for more. `context_of` gives knowledge about the caller's words. `realtime`: the model's session, for a realtime conversation.
+    for more. `context_of` returns passages for the caller's words. `realtime`: the model's session, for a realtime conversation.
     """
 
     def __init__(
@@ -109,6 +108,8 @@ class AgentRunner:
         context_of: Callable[[str], Coroutine[Any, Any, str]] | None = None,
     ) -> None:
         self._conversation = conversation
+        self.next_timeout: Callable[[], float | None] = conversation.next_timeout
+        """When the conversation wants to be woken, in monotonic seconds."""
         self._responder = responder
         self._http = http
         self._turn = turn
@@ -126,14 +127,14 @@ class AgentRunner:
         self._asked_at: dict[effects.ReplyNumber, float] = {}
         self._metrics = ModelMetrics(ports.tell, ports.now)
         self._plays_of_others: Counter[str] = Counter()
-        """How often the end of a play with that id will be told that is not this conversation's."""
+        """For each play id of others: how many ends of such plays are still to come."""
 
     def pass_over(self, plays: Iterable[str]) -> None:
-        """These plays, by their ids, are not over yet and were begun by others: what is told of them is not for this conversation."""
+        """These plays are in progress and were begun by others: the conversation must not get their events."""
         self._plays_of_others.update(plays)
 
     def _is_of_another(self, event: events.Event) -> bool:
-        """Whether `event` is about a play that was there before this conversation, whose own plays may have the same ids."""
+        """Whether `event` belongs to a play that began before this conversation, whose own plays may have the same ids."""
         match event:
             case events.TrackStart(play_id=str(play_id)):
                 return self._plays_of_others[play_id] > 0
@@ -144,7 +145,7 @@ class AgentRunner:
                 return False
 
     def hear(self, item: effects.AgentInput) -> None:
-        """Keep `item` for the next `settle`."""
+        """Store `item` for the next `settle`."""
         if isinstance(item, effects.Heard) and self._is_of_another(item.event):
             return
         self._metrics.hear(item)
@@ -159,13 +160,9 @@ class AgentRunner:
             self._asked_at.pop(item.reply, None)
         self._inbox.append(item)
 
-    def next_timeout(self) -> float | None:
-        """When the conversation wants to be woken, in monotonic seconds."""
-        return self._conversation.next_timeout()
-
     @property
     def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
+        """The id of the conversation's current scene."""
         return self._conversation.scene
 
     def set_variable(self, key: str, value: Any) -> None:
@@ -173,20 +170,20 @@ class AgentRunner:
         self._conversation.set_variable(key, value)
 
     def hangup_headers(self) -> dict[str, str]:
-        """What the playbook wants in the BYE, filled in with the variables of now."""
+        """The playbook's headers for the BYE, with the current values of variables."""
         return self._conversation.hangup_headers()
 
     def close(self, heard: tuple[str, str] | None) -> None:
-        """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
+        """The call has ended: report what was said and heard so far, and do nothing more. `heard`: the play, and its text."""
         self._tools.close()
         for effect in self._conversation.close(heard):
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
 
     def leave(self, heard: tuple[str, str] | None) -> None:
-        """The agent leaves the call, which goes on: as `close`, and what it has begun ends, but for tools that are not cancellable.
+        """The agent leaves, and the call continues: as `close`, and everything it started ends, except tools that are not cancellable.
 
-        Nothing that it wanted of the call stands any more: a pause, what is kept secret, speech that was prepared.
+        Its requests to the call end as well: a pause, secrecy, prepared speech.
         """
         for reply in list(self._model_tasks):
             self._abandon(reply)
@@ -202,15 +199,15 @@ class AgentRunner:
             await self._realtime.close()
 
     def settle(self, now: float) -> None:
-        """Let the conversation act until it has nothing more to do. Commands that it gives may bring new events at once."""
+        """Let the conversation act until it has nothing more to do. Its commands may cause new events at once."""
         if not self._has_started:
             self._has_started = True
-            self._ports.attempt("agent", partial(self._start, now))
-        due = self._conversation.next_timeout()
+            self._ports.attempt("agent", self._start, now)
+        due = self.next_timeout()
         if due is not None and due <= now:
-            self._ports.attempt("agent", partial(self._wake, now))
+            self._ports.attempt("agent", self._wake, now)
         while self._inbox:
-            self._ports.attempt("agent", partial(self._feed, self._inbox.popleft(), now))
+            self._ports.attempt("agent", self._feed, self._inbox.popleft(), now)
 
     def _start(self, now: float) -> None:
         self._carry_out_all(self._conversation.start(now))
@@ -225,7 +222,7 @@ class AgentRunner:
 
     def _carry_out_all(self, todo: list[effects.AgentEffect]) -> None:
         for effect in todo:
-            self._ports.attempt("agent", partial(self._carry_out, effect))
+            self._ports.attempt("agent", self._carry_out, effect)
 
     def _carry_out(self, effect: effects.AgentEffect) -> None:
         match effect:
@@ -300,7 +297,7 @@ class AgentRunner:
                 async for item in inputs:
                     self._ports.post(item)
         except ActiveCallError as failure:
-            error = str(failure)  # the agent tells it
+            error = str(failure)  # the agent reports it
         except Exception as failure:  # noqa: BLE001 - an adapter outside the provider wall
             self._log.error("model failed", exc_info=failure)
             error = f"unforeseen {type(failure).__name__}: {failure}"

@@ -34,9 +34,9 @@ def start_agent(
     log: CallLog,
     realtime: RealtimeSession | None = None,
 ) -> AgentRunner:
-    """The agent, with the variables that every playbook may use; `begin` where a program has asked for it.
+    """Create the agent, with the variables that every playbook may use; `begin` if a program requested it.
 
-    `realtime`: the session of the speech-to-speech model, where the playbook asks for one.
+    `realtime`: the session of the speech-to-speech model, if the playbook uses one.
     """
     facts = state.facts
     built_in = {

@@ -1,7 +1,7 @@
-"""What one call's agent looks up in its playbook's folder (`knowledge`): as a tool of the model, and as context beside its prompt.
+"""Searches in a playbook's knowledge folder for one call's agent: as a tool of the model, and as context for its prompt.
 
-In: a query in the model's or the caller's words. Out: passages as text. A folder is named in a playbook file of the operator only. A search
-that is late or fails costs the model nothing but the passages.
+A query in the model's or the caller's words enters; passages leave as text. Only an operator's playbook file can name a folder. If a search
+is late or fails, the model goes without the passages.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CallKnowledge:
         return as_text(found, self.option.max_chars) or NOTHING
 
     async def context(self, query: str) -> str:
-        """Passages to go with a prompt; empty when there are none, or not in time."""
+        """Passages for a prompt; empty if there are none, or they are late."""
         try:
             async with asyncio.timeout(CONTEXT_S):
                 found = await self.library.search(self.folder, query, self.option.results)

@@ -1,7 +1,7 @@
 """The tools of a playbook's MCP servers, for one call: listed when the agent starts, called when the model calls them.
 
-In: the playbook's servers, the pool. Out: tools for the conversation (by `offer`), and functions by the tools' names. A server that cannot
-be reached is logged, and the call goes on without its tools.
+The playbook's servers and the pool enter; tools for the conversation (by `offer`) leave, and functions by tool name. An unreachable server
+is logged, and the call continues without its tools.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def find_tools(
     pool: McpPool,
     log: CallLog,
 ) -> None:
-    """Ask the servers one after the other; each one's tools are offered as soon as they are known."""
+    """Ask the servers one after the other; the tools of each are offered as soon as they are known."""
     for option in options:
         settings = settings_of(option, pool.configured)
         if settings is None:

@@ -13,7 +13,7 @@ from active_call.agent import effects
 from active_call.contract.events import Metrics
 
 MAX_TEXT: Final = 4000
-"""Characters of a reply that an event repeats."""
+"""How many characters of a reply an event contains."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Asked:
 
 
 class ModelMetrics:
-    """Of one conversation. `now` gives monotonic seconds."""
+    """The metrics of one conversation. `now` gives monotonic seconds."""
 
     def __init__(self, tell: Callable[[Metrics], object], now: Callable[[], float]) -> None:
         self._tell = tell
@@ -49,7 +49,7 @@ class ModelMetrics:
             asked.parts.append(item.text)
 
     def abandon(self, reply: effects.ReplyNumber) -> None:
-        """Nothing more of that reply is wanted."""
+        """That reply is no longer needed."""
         self._asked.pop(reply, None)
 
     def _done(self, item: effects.ModelDone, asked: _Asked) -> None:

@@ -1,7 +1,7 @@
 """Converts the conversation's requests into requests to a provider, and the provider's events into inputs of the conversation.
 
-In: an AskModel effect; a provider's stream of events. Out: a provider's request; inputs of the conversation (text as it comes, tool calls
-when all of them are complete).
+An AskModel effect and a provider's event stream enter; a provider's request leaves, and inputs of the conversation (text as it comes, tool
+calls when all of them are complete).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def request_of(effect: effects.AskModel) -> ReplyRequest:
 async def inputs_of(
     model: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber
 ) -> AsyncGenerator[effects.ModelText | effects.ToolCall, None]:
-    """The reply as inputs of the conversation. Closing the generator abandons the rest. Raises ProviderError."""
+    """The reply as inputs of the conversation. Closing the generator cancels the rest. Raises ProviderError."""
     deltas: list[ToolCallDelta] = []
-    """Of the tool calls that are being written."""
+    """The tool calls in progress."""
     stream = model.reply(request)
     try:
         async for event in stream:
@@ -50,13 +50,13 @@ async def inputs_of(
                 case TextDelta(text):
                     yield effects.ModelText(reply, text)
                 case ToolCallDelta():
-                    if deltas and deltas[-1].index != event.index and _is_whole(deltas):  # the next call begins: this one need not wait
+                    if deltas and deltas[-1].index != event.index and _is_whole(deltas):  # the next call begins: this one is complete
                         for call in tool_calls_in(deltas):
                             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
                         deltas = []
                     deltas.append(event)
                 case _:
-                    pass  # usage, and why the model ended
+                    pass  # usage, and the finish reason
         for call in tool_calls_in(deltas):
             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
     finally:
@@ -64,7 +64,7 @@ async def inputs_of(
 
 
 def with_context(request: ReplyRequest, text: str) -> ReplyRequest:
-    """`request` with knowledge in front of the caller's last words; unchanged if there is none."""
+    """`request` with passages before the caller's last words; unchanged if there are none."""
     if not text:
         return request
     messages = list(request.messages)
@@ -83,7 +83,7 @@ async def summary_of(model: ChatModel, text: str, instruction: str, *, json: boo
 
 
 def _is_whole(deltas: list[ToolCallDelta]) -> bool:
-    """Whether this is one call, whose arguments are a JSON object already."""
+    """Whether this is a single call whose arguments are a complete JSON object."""
     if any(delta.index != deltas[0].index for delta in deltas):
         return False
     try:

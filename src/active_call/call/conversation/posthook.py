@@ -1,8 +1,8 @@
-"""The report of a call that is over (`posthook`): a summary by the model, sent to the playbook's URL.
+"""The report of an ended call (`posthook`): a summary by the model, sent to the playbook's URL.
 
-In: the record of the call, its playbook. Out: one HTTP request with JSON. It is made after the record was written and holds up nothing:
-calls end at once, and a stop of the server waits some seconds for what is under way. A summary that cannot be made is null, with the
-reason; the request is repeated after a connection error or a 5xx. The host is judged as all hosts that a playbook names.
+The record of the call and its playbook enter; one HTTP request with JSON leaves. It is sent after the record was written and delays
+nothing: calls end at once, and a stopping server waits some seconds for reports in progress. If the summary fails, it is null, with the
+reason. The request is retried after a connection error or a 5xx. The host is checked like all hosts named by a playbook.
 
 Body: `sessionId, callId, direction, caller, callee, startTime, answerTime, endTime, duration, hangupReason, hangupBy, playbook, variables,
 summary, summaryKind` and, with `includeHistory`, `history [{role, text, time, interrupted}]`.
@@ -42,7 +42,7 @@ ModelOf = Callable[[Playbook], ChatModel]
 
 
 class Posthooks:
-    """The reports under way. `private` and `guarded`: as for `WebRequests`."""
+    """The reports in progress. `private` and `guarded`: as for `WebRequests`."""
 
     def __init__(self, private: httpx.AsyncClient, guarded: httpx.AsyncClient, model_of: ModelOf) -> None:
         self._private = private
@@ -103,7 +103,7 @@ class Posthooks:
         return body
 
     async def _summary(self, playbook: Playbook, wanted: str, record: CallRecord) -> dict[str, Any]:
-        """`summary` and its kind; null with the reason if it cannot be made."""
+        """`summary` and its kind; null with the reason if it failed."""
         kind = wanted if wanted in KINDS else "custom"
         text = "\n".join(f"{turn.speaker}: {turn.text}" for turn in record.turns)[-MAX_HISTORY_CHARS:]
         if not text:
@@ -143,7 +143,7 @@ async def _attempt(requests: WebRequests, option: PosthookOption, content: str, 
 
 
 def _as_json(text: str) -> Any:
-    """The JSON in a model's answer, bare or in a fence; the text itself if there is none."""
+    """The JSON in a model's answer, with or without a code fence; the text itself if there is none."""
     start, end = text.find("{"), text.rfind("}")
     try:
         return msgspec.json.decode(text[start : end + 1]) if 0 <= start < end else text

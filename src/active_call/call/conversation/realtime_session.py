@@ -1,11 +1,11 @@
 """One call's session with a speech-to-speech model: the caller's sound and the conversation's orders enter, the agent's sound leaves.
 
-The conversation (`agent.realtime`) gives orders and hears events; the model (`providers.realtime_model`) has a stream. This part
-translates between the two and carries the sound: what the caller says goes to the model at its rate, and each item that the model speaks
-is played under its id. One item plays at a time; the sound of a later one waits. Sound of a cancelled reply is not played.
+The conversation (`agent.realtime`) gives orders and gets events; the model (`providers.realtime_model`) has a stream. This part
+translates between the two and carries the sound: the caller's sound goes to the model at its rate, and each item that the model speaks
+is played under its id. One item plays at a time; the sound of later ones waits. Sound of a cancelled reply is not played.
 
-`ResponseDone` is told once for each reply, when all of its items are on their way to the caller. Where the model has no turn detector of
-its own, the call's voice detector says when the caller speaks, and the model is asked for a reply when the utterance is over.
+`ResponseDone` is sent once for each reply, when all of its items are being played or queued. If the model has no turn detector, the call's
+voice detector reports the caller's speech, and the model is asked for a reply at the end of the utterance.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class ItemPlayer(Protocol):
 
     @property
     def rate_hz(self) -> int | None:
-        """The rate of the call's stream; None before there is one."""
+        """The rate of the call's stream; None if there is none yet."""
 
     def add_sound(self, play_id: str, pcm: bytes, text: str, *, is_last: bool = False) -> bool:
-        """Play more of an item, whose words so far are `text`; False when its play was stopped."""
+        """Play more of an item, whose words so far are `text`; False if its play was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class SessionPorts:
 
 
 CANCELLED_S = 3.0
-"""A model that has not told the end of a cancelled reply after so long had no reply to cancel: what comes is another one."""
+"""If the model has not reported the end of a cancelled reply after this long, it had no reply to cancel; further items are a new reply."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _Spoken:
 
 
 class ModelSession:
-    """See the module. `voice` None: the model's own."""
+    """See the module. `voice` None: the model's default."""
 
     def __init__(self, engine: model.RealtimeModel, voice: str | None, ports: SessionPorts) -> None:
         self._engine = engine
@@ -75,16 +75,16 @@ class ModelSession:
         self._settings = model.RealtimeSession()
         self._to_model = StreamResampler(LISTEN_RATE_HZ, engine.capabilities.input_rate_hz)
         self._items: dict[str, _Spoken] = {}
-        """Items that play or wait, in the order in which they are heard."""
+        """Items that play or wait, in playing order."""
         self._playing: str | None = None
         self._dropped: set[str] = set()
-        """Items of which nothing more is played: they are over, were stopped, or belong to a cancelled reply."""
+        """Items that are played no further: they have ended, were stopped, or belong to a cancelled reply."""
         self._is_replying = False
-        """A reply was asked for or has begun, and its end was not told."""
+        """A reply was requested or has begun, and its end was not reported."""
         self._cancelled_at: float | None = None
-        """When a reply was cancelled whose end the model has not told: items that come belong to it. None: there is none."""
+        """When a reply was cancelled whose end the model has not reported; items until then belong to it. None: there is no such reply."""
         self._owes_done = False
-        """The reply is complete, and an item of it waits."""
+        """The reply is complete, and one of its items waits."""
         self._withdrawn: set[str] = set()
         self._n_heard = 0
         self._is_closed = False
@@ -92,7 +92,7 @@ class ModelSession:
     # -- orders of the conversation
 
     def order(self, order: realtime.RealtimeOrder) -> None:
-        """Carry out `order`; returns at once."""
+        """Execute `order`; returns at once."""
         if isinstance(order, realtime.OpenSession):
             self._open(order.instructions, order.tools)
             return
@@ -139,7 +139,7 @@ class ModelSession:
                 if call_id not in self._withdrawn:
                     stream.answer_tool(call_id, items.CANCELLED if item.is_cancelled else text)
             case items.ToolCallItem():
-                pass  # the model's own
+                pass  # the model's own turn detector
             case _:
                 assert_never(item)
 
@@ -170,7 +170,7 @@ class ModelSession:
             self._stream.push_audio(out)
 
     def observe(self, event: events.Event) -> None:
-        """An event of the call, as the conversation hears it."""
+        """An event of the call, as the conversation gets it."""
         if event.refer or self._is_closed:
             return
         match event:
@@ -186,7 +186,7 @@ class ModelSession:
                 pass
 
     def _utterance_over(self) -> None:
-        """The voice detector says so. While the agent still speaks, nothing may interrupt it: then the model is not asked."""
+        """The voice detector reports the end of an utterance. While the agent speaks and may not be interrupted, the model is not asked."""
         if self._stream is not None and self._playing is None:
             self._ports.post(realtime.CallerEnded())
             self._is_replying = True
@@ -249,7 +249,7 @@ class ModelSession:
             self._ports.tell(events.AsrDelta(index=self._n_heard + 1, text=event.text))
 
     def _find(self, item_id: str) -> _Spoken | None:
-        """The item, a new one where it is not known yet; None when nothing more of it is heard. Of those before it all sound has come."""
+        """The item, created if it is unknown; None if no more of it is played. All earlier items have all of their sound."""
         if item_id in self._dropped:
             return None
         if self._is_cancelling:
@@ -282,12 +282,12 @@ class ModelSession:
         if is_last:
             out += item.resampler.flush()
         if not self._ports.player.add_sound(item.id, out, item.text, is_last=is_last):
-            self._dropped.add(item.id)  # it was stopped; the event that says so is on its way
+            self._dropped.add(item.id)  # it was stopped; the event is on its way
         elif pcm:
             self._ports.post(realtime.AgentSound(item.id, round(len(pcm) / BYTES_PER_SAMPLE * 1000 / source_hz)))
 
     def _complete_all(self) -> None:
-        """No more sound comes for the items that there are. One that has had none is no speech."""
+        """The existing items get no more sound. One without any sound is not speech."""
         for item in list(self._items.values()):
             if item.is_complete:
                 continue
@@ -315,7 +315,7 @@ class ModelSession:
         return any(item_id != self._playing for item_id in self._items)
 
     def _play_next(self) -> None:
-        """What played is over: the item that waits is next."""
+        """The current item has ended: play the next one."""
         if self._playing is not None:
             self._dropped.add(self._playing)
             self._items.pop(self._playing, None)
@@ -333,7 +333,7 @@ class ModelSession:
             self._ports.post(realtime.ResponseDone())
 
     async def close(self) -> None:
-        """End the session with the model; no more events follow."""
+        """End the session with the model; no event follows."""
         self._is_closed = True
         if self._stream is not None:
             await self._stream.close()

@@ -1,8 +1,8 @@
 """Runs the tools that a conversation starts: registered Python callables and HTTP requests, each with a time limit.
 
-In: name and arguments, checked already; or a request, filled in. Out: exactly one result or error for each call, by `finish`. A coroutine
+A name with checked arguments enters, or a complete request; exactly one result or error leaves for each call, by `finish`. A coroutine
 function runs on the loop as a task of the call; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its
-end unheard. At most `MAX_AT_ONCE` calls run at once; more are refused in words.
+end, and its result is ignored. At most `MAX_AT_ONCE` calls run at once; further ones get an error text.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
 
 MAX_THREADS = 4
-"""Plain functions that run at once, in one telephone call; more wait within their time limit."""
+"""Plain functions that run at once for one telephone call; others wait within their time limit."""
 MAX_AT_ONCE = 16
-"""Calls of tools that run at once, in one telephone call."""
+"""Tool calls that run at once for one telephone call."""
 BUSY = "too many tools are running"
 MAX_RESULT_CHARS = 8_000
-"""What a model is shown of one result."""
+"""How much of a result the model gets."""
 
 ToolFunction = Callable[..., Any]
-"""A coroutine function or a plain function; it takes the arguments by name."""
+"""A coroutine function or a plain function; arguments are passed by name."""
 
 
 class ToolExecution:
-    """The tools of one call at work. `functions` and `requests`: by the name of the tool."""
+    """Runs the tools of one call. `functions` and `requests`: by tool name."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ToolExecution:
         self._log = log
         self._requests = requests or {}
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="tool")
-        """Its own, so that a plain function that never returns keeps nobody else waiting. No thread is made before one is needed."""
+        """A pool of its own, so that a plain function that never returns delays no other call. Threads are created when needed."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def run(self, effect: effects.RunTool) -> None:
@@ -66,7 +66,7 @@ class ToolExecution:
         self._tasks[effect.id] = self._spawn(self._run(function, effect), f"tool {effect.name} {effect.id}")
 
     def send(self, effect: effects.SendToolRequest) -> None:
-        """Make the request of one call."""
+        """Send the request of one call."""
         requests = self._requests.get(effect.tool)
         if requests is None or len(self._tasks) >= MAX_AT_ONCE:
             self._finish(effects.ToolAnswered(effect.id, error=BUSY if requests else f"the tool {effect.tool} cannot run here"))
@@ -87,11 +87,11 @@ class ToolExecution:
         self._finish(answered)
 
     def close(self) -> None:
-        """The call is over: what has not begun is dropped, what runs ends unheard."""
+        """The call has ended: drop what has not begun, and ignore the results of what runs."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def cancel(self, run_id: str) -> None:
-        """Stop one call, whose result nobody waits for."""
+        """Cancel one call whose result is no longer needed."""
         task = self._tasks.pop(run_id, None)
         if task is not None:
             task.cancel()
@@ -102,7 +102,7 @@ class ToolExecution:
             async with limit:
                 result = await _call(function, effect.arguments, self._threads)
             finished = effects.ToolFinished(effect.id, _as_text(result)[:MAX_RESULT_CHARS])
-        except Exception as error:  # noqa: BLE001 - a user's function may raise anything, which the model is told
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the model gets the error
             self._log.warning("tool failed", exc_info=error, extra={"fields": {"tool": effect.name}})
             text = f"no answer within {effect.timeout_s:g} s" if limit.expired() else str(error) or type(error).__name__
             finished = effects.ToolFinished(effect.id, error=text[:MAX_RESULT_CHARS])
@@ -119,7 +119,7 @@ async def _call(function: ToolFunction, arguments: Mapping[str, Any], threads: E
 
 
 def _as_text(result: Any) -> str:
-    """A result as text for a model: a string as it is, nothing as "done", all else as JSON where it can be."""
+    """A result as text for a model: a string unchanged, None as "done", anything else as JSON if possible."""
     if isinstance(result, str):
         return result
     if result is None:

@@ -1,4 +1,4 @@
-"""Which turn detector a call gets, by its options and its recogniser; and what a recogniser says of turns, for the agent."""
+"""Selects a call's turn detector by its options and its recogniser, and converts turn reports for the agent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VENDOR_TURNS = {
 
 
 def proposal_of(event: TurnEvent) -> TurnProposed:
-    """The verdict of a recogniser's own turn detector, as a proposal for the agent's."""
+    """The report of a recogniser's own turn detector, as a proposal for the agent."""
     return TurnProposed(_VENDOR_TURNS[event.change], event.text, event.confidence)
 
 
@@ -32,7 +32,9 @@ def pause_sound(report: PauseHeard, now: float) -> PauseSound:
 
 
 def turn_taking(option: CallOption, playbook: Playbook, *, hears_freely: bool, has_judge: bool) -> TurnTaking:
-    """How turns are taken. `hears_freely`: the recogniser understands any sentence; one that knows phrases only needs them whole."""
+    """The turn-taking settings. `hears_freely`: the recogniser understands any sentence; one that knows only phrases needs whole
+    utterances.
+    """
     choice = choose_speech(option, playbook)
     language = playbook.llm.language or choice.asr.language
     if choice.turn.kind == "fixed":

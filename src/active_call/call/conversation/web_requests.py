@@ -1,8 +1,8 @@
 """The `<http>` requests of one call's agent: which hosts they may reach, and how much of an answer is read.
 
-What a playbook's author has written down may be asked: hosts in `http.allow`, and hosts of URLs that stand in the playbook. A model may not
-add to them, whatever a caller has talked it into. Of those, what the author of a *file* names by host and port may lie in a private
-network; a playbook that came with a request names no such places. RFC 9110; a redirect is an answer, and not followed.
+Allowed are the hosts that the playbook's author wrote: hosts in `http.allow`, and hosts of URLs in the playbook. A model cannot add hosts,
+whatever a caller makes it say. If the playbook is a *file*, hosts named with a port may be in a private network; a playbook that came with
+a request cannot allow private hosts. RFC 9110; redirects are returned, not followed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_ANSWER_BYTES: Final = 256 * 1024
 DEADLINE_S: Final = 10.0
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"})
 INLINE: Final = "(inline)"
-"""The file of a playbook that came with a request."""
+"""The name of a playbook that came with a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +35,29 @@ class WebAccess:
     is_file: bool = False
 
     def lists(self, host: str, port: int) -> bool:
-        """Whether the author has written down this place."""
+        """Whether the author listed this host and port."""
         named = any(name in ("*", host) or (name.startswith("*.") and host.endswith(name[1:])) for name in self.hosts)
         return named or (host, port) in self.listed
 
     def is_trusted(self, host: str, port: int) -> bool:
-        """Whether it may lie in a private network."""
+        """Whether it may be in a private network."""
         return self.is_file and ((host, port) in self.listed or host in self.hosts)
 
 
 def access_of_tool(tool: HttpTool, *, is_file: bool) -> WebAccess:
-    """What one tool may ask: the host of its own URL, and its own list; nothing else of the playbook."""
+    """The hosts of one tool: that of its own URL, and its own list; nothing else of the playbook."""
     listed = {place for place in map(place_of, urls_in((tool.url,))) if place is not None}
     return _access(listed, tool.hosts, is_file=is_file)
 
 
 def access_of(playbook: Playbook) -> WebAccess:
-    """What `playbook` lists."""
+    """The hosts that `playbook` lists."""
     listed = {place for place in map(place_of, playbook.urls) if place is not None}
     return _access(listed, playbook.http.allow, is_file=playbook.file != INLINE)
 
 
 def access_of_url(url: str, playbook: Playbook) -> WebAccess:
-    """What a URL of the playbook's front matter may ask: its own host."""
+    """The host of a URL in the playbook's front matter."""
     place = place_of(url)
     return _access({place} if place is not None else set(), (), is_file=playbook.file != INLINE)
 
@@ -74,7 +74,7 @@ def _access(listed: set[tuple[str, int]], allow: Iterable[str], *, is_file: bool
 
 
 class WebRequests:
-    """Makes the requests. `private`: a client that may ask any host; `guarded`: one that judges addresses."""
+    """Makes the requests. `private`: a client that may reach any host; `guarded`: one that checks addresses."""
 
     def __init__(self, access: WebAccess, private: httpx.AsyncClient, guarded: httpx.AsyncClient) -> None:
         self._access = access
@@ -82,13 +82,13 @@ class WebRequests:
         self._guarded = guarded
 
     def for_tool(self, tool: HttpTool) -> WebRequests:
-        """The same for the hosts of one tool."""
+        """The same with the hosts of one tool."""
         return WebRequests(access_of_tool(tool, is_file=self._access.is_file), self._private, self._guarded)
 
     async def request(
         self, method: str, url: str, *, content: str | None = None, headers: Mapping[str, str] | None = None, timeout: float = DEADLINE_S
     ) -> httpx.Response:
-        """One request, its answer read up to `MAX_ANSWER_BYTES`. Raises httpx.HTTPError with the reason in words."""
+        """One request; its answer is read up to `MAX_ANSWER_BYTES`. Raises httpx.HTTPError with the reason in words."""
         place = place_of(url)
         if place is None or not url.lower().startswith(("http://", "https://")):
             raise httpx.UnsupportedProtocol("expected an http(s) URL")
@@ -105,7 +105,7 @@ class WebRequests:
 
 
 async def read_bounded(response: httpx.Response, limit_bytes: int) -> bytes:
-    """The body of a streamed response. Raises httpx.DecodingError where it is larger than `limit_bytes`, or compressed."""
+    """The body of a streamed response. Raises httpx.DecodingError if it is larger than `limit_bytes`, or compressed."""
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         raise httpx.DecodingError("the answer is compressed although the request did not allow it")
     body = bytearray()

@@ -1,4 +1,4 @@
-"""How far a budget is used up. Pure: the budget and the amounts so far enter, the share of what is nearest its end leaves."""
+"""How much of a budget is used. Pure: the budget and the amounts so far enter, the most used limit leaves."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 from active_call.contract.options import BudgetOption
 
 WARN_AT: Final = 0.8
-"""Of a budget: from here on the log warns."""
+"""The fraction of a budget from which the log warns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of one limit is used: `share` is 1 where all of it is."""
+    """The used fraction of one limit; `share` is 1 when all of it is used."""
 
     name: str
     used: float
@@ -23,7 +23,7 @@ class Share:
 
     @property
     def share(self) -> float:
-        """The part of the limit that is used."""
+        """The used fraction of the limit."""
         return self.used / self.limit
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Share:
 
 
 def nearest_limit(budget: BudgetOption, cost: float, amounts: Mapping[str, float], currency: str) -> Share | None:
-    """The limit of `budget` that is used up most; None if it has none. `amounts` by `seconds`, `characters`, `tokens`."""
+    """The most used limit of `budget`; None if it has none. `amounts` by `seconds`, `characters`, `tokens`."""
     shares = [] if budget.per_call is None else [Share("perCall", cost, budget.per_call, currency)]
     for name in ("seconds", "characters", "tokens"):
         limit = getattr(budget, name)

@@ -1,8 +1,8 @@
-"""The account of one call: what its engines used, what its telephone leg costs, and whether its budget is spent.
+"""The account of one call: the usage of its engines, the cost of its telephone leg, and whether its budget is spent.
 
-Uses enter by `note`, the meter of all tasks of the call; sums go into the call's facts, for its description and its record. When the
-budget of the call, or that of the day, is spent, `on_spent` is called once, in its turn. A use that is told after the end of the call
-counts for the day only.
+Usage enters by `note`, the meter of all tasks of the call; sums go into the call's facts, for its description and its record. When the
+budget of the call or of the day is spent, `on_spent` is called once, through the mailbox. Usage reported after the end of the call counts
+only for the day.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from active_call.providers.usage.account import Account, limited_amounts
 from active_call.providers.usage.units import Used
 
 METRICS_KEY: Final = "usage"
-"""Of the event at the end of a call."""
+"""The name of the event at the end of a call."""
 
 
 class CallCost:
-    """See the module. `on_near` is called once, when most of a limit of the call is used."""
+    """See the module. `on_near` is called once, when most of one of the call's limits is used."""
 
     def __init__(self, state: CallState, ports: CallPorts, time: CallTime, spending: Spending) -> None:
         self._state = state
@@ -35,15 +35,17 @@ class CallCost:
         self._spending = spending
         self._account = Account(spending.prices)
         self._amounts: dict[str, float] = {}
-        """What limits count: seconds of recognition, characters, tokens."""
+        """The limited amounts: seconds of recognition, characters, tokens."""
         self._is_near = self._is_spent = self._is_closed = False
         self.is_aside: Callable[[], bool] = lambda: False
-        """The caller is with somebody else, or on hold: nothing is ended now, and a spent budget counts at the next use after that."""
+        """The caller is connected to another party, or on hold: the call is not ended now, and a spent budget is checked again at the next
+        use.
+        """
         self.on_near: Callable[[], object] = lambda: None
         self.on_spent: Callable[[str], object] = lambda why: None
 
     def note(self, used: Used) -> None:
-        """Something was used on behalf of this call."""
+        """Count a use of this call."""
         self._spending.note(used)
         if self._is_closed:
             return
@@ -54,7 +56,7 @@ class CallCost:
         self._judge()
 
     def close(self) -> events.Metrics | None:
-        """The call is over: its telephone leg is added, and nothing more. Gives the event that tells all, None if nothing was used."""
+        """The call has ended: add its telephone leg and stop counting. Returns the event with all usage, None if nothing was used."""
         if self._is_closed:
             return None
         leg = self._leg_use()
@@ -80,15 +82,15 @@ class CallCost:
         return max(0.0, ((facts.ended_at or self._time.utc_now()) - facts.answered_at).total_seconds())
 
     def _leg_use(self) -> Used | None:
-        """The call's own leg, as far as it has come."""
+        """The call's own leg so far."""
         facts = self._state.facts
         return leg_use(self._state.leg, facts.trunk, facts.direction, facts.answered_at, facts.ended_at or self._time.utc_now())
 
     def _cost(self) -> float:
-        """So far, the telephone leg included."""
+        """What a budget counts so far, the telephone leg included where it has a price."""
         leg = self._leg_use()
         money = self._account.prices.cost_of(leg.billed, leg.amounts) if leg is not None else None
-        return self._account.cost + (money.amount if money is not None else 0.0)
+        return self._account.counted + (money.amount if money is not None else 0.0)
 
     def _judge(self) -> None:
         if self._is_spent or self._state.facts.phase is Phase.ENDED or self.is_aside():
@@ -97,6 +99,8 @@ class CallCost:
             self._spend("the day's budget is spent")
             return
         budget = self._state.option.budget
+        if budget is not None and budget.per_call is not None:
+            self._spending.tell_unpriced(self._account.unpriced)
         nearest = nearest_limit(budget, self._cost(), self._amounts, self._account.prices.currency) if budget is not None else None
         if nearest is not None and nearest.share >= 1.0:
             self._spend(f"the budget of the call is spent ({nearest})")

@@ -1,7 +1,7 @@
-"""The end of a call whose budget is spent: the agent stops, a last sentence is spoken, and the call is hung up.
+"""Ends a call whose budget is spent: the agent stops, a final sentence is spoken, and the call is hung up.
 
-Most of a budget used makes the sentence beforehand, so that it comes at once and costs nothing more. Where nothing can be spoken (before
-the answer, without a voice) the call is ended at once; a sentence that takes too long is not waited for.
+The sentence is synthesised when most of the budget is used, so that it can be played at once and costs nothing more. If nothing can be
+spoken (before the answer, without a voice), the call is ended at once; a sentence that takes too long is not waited for.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from active_call.providers.base import TextToSpeech, speech_of
 SAY: Final = "I am sorry, I have to end this call now. Goodbye."
 PLAY_ID: Final = "budget"
 SPOKEN_S: Final = 20.0
-"""What the sentence may take, with its making."""
+"""The time limit for the sentence, including its synthesis."""
 CAUSE: Final = "budget"
 
 
 class LastSentence:
-    """See the module. `voice` has a cache of its sentences."""
+    """See the module. `voice` caches its sentences."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class LastSentence:
         self._why = ""
 
     def prepare(self) -> None:
-        """The budget is nearly spent."""
+        """The budget is almost spent."""
         voice = self._voice()
         if self._say and voice is not None and self._state.facts.phase is Phase.ANSWERED:
             self._ports.spawn(_speak_to_nobody(voice, self._say), "last sentence")
@@ -67,7 +67,7 @@ class LastSentence:
         self._ports.spawn(self._end_in_time(), "budget")
 
     def observe(self, event: events.Event) -> None:
-        """An event of the call: the sentence was spoken, or cannot be."""
+        """An event of the call: the sentence was spoken, or failed."""
         if not self._why or event.refer:
             return
         match event:
@@ -93,7 +93,7 @@ class LastSentence:
 
 
 async def _speak_to_nobody(voice: TextToSpeech, text: str) -> None:
-    """Make the sound, so that the voice's cache has it. One that cannot be made is told when it is needed."""
+    """Synthesise the sentence into the voice's cache. A failure is reported when the sentence is needed."""
     with contextlib.suppress(ActiveCallError):
         async with aclosing(speech_of(voice, as_pronounced(text) or text)) as chunks:
             async for _ in chunks:

@@ -1,4 +1,4 @@
-"""Watchers of the commands that clients and the agent give to a call, before it carries them out."""
+"""Watchers of the commands that clients and the agent give to a call, before their execution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CommandWatcher = Callable[[commands.Command], None]
 
 
 class CommandWatch:
-    """The watchers of one call. One that fails is left out from then on; it must not block."""
+    """The watchers of one call. They must not block. One that fails is removed."""
 
     def __init__(self) -> None:
         self._watchers: list[CommandWatcher] = []
@@ -28,7 +28,7 @@ class CommandWatch:
             self._watchers.remove(watcher)
 
     def tell(self, command: commands.Command) -> None:
-        """A command is carried out now."""
+        """A command is about to be executed."""
         for watcher in list(self._watchers):
             try:
                 watcher(command)

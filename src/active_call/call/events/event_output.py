@@ -1,4 +1,4 @@
-"""Sends the events of one call, stamped, to the journal, the numbered log, watchers, and the agent."""
+"""Sends the events of one call, with time stamps, to the journal, the numbered log, watchers, and the agent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from active_call.sdp.protection import without_keys
 from active_call.store.records import RecordSink
 
 MASK = "*"
-"""Stands for a key, or for words."""
+"""Replaces a key, or words."""
 
 Watcher = Callable[[events.Event], None]
 
@@ -28,7 +28,7 @@ WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.C
 
 
 class EventOutput:
-    """The events of one call. `to_agent` gets each event that the agent has not said itself."""
+    """The events of one call. `to_agent` gets each event that the agent did not cause."""
 
     def __init__(self, journal: Journal, time: CallTime, records: RecordSink, log: CallLog, to_agent: Watcher) -> None:
         self._journal = journal
@@ -40,12 +40,12 @@ class EventOutput:
         self._hangup: events.Event | None = None
         self._speech_began_ms = 0
         self.event_log = EventLog()
-        """Subscriptions come from here."""
+        """The source of subscriptions."""
         self.is_secret = False
-        """What the caller enters or says now is told to the agent alone; all others see that there was something."""
+        """The caller's input is secret: only the agent gets it; others see only that there was input."""
 
     def emit(self, event: events.Event) -> None:
-        """Send an event to everybody, including the agent."""
+        """Send an event to all receivers, including the agent."""
         told = self.tell(_masked(event) if self.is_secret else event)
         self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
 
@@ -85,7 +85,7 @@ class EventOutput:
         return SERVER_SIDE_TRACK if is_play else self._journal.session_id
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
+        """Call `watcher` with every further event until the returned function is called; for an ended call, with its hangup."""
         self._watchers.append(watcher)
         if self._hangup is not None:
             watcher(self._hangup)
@@ -93,7 +93,7 @@ class EventOutput:
 
 
 def _masked(event: events.Event) -> events.Event:
-    """The event with stars in place of what the caller has entered or said."""
+    """The event with the caller's input masked."""
     match event:
         case events.Dtmf():
             return msgspec.structs.replace(event, digit=MASK)
@@ -104,6 +104,6 @@ def _masked(event: events.Event) -> events.Event:
 
 
 def _without_keys(event: events.Event) -> events.Event:
-    """The event as records and watchers get it: descriptions without the keys of the media."""
+    """The event for records and watchers: descriptions without media keys."""
     sdp = getattr(event, "sdp", None)
     return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event

@@ -1,6 +1,6 @@
-"""The word that a `hangup` event gives for the end of a call: one that clients of the contract know, or the text that a client gave. Pure.
+"""The `reason` of a `hangup` event: a word of the contract, or a client's text. Pure.
 
-The cause in records stays the finer one; the event has it as `extra.cause` where it differs.
+The record keeps the more specific cause; the event has it as `extra.cause` if it differs.
 """
 
 from __future__ import annotations

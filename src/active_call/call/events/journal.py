@@ -1,4 +1,4 @@
-"""Collects the events of a call, and makes its record when it is over."""
+"""Collects the events of a call, and makes its record when it has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from active_call.legs.events import LegEnded
 from active_call.store.records import CallRecord, OpenCall, SipMessageLine, TranscriptLine
 
 MAX_EVENTS = 5_000
-"""Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
+"""Enough for hours of talk. A call with more events keeps the first ones, and the record says so."""
 AGENT_SPEAKERS = frozenset({"agent", "assistant"})
 
 
@@ -25,7 +25,7 @@ class Journal:
 
     def __init__(self, facts: CallFacts) -> None:
         self._facts = facts
-        self._events: list[dict[str, Any]] = []
+        self._events: list[events.Event] = []
         self._n_left_out = 0
         self._turns: list[TranscriptLine] = []
         self._latency: events.Turn | None = None
@@ -39,7 +39,7 @@ class Journal:
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
-        """Utterances for which the recogniser had no time, or gave no result."""
+        """Utterances without a result, because the recogniser was overloaded or failed."""
         self._problems: list[dict[str, str]] = []
 
     @property
@@ -52,12 +52,12 @@ class Journal:
         if not event.refer:
             self._note_own(event)
         if len(self._events) < MAX_EVENTS:
-            self._events.append(msgspec.to_builtins(event))
+            self._events.append(event)
         else:
             self._n_left_out += 1
 
     def _note_own(self, event: events.Event) -> None:
-        """What an event of the caller's own leg says about the call."""
+        """Facts of the call from an event of its own leg."""
         match event:
             case events.AsrFinal(is_lost=True):
                 self._n_lost += 1
@@ -88,7 +88,7 @@ class Journal:
             self._recording_error = error
 
     def hangup_event(self, ended: LegEnded | None) -> events.Hangup:
-        """The last event of the call; takes the facts of the end from the leg."""
+        """The last event of the call, with the facts of the end from the leg."""
         facts = self._facts
         if ended is not None:
             facts.ended_by, facts.end_reason = ended.by, ended.cause
@@ -124,7 +124,7 @@ class Journal:
         }
 
     def open_call(self) -> OpenCall:
-        """What is known of the call, which lives."""
+        """The state of the call in progress."""
         facts = self._facts
         return OpenCall(
             session_id=facts.session_id,
@@ -142,7 +142,7 @@ class Journal:
         )
 
     def record(self) -> CallRecord:
-        """The record of the call, which is over."""
+        """The record of the ended call."""
         facts = self._facts
         recording, recording_ms = next(iter(self._recordings.items()), (None, None))
         return CallRecord(
@@ -168,7 +168,7 @@ class Journal:
             usage=tuple(facts.usage),
             cost=facts.cost,
             turns=tuple(self._turns),
-            events=tuple(self._events),
+            events=tuple(msgspec.to_builtins(self._events)),
             transfers=tuple(self.transfers),
             sip_messages=self.sip_messages,
             media=self._media_facts(),
@@ -180,7 +180,7 @@ class Journal:
         )
 
     def cut_short(self) -> None:
-        """The call has ended while the agent spoke."""
+        """The call ended while the agent spoke."""
         self._interrupted = True
 
     def _media_facts(self) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class Journal:
         return facts
 
     def _note_problem(self, event: events.MediaProblem) -> None:
-        """Each problem once, with its beginning and its end."""
+        """Note each problem once, with its beginning and its end."""
         at = datetime.fromtimestamp(event.timestamp / 1000, UTC).isoformat()
         if not event.over:
             self._problems.append({"problem": event.problem, "detail": event.detail, "at": at})
@@ -235,7 +235,7 @@ class Journal:
 
 
 def _told(ended: LegEnded | None, cause: str) -> dict[str, Any] | None:
-    """What was said of the end beside its word."""
+    """The details of the end beside its word."""
     said: dict[str, Any] = {"cause": cause} if ended is None else {"cause": cause, "reasonText": ended.reason, "q850": ended.q850}
     return {key: value for key, value in said.items() if value} or None
 

@@ -1,4 +1,4 @@
-"""What the call's own leg and its media stream tell, put into effect: phases of the call, contract events, news to the parts."""
+"""Handles the reports of the call's own leg and its media stream: phases of the call, contract events, notifications to the parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from active_call.media.pool.pool import StreamLost
 
 @dataclass(frozen=True, slots=True)
 class ReportedTo:
-    """The parts that hear of the leg and its stream, and what ends the call."""
+    """The parts that are notified, and the function that ends the call."""
 
     machine: CallExecutor
     speech_input: SpeechInput
@@ -51,7 +51,7 @@ class ReportedTo:
 
 
 class LegReports:
-    """Of one call, in the order of its mailbox."""
+    """The reports of one call, in the order of its mailbox."""
 
     def __init__(self, state: CallState, ports: CallPorts, time: CallTime, parts: ReportedTo) -> None:
         self._state = state
@@ -61,7 +61,7 @@ class LegReports:
         self._digits = DigitFilter()
 
     def handle(self, event: leg_events.LegEvent) -> None:
-        """Something has happened on the leg."""
+        """An event of the leg."""
         parts, emit = self._parts, self._ports.emit
         match event:
             case leg_events.LegRinging(early_media=early_media):
@@ -104,7 +104,7 @@ class LegReports:
         self._parts.recording.begin_as_configured()
 
     def handle_media(self, report: link.Report | StreamLost) -> None:
-        """The media process has told something of the leg's stream."""
+        """A report of the media process about the leg's stream."""
         parts = self._parts
         match report:
             case link.SpeechStarted():
@@ -162,19 +162,19 @@ class LegReports:
             self._ports.emit(trace)
 
     def _refused(self, report: link.OrderRefused) -> None:
-        """The media process could not carry out an order; without what was agreed on there is no call."""
+        """The media process could not execute an order. If the agreed media cannot be set up, the call ends."""
         self._ports.emit(events.Error(sender="media", error=f"{report.order}: {report.reason}"))
         if report.order == link.ConfigureRtp.__name__:
             reason = self._state.facts.error = f"the media process cannot carry out the negotiated media: {report.reason}"
             self._parts.hang_up(by="system", cause="no_media", reason=reason)
 
     def _digit(self, digit: str, way: str) -> None:
-        """The peer has pressed a key; a trunk may tell it by two ways."""
+        """The peer pressed a key; a trunk may report it in two ways."""
         self._touch()
         if self._digits.is_new(digit, way, self._ports.now()):
             self._ports.emit(events.Dtmf(digit=digit))
             self._parts.transfers.forward_digit(digit, from_far=False)
 
     def _touch(self) -> None:
-        """Something is going on in the call: its inactivity counts from now."""
+        """The call is active: restart its inactivity timer."""
         self._state.last_activity_at = self._ports.now()

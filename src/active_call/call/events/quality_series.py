@@ -1,7 +1,6 @@
 """The sound quality of a call over time: one sample every five seconds, fewer if the call is long.
 
-Reports of the media process enter, samples for the record leave. Two neighbours become one when there are too many; the worst of the two
-stays visible.
+Reports of the media process enter, samples for the record leave. If there are too many, neighbours are merged and the worse value is kept.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ MAX_SAMPLES: Final = 360
 
 
 class QualitySeries:
-    """Of one call. `to_epoch_ms` converts the monotonic time of a report."""
+    """The series of one call. `to_epoch_ms` converts the monotonic time of a report."""
 
     def __init__(self) -> None:
         self._samples: list[QualitySample] = []
         self._pending: list[QualitySample] = []
         self._n_merged = 1
-        """How many reports become one sample."""
+        """How many reports form one sample."""
 
     def take(self, report: QualityReported, to_epoch_ms: Callable[[float], int]) -> None:
         """One more report."""
@@ -59,7 +58,7 @@ def _known(value: float) -> float | None:
 
 
 def _merged(samples: Sequence[QualitySample]) -> QualitySample:
-    """Counts are added; of delays, jitter and MOS the worst is kept. The time is that of the last one."""
+    """Counts are added; of delays, jitter and MOS the worse is kept. The time is that of the later one."""
     if len(samples) == 1:
         return samples[0]
     return QualitySample(

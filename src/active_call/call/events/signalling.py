@@ -1,4 +1,4 @@
-"""The SIP messages of a leg, in the form for the record of its call."""
+"""The SIP messages of a leg, for the record of its call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.store.records import SipMessageLine
 
 
 def sip_messages_of(leg: Leg, option: CallOption) -> tuple[SipMessageLine, ...]:
-    """The messages of `leg` so far, as much of them as `option.sip_messages` wants."""
+    """The messages of `leg` so far, with the detail that `option.sip_messages` selects."""
     if option.sip_messages == "off":
         return ()
     return tuple(

@@ -1,11 +1,11 @@
-"""The events of one call for those who follow it: numbered, kept for replay, and handed out to bounded subscriptions.
+"""The events of one call for readers: numbered, kept for replay, and passed to bounded subscriptions.
 
-`EventLog.append` enters events; each gets the next number. `EventLog.subscribe` gives a `Subscription`, which its reader empties at its own
-pace. Server-sent events, sockets, the console, the command line and the Python API all read the same type.
+`EventLog.append` adds events; each gets the next number. `EventLog.subscribe` returns a `Subscription`, which its reader empties at its own
+pace. Server-sent events, sockets, the console, the command line and the Python API all use this type.
 
-- **Bounded.** A reader that falls behind by more than its bound loses what waits: its subscription is closed with `OVERFLOW`. The reader
-  knows the last number that it has read, and may subscribe again from the next one. The call never waits for a reader.
-- **Merged.** Consecutive `asrDelta` events of one utterance that nobody has read yet become the latest one of them, with its number.
+- **Bounded.** A reader that falls behind by more than its limit loses the waiting events, and its subscription is closed with `OVERFLOW`.
+  The reader knows its last number, and may subscribe again from the next one. The call never waits for a reader.
+- **Merged.** Consecutive unread `asrDelta` events of one utterance are replaced by the latest one, with its number.
 - **Replayed.** The log keeps the last `LOG_SIZE` events. A subscription from a number that the log no longer holds says how many are
   missing.
 - **Closed with a reason.** After the call's own `hangup` a subscription ends with `OVER`.
@@ -28,16 +28,16 @@ log = logging.getLogger("active_call.call")
 QUEUE_SIZE: Final = 1000
 """Events that may wait for one reader: minutes of a busy call."""
 LOG_SIZE: Final = 512
-"""Events that are kept for replay."""
+"""Events kept for replay."""
 
 
 class CloseReason(StrEnum):
     """Why a subscription has ended."""
 
     OVER = "over"
-    """The call is over, and its hangup was the last event."""
+    """The call has ended, and its hangup was the last event."""
     OVERFLOW = "overflow"
-    """The reader was too slow; what waited for it is lost."""
+    """The reader was too slow; its waiting events are lost."""
     CLOSED = "closed"
     """The reader has closed it."""
 
@@ -51,7 +51,7 @@ class NumberedEvent:
 
 
 class Subscription:
-    """One reader's events of one call. Iterate over it, or use `next` or `take`; `close` it at the end. `closed` says why it has ended."""
+    """One reader's events of one call. Iterate over it, or use `next` or `take`; `close` it at the end. `closed` says why it ended."""
 
     def __init__(self, *, size: int = QUEUE_SIZE, n_missed: int = 0, on_close: Callable[[Subscription], None] = lambda _: None) -> None:
         self._size = size
@@ -61,17 +61,17 @@ class Subscription:
         self._callback: Callable[[], None] = lambda: None
         self.closed: CloseReason | None = None
         self.n_missed = n_missed
-        """Numbers that were asked for and that the log no longer held."""
+        """How many requested events the log no longer held."""
         self.last_seq = 0
-        """The number of the last event that was read; 0 before the first."""
+        """The number of the last event read; 0 before the first."""
 
     def notify(self, callback: Callable[[], None]) -> None:
-        """Call `callback` now, after each event that comes, and at the end; it may `take` what waits. One that fails is logged."""
+        """Call `callback` now, after each event, and at the end; it may `take` the waiting events. A failure is logged."""
         self._callback = callback
         self._tell()
 
     def put(self, item: NumberedEvent) -> None:
-        """Add an event; on overflow close the subscription. Harmless once it is closed."""
+        """Add an event; on overflow close the subscription. Does nothing if it is closed."""
         if self.closed is not None:
             return
         if not merge_into(self._waiting, item):
@@ -83,23 +83,23 @@ class Subscription:
         self._tell()
 
     def finish(self) -> None:
-        """No event follows: the subscription ends with `OVER` when what waits has been read. Harmless a second time."""
+        """No event follows: the subscription ends with `OVER` when the waiting events have been read. May be called again."""
         self._end(CloseReason.OVER)
 
     def close(self) -> None:
-        """The reader wants no more events; what waits is dropped. Harmless a second time."""
+        """The reader wants no more events; waiting ones are dropped. May be called again."""
         self._waiting.clear()
         self._end(CloseReason.CLOSED)
 
     def take(self) -> list[NumberedEvent]:
-        """All events that wait, without waiting for one."""
+        """All waiting events; does not wait."""
         taken = list(self._waiting)
         self._waiting.clear()
         self._note(taken)
         return taken
 
     async def next(self) -> NumberedEvent | None:
-        """The next event, when there is one; None once the subscription has ended and everything was read."""
+        """Wait for the next event; None once the subscription has ended and everything was read."""
         while not self._waiting:
             if self.closed is not None:
                 return None
@@ -137,7 +137,7 @@ class Subscription:
 
 
 class EventLog:
-    """The events of one call: numbers them, keeps the last ones, and passes each on to every subscription."""
+    """The events of one call: numbers them, keeps the most recent ones, and passes each to every subscription."""
 
     def __init__(self, *, size: int = LOG_SIZE) -> None:
         self._size = size
@@ -175,7 +175,7 @@ class EventLog:
         return item
 
     def subscribe(self, *, from_seq: int | None = None, size: int = QUEUE_SIZE) -> Subscription:
-        """Events from number `from_seq` on, or from now on where it is None. A call that is over gives its hangup at least, and the end."""
+        """Events from number `from_seq` on, or from now on if None. An ended call returns at least its hangup, and the end."""
         missed = 0 if from_seq is None else max(0, self._n_forgotten - max(from_seq, 1) + 1)
         subscription = Subscription(size=max(size, len(self._kept) + 1), n_missed=missed, on_close=self._forget)
         self._subscriptions[subscription] = None
@@ -194,12 +194,12 @@ class EventLog:
 
 
 def is_own_hangup(event: events.Event) -> bool:
-    """Whether `event` ends the call itself, and not only the far leg of a transfer."""
+    """Whether `event` ends the call itself, not only the far leg of a transfer."""
     return isinstance(event, events.Hangup) and not event.refer
 
 
 def merge_into(waiting: deque[NumberedEvent], item: NumberedEvent) -> bool:
-    """Put an `asrDelta` in the place of the one of the same utterance that waits last; False if there is none."""
+    """Replace the last waiting event by an `asrDelta` of the same utterance; False if there is none."""
     event = item.event
     if not waiting or not isinstance(event, events.AsrDelta):
         return False

@@ -1,6 +1,6 @@
 """The events that web services receive: `call.started`, `call.answered`, `call.ended`, `call.transfer`, `recording.ready` and `turn`.
 
-In: the handle of each new call. Out: deliveries, each with the call's own facts and the event. A call never waits for them.
+The handle of each new call enters; deliveries leave, each with the call's facts and the event. A call never waits for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger("active_call.call")
 
 TYPES: Final = ("call.started", "call.answered", "call.ended", "call.transfer", "recording.ready", "turn")
 RECORD_S: Final = 30.0
-"""How long after its end the record of a call is looked for."""
+"""How long the record of an ended call is awaited."""
 
 Deliver = Callable[[Delivery], Awaitable[None]]
 ReadRecord = Callable[[str], Awaitable[Mapping[str, Any] | None]]
@@ -30,7 +30,7 @@ ReadRecord = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events one web service wants; empty: all but `turn`."""
+    """The events that one web service receives; empty: all except `turn`."""
 
     target: str
     types: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Wanted:
 
 
 class CallWebhooks:
-    """Follows all calls of a server. `read_record` gives a closed record."""
+    """Follows all calls of a server. `read_record` returns a closed record."""
 
     def __init__(self, wanted: Sequence[Wanted], deliver: Deliver, read_record: ReadRecord, world: World) -> None:
         self._wanted, self._deliver, self._read_record, self._world = tuple(wanted), deliver, read_record, world
@@ -48,7 +48,7 @@ class CallWebhooks:
         self._n_told = 0
 
     def follow(self, call: CallHandle) -> None:
-        """A new call: its events are told until its end."""
+        """A new call: send its events until its end."""
         if not self._wanted:
             return
         self._tell(call, "call.started", {})
@@ -56,7 +56,7 @@ class CallWebhooks:
         subscription.notify(lambda: self._take(call, subscription))
 
     async def close(self) -> None:
-        """Wait for deliveries that are being written."""
+        """Wait until deliveries in progress are stored."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _take(self, call: CallHandle, subscription: Subscription) -> None:
@@ -80,7 +80,7 @@ class CallWebhooks:
                 self._spawn(self._deliver(Delivery(identity, wanted.target, kind, now.timestamp(), text, call.id)))
 
     async def _tell_recording(self, call: CallHandle) -> None:
-        """The recording is complete when the call's record is there."""
+        """The recording is complete when the call's record exists."""
         if not any(wanted.wants("recording.ready") for wanted in self._wanted):
             return
         pause_s = 0.2

@@ -1,7 +1,7 @@
-"""Connections to the engines of a call while its phone rings: DNS, TCP and TLS are done before the first word is asked for.
+"""Opens connections to a call's engines while its phone rings, so that DNS, TCP and TLS are done before the first request.
 
-The engines enter; the work ends with the answer. Vendors close what is idle, and so do our pools: what has been ringing for some seconds
-gets a fresh connection where none is left. What cannot be connected is told by the first thing that is asked, not here.
+The engines enter; the work ends with the answer. Vendors and our own pools close idle connections, so a call that rings for some seconds
+gets new ones. A connection that fails is reported by the first request, not here.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from typing import Final
 from active_call.providers.sources import connect_ahead
 
 AGAIN_S: Final = 6.0
-"""Less than half of what our pools and vendors keep an idle connection (15 s)."""
+"""Less than half of the time for which our pools and vendors keep an idle connection (15 s)."""
 MOST_S: Final = 180.0
-"""No phone rings for so long (RFC 3261, timer C)."""
+"""No phone rings longer (RFC 3261, timer C)."""
 
 
 async def keep_connected(engines: Sequence[object | None], is_ringing: Callable[[], bool]) -> None:
     """Keep connections at hand until the phone is answered, or the call is over."""
-    able = [engine for engine in engines if hasattr(engine, "connect_ahead")]
+    able = able_to_connect(*engines)
     for _ in range(round(MOST_S / AGAIN_S)):
         if not able or not is_ringing():
             return
         await asyncio.gather(*(connect_ahead(engine) for engine in able), return_exceptions=True)
         await asyncio.sleep(AGAIN_S)
+
+
+def able_to_connect(*engines: object | None) -> list[object]:
+    """Those that have connections to make."""
+    return [engine for engine in engines if hasattr(engine, "connect_ahead")]

@@ -1,7 +1,7 @@
-"""With which engines a call hears, thinks and speaks: chosen by its options and its playbook, taken into use, and changed while it goes on.
+"""The engines of a call: selected by its options and its playbook, taken into use, and changed during the call.
 
-In: options, what a playbook or a program asks for. Out: recognition streams for `speech_input`, the voice of `speech_output`, facts for the
-record. It knows providers by their interfaces only. What a recogniser reports is posted into the call's mailbox.
+Options and the requests of a playbook or a program enter; recognition streams for `speech_input` leave, the voice of `speech_output`, and
+facts for the record. It knows providers only by their interfaces. The recogniser's reports are posted into the call's mailbox.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from active_call.providers.usage.token_usage import MeteredChatModel
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What one conversation hears, thinks and speaks with: a realtime model, or perhaps a recogniser and a chat model."""
+    """The engines of one conversation: a realtime model, or a recogniser and a chat model, each optional."""
 
     synthesiser: TextToSpeech
     recogniser: SpeechToText | None = None
@@ -64,9 +64,10 @@ class CallEngines:
     def choose(
         self, playbook: Playbook | None, option: CallOption, choice: SpeechChoice, trust: Trust, *, own_model: ChatModel | None = None
     ) -> Engines:
-        """The engines of a conversation. A realtime model hears, thinks and speaks; the synthesiser is for what others say in the call.
+        """Select the engines of a conversation. A realtime model replaces recogniser and model; the synthesiser then speaks other texts of
+        the call.
 
-        Where the playbook asks for a realtime model that is not installed here, an `error` event says so. Raises ConfigError.
+        If the playbook asks for a realtime model that is not installed, an `error` event says so. Raises ConfigError.
         """
         engines, synthesiser = self._dependencies.engines, self._dependencies.engines.get_synthesiser(choice.tts, trust)
         wanted = option.realtime if playbook is not None and playbook.option.realtime is not None and playbook.script is None else None
@@ -83,7 +84,7 @@ class CallEngines:
         return Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 
     def take(self, chosen: Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
-        """Speak with these from now on, and note them for the record. What is heard with is opened apart (`open_recognition`)."""
+        """Speak with these from now on, and note them for the record. Recognition is opened separately (`open_recognition`)."""
         state = self._state
         state.is_realtime = chosen.realtime is not None
         state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
@@ -94,13 +95,13 @@ class CallEngines:
         self._speech_input.set_end_of_turn(choice.end_of_turn_ms)
 
     def _note(self, choice: SpeechChoice, engines: Engines, has_own_model: bool) -> None:
-        """Keep for the record which engines the call uses, and why."""
+        """Note for the record which engines the call uses, and why."""
         if engines.realtime is not None:
             self._state.facts.engines = {"realtime": {"provider": engines.realtime.name, "reason": "realtime.provider"}}
             self._ports.log.info("engines", extra={"engines": [f"realtime: {engines.realtime.name}"]})
             return
         llm = None if has_own_model else choice.llm
-        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
+        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm, self._state.trust)
         facts = {selection.section: selection.as_facts() for selection in chosen}
         if has_own_model:
             facts["llm"] = {"provider": "program", "reason": "given by the program"}
@@ -108,9 +109,9 @@ class CallEngines:
         self._ports.log.info("engines", extra={"engines": [str(selection) for selection in chosen]})
 
     def _choose_turn_judge(self, choice: SpeechChoice | None) -> None:
-        """A model of the sound judges turns where it was asked for; one that cannot be had is told, and the turns are taken without it.
+        """Select the turn model if one is configured. If it is missing, this is reported, and turns are detected without it.
 
-        None: a realtime model takes its turns by itself.
+        None: a realtime model detects turns itself.
         """
         judge: TurnJudge | None = None
         if choice is not None and choice.turn.kind == "smart-turn":
@@ -122,7 +123,7 @@ class CallEngines:
         number = self._state.agent_number
         self._turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer, number)))
 
-    # -- hearing
+    # -- recognition
 
     def open_recognition(self, recogniser: SpeechToText | None, language: str | None) -> RecognitionStream | None:
         """A stream whose results are posted; None without a recogniser. Raises ActiveCallError."""
@@ -138,11 +139,11 @@ class CallEngines:
         )
 
     def hear_with(self, recognition: RecognitionStream | None) -> None:
-        """Recognise with this from now on; None: recognise nothing."""
+        """Recognise with this from now on; None: no recognition."""
         self._ports.spawn(self._speech_input.replace(recognition), "recogniser")
 
     def hear_again(self, choice: SpeechChoice) -> None:
-        """A stream of its own for a call that is under way: it goes on where that cannot be had, and an `error` event says so."""
+        """A new stream during the call. If that fails, an `error` event says so, and the call continues."""
         recognition: RecognitionStream | None = None
         try:
             recognition = self.open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
@@ -151,7 +152,7 @@ class CallEngines:
         self.hear_with(recognition)
 
     def switch_language(self, language: str) -> None:
-        """Recognise another language from now on; an `error` event where no engine does. A realtime model hears any language by itself."""
+        """Change the language of recognition; an `error` event if no engine supports it. A realtime model understands any language."""
         state = self._state
         if state.is_realtime:
             return
@@ -162,10 +163,10 @@ class CallEngines:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
-        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
+        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None, state.trust)[0]
         state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
         self.hear_with(recognition)
 
     def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
-        """None if nothing is to be recognised. Raises ConfigError."""
+        """None if recognition is off. Raises ConfigError."""
         return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)

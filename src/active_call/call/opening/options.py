@@ -1,4 +1,4 @@
-"""Merges options field by field: a call's own override its playbook's, which override the server's; and derives those for speech."""
+"""Merges options field by field (a call's own override its playbook's, which override the server's), and derives the options for speech."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ T = TypeVar("T", bound=Options)
 V = TypeVar("V")
 
 DEFAULT_END_OF_TURN_MS = 550
-"""Silence that ends a turn where `eou.timeout` says nothing: pauses inside a sentence reach about half a second."""
+"""Silence that ends a turn if `eou.timeout` is not set: pauses within a sentence last up to about half a second."""
 DEFAULT_MAX_SILENCE_MS = 1200
-"""Adaptive: after this much silence the turn is over whatever was said, but within a number or an address."""
+"""Adaptive detector: after this much silence the turn ends whatever was said, except within a number or an address."""
 DEFAULT_VOICE_THRESHOLD = 0.5
 DEFAULT_SILENCE_MS = 100
-"""Silence after which speech is reported as ended."""
+"""Silence after which the end of speech is reported."""
 DEFAULT_MIN_SPEECH_MS = 64
-"""Speech this long counts as speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
+"""The shortest speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnChoice:
-    """How the end of the caller's turn is found. `kind`: `adaptive`, `smart-turn` or `fixed`."""
+    """How the end of the caller's turn is detected. `kind`: `adaptive`, `smart-turn` or `fixed`."""
 
     kind: str
     max_silence_ms: int = DEFAULT_MAX_SILENCE_MS
@@ -52,6 +52,12 @@ class SpeechChoice:
 
 def merged(over: T, under: T) -> T:
     """`over`, with unset fields (None) taken from `under`; groups and maps are merged recursively."""
+    silent = _silent(type(over))
+    if silent is not None and type(over) is type(under):  # as a rule one of the two says nothing
+        if over == silent:
+            return under
+        if under == silent:
+            return over
     values: dict[str, object] = {}
     for field in _fields_of(type(over)):
         top, below = getattr(over, field.name), getattr(under, field.name)
@@ -66,8 +72,15 @@ def merged(over: T, under: T) -> T:
 
 @cache
 def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """What `kind` consists of; looked up once, since it resolves every annotation, and calls are merged several times."""
+    """The fields of `kind`; cached, because it resolves every annotation, and each call merges several times."""
     return msgspec.structs.fields(kind)
+
+
+@cache
+def _silent(kind: type[Options]) -> Options | None:
+    """One that says nothing; None for a group that always says something."""
+    is_silent = all(field.default is None or field.default_factory is dict for field in _fields_of(kind))
+    return kind() if is_silent else None
 
 
 def given(value: V | None, otherwise: V) -> V:
@@ -76,7 +89,7 @@ def given(value: V | None, otherwise: V) -> V:
 
 
 def choose_speech(option: CallOption, playbook: Playbook | None) -> SpeechChoice:
-    """What the merged options and the playbook come to."""
+    """The speech options that follow from the merged options and the playbook."""
     vad = option.vad or VadOption()
     eou = option.eou or EouOption()
     min_speech_ms = playbook.interruption.min_speech_ms if playbook is not None else None

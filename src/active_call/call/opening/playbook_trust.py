@@ -1,4 +1,4 @@
-"""The trust of a playbook file: the hosts that its author has named, and the folder of the file."""
+"""The trust of a playbook file: the hosts that its author named, and the folder of the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from active_call.net.outgoing import places_of
 
 
 def trust_of(playbook: Playbook, folder: Path | None = None) -> Trust:
-    """For calls of a `playbook` that the operator has written; `folder` is where its file lies."""
+    """The trust for calls of a `playbook` written by the operator; `folder` is where its file is."""
     sources = [file for scene in playbook.scenes for file in scene.play]
     options = [msgspec.to_builtins(playbook.option), msgspec.to_builtins(playbook.llm), sources]
     hosts = places_of([*urls_of_values(options), *playbook.urls]) | listed_places(playbook.http.allow)

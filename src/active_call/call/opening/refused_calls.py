@@ -1,7 +1,7 @@
-"""Records of calls that are refused before they become one: no room, an SRTP rule, an unknown source, a trunk's limit.
+"""Records of calls that are refused before set-up: no room, an SRTP rule, an unknown source, a trunk's limit.
 
-In: RefusedCall. Out: one closed record each, as long as they do not come too fast: a flood from unknown sources costs counts and no rows.
-At most `PER_HOST` at once of one address and `IN_ALL` of all, and then `PER_HOST_PER_S` and `IN_ALL_PER_S`.
+RefusedCall enters; one closed record for each leaves, within a rate limit: a flood from unknown sources is counted but creates no rows.
+At most `PER_HOST` at once for one address and `IN_ALL` in total, then `PER_HOST_PER_S` and `IN_ALL_PER_S`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_HOSTS: Final = 1024
 
 @dataclass(slots=True)
 class _Allowance:
-    """How many records may be written at once, and how fast that allowance is restored."""
+    """How many records may be written at once, and how fast this allowance recovers."""
 
     left: float
     at: float
@@ -44,12 +44,12 @@ class RefusedCalls:
     world: World
     records: RecordSink
     n_unrecorded: int = 0
-    """Refused calls that came too fast for a record of their own."""
+    """Refused calls without a record of their own because of the limit."""
     _in_all: _Allowance | None = None
     _by_host: OrderedDict[str, _Allowance] = field(default_factory=OrderedDict)
 
     def note(self, refused: RefusedCall) -> None:
-        """A call was refused: record it, or count it."""
+        """A call was refused: write a record, or count it."""
         if not self._may_record(refused.host):
             self.n_unrecorded += 1
             return

@@ -1,4 +1,4 @@
-"""The calls that are alive: admits new ones, finds them by id, ends them all at shutdown."""
+"""The live calls: admits new ones, finds them by id, ends them all at shutdown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LimitReached
+from active_call.base.one_per_pass import OnePerPass
 from active_call.call.call import Call
 from active_call.call.cost.spending import Spending
 from active_call.call.dependencies import CallDependencies
@@ -24,39 +25,39 @@ from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 log = logging.getLogger("active_call.registry")
 
 BYE_S = 3.0
-"""What a BYE and its answer take."""
+"""The time for a BYE and its answer."""
 CLOSING_S = 15.0
-"""What the parts of a call may take to close, each at its own limit."""
+"""The time for the parts of a call to close, each at its own limit."""
 TELL_EVERY_S = 5.0
 REFUSALS: Final = {"draining": "Draining", "full": "No room for more calls", "budget": "Budget of the day is spent"}
-"""The reason phrase of a 503, by what `refuses_because` says."""
+"""The reason phrase of a 503, by the value of `refuses_because`."""
 NO_ROOM: Final = {
     "draining": "the server is draining",
-    "full": "no room for more calls",
+    "full": "the server has reached its limit of calls",
     "budget": "the day's budget is spent: no new calls are taken until midnight UTC",
 }
-"""The same for a client that wants a call placed."""
+"""The same for a client that requests an outbound call."""
 
 
 class NoRoom(ActiveCallError):
-    """The server is full or draining: try elsewhere or later."""
+    """The server is full or draining: try another server, or later."""
 
     code = "no_room"
 
 
 class Placing(Protocol):
-    """Makes the leg of a call that we place."""
+    """Creates the leg of an outbound call."""
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError if the address cannot be used."""
+        """A leg that will dial `option.callee` as `request` describes. Raises ActiveCallError for an unusable address."""
         ...
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
-        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        """Raise NotAllowed if `callee` may not be called, ActiveCallError if it is not an address."""
         ...
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty if there is none."""
+        """The address of the named trunk, else of the first one that has an address; empty if there is none."""
         ...
 
 
@@ -80,17 +81,18 @@ class CallRegistry:
         self._calls: dict[str, Call] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.on_new_call: Callable[[CallHandle], object] = lambda _: None
-        """Told of each call before it runs."""
+        """Called with each call before it runs."""
         self.on_refused: Callable[[str], object] = lambda _: None
-        """Told of each inbound call that is refused, by `full`, `draining` or `budget`."""
+        """Called for each refused inbound call, with `full`, `draining` or `budget`."""
         self.refused_calls = RefusedCalls(services.world, services.records)
-        """Records of calls that were refused before they became one."""
+        """Records of calls that were refused before set-up."""
         self.is_draining = False
+        self._beginnings = OnePerPass()
         self._is_hurrying = asyncio.Event()
         self.n_calls_total = 0
 
     def reconfigure(self, services: CallDependencies, router: Router | None, max_calls: int | None) -> None:
-        """What new calls use from now on; those that are alive keep what they began with."""
+        """Change the services of new calls; live calls keep theirs."""
         self._services, self._router, self._max_calls = services, router, max_calls
 
     @property
@@ -100,7 +102,7 @@ class CallRegistry:
 
     @property
     def spending(self) -> Spending:
-        """What all calls use and cost."""
+        """The usage and cost of all calls."""
         return self._services.spending
 
     @property
@@ -109,8 +111,13 @@ class CallRegistry:
         return len(self._calls)
 
     @property
+    def n_beginning(self) -> int:
+        """How many of them wait for their first step: the loop has more to do than it can."""
+        return self._beginnings.n_waiting
+
+    @property
     def refuses_because(self) -> str:
-        """Why no new call is taken now: `draining`, `full`, or `budget` where that of the day is spent; empty while calls are taken."""
+        """Why no new call is accepted now: `draining`, `full`, or `budget` if the day's is spent; empty while calls are accepted."""
         if self.is_draining:
             return "draining"
         if (self._max_calls is not None and len(self._calls) >= self._max_calls) or not self._has_room():
@@ -119,12 +126,12 @@ class CallRegistry:
 
     @property
     def is_accepting(self) -> bool:
-        """Whether a new call is taken now."""
+        """Whether a new call is accepted now."""
         return not self.refuses_because
 
     @property
     def takes_invites(self) -> bool:
-        """Whether INVITEs are to reach `handle_incoming`: also while the budget refuses them, each with its reason and a record."""
+        """Whether INVITEs should reach `handle_incoming`. True also if the budget refuses calls, so each gets its reason and a record."""
         return self.refuses_because in ("", "budget")
 
     def find(self, session_id: str) -> CallHandle | None:
@@ -133,21 +140,21 @@ class CallRegistry:
         return found.handle() if found is not None else None
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
-        """A further leg of a live call. Raises ActiveCallError if the address cannot be used."""
+        """Another leg of a live call. Raises ActiveCallError for an unusable address."""
         return self._placing.new_leg(option, request)
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
-        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        """Raise NotAllowed if `callee` may not be called, ActiveCallError if it is not an address."""
         return self._placing.check_outbound(callee, request)
 
     def way_out(self, trunk: str) -> str:
-        """The address of the named trunk, else of the first one that has any; empty if there is none."""
+        """The address of the named trunk, else of the first one that has an address; empty if there is none."""
         return self._placing.way_out(trunk)
 
     def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None:
-        """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room.
+        """A new inbound call, or a leg that replaces that of a call; refused with 503 if there is no room.
 
-        `router`: decides instead of the configured one. `variables`: what the call brings along.
+        `router`: decides instead of the configured one. `variables`: initial variables of the call.
         """
         replaced = replaced_by(leg)
         if replaced is not None:
@@ -168,7 +175,7 @@ class CallRegistry:
         call = next((one for one in self._calls.values() if one.state.leg is replaced), None)
         if call is not None:
             call.take_over(leg)
-        else:  # the far leg of a transfer, say
+        else:  # such as the far leg of a transfer
             leg.attach(lambda _: None)
             leg.reject(603, "Decline")
 
@@ -183,7 +190,7 @@ class CallRegistry:
     ) -> CallHandle:
         """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled.
 
-        `leg`: the connection of a client that is there already, which the call is with; None: one to `option.callee` is made.
+        `leg`: an existing connection of a client, with which the call is held; None: a leg to `option.callee` is created.
         """
         if why := self.refuses_because:
             self._note_unplaced(option, why)
@@ -203,13 +210,13 @@ class CallRegistry:
         return call.handle()
 
     def hurry(self) -> None:
-        """A drain that waits for calls, now or later, waits no longer: they are ended at once, each with BYE and record."""
+        """End the waiting of a current or later drain: calls are ended at once, each with BYE and record."""
         self._is_hurrying.set()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no more calls; wait for those that are alive, and end what is left after `timeout_s`.
+        """Accept no more calls; wait for live ones, and end the rest after `timeout_s`.
 
-        Cancelling hurries it and is passed on at the end: every call gets its BYE and its record all the same.
+        Cancelling acts like `hurry` and is passed on at the end: every call still gets its BYE and its record.
         """
         if not self.is_draining:
             log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
@@ -236,7 +243,7 @@ class CallRegistry:
         for call in list(self._calls.values()):
             try:
                 call.hang_up(by="system", cause="shutdown", reason="server is shutting down")
-            except Exception:  # one call that cannot be ended keeps no other from it
+            except Exception:  # a call that cannot be ended does not keep others from ending
                 log.exception("call could not be ended", extra={"session_id": call.id})
         await self._wait(BYE_S)
         for task in self._tasks.values():
@@ -247,7 +254,7 @@ class CallRegistry:
             call.close_record()
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
-        """Until the last call is over, the time is over, or `hurry` is called; what is left is logged now and then."""
+        """Wait until the last call has ended, the time is over, or `hurry` is called; the rest is logged at intervals."""
         clock = self._services.world.clock
         hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
         deadline = clock.now() + timeout_s
@@ -271,12 +278,17 @@ class CallRegistry:
         self.n_calls_total += 1
         self._services.records.begin(call.open_record())
         self.on_new_call(call.handle())
-        task = asyncio.get_running_loop().create_task(call.run(), name=f"call {call.id}")
+        task = asyncio.get_running_loop().create_task(self._run(call), name=f"call {call.id}")
         self._tasks[call.id] = task
         task.add_done_callback(lambda done: self._ended(call.id, done))
 
+    async def _run(self, call: Call) -> None:
+        """The life of a call. Of a wave of calls, one begins in each pass of the loop: messages are read between them."""
+        await self._beginnings.turn()
+        await call.run()
+
     def _note_unplaced(self, option: CallOption, rule: str, detail: str = "") -> None:
-        """A call that a client wants cannot be placed now."""
+        """A call requested by a client cannot be placed now."""
         refused = RefusedCall(rule, 503, caller=option.caller or "", callee=option.callee or "", detail=detail, direction="outbound")
         self.refused_calls.note(refused)
 

@@ -1,4 +1,4 @@
-"""Who takes an inbound call: a playbook by rules, a webhook, or a Python function. Each router makes one decision per call."""
+"""Who takes an inbound call: a playbook by rules, a webhook, or a Python function. Each router makes one decision for each call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("active_call.routing")
 
 WEBHOOK_DEADLINE_S = 10.0
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
-"""Of a web service; a playbook may come with it."""
+"""The longest answer of a web service; it may contain a playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ NO_PLAYBOOK = Refused(404, "No playbook for this call")
 
 @dataclass(frozen=True, slots=True)
 class LeftOpen:
-    """Nobody has decided yet: an `accept` or `reject` command will."""
+    """No decision yet: an `accept` or `reject` command will decide."""
 
 
 Decision = Accepted | Refused | LeftOpen
@@ -81,7 +81,7 @@ class IncomingCall:
     def accept(
         self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
     ) -> Accepted:
-        """Answer with the playbook file `playbook`, or with `content` as the playbook itself. Raises PlaybookError."""
+        """Answer with the playbook file `playbook`, or with `content` as the text of a playbook. Raises PlaybookError."""
         book = self.playbooks.parse(content) if content else self.playbooks.load(playbook)
         return Accepted(book, option or CallOption(), {**self.variables, **(variables or {})})
 
@@ -91,17 +91,17 @@ class IncomingCall:
 
 
 class Router(Protocol):
-    """Decides about inbound calls. Raises ActiveCallError if it cannot; the call is then refused with 480 or 503."""
+    """Decides about inbound calls. Raises ActiveCallError if that fails; the call is then refused with 480 or 503."""
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that fails."""
         ...
 
 
 class Playbooks:
     """Finds and reads playbooks; a file is read again when it has changed. `find` maps a name to a path or raises PlaybookError.
 
-    A file is trusted with the hosts and the folder that it names, for its own calls; a playbook that comes as text is not.
+    For its own calls a file is trusted with the hosts and the folder that it names; a playbook given as text is not.
     """
 
     def __init__(self, find: Callable[[str], Path], environment: Mapping[str, str]) -> None:
@@ -111,7 +111,7 @@ class Playbooks:
         self._last_good: dict[str, Playbook] = {}
 
     def load(self, name: str) -> Playbook:
-        """The playbook of that name, as its file is now. Raises PlaybookError."""
+        """The playbook of that name, from the current file. Raises PlaybookError."""
         path = self._find(name)
         try:
             changed_ns = path.stat().st_mtime_ns
@@ -130,7 +130,7 @@ class Playbooks:
         return book
 
     def load_usable(self, name: str) -> Playbook:
-        """As `load`; where the file was changed for the worse, the version before, and a line in the log. Raises PlaybookError."""
+        """As `load`; if the current file is invalid, the previous version, and a log line. Raises PlaybookError."""
         try:
             return self.load(name)
         except PlaybookError as error:
@@ -141,17 +141,17 @@ class Playbooks:
             return known
 
     def forget(self) -> None:
-        """Read every file again when it is next asked for: the environment may have changed."""
+        """Read every file again at its next use, because the environment may have changed."""
         self._read.clear()
 
     def parse(self, content: str) -> Playbook:
-        """A playbook given as text, which is trusted with nothing."""
+        """A playbook given as text, without trust."""
         return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A playbook for callers and callees that match; None matches everybody."""
+    """A playbook for matching callers and callees; None matches all."""
 
     playbook: str
     caller: re.Pattern[str] | None = None
@@ -172,21 +172,21 @@ class PlaybookRouter:
     default: str | None
 
     def choose(self, caller: str, callee: str) -> tuple[str | None, int | None]:
-        """The playbook that takes a call, and the number of the rule that says so, from 0; None if no rule does."""
+        """The playbook for a call, and the number of the matching rule, from 0; None if no rule matches."""
         for index, rule in enumerate(self.rules):
             if rule.matches(caller, callee):
                 return rule.playbook, index
         return self.default, None
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that fails."""
         name, _ = self.choose(call.caller, call.callee)
         return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenPlaybook:
-    """The call itself has named its playbook."""
+    """The call's request named its playbook."""
 
     playbook: Playbook
 
@@ -205,7 +205,7 @@ class WebhookRouter:
     http: httpx.AsyncClient
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that fails."""
         refusal = Refused(503, "No webhook answered")
         for url in self.urls:
             try:
@@ -223,7 +223,7 @@ class WebhookRouter:
         return refusal
 
     async def _ask(self, url: str, call: IncomingCall) -> httpx.Response:
-        """The whole answer, in time and up to `MAX_ANSWER_BYTES`. Raises httpx.HTTPError, or TimeoutError."""
+        """The whole answer, within the time limit and `MAX_ANSWER_BYTES`. Raises httpx.HTTPError, or TimeoutError."""
         wanted = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self.headers}
         body = json.dumps(_invitation(call), ensure_ascii=False).encode("utf-8", "replace")
         async with (
@@ -253,7 +253,7 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
 
 
 def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
-    """What a 2xx answer says. An empty body leaves the decision to the commands of a client."""
+    """The decision in a 2xx answer. With an empty body a client's command decides."""
     if not response.content.strip():
         return LeftOpen()
     try:
@@ -292,7 +292,7 @@ class PythonRouter:
         self._target = target
 
     async def route(self, call: IncomingCall) -> Decision:
-        """Decide who takes `call`. Raises ActiveCallError if that cannot be decided."""
+        """Decide who takes `call`. Raises ActiveCallError if that fails."""
         answer = await self._function(call)
         if isinstance(answer, str):
             return call.accept(answer)

@@ -1,6 +1,6 @@
-"""How a call comes about: who takes it, with which engines, and then the answer or the dialling. What the machine wants is done here.
+"""The set-up of a call: who takes it, with which engines, and then the answer or the dialling. Executes the set-up actions of the machine.
 
-Decisions and preparations run as tasks of the call; what comes of them is posted into its mailbox and handled there, in order.
+Decisions and preparations run as tasks of the call; their results are posted into its mailbox and handled there, in order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Protocol
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
-from active_call.base.trust import NO_TRUST
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -21,7 +20,7 @@ from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, Routed
-from active_call.call.opening.connections import keep_connected
+from active_call.call.opening.connections import able_to_connect, keep_connected
 from active_call.call.opening.engines import CallEngines
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
@@ -43,7 +42,7 @@ RING_AFTER_S = 0.2
 
 
 class StartAgent(Protocol):
-    """Makes the agent of the call; `begin` where a program has asked for it."""
+    """Creates the agent of the call; `begin` if a program requested it."""
 
     def __call__(
         self, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None, realtime: RealtimeModel | None = None
@@ -52,7 +51,7 @@ class StartAgent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SetupParts:
-    """What a set-up gets ready."""
+    """The parts that set-up prepares."""
 
     speech_input: SpeechInput
     turn_audio: TurnAudio
@@ -64,7 +63,7 @@ class SetupParts:
 
 
 class CallSetup:
-    """The beginning of one call."""
+    """The set-up of one call."""
 
     def __init__(
         self,
@@ -83,36 +82,39 @@ class CallSetup:
         self._parts = parts
         self._engines = CallEngines(state, ports, dependencies, parts.speech_input, parts.speech_output, parts.turn_audio)
         self._is_speaking = False
+        self._ring_timer: asyncio.TimerHandle | None = None
 
     @property
     def accept_timeout_s(self) -> float:
         """How long an inbound call waits for a decision."""
         return self._dependencies.accept_timeout_s
 
-    # -- what the machine wants
+    # -- actions of the machine
 
     def ask_who_takes_it(self) -> None:
-        """Tell of an inbound call, ask the router, and let it ring when that takes its time."""
+        """Report an inbound call, ask the router, and send ringing if that takes time."""
         leg = self._state.leg
         self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=told_headers(leg.headers)))
         if self._router is not None:
             self._ports.spawn(self._route(self._router), "route")
-        self._ports.spawn(self._ring_while_deciding(), "ring")
+        self._ring_timer = asyncio.get_running_loop().call_later(RING_AFTER_S, self._decision_is_slow)
 
     def dial(self) -> None:
-        """Place the call; Fatal follows where that cannot be."""
+        """Place the call; Fatal follows if that fails."""
         self._ports.spawn(self._dial(), "dial")
 
     def answer(self) -> None:
         """Get the engines ready, then answer the leg; Fatal follows where that cannot be."""
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
         self._ports.spawn(self._answer(), "accept")
 
     def ring(self, command: commands.Ringing) -> None:
-        """Let the caller hear that it rings."""
+        """Send ringing to the caller."""
         self._ports.spawn(self._ring(command), "ring")
 
     def go_on_with(self, leg: Leg) -> None:
-        """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
+        """The call has another leg: speak and listen there, with a new recogniser stream."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
             self._engines.hear_again(choice)
@@ -121,10 +123,10 @@ class CallSetup:
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             self._parts.taps.use(leg.stream)
 
-    # -- an agent in a call that is under way
+    # -- an agent during a call
 
     def begin_agent(self, begin: BeginAgent) -> None:
-        """Let an agent take over the conversation; it greets at once. Raises ActiveCallError, and changes nothing, where that cannot be."""
+        """Let an agent take over the conversation; it greets at once. If that fails, raises ActiveCallError and changes nothing."""
         state, parts = self._state, self._parts
         if state.facts.phase is not Phase.ANSWERED:
             raise LocalProtocolError("the call is not answered")
@@ -136,14 +138,14 @@ class CallSetup:
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
-        choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
+        choice, trust = choose_speech(option, playbook), state.trust_with(playbook, option)
         chosen = self._engines.choose(playbook, option, choice, trust, own_model=begin.model)
         is_heard_otherwise = chosen.realtime is not None or choice.asr != before.asr
         recognition = self._engines.open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._engines.take(chosen, choice, has_own_model=begin.model is not None)
         if is_heard_otherwise:
-            self._engines.hear_with(recognition)  # none beside a realtime model
+            self._engines.hear_with(recognition)  # none with a realtime model
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
@@ -154,11 +156,11 @@ class CallSetup:
         state.agent.hear(effects.Heard(events.MediaReady()))
 
     def switch_language(self, language: str) -> None:
-        """Recognise another language from now on; an `error` event where no engine does."""
+        """Change the language of recognition; an `error` event if no engine supports it."""
         self._engines.switch_language(language)
 
     def end_agent(self) -> None:
-        """Let the agent stop speaking and leave; harmless where there is none. The call is heard by its own recogniser from then on."""
+        """The agent stops speaking and leaves; does nothing if there is none. Recognition continues with the call's own recogniser."""
         state, speech_input, speech_output = self._state, self._parts.speech_input, self._parts.speech_output
         agent, state.agent = state.agent, None
         if agent is None:
@@ -176,11 +178,14 @@ class CallSetup:
 
     # -- tasks
 
-    async def _ring_while_deciding(self) -> None:
+    def _decision_is_slow(self) -> None:
+        if self._machine.now.stage is Stage.DECIDING:
+            self._ports.later(self._ring_while_deciding)
+
+    def _ring_while_deciding(self) -> None:
         """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
-        await asyncio.sleep(RING_AFTER_S)
         if self._machine.now.stage is Stage.DECIDING and not self._machine.now.is_ending:
-            await self._state.leg.ring()
+            self._ports.spawn(self._state.leg.ring(), "ring")
 
     async def _ring(self, command: commands.Ringing) -> None:
         leg = self._state.leg
@@ -205,7 +210,7 @@ class CallSetup:
             self._parts.attention.claim(Why.RINGBACK, music=Music(source))
 
     async def _open_sound(self) -> None:
-        """Open the stream and direct the speech there. Harmless a second time."""
+        """Open the stream and direct speech to it. May be called again."""
         stream = await self._state.leg.open_media()
         self._parts.speech_output.use(stream, None)
         if not self._is_speaking:
@@ -213,7 +218,7 @@ class CallSetup:
             self._ports.spawn(self._parts.speech_output.run(), "speaking")
 
     async def _route(self, router: Router) -> None:
-        """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
+        """Ask the router. On any error the call is refused with a code, and the reason is kept."""
         try:
             async with asyncio.timeout(self._dependencies.accept_timeout_s):
                 decision = await router.route(self._incoming_call())
@@ -265,7 +270,7 @@ class CallSetup:
             self._ports.post(Fatal(error, 503))
 
     async def _prepare(self) -> None:
-        """Choose engines, start the agent. Raises ConfigError or ProviderError if an engine cannot be had."""
+        """Select engines, start the agent. Raises ConfigError or ProviderError if an engine is not available."""
         state, parts, of_playbook = self._state, self._parts, CallOption()
         if state.playbook is not None:
             state.facts.playbook = state.playbook.file
@@ -276,8 +281,8 @@ class CallSetup:
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
         self._engines.take(chosen, choice)
-        ahead = (chosen.synthesiser, chosen.responder)
-        self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
+        if ahead := able_to_connect(chosen.synthesiser, chosen.responder):
+            self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
             parts.speech_input.use(self._engines.open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:
@@ -290,7 +295,7 @@ class CallSetup:
 
 
 def told_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of an invitation for those who follow the call: without credentials."""
+    """The headers of an invitation for events: without credentials."""
     return {name: value for name, value in headers.items() if name.lower() not in ("authorization", "proxy-authorization")}
 
 

@@ -1,1 +1,1 @@
-"""What the caller hears besides speech: recording, music, call progress, digits, and whether media flows at all."""
+"""Sound besides speech: recording, music, call progress, digits, and the media watchdog."""

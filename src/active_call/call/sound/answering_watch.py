@@ -1,7 +1,7 @@
 """Reports who has answered an outbound call, and carries out the option `onMachine`.
 
-In: the call's own events, and the tones of its stream. Out: `answerMachineDetection` events, and the end of the call or a message after the
-beep. What the facts mean is known to `agent/answering`.
+The call's own events and the tones of its stream enter; `answerMachineDetection` events leave, and the end of the call or a message after
+the beep. `agent/answering` classifies the facts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from active_call.media.link.messages import ToneReported
 
 CAUSE: Final = "answerMachine"
 OPERATOR_KEY: Final = "0"
-"""Where menus have a person behind a key that they do not name, it is this one."""
+"""The key that reaches a person in most menus that do not mention one."""
 NO_BEEP_S: Final = 4.0
-"""Silence after a mailbox's greeting, after which the message is left without a beep."""
+"""Silence after a mailbox's greeting, after which the message is left even without a beep."""
 SETTLING_S: Final = 0.3
-"""From the end of the beep to the message: mailboxes begin to record a little later."""
+"""From the end of the beep to the message: mailboxes start recording slightly later."""
 LONGEST_WAIT_S: Final = 60.0
-"""For a beep, from the verdict on. A greeting that is longer is not going to end."""
+"""The wait for a beep, from the verdict on. A longer greeting is not going to end."""
 SETTLED_MS: Final = 15_000
-"""From the last surely human words on: after that nothing is classified any more. Call screening hands over to a mailbox sooner."""
+"""From the last words that are certainly human: after that nothing is classified. Call screening hands over to a mailbox sooner."""
 _FOR_AGENT: Final = {
     "screening": "A phone's call screening answers. Say in one short sentence who is calling and why, then wait for a person.",
     "menu": "A telephone menu answers. Choose the key that serves the task and send it as digits; say nothing.",
@@ -35,7 +35,7 @@ _FOR_AGENT: Final = {
 
 
 class AnsweringWatch:
-    """Of one call. It watches where the call is outbound and `onMachine` is given."""
+    """The watch of one call. It is active if the call is outbound and `onMachine` is given."""
 
     def __init__(
         self,
@@ -57,28 +57,30 @@ class AnsweringWatch:
         self._is_done = False
         self._has_asked_operator = False
         self._message_at: float | None = None
-        """When the message is left, if nothing else comes."""
+        """When the message is left unless something else happens."""
         self._gives_up_at: float | None = None
 
     @property
     def is_watching(self) -> bool:
-        """The call wants to know who has answered it."""
+        """The call wants to know who answered it."""
         return self._state.option.on_machine is not None and not self._state.is_inbound
 
     def observe(self, event: events.Event) -> None:
-        """An event of the call. What follows is done in its turn, after the event is told to everybody."""
+        """An event of the call. Actions follow through the mailbox, after the event was sent to all receivers."""
         fact = None if event.refer or not self.is_watching else _fact_of(event)
         if fact is not None and self._state.facts.answered_at is not None:
             self._ports.later(lambda: self._handle(fact))
 
     def heard(self, tone: ToneReported) -> None:
-        """A tone was recognised."""
+        """A tone was detected."""
         if self.is_watching and self._state.facts.answered_at is not None:
             self._handle(Tone(self._time.to_epoch_ms(tone.at), tone.kind, tone.duration_ms))
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has to be called, in monotonic seconds."""
+        """The next deadline, in monotonic seconds."""
         due_ms = None if self._is_done or not self.is_watching else self._classifier.next_timeout_ms()
+        if due_ms is None and self._message_at is None and self._gives_up_at is None:
+            return None
         times = [self._message_at, self._gives_up_at]
         if due_ms is not None:
             now = self._ports.now()
@@ -94,7 +96,7 @@ class AnsweringWatch:
         elif not self._is_done and self.is_watching:
             self._told(self._classifier.handle_timeout(self._time.to_epoch_ms(now)))
 
-    # -- what was heard
+    # -- what was detected
 
     def _handle(self, fact: Fact) -> None:
         if self._is_done or self._is_settled(fact):
@@ -108,7 +110,7 @@ class AnsweringWatch:
             self._message_at = self._ports.now() + SETTLING_S
 
     def _is_settled(self, fact: Fact) -> bool:
-        """A person who has been there for a while is no machine, also when the conversation comes to mailboxes or tones."""
+        """A person was there for a while, so later mention of mailboxes or tones does not count as a machine."""
         verdict = self._classifier.verdict
         is_person = verdict is not None and verdict.kind == "human" and verdict.confidence >= SURE
         self._is_done = verdict is not None and is_person and fact.at_ms - verdict.end_ms >= SETTLED_MS
@@ -133,7 +135,7 @@ class AnsweringWatch:
             self._end(verdict.kind)
 
     def _tell_agent(self, verdict: Verdict) -> None:
-        """What a person would do with a menu, screening or hold music, as data for the model."""
+        """Advice for the model about a menu, screening or hold music, as data."""
         text = _FOR_AGENT.get(verdict.kind)
         if text is None:
             return
@@ -142,10 +144,10 @@ class AnsweringWatch:
             text = f"{heard}: the last choice led nowhere. Choose another key, or hang up."
         self._ports.emit(events.Custom(data=text, sender="answering"))
 
-    # -- what is done with a machine
+    # -- actions for a machine
 
     def _leave_circle(self) -> None:
-        """The menu is heard again: its choices lead nowhere."""
+        """The same menu again: its choices lead nowhere."""
         match self._state.option.on_menu_loop:
             case "operator" if not self._has_asked_operator:
                 self._has_asked_operator = True
@@ -153,7 +155,7 @@ class AnsweringWatch:
             case "operator" | "hangup":
                 self._end("the menu goes in circles")
             case _:
-                pass  # the model is told
+                pass  # the model is informed
 
     def _await_beep(self) -> None:
         """The agent leaves; the message comes after the beep, or after a silence."""

@@ -1,7 +1,6 @@
-"""What a call asks of its sound besides speech: digits and tones to be heard, a better voice of the caller, background under the agent.
+"""A call's orders for sound besides speech: detecting digits and tones, enhancing the caller's voice, background sound.
 
-Options enter, orders go to the stream; tones that were heard become contract events. Nothing here waits: files are fetched by a task of
-the call.
+Options enter, orders to the stream leave; detected tones become contract events. Nothing here waits: a task of the call loads files.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ DEFAULT_DUCK_LEVEL: Final = 0.1
 DEFAULT_NORMAL_LEVEL: Final = 0.3
 DEFAULT_TRANSITION_SPEED: Final = 0.01
 DEFAULT_CONFIDENCE: Final = 0.5
-"""Of a tone, from which it is told."""
+"""The length from which a tone is reported."""
 FINAL_TONES: Final = frozenset({"busy", "congestion", "sit", "fax", "answer"})
-"""After these nobody will speak."""
+"""After these tones nobody will speak."""
 
 
 class CallProgressWatch:
-    """Of one call. `tell` emits an event past the agent; `is_aside` says whether the agent is away from the caller."""
+    """The watch of one call. `tell` emits an event without the agent; `is_aside` says whether the agent lacks the caller's attention."""
 
     def __init__(
         self, state: CallState, ports: CallPorts, time: CallTime, sounds: SoundSource | None, tell: Emit, is_aside: Callable[[], bool]
@@ -57,7 +56,7 @@ class CallProgressWatch:
         return (option is not None and bool(option.enabled)) or self._tells_who_answers
 
     def listen(self) -> None:
-        """Ask for what the options want; again once it is known whether the peer sends telephone events."""
+        """Order the detection that the options ask for; again when it is known whether the peer sends telephone events."""
         stream, leg, option = self._state.leg.stream, self._state.leg, self._state.option
         if stream is None:
             return
@@ -68,13 +67,13 @@ class CallProgressWatch:
             stream.improve(denoise=bool(option.denoise), gain=None if option.agc is None else gain_of(option.agc))
 
     def begin_ambience(self) -> None:
-        """Background sound, if the options ask for it."""
+        """Start the background sound if the options ask for it."""
         option = self._state.option.ambiance
         if option is not None and option.path and option.enabled is not False and self._sounds is not None:
             self._ports.spawn(self._fetch_ambience(option, option.path), "ambience")
 
     def end_ambience(self) -> None:
-        """Silence behind the agent, who is not with the caller for a while."""
+        """Stop the background sound while the agent lacks the caller's attention."""
         if self._state.option.ambiance is not None and self._state.leg.stream is not None:
             self._state.leg.stream.stop_ambience()
 
@@ -84,7 +83,7 @@ class CallProgressWatch:
             return
         try:
             file = await self._sounds.whole(path, stream.rate_hz)
-            while stream is not self._state.leg.stream and self._state.leg.stream is not None:  # the call has gone on with another leg
+            while stream is not self._state.leg.stream and self._state.leg.stream is not None:  # the call has continued with another leg
                 stream = self._state.leg.stream
                 file = await self._sounds.whole(path, stream.rate_hz)
         except MediaError as error:
@@ -102,7 +101,7 @@ class CallProgressWatch:
         )
 
     def heard(self, tone: ToneReported) -> None:
-        """A tone was recognised: tell it, and a beep as what it most likely is (the answering watch does, where there is one)."""
+        """A tone was detected: report it, and classify a beep (unless the answering watch does)."""
         option = self._state.option.ringback_detection
         if option is None or tone.confidence < given(option.confidence_threshold, DEFAULT_CONFIDENCE):
             return
@@ -129,6 +128,6 @@ class CallProgressWatch:
 
 
 def gain_of(option: AgcOption) -> GainSettings:
-    """The contract's gain control as the media plane takes it."""
+    """The contract's gain control in the media plane's form."""
     said = {field.name: getattr(option, field.name) for field in fields(GainSettings)}
     return GainSettings(**{name: value for name, value in said.items() if value is not None})

@@ -1,4 +1,4 @@
-"""The sounds that one call may play: the server's library, asked with what the call is trusted with at that moment."""
+"""The sounds that one call may play: the server's library with the call's current trust."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class SoundsByTrust(Protocol):
 
 
 class CallSounds:
-    """The library as the parts of one call see it (`speech_output.SoundSource`). `trust` gives what the call is trusted with now."""
+    """The library for the parts of one call (`speech_output.SoundSource`). `trust` returns the call's current trust."""
 
     def __init__(self, library: SoundsByTrust, trust: Callable[[], Trust]) -> None:
         self._library = library
         self._trust = trust
 
     def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
-        """The sound of a file or URL, s16le mono at `rate_hz`. Raises MediaError, also for what this call may not have."""
+        """The sound of a file or URL, s16le mono at `rate_hz`. Raises MediaError, also if this call is not allowed to play it."""
         return self._library.pieces(source, rate_hz, repeat=repeat, trust=self._trust())
 
     async def whole(self, source: str, rate_hz: int) -> Path:
-        """A file with all of it, for another process. Raises MediaError, also for what this call may not have."""
+        """A file with all of it, for another process. Raises MediaError, also if this call is not allowed to play it."""
         return await self._library.whole(source, rate_hz, trust=self._trust())

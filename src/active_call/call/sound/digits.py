@@ -1,7 +1,7 @@
-"""Digits of a call: one press told once, however it arrives, and the way that a digit of ours takes.
+"""Digits of a call: each received press is reported once, and outbound digits use the best method.
 
-A trunk may send each press both as a telephone event (RFC 4733) and by SIP INFO. The two belong together when they are the same digit,
-come by different ways, and lie close to each other; the same digit twice by one way is two presses.
+A trunk may send each press both as a telephone event (RFC 4733) and by SIP INFO. Two reports are one press if they have the same digit,
+come by different methods, and are close in time; the same digit twice by one method is two presses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from active_call.legs.leg import Leg
 
 SAME_PRESS_S: Final = 1.0
-"""How far the two reports of one press may lie apart: an event is told at its end, an INFO at its beginning or end."""
+"""How far apart two reports of one press may be: an event is reported at its end, an INFO at its beginning or end."""
 METHODS: Final = ("rfc4733", "info", "inband")
 
 
@@ -35,7 +35,7 @@ class DigitFilter:
         self._unmatched: list[_Press] = []
 
     def is_new(self, digit: str, way: str, now: float) -> bool:
-        """Whether this is a press that was not told yet; `way` is `media` or `signalling`."""
+        """Whether this press was not reported yet; `way` is `media` or `signalling`."""
         self._unmatched = [press for press in self._unmatched if now - press.at <= SAME_PRESS_S]
         twin = next((press for press in self._unmatched if press.digit == digit and press.way != way), None)
         if twin is not None:
@@ -46,7 +46,7 @@ class DigitFilter:
 
 
 def way_of(leg: Leg, method: str | None) -> str:
-    """How digits are sent to the peer of `leg`: as asked, else by the best way that it knows. Raises LocalProtocolError."""
+    """How digits are sent to the peer of `leg`: as requested, else by the best method that it supports. Raises LocalProtocolError."""
     if method is None:
         return "rfc4733" if has_telephone_events(leg) else "info" if isinstance(leg, Dtmf) and leg.allows("INFO") else "inband"
     if method not in METHODS:
@@ -57,7 +57,7 @@ def way_of(leg: Leg, method: str | None) -> str:
 
 
 def send_digits(leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
-    """Send digits to the peer of `leg` by `way`. Raises ActiveCallError; sound of digits joins what plays."""
+    """Send digits to the peer of `leg` by `way`. Raises ActiveCallError; digits as tones are added to the current sound."""
     if way == "info":
         dtmf(leg).send_digits_by_signalling(digits, duration_ms)
     elif leg.stream is None:

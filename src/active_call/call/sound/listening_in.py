@@ -1,7 +1,7 @@
-"""Both sides of a call as one stereo stream for somebody who listens in: s16le at 16 kHz, the caller left, this side right.
+"""Both sides of a call as one stereo stream for a listener: s16le at 16 kHz, the caller left, this side right.
 
-In: the pieces of `taps`, each side's by itself. Out: interleaved frames. A side that says nothing for `LAG_MS` longer than the other is
-silent there. Pure.
+The pieces of `taps` enter, for each side separately; interleaved frames leave. A side that is `LAG_MS` behind the other is filled with
+silence. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StereoMix:
         self._sides = [bytearray(), bytearray()]
 
     def push(self, side: int, pcm: bytes) -> bytes:
-        """More of one side; gives what is ready, which may be nothing."""
+        """Add more of one side; returns the complete frames, possibly none."""
         self._sides[side] += pcm
         ours, callers = self._sides[1 - CALLERS], self._sides[CALLERS]
         ahead = max(len(ours), len(callers)) - _LAG_BYTES

@@ -1,9 +1,9 @@
 """The call's sound over WebSockets that this server opens: `mediaPass` (both ways) and `monitor` (one way).
 
-`mediaPass`: the caller's sound leaves as raw s16le mono at `outputSampleRate` in pieces of `packetSize` bytes; what comes back, at
-`inputSampleRate`, is played to the caller. `monitor`: first a JSON text about the call, then pieces of both sides at 16 kHz, each behind a
-byte for its side (0 ours, 1 the caller's). A far end that goes away, or reads too slowly, loses sound and never holds the call up; it is
-called again a few times. Sound that comes more than five seconds ahead of time is dropped.
+`mediaPass`: the caller's sound leaves as raw s16le mono at `outputSampleRate` in pieces of `packetSize` bytes; returned sound, at
+`inputSampleRate`, is played to the caller. `monitor`: first a JSON text about the call, then pieces of both sides at 16 kHz, each after a
+byte for its side (0 ours, 1 the caller's). A far end that disconnects, or reads too slowly, loses sound and never delays the call; the
+connection is retried a few times. Sound more than five seconds ahead is dropped.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ DEFAULT_PACKET_BYTES: Final = 2560
 MIN_PACKET_BYTES: Final = 160
 """10 ms at 8 kHz."""
 WAITING_S: Final = 2.0
-"""So much sound waits for a far end that reads slowly; the oldest is dropped."""
+"""How much sound waits for a slow far end; the oldest is dropped."""
 MAX_AHEAD_S: Final = 5.0
 PAUSE_S: Final = 0.3
-"""Without sound from the far end for so long, its play ends, and words of the agent can be heard."""
+"""After this long without sound from the far end its play ends, and the agent can be heard."""
 RETRIES_S: Final = (0.5, 1.0, 2.0, 4.0)
 PLAY: Final = "media-pass"
 
@@ -50,7 +50,7 @@ class MediaSockets:
         self._is_begun = False
 
     def observe(self, event: events.Event) -> None:
-        """An event of the call: with the answer the sockets are opened that its options want."""
+        """An event of the call: the answer opens the configured sockets."""
         if self._is_begun or not isinstance(event, events.Answer) or event.refer:
             return
         self._is_begun = True
@@ -62,7 +62,7 @@ class MediaSockets:
             self._ports.spawn(self._keep("monitor", url, monitor.headers, lambda socket: self._tap(socket, monitor)), "monitor")
 
     async def _keep(self, name: str, url: str, headers: Mapping[str, str], serve: Callable[[OpenedSocket], Awaitable[None]]) -> None:
-        """Open the socket and serve it; again after a pause where it closes. One `error` event tells that it is given up."""
+        """Open the socket and serve it; retry after a pause when it closes. One `error` event reports giving up."""
         reason = "this server cannot open media sockets"
         for wait_s in (*RETRIES_S, None):
             opens = self._opens
@@ -77,7 +77,7 @@ class MediaSockets:
                     await socket.close()
             except ActiveCallError as error:
                 reason = str(error)
-            except Exception as error:  # noqa: BLE001 (the library's own, and whatever a connection raises)
+            except Exception as error:  # noqa: BLE001 (the library's errors, and any error of a connection)
                 reason = f"{type(error).__name__}: {error}"
             if wait_s is None:
                 break
@@ -97,7 +97,7 @@ class MediaSockets:
             stop()
 
     async def _play(self, socket: OpenedSocket, rate_hz: int) -> None:
-        """What the far end sends, to the caller."""
+        """Play the far end's sound to the caller."""
         played = _Played(self._state, rate_hz)
         loop = asyncio.get_running_loop()
         ending: asyncio.TimerHandle | None = None
@@ -128,7 +128,7 @@ class MediaSockets:
 
 
 class _Waiting:
-    """Sound on its way to the far end, cut into pieces of `size` bytes; two seconds of it at most."""
+    """Sound for the far end, cut into pieces of `size` bytes; at most two seconds of it."""
 
     def __init__(self, bytes_per_s: int, size: int) -> None:
         self._size = size
@@ -154,7 +154,7 @@ class _Waiting:
 
 
 class _Played:
-    """What the far end says, as plays of the call's stream. After a pause in it the play ends; more begins another one."""
+    """The far end's sound as plays of the call's stream. A pause ends the play; later sound begins another one."""
 
     def __init__(self, state: CallState, rate_hz: int) -> None:
         self._state = state
@@ -165,7 +165,7 @@ class _Played:
         self._is_open = False
 
     def put(self, pcm: bytes, now: float) -> float:
-        """Play more; gives the seconds until all of it has been heard. What comes too far ahead of time is dropped."""
+        """Play more; returns the seconds until all of it has been heard. Sound too far ahead is dropped."""
         stream = self._state.leg.stream
         length_s = len(pcm) / BYTES_PER_SAMPLE / self._rate_hz
         begins_at = max(self._until, now)
@@ -179,7 +179,7 @@ class _Played:
         return self._until - now
 
     def end(self) -> None:
-        """Nothing more comes for now."""
+        """No more sound for now."""
         if self._is_open and self._stream is not None and self._resampler is not None:
             self._is_open = False
             self._stream.queue_audio(PLAY, self._resampler.flush(), end=True)
@@ -191,13 +191,13 @@ async def _send_all(socket: OpenedSocket, pieces: AsyncIterator[bytes], before: 
 
 
 async def _drain(socket: OpenedSocket) -> None:
-    """Returns when the far end has closed; what it says is not for us."""
+    """Returns when the far end has closed; its messages are ignored."""
     async for _ in socket:
         pass
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Do `works` until the first of them has ended; raises what it has raised."""
+    """Run `works` until the first of them ends; raises its error."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +210,7 @@ async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 def _packet_bytes(size: int | None, ptime_ms: int | None, rate_hz: int) -> int:
-    """Bytes of one message: as `ptime` says, else `packetSize`, in whole samples."""
+    """Bytes of one message: from `ptime`, else `packetSize`, in whole samples."""
     wanted = rate_hz * ptime_ms // 1000 * BYTES_PER_SAMPLE if ptime_ms else size or DEFAULT_PACKET_BYTES
     return max(MIN_PACKET_BYTES, wanted - wanted % BYTES_PER_SAMPLE)
 

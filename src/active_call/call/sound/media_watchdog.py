@@ -1,7 +1,7 @@
-"""One-way audio of a call: what the media process noticed, told when it means something.
+"""One-way audio of a call: decides which problems noticed by the media process are reported.
 
-Reports enter, `mediaProblem` events leave, and the end of a call that has gone dead. Before the answer nothing has to be heard: carriers
-describe early media and send none. What is still wrong when the answer has been there for a while is told then.
+Reports enter, `mediaProblem` events leave, and the end of a call without media. Before the answer no sound is required: carriers announce
+early media and send none. A problem that still exists some time after the answer is reported then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from active_call.media.receive.one_way_audio import NOTHING_S
 
 
 class MediaWatchdog:
-    """Of one call."""
+    """The watchdog of one call."""
 
     def __init__(self, facts: CallFacts, ports: CallPorts, hang_up: HangUp) -> None:
         self._facts = facts
@@ -30,7 +30,7 @@ class MediaWatchdog:
         return self._facts.answered_at is not None
 
     def problem(self, report: MediaProblem) -> None:
-        """A problem has begun or is over."""
+        """A problem has begun or ended."""
         if self._is_answered and report.name not in self._early:
             self._tell(report)
         elif report.over:
@@ -40,14 +40,14 @@ class MediaWatchdog:
             self._early[report.name] = report
 
     def dead(self, report: StreamDead) -> None:
-        """Nothing has come for long."""
+        """No media has come for a long time."""
         if self._is_answered:
             self._hang_up(report.silent_s)
         else:
             self._early_dead = report
 
     def answered(self) -> None:
-        """From now on sound has to come."""
+        """From now on sound is required."""
         if self._early or self._early_dead is not None:
             self._ports.spawn(self._look_again(), "sound after the answer")
 

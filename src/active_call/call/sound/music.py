@@ -1,7 +1,7 @@
-"""Music for a party that waits: a file, a URL, or the built-in melody, again and again on one stream.
+"""Music for a waiting party: a file, a URL, or the built-in melody, in a loop on one stream.
 
-Reasons to play enter (`hold`, `transfer` …) and leave again; the music plays as long as there is any, and is what the last of them wants.
-The media process repeats it by itself, so nothing of a busy control process is heard.
+Reasons to play (`hold`, `transfer` …) are added and removed; music plays while there is any, with the source of the last one.
+The media process repeats it itself, so a busy control process does not interrupt it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.media.sounds.hold_melody import hold_melody
 
 FADE_MS = 200
 MAX_MUSIC_S = 300
-"""What is longer is repeated from here: every stream that plays it has a copy."""
+"""Longer sources are repeated from here: every stream that plays one has a copy."""
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 Pieces = Callable[[str, int], AsyncGenerator[bytes, None]]
@@ -26,7 +26,7 @@ Pieces = Callable[[str, int], AsyncGenerator[bytes, None]]
 
 
 class Music:
-    """The music of one stream. `stream_of` gives it, None while there is none; `on_error` is told of a source that cannot be read."""
+    """The music of one stream. `stream_of` returns it, None while there is none; `on_error` is called for a source that cannot be read."""
 
     def __init__(
         self, stream_of: Callable[[], MediaStream | None], spawn: Spawn, pieces: Pieces, on_error: Callable[[ActiveCallError], None]
@@ -52,7 +52,7 @@ class Music:
             self._change()
 
     def stop(self, why: str) -> None:
-        """That reason is gone; harmless where it was none."""
+        """Remove that reason; does nothing if it is not active."""
         before = self._source
         self._wanted.pop(why, None)
         if self._source == before:
@@ -64,7 +64,7 @@ class Music:
 
     @property
     def _source(self) -> tuple[str | None] | None:
-        """What plays; None for silence."""
+        """The current source; None for silence."""
         return (next(reversed(self._wanted.values())),) if self._wanted else None
 
     def _halt(self) -> None:
@@ -86,7 +86,7 @@ class Music:
             self._loading = self._spawn(self._load(stream, source[0]), "music")
 
     def _play_tone(self, stream: MediaStream, source: str) -> None:
-        """A tone is one period, again and again; one without an end is a second, since its frequencies are whole."""
+        """A tone is one period, repeated; an endless one is a second long, because its frequencies are integers."""
         try:
             tone = tones.tone_of(source)
         except ActiveCallError as error:
@@ -104,7 +104,7 @@ class Music:
             loading.cancel()
             stream = self._stream_of()
             if stream is not None:
-                stream.stop_music(FADE_MS)  # what has come of it ends; what comes now is other music
+                stream.stop_music(FADE_MS)  # its earlier sound ends; other music follows
 
     async def _load(self, stream: MediaStream, source: str) -> None:
         n_left = MAX_MUSIC_S * stream.rate_hz * 2
@@ -118,7 +118,7 @@ class Music:
             stream.queue_music(b"", end=True)
         except ActiveCallError as error:
             self._on_error(error)
-            if n_left == MAX_MUSIC_S * stream.rate_hz * 2:  # a missing file does not leave the party in silence
+            if n_left == MAX_MUSIC_S * stream.rate_hz * 2:  # a missing file must not leave the party in silence
                 stream.queue_music(hold_melody(stream.rate_hz), end=True)
             else:
                 stream.queue_music(b"", end=True)

@@ -1,4 +1,4 @@
-"""What a call needs of the WebSockets that this server opens for it."""
+"""A call's interface to the WebSockets that this server opens for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.base.trust import Place
 
 
 class OpenedSocket(Protocol):
-    """A WebSocket, as `websockets` has it."""
+    """A WebSocket with the interface of `websockets`."""
 
     async def send(self, message: bytes | str) -> None: ...
 
@@ -19,7 +19,7 @@ class OpenedSocket(Protocol):
 
 
 class OpensSockets(Protocol):
-    """As `net.outgoing_socket.OutgoingSockets.open`."""
+    """See `net.outgoing_socket.OutgoingSockets.open`."""
 
     async def __call__(
         self, url: str, headers: Mapping[str, str] | None = None, trusted: frozenset[Place] = frozenset()

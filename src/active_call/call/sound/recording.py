@@ -1,6 +1,6 @@
-"""The recordings of one call: when they begin, where they lie, and that the last is complete before the record is written.
+"""The recordings of one call: when they begin, where they are stored, and waiting for the last one before the record is written.
 
-A recording belongs to one media stream. A call that goes on with another leg goes on being recorded in a further file (`call-2.ogg`).
+A recording belongs to one media stream. If the call continues with another leg, it is recorded in another file (`call-2.ogg`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Target:
 
 
 class Recording:
-    """Begins, pauses and ends what is recorded of one call."""
+    """Begins, pauses and ends the recordings of one call."""
 
     def __init__(self, state: CallState, emit: Emit, journal: Journal, dependencies: CallDependencies) -> None:
         self._state = state
@@ -49,16 +49,16 @@ class Recording:
         self._target: _Target | None = None
         self._is_paused = False
         self._is_secret = False
-        """The caller enters something that is not to be kept."""
+        """The caller enters something that must not be recorded."""
         self._running: set[str] = set()
 
     @property
     def is_running(self) -> bool:
-        """Some file of this call is still being written."""
+        """A file of this call is still being written."""
         return bool(self._running)
 
     def begin_as_configured(self) -> None:
-        """The call has been answered: record it where the call's own option or the server's policy asks for it."""
+        """The call was answered: record it if the call's own option or the server's policy asks for it."""
         policy, own = self._policy, self._state.option.recorder
         if own is not None and own.recorder_file:
             try:
@@ -76,7 +76,7 @@ class Recording:
             self.begin()
 
     def begin(self) -> None:
-        """Record from now on, where and how the server's policy says; nothing if it allows no recordings."""
+        """Record from now on, by the server's policy; does nothing if the policy allows no recordings."""
         policy = self._policy
         if policy is None:
             return
@@ -102,29 +102,29 @@ class Recording:
         self._records.update(self._journal.open_call())
 
     def stop(self) -> None:
-        """End the recording that runs. Raises LocalProtocolError while the call has no sound."""
+        """End the current recording. Raises LocalProtocolError while the call has no sound."""
         self._stream().stop_recording()
         self._target, self._is_paused = None, False
 
     def pause(self, paused: bool) -> None:
-        """Leave out what is heard from now on, or no longer. Raises LocalProtocolError while the call has no sound."""
+        """Pause or resume the recording. Raises LocalProtocolError while the call has no sound."""
         self._stream().pause_recording(paused or self._is_secret)
         self._is_paused = paused
 
     def leave_out(self, is_secret: bool) -> None:
-        """Leave out what is secret, whatever else is paused; nothing while the call has no sound."""
+        """Leave out secret input, independently of pauses; does nothing while the call has no sound."""
         self._is_secret = is_secret
         stream = self._state.leg.stream
         if stream is not None and self._running:
             stream.pause_recording(is_secret or self._is_paused)
 
     def go_on(self) -> None:
-        """The call has another leg: what was being recorded goes on, in a file of its own."""
+        """The call has another leg: continue recording in a new file."""
         if self._target is not None:
             self._begin(self._target)
 
     def ended(self, report: RecordingEnded) -> None:
-        """A file is complete, or could not be written to its end."""
+        """A file is complete, or failed before its end."""
         self._running.discard(report.path)
         if not self._running:
             self._target = None
@@ -135,17 +135,17 @@ class Recording:
             self._failed(report.error, Path(report.path).parent)
 
     def _failed(self, reason: str, folder: Path) -> None:
-        """Tell it in the call and in `/health`, there until a recording succeeds or could be written again."""
+        """Report it in the call and in `/health`, there until a recording succeeds or is possible again."""
         self._troubles.note("recordings", reason, probe=partial(why_not_written, folder))
         self._emit(events.Error(sender="recorder", error=reason))
 
     def lost(self) -> None:
-        """The media process is gone, and with it the news of every file."""
+        """The media process is gone, and its reports about files with it."""
         self._running.clear()
         self._target = None
 
     async def complete(self, next_report: Callable[[], Awaitable[None]]) -> None:
-        """End what runs and have `next_report` take reports in until all files are complete; only then are their lengths known."""
+        """End recordings, and handle reports by `next_report` until all files are complete; only then are their lengths known."""
         if self._state.leg.stream is None or not self._running:
             return
         self._state.leg.stream.stop_recording()

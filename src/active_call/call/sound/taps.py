@@ -1,6 +1,6 @@
-"""Those who listen in on a call: each gets what the caller says and what the caller hears, in pieces, as s16le mono at 16 kHz.
+"""The listeners of a call: each gets both sides' sound in pieces, as s16le mono at 16 kHz.
 
-The sound is asked of the media process only while somebody listens. A listener must not block; one that fails is left out from then on.
+The media process sends the sound only while there is a listener. A listener must not block; one that fails is removed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ log = logging.getLogger("active_call.call")
 
 RATE_HZ: Final = 16_000
 OURS: Final = 0
-"""The side of what the caller hears."""
+"""The side that the caller hears."""
 CALLERS: Final = 1
-"""The side of what the caller says."""
+"""The side of the caller."""
 
 Listener = Callable[[int, bytes], None]
 """Gets the side and a piece of its sound."""
 
 
 class SoundTaps:
-    """The listeners of one call. `forward` orders the caller's sound even where nobody recognises it."""
+    """The listeners of one call. `forward` orders the caller's sound even without a recogniser."""
 
     def __init__(self, forward: Callable[[bool], None]) -> None:
         self._forward = forward
@@ -44,7 +44,7 @@ class SoundTaps:
             stream.forward_sent(True, piece_ms=FRAME_MS)
 
     def add(self, listener: Listener) -> Callable[[], None]:
-        """Let `listener` hear both sides from now on, until the returned function is called."""
+        """Pass both sides to `listener` until the returned function is called."""
         self._listeners.append(listener)
         if len(self._listeners) == 1:
             self._forward(True)
@@ -59,11 +59,11 @@ class SoundTaps:
                 self._forward(False)
 
     def caller(self, report: CallerAudio) -> None:
-        """More of what the caller says."""
+        """More of the caller's sound."""
         self._tell(CALLERS, report.pcm)
 
     def sent(self, report: SentAudio) -> None:
-        """More of what the caller hears, at the rate of the stream's plays."""
+        """More of the sound sent to the caller, at the rate of the stream's plays."""
         if not self._listeners or self._stream is None:
             return
         rate_hz = self._stream.rate_hz

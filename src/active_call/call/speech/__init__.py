@@ -1,1 +1,1 @@
-"""What the caller says and hears as words: recognition, synthesis, words kept."""
+"""Speech of both sides: recognition, synthesis, cached speech."""

@@ -1,13 +1,13 @@
-"""The latency trace of a turn: from the caller's last voiced packet in to our first voiced packet out, and who owned each wait.
+"""The latency trace of a turn: from the caller's last voiced packet in to our first voiced packet out, and the cause of each wait.
 
 All marks are CLOCK_MONOTONIC seconds; those at the sockets come from the media process.
 
     last voiced packet in -> recogniser asked -> final words -> end of turn decided -> model asked -> its first token -> its first sentence
         -> synthesis asked -> first audible sample -> first voiced packet out
 
-The model may be asked before the end of the turn is decided; then it costs less. What a model, a web server or an engine took is theirs; so
-is the silence that an engine's sound begins with (`leading_silence`). The wait for the end of the turn is the turn detector's. Only what is
-left counts as added by us.
+The model may be asked before the end of the turn is decided, which shortens its wait. The time of a model, a web server or an engine counts
+as theirs, including leading silence in an engine's sound (`leading_silence`). The wait for the end of the turn counts as the turn
+detector's. Only the rest counts as added by us.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from active_call.contract.events import Turn, TurnWait
 
 @dataclass(slots=True)
 class TurnClock:
-    """Collects the marks of the turn that is under way."""
+    """Collects the marks of the current turn."""
 
     index: int = 0
     last_voiced_at: float | None = None
     decided_at: float | None = None
-    """When the agent took the turn for over."""
+    """When the agent decided that the turn has ended."""
     closed_at: float | None = None
     """When the recogniser was told to finish."""
     recognised_at: float | None = None
@@ -36,12 +36,12 @@ class TurnClock:
     """When the piece came that completed the first sentence."""
     synthesis_asked_at: float | None = None
     synthesised_at: float | None = None
-    """When the first audible sound could have left; may lie ahead, while the silence before it is played."""
+    """When the first audible sound could have left; may be in the future while the silence before it plays."""
     _waits: list[tuple[float, float]] = field(default_factory=list)
-    """When others worked beside those: web servers, and models that were asked again."""
+    """When other services worked as well: web servers, and repeated model requests."""
 
     def caller_stopped(self, at: float) -> None:
-        """The caller's speech ended at `at`; whatever was measured before belongs to no turn any more."""
+        """The caller's speech ended at `at`; earlier marks no longer belong to a turn."""
         self.last_voiced_at = at
         self.decided_at = self.closed_at = self.recognised_at = None
         self.model_asked_at = self.first_token_at = self.model_spoke_at = None
@@ -49,7 +49,7 @@ class TurnClock:
         self._waits.clear()
 
     def model_wrote(self, asked_at: float, now: float) -> None:
-        """A piece of a reply has come that was asked for at `asked_at`; until its first sentence is complete, the time is the model's."""
+        """Part of a reply requested at `asked_at` has come; until its first sentence is complete, the time counts as the model's."""
         if self.last_voiced_at is None or self.synthesis_asked_at is not None:
             return
         if asked_at == self.model_asked_at:
@@ -59,22 +59,22 @@ class TurnClock:
             self.waited(asked_at, now)
 
     def model_abandoned(self, asked_at: float) -> None:
-        """Nobody wants the answer that was asked for at `asked_at`: another request counts."""
+        """The answer requested at `asked_at` is no longer needed: another request counts."""
         if asked_at == self.model_asked_at:
             self.model_asked_at = self.first_token_at = self.model_spoke_at = None
 
     def waited(self, start: float, end: float) -> None:
-        """Somebody else worked for this turn from `start` to `end`."""
+        """Another service worked for this turn from `start` to `end`."""
         if self.last_voiced_at is not None:
             self._waits = [wait for wait in self._waits if wait[0] != start] + [(start, end)]
 
     def mark(self, name: str, now: float) -> None:
-        """Note `now` for the first time that `name` happens in this turn."""
+        """Set mark `name` to now, once in each turn."""
         if self.last_voiced_at is not None and getattr(self, name) is None:
             setattr(self, name, now)
 
     def agent_voiced(self, at: float, text: str) -> Turn | None:
-        """Our first voiced packet left at `at`: the finished trace, or None when no turn of the caller came before."""
+        """Our first voiced packet left at `at`: returns the finished trace, or None if there was no caller's turn before."""
         last_voiced_at = self.last_voiced_at
         if last_voiced_at is None or at <= last_voiced_at or (self.recognised_at is None and self.decided_at is None):
             return None
@@ -118,6 +118,6 @@ class TurnClock:
 
 
 def _sum(waits: Sequence[TurnWait], owner: str) -> float | None:
-    """What the waits of `owner` come to, in ms; None when there are none."""
+    """The sum of the waits of `owner`, in ms; None if there are none."""
     found = [wait.duration for wait in waits if wait.owner == owner]
     return round(sum(found), 1) if found else None

@@ -1,6 +1,6 @@
-"""How long a play is silent before its first audible sound. In: its sound, as it comes. Out: when it could be heard at the earliest.
+"""Measures the silence before a play's first audible sound. Its sound enters as it comes; the earliest audible time leaves.
 
-Engines and files often begin with silence. That time belongs to whoever made the sound, not to us.
+Engines and files often begin with silence. That time counts as the engine's or file's, not as ours.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
 from active_call.media.detect.speech import energy_voiced
 
 MAX_MEASURED_S: Final = 30.0
-"""What is silent for longer is not looked at any further."""
+"""Longer silence is not analysed any further."""
 
 
 class LeadingSilence:
-    """Of one play. Frames of 20 ms are judged by the level that the media process judges packets by."""
+    """The leading silence of one play. Frames of 20 ms are judged by the same level as packets in the media process."""
 
     def __init__(self) -> None:
         self._began_at: float | None = None
@@ -26,7 +26,7 @@ class LeadingSilence:
         self._audible_at: float | None = None
 
     def take(self, pcm: bytes, rate_hz: int, now: float) -> float | None:
-        """`pcm` has come at `now`: when the first audible sound can leave, if all is played as it comes; None while all was silent."""
+        """`pcm` came at `now`: returns when the first audible sound can leave if all is played as it comes; None while all was silent."""
         if self._began_at is None:
             self._began_at = now
         if self._audible_at is None and self._finds_sound(pcm, rate_hz):
@@ -35,7 +35,7 @@ class LeadingSilence:
         return None if self._audible_at is None else max(now, self._audible_at)
 
     def _finds_sound(self, pcm: bytes, rate_hz: int) -> bool:
-        """Whether an audible frame has come; the silent ones before it are counted."""
+        """Whether an audible frame has come; silent frames before it are counted."""
         pcm = self._rest + pcm
         n_samples = samples_in(FRAME_MS, rate_hz)
         n_frames = len(pcm) // (n_samples * BYTES_PER_SAMPLE)

@@ -1,7 +1,7 @@
-"""Another voice for single sentences: a mood, a language. Also what a call is heard and spoken in after a change of language.
+"""Another voice for single sentences (an emotion, a language), and the engines after a change of language.
 
-In: the `option` of a `tts` command, the call's own choice. Out: a synthesiser; None if the call's own does as well. A mood is given to
-engines that understand one and left out for all others: it must never cost a sentence.
+The `option` of a `tts` command and the call's own settings enter; a synthesiser leaves, None if the call's own is suitable. An emotion is
+passed to engines that support it and left out for others: it must never cost a sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from active_call.providers.text_to_speech import TextToSpeech
 
 
 class Synthesisers(Protocol):
-    """Where engines come from."""
+    """The source of engines."""
 
     def get_synthesiser(self, option: TtsOption, trust: Trust) -> TextToSpeech:
         """The engine of `option`. Raises ConfigError."""
@@ -27,7 +27,7 @@ class Synthesisers(Protocol):
 def voice_for(
     wanted: TtsOption | None, own: TtsOption, engines: Synthesisers, current: TextToSpeech | None, trust: Trust = NO_TRUST
 ) -> TextToSpeech | None:
-    """The synthesiser for a sentence with the option `wanted`, in a call that speaks by `own` with `current` and has that `trust`."""
+    """The synthesiser for a sentence with option `wanted`, in a call that speaks by `own` with `current` and has that `trust`."""
     if wanted is None or not (wanted.emotion or wanted.language):
         return None
     option = spoken_in(own, wanted.language) if wanted.language else own
@@ -39,11 +39,11 @@ def voice_for(
     try:
         return engines.get_synthesiser(option, trust)
     except ActiveCallError:
-        return None  # the call's own voice says it
+        return None  # the call's own voice speaks it
 
 
 def spoken_in(own: TtsOption, language: str) -> TtsOption:
-    """`own` for another language: its voice is of the language before, and left out."""
+    """`own` for another language, without its voice, which belongs to the previous language."""
     if own.language is not None and _primary(own.language) == _primary(language):
         return own
     return msgspec.structs.replace(own, language=language, speaker=None, model=_engine_model(own))
@@ -55,7 +55,7 @@ def heard_in(own: AsrOption, language: str) -> AsrOption:
 
 
 def _engine_model(own: TtsOption) -> str | None:
-    """`model` is another name of `voice` for the engines of this machine; a vendor's model speaks every language."""
+    """For local engines `model` is another name of `voice`; a vendor's model speaks every language."""
     return own.model if own.provider == "openai" else None
 
 

@@ -1,4 +1,4 @@
-"""What the agent's side of the sound is told and given: how it pauses, and where the sound of files and of kept speech comes from."""
+"""Types and interfaces of the agent's sound: how it pauses, and the sources of files and cached speech."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from active_call.providers.base import TextToSpeech
 
 @dataclass(frozen=True, slots=True)
 class PauseManner:
-    """How what sounds is paused: its voice falls to silence within `fade_ms`, and it goes on at the sample or at the word's beginning."""
+    """How playback pauses: it fades out within `fade_ms`, and continues at the sample or at the beginning of the word."""
 
     fade_ms: int = 0
     resumes_at_word: bool = False
@@ -24,8 +24,9 @@ PLAIN_PAUSE = PauseManner()
 
 @dataclass(frozen=True, slots=True)
 class VoicePauseOrder:
-    """After how much voice of the caller the media process pauses by itself, of how much that is left, and with which fade; see
-    `link.PauseOnVoice`."""
+    """When the media process itself pauses: after how much of the caller's voice, with how much at least left to play, and with which fade;
+    see `link.PauseOnVoice`.
+    """
 
     voiced_ms: int
     unless_left_ms: int
@@ -36,7 +37,7 @@ VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
 
 
 class SoundSource(Protocol):
-    """Where the sound of files and URLs comes from."""
+    """The source of files and URLs."""
 
     def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
         """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
@@ -48,14 +49,14 @@ class SoundSource(Protocol):
 
 
 class KeptSpeech(Protocol):
-    """Where speech with a `cacheKey` is kept."""
+    """The store of speech with a `cacheKey`."""
 
     async def is_kept(self, key: str) -> bool:
-        """Whether there is sound of that key already."""
+        """Whether sound for that key exists already."""
         ...
 
     def pieces(
         self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
     ) -> AsyncGenerator[tuple[bytes, int], None]:
-        """s16le mono and its rate: what is kept as `key`, else what the synthesiser makes, as it comes."""
+        """s16le mono and its rate: the stored sound of `key`, else the synthesiser's, as it comes."""
         ...

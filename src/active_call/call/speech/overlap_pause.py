@@ -1,8 +1,8 @@
-"""Lets the agent's reply stand still while the caller speaks over it, and go on: a claim of its own on the caller's attention.
+"""Pauses and resumes the agent's reply while the caller speaks over it, by its own claim on the caller's attention.
 
-In: the agent's `PauseReply` and `ResumeReply`. Out: the claim OVERLAP, and how this pause sounds. It does not touch the pauses of others
-(the `pause` command, a hold): the reply goes on when the last reason is gone. `PauseOnVoice` lets the media process pause before the agent
-knows of the voice; what it has done becomes the same claim.
+The agent's `PauseReply` and `ResumeReply` enter; the claim OVERLAP leaves, with the manner of the pause. Other pauses (the `pause` command,
+a hold) are independent: the reply continues when the last reason is gone. With `PauseOnVoice` the media process pauses before the agent
+knows of the voice; its report becomes the same claim.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from active_call.call.speech.output_ports import PLAIN_PAUSE, PauseManner, Voice
 from active_call.call.speech.speech_output import SpeechOutput
 
 PAUSE_FADE_MS = 8
-"""Soon silent, and no click."""
+"""Short, but long enough to avoid a click."""
 
 
 class OverlapPause:
@@ -25,7 +25,7 @@ class OverlapPause:
         self._speech_output = speech_output
 
     def pause(self, order: PauseReply) -> bool:
-        """Pause. False, and nothing is done, when less than the order says is left to be heard."""
+        """Pause. Returns False and does nothing if less than the order's minimum is left to play."""
         left_ms = self._speech_output.left_ms()
         if left_ms is not None and left_ms < order.unless_left_ms:
             return False
@@ -35,7 +35,7 @@ class OverlapPause:
         return True
 
     def arm(self, order: PauseOnVoice) -> None:
-        """Let the media process pause by itself at the caller's voice, or no longer."""
+        """Let the media process itself pause when the caller speaks, or not any more."""
         if order.voiced_ms is None:
             self._speech_output.pause_on_voice(None)
             return
@@ -43,11 +43,11 @@ class OverlapPause:
         self._speech_output.pause_on_voice(VoicePauseOrder(order.voiced_ms, order.unless_left_ms, fade_ms))
 
     def paused_on_voice(self, at: float) -> None:
-        """The media process has paused, at `at`. The agent says what becomes of it; without one, `end` is to be called."""
+        """The media process paused at `at`. The agent decides what follows; without an agent, `end` must be called."""
         self._attention.claim(Why.OVERLAP)
         self._speech_output.paused_on_voice(at)
 
     def end(self) -> None:
-        """The pause is over; harmless where there is none."""
+        """End the pause; does nothing if there is none."""
         self._attention.release(Why.OVERLAP)
         self._speech_output.manner = PLAIN_PAUSE

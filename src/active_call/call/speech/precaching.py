@@ -1,6 +1,6 @@
-"""`POST /precache`: a sound is made now, by the rules of a call, and kept for the calls that will say it.
+"""`POST /precache`: synthesises a sound in advance, by the rules of a call, and stores it for the calls that will play it.
 
-A request enters, the key leaves under which the sound lies on disk. Nothing is kept unless all of it was made. Knows no HTTP.
+A request enters, the key of the stored sound leaves. Incomplete sound is not stored. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_KEY_CHARS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Precached:
-    """A sound that is kept. `n_bytes`: its PCM, s16le mono at the synthesiser's rate. `was_kept`: it had been made before."""
+    """A stored sound. `n_bytes`: its PCM, s16le mono at the synthesiser's rate. `was_kept`: it existed before."""
 
     key: str
     n_bytes: int
@@ -37,9 +37,9 @@ class Precached:
 
 
 async def precache(request: PrecacheSpeech, services: CallDependencies) -> Precached:
-    """Keep the sound of `request.text`, unless it is kept already.
+    """Store the sound of `request.text`, unless it exists.
 
-    Raises ContractError and ConfigError for what cannot be asked, ProviderError when the vendor fails, MediaError when nothing can be kept.
+    Raises ContractError and ConfigError for an invalid request, ProviderError if the vendor fails, MediaError if it cannot be stored.
     """
     text = _checked_text(request.text)
     named = _checked_key(request)
@@ -85,7 +85,7 @@ def _checked_key(request: PrecacheSpeech) -> str | None:
 
 
 def _check_is_unicode(path: str, text: str) -> None:
-    """JSON may hold half a surrogate pair, which can neither be spoken nor answered with."""
+    """JSON may contain half a surrogate pair, which can neither be spoken nor returned."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -93,7 +93,7 @@ def _check_is_unicode(path: str, text: str) -> None:
 
 
 def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedTextToSpeech:
-    """As a call would choose it. A mistake is named by its place in the request, where it comes from there."""
+    """The synthesiser that a call would choose. An error names the place in the request if it comes from there."""
     try:
         return engines.get_voice(option)
     except ConfigError as error:

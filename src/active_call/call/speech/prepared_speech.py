@@ -1,6 +1,6 @@
-"""Speech that is made before it is known whether it is wanted: the first clause of an answer, while the caller's turn is not surely over.
+"""Speech synthesised before it is known to be needed: the first clause of an answer, before the caller's turn has certainly ended.
 
-In: the synthesiser's pieces. Out: the same pieces, when they are asked for. What is not asked for is cancelled, and costs no more.
+The synthesiser's pieces enter; the same pieces leave on request. Unneeded speech is cancelled and costs nothing more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pieces = AsyncGenerator[tuple[bytes, int], None]
 
 @dataclass(frozen=True, slots=True)
 class SpeechKey:
-    """What is said, and how: equal keys give the same sound."""
+    """The text and the voice: equal keys give the same sound."""
 
     text: str
     speaker: str | None
@@ -30,7 +30,7 @@ class SpeechKey:
 
 
 class PreparedSpeech:
-    """The speech of one clause, from its request until it is taken or dropped. It is made at once."""
+    """The speech of one clause, from its request until it is used or dropped. Synthesis starts at once."""
 
     def __init__(self, key: SpeechKey, pieces: Pieces) -> None:
         self.key = key
@@ -42,13 +42,13 @@ class PreparedSpeech:
             async with aclosing(pieces):
                 async for piece in pieces:
                     self._made.put_nowait(piece)
-        except Exception as error:  # noqa: BLE001 - handed to whoever takes the speech, which knows what to do with it
+        except Exception as error:  # noqa: BLE001 - passed to the user of the speech, which handles it
             self._made.put_nowait(error)
         else:
             self._made.put_nowait(None)
 
     async def pieces(self) -> Pieces:
-        """All pieces, those made by now at once. Raises what the synthesiser has raised."""
+        """All pieces; those ready are returned at once. Raises the synthesiser's errors."""
         try:
             while (made := await self._made.get()) is not None:
                 if isinstance(made, Exception):
@@ -58,27 +58,27 @@ class PreparedSpeech:
             self._task.cancel()
 
     def drop(self) -> None:
-        """It is not wanted. Harmless a second time."""
+        """It is not needed. May be called again."""
         self._task.cancel()
 
 
 class SpeechPreparation:
-    """What is prepared: one clause at most."""
+    """The prepared speech: at most one clause."""
 
     def __init__(self) -> None:
         self._prepared: PreparedSpeech | None = None
 
     def begin(self, key: SpeechKey, pieces: Pieces) -> None:
-        """Make that speech now; what was prepared before is dropped."""
+        """Prepare that speech now; earlier prepared speech is dropped."""
         self.drop()
         self._prepared = PreparedSpeech(key, pieces)
 
     def has(self, key: SpeechKey) -> bool:
-        """Whether just that is prepared."""
+        """Whether exactly that is prepared."""
         return self._prepared is not None and self._prepared.key == key
 
     def take(self, key: SpeechKey) -> Pieces | None:
-        """The pieces of what is said now, where it was prepared. Whatever else was prepared is dropped."""
+        """The pieces of the speech to be said now, if prepared. Other prepared speech is dropped."""
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return None
@@ -88,7 +88,7 @@ class SpeechPreparation:
         return None
 
     def drop(self) -> None:
-        """Nothing prepared is wanted; harmless where there is nothing."""
+        """No prepared speech is needed; does nothing if there is none."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             prepared.drop()

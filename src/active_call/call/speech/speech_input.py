@@ -4,7 +4,7 @@ An utterance begins with detected speech. It ends when silence has lasted `end_o
 resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
 
 During a hold, a transfer or a bridge speech input is suspended (`company.attention` says when): the media process neither detects voice nor
-forwards sound, and the utterance of that moment is dropped.
+forwards sound, and the current utterance is dropped.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from active_call.media.pool.pool import MediaStream
 from active_call.providers.base import Failed, Final, Recognised, RecognitionEvent, RecognitionStream, SpeechToText, TurnEvent
 
 TAIL_S = 0.25
-"""The recogniser gets this much sound beyond the last voiced packet: a detector misses faint last syllables more often than a decoder."""
+"""The recogniser gets this much sound after the last voiced packet: a detector misses faint last syllables more often than a decoder."""
 MAX_UTTERANCE_S = 30.0
-"""Speech without a pause is cut here and continues as the next utterance: music on a line must not make an utterance without an end."""
+"""Speech without a pause is cut here and continues as the next utterance, so that music on a line does not make an endless one."""
 
 
 def open_recognition(
@@ -50,7 +50,7 @@ def open_recognition(
 
 
 PAUSE_COVERED_S = 1.2
-"""Utterances with longer pauses are heard with all the sound between; see `only_speech` of `link.Listen`."""
+"""Utterances with longer pauses are recognised with all the sound between; see `only_speech` of `link.Listen`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class VadSettings:
     min_speech_ms: int = 64
     silence_ms: int = 100
     pauses: bool = False
-    """How pauses sound is told, for a turn detector."""
+    """How the sound of pauses is reported, for a turn detector."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class SpeechInput:
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
         self._anchor = (0, 0.0)
-        """A sample of the caller's, and when it came in (monotonic seconds): that of the newest utterance's beginning."""
+        """A sample of the caller's sound, and its arrival time (monotonic seconds): that of the newest utterance's beginning."""
         self._newest = (0, 0)
         """First and last sample of the utterance that ended last."""
         self._awaiting: set[int] = set()
@@ -107,11 +107,11 @@ class SpeechInput:
         self._is_tapped = False
         self._hears_between = True
         self._listener: Callable[[bytes], None] | None = None
-        """Hears the caller's sound while it is not suspended: a realtime model."""
+        """Gets the caller's sound while recognition is not suspended: a realtime model."""
 
     @property
     def is_suspended(self) -> bool:
-        """Whether nothing is heard now."""
+        """Whether input is suspended."""
         return self._is_suspended
 
     def listen_to(self, stream: MediaStream, vad: VadSettings) -> None:
@@ -120,7 +120,7 @@ class SpeechInput:
         self._order()
 
     def suspend(self) -> None:
-        """Hear nothing until `resume`. Harmless a second time."""
+        """Stop listening until `resume`. May be called again."""
         if self._is_suspended:
             return
         self._is_suspended = True
@@ -131,25 +131,25 @@ class SpeechInput:
         self._order()
 
     def resume(self) -> None:
-        """Hear again. Harmless where nothing was suspended."""
+        """Listen again. Does nothing if input is not suspended."""
         if self._is_suspended:
             self._is_suspended = False
             self._order()
 
     def hear_between_speech(self, wanted: bool) -> None:
-        """Whether the recogniser wants the sound between utterances, too."""
+        """Whether the recogniser also needs the sound between utterances."""
         if wanted != self._hears_between:
             self._hears_between = wanted
             self._order()
 
     def forward_always(self, wanted: bool) -> None:
-        """Let the caller's sound come even while nothing is recognised: somebody else listens."""
+        """Forward the caller's sound even without recognition, because there is another listener."""
         if wanted != self._is_tapped:
             self._is_tapped = wanted
             self._order()
 
     def send_sound_to(self, listener: Callable[[bytes], None] | None) -> None:
-        """Give the caller's sound (s16le mono at 16 kHz) to a realtime model, too, while it is not suspended; None: no longer."""
+        """Also pass the caller's sound (s16le mono at 16 kHz) to a realtime model while input is not suspended; None: stop."""
         before, self._listener = self._listener, listener
         if (before is None) is not (listener is None):
             self._order()
@@ -187,11 +187,11 @@ class SpeechInput:
             self._order()
 
     def use(self, recognition: RecognitionStream | None) -> None:
-        """Recognise with this from now on; None: recognise nothing."""
+        """Recognise with this from now on; None: no recognition."""
         self._recognition = recognition
 
     async def replace(self, recognition: RecognitionStream | None) -> None:
-        """As `use`, and close the stream before it. Utterances that the old stream did not answer get no result."""
+        """As `use`, and close the previous stream. Its unanswered utterances get no result."""
         before, self._recognition = self._recognition, recognition
         self._utterance = None
         self._awaiting.clear()
@@ -203,7 +203,7 @@ class SpeechInput:
             await before.close()
 
     def expect_phrases(self, phrases: tuple[str, ...]) -> None:
-        """The caller may well say one of these from now on; a later recogniser is told, too."""
+        """The phrases that the caller is expected to say; a later recogniser gets them too."""
         self._phrases = phrases
         if self._recognition is not None:
             self._recognition.expect_phrases(phrases)
@@ -227,7 +227,7 @@ class SpeechInput:
             self._turn_audio.push(report)
 
     def speech_started(self, report: SpeechStarted) -> None:
-        """The voice detector heard speech: an utterance begins, or continues."""
+        """The voice detector reports speech: an utterance begins, or continues."""
         if self._is_suspended:
             return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
@@ -239,7 +239,7 @@ class SpeechInput:
         self._begin(report.sample, report.at)
 
     def speech_ended(self, report: SpeechEnded) -> None:
-        """The voice detector hears silence: the utterance ends when that lasts."""
+        """The voice detector reports silence: the utterance ends when that lasts."""
         if self._is_suspended:
             return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
@@ -276,7 +276,7 @@ class SpeechInput:
         self._end(utterance)
 
     def _roll_over(self, utterance: _Utterance, now: float) -> None:
-        """The caller still speaks: one utterance ends here, and the next one begins at the same sample."""
+        """The caller still speaks: end this utterance and begin the next one at the same sample."""
         utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
         self._emit(events.Eou(completed=False))
         self._end(utterance)
@@ -296,7 +296,7 @@ class SpeechInput:
             self._recognition.end_utterance(utterance.index, utterance.end_sample)
 
     def end_now(self, now: float) -> None:
-        """The caller's turn is likely to be over: end the utterance whose silence has begun, without waiting longer. Else nothing."""
+        """The caller's turn has probably ended: end the utterance if its silence has begun. Otherwise do nothing."""
         if self._utterance is not None and self._utterance.closing_at is not None and not self.is_suspended:
             self._utterance.closing_at = min(self._utterance.closing_at, now)
             self.handle_timeout(now)
@@ -319,7 +319,7 @@ class SpeechInput:
         )
 
     def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
-        """An utterance has its result. `is_lost`: the recogniser could not answer it."""
+        """An utterance has its result. `is_lost`: the recogniser failed to answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
         self._emit(
@@ -334,12 +334,12 @@ class SpeechInput:
         )
 
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result is lost, whatever was said in it."""
+        """The recogniser failed, or was overloaded: the oldest utterance awaiting a result is lost, with whatever was said."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             self._end_waiting(Final("", min(self._awaiting), *self._newest), now, is_lost=True)
 
     def _epoch_of(self, sample: int) -> int:
-        """When a sample of the caller's came in, in ms since 1970."""
+        """The arrival time of a sample of the caller's sound, in ms since 1970."""
         known, at = self._anchor
         return self._to_epoch_ms(at + (sample - known) / LISTEN_RATE_HZ)

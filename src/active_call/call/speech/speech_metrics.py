@@ -1,6 +1,6 @@
-"""The `metrics` events of synthesis and recognition: how soon the first of it came, and how long all of it took.
+"""The `metrics` events of synthesis and recognition: the time to the first result, and to the complete result.
 
-Pieces of speech and the recogniser's events pass by, events with the contract's keys leave. Nothing is changed or held up.
+It observes pieces of speech and the recogniser's events, and emits events with the contract's keys. It changes and delays nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def spoken(command_text: str, play_id: str, tell: Tell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How the sound of a text was made: the time until the first of it and until all of it, and how much it is."""
+    """The timing of a synthesis: the time to its first and to all of its sound, and its length."""
 
     first_ms: int
     duration_ms: int
@@ -46,7 +46,7 @@ def completed(job: Job, made: Made, voice: str, tell: Tell, *, is_cached: bool =
 
 
 async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callable[[], float], kept: KeptSpeech | None = None) -> Pieces:
-    """`pieces`, told of when all of them have come; speech that is abandoned is not. `now` gives monotonic seconds."""
+    """`pieces`, with a report when all of them have come; cancelled speech is not reported. `now` gives monotonic seconds."""
     began, first_ms, n_bytes = now(), 0, 0
     is_cached = bool(job.cache_key) and kept is not None and await kept.is_kept(job.cache_key)
     async with aclosing(pieces) as all_of_them:
@@ -61,16 +61,16 @@ async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callab
 
 
 class RecogniserMetrics:
-    """Observes the events of a call. `recogniser`: the name of the one that hears the caller now."""
+    """Observes the events of a call. `recogniser`: the name of the current one."""
 
     def __init__(self, tell: Tell, recogniser: Callable[[], str]) -> None:
         self._tell = tell
         self._recogniser = recogniser
         self._begun = -1
-        """The utterance of which some words have been told."""
+        """The utterance for which some words were reported."""
 
     def observe(self, event: events.Event) -> None:
-        """The first words of an utterance, and all of them; both counted from where the caller began to say them."""
+        """The first words of an utterance, and all of them; both counted from the beginning of its speech."""
         if not isinstance(event, events.AsrDelta | events.AsrFinal) or event.refer or event.start_time is None or not event.text:
             return
         duration_ms, data = max(0, event.timestamp - event.start_time), {"index": event.index}

@@ -1,9 +1,9 @@
 """The agent's side of the conversation: `tts` and `play` commands enter, queued sound and the events of plays leave.
 
-Commands become jobs. One task works them off in order, so that sentences are synthesised ahead of what plays. A play (playId) consists of
-pieces; the text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
-drops its unfinished jobs, and the job of that moment is abandoned at once. A play whose sound cannot be made ends with what was made: an
-`error` event says so, and `trackEnd` says what was heard (`subtitle`). Of a file, only some seconds are sent ahead of what is heard.
+Commands become jobs. One task processes them in order, so that sentences are synthesised ahead of playback. A play (playId) consists of
+pieces; the text and the samples of each piece are kept, so that an interruption can say which words were heard. A stopped play drops its
+unfinished jobs, and the current job is cancelled at once. A play whose sound fails ends with the sound so far: an `error` event says so,
+and `trackEnd` says what was heard (`subtitle`). A file is sent only some seconds ahead of playback.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FADE_MS = 40
 MAX_BACK_MS = 400
-"""A word that began longer ago is not said again."""
+"""A word that began earlier than this is not repeated."""
 
 
 class SpeechOutput:
-    """Makes the call's sound. `emit` takes contract events, `on_auto_hangup` is called when a play that asks for it has been heard."""
+    """Produces the call's sound. `emit` takes contract events; `on_auto_hangup` is called when a play with auto-hangup has been heard."""
 
     def __init__(
         self,
@@ -58,32 +58,32 @@ class SpeechOutput:
         self._sounds = sounds
         self._speech = speech
         self.voice_of: VoiceOf = lambda option, current: None
-        """Another synthesiser for a command with an option of its own, where there is one."""
+        """Another synthesiser for a command with its own option, if there is one."""
         self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
         """Gets the `metrics` events of synthesis."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
         self._items: dict[str, Play] = {}
-        """Plays of `add_sound` that are not over, by their playIds."""
+        """Plays of `add_sound` that have not ended, by playId."""
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
         self._n_again = 0
         self._at_work: Play | None = None
         self._given_up: asyncio.Future[None] | None = None
-        """Resolved when the sound that is made now is abandoned."""
+        """Resolved when the current synthesis is cancelled."""
         self._ending: set[asyncio.Task[None]] = set()
-        """Tasks that have not ended yet; some may be abandoned."""
+        """Tasks that have not ended yet; some may be cancelled."""
         self._pace = Pace()
         self.manner = PLAIN_PAUSE
-        """How the next pause sounds, and how it ends."""
+        """How the next pause fades, and how it resumes."""
         self._is_paused = False
         self._paused_at: float | None = None
         self._pause_on_voice: VoicePauseOrder | None = None
         self._prepared = SpeechPreparation()
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
-        """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
+        """Send sound to `stream` and speak with `synthesiser` from now on; None leaves either unchanged. Commands may come before this."""
         if stream is not None:
             self._stream = stream
             if self._is_paused:
@@ -99,11 +99,11 @@ class SpeechOutput:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether something is said or played, or will be."""
+        """Whether something plays or is queued."""
         return any(not play.stopped for play in self._plays.values())
 
     def live_plays(self) -> list[str]:
-        """The playIds of all plays that are not over, stopped or not."""
+        """The playIds of all plays that have not ended, stopped or not."""
         return [play.play_id for play in self._plays.values()]
 
     # -- commands
@@ -123,7 +123,7 @@ class SpeechOutput:
             speech_metrics.spoken(piece.text, play.play_id, self.tell_metrics)
 
     def prepare(self, command: commands.Tts | None) -> None:
-        """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
+        """Synthesise `command` and hold it back until exactly that is said; None: it will not be. Any other speech drops it."""
         self._prepared.drop()
         said = checked(command) if command is not None and self._synthesiser is not None else None
         if command is not None and said is not None and said.text:
@@ -134,11 +134,11 @@ class SpeechOutput:
         return SpeechKey(job.text, job.speaker, job.speed, job.cache_key, job.option, id(self._synthesiser))
 
     def _pieces_of(self, job: Job) -> Pieces:
-        """The sound of `job`: what was prepared, where it is that."""
+        """The sound of `job`: the prepared speech if it matches."""
         return (self._prepared.take(self._key_of(job)) if job.text else None) or self._pcm_of(job)
 
     def play(self, command: commands.Play, *, repeat: bool = False) -> None:
-        """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
+        """Play a file or URL in place of everything else; with `repeat` (music on hold) in a loop, until it is replaced or stopped."""
         self.interrupt()
         play = self._add_play(command.play_id or command.url)
         play.auto_hangup, play.closed = command.auto_hangup, True
@@ -151,13 +151,13 @@ class SpeechOutput:
 
     @property
     def rate_hz(self) -> int | None:
-        """The rate of the stream that sound goes to; None before there is one."""
+        """The rate of the current stream; None if there is none yet."""
         return self._stream.rate_hz if self._stream is not None else None
 
     def add_sound(self, play_id: str, pcm: bytes, text: str, *, is_last: bool = False) -> bool:
-        """More sound of a play that is made elsewhere, s16le mono at `rate_hz`; `text`: the words of the play so far.
+        """More sound of a play that is produced elsewhere, s16le mono at `rate_hz`; `text`: the words of the play so far.
 
-        The first of it replaces what plays. False when the play was stopped, and where there is no stream.
+        The first of it replaces the current play. False if the play was stopped, and if there is no stream.
         """
         play = self._items.get(play_id)
         if play is None:
@@ -175,11 +175,11 @@ class SpeechOutput:
         return True
 
     def forget_items(self) -> None:
-        """Plays of `add_sound` that come from now on are others, whatever their ids: another model may count its items as the last one."""
+        """Later plays of `add_sound` are new, whatever their ids: another model may number its items like the previous one."""
         self._items.clear()
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
-        """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
+        """Stop all plays; with `graceful`, finish the current command and drop those after it."""
         plays = [play for play in self._plays.values() if not play.stopped]
         if graceful and plays:
             self._finish(plays.pop(0))
@@ -187,7 +187,7 @@ class SpeechOutput:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
     def leave_stream(self) -> None:
-        """The call leaves this stream, whose reports are not heard any more: all plays end here, told with the words heard until now."""
+        """The call leaves this stream, whose reports no longer come: all plays end here, reported with the words heard so far."""
         now = self._clock.now() if self._paused_at is None else self._paused_at
         for play in list(self._plays.values()):
             self._stop(play, DEFAULT_FADE_MS)
@@ -196,7 +196,7 @@ class SpeechOutput:
             self.play_ended(PlayEnded(0, play.id, False, min(heard_ms, queued_ms), queued_ms, now))
 
     def pause(self, paused: bool) -> None:
-        """Stop playing at this sample, or continue from it. It holds for every stream that `use` names later.
+        """Pause at this sample, or continue from it. It also applies to every stream set by `use` later.
 
         `manner` says how.
         """
@@ -209,7 +209,7 @@ class SpeechOutput:
             self._stream.pause(paused, fade_ms=self.manner.fade_ms if paused else 0, back_ms=back_ms)
 
     def pause_on_voice(self, order: VoicePauseOrder | None) -> None:
-        """Let the media process pause by itself when the caller begins to speak, once, or (None) no longer. `paused_on_voice` follows."""
+        """Let the media process itself pause when the caller begins to speak, once, or (None) no longer. `paused_on_voice` follows."""
         self._pause_on_voice = order
         if self._stream is None:
             return
@@ -219,13 +219,13 @@ class SpeechOutput:
             self._stream.pause_on_voice(True, voiced_ms=order.voiced_ms, unless_left_ms=order.unless_left_ms, fade_ms=order.fade_ms)
 
     def paused_on_voice(self, at: float) -> None:
-        """The media process has paused at `at`, before it was told to: nothing was heard since. It is paused here by now, too."""
+        """The media process paused by itself at `at`; nothing was played since. The state here is paused too."""
         self._pause_on_voice = None
         if self._is_paused and self._paused_at is not None:
             self._paused_at = min(self._paused_at, at)
 
     def left_ms(self) -> float | None:
-        """How much of what sounds is left to be heard; None while nothing sounds, or its end is not known."""
+        """How much of the current play is left; None if nothing plays, or its end is unknown."""
         now = self._clock.now() if self._paused_at is None else self._paused_at
         plays = [play for play in self._plays.values() if not (play.is_over or play.stopped)]
         if len(plays) != 1 or plays[0].started_at is None or not (plays[0].closed and plays[0].is_heard_to_its_end):
@@ -233,7 +233,7 @@ class SpeechOutput:
         return sum(piece.duration_ms for piece in plays[0].pieces) - (now - plays[0].started_at) * 1000
 
     def _back_ms(self) -> int:
-        """From the sample at which everything stands still back to the beginning of the word."""
+        """The time from the paused sample back to the beginning of the word."""
         if not self.manner.resumes_at_word or self._paused_at is None:
             return 0
         for play in self._plays.values():
@@ -243,7 +243,7 @@ class SpeechOutput:
         return 0
 
     def _note_pause(self, back_ms: int, *, is_over: bool) -> None:
-        """The time of a pause does not count as heard, nor does what is to be heard again."""
+        """Paused time does not count as heard, nor does sound that will be repeated."""
         now = self._clock.now()
         if is_over and self._paused_at is not None:
             for play in self._plays.values():
@@ -252,10 +252,10 @@ class SpeechOutput:
         self._paused_at = None if is_over else now
 
     def _play_for(self, play_id: str | None) -> Play:
-        """The play that the words of a `tts` command belong to.
+        """The play for the words of a `tts` command.
 
-        Without a playId they are heard behind all that plays. With that of what plays they are appended to it, as long as the media
-        process does not know its end; then they follow under the same playId. Any other playId replaces what plays.
+        Without a playId they play after everything queued. With the playId of the current play they are appended to it, as long as the
+        media process does not know its end; after that they follow under the same playId. Any other playId replaces the current play.
         """
         if play_id is None:
             self._n_unnamed += 1
@@ -267,7 +267,7 @@ class SpeechOutput:
         return self._add_play(play_id) if same.is_ended and same.closed else same
 
     def _add_play(self, play_id: str) -> Play:
-        """A new play behind all others. The media process knows it by a name that no play has that is not over yet."""
+        """A new play after all others. Its name in the media process is unique among plays that have not ended."""
         self._n_again += play_id in self._plays
         name = f"{play_id}{AGAIN}{self._n_again}" if play_id in self._plays else play_id
         play = self._plays[name] = Play(name)
@@ -282,7 +282,7 @@ class SpeechOutput:
                 self._stream.stop(play.id, fade_ms)
 
     def _finish(self, play: Play) -> None:
-        """Let the media process finish the command that it plays. It is told where a command ends once all its sound is made."""
+        """Let the media process finish the current command. It learns a command's end once all of its sound is complete."""
         play.finishing = True
         if self._stream is not None:
             self._stream.finish(play.id, play.boundaries(self._stream.rate_hz))
@@ -290,15 +290,15 @@ class SpeechOutput:
                 self._end(play)
 
     def _end(self, play: Play) -> None:
-        """Nothing more comes for this play."""
+        """No more sound for this play."""
         if self._stream is not None and not (play.stopped or play.is_ended):
             play.is_ended = True
             self._stream.queue_audio(play.id, b"", end=True)
 
-    # -- the task that makes sound
+    # -- the task that produces sound
 
     async def run(self) -> None:
-        """Work off the jobs, one after another, until cancelled."""
+        """Process the jobs, one after another, until cancelled."""
         try:
             while True:
                 await self._work_off(await self._jobs.get())
@@ -306,7 +306,7 @@ class SpeechOutput:
             self.prepare(None)
 
     async def _work_off(self, job: Job) -> None:
-        """Make the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
+        """Produce the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
         play = job.play
         if play.stopped or play.ends_early:
             return
@@ -325,7 +325,7 @@ class SpeechOutput:
             self._end(play)
 
     def _abandon(self, play: Play) -> None:
-        """Do not wait any longer for the sound that is made for `play`."""
+        """Stop waiting for the sound of `play`."""
         if self._at_work is play and self._given_up is not None and not self._given_up.done():
             self._given_up.set_result(None)
 
@@ -341,7 +341,7 @@ class SpeechOutput:
             self._fail(job, f"unforeseen {type(error).__name__}: {error}")
 
     def _fail(self, job: Job, reason: str) -> None:
-        """Its sound cannot be made: the sound made so far is played, and the later pieces of the play are left out."""
+        """Its sound failed: the sound so far is played, and the later pieces of the play are left out."""
         if job.play.takes_sound:
             job.play.failed = True
             self._emit(events.Error(sender="tts" if job.text else "play", error=reason))
@@ -372,9 +372,9 @@ class SpeechOutput:
             raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser returned no sound")
 
     def _written_from(self, job: Job) -> WrittenPlay | None:
-        """The speech that begins with `job` and goes on with words that are not known yet, where the voice can do that.
+        """A stream for `job` and for later words that are not known yet, if the voice supports that.
 
-        What is known whole is asked for sentence by sentence: its sound may be kept, and shared with other calls.
+        Complete text is synthesised sentence by sentence instead, so that it can be cached and shared with other calls.
         """
         play, manner = job.play, manner_of(job)
         if play.closed or play.n_jobs != 1 or manner is None or self._synthesiser is None or self._prepared.has(self._key_of(job)):
@@ -396,7 +396,7 @@ class SpeechOutput:
             speech_metrics.completed(job, made, voice, self.tell_metrics)
 
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
-        """Send a file as fast as it is heard, some seconds ahead."""
+        """Send a file at playing speed, some seconds ahead."""
         if self._sounds is None:
             raise MediaError(f"{job.source}: this server cannot play sounds")
         play, n_skipped = job.play, job.skipped_ms * rate_hz // 1000 * 2
@@ -440,7 +440,7 @@ class SpeechOutput:
     # -- reports of the media stream
 
     def play_started(self, report: PlayStarted) -> str:
-        """The first packet has left. Gives the text of the play as far as it is known."""
+        """The first packet has left. Returns the text of the play as far as it is known."""
         self._emit(events.TrackStart(play_id=told_id(report.play)))
         play = self._plays.get(report.play)
         if play is None:
@@ -449,7 +449,7 @@ class SpeechOutput:
         return play.text
 
     def heard_so_far(self, now: float) -> tuple[str, str] | None:
-        """The playId of what sounds now, and its words heard until `now`; None while nothing sounds."""
+        """The current playId, and its words heard until `now`; None if nothing plays."""
         now = now if self._paused_at is None else self._paused_at
         for play in self._plays.values():
             if play.started_at is not None and not play.is_over:
@@ -457,14 +457,14 @@ class SpeechOutput:
         return None
 
     def play_low(self, report: PlayLow) -> None:
-        """The media process takes more of a file."""
+        """The media process accepts more of a file."""
         play = self._plays.get(report.play)
         if play is not None:
             play.room_ms = AHEAD_MS - report.left_ms
             play.has_news.set()
 
     def play_ended(self, report: PlayEnded) -> None:
-        """A play is over, whole or cut: its end is told, with the words that were heard."""
+        """A play has ended, complete or cut off: report its end, with the words heard."""
         play = self._plays.get(report.play)
         heard, position = heard_words(play.pieces, report.heard_ms, self._pace) if play is not None else ("", 0)
         completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)

@@ -1,6 +1,6 @@
-"""What a `tts` command says: its text and names as valid Unicode, its own sound decoded, its options beside it.
+"""Reads a `tts` command: its text and names as valid Unicode, its own sound decoded, its options.
 
-In: a command whose types and bounds the contract has checked. Out: `Spoken`.
+A command with types and limits checked by the contract enters; `Spoken` leaves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from active_call.contract import commands
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A `tts` command, checked. `pcm` is empty unless the command brings its own sound."""
+    """A checked `tts` command. `pcm` is empty unless the command contains its own sound."""
 
     text: str
     pcm: bytes
@@ -28,7 +28,7 @@ class Spoken:
 
 
 def checked(command: commands.Tts) -> Spoken:
-    """What is to be said. Raises LocalProtocolError for sound that is no sound."""
+    """The speech of a command. Raises LocalProtocolError for invalid sound."""
     option = command.option
     cache_key = command.cache_key if command.cache_key is not None else option.cache_key if option else None
     return Spoken(
@@ -42,7 +42,7 @@ def checked(command: commands.Tts) -> Spoken:
 
 
 def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    """The work that `said` means, as a piece of `play`."""
+    """The job for `said`, as a piece of `play`."""
     return Job(
         play,
         piece,
@@ -56,7 +56,7 @@ def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job
 
 
 def _pcm(text: str) -> bytes:
-    """The sound in `text`, which may have line breaks."""
+    """The sound in `text`, which may contain line breaks."""
     try:
         pcm = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:

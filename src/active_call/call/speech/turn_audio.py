@@ -1,7 +1,7 @@
-"""The sound of the caller's turn so far, kept for a model that judges its end; and the questions to that model.
+"""The sound of the caller's turn so far, for a turn model, and the requests to that model.
 
-In: the caller's sound, the beginnings of speech, questions of the agent. Out: answers, posted to the agent. The sound begins half a second
-before the turn and is at most the model's span. Speech after a long silence begins another turn.
+The caller's sound, the beginnings of speech and the agent's requests enter; answers leave, posted to the agent. The sound begins half a
+second before the turn and is at most as long as the model uses. Speech after a long silence begins another turn.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from active_call.providers.turn.judge import JUDGED_S, TurnJudge
 BEFORE_S = 0.5
 ANOTHER_TURN_S = 3.0
 DEADLINE_S = 1.0
-"""An answer that takes longer comes after the decision."""
+"""A later answer would come after the decision."""
 _MAX_BYTES = int(2 * LISTEN_RATE_HZ * JUDGED_S)
 
 
 class TurnAudio:
-    """One call's. Keeps nothing until a model is to be `use`d."""
+    """The turn sound of one call. Keeps nothing until `use` sets a model."""
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]], log: CallLog) -> None:
         self._spawn = spawn
@@ -38,14 +38,14 @@ class TurnAudio:
         self._silent_since = 0
 
     def use(self, judge: TurnJudge | None, post: Callable[[TurnJudged], None]) -> None:
-        """Ask `judge` from now on, and bring its answers to `post`; None: ask nobody."""
+        """Ask `judge` from now on, and pass its answers to `post`; None: ask no model."""
         self._judge, self._post = judge, post
         if judge is not None:
             self._spawn(self._warm(judge), "turn judge")
 
     @property
     def is_used(self) -> bool:
-        """A model is asked, and the sound is to be complete."""
+        """A model is used, so the sound must be complete."""
         return self._judge is not None
 
     def push(self, report: CallerAudio) -> None:
@@ -53,7 +53,7 @@ class TurnAudio:
         if self._judge is None:
             return
         if report.sample != self._end_sample:
-            self._sound.clear()  # nothing was heard for a while: a hold
+            self._sound.clear()  # a gap in the sound, such as a hold
         self._sound += report.pcm
         self._end_sample = report.sample + len(report.pcm) // 2
         if len(self._sound) > 2 * _MAX_BYTES:
@@ -69,7 +69,7 @@ class TurnAudio:
         self._silent_since = sample
 
     def ask(self, question: int) -> None:
-        """Ask the model about the turn as it has sounded until now."""
+        """Ask the model about the sound of the turn so far."""
         if self._judge is not None and self._post is not None:
             self._spawn(self._ask(self._judge, self._post, question, self._turn_so_far()), f"turn {question}")
 
@@ -88,5 +88,5 @@ class TurnAudio:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 post(TurnJudged(question, await judge.judge(pcm)))
-        except (ActiveCallError, TimeoutError) as error:  # the turn ends without it
+        except (ActiveCallError, TimeoutError) as error:  # the turn ends without its answer
             self._log.warning("turn not judged", extra={"fields": {"reason": str(error) or "no answer in time"}})

@@ -1,8 +1,8 @@
-"""A turn's time, cut at its marks: who is waited for from the caller's last voiced packet to our first.
+"""Splits a turn's latency at its marks: the cause of each wait from the caller's last voiced packet to our first.
 
-In: marks and spans of work, in seconds of one clock. Out: waits that follow each other without a gap, each with its owner. The recogniser
-owns the time in which it works. All else before the end of the turn is the wait for that end. After it the time belongs to the one that
-works (the model, the synthesiser, a web server); what is left is the server's own.
+Marks and spans of work enter, in seconds of one clock; consecutive waits leave, each with its cause. The time in which the recogniser works
+counts as its own. Other time before the end of the turn counts as waiting for that end. After it the time belongs to the service that
+works (the model, the synthesiser, a web server); the rest is the server's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Span = tuple[float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Who worked when. A span without both ends is none."""
+    """Who worked when. A span without both ends is ignored."""
 
     turn_ended_at: float | None
     recogniser: Span

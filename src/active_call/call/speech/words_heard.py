@@ -1,8 +1,8 @@
 """Which words of a play were heard, from the milliseconds that were played.
 
-In: the pieces of a play (their words, how long they sound as far as that is known) and what the media process has counted. Out: words.
-Within a piece, time is shared among words by their length in letters plus one for the gap. How long a piece will be that is still being
-made (or whose making failed) is not known: it is estimated by the pace of the voice so far, and is never taken for less than its sound.
+The pieces of a play (their words, and the length of their sound as far as known) and the media process's counts enter; words leave.
+Within a piece, time is divided among words by their letters plus one for the gap. The length of an incomplete piece is unknown: it is
+estimated from the voice's speed so far, and is never less than its sound so far.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 SLOW_MS_PER_CHAR = 100.0
-"""The pace of a slow voice, for the first words of a call: better a word too few in the history than one that nobody heard."""
+"""A slow voice's speed, for the first words of a call: the history should rather miss a word than contain one that was not heard."""
 
 
 class SpokenPiece(Protocol):
-    """One stretch of a play. `is_whole`: all of its sound was sent."""
+    """One part of a play. `is_whole`: all of its sound was sent."""
 
     @property
     def text(self) -> str:
@@ -24,7 +24,7 @@ class SpokenPiece(Protocol):
 
     @property
     def duration_ms(self) -> float:
-        """How long its sound lasts, as far as that is known."""
+        """The length of its sound, as far as known."""
         ...
 
     @property
@@ -34,7 +34,7 @@ class SpokenPiece(Protocol):
 
 
 class Pace:
-    """How fast the voice speaks, learnt from what is whole."""
+    """The voice's speed, learnt from complete pieces."""
 
     def __init__(self) -> None:
         self._sounded_ms = 0.0
@@ -47,18 +47,18 @@ class Pace:
             self._weight += weight_of(text.split())
 
     def estimate_ms(self, text: str) -> float:
-        """How long `text` is likely to take."""
+        """The probable length of `text`."""
         ms_per_char = self._sounded_ms / self._weight if self._weight else SLOW_MS_PER_CHAR
         return weight_of(text.split()) * ms_per_char
 
 
 def weight_of(words: Iterable[str]) -> int:
-    """Letters, and one for the gap after each word."""
+    """Letters, plus one for the gap after each word."""
     return sum(len(word) + 1 for word in words)
 
 
 def heard_words(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | None = None) -> tuple[str, int]:
-    """What of the pieces' text was heard in `heard_ms`, and how many words that is."""
+    """The heard part of the pieces' text after `heard_ms`, and its number of words."""
     pace = pace or Pace()
     words: list[str] = []
     for piece in pieces:
@@ -73,7 +73,7 @@ def heard_words(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | Non
 
 
 def word_began_ms(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | None = None) -> float:
-    """When the word began in whose middle, or at whose beginning, `heard_ms` lies; both from the beginning of the play."""
+    """When the word at `heard_ms` began; both from the beginning of the play."""
     pace = pace or Pace()
     began = 0.0
     for piece in pieces:
@@ -91,7 +91,7 @@ def word_began_ms(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | N
 
 
 def _first_words(piece: SpokenPiece, heard_ms: float, pace: Pace) -> list[str]:
-    """The first words of a piece. The last one of a piece that is not whole has not been made yet."""
+    """The first words of a piece. The last word of an incomplete piece has not been synthesised yet."""
     words = piece.text.split()
     whole_ms = piece.duration_ms if piece.is_whole else max(piece.duration_ms, pace.estimate_ms(piece.text))
     total = weight_of(words)

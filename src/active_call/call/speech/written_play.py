@@ -1,7 +1,7 @@
-"""A play whose words are spoken while the model writes them: its pieces, and the stream that says them.
+"""A play whose text is spoken while the model writes it: its pieces, and the stream that speaks them.
 
-Pieces enter as `tts` commands bring them, each piece's sound leaves in order. Pieces of another voice or mood do not belong to it, nor does
-speech that is kept or made elsewhere. Knows no media stream.
+Pieces enter as `tts` commands bring them; each piece's sound leaves in order. Pieces with another voice or emotion do not belong to it, nor
+does cached speech or sound from elsewhere. Knows no media stream.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from active_call.providers.speech.written_text import WrittenSpeech
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How something is said."""
+    """The voice settings of speech."""
 
     speaker: str | None
     speed: float | None
@@ -30,14 +30,14 @@ class Manner:
 
 
 def manner_of(job: Job) -> Manner | None:
-    """How the words of `job` are said; None if it is not a speech to be made."""
+    """The voice settings for `job`; None if it is not text to synthesise."""
     if job.pcm or job.source or job.cache_key or not as_pronounced(job.text):
         return None
     return Manner(job.speaker, job.speed, job.option)
 
 
 class WrittenPlay:
-    """The words of a play from the first piece on, until they end or are said in another manner."""
+    """The text of a play from the first piece on, until it ends or the voice settings change."""
 
     def __init__(self, voice: TextToSpeech, manner: Manner, now: Callable[[], float]) -> None:
         """`now` gives monotonic seconds."""
@@ -52,22 +52,23 @@ class WrittenPlay:
         self._speech = WrittenSpeech(voice, speaker=manner.speaker, speed=manner.speed)
 
     def takes(self, job: Job) -> bool:
-        """Whether `job` goes on with it."""
+        """Whether `job` continues it."""
         return not self._speech.is_ended and manner_of(job) == self._manner
 
     def add(self, piece: Piece) -> None:
-        """More words, to be spoken as soon as possible."""
+        """Add text, to be spoken as soon as possible."""
         self.pieces.append(piece)
         self._asked_at.append(self._now())
         self._speech.say(as_pronounced(piece.text))
 
     def end(self) -> None:
-        """No more words belong to it. Harmless a second time."""
+        """No more text belongs to it. May be called again."""
         self._speech.end()
 
     async def sound(self) -> AsyncGenerator[tuple[int, bytes, bool], None]:
-        """Sound with the number of its piece, and whether it is the last of that piece. Raises ProviderError. Closing this abandons the
-        rest."""
+        """Sound with the number of its piece, and whether it is the last of that piece. Raises ProviderError. Closing this cancels the
+        rest.
+        """
         async with aclosing(self._speech.sound()) as chunks:
             async for number, chunk in chunks:
                 if chunk.pcm:
@@ -76,7 +77,7 @@ class WrittenPlay:
                 yield number, chunk.pcm, chunk.ends_flush
 
     def made(self, number: int) -> Made | None:
-        """How the sound of that piece, which has all come, was made; None: there is none."""
+        """The synthesis timing of a piece whose sound is complete; None if there is none."""
         if number not in self._first_at:
             return None
         asked = self._asked_at[number]
@@ -84,7 +85,7 @@ class WrittenPlay:
 
 
 def goes_on(job: Job) -> bool:
-    """Whether `job` was more of what its play says while it is written, or the end of that. What does not belong to it ends it."""
+    """Whether `job` continued the text of its play, or ended it. A job that does not belong to it ends it."""
     play, written = job.play, job.play.written
     if written is None:
         return False
@@ -100,7 +101,7 @@ def goes_on(job: Job) -> bool:
 async def send_written(
     written: WrittenPlay, job: Job, rate_hz: int, send: Callable[[Job, bytes], None], note_whole: Callable[[Job, Made | None], None]
 ) -> None:
-    """Send the sound of the words of `job`, and of all that are written from now on, piece by piece. Raises ProviderError."""
+    """Send the sound of `job`'s text and of all further text, piece by piece. Raises ProviderError."""
     play, resampler, latest = job.play, StreamResampler(written.rate_hz, rate_hz), job
     play.written = written
     written.add(job.piece)
@@ -126,7 +127,7 @@ async def send_written(
 
 
 def _share(pieces: list[Piece]) -> None:
-    """All pieces have sounded. Where the vendor did not tell them apart, the time is shared by their lengths."""
+    """All pieces have been spoken. If the vendor did not separate them, divide the time by their lengths."""
     if not all(piece.is_whole and piece.duration_ms for piece in pieces):
         whole_ms, weight = sum(piece.duration_ms for piece in pieces), weight_of(piece.text for piece in pieces)
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""The address that a transfer calls, and the number and credentials that it calls with, as the trunk expects them.
+"""The address that a transfer calls, and the number and credentials for it, in the form that the trunk expects.
 
 Targets, the call's own parties and options enter; values leave. Pure.
 """
@@ -19,18 +19,18 @@ _PHONE = re.compile(r"\+?[0-9]{3,}")
 
 @dataclass(frozen=True, slots=True)
 class OwnCall:
-    """What a transfer needs to know of the call that it begins in. Addresses are `sip:user@host`, or what the command said."""
+    """The facts of the call in which a transfer begins. Addresses are `sip:user@host`, or the command's text."""
 
     direction: str
     caller: str
     callee: str
     sip: SipOption | None
     way_out: str = ""
-    """Where numbers without a host go: the address of the trunk that the call has come by, else of the first one; empty without trunks."""
+    """The host for bare numbers: the address of the call's trunk, else of the first trunk; empty without trunks."""
 
 
 def dialable(target: str, call: OwnCall) -> str:
-    """`target` as a SIP address: a number, or a `tel:` URI, goes to the trunk that the call itself has come by."""
+    """`target` as a SIP address: a number, or a `tel:` URI, goes to the call's own trunk."""
     text = target.strip()
     number = text[4:].partition(";")[0] if text.lower().startswith("tel:") else text
     if not _NUMBER.fullmatch(number):
@@ -40,7 +40,7 @@ def dialable(target: str, call: OwnCall) -> str:
 
 
 def caller_for(call: OwnCall, caller: str) -> str | None:
-    """The number that the target sees: as asked, else our own in this call; None leaves it to the account."""
+    """The caller number for the target: as requested, else our own in this call; None leaves it to the account."""
     if caller:
         return caller
     own = _user_of(call.callee if call.direction == "inbound" else call.caller)
@@ -48,7 +48,7 @@ def caller_for(call: OwnCall, caller: str) -> str | None:
 
 
 def credentials_for(option: SipOption | None, callee: str, call: OwnCall) -> SipOption | None:
-    """How the INVITE to the target is made: as asked; without credentials of its own, with the call's, where they are for that host."""
+    """The credentials for the INVITE to the target: as requested, else the call's if they are for that host."""
     chosen, own = option or SipOption(), call.sip
     if own is None or chosen.username:
         return option
@@ -66,7 +66,7 @@ def _user_of(address: str) -> str:
 
 
 def _bare(host: str) -> str:
-    """A host without port and parameters, to be compared."""
+    """A host without port and parameters, for comparison."""
     name = host.partition(";")[0].lower()
     return name.rpartition(":")[0] if re.search(r"[\w.]:\d+$", name) else name
 

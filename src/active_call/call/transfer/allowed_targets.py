@@ -1,6 +1,6 @@
-"""Which targets of a transfer an author has named: in the playbook's text, in the call's own variables, in `refer.allow`.
+"""Which transfer targets an author has allowed: in the playbook's text, in the call's own variables, in `refer.allow`.
 
-A target, patterns and texts enter, yes or no leaves. Pure. What a model says or a caller sends is not among the texts.
+A target, patterns and texts enter, yes or no leaves. Pure. Text from a model or a caller is not included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HISTORY = ("diversion", "history-info")
 
 
 def is_listed(target: str, own: OwnCall, allowed: Iterable[str], texts: str) -> bool:
-    """Whether the author has named `target`: by a pattern of `allowed`, or in `texts`."""
+    """Whether the author allows `target`: by a pattern of `allowed`, or in `texts`."""
     uri = _read(dialable(target, own))
     home = _read(dialable("000", own))
     if uri is None or uri.headers is not None or "method" in uri.parameters or "maddr" in uri.parameters:
@@ -27,7 +27,7 @@ def is_listed(target: str, own: OwnCall, allowed: Iterable[str], texts: str) -> 
 
 
 def author_texts(playbook: Playbook | None, given: Iterable[str]) -> str:
-    """What the author has written: the playbook, what its keys dial, and the variables that came with the call from its own side."""
+    """The author's texts: the playbook, the targets of its keys, and the variables set by the side that placed or accepted the call."""
     texts = list(given)
     if playbook is not None:
         texts.append(playbook.source)
@@ -35,8 +35,8 @@ def author_texts(playbook: Playbook | None, given: Iterable[str]) -> str:
     return "\n".join(texts)
 
 
-def been_at(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Where the call has been before, as its headers tell (RFC 5806, RFC 7044)."""
+def diverted_from(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The earlier destinations of the call, from its headers (RFC 5806, RFC 7044)."""
     return tuple(value for name, value in headers.items() if name.lower() in _HISTORY)
 
 

@@ -1,15 +1,15 @@
-"""Tells the target of a warm transfer who waits, before the caller is joined, and asks whether it takes the call.
+"""Tells the target of a warm transfer who is waiting, before the caller is joined, and asks whether it accepts the call.
 
-In: the text, keys and words of the target, reports of its stream. Out: speech to the target alone, and one `Briefed` for the transfer. The
-caller hears the music of the transfer meanwhile. Without a key to accept, the two are joined when the text was heard.
+The text, the target's keys and words, and the reports of its stream enter; speech to the target alone leaves, and one `Briefed` for the
+transfer. The caller hears the transfer's music meanwhile. Without an accepting key, the two are joined when the target has heard the text.
 
 | the target                                  | then                                                          |
 |---------------------------------------------|---------------------------------------------------------------|
 | presses an accepting key, or says yes       | accepted, also before the text is over                        |
 | presses the declining key, or says no       | declined (603)                                                |
 | presses another key, or says something else | the text is said again                                        |
-| is silent after the text                    | the text is said again, `repeats` times; then nobody (480)    |
-| is an answering machine: a beep             | nobody (480)                                                  |
+| is silent after the text                    | the text is said again, `repeats` times; then no answer (480) |
+| is an answering machine: a beep             | no answer (480)                                               |
 | cannot be spoken to                         | 503                                                           |
 """
 
@@ -35,13 +35,13 @@ from active_call.media.pool.pool import MediaStream
 ACCEPT: str = "1"
 DECLINE: str = "2"
 TIMEOUT_S: float = 8.0
-"""After the text, for an answer."""
+"""How long an answer is awaited after the text."""
 REPEATS: int = 1
 MAX_TALK_S: float = 60.0
-"""A text that is still not heard then is given up: its speech cannot be made, or never ends."""
+"""A text not heard by then is given up: its speech failed, or never ends."""
 _MACHINES: tuple[Kind, ...] = ("voicemail", "mailboxFull", "announcement")
 _NAMES_A_KEY = re.compile(r"\b(press|drücken|pulse|marque|appuyez|tapez)\b|按", re.IGNORECASE)
-"""A text with such a word says by itself how the call is taken."""
+"""Words that show that the text itself explains how to accept the call."""
 _HINTS = {
     "en": "Press {accept} to take the call, or {decline} to decline it.",
     "de": "Drücken Sie die {accept}, um das Gespräch anzunehmen, oder die {decline}, um es abzulehnen.",
@@ -64,7 +64,7 @@ class Briefing:
         *,
         has_inband_digits: bool,
     ) -> None:
-        """`has_inband_digits`: keys of the target come as sound, since telephone events were not agreed on."""
+        """`has_inband_digits`: the target's keys come as tones, because telephone events were not negotiated."""
         self._has_inband_digits = has_inband_digits
         self._ports = ports
         self._feed = feed
@@ -91,7 +91,7 @@ class Briefing:
         return f"{text} {hint}"
 
     def begin(self) -> None:
-        """Speak."""
+        """Speak the text."""
         try:
             if self._stream is None or not self._text:
                 raise LocalProtocolError("the briefing has no text, or no way to speak it")
@@ -110,7 +110,7 @@ class Briefing:
         self._output.tts(commands.Tts(text=self._text, play_id=f"briefing{self._n_said}"))
 
     def handle_media(self, report: link.Report) -> None:
-        """What the target's stream tells."""
+        """A report of the target's stream."""
         if self.is_over:
             return
         match report:
@@ -136,7 +136,7 @@ class Briefing:
             self._deadline = self._ports.call.now() + self._timeout_s
 
     def digit(self, digit: str) -> None:
-        """The target has pressed a key."""
+        """The target pressed a key."""
         if self.is_over or not self._accept:
             return
         if digit in self._accept:
@@ -158,7 +158,7 @@ class Briefing:
             self._end(accepted=answer, code=0 if answer else 603)
 
     def _again(self) -> None:
-        """Say the text again; a target that has heard it often enough does not answer any more."""
+        """Repeat the text; after the last repetition the target counts as not answering."""
         if self._n_left <= 0:
             self._end(accepted=False, code=480, reason="nobody accepted the call")
             return
@@ -167,16 +167,16 @@ class Briefing:
         self._say()
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in monotonic seconds."""
+        """The next deadline, in monotonic seconds."""
         return None if self.is_over else self._deadline
 
     def handle_timeout(self, now: float) -> None:
-        """What is due at `now`; harmless at any other time."""
+        """Handle due timers; does nothing at any other time."""
         if not self.is_over and self._deadline is not None and now >= self._deadline:
             self._again()
 
     def close(self) -> None:
-        """It is over, whatever its outcome: nothing is said any more. Harmless a second time."""
+        """The briefing has ended, whatever its outcome: stop speaking. May be called again."""
         if not self.is_over:
             self.is_over = True
             self._stop()

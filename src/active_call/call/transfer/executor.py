@@ -1,7 +1,7 @@
-"""Carries out transfers: the states of `transfer` on one side, the legs, the music and the events of the call on the other.
+"""Executes transfers: connects the states of `transfer` with the legs, the music and the events of the call.
 
 `refer` commands and what happens on both legs enter; REFER, calls to the target, bridges and `transfer` events leave. One transfer at a
-time. An attended one, to a party of another call of ours, asks the peer to take our place there (Replaces), or else bridges the two calls.
+time. An attended one, to a party of another of our calls, asks the peer to replace us there (Replaces), or else bridges the two calls.
 """
 
 from __future__ import annotations
@@ -61,25 +61,25 @@ class TransferExecutor:
         self._request = ANYTHING
         self._preparation = TransferPreparation(ports.state, ports.network)
         self._other: CallHandle | None = None
-        """The call of ours whose party is the target of an attended transfer."""
+        """Our call whose party is the target of an attended transfer."""
         self._far: TransferTarget | None = None
         self._takeover: ReplacesExecutor | None = None
         self._takeovers: list[ReplacesExecutor] = []
         self._has_talked = False
         self._caller_is_silent = False
-        """The caller has put us on hold, and plays no music."""
+        """The caller has put us on hold, without its own music."""
         self._far_is_silent = False
-        """The target has put the caller on hold, and plays no music."""
+        """The target has put the caller on hold, without its own music."""
         self._records = TransferRecords()
 
     @property
     def is_under_way(self) -> bool:
-        """Somebody else than the agent is with the caller, or about to be."""
+        """Another party than the agent is, or will be, connected to the caller."""
         return self._current is not None or self._takeover is not None
 
     @property
     def mix(self) -> Mix | None:
-        """Who hears whom while a transfer is under way; None while none is."""
+        """Who hears whom during a transfer; None if there is none."""
         if self._current is None:
             return WAITING if self._takeover is not None else None
         if not self._is_connected:
@@ -89,9 +89,9 @@ class TransferExecutor:
     # -- commands
 
     def start(self, command: commands.Refer, *, asked_by: Asker = "api") -> None:
-        """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense.
+        """Begin a transfer. Raises LocalProtocolError if another one is in progress, or for invalid options.
 
-        Raises NotAllowed for a target that must not be called for `asked_by`.
+        Raises NotAllowed for a target that `asked_by` may not call.
         """
         self._check_free()
         option = merged(command.options or ReferOption(), self._state.option.refer or ReferOption())
@@ -107,7 +107,7 @@ class TransferExecutor:
         self._begin(command, option, mode, request)
 
     def requested(self, event: LegTransferRequested) -> None:
-        """The peer asks us to go elsewhere (REFER): declined, unless the call's options say otherwise."""
+        """The peer asks us to call another party (REFER): declined, unless the call's options allow it."""
         option = self._state.option.refer or ReferOption()
         self._call.emit(events.TransferRequest(refer_to=event.refer_to, referred_by=event.referred_by))
         try:
@@ -125,7 +125,7 @@ class TransferExecutor:
             self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, request)
 
     def taken_over(self, leg: Leg) -> None:
-        """A new leg wants to take the place of ours (Replaces); refused where the caller is not the agent's alone."""
+        """A new leg asks to replace ours (Replaces); refused unless only the agent has the caller."""
         try:
             self._check_free()
         except LocalProtocolError as error:
@@ -138,12 +138,12 @@ class TransferExecutor:
         self._takeover.begin()
 
     def end_takeover(self) -> None:
-        """The takeover is complete, or has failed; a call whose own leg has ended meanwhile without a successor is over."""
+        """The takeover is complete, or has failed. If the call's own leg has ended meanwhile without a successor, the call ends."""
         self._takeover = None
         self._ports.end_if_gone()
 
     def _check_free(self) -> None:
-        """Raise LocalProtocolError where the caller is not the agent's alone."""
+        """Raise LocalProtocolError unless only the agent has the caller."""
         obstacle = self._ports.machine.now.obstacle
         if obstacle is Obstacle.TRANSFER:
             raise LocalProtocolError(f"a transfer to {self._command.callee!r} is already in progress")
@@ -165,43 +165,50 @@ class TransferExecutor:
         self._carry_out()
 
     def withdraw(self) -> None:
-        """End the target's side only (`hangup` with `refer`). Raises LocalProtocolError when there is none."""
+        """End only the target's side (`hangup` with `refer`). Raises LocalProtocolError if there is none."""
         if self._current is None or not self._current.has_far_leg:
             raise LocalProtocolError("there is no far leg to hang up")
         self._feed(Withdrawn())
 
     def send_message(self, command: commands.Message) -> None:
-        """Send a text to the target. Raises LocalProtocolError when there is no far leg."""
+        """Send a text to the target. Raises LocalProtocolError if there is no far leg."""
         if not isinstance(self._far, TargetLeg):
             raise LocalProtocolError("there is no far leg to send a message to")
         self._far.send_message(command)
 
-    # -- what happens
+    # -- events
 
     def progress(self, report: LegTransferProgress) -> None:
-        """The peer has told how a REFER goes."""
+        """The peer has reported the progress of a REFER."""
         told = ReferTold(report.code, report.reason, report.final)
         self._feed(ReferRefused(report.code, report.reason) if report.refused else told)
 
     def caller_gone(self) -> bool:
-        """The caller's own call is over; whether the call goes on, or may go on, with the target."""
+        """The caller's own call has ended; returns whether the call continues, or may continue, with the target."""
         before = self._state.leg
         self._feed(CallerGone())
         return self._state.leg is not before or self.is_alone or self._takeover is not None
 
     @property
     def is_alone(self) -> bool:
-        """The peer's call is over; that to the target, which is to take its place, is not answered yet."""
+        """The peer's call has ended, and the call to the target, which will replace it, is not answered yet."""
         return self._current is not None and self._current.is_alone
+
+    @property
+    def is_timed(self) -> bool:
+        """`handle_timeout` has something to look at: there is a transfer, or a target that the caller is with."""
+        return self._current is not None or self._far is not None
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in monotonic seconds."""
+        if self._current is None and self._far is None:
+            return None
         times = [self._current.next_timeout() if self._current is not None else None]
         times.append(self._far.next_timeout() if self._far is not None else None)
         return min((at for at in times if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """What is due at `now`; harmless at any other time."""
+        """Handle due timers; does nothing at any other time."""
         if self._far is not None:
             self._far.handle_timeout(now)
         if self._current is not None:
@@ -209,7 +216,7 @@ class TransferExecutor:
             self._carry_out()
 
     def forward_digit(self, digit: str, *, from_far: bool) -> None:
-        """A digit of one side, to be sent on to the other where that was asked for."""
+        """A digit of one side, to be forwarded to the other if requested."""
         if not self._option.forward_dtmf or not isinstance(self._far, TargetLeg) or not self._is_connected:
             return
         leg = self._state.leg if from_far else self._far.leg
@@ -219,7 +226,7 @@ class TransferExecutor:
             self._call.log.info("digit not forwarded", extra={"why": str(error)})
 
     def caller_held(self, on_hold: bool, *, is_silent: bool) -> None:
-        """The caller has put us on hold: the target hears music, unless the caller plays some."""
+        """The caller has put us on hold: the target hears music, unless the caller sends some."""
         self._caller_is_silent = on_hold and is_silent
         self._set_hold_music()
 
@@ -229,7 +236,7 @@ class TransferExecutor:
         self._set_hold_music()
 
     def _set_hold_music(self) -> None:
-        """Of the two that are connected, each hears music while the other one is silent, whether it went on hold before that or after."""
+        """Each of the two connected parties hears music while the other is on hold, whether the hold began before or after connecting."""
         if isinstance(self._far, TargetLeg):
             if self._is_connected and self._caller_is_silent:
                 self._far.music.start("held", self._option.moh)
@@ -241,7 +248,7 @@ class TransferExecutor:
             self._ports.attention.release(Why.PARTNER_HOLD)
 
     async def close(self) -> None:
-        """The caller's call is over, and with it every far leg."""
+        """The caller's call has ended, and every far leg with it."""
         for takeover in self._takeovers:
             takeover.close()
             await takeover.release()
@@ -256,7 +263,7 @@ class TransferExecutor:
         """The transfers of the call, for its record."""
         return self._records.as_json()
 
-    # -- carrying out
+    # -- executing actions
 
     @property
     def _is_connected(self) -> bool:
@@ -309,7 +316,7 @@ class TransferExecutor:
         )
 
     def _notify(self, told: Tell) -> None:
-        """To the peer that has asked for it; its subscription ends when the target has answered, or cannot."""
+        """Notify the peer that requested it; its subscription ends when the target has answered or failed."""
         leg = transferable(self._state.leg)
         if told.state == "progress":
             leg.notify_transfer(told.code, "Ringing" if told.code == 180 else "Session Progress", final=False)
@@ -341,6 +348,8 @@ class TransferExecutor:
                 self._far = None
                 if far is not None:
                     far.hang_up(cause="cancelled")
+            case Do.END_PEER:
+                self._state.leg.hang_up(headers={}, by="system", cause="transferred", reason="the transfer it requested is complete")
             case Do.HANG_UP:
                 if self._has_talked:
                     ports.hang_up(by="callee", cause="far_hangup")
@@ -362,7 +371,7 @@ class TransferExecutor:
                 assert_never(action)
 
     def _brief(self, far: TransferTarget | None) -> None:
-        """Tell the target who waits. The party of another call of ours has been told by that call's agent."""
+        """Brief the target. The party of another of our calls was briefed by that call's agent."""
         if isinstance(far, TargetLeg):
             far.brief(self._option.briefing or BriefingOption())
         else:
@@ -377,7 +386,7 @@ class TransferExecutor:
             self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 
     def _call_target(self) -> None:
-        """Call the target. What is heard of it counts as long as it is the current far leg."""
+        """Call the target. Its events count as long as it is the current far leg."""
         if self._other is not None:
             party = TargetCall(self._call, self._ports.bridging, self._other, lambda item: self._feed(item) if self._far is party else None)
             self._take(party)

@@ -1,31 +1,31 @@
-"""A transfer as states, from its beginning to its one known end. Pure: inputs and `now` enter, actions leave.
+"""The state machine of a transfer, from its beginning to its single final event. Pure: inputs and `now` enter, actions leave.
 
-    begin ──> REFERRING ──────────────2xx told──────────────────────────────────────> OVER  completed, the call is hung up
+    begin ──> REFERRING ──────────2xx reported──────────────────────────────────────> OVER  completed, the call is hung up
                  │ refused, silent (auto)
     begin ──> CALLING ──answer──> JOINING ──joined──> CONNECTED ──target hangs up──> OVER  completed, the caller returns or is hung up
                  │           └─(warm)─> BRIEFING ──accepted──> JOINING
                  │ busy, declined, no answer, no room, not accepted                  OVER  failed, the caller is back
-    any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed where they had talked
-                                                                  asked for by the peer:  completed, the target has taken its place
+    any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed if they had talked
+                                                                  requested by the peer: completed, the target has replaced it
 
-| state     | refused        | told: final          | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
+| state     | refused        | reported: final      | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
 |-----------|----------------|----------------------|-------------|-----------|--------|-------------|-------------|-----------|-------|
 | REFERRING | call, or fail  | complete, call, fail | -           | -         | -      | -           | cancelled   | -         | call  |
 | CALLING   | -              | complete             | JOINING     | failed    | -      | failed      | cancelled   | cancelled | failed|
 | BRIEFING  | -              | -                    | -           | failed    | -      | failed      | cancelled   | cancelled | failed|
 | JOINING   | -              | -                    | -           | failed    | CONN.  | failed      | cancelled   | cancelled | -     |
-| CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | -     |
+| CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | note  |
 
-Where a REFER was agreed to and ends without success, the target's own refusal (busy, declined, no answer) is the last word; anything else
-says that the peer cannot, and in mode `auto` we call the target ourselves. Word of a REFER that succeeds late, while we call, is believed:
-the caller is with the target then, and our own call is withdrawn. Exactly one Tell is final; nothing leaves after it but what belongs to
-the end.
+If an accepted REFER fails, the target's own refusal (busy, declined, no answer) is final; any other failure means that the peer cannot
+transfer, and in mode `auto` we call the target ourselves. A REFER that succeeds late, during our own call, counts: the caller is with the
+target, and our call is cancelled. Exactly one Tell is final; only actions of the end follow it.
 
-In mode `warm` the target is told who waits before it gets the caller (BRIEFING; `briefing` speaks and takes the answer): Briefed leads on,
-or ends it. The caller hears the music until the two are joined.
+In mode `warm` the target is told who is waiting before it gets the caller (BRIEFING; `briefing` speaks and takes the answer): Briefed
+continues or ends the transfer. The caller hears the music until the two are joined.
 
-A transfer that the peer has asked for (its REFER to us) is made in mode `bridge`, and means to leave us with the target: once the peer
-hangs up, the target's call takes the place of its own. A peer that hangs up at once leaves us alone until the target answers.
+A transfer requested by the peer (its REFER to us) uses mode `bridge` and leaves us with the target: once the peer hangs up, the target's
+call replaces the peer's. Note: a peer that does not hang up within `PEER_LEAVES_S` is hung up. If the peer hangs up at once, we wait alone
+until the target answers.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ from typing import Final, assert_never
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 MUSIC_AFTER_S: Final = 1.5
-"""A REFER that takes longer is waited for with music; a shorter one would make it a hiccup."""
+"""During a longer REFER the caller hears music; for a shorter one it would be a short burst."""
+PEER_LEAVES_S: Final = 3.0
+"""A peer whose REFER has succeeded hangs up (RFC 5589 section 6.1). After this time we do, or the target would hear nobody."""
 MAX_BRIEFING_S: Final = 300.0
-"""A briefing ends by itself much sooner."""
+"""A briefing normally ends much sooner."""
 _TARGET_HAS_REFUSED: Final = frozenset({480, 486, 487, 600, 603, 604})
-"""What only the target says of itself; to call it again would ring it twice."""
+"""Statuses that only the target itself sends; calling it again would ring it twice."""
 
 _WORDS: Final = {
     400: "the address was not understood",
@@ -67,7 +69,7 @@ _WORDS: Final = {
 
 
 def in_words(code: int, reason: str = "") -> str:
-    """What a status means, for people and models."""
+    """The meaning of a status, for people and models."""
     return _WORDS.get(code) or reason or ("the reason is not known" if not code else f"status {code}")
 
 
@@ -89,7 +91,7 @@ class Mode(StrEnum):
     BRIDGE = "bridge"
     AUTO = "auto"
     WARM = "warm"
-    """As bridge, and the target is told first who waits."""
+    """As bridge, but the target is told first who is waiting."""
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReferRefused:
-    """The peer does not take our REFER, or we could not ask."""
+    """The peer refuses our REFER, or it could not be sent."""
 
     code: int
     reason: str = ""
@@ -105,7 +107,7 @@ class ReferRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReferTold:
-    """The peer tells how the transfer goes that it has agreed to; `final`: its last word."""
+    """The peer reports the progress of the accepted transfer; `final`: its last report."""
 
     code: int
     reason: str = ""
@@ -126,12 +128,12 @@ class FarHeard:
 
 @dataclass(frozen=True, slots=True)
 class FarAnswered:
-    """The target has taken our call."""
+    """The target has answered our call."""
 
 
 @dataclass(frozen=True, slots=True)
 class FarEnded:
-    """Our call to the target is over, or could not be placed."""
+    """Our call to the target has ended, or could not be placed."""
 
     code: int
     reason: str = ""
@@ -139,7 +141,7 @@ class FarEnded:
 
 @dataclass(frozen=True, slots=True)
 class Briefed:
-    """The target was told who waits, and takes the call, or (with a status and a reason) does not."""
+    """The target was told who is waiting, and accepts the call, or (with a status and a reason) does not."""
 
     accepted: bool
     code: int = 0
@@ -153,19 +155,19 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class JoinFailed:
-    """They cannot be joined."""
+    """They could not be joined."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallerGone:
-    """The caller's own call is over."""
+    """The caller's own call has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """We do not want the transfer any more."""
+    """The transfer is cancelled by our side."""
 
 
 Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnded | Briefed | Joined | JoinFailed | CallerGone | Withdrawn
@@ -175,36 +177,38 @@ Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnde
 
 
 class Do(StrEnum):
-    """What the call is to do."""
+    """An action of the call."""
 
     REFER = "refer"
     CALL = "call"
     """Call the target."""
     MUSIC = "music"
-    """Let the caller hear music."""
+    """Play music to the caller."""
     SILENCE = "silence"
-    """End the music."""
+    """Stop the music."""
     LISTEN = "listen"
     """Let the caller hear the target, which does not hear the caller yet."""
     BRIEF = "brief"
-    """Tell the target who waits; Briefed follows."""
+    """Tell the target who is waiting; Briefed follows."""
     JOIN = "join"
     """Let the two hear each other; Joined or JoinFailed follows."""
+    END_PEER = "end peer"
+    """Hang up the peer that requested the transfer; CallerGone follows."""
     END_FAR = "end far"
-    """Withdraw or hang up our call to the target."""
+    """Cancel or hang up our call to the target."""
     HANG_UP = "hang up"
     """Hang up the caller."""
     RETURN = "return"
-    """The caller is back with the agent."""
+    """The caller returns to the agent."""
     ADOPT = "adopt"
-    """The target's call takes the place of the caller's, and is with the agent."""
+    """The target's call replaces the caller's, and is connected to the agent."""
     END = "end"
-    """The caller's own call was over already, and nobody has taken its place."""
+    """The caller's own call had ended already, and no other has replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell everybody: a `transfer` event. With `final` nothing follows it."""
+    """Send a `transfer` event. With `final` none follows it."""
 
     state: str
     code: int = 0
@@ -217,13 +221,13 @@ Action = Do | Tell
 
 
 class Transfer:
-    """One transfer. `begin` it, feed it, and carry out what `take_actions` gives, in order."""
+    """One transfer. `begin` it, feed it, and execute the actions of `take_actions` in order."""
 
     def __init__(self, mode: Mode, *, timeout_s: float = DEFAULT_TIMEOUT_S, auto_hangup: bool = False, asked_by_peer: bool = False) -> None:
         self.mode = mode
         self.asked_by_peer = asked_by_peer
         self.is_alone = False
-        """The peer that has asked for this is gone; the target has not answered yet."""
+        """The peer that requested this has gone; the target has not answered yet."""
         self.state: State | None = None
         self._timeout_s = timeout_s
         self._auto_hangup = auto_hangup
@@ -235,16 +239,16 @@ class Transfer:
 
     @property
     def is_over(self) -> bool:
-        """The transfer has had its last word."""
+        """The transfer has sent its final event."""
         return self.state is State.OVER
 
     @property
     def has_far_leg(self) -> bool:
-        """The target was called, and its call has not ended."""
+        """The target was called, and that call has not ended."""
         return self._has_far
 
     def begin(self, now: float, *, can_refer: bool) -> None:
-        """Set out. `can_refer`: the peer takes REFER."""
+        """Start. `can_refer`: the peer supports REFER."""
         if self.mode in (Mode.BRIDGE, Mode.WARM) or (self.mode is Mode.AUTO and not can_refer):
             self._call(now)
         elif not can_refer:
@@ -256,11 +260,11 @@ class Transfer:
             self._actions += [Tell("referring"), Do.REFER]
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The next deadline, in monotonic seconds."""
         return min((at for at in (self._deadline, self._music_at) if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """What is due at `now`; harmless at any other time."""
+        """Handle due timers; does nothing at any other time."""
         if self._music_at is not None and now >= self._music_at:
             self._music_at = None
             self._music()
@@ -271,14 +275,16 @@ class Transfer:
             self._come_to_nothing(408, "", now, may_call=True)
         elif self.state in (State.CALLING, State.BRIEFING):
             self._fail(408)
+        elif self.state is State.CONNECTED:
+            self._actions.append(Do.END_PEER)
 
     def take_actions(self) -> list[Action]:
-        """What is to be done, in order; handed out once."""
+        """The actions, in order; each is returned once."""
         actions, self._actions = self._actions, []
         return actions
 
     def receive(self, item: Input, now: float) -> None:
-        """Something has happened. What does not concern the state is passed over."""
+        """An input. One that does not apply to the state is ignored."""
         if self.state is None or self.state is State.OVER:
             return
         match item:
@@ -304,6 +310,7 @@ class Transfer:
             case Joined():
                 if self.state is State.JOINING:
                     self.state = State.CONNECTED
+                    self._deadline = now + PEER_LEAVES_S if self.asked_by_peer else None
                     self._silence()
                     self._actions.append(Tell("connected", 200))
             case JoinFailed(reason):
@@ -331,7 +338,7 @@ class Transfer:
             self._actions.append(Tell("progress", told.code))
 
     def _come_to_nothing(self, code: int, reason: str, now: float, *, may_call: bool) -> None:
-        """The REFER has."""
+        """The REFER has failed."""
         if self.mode is Mode.AUTO and may_call:
             self._call(now, code, reason)
         else:
@@ -391,11 +398,11 @@ class Transfer:
             self._fail(487)
         elif self.state is State.CONNECTED:
             self._part()
-        elif self.state is not State.REFERRING:  # a REFER cannot be taken back
+        elif self.state is not State.REFERRING:  # a REFER cannot be cancelled
             self._end(Tell("cancelled", 487, in_words(487), final=True, returned=True), Do.RETURN)
 
     def _part(self) -> None:
-        """The conversation with the target is over, the caller's call is not."""
+        """The conversation with the target has ended, the caller's call has not."""
         if self._auto_hangup:
             self._end(Tell("completed", 200, final=True), Do.HANG_UP)
         else:
@@ -419,7 +426,7 @@ class Transfer:
             self._actions.append(Do.END_FAR)
         self._silence()
         if Do.RETURN in then or Do.ADOPT in then:
-            self._actions += [*then, last]  # the agent may act on what it is told
+            self._actions += [*then, last]  # the agent may act on this
         else:
             self._actions += [last, *then]
 

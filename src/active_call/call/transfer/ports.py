@@ -1,4 +1,4 @@
-"""What the transfers of a call may ask of it."""
+"""The transfers' interface to their call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from active_call.providers.registry import Engines
 
 
 class Adopt(Protocol):
-    """Goes on with another leg. `is_held`: its peer has put us on hold."""
+    """Continues with another leg. `is_held`: its peer has put us on hold."""
 
     def __call__(self, leg: Leg, *, is_held: bool) -> None: ...
 
@@ -33,7 +33,7 @@ class TransferPorts:
     call: CallPorts
     time: CallTime
     tell: Emit
-    """Emits an event past the agent."""
+    """Emits an event without the agent."""
     hang_up: HangUp
     network: CallNetwork
     machine: MachinePort
@@ -42,17 +42,17 @@ class TransferPorts:
     engines: Engines
     join: JoinStreams
     make_music: Callable[[Callable[[], MediaStream | None]], Music]
-    """Music on the stream that the argument gives."""
+    """Music on the stream that the argument returns."""
     adopt: Adopt
     end_if_gone: Callable[[], None]
-    """End the call where its own leg is over already."""
+    """End the call if its own leg has already ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetListener:
-    """Who hears of the target's leg: `feed` gets what the transfer is to know, `held` and `digit` what the target does."""
+    """Gets the events of the target's leg: `feed` inputs for the transfer, `held` and `digit` the target's actions."""
 
     feed: Callable[[Input], None]
     held: Callable[[bool, bool], None]
-    """The target has put the caller on hold, or taken it back; and whether it sends no sound meanwhile."""
+    """The target has put the caller on hold, or resumed; and whether it sends no sound meanwhile."""
     digit: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Before a transfer begins: how it is made, who may be called, and with which option. Options enter, checked values leave."""
+"""Before a transfer: its mode, whether the target may be called, and the option for it. Options enter, checked values leave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
 from active_call.call.shared_state import CallState
 from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
-from active_call.call.transfer.allowed_targets import author_texts, been_at, is_listed
+from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
 from active_call.contract.options import BriefingOption, CallOption, ReferOption
@@ -17,7 +17,7 @@ from active_call.legs.abilities import can_refer
 from active_call.legs.trunks.outbound_guard import Asker, OutboundRequest
 
 MAX_ASKED_BY_PEER = 8
-"""REFERs that are carried out for the peers of one call: a peer that asks more often goes in circles."""
+"""The most REFERs executed for the peers of one call: more of them are a loop."""
 
 
 class TransferPreparation:
@@ -29,7 +29,7 @@ class TransferPreparation:
         self._n_asked_by_peer = 0
 
     def check_target(self, target: str, asked_by: Asker) -> OutboundRequest:
-        """Who wants `target` called, once it is clear that they may. Raises NotAllowed."""
+        """Returns who requests the call to `target`, after checking that they may. Raises NotAllowed."""
         state, own = self._state, self._own_call()
         if asked_by == "peer":
             self._n_asked_by_peer += 1
@@ -41,7 +41,7 @@ class TransferPreparation:
             trunk=state.leg.trunk,
             peer=state.leg.peer_address,
             is_listed=is_listed(target, own, allowed, author_texts(state.playbook, state.given_texts) if asked_by == "agent" else ""),
-            been_at=been_at(state.leg.headers) if asked_by == "peer" else (),
+            diverted_from=diverted_from(state.leg.headers) if asked_by == "peer" else (),
         )
         try:
             self._network.check_outbound(dialable(target, own), request)
@@ -49,11 +49,11 @@ class TransferPreparation:
             raise
         except ActiveCallError:
             if asked_by == "peer":
-                raise  # no address; any other transfer finds out when it is made
+                raise  # not an address; any other transfer finds out when it is made
         return request
 
     def find_attended(self, option: ReferOption) -> CallHandle | None:
-        """The call of ours that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged."""
+        """Our call that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged."""
         other = self._network.find(option.call_id) if option.call_id else None
         if other is None or other.id == self._state.facts.session_id:
             return None
@@ -63,13 +63,13 @@ class TransferPreparation:
         return other
 
     def can_refer(self, attended: CallHandle | None) -> bool:
-        """Whether the peer takes a REFER, to the party of `attended` where that is given."""
+        """Whether the peer accepts a REFER, to the party of `attended` if given."""
         return can_refer(self._state.leg) and (attended is None or bool(attended.describe().attended_target))
 
     def briefed(self, option: ReferOption, asked: ReferOption | None) -> ReferOption:
-        """`option` with a text for the target's briefing, where one is due and none is given; `asked`: what the command itself says.
+        """`option` with a default text for the target's briefing if one is needed; `asked`: the command's own option.
 
-        Raises LocalProtocolError for a briefing in a mode that has none.
+        Raises LocalProtocolError for a briefing in a mode without one.
         """
         if option.mode not in (None, Mode.AUTO, Mode.WARM):
             if asked is not None and asked.briefing is not None:
@@ -102,13 +102,13 @@ class TransferPreparation:
 
 
 def spoken_name(address: str) -> str:
-    """How the party at `address` is called when it is spoken of: its number digit by digit, else its name."""
+    """The spoken form of the party at `address`: its number digit by digit, else its name."""
     user = address.removeprefix("sips:").removeprefix("sip:").removeprefix("tel:").partition("@")[0].partition(";")[0]
     return " ".join(user) if user.lstrip("+").isdigit() else user or "somebody"
 
 
 def mode_of(option: ReferOption) -> Mode:
-    """How the transfer is made. Raises LocalProtocolError for a mode that does not exist."""
+    """The mode of the transfer. Raises LocalProtocolError for an unknown mode."""
     try:
         return Mode(option.mode or Mode.AUTO)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The transfers of one call as its record has them, with the target's side of each."""
+"""The transfers of one call for its record, with the target's side of each."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ class TransferTarget(Protocol):
         ...
 
     def hang_up(self, *, cause: str = "hangup") -> None:
-        """Withdraw the call to the target, or hang up."""
+        """Cancel the call to the target, or hang up."""
         ...
 
     def close(self) -> None:
-        """The caller's own call is over."""
+        """The caller's own call has ended."""
         ...
 
     async def release(self) -> None:
-        """Free what it holds; harmless a second time."""
+        """Free its resources; may be called again."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of it."""
+        """Its part of the record."""
         ...
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in monotonic seconds."""
+        """The next deadline, in monotonic seconds."""
         ...
 
     def handle_timeout(self, now: float) -> None:
-        """What is due at `now`; harmless at any other time."""
+        """Handle due timers; does nothing at any other time."""
         ...
 
 
 class TransferRecords:
-    """Each transfer of the call, and the targets that it had."""
+    """The transfers of the call, and their targets."""
 
     def __init__(self) -> None:
         self._transfers: list[tuple[dict[str, Any], list[TransferTarget]]] = []
 
     def begin(self, target: str, at: datetime) -> dict[str, Any]:
-        """A transfer begins; gives its entry, which its owner may go on filling."""
+        """A transfer begins; returns its entry, which its owner may extend."""
         entry = {"target": target, "startTime": at.isoformat()}
         self._transfers.append((entry, []))
         return entry
@@ -62,7 +62,7 @@ class TransferRecords:
         self._transfers[-1][1].append(target)
 
     def note(self, told: Tell, at: datetime) -> None:
-        """The latest transfer has come that far."""
+        """The progress of the latest transfer."""
         entry, _ = self._transfers[-1]
         if told.state == "connected":
             entry["connectTime"] = at.isoformat()

@@ -1,7 +1,7 @@
-"""Somebody else takes the peer's place in a call, by an INVITE with Replaces (RFC 3891): the end of an attended transfer to us.
+"""Another party replaces the peer in a call, by an INVITE with Replaces (RFC 3891): the end of an attended transfer to us.
 
-A new leg enters that names ours; it is answered, becomes the call's own, and the old one is hung up. The agent hears of it as of any
-transfer that the peer has made: `transfer` events with `initiator`. What cannot be answered leaves the call as it was.
+A new leg enters that names ours; it is answered, becomes the call's own, and the old one is hung up. The agent gets the same events as for
+any transfer by the peer: `transfer` with `initiator`. If the new leg cannot be answered, the call is unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from active_call.legs.leg import Leg
 
 
 class ReplacesExecutor:
-    """One of them. `begin` it in the call's turn; `over` is called when it has come about, or not."""
+    """One takeover. `begin` it from the mailbox; `over` is called when it has succeeded or failed."""
 
     def __init__(self, ports: TransferPorts, leg: Leg, record: dict[str, Any], over: Callable[[], None]) -> None:
         self._ports = ports
@@ -41,11 +41,11 @@ class ReplacesExecutor:
             await self._leg.open_media(self._ports.state.leg.stream)
             await self._leg.accept(self._ports.state.option)
         except ActiveCallError as error:
-            self._leg.reject(503, "Service Unavailable")  # nothing happens where it was refused with a better code
+            self._leg.reject(503, "Service Unavailable")  # does nothing if it was refused with a more specific code
             self._ports.call.log.warning("call not taken over", extra={"why": str(error)})
 
     def _receive(self, event: leg_events.LegEvent) -> None:
-        """Until it is ours: whether it is answered, on hold (a peer may begin so), or gone."""
+        """Events before it is ours: answered, on hold (a peer may begin so), or ended."""
         if isinstance(event, leg_events.LegHeld):
             self._is_held = event.on_hold
         elif isinstance(event, leg_events.LegAnswered):
@@ -70,7 +70,7 @@ class ReplacesExecutor:
         self._close("failed", ended.code or 487)
 
     async def release(self) -> None:
-        """Free the leg that has come to nothing; harmless a second time, and where it became the call's own."""
+        """Free the leg that failed; may be called again, also after it became the call's own."""
         if self._ports.state.leg is not self._leg:
             await self._leg.release()
 
@@ -93,7 +93,7 @@ class ReplacesExecutor:
         )
 
     def close(self) -> None:
-        """The call is over before it has come about."""
+        """The call ends before the takeover is complete."""
         if not self._is_over:
             self._is_over = True
             self._leg.hang_up(headers={}, by="system", cause="cancelled", reason="")

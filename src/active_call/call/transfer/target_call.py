@@ -1,6 +1,6 @@
-"""The target's side of an attended transfer that we make ourselves: the party of another call of ours, joined by a bridge.
+"""The target's side of an attended transfer that we make ourselves: the party of another of our calls, joined by a bridge.
 
-The other call keeps its signalling, its record and its agent, which is quiet meanwhile. What the transfer is to know goes out by `feed`.
+The other call keeps its signalling, its record and its agent, which is silent meanwhile. The transfer gets its inputs by `feed`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from active_call.call.transfer.machine import FarAnswered, FarEnded, Input, Join
 
 
 class TargetCall:
-    """See the module; offers what `TargetLeg` does."""
+    """See the module; has the interface of `TargetLeg`."""
 
     def __init__(self, ports: CallPorts, bridging: Bridging, other: CallHandle, feed: Callable[[Input], None]) -> None:
         self._ports = ports
@@ -25,11 +25,11 @@ class TargetCall:
         self._bridge_id = ""
 
     def call(self) -> None:
-        """The party is there already: FarAnswered follows."""
+        """The party is already connected: FarAnswered follows."""
         self._ports.later(lambda: self._feed(FarAnswered()))
 
     def listen(self) -> None:
-        """Nothing is heard before `join`."""
+        """Nothing is audible before `join`."""
 
     def join(self) -> None:
         """Bridge the two; Joined or JoinFailed follows."""
@@ -45,25 +45,25 @@ class TargetCall:
         self._bridge_id = self._bridging.invite(self._other, listener)
 
     def hang_up(self, *, cause: str = "hangup") -> None:
-        """Part the two; the other call goes on with its agent."""
+        """Separate the two; the other call continues with its agent."""
         if self._bridging.is_in(self._bridge_id):
             self._bridging.part(cause)
 
     def close(self) -> None:
-        """The caller's call is over."""
+        """The caller's call has ended."""
         if self._bridging.is_in(self._bridge_id):
             self._bridging.end()
 
     async def release(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of it."""
+        """Its part of the record."""
         return {"sessionId": self._other.id}
 
     def next_timeout(self) -> float | None:
-        """There is none."""
+        """None."""
         return None
 
     def handle_timeout(self, now: float) -> None:
-        """Nothing is waited for."""
+        """Does nothing."""

@@ -1,7 +1,7 @@
 """The far leg of a transfer: our own call to the target. Its events carry `refer: true`.
 
-Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.machine`). The target's speech is recognised where the
-transfer's options ask for it. Whatever happens, one `hangup` is told and the leg's stream is released.
+Leg events enter; contract events leave, and inputs for the transfer (`transfer.machine`). The target's speech is recognised if the
+transfer's options ask for it. In any case one `hangup` is reported and the leg's stream is released.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from active_call.providers.usage.metering import current_meter
 
 RELEASE_DEADLINE_S = 3.0
 _CODES = {"timeout": 408, "transport": 503, "no_media": 488, "no_ack": 408}
-"""What an end without a status of the target's comes to."""
+"""The status used for an end without a status of the target."""
 _TAKEN_BACK = leg_events.LegEnded(by="system", cause="cancelled")
 
 
@@ -67,7 +67,7 @@ class TargetLeg:
         """The target has put us on hold."""
         self._relay: Relay | None = None
         self._made: Relay | None = None
-        """A relay of which the call has not heard yet: its mailbox may not come to that any more."""
+        """A relay that the call was not told about yet; its mailbox may never get that far."""
         self._briefing: Briefing | None = None
         self._is_joining = False
         self._wants_both_ways = False
@@ -76,7 +76,7 @@ class TargetLeg:
         leg.attach(self._receive)
 
     def call(self, option: CallOption, call_id: str) -> None:
-        """Call the target; its stream lies near that of the caller, if there is room."""
+        """Call the target; its stream is opened in the caller's media process if there is room."""
         self._call.spawn(self._dial(option, call_id), "far leg")
 
     async def _dial(self, option: CallOption, call_id: str) -> None:
@@ -94,7 +94,7 @@ class TargetLeg:
             self._over(leg_events.LegEnded(by="system", cause="failed", code=503, reason=reason))
 
     def _listen(self, stream: MediaStream) -> None:
-        """Recognise the target's speech, and improve its sound, where the options ask for it."""
+        """Recognise the target's speech and enhance its sound, if the options ask for it."""
         if self._option.denoise or self._option.agc is not None:
             stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
         asr = self._asr()
@@ -108,13 +108,13 @@ class TargetLeg:
             try:
                 recogniser = ports.engines.get_recogniser(asr, ports.state.trust)
                 hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=asr.language))
-            except ActiveCallError as error:  # the caller is connected, whether the target's words are written down or not
+            except ActiveCallError as error:  # the caller is connected, whether or not the target's words are transcribed
                 self._call.later(partial(self._tell, events.Error(sender="asr", error=str(error))))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
     def _asr(self) -> AsrOption | None:
-        """How the target is recognised: as asked for, or as the caller is where a spoken answer to the briefing counts."""
+        """How the target is recognised: as requested, or like the caller if the briefing accepts a spoken answer."""
         briefing = self._option.briefing
         if self._option.asr is None and briefing is not None and briefing.speech:
             return choose_speech(self._ports.state.option, self._ports.state.playbook).asr
@@ -123,7 +123,7 @@ class TargetLeg:
     # -- the caller and the target
 
     def brief(self, option: BriefingOption) -> None:
-        """Tell the target who waits, and ask whether it takes the call; Briefed follows."""
+        """Tell the target who is waiting, and ask whether it accepts the call; Briefed follows."""
         is_inband = not has_telephone_events(self.leg)
         self._briefing = Briefing(self._ports, option, self.leg.stream, self._tell, self._feed, has_inband_digits=is_inband)
         self._briefing.begin()
@@ -173,10 +173,10 @@ class TargetLeg:
         if self._wants_both_ways:
             self._feed(JoinFailed(reason))
 
-    # -- what happens
+    # -- events
 
     def _receive(self, event: leg_events.LegEvent) -> None:
-        """From the leg, at any moment: sound goes to the recogniser at once, the rest through the call's mailbox."""
+        """From the leg, at any time: sound goes to the recogniser at once, the rest through the call's mailbox."""
         if isinstance(event, leg_events.LegEnded):
             self._ended = self._ended or event
         elif isinstance(event, leg_events.LegHeld):
@@ -203,7 +203,7 @@ class TargetLeg:
 
     def _handle(self, event: leg_events.LegEvent) -> None:
         if self._is_adopted:
-            self._call.post(FromLeg(self.leg, event))  # it happened before the leg became the call's own, and is of the call now
+            self._call.post(FromLeg(self.leg, event))  # it happened before the leg became the call's own, and now belongs to the call
             return
         now = self._ports.time.utc_now()
         match event:
@@ -264,12 +264,12 @@ class TargetLeg:
             self._listener.digit(digit)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in monotonic seconds."""
+        """The next deadline, in monotonic seconds."""
         times = [part.next_timeout() for part in (self._hearing, self._briefing) if part is not None]
         return min((at for at in times if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """What is due at `now`; harmless at any other time."""
+        """Handle due timers; does nothing at any other time."""
         if self._hearing is not None:
             self._hearing.handle_timeout(now)
         if self._briefing is not None:
@@ -278,7 +278,7 @@ class TargetLeg:
     # -- the end
 
     def hang_up(self, *, cause: str = "hangup", headers: Mapping[str, str] | None = None) -> None:
-        """Withdraw the call, or hang up; its end is told as any other."""
+        """Cancel the call, or hang up; its end is reported as usual."""
         if self._briefing is not None:
             self._briefing.close()
         if self._relay is not None:
@@ -287,18 +287,18 @@ class TargetLeg:
             self.leg.hang_up(headers=headers or {}, by="system", cause=cause, reason="")
 
     def send_message(self, command: commands.Message) -> None:
-        """A text to the target."""
+        """Send a text to the target."""
         texting(self.leg).send_message(command.body, command.content_type or "text/plain", command.headers)
 
     def _over(self, ended: leg_events.LegEnded) -> None:
-        """The leg is gone: tell it, free its stream, and let the transfer know."""
+        """The leg has ended: report it, free its stream, and inform the transfer."""
         if self._tell_end(ended):
             self._call.spawn(self.release(), "far leg's end")
             code = ended.code or _CODES.get(ended.cause, 0)
             self._feed(FarEnded(code, ended.reason))
 
     def _tell_end(self, ended: leg_events.LegEnded) -> bool:
-        """Tell the hangup, once."""
+        """Report the hangup, once."""
         self._ended = self._ended or ended
         if self._is_told:
             return False
@@ -322,7 +322,7 @@ class TargetLeg:
         return True
 
     def give_away(self) -> Leg:
-        """The leg becomes the call's own; from here on nothing of it is told as that of a far leg."""
+        """The leg becomes the call's own; from here on its events are not reported as those of a far leg."""
         self._is_told = self._is_released = self._is_adopted = True
         if self._relay is not None:
             self._relay.close()
@@ -330,11 +330,11 @@ class TargetLeg:
         if self._hearing is not None:
             self._call.spawn(self._hearing.close(), "far recogniser's end")
         if self._ended is not None:
-            self._call.post(FromLeg(self.leg, self._ended))  # it is over already, and the call with it
+            self._call.post(FromLeg(self.leg, self._ended))  # it has ended already, and the call with it
         return self.leg
 
     def close(self) -> None:
-        """The caller's own call is over: whatever this leg does now, its end is told here and not waited for."""
+        """The caller's own call has ended: report this leg's end now, and do not wait for it."""
         if self._made is not None:
             self._made.close()
         if self._is_adopted:
@@ -343,14 +343,14 @@ class TargetLeg:
         self._tell_end(self._ended or _TAKEN_BACK)
 
     def _note_use(self) -> None:
-        """Tell the meter of the call how long this leg was connected; once, and not where it is the call's own now."""
+        """Report to the call's meter how long this leg was connected; once, and not if it is the call's own now."""
         is_noted, self._is_use_noted = self._is_use_noted, True
         used = leg_use(self.leg, self.leg.trunk, "outbound", self._answered_at, self._ports.time.utc_now())
         if used is not None and not is_noted and not self._is_adopted:
             current_meter()(used)
 
     async def release(self) -> None:
-        """Free what it holds; bounded, and harmless a second time."""
+        """Free its resources; bounded in time, may be called again."""
         self._note_use()
         if self._is_released:
             return
@@ -364,7 +364,7 @@ class TargetLeg:
         self._is_released = True
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of this leg."""
+        """Its part of the record."""
         if self._is_adopted:
             return {"callId": self.leg.call_id, "callee": self.leg.callee, "adopted": True}
         ended = self._ended or _TAKEN_BACK

@@ -27,7 +27,7 @@ def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
     return (*own, ("Reason", str(FAILURE if cause in _FAILURES else NORMAL)))
 
 
-def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
+def peer_reason(message: Request | Response | None) -> tuple[str, int | None]:
     """The peer's reason for ending the call: text for people, and the Q.850 cause value if present."""
     if message is None:
         return "", None

@@ -32,7 +32,7 @@ from active_call.legs.trunks.outbound_guard import (
     Permit,
 )
 from active_call.legs.trunks.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
-from active_call.legs.trunks.policy import TrunkPolicy, Turn
+from active_call.legs.trunks.policy import PacedCall, TrunkPolicy
 from active_call.media.pool.pool import MediaPool
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
@@ -298,7 +298,7 @@ class SipGateway:
             except Exception as error:  # noqa: BLE001 (one call must not stop the others)
                 leg.fail(str(error) or type(error).__name__)
 
-    def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
+    def _count(self, trunk: TrunkPolicy | None, turn: PacedCall | None) -> PlacedCall:
         name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
         try:
             return self.usage.begin(name, self.settings.outbound.limits, limits)
@@ -320,14 +320,14 @@ class SipGateway:
         addresses = {each.name: each.address for each in self.settings.dial_plan.trunks if each.address}
         return addresses.get(trunk) or next(iter(addresses.values()), "")
 
-    def _take_turn(self, trunk: TrunkPolicy) -> Turn:
+    def _take_turn(self, trunk: TrunkPolicy) -> PacedCall:
         n_calls = self.endpoint.n_calls_by_trunk.get(trunk.name, 0) + self._n_waiting[trunk.name]
         try:
             at = self.settings.dial_plan.trunks.turn(trunk, self._world.clock.now(), n_calls)
         except LimitReached as busy:
             self.refusals.note_refused(busy.rule, "ourselves", because=RULES[busy.rule], trunk=trunk.name, code=503, detail=str(busy))
             raise
-        return Turn(self._n_waiting, trunk.name, at, self._world.clock)
+        return PacedCall(self._n_waiting, trunk.name, at, self._world.clock)
 
     @property
     def offers_srtp(self) -> bool:

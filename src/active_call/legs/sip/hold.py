@@ -29,10 +29,10 @@ class Holding:
     `send_offer` sends a re-INVITE with the SDP of `media`; it raises LocalProtocolError during another offer.
     """
 
-    def __init__(self, media: SipMedia, send_offer: Callable[[Direction], None], tell: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
+    def __init__(self, media: SipMedia, send_offer: Callable[[Direction], None], emit: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
         self._media = media
         self._send_offer = send_offer
-        self._tell = tell
+        self._emit = emit
         self._wanted: Direction = "sendrecv"
         self._offered: Direction | None = None
         self._n_tries = 0
@@ -70,12 +70,12 @@ class Holding:
         is_held = agreement is not None and agreement.on_hold
         if is_held != self._is_held:
             self._is_held = is_held
-            self._tell(LegHeld(is_held, is_silent=is_held and agreement is not None and not agreement.receive))
+            self._emit(LegHeld(is_held, is_silent=is_held and agreement is not None and not agreement.receive))
 
     def _go_on(self, code: int) -> None:
         """Report the current state, or execute a request that arrived meanwhile."""
         if self._wanted == self._media.direction:
-            self._tell(LegHoldAnswered(self._media.direction != "sendrecv", code))
+            self._emit(LegHoldAnswered(self._media.direction != "sendrecv", code))
         else:
             self._offer()
 

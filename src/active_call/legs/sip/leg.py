@@ -17,7 +17,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
 from active_call.legs.signalling import SignallingMessage
-from active_call.legs.sip.causes import told_reason, warning_header, with_reason
+from active_call.legs.sip.causes import peer_reason, warning_header, with_reason
 from active_call.legs.sip.identity import allowed_methods, header_map
 from active_call.legs.sip.media import SipMedia
 from active_call.legs.sip.offers import DialogOffers
@@ -29,7 +29,7 @@ from active_call.legs.sip.requests import DialogRequests
 from active_call.legs.sip.transfers import DialogTransfers
 from active_call.legs.trunks.outbound_guard import Permit
 from active_call.legs.trunks.outbound_usage import PlacedCall
-from active_call.legs.trunks.policy import TrunkPolicy, Turn
+from active_call.legs.trunks.policy import PacedCall, TrunkPolicy
 from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaStream, StreamLost
 from active_call.sdp.negotiation import NegotiationError, SrtpPolicy
@@ -61,7 +61,7 @@ class SipLeg:
         callee: str,
         incoming: sip.IncomingCall | None = None,
         trunk: TrunkPolicy | None = None,
-        turn: Turn | None = None,
+        turn: PacedCall | None = None,
         permit: Permit | None = None,
         placed: PlacedCall | None = None,
     ) -> None:
@@ -69,13 +69,15 @@ class SipLeg:
         self._media = media
         self._incoming = incoming
         self._policy = trunk
-        self._untold: list[LegEvent] = []
+        self._early_events: list[LegEvent] = []
         """Events before `attach`: a CANCEL may arrive in the same read as its INVITE."""
-        self._sink: Callable[[LegEvent], None] = self._untold.append
+        self._sink: Callable[[LegEvent], None] = self._early_events.append
         self._answered = False
         self._rung = False
         self._last_ringing: LegRinging | None = None
         self._ready = False
+        self._ready_timer: asyncio.TimerHandle | None = None
+        """Runs out where the ACK does not come."""
         self._is_early = False
         self._is_answerable = False
         self._early_answers: dict[str, bytes] = {}
@@ -84,7 +86,7 @@ class SipLeg:
         self._why_ended: tuple[str, str, str] | None = None
         """`by`, `cause` and `reason` if we ended the call."""
         self.call_handle: sip.CallHandle | None = incoming.call if incoming else None
-        port = LegPort(gateway, media, handle=lambda: self.call_handle, tell=self._tell, is_over=lambda: self._ended)
+        port = LegPort(gateway, media, handle=lambda: self.call_handle, emit=self._emit, is_over=lambda: self._ended)
         self._port = port
         self._placement = Placement(port, self._placed_as, permit=permit or Permit(Uri("sip")), turn=turn, placed=placed)
         self._offers = DialogOffers(port, self._is_of_trunk)
@@ -120,8 +122,8 @@ class SipLeg:
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
-        untold, self._untold = self._untold, []
-        for event in untold:
+        early, self._early_events = self._early_events, []
+        for event in early:
             sink(event)
 
     @property
@@ -149,7 +151,7 @@ class SipLeg:
         self._rung = True
         self._is_early = self._is_early or answer is not None
         if self._gateway.run(lambda endpoint, now: endpoint.ring(self._port.call, now, sdp=answer)):
-            self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
+            self._emit(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
 
     async def _can_be_answered(self) -> bool:
         """Whether there is capacity for the call's media and its offer is acceptable. If not, refuse now, before a 180 is sent."""
@@ -212,10 +214,9 @@ class SipLeg:
         if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._port.call, answer, now, headers=headers)):
             raise LocalProtocolError("the call is already answered or over")
         self._answered = True
-        self._tell(LegAnswered(_text(answer)))
-        self._offers.tell_hold()
-        await asyncio.sleep(READY_WITHOUT_ACK_S)
-        self._become_ready()
+        self._emit(LegAnswered(_text(answer)))
+        self._offers.report_hold()
+        self._ready_timer = asyncio.get_running_loop().call_later(READY_WITHOUT_ACK_S, self._become_ready)
 
     def _offers_srtp(self, option: CallOption, transport: str) -> bool:
         """Whether our offer uses SRTP if the INVITE had none. A trunk that accepts both gets SRTP if signalling hides the keys (TLS)."""
@@ -373,14 +374,14 @@ class SipLeg:
             ringing = LegRinging(early_media=early, code=response.code)
             if ringing != self._last_ringing:  # some peers repeat it every minute
                 self._last_ringing = ringing
-                self._tell(ringing)
+                self._emit(ringing)
 
     def _confirmed(self, sdp: bytes | None) -> None:
         """The ACK has arrived, with the answer if the offer was ours."""
         if sdp is None and self._media.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the ACK has no session description")
         elif sdp is None or self._agree(sdp):
-            self._offers.tell_hold()
+            self._offers.report_hold()
             self._become_ready()
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
@@ -394,8 +395,8 @@ class SipLeg:
         self._answered = True
         self._placement.answered()
         answer = sdp or self._early_answers.get(response.to.tag or "")  # a 2xx need not repeat the answer of a reliable 183 (RFC 3262 §5)
-        self._tell(LegAnswered(_text(answer)))
-        self._offers.tell_hold()
+        self._emit(LegAnswered(_text(answer)))
+        self._offers.report_hold()
         self._become_ready()
 
     def _agree(self, answer: bytes) -> bool:
@@ -411,18 +412,25 @@ class SipLeg:
         is_going = self._ended or self._why_ended is not None
         if not self._ready and not is_going and self._media.agreement is not None:
             self._ready = True
-            self._tell(LegReady())
+            self._stop_waiting_for_ack()
+            self._emit(LegReady())
+
+    def _stop_waiting_for_ack(self) -> None:
+        if self._ready_timer is not None:
+            self._ready_timer.cancel()
+            self._ready_timer = None
 
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
-        told, q850 = told_reason(event.message)
+        told, q850 = peer_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
         code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that crossed our CANCEL is not the cause
         self._end(LegEnded(by=by, cause=cause, code=code, reason=plain(reason or told), headers=headers, q850=q850))
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:
+            self._stop_waiting_for_ack()
             self._placement.close()
             if self.call_handle is not None:
                 self._gateway.forget(self.call_handle)
@@ -430,7 +438,7 @@ class SipLeg:
             self._ended = True
             self._sink(event)
 
-    def _tell(self, event: LegEvent) -> None:
+    def _emit(self, event: LegEvent) -> None:
         """Emit an event. After the end, only reports of the stream are emitted."""
         if not self._ended:
             self._sink(event)

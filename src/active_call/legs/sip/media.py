@@ -17,7 +17,7 @@ from active_call.base.world import Randomness
 from active_call.legs.agreed_media import agreed_rtp, statistics_of
 from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
-from active_call.rtp.srtp import new_key
+from active_call.rtp.srtp_suites import new_key
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
 from active_call.sdp.media_address import address_refusal, is_behind_nat
 from active_call.sdp.negotiation import (

@@ -35,7 +35,7 @@ class DialogOffers:
         self._is_of_trunk = is_of_trunk
         self._awaited_ack: int | None = None
         """CSeq of the last re-INVITE with an offer while our answer to it is not acknowledged; UDP only."""
-        self._holding = Holding(port.media, self._send, port.tell)
+        self._holding = Holding(port.media, self._send, port.emit)
 
     @property
     def is_secured(self) -> bool:
@@ -47,7 +47,7 @@ class DialogOffers:
         """Offer `direction`; LegHoldAnswered follows."""
         self._holding.want(direction)
 
-    def tell_hold(self) -> None:
+    def report_hold(self) -> None:
         """The first offer/answer is complete: report hold, because a call may begin on hold."""
         self._holding.on_agreement()
 

@@ -15,7 +15,7 @@ from active_call.legs.sip.own_headers import sendable
 from active_call.legs.sip.ports import LegPort
 from active_call.legs.trunks.outbound_guard import Permit
 from active_call.legs.trunks.outbound_usage import PlacedCall
-from active_call.legs.trunks.policy import Turn
+from active_call.legs.trunks.policy import PacedCall
 from active_call.sip import events as sip
 
 
@@ -23,7 +23,13 @@ class Placement:
     """The INVITE of one outbound call. `on_placed` is called with the endpoint's handle for each INVITE sent."""
 
     def __init__(
-        self, port: LegPort, on_placed: Callable[[sip.CallHandle], None], *, permit: Permit, turn: Turn | None, placed: PlacedCall | None
+        self,
+        port: LegPort,
+        on_placed: Callable[[sip.CallHandle], None],
+        *,
+        permit: Permit,
+        turn: PacedCall | None,
+        placed: PlacedCall | None,
     ) -> None:
         self._port = port
         self._on_placed = on_placed

@@ -115,7 +115,7 @@ class LegPort:
     media: SipMedia
     handle: Callable[[], sip.CallHandle | None]
     """The endpoint's handle of the call; None before the call is placed."""
-    tell: Callable[[LegEvent], None]
+    emit: Callable[[LegEvent], None]
     """Send an event to the call. Events after the end are dropped."""
     is_over: Callable[[], bool]
 

@@ -39,7 +39,7 @@ class RefusedCall:
 
 
 @dataclass(slots=True)
-class _Told:
+class _LogState:
     """The log state of one address and rule."""
 
     at: float
@@ -57,60 +57,60 @@ class Refusals:
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
-    n_unsaid: int = 0
+    n_suppressed: int = 0
     """Log lines that were suppressed because of the limit."""
-    _told: OrderedDict[tuple[str, str], _Told] = field(default_factory=OrderedDict)
+    _logged: OrderedDict[tuple[str, str], _LogState] = field(default_factory=OrderedDict)
     _burst_began_at: float = 0.0
     _n_lines: int = 0
 
     def note_refused(self, rule: str, peer: str, **fields: Any) -> None:
         """A request or call was refused by `rule`."""
         self.refused[rule] += 1
-        self._tell(logging.WARNING, "refused", rule, peer, fields)
+        self._record(logging.WARNING, "refused", rule, peer, fields)
 
     def note_dropped(self, why: str, peer: str, **fields: Any) -> None:
         """A message was dropped."""
         self.dropped[why] += 1
-        self._tell(logging.INFO, "message dropped", why, peer, fields)
+        self._record(logging.INFO, "message dropped", why, peer, fields)
 
     def note_ignored(self, header: str, peer: str, **fields: Any) -> None:
         """An informational header could not be parsed; the message was handled as if it had none."""
         self.ignored[header] += 1
-        self._tell(logging.INFO, "header ignored", header, peer, fields)
+        self._record(logging.INFO, "header ignored", header, peer, fields)
 
     def flush(self) -> None:
         """Log the refusals that were held back for `QUIET_S`. Call it periodically."""
         now = self.clock.now()
-        while self._told:
-            key, told = next(iter(self._told.items()))
-            if now - told.at < QUIET_S:
+        while self._logged:
+            key, state = next(iter(self._logged.items()))
+            if now - state.at < QUIET_S:
                 return
-            del self._told[key]
-            self._tell_rest(key, told, now)
+            del self._logged[key]
+            self._log_rest(key, state, now)
 
-    def _tell(self, level: int, message: str, rule: str, peer: str, fields: dict[str, Any]) -> None:
+    def _record(self, level: int, message: str, rule: str, peer: str, fields: dict[str, Any]) -> None:
         self.flush()
         now = self.clock.now()
-        told = self._told.get((peer, rule))
-        if told is not None:
-            told.n_more += 1
+        state = self._logged.get((peer, rule))
+        if state is not None:
+            state.n_more += 1
             return
-        self._told[peer, rule] = _Told(now, level, message)
-        if len(self._told) > MAX_ADDRESSES:
-            self._tell_rest(*self._told.popitem(last=False), now)
-        self._say(level, message, {"rule" if level >= logging.WARNING else "why": rule, "peer": peer, **fields}, now)
+        self._logged[peer, rule] = _LogState(now, level, message)
+        if len(self._logged) > MAX_ADDRESSES:
+            self._log_rest(*self._logged.popitem(last=False), now)
+        self._log(level, message, {"rule" if level >= logging.WARNING else "why": rule, "peer": peer, **fields}, now)
 
-    def _tell_rest(self, key: tuple[str, str], told: _Told, now: float) -> None:
-        if told.n_more:
+    def _log_rest(self, key: tuple[str, str], state: _LogState, now: float) -> None:
+        if state.n_more:
             peer, rule = key
-            fields = {"rule": rule, "peer": peer, "n_more": told.n_more, "within_s": round(now - told.at)}
-            self._say(told.level, f"{told.message} again", fields, now)
+            fields = {"rule": rule, "peer": peer, "n_more": state.n_more, "within_s": round(now - state.at)}
+            self._log(state.level, f"{state.message} again", fields, now)
 
-    def _say(self, level: int, message: str, fields: dict[str, Any], now: float) -> None:
+    def _log(self, level: int, message: str, fields: dict[str, Any], now: float) -> None:
         if now - self._burst_began_at >= BURST_S:
             self._burst_began_at, self._n_lines = now, 0
         self._n_lines += 1
         if self._n_lines > MAX_LINES:
-            self.n_unsaid += 1
+            self.n_suppressed += 1
             return
         self.logger.log(level, message, extra={key: plain(value) if isinstance(value, str) else value for key, value in fields.items()})

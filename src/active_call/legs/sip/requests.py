@@ -51,7 +51,7 @@ class DialogRequests:
 
     def refused(self, method: str, event: sip.RequestCompleted) -> None:
         """The peer has refused our request of that method: report it."""
-        self._port.tell(LegRequestRefused(method, event.code, plain(event.reason)))
+        self._port.emit(LegRequestRefused(method, event.code, plain(event.reason)))
 
     def received(self, token: sip.TransactionToken, request: Request) -> None:
         """Take a text or digit of the peer and answer with 200. Answer an unsupported INFO with 469 or 415."""
@@ -62,9 +62,9 @@ class DialogRequests:
             code, reason, headers = _info_answer(request, content_type)
             digit = read_digit(content_type, body) if code == 200 else ""
             if digit:
-                self._port.tell(LegDigit(digit))
+                self._port.emit(LegDigit(digit))
         elif request.method == "MESSAGE":
-            self._port.tell(LegMessage(body, content_type or "text/plain"))
+            self._port.emit(LegMessage(body, content_type or "text/plain"))
         self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now, headers=headers))
 
 

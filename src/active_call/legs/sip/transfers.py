@@ -61,14 +61,14 @@ class DialogTransfers:
 
     def progress(self, event: sip.TransferProgress) -> None:
         """Handle a NOTIFY of the peer about our REFER."""
-        self._port.tell(LegTransferProgress(event.code, plain(event.reason), event.final))
+        self._port.emit(LegTransferProgress(event.code, plain(event.reason), event.final))
 
     def is_refused_by(self, event: sip.RequestCompleted) -> bool:
         """Whether `event` refuses our last REFER. If so, it is reported."""
         if event.token != self._refer:
             return False
         self._withdraw()
-        self._port.tell(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
+        self._port.emit(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
         return True
 
     def _withdraw(self) -> None:
@@ -85,7 +85,7 @@ class DialogTransfers:
         self._request = event.token
         referred_by = None if event.referred_by is None else plain(event.referred_by)
         headers = carried_over(tuple((plain(name), plain(value)) for name, value in event.headers), self._carried)
-        self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by, headers))
+        self._port.emit(LegTransferRequested(plain(event.refer_to), referred_by, headers))
 
     def answer(self, accepted: bool) -> None:
         """Answer the peer's REFER. No effect if none is pending or the call is over."""

@@ -35,13 +35,13 @@ COSTLY_NUMBERS = ("+1900*", "+1976*", "+870*", "+881*", "+882*", "+883*", "+979*
 
 OUTBOUND_RULES = {
     "outbound_address": "the address cannot be called",
-    "outbound_number": "the number is not among those that may be called",
+    "outbound_number": "the number is not among the allowed numbers",
     "outbound_domain": "the host is neither the trunk's nor listed in [outbound] domains",
-    "outbound_private": "the address is in a private network, and the peer that asks for it is not",
-    "outbound_loop": "the call would come back to this server, or to where it has been",
+    "outbound_private": "the address is in a private network, and the requesting peer is not",
+    "outbound_loop": "the call would return to this server, or to a party that diverted it",
     "outbound_target": "neither the playbook nor the configuration lists this target of a transfer",
-    "outbound_calls": "as many calls were placed within an hour as may be",
-    "outbound_minutes": "the calls that we placed took as many minutes within an hour as they may",
+    "outbound_calls": "the limit of outbound calls per hour is reached",
+    "outbound_minutes": "the limit of outbound minutes per hour is reached",
 }
 """Every rule that refuses an outbound call, with its description."""
 
@@ -77,7 +77,7 @@ class OutboundRequest:
     """The source address of that call's peer; empty if unknown."""
     is_listed: bool = False
     """The playbook or the configuration contains the address."""
-    been_at: tuple[str, ...] = ()
+    diverted_from: tuple[str, ...] = ()
     """Values of Diversion and History-Info of that call."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers that the peer's Refer-To sets in the INVITE, such as Replaces."""
@@ -211,7 +211,7 @@ class OutboundGuard:
 
     def _check_history(self, uri: Uri, request: OutboundRequest) -> None:
         """Refuse a destination that the call was diverted from (RFC 5806, RFC 7044)."""
-        for value in request.been_at:
+        for value in request.diverted_from:
             if any(_is_same_party(uri, text) for text in _uris_in(value)):
                 raise NotAllowed(f"{uri.user or uri.host}: the call came from this address", rule="outbound_loop")
 

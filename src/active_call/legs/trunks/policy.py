@@ -74,7 +74,7 @@ class TrunkPolicy:
         return (*(() if self.session_timers else ("timer",)), *(() if self.prack else ("100rel",)))
 
 
-class Turn:
+class PacedCall:
     """The turn of one outbound call. The call counts as waiting until `settle`. A second `settle` has no effect."""
 
     def __init__(self, waiting: Counter[str], trunk: str, at: float, clock: Clock) -> None:

@@ -93,12 +93,12 @@ class WebRtcLeg(ClientLeg):
                 raise NegotiationError("the offer has another certificate; start a new call for it")
             theirs = replace(theirs, setup=held.setup)
             is_restart = (theirs.ufrag, theirs.password) != (held.ufrag, held.password)
-            path = await self._browser.gather_anew() if is_restart else self._browser.newest
+            path = await self._browser.gather_restart() if is_restart else self._browser.newest
             try:
                 answer = self._answer_to(theirs, path)
             except ActiveCallError:
                 if is_restart:
-                    await self._browser.forget_next()
+                    await self._browser.drop_restart()
                 raise
             self._theirs, self.offer = theirs, offer
             if is_restart:
@@ -166,7 +166,7 @@ class WebRtcLeg(ClientLeg):
         stream = await self.open_media()
         offer = read_offer(self.offer)
         self._relay_port = await self._browser.open_relay()
-        self._browser.lead_to(stream.port)
+        self._browser.set_media_port(stream.port)
         path = await self._browser.gather()
         if option.codec and option.codec.lower() in CODECS:
             self._codecs = (option.codec.lower(),)

@@ -61,7 +61,7 @@ class BrowserTransport:
         self._media, _ = await loop.create_datagram_endpoint(lambda: _FromMedia(self._to_browser), local_addr=(LOOPBACK, 0))
         return int(self._media.get_extra_info("sockname")[1])
 
-    def lead_to(self, port: int) -> None:
+    def set_media_port(self, port: int) -> None:
         """Set the stream's port."""
         self._stream_address = (LOOPBACK, port)
 
@@ -79,14 +79,14 @@ class BrowserTransport:
         self._spawn(self._run(path, self._dtls), "browser's packets")
         self._spawn(self._send_queued(), "packets to a browser")
 
-    async def gather_anew(self) -> IcePath:
+    async def gather_restart(self) -> IcePath:
         """Gather candidates for another ICE session beside the current one. A session of an earlier restart is dropped."""
-        await self.forget_next()
+        await self.drop_restart()
         path = self._next = IcePath(self._settings)
         await path.gather()
         return path
 
-    async def forget_next(self) -> None:
+    async def drop_restart(self) -> None:
         """Drop the ICE session of a restart."""
         given_up, self._next = self._next, None
         if given_up is not None:
@@ -191,7 +191,7 @@ class BrowserTransport:
                 self._shake_hands(dtls, datagram)
             except ActiveCallError as error:
                 self._lose(str(error))
-            except Exception as error:  # a wall: one browser
+            except Exception as error:  # contains the errors of one browser
                 log.exception("browser's packets could not be handled")
                 self._lose(f"unforeseen {type(error).__name__}")
 

@@ -11,6 +11,9 @@ Theory. Each slot collects frames of 20 ms into chunks of 32 ms. All complete ch
 | rising   | p < threshold - 0.15          | quiet                                                                            |
 | speaking | p >= threshold - 0.15         | speaking; this is the last voiced chunk so far                                   |
 | speaking | lower, for `silence_ms`       | quiet, reports an end                                                            |
+| speaking | lower, after `silence_ms` without an audible packet | quiet, reports an end                                      |
+
+The network counts the first 0.1 s of silence as voice. On a quiet line the energy of the packets therefore reports an end sooner.
 
 With the gate on, chunks no louder than the noise of their line (`noise_gate`) are not evaluated while a slot is quiet. They count as
 silence, and the network later continues from its state before them.
@@ -52,6 +55,9 @@ _AUDIBLE: Final = 10 ** (-25 / 10)
 """Relative to the energy of the loudest packet. Softer packets are noise or room echo."""
 _LOUDEST_DECAY: Final = 0.99
 """Per chunk: halves in about two seconds."""
+_LEAST_SILENT_FRAMES: Final = 5
+"""The closure of a plosive is silent for up to 80 ms."""
+_NEVER: Final = np.iinfo(np.int64).max
 _RECENT: Final = 3
 """Number of chunks whose probability is stored."""
 _HYSTERESIS: Final = 0.15
@@ -116,6 +122,8 @@ class SpeechDetector:
         """Voiced chunks that make a start."""
         self._silence = np.full(n_slots, 3, np.int64)
         """Unvoiced chunks that make an end."""
+        self._silent_frames = np.full(n_slots, 5, np.int64)
+        """Inaudible packets that also make an end, with one unvoiced chunk."""
         self._state = np.zeros(n_slots, np.int8)
         self._voiced = np.zeros(n_slots, np.int64)
         self._unvoiced = np.zeros(n_slots, np.int64)
@@ -157,6 +165,8 @@ class SpeechDetector:
         self._threshold[slot] = threshold
         self._min_speech[slot] = max(1, round(min_speech_ms * 16 / CHUNK))
         self._silence[slot] = max(1, round(silence_ms * 16 / CHUNK))
+        n_frames = max(_LEAST_SILENT_FRAMES, -(-silence_ms * 16 // FRAME))
+        self._silent_frames[slot] = n_frames if n_frames <= _MEMORY else _NEVER
 
     def watch_onset(self, slot: int, voiced_ms: int | None) -> None:
         """Make `take_onsets` report speech in `slot` after `voiced_ms`, possibly before it is confirmed. None: stop."""
@@ -261,12 +271,19 @@ class SpeechDetector:
 
     def _take_changes(self, heard: Slots, unheard: Slots) -> list[Detection]:
         started = heard[(self._state[heard] == _RISING) & (self._voiced[heard] >= self._min_speech[heard])]
-        ended = unheard[self._unvoiced[unheard] >= self._silence[unheard]]
+        ended = unheard[(self._unvoiced[unheard] >= self._silence[unheard]) | self._is_inaudible(unheard)]
         self._state[started] = _SPEAKING
         self._state[ended] = _QUIET
         self._calm[ended] = 0
         starts = [self._detection(int(slot), started=True) for slot in started]
         return starts + [self._detection(int(slot), started=False) for slot in ended]
+
+    def _is_inaudible(self, slots: Slots) -> NDArray[np.bool_]:
+        """Whether the last `_silent_frames` packets of each slot were all inaudible beside the loudest."""
+        frames = self._frames[slots, None] - 1 - np.arange(_MEMORY)
+        audible = self._energy[slots[:, None], frames % _MEMORY] >= self._loudest[slots, None] * _AUDIBLE
+        n_silent = np.where(audible.any(axis=1), audible.argmax(axis=1), _MEMORY)
+        return np.asarray(n_silent >= self._silent_frames[slots], np.bool_)
 
     def _detection(self, slot: int, *, started: bool) -> Detection:
         return Detection(

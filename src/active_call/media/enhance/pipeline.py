@@ -27,7 +27,7 @@ class EnhancePipeline:
         self._levels: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
         """Nothing to do: no stream asks for it, or it is shed because ticks are late."""
-        self._is_left_out = False
+        self._is_shedding = False
 
     def use(self, slot: int, *, denoise: bool, gain: GainSettings | None) -> None:
         """Set the processing of `slot`."""
@@ -38,25 +38,25 @@ class EnhancePipeline:
         self._denoises[slot], self._levels[slot] = denoise, gain is not None
         self._settle()
 
-    def leave_out(self, left_out: bool) -> None:
+    def set_shedding(self, is_shedding: bool) -> None:
         """Stop processing while ticks are late. Afterwards the state is reset, because it is old."""
-        if self._is_left_out and not left_out:
+        if self._is_shedding and not is_shedding:
             for slot in np.flatnonzero(self._denoises).tolist():
                 self._suppressor.reset(slot)
-        self._is_left_out = left_out
+        self._is_shedding = is_shedding
         self._settle()
 
     def _settle(self) -> None:
-        self.is_idle = self._is_left_out or not (self._denoises.any() or self._levels.any())
+        self.is_idle = self._is_shedding or not (self._denoises.any() or self._levels.any())
 
     def process(self, sound: Frames, slots: Slots) -> Frames:
         """`sound` (k, 320) in [-1, 1), rows as in `slots`. Returns the same array, or a copy with the processed rows."""
         denoises, levels = np.flatnonzero(self._denoises[slots]), np.flatnonzero(self._levels[slots])
         if not len(denoises) and not len(levels):
             return sound
-        better = sound.copy()
+        enhanced = sound.copy()
         if len(denoises):
-            better[denoises] = self._suppressor.process(better[denoises], slots[denoises])
+            enhanced[denoises] = self._suppressor.process(enhanced[denoises], slots[denoises])
         if len(levels):
-            better[levels] = self._gain.process(better[levels], slots[levels])
-        return better
+            enhanced[levels] = self._gain.process(enhanced[levels], slots[levels])
+        return enhanced

@@ -91,7 +91,11 @@ class ReportReader:
 
     def feed(self, data: bytes) -> list[Report | Unreadable]:
         """Take bytes; return the messages that they complete. Raises ParseError."""
-        return [_read(self._decoder, body) for body in self._frames.split(data)]
+        bodies, decode = self._frames.split(data), self._decoder.decode
+        try:
+            return [decode(body) for body in bodies]
+        except (msgspec.MsgspecError, ValueError):
+            return [_read(self._decoder, body) for body in bodies]
 
 
 def _read(decoder: Any, body: bytes) -> Any:

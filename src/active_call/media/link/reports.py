@@ -11,7 +11,7 @@ from active_call.media.link.message import Link
 
 ALIVE_EVERY_S: Final = 0.25
 """Interval of a media process's Alive reports, in addition to other reports."""
-IDLE_ALIVE_EVERY_S: Final = 1.0
+IDLE_ALIVE_EVERY_S: Final = 4.0
 """The interval without streams, so that an idle server sleeps."""
 QUALITY_EVERY_S: Final = 5.0
 """Interval of quality reports: that of RTCP, whose figures they contain."""

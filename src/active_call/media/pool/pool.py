@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from active_call.base.child_processes import StartsChildren
+from active_call.base.one_per_pass import OnePerPass
 from active_call.base.world import Clock
 from active_call.media.pool.process import WorkerOptions
 from active_call.media.pool.relay import Relay, join_streams
@@ -51,6 +52,8 @@ class MediaPool:
         """Called with `ports` or `descriptors` if no process could open a stream because these are exhausted."""
         self._bind_ip = bind_ip
         self._next_stream = 1
+        self._opened = OnePerPass()
+        """A process answers for many streams at once, and what a call does with its own is costly: it describes its media."""
         self._supervisors: list[asyncio.Task[None]] = []
         log = logger or logging.getLogger(__name__)
         self._workers = [
@@ -115,13 +118,22 @@ class MediaPool:
             is_last = place == len(candidates) - 1
             try:
                 timeout_s = OPEN_TIMEOUT_S if is_last else TRY_TIMEOUT_S
-                return await worker.open_stream(stream, ip, on_report, timeout_s=timeout_s, rate_hz=rate_hz)
+                return await self._in_turn(await worker.open_stream(stream, ip, on_report, timeout_s=timeout_s, rate_hz=rate_hz))
             except MediaRefused as error:
                 if is_last:
                     if error.reason in SHORTAGES:
                         self.on_shortage(error.reason)
                     raise
         raise AssertionError("there is a last one")
+
+    async def _in_turn(self, opened: MediaStream) -> MediaStream:
+        """The stream, in a pass of the loop in which no other one is given out."""
+        try:
+            await self._opened.turn()
+        except BaseException:
+            opened.discard()
+            raise
+        return opened
 
     def _candidates(self, near: MediaStream | None) -> list[SupervisedWorker]:
         """The processes with room, best first: responsive ones, then the process of `near`, then by load.

@@ -29,7 +29,7 @@ HUNG_CHECKS: Final = 8
 """Consecutive checks without a report after which it counts as hung. Checks are counted instead of seconds: if the control process itself
 was stopped, it must not kill media processes."""
 IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
-IDLE_HUNG_CHECKS: Final = 3
+IDLE_HUNG_CHECKS: Final = 2
 """The same for a process without streams, which reports less often."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""
@@ -54,7 +54,7 @@ class _LinkProtocol(asyncio.Protocol):
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
         self._reader = ReportReader()
-        self._on_report = on_report
+        self.on_report = on_report
         self._transport: asyncio.WriteTransport | None = None
         self.lost = asyncio.Event()
         self.n_reports = 0
@@ -76,7 +76,7 @@ class _LinkProtocol(asyncio.Protocol):
                     "report of a media process unreadable", extra={"stream": report.stream, "tag": report.tag, "reason": report.reason}
                 )
             else:
-                self._on_report(report)
+                self.on_report(report)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
@@ -110,6 +110,10 @@ class MediaProcess:
         self._is_asked.set()
         if not self._transport.is_closing():
             self._transport.write(b"".join([frame(order) for order in orders]))
+
+    def tell_reports_to(self, on_report: Callable[[Report], None]) -> None:
+        """Give each report to `on_report` from now on."""
+        self._link.on_report = on_report
 
     async def wait_lost(self) -> None:
         """Return when the process no longer answers: its socket is closed."""
@@ -184,6 +188,7 @@ async def spawn(
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             process.capacity = (await _ready_or_lost(process, ready)).capacity
+        process.tell_reports_to(on_report)
     except TimeoutError:
         await process.end(graceful=False)
         raise MediaError(f"media process {options.index} was not ready within {READY_TIMEOUT_S:g} s") from None

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from active_call.media.ring.messages import ADDRESS_WORDS, Address, pack_address
 from active_call.rtp.jitter_table import FRAME_BYTES, JitterTable
 from active_call.rtp.packet import HEADER_BYTES
 from active_call.rtp.reception_table import ReceptionTable
@@ -21,6 +22,8 @@ DATAGRAM_BYTES: Final = 2048
 _ROW_BYTES: Final = DATAGRAM_BYTES + 64
 """One cache line more than a power of two. Otherwise the headers of all rows would compete for a few cache lines."""
 NOBODY: Final = -1
+_NO_SOURCE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""Equal to no address."""
 
 _DATAGRAM: Final = np.dtype(
     {
@@ -55,6 +58,8 @@ class ReceiveColumns:
         """The payload type of the received G.711."""
         self.ssrc: NDArray[np.int64] = np.full(capacity, NOBODY)
         """The accepted source."""
+        self.sources: NDArray[np.uint64] = np.full((capacity, ADDRESS_WORDS), _NO_SOURCE)
+        """The address whose packets are accepted at once, in the kernel's layout."""
 
         self.n_received: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self.last_arrival: NDArray[np.float64] = np.zeros(capacity)
@@ -66,8 +71,13 @@ class ReceiveColumns:
         """Reset `slot` for a new stream."""
         self.is_open[slot] = self.is_secured[slot] = self.is_muxed[slot] = False
         self.batched_type[slot] = self.ssrc[slot] = NOBODY
+        self.sources[slot] = _NO_SOURCE
         self.n_received[slot] = self.last_timestamp[slot] = 0
         self.last_arrival[slot] = self.heard_at[slot] = 0.0
+
+    def note_source(self, slot: int, address: Address | None) -> None:
+        """Set the address whose packets the stream in `slot` accepts at once, or None."""
+        self.sources[slot] = _NO_SOURCE if address is None else np.frombuffer(pack_address(address)[0], np.uint64)
 
     def note_accepted(self, slots: NDArray[np.intp], arrived: NDArray[np.float64]) -> None:
         """Record an accepted packet for each of these streams, which must be distinct."""

@@ -65,6 +65,7 @@ class Leg:
         "digits_in",
         "digits_out",
         "emit",
+        "fd",
         "heard_from",
         "keys",
         "latch",
@@ -101,6 +102,7 @@ class Leg:
         self._slots = np.array([slot], np.intp)
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
+        self.fd = self.rtp_socket.fileno()
         self._intake = intake
         intake.begin_stream(slot)
         self.sendto = self.rtp_socket.sendto
@@ -118,7 +120,8 @@ class Leg:
         """When the peer's last RTCP arrived."""
         self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
-        """The address whose packets are accepted at once, as the socket returns it: the source of the latch, if there is no candidate."""
+        """The address whose packets are accepted at once, as the socket returns it: the source of the latch, if there is no candidate.
+        The columns have a copy of it."""
         self.keys = SrtpKeys(intake)
         self.receiving: Context | None = None
         """The context that unprotects packets if there is exactly one key. The batch reads it for every packet."""
@@ -228,8 +231,8 @@ class Leg:
             self._encoder = encoder
         self._use_event_clock(order.event_clock_hz, types.send_codec.rtp_clock_hz)
         if self.latch.source is None:
-            self.heard_from = None
-        self._tell_intake()
+            self._hear_from(None)
+        self._update_columns()
 
     def prove(self) -> None:
         """The peer has proved that it receives: start sending what was waiting."""
@@ -253,7 +256,7 @@ class Leg:
             self.may_send = may_send
             self.on_sending_changed()
 
-    def _tell_intake(self) -> None:
+    def _update_columns(self) -> None:
         """Write the columns that describe this leg's in-sequence packets."""
         intake, slot, config = self._intake, self.slot, self.config
         self.receiving = self.keys.receiving
@@ -262,7 +265,8 @@ class Leg:
         intake.is_muxed[slot] = self._is_muxed
         is_batched = config is not None and config.receive and self.sound.codec in G711
         intake.batched_type[slot] = self._audio_type if is_batched else NOBODY
-        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None else NOBODY
+        is_bound = self.reception is not None and (self.srtp_in is not None or self.latch.ssrc == self.reception.ssrc)
+        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None and is_bound else NOBODY
 
     def refuse(self, status: int) -> None:
         """Count a datagram that `receiving` could not unprotect, by libsrtp's status."""
@@ -278,7 +282,7 @@ class Leg:
             self.on_control(datagram.tobytes(), address, now, unix_now)
             return
         if self.keys.forget_old(now):
-            self._tell_intake()
+            self._update_columns()
         size = self.keys.unprotect(row, size)
         if size < 0:
             self.refused.unauthentic += 1
@@ -324,7 +328,7 @@ class Leg:
             intake.last_timestamp[slot] = timestamp
             self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
             return
-        self.sound.jitter.pass_over(sequence)
+        self.sound.jitter.note_other(sequence)
         if payload_type == COMFORT_NOISE:
             self._comfort_noise_at = now
         else:
@@ -332,15 +336,23 @@ class Leg:
 
     def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
         latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
+        bound = latch.ssrc
         latch.heard_at = heard_at.item(slot)
         accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
         heard_at[slot] = latch.heard_at
         self.destination = latch.destination
-        self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
+        self._hear_from(address if latch.source == address[:2] and latch.candidate is None else None)
         if latch.proves_destination:
             self._note_proven(latch.destination)
         self._settle_sending()
+        if latch.ssrc != bound:
+            self._update_columns()
         return accepted
+
+    def _hear_from(self, address: tuple[Any, ...] | None) -> None:
+        if address != self.heard_from:
+            self.heard_from = address
+            self._intake.note_source(self.slot, address)
 
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Start a new timeline and new statistics for another SSRC (RFC 3550 §8)."""
@@ -350,7 +362,7 @@ class Leg:
             self.digits_in.reset()
         intake = self._intake
         self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz, table=intake.reception, row=self.slot)
-        self._tell_intake()
+        self._update_columns()
         if not self.started:
             self.started = True
             self.emit(MediaStarted(self.stream, now, address[0], address[1]))
@@ -383,7 +395,7 @@ class Leg:
                 self.reception.clock_rate = codec.rtp_clock_hz
             self.emit(CodecChanged(self.stream, codec.name))
         self._audio_type = payload_type
-        self._tell_intake()
+        self._update_columns()
 
     def _use_event_clock(self, *clocks_hz: int) -> None:
         """Set the clock of telephone events and of the stream's timestamps, which events share (RFC 4733 §2.1)."""

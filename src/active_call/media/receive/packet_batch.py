@@ -4,14 +4,16 @@ The readable sockets and the time go in. The common case (the next packet of G.7
 and statistics of all streams at once. Every other datagram goes to its leg, which judges it individually and uses the same tables. A
 property test shows that both paths have the same effect. A datagram on which the code fails is dropped alone.
 
-The cost per packet is paid for every call in every tick. So what arrays cannot do (the system call, libsrtp) is called through `map`,
-without interpreter work between two calls.
+The cost per packet is paid for every call in every tick. The kernel reads all sockets in one system call if it supports io_uring (`ring`).
+What arrays cannot do (a system call for each socket, libsrtp) is called through `map`, without interpreter work between two calls.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import repeat
 from operator import eq
 from typing import Any, Final
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.sockets import ANCILLARY_BYTES, Ancillary, arrivals
+from active_call.media.ring.messages import Address
+from active_call.media.ring.reading import RingReader
 from active_call.rtp.jitter_table import FRAME_BYTES
 from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, RTCP_KINDS
 from active_call.rtp.srtp import unprotect_all
@@ -31,64 +35,75 @@ _recvmsg_into: Final = socket.socket.recvmsg_into
 _Datagram = tuple[int, Ancillary, int, Any]
 _NOTHING: Final[_Datagram] = (0, [], 0, None)
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """The datagrams of one pass, by row."""
+
+    lengths: NDArray[np.intc]
+    """Of the datagrams, 0 if there is none."""
+    arrived: NDArray[np.float64]
+    is_from_source: NDArray[np.bool_]
+    """Whether the datagram comes from the address whose packets its leg accepts at once."""
+    address_of: Callable[[int], Address | None]
+    """Returns the source address of a row, or None if there is no datagram."""
+
 
 class PacketBatchReader:
     """Receives for all legs of one process, which share a `ReceiveColumns`."""
 
-    def __init__(self, intake: ReceiveColumns, on_failed: Callable[[Leg, Exception], None]) -> None:
-        """`on_failed` is called with the leg and the error of each datagram that could not be handled."""
+    def __init__(self, intake: ReceiveColumns, on_failed: Callable[[Leg, Exception], None], ring: RingReader | None = None) -> None:
+        """`on_failed` is called with the leg and the error of each datagram that could not be handled. `ring` reads the sockets. Without
+        it, each socket is read by its own system call.
+        """
         self._intake = intake
         self._on_failed = on_failed
+        self._ring = ring
 
     def take(self, legs: list[Leg], now: float, unix_now: float) -> None:
         """Take one datagram of each of `legs` (distinct), if there is one. `unix_now` is `now` on the kernel's clock."""
-        datagrams = self._read(legs)
-        sizes, ancillaries, _, addresses = zip(*datagrams, strict=True)
-        arrived = arrivals(ancillaries, now, unix_now)
         intake, n_rows = self._intake, len(legs)
         slots = np.array([leg.slot for leg in legs], np.intp)
+        received = self._receive(legs, slots, now, unix_now)
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
-        lengths[:] = sizes
+        lengths[:] = received.lengths
         kind = packets["kind"]
         is_control = intake.is_muxed[slots] & (kind >= RTCP_KINDS[0]) & (kind <= RTCP_KINDS[1])
         is_opened = intake.is_open[slots] & ~is_control & (lengths > 0)
         self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
 
         try:
-            is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
+            is_simple = self._take_together(slots, is_opened, received)
         except Exception as error:  # noqa: BLE001 (a wall)
             self._on_failed(legs[0], error)  # the retry one by one shows which one it was
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
             return
         for row in np.flatnonzero(~is_simple).tolist():
-            leg, address, at = legs[row], addresses[row], float(arrived[row])
+            leg, address, at = legs[row], received.address_of(row), float(received.arrived[row])
+            if address is None:
+                continue
             try:
                 if is_opened[row]:
                     if lengths[row] > 0:
                         leg.take_packet(row, int(lengths[row]), address, at)
-                elif address is not None:
-                    leg.take_datagram(row, sizes[row], address, at, unix_now)
+                else:
+                    leg.take_datagram(row, int(received.lengths[row]), address, at, unix_now)
             except Exception as error:  # noqa: BLE001 (a wall)
                 self._on_failed(leg, error)
 
-    def _take_together(
-        self,
-        legs: list[Leg],
-        slots: NDArray[np.intp],
-        is_opened: NDArray[np.bool_],
-        addresses: tuple[Any, ...],
-        arrived: NDArray[np.float64],
-    ) -> NDArray[np.bool_]:
+    def _take_together(self, slots: NDArray[np.intp], is_opened: NDArray[np.bool_], received: _Received) -> NDArray[np.bool_]:
         """Take the datagrams that are the next packet of their stream. Returns which rows were taken."""
-        intake, n_rows = self._intake, len(legs)
+        intake, n_rows, arrived = self._intake, len(slots), received.arrived
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
         kind = packets["kind"]
         sequence, timestamp = packets["sequence"].astype(np.int64), packets["timestamp"].astype(np.int64)
         ahead = intake.jitter.ahead(slots, sequence, timestamp)
         is_simple: NDArray[np.bool_] = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER) & (ahead >= 0)
         is_simple &= (kind & 0x7F == intake.batched_type[slots]) & (packets["ssrc"] == intake.ssrc[slots])
-        is_simple &= np.fromiter(map(eq, addresses, [leg.heard_from for leg in legs]), np.bool_, n_rows)
+        is_simple &= received.is_from_source
         is_simple &= intake.reception.follows(slots, sequence)
         rows = np.flatnonzero(is_simple)
         if len(rows) == n_rows:
@@ -106,8 +121,24 @@ class PacketBatchReader:
                 return
             self.take([leg], now, unix_now)
 
-    def _read(self, legs: list[Leg]) -> list[_Datagram]:
-        """Read one datagram of each leg into the row of its position. `_NOTHING` if there is none or if an ICMP error was returned."""
+    def _receive(self, legs: list[Leg], slots: NDArray[np.intp], now: float, unix_now: float) -> _Received:
+        """Read one datagram of each leg into the row of its position."""
+        ring = self._ring
+        if ring is not None:
+            try:
+                lengths, arrived = ring.read([leg.fd for leg in legs], now, unix_now)
+            except OSError as error:
+                logger.error("packets are read one by one from now on", extra={"reason": str(error)})
+                self._ring = None
+                return self._receive(legs, slots, now, unix_now)
+            is_from_source = (ring.addresses[: len(legs)] == self._intake.sources[slots]).all(axis=1)
+            return _Received(lengths, arrived, is_from_source, ring.address_of)
+        sizes, ancillaries, _, addresses = zip(*self._read_each(legs), strict=True)
+        is_from_source = np.fromiter(map(eq, addresses, [leg.heard_from for leg in legs]), np.bool_, len(legs))
+        return _Received(np.array(sizes, np.intc), arrivals(ancillaries, now, unix_now), is_from_source, addresses.__getitem__)
+
+    def _read_each(self, legs: list[Leg]) -> list[_Datagram]:
+        """Read each leg by its own system call. `_NOTHING` if there is no datagram or if an ICMP error was returned."""
         datagrams: list[_Datagram] = []
         reading = map(_recvmsg_into, [leg.rtp_socket for leg in legs], self._intake.buffers, repeat(ANCILLARY_BYTES))
         while len(datagrams) < len(legs):
@@ -154,4 +185,4 @@ class PacketBatchReader:
         for place in np.flatnonzero(~is_frame).tolist():
             buffer = jitter.buffers[slots[place]]
             if buffer is not None:
-                buffer.lay(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())
+                buffer.store(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())

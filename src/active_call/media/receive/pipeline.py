@@ -115,9 +115,9 @@ class ReceivePipeline:
         self.on_speech: Callable[[Stream], None] = lambda stream: None
         """Called for each start of speech, after its report."""
         self._concealer = Concealer(capacity, 8000)
-        self.improving = EnhancePipeline(capacity)
+        self.enhance = EnhancePipeline(capacity)
         """Improves sound for detection and recognition. Recordings and bridges get the original."""
-        self.attention = InbandDetectors(capacity, emit)
+        self.inband = InbandDetectors(capacity, emit)
         """In-band digits and tones."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
@@ -161,7 +161,7 @@ class ReceivePipeline:
         """The frames of all rows at 16 kHz."""
         self._narrowed: Samples | None = None
         """The frames of all rows at 8 kHz, if they were requested in this tick."""
-        self._better: NDArray[np.float32] | None = None
+        self._enhanced: NDArray[np.float32] | None = None
         """The same in [-1, 1) if any stream was improved: this is analysed and forwarded."""
 
     def warm_up(self) -> None:
@@ -186,8 +186,8 @@ class ReceivePipeline:
     def begin_stream(self, slot: int) -> None:
         """Reset `slot` for a new stream."""
         self._concealer.begin(slot)
-        self.improving.use(slot, denoise=False, gain=None)
-        self.attention.forget(slot)
+        self.enhance.use(slot, denoise=False, gain=None)
+        self.inband.forget(slot)
         self._upsampler.reset(slot)
         self._downsampler.reset(slot)
         self._narrower.reset(slot)
@@ -283,9 +283,9 @@ class ReceivePipeline:
         self._narrowed = None
         if len(self._slots):
             arrivals = self._take_frames(now)
-            if not self.attention.is_idle:
-                self.attention.run(self._all_narrow(), self._slots, self._number_in, now)
-            self._better = None if self.improving.is_idle else self.improving.process(_as_float(self._wide), self._slots)
+            if not self.inband.is_idle:
+                self.inband.run(self._all_narrow(), self._slots, self._number_in, now)
+            self._enhanced = None if self.enhance.is_idle else self.enhance.process(_as_float(self._wide), self._slots)
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
@@ -312,7 +312,7 @@ class ReceivePipeline:
                 frame = source.sound.pop()
                 if frame is not None:
                     frames[row] = frame
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self.on_failed(stream.number, error)
             arrived[row] = source.arrival_of_frame(now)
             self.is_stale = self.is_stale or source.sound.is_batched
@@ -340,7 +340,7 @@ class ReceivePipeline:
 
     def _wide_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these rows at 16 kHz, as it is analysed."""
-        return _as_float(self._wide[rows]) if self._better is None else self._better[rows]
+        return _as_float(self._wide[rows]) if self._enhanced is None else self._enhanced[rows]
 
     def _decode(self, now: float) -> Seconds:
         """Fill `_narrow` with the frames of the batch.
@@ -393,7 +393,7 @@ class ReceivePipeline:
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these ascending rows at 8 kHz, as it is analysed: the original, unless it is improved or has another rate now."""
-        as_it_came = rows[rows < len(self._narrow)] if self._better is None else rows[:0]
+        as_it_came = rows[rows < len(self._narrow)] if self._enhanced is None else rows[:0]
         frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
         sound = _as_float(frames)
         others = rows[len(as_it_came) :]
@@ -402,9 +402,9 @@ class ReceivePipeline:
         return np.concatenate((sound, self._downsampler.process(self._wide_sound(others), self._slots[others])))
 
     def _forwarded(self) -> Samples:
-        if self._better is None:
+        if self._enhanced is None:
             return self._wide
-        samples: Samples = np.clip(self._better * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+        samples: Samples = np.clip(self._enhanced * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
         return samples
 
     def _collect(self, tick: int) -> None:

@@ -20,6 +20,7 @@ from active_call.base.world import Clock
 from active_call.media.detect.speech import energy_voiced
 from active_call.media.link.messages import StartAmbience
 from active_call.media.receive.leg import Leg
+from active_call.media.ring.sending import RingSender
 from active_call.media.send.ambience import Ambience
 from active_call.media.send.bridging import Bridges
 from active_call.media.send.conversion import Conversion
@@ -72,7 +73,8 @@ class _Single:
 class SendPipeline:
     """All sending streams. Call `regroup` after any change of which streams send or how, and `run` once per tick."""
 
-    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
+    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock, ring: RingSender | None = None) -> None:
+        """`ring` sends the packets of the batch (see `PacketSender`)."""
         self.bridges = Bridges()
         """Other streams and music to mix in."""
         self._ambience: dict[int, Ambience] = {}
@@ -89,7 +91,7 @@ class SendPipeline:
         """The position of each stream in the sending order."""
         self._slots: Slots = np.zeros(0, np.intp)
         self._pcm: Samples = batch.rows(0)
-        self._departures = PacketSender(batch)
+        self._departures = PacketSender(batch, ring)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
         self.on_failed: Callable[[Stream, Exception], None] = _raise
@@ -219,7 +221,7 @@ class SendPipeline:
                 continue  # on hold, or digits are being sent: the plays wait
             try:
                 marks = self._read_play(stream, row, frame)
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 del self._playing[number]
                 self.on_failed(stream, error)
                 continue
@@ -242,7 +244,7 @@ class SendPipeline:
         for single in self._singles.values():
             try:
                 single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self.on_failed(single.stream, error)
                 continue
             if not _is_single(single.stream, single.leg):

@@ -1,26 +1,34 @@
 """Protect the packets of the batch in place and send them, all streams in the order of their slots.
 
-The cost per packet is paid for every call in every tick. So the loops use `map`: there is no interpreter work between two calls into
-libsrtp or two system calls.
+The cost per packet is paid for every call in every tick. The kernel sends all packets in one system call if it supports io_uring (`ring`).
+Otherwise, and for libsrtp, the loops use `map`: there is no interpreter work between two calls.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any, Final
 
+import numpy as np
+
 from active_call.media.receive.leg import Leg
+from active_call.media.ring.sending import RingSender
 from active_call.media.send.packet_batch import PACKET_BYTES, SendBatch
 from active_call.rtp.srtp import Context, protect_all
 
 _sendto: Final = socket.socket.sendto
 
+logger = logging.getLogger(__name__)
+
 
 class PacketSender:
     """The legs whose packets are the first rows of the batch. Call `regroup` after any change of these legs or of their keys."""
 
-    def __init__(self, batch: SendBatch) -> None:
+    def __init__(self, batch: SendBatch, ring: RingSender | None = None) -> None:
+        """`ring` sends the packets. Without it, each packet is sent by its own system call."""
         self._batch = batch
+        self._ring = ring
         self._legs: list[Leg] = []
         self._sockets: list[socket.socket] = []
         self._packets: list[memoryview] = []
@@ -44,19 +52,34 @@ class PacketSender:
         self._contexts = [each.sending for each in sessions if each is not None]
         self._starts = [places[row][0] for row in self._secured]
         self._lengths = [places[row][1] for row in self._secured]
+        if self._ring is not None:
+            self._ring.regroup([leg.fd for leg in legs], [len(packet) for packet in self._packets])
 
     def send(self) -> None:
         """Send the packets of the batch. The leg counts network errors."""
         self._batch.memory.lengths[: len(self._legs)] = PACKET_BYTES
         protected = protect_all(self._contexts, self._starts, self._lengths)
         if all(protected):
-            self._send(self._legs, self._sockets, self._packets)
+            if self._ring is not None:
+                self._send_together(self._ring)
+            else:
+                self._send(self._legs, self._sockets, self._packets)
             return
         failed = {row for row, is_protected in zip(self._secured, protected, strict=True) if not is_protected}
         rows = [row for row in range(len(self._legs)) if row not in failed]
         for row in failed:
             self._legs[row].send_errors += 1
         self._send([self._legs[row] for row in rows], [self._sockets[row] for row in rows], [self._packets[row] for row in rows])
+
+    def _send_together(self, ring: RingSender) -> None:
+        try:
+            results = ring.send([leg.destination for leg in self._legs])
+        except OSError as error:
+            logger.error("packets are sent one by one from now on", extra={"reason": str(error)})
+            self._ring = None
+            return
+        for row in np.flatnonzero(results < 0).tolist():
+            self._legs[row].send_errors += 1
 
     @staticmethod
     def _send(legs: list[Leg], sockets: list[socket.socket], packets: list[memoryview]) -> None:

@@ -19,7 +19,7 @@ from active_call.media.link import messages as link
 from active_call.media.link.messages import Link, Order
 from active_call.media.link.order_check import check_order
 from active_call.media.receive import sockets as udp
-from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.columns import DATAGRAM_BYTES, ReceiveColumns
 from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
@@ -28,6 +28,7 @@ from active_call.media.receive.ports import PortPool
 from active_call.media.receive.rtcp import RtcpSession
 from active_call.media.record.recorder import Recorder
 from active_call.media.record.tap import RecordingTap
+from active_call.media.ring.opening import open_reader, open_sender
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
@@ -84,13 +85,13 @@ class Engine:
         self._emit = emit
         self._ports = ports
         self._intake = ReceiveColumns(capacity)
-        self._arrivals = PacketBatchReader(self._intake, self._datagram_failed)
+        self._arrivals = PacketBatchReader(self._intake, self._datagram_failed, open_reader(self._intake.memory.rows, DATAGRAM_BYTES))
         self._leg_of: dict[int, Leg] = {}
         """By the descriptor of the RTP socket."""
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
-        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock)
+        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock, open_sender(self._batch.memory.rows))
         self._hearing = ReceivePipeline(self._intake, capacity, emit, emit_audio)
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
@@ -133,13 +134,13 @@ class Engine:
             if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
                 self._regroup()
             self._sending.run(tick)
-        except Exception as error:  # noqa: BLE001 (a wall)
+        except Exception as error:  # noqa: BLE001 (contains errors)
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
         self._sent_audio.run()
 
-    def leave_out_optional(self, left_out: bool) -> None:
+    def set_shedding(self, is_shedding: bool) -> None:
         """Shed optional processing, or resume it."""
-        self._hearing.improving.leave_out(left_out)
+        self._hearing.enhance.set_shedding(is_shedding)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these readable RTP sockets."""
@@ -147,23 +148,23 @@ class Engine:
         if legs:
             self._arrivals.take(legs, now, unix_now)
 
-    def run_hear(self, now: float) -> None:
+    def run_receive(self, now: float) -> None:
         """Second half, after the sockets were read: decode and detect, then record, then housekeeping."""
         try:
             if self._is_stale:
                 self._regroup()
             self._hear(now)
-        except Exception as error:  # noqa: BLE001 (a wall)
+        except Exception as error:  # noqa: BLE001 (contains errors)
             self._isolate("hearing", error, self._hearing.regroup, lambda: self._hear(now))
         try:
             self._recording.run(self._tick)
-        except Exception as error:  # noqa: BLE001 (a wall)
+        except Exception as error:  # noqa: BLE001 (contains errors)
             self._isolate_recording(error)
         self.report_recordings()
         for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
             try:
                 self._housekeeping.run(stream, self._tick, now)
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self._give_up(stream, "housekeeping", error)
 
     def _hear(self, now: float) -> None:
@@ -179,7 +180,7 @@ class Engine:
             try:
                 regroup([stream])
                 run()
-            except Exception as its_error:  # noqa: BLE001 (a wall)
+            except Exception as its_error:  # noqa: BLE001 (contains errors)
                 n_given_up += 1
                 self._give_up(stream, phase, its_error)
         self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
@@ -251,7 +252,7 @@ class Engine:
             if not isinstance(order, link.CloseStream | link.Shutdown):
                 check_order(order)
             self._apply(order, now)
-        except Exception as error:  # noqa: BLE001 (a wall)
+        except Exception as error:  # noqa: BLE001 (contains errors)
             self._refuse(order, error)
 
     def _apply(self, order: Order, now: float) -> None:
@@ -311,7 +312,7 @@ class Engine:
             leg.on_control = control.take
             self._leg_of[leg.rtp_socket.fileno()] = leg
             self._watch.watch_rtp(leg.rtp_socket.fileno())
-            self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
+            self._watch.watch(leg.rtcp_socket.fileno(), self._guarded(leg, control.receive))
         fed = FedAudio(order.stream, order.rate_hz, self._emit_from_input) if leg is None else None
         stream = Stream(order.stream, slot, leg, control, order.rate_hz, fed)
         if leg is not None:
@@ -320,11 +321,11 @@ class Engine:
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
 
-    def _walled(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
+    def _guarded(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
         def take(now: float, unix_now: float) -> None:
             try:
                 receive(now, unix_now)
-            except Exception as error:  # noqa: BLE001 (a wall)
+            except Exception as error:  # noqa: BLE001 (contains errors)
                 self._datagram_failed(leg, error)
 
         return take

@@ -86,9 +86,9 @@ class StreamOrders:
             case link.Listen():
                 self._hearing.listen(stream, order)
             case link.HearTones():
-                self._hearing.attention.use(stream.slot, order)
+                self._hearing.inband.use(stream.slot, order)
             case link.ImproveSound():
-                self._hearing.improving.use(stream.slot, denoise=order.denoise, gain=order.gain)
+                self._hearing.enhance.use(stream.slot, denoise=order.denoise, gain=order.gain)
             case link.StartAmbience():
                 self._sending.set_ambience(stream, order)
             case link.ConfigureRtp():

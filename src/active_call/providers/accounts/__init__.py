@@ -1,1 +1,1 @@
-"""Accounts of vendors whose recognition and synthesis share one: servers, where to create a key, how requests carry it or are signed."""
+"""Accounts of vendors whose recognition and synthesis share one: servers, where to create a key, how requests carry it."""

@@ -28,10 +28,12 @@ MAX_RIVALS = 4
 MIN_LIKENESS = 0.3
 _WORD = re.compile(r"[a-z0-9']+")
 _HEADS = re.compile(
-    r"(?:(?:thank you|thanks|okay|ok|no|yes|all right|alright|well|so|that's all|that is all|please|very much|for your help)\W+)+",
+    r"(?:(?:and|but|thank you|thanks|okay|ok|no|yes|all right|alright|well|so|that's all|that is all|please|very much|for your help)\W+)+",
     re.IGNORECASE,
 )
 """What callers say before a phrase. It is recognised well and stays."""
+_QUESTION = re.compile(r"(?:what|where|when|who|how|why|which|can|could|do|does|is|are|will|would|may|have)\b", re.IGNORECASE)
+"""A phrase that begins so is a question. Its mark matters: with a full stop the model finds it 4 to 5 nats less likely."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -52,8 +54,22 @@ def rivals_of(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
                 return ()
             likeness = _likeness(said, wanted)
             if likeness >= MIN_LIKENESS:
-                near[f"{text[:end]}{phrase[:1].upper()}{phrase[1:].rstrip(' .?!')}."] = likeness
+                near[text[:end] + _written(phrase, follows=text[:end].rstrip())] = likeness
     return tuple(sorted(near, key=lambda rival: -near[rival])[:MAX_RIVALS])
+
+
+def _written(phrase: str, *, follows: str) -> str:
+    """`phrase` as a sentence of its own, or in the sentence that `follows` has begun."""
+    bare = phrase.rstrip(" .?!")
+    begins = bare[:1] if follows and follows[-1].isalpha() else bare[:1].upper()
+    return f"{begins}{bare[1:]}{'?' if _QUESTION.match(bare) else '.'}"
+
+
+def is_phrase(text: str, phrases: tuple[str, ...]) -> bool:
+    """Whether `text` is one of `phrases`, apart from what callers say before one."""
+    found = _HEADS.match(text)
+    said = {_plain(text), _plain(text[found.end() :])} if found else {_plain(text)}
+    return any(_plain(phrase) in said for phrase in phrases)
 
 
 def hums_for(text: str, log_probability: float, seconds: float) -> tuple[str, ...]:

@@ -86,4 +86,4 @@ class MoonshineSpeechToText:
         if background:  # not guarded: a refusal is not a failure of the engine
             return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, phrases, background=True))
         run = self._local.run
-        return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, max_wait_s=MAX_WAIT_S)))
+        return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, True, max_wait_s=MAX_WAIT_S)))

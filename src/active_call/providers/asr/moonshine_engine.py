@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, hums_for, rivals_of
+from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, hums_for, is_phrase, rivals_of
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -45,6 +45,11 @@ PADDING = np.zeros(LISTEN_RATE_HZ // 10, dtype=np.float32)
 """Silence added before and after an utterance, as in the training recordings. Of 96 utterances (three voices, 10 to 30 dB)
 84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence at the end only.
 """
+SURE_CONFIDENCE = 0.8
+"""A final text of lower confidence is recognised again at other paces."""
+PACES = (1 / 1.06, 1 / 0.94)
+"""Slower and faster by 6 %. Words right of 50 sentences with both, and without: Piper's joe on a quiet line 94.6 and 94.4 %, at 20 dB 93.9
+and 91.1, at 10 dB 87.8 and 79.8; flite's rms 95.4 and 93.6. Paces of 10 % gave a point less."""
 MAX_TOKEN_BYTES = 32
 _SPACE = "\u2581"
 
@@ -54,18 +59,35 @@ def warm() -> None:
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
 
 
-def transcribe(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
+def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False) -> tuple[str, float]:
     """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
     `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
-    confidence.
+    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces; an expected phrase among the texts is
+    returned, else the surest text. That costs three times as much. Short sounds are recognised once: at another pace a hum becomes a word.
     """
+    samples = _samples(pcm)
+    text, confidence = _hear(samples, phrases)
+    is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > HUM_MAX_S * LISTEN_RATE_HZ
+    if thorough and is_doubtful:
+        others = [_hear(_at_pace(samples, pace), phrases) for pace in PACES]
+        text, confidence = max([(text, confidence), *others], key=lambda heard: (is_phrase(heard[0], phrases), heard[1]))
+    return text, confidence
+
+
+def _hear(samples: Floats, phrases: tuple[str, ...]) -> tuple[str, float]:
     model = _model()
-    heard = [model.transcribe(samples, phrases) for samples in split_long(_samples(pcm))]
+    heard = [model.transcribe(part, phrases) for part in split_long(samples)]
     texts = [part.text for part in heard if part.text]
     n_tokens = sum(part.n_tokens for part in heard)
     confidence = math.exp(sum(part.log_probability for part in heard) / n_tokens) if n_tokens else 0.0
     return " ".join(texts), confidence if texts else 0.0
+
+
+def _at_pace(samples: Floats, pace: float) -> Floats:
+    """`samples` played faster (above 1) or slower, with the pitch changed as on a tape."""
+    places = np.arange(0, len(samples) - 1, pace)
+    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32) if len(places) else samples
 
 
 def model_folder() -> Path | None:

@@ -54,7 +54,7 @@ DECLARATION = ProviderDeclaration(
     base_url="https://api.openai.com/v1",
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, or what the server has", DEFAULT_MODEL, True),
+        DeclaredOption("model", "whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, or a model of the server", DEFAULT_MODEL, True),
         DeclaredOption("language", "ISO 639-1; none: detected"),
         DeclaredOption("keyterms", "expected words, sent as prompt"),
         DeclaredOption("extra.response_format", "verbose_json: words with times (whisper-1)", PLAIN),

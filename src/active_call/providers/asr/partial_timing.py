@@ -17,8 +17,8 @@ FIRST_S = 0.5
 STEP_S = 0.5
 STEP_SHARE = 0.25
 """As a fraction of the utterance so far: the step of a long utterance."""
-PAUSE_S = 0.12
-"""Longer than the silence within a plosive (80 ms at most)."""
+PAUSE_S = 0.1
+"""Longer than the silence within a plosive (80 ms at most), and not longer than the voice detector waits before it reports an end."""
 PAUSE_POWER = 0.02
 """Relative to the loudest 20 ms so far, in power: 17 dB lower. Speech over a noisy line still exceeds the noise by this."""
 SILENCE_POWER = 0.0025

@@ -87,6 +87,8 @@ def find_model(option: AsrOption, folder: Path) -> LocalModel:
         return _own_model(wanted, option)
     try:
         model = model_named(wanted)
+        if model not in MODELS:
+            raise ConfigError("asr.model", f"{model.name} speaks, it does not recognise")
     except ConfigError as error:
         raise ConfigError("asr.model", f"{error.reason}; or the path of a folder") from None
     if not is_installed(model, folder):

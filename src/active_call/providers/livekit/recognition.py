@@ -38,12 +38,12 @@ DECLARATION: Final = ProviderDeclaration(
     prices=f"{DOCUMENTATION}stt/",
     options=(
         DeclaredOption("provider", "livekit/NAME: the plugin livekit-plugins-NAME, such as livekit/clova"),
-        DeclaredOption("model, language, keyterms, endpointing, interim", "given to the plugin where it has such a setting"),
+        DeclaredOption("model, language, keyterms, endpointing, interim", "passed to the plugin if it has this setting"),
         DeclaredOption("extra.class", "another class of the plugin, such as STTv2", "STT"),
         DeclaredOption("extra.*", "any other argument of the class"),
     ),
     package="active-call[livekit] livekit-plugins-NAME",
-    notes="For vendors without an adapter here: the framework takes 100 MB and two seconds of processor time at the first use.",
+    notes="For vendors without an adapter of their own. The framework takes 100 MB, and two seconds of CPU time at first use.",
 )
 
 

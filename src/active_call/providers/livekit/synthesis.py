@@ -35,13 +35,13 @@ DECLARATION: Final = ProviderDeclaration(
     prices=f"{DOCUMENTATION}tts/",
     options=(
         DeclaredOption("provider", "livekit/NAME: the plugin livekit-plugins-NAME, such as livekit/murf"),
-        DeclaredOption("speaker, model, language, speed, emotion, volume", "given to the plugin where it has such a setting"),
-        DeclaredOption("samplerate", "of the sound that is asked for", "24000"),
+        DeclaredOption("speaker, model, language, speed, emotion, volume", "passed to the plugin if it has this setting"),
+        DeclaredOption("samplerate", "the rate of the sound", "24000"),
         DeclaredOption("extra.class", "another class of the plugin", "TTS"),
         DeclaredOption("extra.*", "any other argument of the class"),
     ),
     package="active-call[livekit] livekit-plugins-NAME",
-    notes="For vendors without an adapter here: the framework takes 100 MB and two seconds of processor time at the first use.",
+    notes="For vendors without an adapter of their own. The framework takes 100 MB, and two seconds of CPU time at first use.",
 )
 
 

@@ -46,7 +46,7 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "the haiku family is the first to answer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "the haiku family answers fastest", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("temperature", "0 to 1"),
         DeclaredOption("maxTokens", "the longest reply", str(DEFAULT_MAX_TOKENS)),
         DeclaredOption("reasoning", "the effort: low, medium, high"),

@@ -50,10 +50,10 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "the flash family is the first to answer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "the flash family answers fastest", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("temperature", "0 to 2"),
         DeclaredOption("maxTokens", "the longest reply, reasoning included"),
-        DeclaredOption("reasoning", "a level (low, high), or a number of tokens", "as little as the model offers", is_latency_knob=True),
+        DeclaredOption("reasoning", "a level (low, high), or a number of tokens", "the lowest that the model offers", is_latency_knob=True),
         DeclaredOption("extra.*", "any other field of a request"),
     ),
 )

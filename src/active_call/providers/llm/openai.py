@@ -49,16 +49,20 @@ DECLARATION = ProviderDeclaration(
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "models without reasoning are the first to answer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "models without reasoning answer fastest", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption(
             "baseUrl", "another server: Azure, Groq, DeepSeek, DashScope, Mistral, Together, Ollama, vLLM, llama.cpp …", OPENAI_URL
         ),
         DeclaredOption("temperature", "0 to 2"),
         DeclaredOption("maxTokens", "the longest reply"),
-        DeclaredOption("reasoning", "how much the model should reason", "as little as it offers", is_latency_knob=True),
+        DeclaredOption("reasoning", "how much the model should reason", "the lowest that it offers", is_latency_knob=True),
         DeclaredOption("extra.*", "any other field of a request"),
     ),
-    notes="Profiles list what each server and model accepts; a field that is refused all the same is left out from then on.",
+    notes=(
+        "Profiles list what each server and model accepts; a field that is refused all the same is left out from then on. Without apiKey, "
+        "the servers of Groq, DeepSeek, Mistral, Together, DashScope, Azure OpenAI, OpenRouter and xAI get the key of their variable "
+        "(GROQ_API_KEY, …)."
+    ),
 )
 
 

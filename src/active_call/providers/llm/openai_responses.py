@@ -46,10 +46,10 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "models without reasoning are the first to answer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("model", "models without reasoning answer fastest", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("temperature", "0 to 2, for models without reasoning"),
         DeclaredOption("maxTokens", "the longest reply, reasoning included"),
-        DeclaredOption("reasoning", "the effort", "as little as the model offers", is_latency_knob=True),
+        DeclaredOption("reasoning", "the effort", "the lowest that the model offers", is_latency_knob=True),
         DeclaredOption("extra.*", "any other field of a request, such as service_tier"),
     ),
     notes="The vendor stores nothing (store: false).",

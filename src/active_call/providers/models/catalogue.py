@@ -1,4 +1,4 @@
-"""The speech models that `active-call models` knows, as a table. The archives are those of the sherpa-onnx project's release `asr-models`.
+"""The speech models that `active-call models` knows, as a table. The archives are those of the sherpa-onnx project's releases.
 
 The checksums are those that the project publishes with its archives. Nothing is downloaded here.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from active_call.base.errors import ConfigError
 
-RELEASE = "https://github.com/k2-fsa/sherpa-onnx/releases/download/asr-models/"
+RELEASES = "https://github.com/k2-fsa/sherpa-onnx/releases/download/"
 
 
 class ModelKind(Enum):
@@ -21,6 +21,8 @@ class ModelKind(Enum):
     MOONSHINE = "moonshine"
     PARAKEET = "parakeet"
     SENSE_VOICE = "sensevoice"
+    SUPERTONIC = "supertonic"
+    """A voice; the others recognise."""
     WHISPER = "whisper"
     ZIPFORMER = "zipformer"
     """A streaming model."""
@@ -40,10 +42,11 @@ class SpeechModel:
     licence: str
     licence_url: str
     files: Mapping[str, str]
+    release: str = "asr-models"
 
     @property
     def url(self) -> str:
-        return f"{RELEASE}{self.archive}"
+        return f"{RELEASES}{self.release}/{self.archive}"
 
     def speaks(self, language: str | None) -> bool:
         """Whether it supports `language`, a BCP 47 tag; None and `auto` mean any."""
@@ -119,11 +122,34 @@ MODELS: tuple[SpeechModel, ...] = (
     _whisper("tiny", "c46116994e539aa165266d96b325252728429c12535eb9d8b6a2b10f129e66b1", 116),
     _whisper("base", "911b2083efd7c0dca2ac3b358b75222660dc09fb716d64fbfc417ba6c99ff3de", 208),
 )
+"""Those that recognise."""
+
+SUPERTONIC: SpeechModel = SpeechModel(
+    "supertonic",
+    ModelKind.SUPERTONIC,
+    "sherpa-onnx-supertonic-tts-int8-2026-03-06.tar.bz2",
+    "8c74359f63edd5045d47747f65331f0f6dbcbc91d7e898dd756d631295fe3259",
+    85,
+    ("en", "ko", "es", "pt", "fr"),
+    "OpenRAIL-M (Supertone)",
+    "https://huggingface.co/Supertone/supertonic-2/blob/main/LICENSE",
+    files={
+        "duration_predictor": "duration_predictor.int8.onnx",
+        "text_encoder": "text_encoder.int8.onnx",
+        "vector_estimator": "vector_estimator.int8.onnx",
+        "vocoder": "vocoder.int8.onnx",
+        "tts_json": "tts.json",
+        "unicode_indexer": "unicode_indexer.bin",
+        "voice_style": "voice.bin",
+    },
+    release="tts-models",
+)
+ALL_MODELS: tuple[SpeechModel, ...] = (*MODELS, SUPERTONIC)
 
 
 def model_named(name: str) -> SpeechModel:
     """The model of that name. Raises ConfigError with the known names."""
-    for model in MODELS:
+    for model in ALL_MODELS:
         if model.name == name.lower():
             return model
-    raise ConfigError("model", f"unknown model {name!r}; known: {', '.join(model.name for model in MODELS)}")
+    raise ConfigError("model", f"unknown model {name!r}; known: {', '.join(model.name for model in ALL_MODELS)}")

@@ -39,6 +39,8 @@ class Account:
     def __init__(self, prices: PriceTable) -> None:
         self.prices = prices
         self._rows: dict[Billed, Row] = {}
+        self.counted = 0.0
+        """What budgets count: the cost, and for what has no price `PriceTable.assumed_cost_of`."""
 
     def add(self, used: Used) -> float | None:
         """Add a use, and return its cost."""
@@ -48,6 +50,7 @@ class Account:
             row.amounts[unit] = row.amounts.get(unit, 0.0) + amount
         row.is_estimated = row.is_estimated or used.is_estimated or (money is not None and money.is_estimated)
         row.cost = None if money is None or row.cost is None else row.cost + money.amount
+        self.counted += self.prices.assumed_cost_of(used.billed, used.amounts) if money is None else money.amount
         return None if money is None else money.amount
 
     @property

@@ -6,6 +6,7 @@ under its host. Its operator sets the price; OpenAI's prices never apply.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,6 +28,8 @@ VENDOR_HOSTS: Final = {
     "openrouter.ai": "openrouter",
     "azure.com": "azure",
 }
+PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+"""Ends of names that no server on the internet has (RFC 6761, 6762, 8375)."""
 
 
 def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
@@ -35,6 +38,14 @@ def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
     model, endpoint = getattr(engine, "model", None), getattr(engine, "endpoint", None)
     provider = provider_at(endpoint) if name in ANY_SERVER and isinstance(endpoint, str) else name
     return Billed(kind, provider, model if isinstance(model, str) and model else default_model)
+
+
+def is_private_host(provider: str) -> bool:
+    """Whether `provider` is the host of a server in a private network, and not the name of a vendor."""
+    try:
+        return ipaddress.ip_address(provider.strip("[]")).is_private
+    except ValueError:
+        return provider == "localhost" or provider.endswith(PRIVATE_DOMAINS)
 
 
 def provider_at(url: str) -> str:

@@ -1,7 +1,8 @@
 """The price of a unit of an engine: the price table, and the look-up in it.
 
 The shipped table is `prices.toml`: a row for each vendor, model and unit, with the date and the page from which it was read. Rows of
-the configuration come first and may name any provider. A unit without a row has no price; it never counts as free. Pure.
+the configuration come first and may name any provider. A unit without a row has no price; it never counts as free. Budgets count it at the
+highest known price of its kind, so that a budget always ends. Pure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib import resources
 from typing import Any, Final
 
 from active_call.base.errors import ConfigError
+from active_call.providers.usage.billing import is_private_host
 from active_call.providers.usage.units import KINDS, UNPRICED, Amounts, Billed, Unit
 
 UNITS: Final[Mapping[str, tuple[Unit, float]]] = {
@@ -46,6 +48,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "sensevoice": "sherpa",
     "openai-responses": "openai",
     "openai-realtime": "openai",
+    "supertonic": "sherpa",
 }
 """Adapters that share another provider's prices."""
 _DATED: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -95,6 +98,11 @@ class PriceTable:
         for row in self.rows:
             units = self._by_name.setdefault((row.kind, row.provider, row.model.lower()), {})
             units.setdefault(UNITS[row.unit][0], row)
+        self._dearest: dict[tuple[str, Unit], float] = {}
+        for row in self.rows:
+            what = (row.kind, UNITS[row.unit][0])
+            if row.kind != "telephony":
+                self._dearest[what] = max(self._dearest.get(what, 0.0), row.price / UNITS[row.unit][1])
 
     def prices_of(self, billed: Billed) -> Mapping[Unit, Price]:
         """The prices of `billed`, by unit; empty if there are none."""
@@ -122,6 +130,18 @@ class PriceTable:
             total += price.cost_of(amount)
             is_estimated = is_estimated or price.is_estimate
         return Money(total, is_estimated)
+
+    def assumed_cost_of(self, billed: Billed, amounts: Amounts) -> float:
+        """What budgets count `amounts` as, whose price is not known: for each unit the dearest price that its kind has for any model.
+
+        0 where there is none to compare with, and for a server of one's own in a private network, which bills nobody.
+        """
+        if is_private_host(billed.provider):
+            return 0.0
+        due = {unit: amount for unit, amount in amounts.items() if amount > 0 and unit not in UNPRICED}
+        if billed.kind == "tts" and Unit.CHARACTERS in due:  # the one or the other is billed
+            due.pop(Unit.SECONDS, None)
+        return sum(self._dearest.get((billed.kind, unit), 0.0) * amount for unit, amount in due.items())
 
     def over(self, rows: Iterable[Price], currency: str | None = None, per_dollar: float = 1.0) -> PriceTable:
         """This table converted to `currency` at `per_dollar`, after `rows`, which are in that currency already."""

@@ -1,8 +1,8 @@
 """Commands about the calls of a running server: `calls`, `tail`, `say`, `hangup`, `listen`, and `call --url`.
 
-Over its HTTP API, with `--url` and `--token`.
+They use its HTTP API, with `--url` and `--token`.
 
-Exit codes: 0 done, 1 there is no such call (or it has ended meanwhile), 2 the server cannot be reached or refuses.
+Exit codes: 0 done, 1 no such call (or it has ended meanwhile), 2 the server is unreachable or refuses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag
 
 
 def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
-    """Follow a call until its end: print what is said and what happens."""
+    """Follow a call until its end: print what is said and all events."""
 
     async def work(client: Client) -> None:
         async for item in client.follow(session_id):
@@ -75,7 +75,7 @@ def say(
     whisper: Annotated[bool, typer.Option("--whisper", help="Only tell the agent; the caller does not hear it.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say something in a call, behind what plays; returns when it was heard, and prints the words that were."""
+    """Say something in a call after the current speech; returns when it was heard, and prints the words that were heard."""
 
     async def work(client: Client) -> None:
         async with client.join(session_id) as call:
@@ -110,7 +110,7 @@ def listen(
     pcm: Annotated[bool, typer.Option("--pcm", help="Write samples without a header: s16le, 16 kHz, stereo.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print at the end, as JSON, what was written; needs a file.")] = False,
 ) -> None:
-    """Listen in on a call until its end: both sides, the caller left. `active-call listen ID | ffplay -` plays it."""
+    """Listen to a call until its end, the caller on the left channel. `active-call listen ID | ffplay -` plays it."""
     is_piped = file is None or str(file) == "-"
     if is_piped and (as_json or sys.stdout.isatty()):
         fail("--json needs a file for the sound" if as_json else "sound would go to the terminal: give a file name, or pipe it", REFUSED)
@@ -133,7 +133,7 @@ def listen(
 
 
 def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_json: bool) -> None:
-    """Place a call by a running server and follow it to its end. `handler`: a playbook file of this machine; without, nobody talks."""
+    """Place a call by a running server and follow it to its end. `handler`: a local playbook file; without one there is no agent."""
     if uri == "browser":
         page = f"{url.rstrip('/')}/"
         print_line(json.dumps({"url": page}) if as_json else f"open {page} in a browser to talk to a playbook of the server")
@@ -156,7 +156,7 @@ def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_jso
 
 
 def run(url: str, token: str | None, work: Callable[[Client], Awaitable[None]]) -> None:
-    """Do `work` with a client; a refusal is a line and an exit code."""
+    """Do `work` with a client; a refusal prints a line and sets the exit code."""
 
     async def go() -> None:
         async with Client(url, token=token) as client:
@@ -170,14 +170,14 @@ def run(url: str, token: str | None, work: Callable[[Client], Awaitable[None]]) 
         fail(f"{error}{_advice(error)}", REFUSED)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            raise typer.Exit(0) from None  # whoever listened has heard enough
+            raise typer.Exit(0) from None  # the listener has stopped
         fail(str(error), REFUSED)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
 def fail(reason: str, code: int) -> NoReturn:
-    """Print why, and leave."""
+    """Print the reason, and exit."""
     err.print(reason, style="bold red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
@@ -189,7 +189,7 @@ def _advice(error: ClientError) -> str:
 
 
 def print_line(text: str) -> None:
-    """One line on the standard output, at once."""
+    """Print one line at once."""
     typer.echo(text)
     sys.stdout.flush()
 
@@ -202,7 +202,7 @@ def _call_line(one: dict[str, Any]) -> str:
 
 
 def event_line(event: events.Event) -> str:
-    """An event for people; empty for those that only programs want."""
+    """An event as text; empty for events that only programs need."""
     match event:
         case events.AddHistory(speaker=speaker, text=text):
             return f"{ {'assistant': 'agent', 'user': 'caller'}.get(speaker, speaker):>9}  {_plain(text)}"
@@ -227,5 +227,5 @@ def event_line(event: events.Event) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without control characters: what others have said must not move the cursor of a terminal."""
+    """Without control characters, so that external text cannot move the terminal's cursor."""
     return "".join(char if char.isprintable() else " " for char in text)

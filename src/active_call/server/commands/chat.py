@@ -1,4 +1,4 @@
-"""`active-call chat PLAYBOOK`: a playbook's dialogue by text, with timings and state. The fastest way to write a playbook; needs no server.
+"""`active-call chat PLAYBOOK`: a playbook's dialogue by text, with timings and state, for writing playbooks. Needs no server.
 
 A real call with the real agent and the real language model (`text_calls`); lines are typed instead of recognised, and printed instead of
 spoken.
@@ -27,7 +27,7 @@ from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.commands.calls import JsonFlag, event_line, fail, print_line
-from active_call.server.config.config import Config, default_option
+from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.playbook_files import find_playbook
@@ -40,7 +40,7 @@ def chat(
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Talk to a playbook by typing: a line is what the caller says, `#5` a digit, `:state` its variables, an empty line the end."""
+    """Talk to a playbook by typing: a line is the caller's speech, `#5` a digit, `:state` shows variables, an empty line ends the call."""
     try:
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, {}, os.environ, starter_playbook=True)
@@ -61,6 +61,7 @@ async def _chat(name: str, config: Config, environment: dict[str, str], as_json:
         stack.push_async_callback(local.close)
         world = World()
         engines = Engines(Services(world, clients.shared(), local, environment, clients.new, clients))
+        engines.use_key_sets(key_variables(config))
         stack.push_async_callback(engines.close)
         path = Path(name)
         playbooks = Playbooks(lambda wanted: path if wanted == name and path.is_file() else find_playbook(wanted, config), environment)

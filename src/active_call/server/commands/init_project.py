@@ -1,4 +1,4 @@
-"""`active-call init`: writes a small project that works at once. Nothing is overwritten: it is all of it or nothing."""
+"""`active-call init`: writes a small working project. It writes all files or none, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ProjectExists(ActiveCallError):
 
 
 def init_project(folder: Path, *, is_python: bool = False) -> list[Path]:
-    """Write the project into `folder`, with a Python bot or with a playbook; gives the files. Raises ProjectExists."""
+    """Write the project into `folder`, with a Python bot or with a playbook; returns the files. Raises ProjectExists."""
     files = {folder / name: text for name, text in _project(is_python).items()}
     for path in files:
         if path.exists() or path.is_symlink():
@@ -31,7 +31,7 @@ def init_project(folder: Path, *, is_python: bool = False) -> list[Path]:
 
 
 def start_command(*, is_python: bool) -> str:
-    """How the project is started."""
+    """The command that starts the project."""
     return "python bot.py" if is_python else "active-call serve"
 
 

@@ -1,7 +1,9 @@
-"""The commands. They parse, set up logging and the event loop, print for people; everything else is done elsewhere."""
+"""The commands. They parse arguments, set up logging and the event loop, and print; the work is done in other modules."""
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import shlex
@@ -11,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from active_call.base.numeric_threads import single_threaded
 from active_call.base.version import __version__
 from active_call.client.connection import DEFAULT_URL
 from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
@@ -21,6 +24,7 @@ from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
+from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
 
 app = typer.Typer(
@@ -81,17 +85,27 @@ def serve(
     codecs: CodecsFlag = None,
 ) -> None:
     """Answer and place calls until stopped."""
-    from active_call.server import launching
-    from active_call.server.reloading import ConfigSource
     from active_call.server.starter_files import prepare_start
 
-    with launching.Explained():
+    with Explained():
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
-        config, written = prepare_start(conf, flags, os.environ, callee=call)
+        config, written = prepare_start(conf, flags, os.environ, callee=call, meanwhile=_load_server)
+        _load_server()
+        from active_call.server import launching
+        from active_call.server.reloading import ConfigSource
+
         for path in written:
             typer.echo(f"wrote {path}", err=True)
         file = conf or DEFAULT_FILE
         launching.serve(config, ConfigSource(file, flags, os.environ, had_file=file.exists()), call=call, children=context.obj)
+
+
+def _load_server() -> None:
+    """Load the server, and let the garbage collector run from now on, but never over what is loaded."""
+    with single_threaded():
+        importlib.import_module("active_call.server.launching")
+    gc.freeze()
+    gc.enable()
 
 
 @app.command()
@@ -121,7 +135,7 @@ def call(
     from active_call.server.setup.trunks import dial_plan
     from active_call.server.starter_files import write_starter_playbook
 
-    with launching.Explained():
+    with Explained():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
         environment = read_environment(file.parent if file else Path(), os.environ)
@@ -141,7 +155,7 @@ def chat(
     conf: ConfFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
-    """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
+    """Talk to a playbook by typing, without a server: a line is the caller's speech, `#5` a digit, `:state` shows the variables."""
     from active_call.server.commands.chat import chat as talk
 
     talk(playbook, conf, as_json)
@@ -153,10 +167,9 @@ def init(
     is_python: Annotated[bool, typer.Option("--python", help="Write a Python bot instead of a playbook.")] = False,
 ) -> None:
     """Write a small working project: configuration, playbook or bot, and a test. Never overwrites a file."""
-    from active_call.server import launching
     from active_call.server.commands.init_project import init_project, start_command
 
-    with launching.Explained():
+    with Explained():
         for path in init_project(folder, is_python=is_python):
             out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
         out.print(
@@ -182,7 +195,7 @@ def demo(
     from active_call.server.logs import set_up_logging
 
     set_up_logging("info" if verbose else "error")
-    with launching.Explained():
+    with Explained():
         result = launching.run_loop(run_demo(folder, Console(quiet=as_json), with_model=model))
         if result is None:
             raise typer.Exit(130)
@@ -202,5 +215,5 @@ def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="medi
 
 @app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
-    """Let spoken callers test an agent over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
+    """Test an agent with synthetic callers over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
     os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606

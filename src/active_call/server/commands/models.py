@@ -1,4 +1,4 @@
-"""`active-call models`: the speech models that can be had beside those of the package, and bringing one here."""
+"""`active-call models`: the speech models that are available in addition to the package's own, and their download."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Annotated
 
 import typer
 
-from active_call.providers.models.catalogue import MODELS, SpeechModel, model_named
+from active_call.providers.models.catalogue import ALL_MODELS, ModelKind, SpeechModel, model_named
 from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
-from active_call.server import launching
+from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
 
 out = Terminal()
 err = Terminal(stderr=True)
-models_app = typer.Typer(help="Speech models for asr.provider: sherpa.", no_args_is_help=True)
+models_app = typer.Typer(help="Speech models for the provider sherpa.", no_args_is_help=True)
 
 
 @models_app.callback()
 def models() -> None:
-    """Speech models for `asr.provider: sherpa`."""
+    """Speech models for the provider `sherpa`."""
 
 
 @models_app.command("list")
@@ -30,12 +30,12 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print only
     """List the models with their languages and licences, and which are installed."""
     folder = models_folder(os.environ)
     if as_json:
-        typer.echo(json.dumps([_as_json(model, folder) for model in MODELS]))
+        typer.echo(json.dumps([_as_json(model, folder) for model in ALL_MODELS]))
         return
     from rich.table import Table
 
     table = Table("name", "languages", "MB", "licence", "here")
-    for model in MODELS:
+    for model in ALL_MODELS:
         languages = " ".join(model.languages) or "dozens"
         table.add_row(model.name, languages, str(model.size_mb), model.licence, "yes" if is_installed(model, folder) else "")
     out.print(table)
@@ -49,7 +49,7 @@ def download(
     url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:
     """Download a model, check it, and unpack it. Continues an interrupted download."""
-    with launching.Explained():
+    with Explained():
         model, folder = model_named(name), models_folder(os.environ)
         err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)
         try:
@@ -58,7 +58,8 @@ def download(
             err.print(f"cannot store {model.name} in {folder}: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
             raise typer.Exit(2) from None
         out.print(f"{model.name} is in {target}", highlight=False, soft_wrap=True)
-        out.print(f"In a playbook: asr: {{provider: sherpa, model: {model.name}}}", highlight=False, markup=False)
+        use = "tts: {provider: supertonic}" if model.kind is ModelKind.SUPERTONIC else f"asr: {{provider: sherpa, model: {model.name}}}"
+        out.print(f"In a playbook: {use}", highlight=False, markup=False)
 
 
 def _install(model: SpeechModel, file: Path, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`active-call call`: one outbound call from the command line, with its conversation printed as it goes."""
+"""`active-call call`: one outbound call from the command line; its conversation is printed live."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from active_call.server.config.config import Config
 
 @dataclass(frozen=True, slots=True)
 class CallWish:
-    """Whom to call, and how. None: as configured."""
+    """The callee and the settings. None: as configured."""
 
     uri: str
     playbook: str
@@ -28,7 +28,7 @@ class CallWish:
 
 
 async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, wish: CallWish) -> bool:
-    """Place the call and wait for its end. True when it was answered. Raises ActiveCallError for what cannot be dialled."""
+    """Place the call and wait for its end. True if it was answered. Raises ActiveCallError for an address that cannot be dialled."""
     config = config.model_copy(update={"udp_port": 0, "tls_port": None, "http_addr": "127.0.0.1:0", "handler": None})
     async with running(config, environment) as server:
         book = server.playbooks.load(wish.playbook)
@@ -51,7 +51,7 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
 
 
 def _print(text: str, out: Console, style: str | None = None) -> None:
-    """One line as it stands: what others have said is no markup, and no emoji by its name."""
+    """Print one line unchanged: external text is not markup, and has no emoji names."""
     out.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 

@@ -1,13 +1,13 @@
-"""`active-call playbook check`: reads a playbook and says everything that is wrong with it, each with its line.
+"""`active-call playbook check`: reads a playbook and reports all mistakes, with line numbers.
 
-Exit codes: 0 it can be used (warnings may be told), 2 it has mistakes; with --strict warnings count as mistakes.
+Exit codes: 0 it can be used (possibly with warnings), 2 it has mistakes; with --strict warnings count as mistakes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,8 @@ from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.agent.playbook.findings import Finding
 from active_call.agent.playbook.parser import Reading
 from active_call.base.errors import ActiveCallError, PlaybookError
-from active_call.server.config.document import read_environment
+from active_call.server.config.document import read_document, read_environment
+from active_call.server.config.loading import DEFAULT_FILE
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
 from active_call.server.terminal import Terminal
 
@@ -38,9 +39,15 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="Playbooks.")],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
+    conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml, if there is one).")] = None,
 ) -> None:
     """Read playbooks and list all their mistakes, or summarise them."""
-    reports = [_check_one(file, strict=strict) for file in files]
+    try:
+        key_sets = _key_sets(conf)
+    except ActiveCallError as error:
+        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    reports = [_check_one(file, key_sets, strict=strict) for file in files]
     if as_json:
         typer.echo(json.dumps([report for report, _ in reports], ensure_ascii=False))
     else:
@@ -51,7 +58,16 @@ def check(
         raise typer.Exit(2)
 
 
-def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
+def _key_sets(conf: Path | None) -> list[str] | None:
+    """The names of the key sets of the config file; None if there is no config file here. Raises ConfigError."""
+    file = conf or DEFAULT_FILE
+    if conf is None and not file.exists():
+        return None
+    table = read_document(file).values.get("keys", {})
+    return sorted(map(str, table)) if isinstance(table, dict) else []
+
+
+def _check_one(name: Path, key_sets: list[str] | None, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """The report as JSON, and as lines with their styles. `name` is a path, or what the server would find in the playbook folders."""
     file = next((path for path in (name, *(folder / name for folder in PLAYBOOK_FOLDERS)) if path.exists()), name)
     if file is name and not name.exists() and not name.is_absolute():
@@ -61,7 +77,7 @@ def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
         environment = read_environment(Path(), os.environ)
     except ActiveCallError:
         environment = dict(os.environ)
-    reading = examine(file, environment)
+    reading = examine(file, environment, key_sets)
     if isinstance(reading, str):
         return _unreadable(file, reading)
     found = reading.findings.in_order
@@ -76,15 +92,15 @@ def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
     return {"file": str(file), "ok": n_mistakes == 0, "findings": findings}, lines
 
 
-def examine(file: Path, environment: Mapping[str, str]) -> Reading | str:
-    """The playbook with everything that is found in it; or why its file cannot be read."""
+def examine(file: Path, environment: Mapping[str, str], key_sets: Collection[str] | None = None) -> Reading | str:
+    """The playbook with everything that is found in it; or why its file cannot be read. `key_sets`: those of the config file, if known."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         return error.strerror or str(error)
     except UnicodeDecodeError as error:
         return f"it is not UTF-8: {error.reason} at byte {error.start}"
-    return check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound))
+    return check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound, key_sets))
 
 
 def _unreadable(file: Path, why: str) -> tuple[dict[str, object], list[tuple[str, str]]]:
@@ -98,7 +114,7 @@ def _sentence(file: Path, finding: Finding) -> str:
 
 
 def known_by_section() -> dict[str, list[str]]:
-    """The providers of this installation, by the section that names them; `local` where this machine may have an engine."""
+    """The providers of this installation by section; `local` if this machine may have an engine."""
     from active_call.providers.local.on_this_machine import LOCAL_ENGINES
     from active_call.providers.registry import known_providers
     from active_call.providers.selection import LOCAL
@@ -107,7 +123,7 @@ def known_by_section() -> dict[str, list[str]]:
 
 
 def missing_sound(source: str) -> str:
-    """Why a sound cannot be played; only files can be looked at beforehand. Relative paths are relative to the working directory."""
+    """Why a sound cannot be played; only files can be checked in advance. Relative paths are relative to the working directory."""
     from active_call.base.errors import MediaError
     from active_call.media.sounds import tones
 

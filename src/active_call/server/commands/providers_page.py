@@ -41,7 +41,7 @@ def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
 
 
 def features_of(declaration: ProviderDeclaration) -> list[str]:
-    """Its features, in words."""
+    """Its features, as text."""
     known: tuple[tuple[bool, str], ...]
     match declaration.capabilities:
         case SpeechToTextCapabilities() as can:
@@ -53,14 +53,14 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
                 (not can.free_speech, "listed phrases only"),
             )
         case TextToSpeechCapabilities() as can:
-            known = ((can.streaming_text, "speaks while text is written"), (can.word_times, "word times"), (can.emotions, "moods"))
+            known = ((can.streaming_text, "streamed text"), (can.word_times, "word times"), (can.emotions, "emotions"))
         case ChatModelCapabilities() as can:
             known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "token counts"))
         case RealtimeCapabilities() as can:
             known = (
                 (can.tools, "tools"),
                 (can.transcripts, "transcripts of both sides"),
-                (can.truncates, "drops what was not heard"),
+                (can.truncates, "history without unheard words"),
             )
     return [word for has, word in known if has]
 
@@ -94,7 +94,7 @@ def _section(one: ProviderDeclaration) -> str:
 
 
 def _known_prices(one: ProviderDeclaration) -> str:
-    """What the table that comes with the program says of it, each model with its units."""
+    """Its prices in the shipped table, each model with its units."""
     by_model: dict[str, list[str]] = {}
     for row in shipped_prices().rows:
         if row.kind == one.kind and row.provider in one.names and row.source != HERE:

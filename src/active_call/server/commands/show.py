@@ -1,7 +1,7 @@
-"""`active-call show ID`: one call as it was: who, when, what was said, and where the time of each reply went.
+"""`active-call show ID`: one ended call: the parties, the times, the transcript, and the latency of each reply.
 
-In: a record, by its id from the store of the configuration, or from a JSON file. Out: text for people, or the record as JSON. Exit codes: 0
-shown, 1 there is no such record, 2 the configuration or the file cannot be used.
+A record enters, by its id from the configured store, or from a JSON file; text or JSON leaves. Exit codes: 0 shown, 1 no such record, 2 the
+configuration or the file cannot be used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OWNERS = {
     "web": "web server",
     "server": "this server",
 }
-"""Who is waited for, as people say it."""
+"""The causes of waits, in words."""
 MARKS = {
     "recogniserAsked": "recogniser told to finish",
     "finalWords": "final words",
@@ -51,7 +51,7 @@ def show(
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the record, as JSON.")] = False,
 ) -> None:
-    """Show one call: what was said, and for each reply how long the caller waited and for whom."""
+    """Show one call: the transcript, and for each reply how long the caller waited and for what."""
     try:
         found = _find(record, conf)
     except (ActiveCallError, OSError, ValueError) as error:
@@ -74,14 +74,14 @@ def _find(name: str, conf: Path | None) -> dict[str, Any] | None:
         if not isinstance(found, dict):
             raise ValueError(f"{file}: expected the JSON object of a call record")
         return found
-    from active_call.store.create_records import read_record  # not before: the other commands need no database
+    from active_call.store.create_records import read_record  # not at the top: the other commands need no database
 
     config = load_config(conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None), {}, os.environ)
     return asyncio.run(read_record(config.callrecord, name))
 
 
 def lines_of(record: Mapping[str, Any]) -> list[str]:
-    """The record for people: the call, then its turns, each reply with its waterfall."""
+    """The record as text: the call, then its turns, each reply with its waterfall."""
     ended = f"{record.get('hangupBy') or '?'} ({record.get('hangupReason') or '?'})"
     lines = [
         f"{record.get('direction', '')} call {record.get('sessionId', '')}, {record.get('status', '')}",
@@ -99,7 +99,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
 
 
 def cost_lines(record: Mapping[str, Any]) -> list[str]:
-    """What the call used and what it cost: the sum, then a line for each engine; none where nothing was used."""
+    """The call's usage and cost: the sum, then a line for each engine; empty if nothing was used."""
     cost, usage = record.get("cost"), record.get("usage") or ()
     if not isinstance(cost, Mapping):
         return []
@@ -120,7 +120,7 @@ def _words_of(unit: str) -> str:
 
 
 def waterfall(latency_ms: float, waits: Sequence[Mapping[str, Any]], marks: Mapping[str, float]) -> list[str]:
-    """Where the time went from the caller's last voiced packet to our first: a line for each wait, then what happened when."""
+    """The latency from the caller's last voiced packet to our first: a line for each wait, then the times of events."""
     lines = [f"{latency_ms:.0f} ms from the caller's last voiced packet to our first"]
     for wait in waits:
         begin, length = float(wait["start"]), float(wait["duration"])
@@ -133,5 +133,5 @@ def waterfall(latency_ms: float, waits: Sequence[Mapping[str, Any]], marks: Mapp
 
 
 def _plain(text: str) -> str:
-    """Without control characters: what a caller or a model said must not move the cursor of a terminal."""
+    """Without control characters, so that text from a caller or a model cannot move the terminal's cursor."""
     return "".join(char if char.isprintable() else " " for char in text)

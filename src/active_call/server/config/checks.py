@@ -1,6 +1,6 @@
-"""What only shows when several keys, or the machine, are looked at together: files, ports, addresses.
+"""Checks that involve several keys, or the machine: files, ports, addresses.
 
-In: a Config whose values each fit, and the document it came from. Out: nothing, or a ConfigError in plain words.
+A Config with individually valid values enters, with its document; nothing leaves, or a ConfigError in plain words.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from itertools import combinations
 from pathlib import Path
 
 from active_call.base.errors import ConfigError, PlaybookError
+from active_call.providers.entry_points import all_providers
+from active_call.providers.key_sets import unknown_set, variables_of_set
 from active_call.server.config import sections
 from active_call.server.config.config import Config
 from active_call.server.config.document import Document, KeyPath
@@ -23,7 +25,7 @@ WILDCARDS = ("0.0.0.0", "::")
 
 
 def check(config: Config, document: Document, *, starter_playbook: bool = False) -> None:
-    """Raise ConfigError for the first thing that cannot work; with `starter_playbook` a missing `greeting.md` can."""
+    """Raise ConfigError for the first problem; with `starter_playbook` a missing `greeting.md` is allowed."""
     _check_external_ip(config, document)
     _check_http(config, document)
     _check_http_access(config, document)
@@ -34,11 +36,12 @@ def check(config: Config, document: Document, *, starter_playbook: bool = False)
     _check_playbooks(config, document, STARTER_PLAYBOOK if starter_playbook else "")
     _check_recording(config, document)
     _check_trunks(config, document)
+    _check_keys(config, document)
     _check_records(config, document)
 
 
 def _check_records(config: Config, document: Document) -> None:
-    """Types and addresses of databases, before anything is started."""
+    """Types and addresses of databases, checked before anything is started."""
     settings = config.callrecord
     key = "url" if isinstance(settings, sections.DatabaseCallRecord) else "database"
     text = getattr(settings, key, "")
@@ -55,12 +58,24 @@ def _check_records(config: Config, document: Document) -> None:
 
 
 def _check_trunks(config: Config, document: Document) -> None:
-    """Names tell trunks apart, in logs and in records."""
+    """Names must be unique: they identify trunks in logs and records."""
     seen: dict[str, int] = {}
     for index, trunk in enumerate(config.trunks):
         first = seen.setdefault(trunk.name, index)
         if first != index:
             raise document.error(("trunks", index, "name"), f"trunks[{first}] already has the name {trunk.name!r}")
+
+
+def _check_keys(config: Config, document: Document) -> None:
+    """Providers that key sets name, and the sets that trunks name."""
+    for name, table in config.keys.items():
+        try:
+            variables_of_set(name, table, all_providers())
+        except ConfigError as error:
+            raise document.error(tuple(error.key.split(".", 2)), error.reason) from error
+    for index, trunk in enumerate(config.trunks):
+        if trunk.keys is not None and trunk.keys not in config.keys:
+            raise document.error(("trunks", index, "keys"), unknown_set(trunk.keys, config.keys))
 
 
 def _check_recording(config: Config, document: Document) -> None:
@@ -123,7 +138,7 @@ def _check_rtp_range(config: Config, document: Document) -> None:
 
 
 def _check_port_clashes(config: Config, document: Document) -> None:
-    """Everything that listens on TCP must have its own port; UDP has only SIP, and RTP keeps out of its way."""
+    """Every TCP listener must have its own port; UDP is used only by SIP, and the RTP range must not contain it."""
     http_host, http_port = parse_host_port(config.http_addr)
     listening = [("udp_port", config.addr, config.udp_port), ("http_addr", http_host, http_port)]
     if config.tls_port is not None:
@@ -188,7 +203,7 @@ def _check_pair(prefix: str, certificate: str | None, key: str | None, document:
 
 
 def _no_password() -> bytes:
-    """OpenSSL would otherwise ask on the terminal."""
+    """OpenSSL would otherwise prompt on the terminal."""
     raise ValueError("key file is encrypted")
 
 

@@ -1,4 +1,4 @@
-"""The config file `active-call.toml`: every key at its top level, with its default and its meaning.
+"""The config file `active-call.toml`: every top-level key, with its default and meaning.
 
 The tables are in `sections`, checks of several keys together in `checks`; `loading` reads the file. Relative paths are relative to the
 working directory, as in the Rust program.
@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from active_call.base.version import __version__
 from active_call.contract.options import CallOption
+from active_call.providers.entry_points import all_providers
+from active_call.providers.key_sets import variables_of_set
 from active_call.server.config import cost_sections as cost
 from active_call.server.config import sections, values
 from active_call.server.config import trunk_sections as trunking
@@ -27,12 +29,12 @@ def _lower(value: object) -> object:
 
 
 def _without_placeholder(value: object) -> object:
-    """The guides' files load as printed: the machine's own address serves in the place of their placeholder (`config_warnings` tells)."""
+    """The guides' files load as printed: this machine's own address replaces their placeholder (`config_warnings` reports it)."""
     return None if isinstance(value, str) and value.strip("<>${}") in PLACEHOLDER_IPS else value
 
 
 class Config(values.Section):
-    """Everything that is chosen for the server. Defaults make a server that answers on UDP/TCP 25060 and HTTP 8080."""
+    """All settings of the server. The defaults make a server on UDP/TCP 25060 and HTTP 8080."""
 
     # -- SIP
     addr: values.BindIp = "0.0.0.0"
@@ -50,17 +52,17 @@ class Config(values.Section):
     tls_key_file: str | None = None
     """Its private key in PEM."""
     tls_ca_file: str | None = None
-    """Authorities that outbound TLS trusts, in PEM; without it the system's."""
+    """Authorities trusted for outbound TLS, in PEM; without it the system's."""
     tls_client_cert_file: str | None = None
-    """Certificate shown to servers that ask for one."""
+    """Client certificate for servers that request one."""
     tls_client_key_file: str | None = None
-    """Its private key; may be left out when it is in the same file."""
+    """Its private key; not needed if it is in the same file."""
     tls_verify: values.Flag = True
     """Whether outbound TLS checks the server's certificate and name."""
     external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
     """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
     stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
-    """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
+    """STUN servers, used if `external_ip` is `auto`; `host` or `host:port`."""
     auto_learn_public_address: values.Flag = False
     """Learn the public address from `received` and `rport` in the Via of responses."""
     useragent: values.NonEmpty = f"active-call/{__version__}"
@@ -70,7 +72,7 @@ class Config(values.Section):
     accept_timeout: values.Seconds = 60.0
     """Seconds a handler may take to accept or reject; then 408. A number, or a text such as `50s`."""
     sip_registrations: tuple[sections.SipRegistration, ...] = ()
-    """Accounts that are registered and answer challenges to outbound calls."""
+    """Accounts to register, which also answer challenges to outbound calls."""
     register_users: tuple[sections.RegisterUser, ...] = ()
     """The older form of the same; see `registrations`."""
     sip_register_proxy: values.Flag = False
@@ -84,19 +86,19 @@ class Config(values.Section):
     sipflow: values.FreeTable | None = Field(default=None, repr=False)
     """Kept for files of the Rust program."""
     trunks: tuple[trunking.Trunk, ...] = ()
-    """Carriers: who may call in, limits, credentials and habits of outbound calls."""
+    """Carriers: who may call in, limits, credentials and settings of outbound calls."""
     admission: trunking.Admission = trunking.Admission()
-    """How strangers are met, and limits over all trunks."""
+    """How unknown sources are treated, and limits over all trunks."""
     outbound: trunking.Outbound = trunking.Outbound()
-    """Whom this server calls, and how much."""
+    """Whom this server may call, and how much."""
     trunk_rules: tuple[trunking.TrunkRule, ...] = ()
-    """Rewrites of From, To and Contact of outbound calls; the first match wins."""
+    """Rewrites of From, To and Contact of outbound calls; the first match is applied."""
     rewrites: tuple[trunking.Rewrite, ...] = ()
     """Rewrites of the callee before dialling."""
 
-    # -- who takes calls
+    # -- handlers
     handler: sections.Handler | None = None
-    """Who takes inbound calls: a playbook, a web service or a Python function. None: a WebSocket client has to."""
+    """Who takes inbound calls: a playbook, a web service or a Python function. None: a WebSocket client must accept them."""
 
     # -- media
     rtp_start_port: values.Port = 12000
@@ -106,19 +108,19 @@ class Config(values.Section):
     rtp_bind_ip: values.BindIp | None = None
     """Address of this machine for RTP; without it `addr`."""
     enable_rtp_latching: values.Flag = True
-    """Send to where RTP comes from, once it is authentic."""
+    """Send to the source address of received RTP, once it is authentic."""
     rtp_timeout: values.RtpTimeout = 20.0
-    """Seconds without RTP and RTCP from the peer (not on hold), after which a call is ended; 0 never."""
+    """Seconds without RTP and RTCP from the peer (not on hold), after which a call ends; 0: never."""
     enable_srtp: values.Flag = False
-    """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
+    """SDES-SRTP for outbound calls, unless the call sets `enableSrtp`."""
     srtp_suites: values.SrtpSuites = ()
-    """SRTP suites that are offered and answered, best first; without it two are offered that every trunk takes, and all are answered."""
+    """SRTP suites for offers and answers, best first; by default two that every trunk accepts are offered, and all are answered."""
     codecs: values.CodecNames = values.CODECS
     """Codecs offered, in order."""
     enable_ice_lite: values.Flag = False
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
-    """STUN and TURN servers that WebRTC clients are told."""
+    """STUN and TURN servers for WebRTC clients."""
     media_streams: sections.MediaStreams = sections.MediaStreams()
     """Calls that carriers stream over WebSockets."""
     media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
@@ -140,19 +142,21 @@ class Config(values.Section):
     llm: values.FreeTable | None = Field(default=None, repr=False)
     """Language model, as in a playbook's front matter."""
     mcp: dict[values.NonEmpty, sections.McpServer] = Field(default_factory=dict, repr=False)
-    """MCP servers by name, whose tools playbooks may offer to their model (`mcp: [name]`)."""
+    """MCP servers by name; a playbook may offer their tools to its model (`mcp: [name]`)."""
     eou: values.EouDefaults | None = Field(default=None, repr=False)
     """End of utterance."""
     realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)
     """Speech-to-speech model."""
+    keys: dict[values.NonEmpty, dict[values.NonEmpty, str]] = Field(default_factory=dict, repr=False)
+    """Key sets: keys of providers by the name of the set, for trunks and playbooks that name it (`keys`)."""
     budget: cost.Budget = cost.Budget()
-    """What calls may cost, one by one and on a day."""
+    """Cost limits, for each call and for each day."""
     prices: cost.Prices = cost.Prices()
-    """What engines and trunks cost."""
+    """Prices of engines and trunks."""
     ringback_detection: values.RingbackDefaults | None = None
-    """Recognition of tones before the answer."""
+    """Detection of tones before the answer."""
     load_engines: Literal["start", "call", "use"] = "call"
-    """When the engines of this machine load their models: before the server is ready, while the first call rings, or when first used."""
+    """When local engines load their models: before the server is ready, while the first call rings, or at first use."""
     denoise: values.Flag | None = None
     """Noise suppression."""
 
@@ -162,24 +166,24 @@ class Config(values.Section):
     http_token: values.OptionalSecret = None
     """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
     http_tokens: tuple[sections.HttpToken, ...] = ()
-    """Further tokens, each with a scope of its own."""
+    """Further tokens, each with its own scope."""
     http_rate: Annotated[values.Number, Field(ge=1, le=100_000, allow_inf_nan=False)] = 200.0
-    """Requests and sockets a second that the holder of a token, or an address without one, may begin."""
+    """Requests and sockets a second for each token, or for each address without one."""
     http_tls: values.Flag = False
     """HTTPS and WSS, with the certificate of `tls_cert_file` and `tls_key_file`."""
     http_hosts: tuple[values.HostName, ...] = ()
-    """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
+    """Further host names by which web browsers may reach the HTTP API without a token; `*.example.com` for all names below a domain."""
     http_max_connections: Annotated[values.Whole, Field(ge=8, le=10_000)] = 512
-    """HTTP connections at one time, from one address half as many; less where the process may open few descriptors."""
+    """Concurrent HTTP connections, half as many from one address; fewer if the process may open few descriptors."""
     http_access_skip_paths: tuple[str, ...] = ()
     """Paths that are not written to the access log; a `*` at the end matches the rest."""
     http_gzip: values.Flag = False
     """Compress HTTP responses."""
 
     webhooks: tuple[sections.Webhook, ...] = ()
-    """Web services that are told of calls."""
+    """Web services that receive events of calls."""
 
-    # -- what is kept
+    # -- storage
     recording: sections.Recording = sections.Recording()
     """Recordings of calls."""
     callrecord: sections.CallRecordSettings = sections.LocalCallRecord()
@@ -187,9 +191,9 @@ class Config(values.Section):
     files: sections.Files = sections.Files()
     """Which files may be played."""
     outgoing: sections.Outgoing = sections.Outgoing()
-    """Whom this server asks over HTTP on behalf of others."""
+    """Which hosts this server may reach over HTTP on behalf of others."""
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
-    """How much is logged."""
+    """Log level."""
     log_file: str | None = None
     """File for the log; without it, standard error."""
     log_format: Literal["text", "json"] = "text"
@@ -197,9 +201,9 @@ class Config(values.Section):
     log_personal: values.Flag = True
     """False: numbers, names, digits and words of people are left out of the log."""
 
-    # -- life
+    # -- lifetime
     graceful_shutdown: values.Flag = True
-    """On a stop signal: accept no new call, de-register, wait for the running ones."""
+    """On a stop signal: accept no new call, de-register, wait for live ones."""
     graceful_shutdown_timeout: values.Seconds = 30.0
     """Seconds to wait for them."""
     peers: tuple[str, ...] = ()
@@ -212,17 +216,17 @@ class Config(values.Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the operator should know about the file: keys without effect, placeholders."""
+        """Warnings for the operator: keys without effect, placeholders."""
         return self._warnings
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """By dotted key where its value comes from: `FILE:LINE`, with its variables, or the command line. Absent: the default."""
+        """The source of each value by dotted key: `FILE:LINE`, with its variables, or the command line. Absent: the default."""
         return self._origins
 
     @property
     def public_ip(self) -> str | None:
-        """The address that peers are told, None for the local address towards each of them."""
+        """The advertised address; None: the local address towards each peer."""
         return None if self.external_ip == "auto" else self.external_ip
 
     @property
@@ -247,8 +251,13 @@ class Config(values.Section):
         return tuple(account for account in accounts if not account.disabled)
 
 
+def key_variables(config: Config) -> dict[str, dict[str, str]]:
+    """By the names of the key sets, the variables that they set. Raises ConfigError."""
+    return {name: variables_of_set(name, table, all_providers()) for name, table in config.keys.items()}
+
+
 def default_option(config: Config) -> CallOption:
-    """What the config file says for calls that say nothing themselves."""
+    """The options for calls without their own."""
     return CallOption(
         denoise=config.denoise,
         ambiance=config.ambiance,

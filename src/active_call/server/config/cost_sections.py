@@ -1,4 +1,4 @@
-"""The tables `[budget]` and `[prices]`: what calls may cost, and what engines and trunks cost."""
+"""The tables `[budget]` and `[prices]`: cost limits of calls, and prices of engines and trunks."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ Amount = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
 
 
 class Budget(Section):
-    """What calls may cost or use. A playbook's `budget`, and that of a call, go before it, but for the day's."""
+    """Limits on the cost and usage of calls. A playbook's `budget`, and a call's own, override it, except for the daily limit."""
 
     per_call: Money | None = None
-    """What one call may cost, in the currency of `[prices]`. What has no price does not count."""
+    """The cost limit of one call, in the currency of `[prices]`. Usage without a price does not count."""
     seconds: Amount | None = None
-    """Of sound that one call may send to recognisers."""
+    """The sound that one call may send to recognisers."""
     characters: Amount | None = None
-    """Of text that one call may give to synthesisers."""
+    """The text that one call may send to synthesisers."""
     tokens: Amount | None = None
-    """That one call may use of all models, in and out."""
+    """The tokens that one call may use with all models, input and output."""
     say: Annotated[str, Field(max_length=4_000)] | None = None
-    """The last sentence of a call whose budget is spent; empty: it is ended without a word."""
+    """The final sentence of a call whose budget is spent; empty: it ends without a word."""
     per_day: Money | None = None
-    """What all calls of a day (UTC) may cost. When it is spent, calls end with `say`, and new ones are refused with 503."""
+    """The cost limit of all calls of a day (UTC). When it is spent, calls end with `say`, and new ones are refused with 503."""
     file: NonEmpty = "config/spending.json"
-    """Where the sum of the day is kept, so that a restart does not forget it."""
+    """The file with the day's sum, so that a restart keeps it."""
 
     def as_option(self) -> BudgetOption | None:
-        """For calls that say nothing themselves; None if nothing is limited."""
+        """The option for calls without their own; None if there is no limit."""
         option = BudgetOption(per_call=self.per_call, seconds=self.seconds, characters=self.characters, tokens=self.tokens, say=self.say)
         return None if option == BudgetOption() else option
 
 
 class PriceRow(Section):
-    """A price that goes before those that come with the program."""
+    """A price that overrides the shipped ones."""
 
     kind: Literal["asr", "tts", "llm", "realtime", "telephony"]
-    """What it is the price of."""
+    """The kind of usage."""
     provider: NonEmpty
-    """The provider's name; the host of a server of one's own; of `telephony` the trunk's name."""
+    """The provider's name; the host of a private server; for `telephony` the trunk's name."""
     model: NonEmpty = ANY
-    """The model; `*` for all. Of `telephony` `inbound` or `outbound`."""
+    """The model; `*` for all. For `telephony` `inbound` or `outbound`."""
     unit: str
     """`second`, `minute`, `hour`, `thousand characters`, `million input tokens`, …"""
     price: Annotated[Number, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-    """Of one unit, in `currency`."""
+    """For one unit, in `currency`."""
     increment: Annotated[Number, Field(ge=0, le=3600)] = 0.0
-    """Begun seconds that are billed whole: 60 where each begun minute is."""
+    """The billing increment in seconds: 60 if each started minute is billed."""
     estimate: Flag = False
-    """The vendor bills another unit, and this is what it comes to."""
+    """The vendor bills another unit, and this is the equivalent."""
     date: datetime.date | None = None
-    """The day on which it was read."""
+    """The date on which it was read."""
     source: NonEmpty = "configuration"
-    """Where it was read."""
+    """The page on which it was read."""
 
     @model_validator(mode="after")
     def _known_unit(self) -> PriceRow:
@@ -68,21 +68,21 @@ class PriceRow(Section):
         return self
 
     def as_price(self) -> Price:
-        """The row of the table."""
+        """As a row of the price table."""
         return Price(
             self.kind, self.provider.lower(), self.model, self.unit, self.price, self.date, self.source, self.estimate, self.increment
         )
 
 
 class Prices(Section):
-    """The currency, and prices of one's own."""
+    """The currency, and the operator's own prices."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
-    """Of records, budgets and `rows` (ISO 4217)."""
+    """For records, budgets and `rows` (ISO 4217)."""
     per_dollar: Annotated[Number, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    """What one US dollar is in `currency`, for the prices that come with the program."""
+    """The value of one US dollar in `currency`, for the shipped prices."""
     rows: tuple[PriceRow, ...] = ()
-    """Prices that go before those."""
+    """Prices that override the shipped ones."""
 
     @model_validator(mode="after")
     def _rate(self) -> Prices:

@@ -1,7 +1,7 @@
 """The text of the config file: TOML to plain values, the line of every key, and `${VAR}` from the environment.
 
-In: a path, an environment. Out: `Document`, plain values with places. Raises ConfigError only. Knows no key by name.
-The grammar of keys, tables and values is TOML 1.0; `tomllib` judges it first, the line scanner may rely on that.
+A path and an environment enter; a `Document` leaves: plain values with their lines. Raises ConfigError only. Knows no key by name.
+The grammar of keys, tables and values is TOML 1.0; `tomllib` validates it first, so the line scanner gets valid TOML.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _VALUE_TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A config file as plain values. `lines` holds the line, counted from 1, of every table and key that has one of its own."""
+    """A config file as plain values. `lines` holds the line, counted from 1, of every table and key that has its own line."""
 
     file: str
     values: dict[str, Any]
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def line_of(self, path: KeyPath) -> int:
-        """The line of the key at `path`, or of the nearest table around it; 0 when nothing of it stands in the file."""
+        """The line of the key at `path`, or of the nearest enclosing table; 0 if none of them is in the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]
@@ -82,7 +82,7 @@ def parse_document(text: str, file: str) -> Document:
 
 
 def find_lines(text: str) -> dict[KeyPath, int]:
-    """The line of every key, table and entry of an array of tables in valid TOML. Keys inside inline tables have none of their own."""
+    """The line of every key, table and entry of an array of tables in valid TOML. Keys inside inline tables have no line of their own."""
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
@@ -105,7 +105,7 @@ def find_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _enter(parts: tuple[str, ...], is_array: bool, counts: dict[KeyPath, int]) -> KeyPath:
-    """The full path of a table header: every array of tables on the way stands for its last entry."""
+    """The full path of a table header: every array of tables in it means its last entry."""
     path: KeyPath = ()
     for index, part in enumerate(parts):
         path = (*path, part)
@@ -156,7 +156,7 @@ def _skip(pattern: re.Pattern[str], text: str, pos: int) -> int:
 
 
 def read_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` over the variables of `folder/.env`; the process's own environment is not touched."""
+    """`environment` merged over the variables of `folder/.env`; the process's own environment is not changed."""
     try:
         found = dotenv_values(folder / ".env", interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
@@ -165,7 +165,7 @@ def read_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, 
 
 
 def expand_variables(document: Document, environment: Mapping[str, str]) -> Document:
-    """`${VAR}` and `${VAR:-default}` in every text of the document. Raises ConfigError naming a missing variable and its key."""
+    """Replaces `${VAR}` and `${VAR:-default}` in every text of the document. Raises ConfigError naming a missing variable and its key."""
 
     def expand(value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):

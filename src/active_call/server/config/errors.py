@@ -1,6 +1,6 @@
-"""From pydantic's findings to one ConfigError in plain words: file, line, key, what was expected, the nearest known name.
+"""Converts pydantic's errors to one ConfigError in plain words: file, line, key, what was expected, the nearest known name.
 
-In: a ValidationError and the document it is about. Out: a ConfigError. Knows the models only through their fields.
+A ValidationError and its document enter; a ConfigError leaves. Knows the models only through their fields.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.base.errors import ConfigError
 from active_call.server.config.document import Document, KeyPath, dotted
 
 RENAMED = {"sip_handler": "handler", "sip_addr": "addr", "sip_port": "udp_port", "sip_accounts": "sip_registrations"}
-"""Keys of old files, and what they are called now."""
+"""Old keys, and their current names."""
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -39,7 +39,7 @@ _EXPECTED = {
 
 
 def to_config_error(error: ValidationError, document: Document, model: type[BaseModel]) -> ConfigError:
-    """The first mistake in the order of the file, and how many more there are."""
+    """The first mistake in file order, and how many more there are."""
     details = error.errors(include_url=False)
     places = [_place(detail, document.values) for detail in details]
     first = min(range(len(details)), key=lambda index: (document.line_of(places[index]) or 1 << 30, index))
@@ -95,11 +95,11 @@ def _explain(detail: ErrorDetails, place: KeyPath, model: type[BaseModel], value
 
 
 def _shown(place: KeyPath, found: object) -> str:
-    """The value, except where it may be a secret."""
+    """The value, unless it may be a secret."""
     if isinstance(found, dict):
         return "a table"
     name = str(place[-1]) if place else ""
-    if any(word in name for word in ("password", "secret", "credential", "token", "key")):
+    if place[:1] == ("keys",) or any(word in name for word in ("password", "secret", "credential", "token", "key")):
         return f"a {type(found).__name__}"
     return str(found).lower() if isinstance(found, bool) else repr(found)
 
@@ -125,13 +125,13 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _where(name: str, known: list[str], model: type[BaseModel]) -> str:
-    """Where a key that is unknown in its table would be known, else the nearest name in its table."""
+    """The table that knows this unknown key, else the nearest name in its own table."""
     elsewhere = places_of(name, model)
     return f"; it belongs {_or(elsewhere)}" if elsewhere and RENAMED.get(name) not in known else _nearest(name, known)
 
 
 def places_of(name: str, model: type[BaseModel]) -> list[str]:
-    """The tables that know the key `name`, in words: the top of the file first."""
+    """The tables that know the key `name`, as text: the top of the file first."""
     found = ["at the top of the file, above every [table]"] if name in _names_of(model) else []
     found += [f"in {header}" for header, tables in _tables(model) if any(name in _names_of(table) for table in tables)]
     return found
@@ -178,7 +178,7 @@ def _known_names(model: type[BaseModel], table: KeyPath, values: Any) -> list[st
 
 
 def _models_at(model: type[BaseModel], table: KeyPath, values: Any) -> list[type[BaseModel]]:
-    """The models that the table at `table` may follow; one where its `type` in `values` decides."""
+    """The possible models of the table at `table`; one if its `type` in `values` decides."""
     candidates: list[type[BaseModel]] = [model]
     node = values
     for part in table:

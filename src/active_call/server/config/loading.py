@@ -1,6 +1,6 @@
 """Reads the config file, with the settings of the command line and the environment.
 
-In: a path, overrides from the command line, the environment. Out: a frozen `Config`. Raises ConfigError with file, line and dotted key.
+A path, the command line's overrides and the environment enter; a frozen `Config` leaves. Raises ConfigError with file, line and dotted key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load_config(
     """Read and check the configuration. Raises ConfigError.
 
     `path` None: no file, defaults only. `overrides` are top-level keys that replace those of the file; None values are skipped.
-    `environment` serves `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
+    `environment` provides `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
     `starter_playbook`: a missing `greeting.md` is not a mistake, because it will be written.
     """
     variables = read_environment(path.parent if path else Path(), environment or {})

@@ -1,6 +1,6 @@
 """The source of each setting: a line of the config file, a variable of the environment, the command line, or the default.
 
-In: the document as it was read, before `${VAR}` is filled in, and the keys that the command line gives. Out: texts by dotted key.
+The document before the expansion of `${VAR}` enters, with the keys set by the command line; texts by dotted key leave.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def origins_of(document: Document, given: Collection[str]) -> Mapping[str, str]:
-    """By dotted key (`trunks[0].server`) where its value comes from; what is absent has its default."""
+    """The source of each value by dotted key (`trunks[0].server`); absent keys have their default."""
     origins = dict.fromkeys(given, COMMAND_LINE)
     for path, value in _leaves(document.values, ()):
         line = document.line_of(path)

@@ -1,7 +1,7 @@
-"""The tables of the config file, one model a table, every key documented under its field.
+"""The tables of the config file, one model for each table, every key documented under its field.
 
-In: plain values from TOML. Out: frozen models. A value that does not fit raises ValueError with plain words; `config_errors` turns it
-into a ConfigError that names file, line and key. Knows nothing of files, lines or the environment.
+Plain TOML values enter; frozen models leave. An invalid value raises ValueError in plain words; `config_errors` converts it to a
+ConfigError that names file, line and key. Knows nothing of files, lines or the environment.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ class Files(Section):
     """Which files calls may play (`play`, `moh`, `ringtone`, `ambiance`)."""
 
     roots: tuple[NonEmpty, ...] = ("config", "sounds", "playbooks")
-    """Folders, with all below them; the folders of playbooks belong to them in any case. Recordings, records and the cache never do."""
+    """Folders, including sub-folders; the playbook folders are always included. Recordings, records and the cache never are."""
 
 
 class Outgoing(Section):
-    """Requests to hosts that an API client, a model or a webhook has named."""
+    """Requests to hosts named by an API client, a model or a webhook."""
 
     allow_private: tuple[Place, ...] = ()
-    """What they may reach beside the public internet: `127.0.0.1:11434`, `10.0.0.0/8`, `ollama:11434`, `*.corp.example`."""
+    """Hosts that they may reach in addition to the public internet: `127.0.0.1:11434`, `10.0.0.0/8`, `ollama:11434`, `*.corp.example`."""
 
 
 class McpServer(Section):
-    """One MCP server: a program of this machine (`command`), or a URL (`url`)."""
+    """One MCP server: a local program (`command`), or a URL (`url`)."""
 
     command: str = ""
-    """The program; it speaks MCP on its standard input and output, and runs as long as calls use it."""
+    """The program. It speaks MCP on its standard input and output, and runs as long as calls use it."""
     args: tuple[str, ...] = ()
     """Its arguments."""
     env: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Its environment, beside `PATH`, `HOME` and the like."""
+    """Its environment, in addition to `PATH`, `HOME` and similar variables."""
     cwd: str = ""
-    """The folder that it runs in."""
+    """Its working folder."""
     url: str = ""
-    """The address of a server that speaks streamable HTTP."""
+    """The address of a server with streamable HTTP."""
     headers: Headers = Field(default_factory=dict, repr=False)
     """Sent with every request, such as `Authorization`."""
     timeout: Annotated[Whole, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=1, le=600)] = 30
-    """Seconds that one call of a tool may take."""
+    """The time limit of one tool call, in seconds."""
     tools: tuple[NonEmpty, ...] = ()
-    """The tools that are offered; empty: all."""
+    """The tools to offer; empty: all."""
 
     @model_validator(mode="after")
     def _one_way(self) -> McpServer:
@@ -76,27 +76,27 @@ class McpServer(Section):
 
 
 class HttpToken(Section):
-    """A token of the HTTP API with less than all rights."""
+    """A token of the HTTP API with limited rights."""
 
     name: NonEmpty
-    """How refusals call it."""
+    """Its name in refusals."""
     token: Annotated[Secret, Field(min_length=8)]
     """The bearer token."""
     scope: Literal["read", "control", "admin"] = "read"
-    """`read`: follow calls and listen in; `control`: place and drive calls, too; `admin`: write playbooks, too."""
+    """`read`: follow calls and listen; `control`: also place and control calls; `admin`: also write playbooks."""
 
 
 class Webhook(Section):
-    """A web service that is told of calls."""
+    """A web service that receives events of calls."""
 
     name: NonEmpty
-    """How logs and the API call it; what waits for it is kept under this name."""
+    """Its name in logs and the API; waiting deliveries are stored under this name."""
     url: HttpUrl
     """Where each event is POSTed."""
     secret: Secret = ""
-    """Signs the events (HMAC-SHA256); a secret that begins with `whsec_` is base64."""
+    """Signs the events (HMAC-SHA256); a secret beginning with `whsec_` is base64."""
     events: tuple[Literal["call.started", "call.answered", "call.ended", "call.transfer", "recording.ready", "turn"], ...] = ()
-    """Which ones; empty: all but `turn`."""
+    """Which events; empty: all except `turn`."""
     headers: Headers = Field(default_factory=dict, repr=False)
     """Sent with every event."""
 
@@ -112,42 +112,43 @@ class IceServer(Section):
     """TURN password."""
 
     def as_rtc(self) -> dict[str, object]:
-        """As `RTCIceServer` of WebRTC; what is not set is left out."""
+        """As WebRTC's `RTCIceServer`; unset fields are left out."""
         server = {"urls": list(self.urls), "username": self.username, "credential": self.credential}
         return {key: value for key, value in server.items() if value is not None}
 
 
 class MediaStreams(Section):
-    """Calls that carriers stream to us over WebSockets, at `/call/stream/NAME`. Without a secret: as for all other calls over HTTP."""
+    """Calls that carriers stream to us over WebSockets, at `/call/stream/NAME`. Without a secret the rules of all HTTP calls apply."""
 
     token: OptionalSecret = None
-    """What a carrier has to bring: in the path, as the value `token` of the call flow, in a header, or as the password of the URL."""
+    """The carrier's secret: in the path, as the value `token` of the call flow, in a header, or as the password of the URL."""
     twilio_auth_token: OptionalSecret = None
-    """The account's auth token; requests that it has signed (`X-Twilio-Signature`) need no token."""
+    """The account's auth token; requests signed with it (`X-Twilio-Signature`) need no token."""
     public_url: HttpUrl | None = None
-    """`https://…` under which carriers reach this server; without it the name by which they ask."""
+    """`https://…` under which carriers reach this server; by default the host name of their request."""
 
 
 class SipRegistration(Section):
-    """An account at a carrier or PBX: registered there, and used to answer its challenges to outbound calls."""
+    """An account at a carrier or PBX: it is registered there, and answers challenges to outbound calls."""
 
     name: str = ""
-    """How logs and the API call it."""
+    """Its name in logs and the API."""
     username: NonEmpty
-    """Digest user name, and the user part of the address that is registered."""
+    """Digest user name, and the user part of the registered address."""
     password: Secret = ""
     """Digest password."""
     server: NonEmpty
     """Host of the registrar and of outbound calls, with an optional port and `;transport=udp|tcp|tls`."""
     realm: str | None = None
-    """Digest realm that the password belongs to; without it, any realm the server names."""
+    """The password's digest realm; without it, any realm that the server names."""
     register_: Flag | None = Field(default=None, alias="register")
-    """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want). Left out: as the profile of the
-    trunk that `server` belongs to has it, else true."""
+    """False: no REGISTER is sent, and the credentials are used for outbound calls only (as Twilio trunks require). Default: from the
+    profile of the trunk that `server` belongs to, else true.
+    """
     expires: Annotated[Whole, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=60, le=86400)] = 3600
-    """Seconds a registration is asked for."""
+    """Requested duration of a registration in seconds."""
     proxy: str | None = None
-    """Outbound proxy, as a SIP URI or host, where it is not the server itself."""
+    """Outbound proxy, as a SIP URI or host, if it is not the server itself."""
     display_name: str = ""
     """Display name in From."""
     disabled: Flag = False
@@ -171,15 +172,15 @@ class RegisterUser(Section):
     server: NonEmpty
     """Registrar, with an optional port."""
     username: NonEmpty
-    """User part of the address that is registered."""
+    """User part of the registered address."""
     display_name: str | None = None
     """Display name in From."""
     disabled: Flag = False
     """True: kept in the file and not used."""
     auth_username: str | None = None
-    """Digest user name, where `credential` gives none and it is not `username`."""
+    """Digest user name, if `credential` has none and it is not `username`."""
     credential: RegisterCredential | None = None
-    """Digest user name and password, where the server asks for them."""
+    """Digest user name and password, if the server requires them."""
 
     def as_registration(self) -> SipRegistration:
         """The same account in the newer form."""
@@ -199,7 +200,7 @@ class RegisterUser(Section):
 
 
 class PlaybookRule(Section):
-    """A playbook for some callers and callees. Both patterns must be found; an absent one matches everybody."""
+    """A playbook for some callers and callees. Both patterns must match; a missing one matches all."""
 
     caller: Regex | None = None
     """Regular expression over the caller."""
@@ -210,12 +211,12 @@ class PlaybookRule(Section):
 
 
 class PlaybookHandler(Section):
-    """A playbook takes the call: the first rule that matches, else `default`, else 404."""
+    """A playbook takes the call: that of the first matching rule, else `default`, else 404."""
 
     type: Literal["playbook"]
     """`playbook`."""
     default: NonEmpty | None = None
-    """File that takes the calls no rule matches."""
+    """The file for calls without a matching rule."""
     rules: tuple[PlaybookRule, ...] = ()
     """Tried in order."""
 
@@ -226,7 +227,7 @@ class WebhookHandler(Section):
     type: Literal["webhook"]
     """`webhook`."""
     url: OneOrMore = ()
-    """One URL, or several that are tried in turn."""
+    """One URL, or several, tried in order."""
     urls: OneOrMore = ()
     """More URLs, tried after `url`."""
     method: Literal["POST", "PUT", "GET"] = "POST"
@@ -242,7 +243,7 @@ class WebhookHandler(Section):
 
     @property
     def all_urls(self) -> tuple[str, ...]:
-        """`url` and `urls`, in the order in which they are tried."""
+        """`url` and `urls`, in order."""
         return self.url + self.urls
 
 
@@ -276,7 +277,7 @@ class Recording(Section):
     auto_start: Flag = True
     """Recording starts when the call is answered; else a `record` command starts it."""
     filename_pattern: NonEmpty = "{id}"
-    """File name without ending; `{id}`, `{date}`, `{time}`, `{caller}`, `{callee}` are filled in."""
+    """File name without suffix; `{id}`, `{date}`, `{time}`, `{caller}`, `{callee}` are filled in."""
     path: NonEmpty = "./config/recorders"
     """Folder."""
     samplerate: Literal[8000, 16000, 24000, 48000] = 16000
@@ -290,31 +291,31 @@ class Recording(Section):
 
 
 class LocalCallRecord(Section):
-    """One JSON file a call, beside the database."""
+    """One JSON file for each call, in addition to the database."""
 
     type: Literal["local"] = "local"
     """`local`."""
     root: NonEmpty = "./config/cdr"
-    """Folder; a sub-folder a day is made in it."""
+    """Folder; it gets a sub-folder for each day."""
     database: Secret = ""
     """URL of the database, as `url` of type `database`; without it the SQLite file `records.db` in `root`."""
 
 
 class HttpCallRecord(Section):
-    """Each record is POSTed as JSON, beside the database; what the service refuses for good is kept in `root` too."""
+    """Each record is POSTed as JSON, in addition to the database; records that the service refuses permanently are kept in `root`."""
 
     type: Literal["http"]
     """`http`."""
     url: HttpUrl
-    """Where to."""
+    """The URL of the service."""
     headers: Headers = Field(default={}, repr=False)
     """Sent with every request."""
     root: NonEmpty = "./config/cdr"
-    """Folder for records that were refused, and for the database."""
+    """Folder for refused records, and for the database."""
     database: Secret = ""
     """URL of the database, as `url` of type `database`; without it the SQLite file `records.db` in `root`."""
     with_media: Flag = False
-    """Send the recording too."""
+    """Also send the recording."""
     keep_media_copy: Flag = False
     """Keep the recording after it was sent."""
 
@@ -325,7 +326,7 @@ class S3CallRecord(Section):
     type: Literal["s3"]
     """`s3`."""
     vendor: Literal["aliyun", "tencent", "minio", "aws", "gcp", "azure", "digitalocean", "digital_ocean"] = "aws"
-    """Whose store it is."""
+    """The vendor of the store."""
     bucket: NonEmpty
     """Bucket."""
     region: str = ""
@@ -335,28 +336,28 @@ class S3CallRecord(Section):
     secret_key: Secret = ""
     """Secret key."""
     endpoint: str = ""
-    """URL of the store, where it is not the vendor's usual one."""
+    """URL of the store, if it is not the vendor's usual one."""
     root: str = ""
     """Prefix of the object names."""
     with_media: Flag = False
-    """Store the recording too."""
+    """Also store the recording."""
     keep_media_copy: Flag = False
     """Keep the local recording after it was stored."""
 
 
 class DatabaseCallRecord(Section):
-    """Records in a database and nowhere else."""
+    """Records in a database only."""
 
     type: Literal["database"]
     """`database`."""
     url: Secret
     """`postgresql://user:password@host/database`, or `sqlite:///folder/records.db`."""
     root: NonEmpty = "./config/cdr"
-    """Folder for what the database does not take while it is down."""
+    """Folder for data that waits while the database is down."""
 
 
 def _local_without_type(value: object) -> object:
-    """A table without `type` is of type `local`, except where it holds a key that only other types know."""
+    """A table without `type` is of type `local`, unless it has a key that only other types have."""
     if not isinstance(value, dict) or "type" in value:
         return value
     others = {key for cls in (HttpCallRecord, S3CallRecord, DatabaseCallRecord) for key in cls.model_fields}

@@ -1,6 +1,6 @@
 """The tables of the config file about trunks: `[[trunks]]`, `[admission]`, `[[trunk_rules]]`, `[[rewrites]]`.
 
-In: plain values from TOML. Out: frozen models. A value that does not fit raises ValueError with plain words. Knows no files, no lines.
+Plain TOML values enter; frozen models leave. An invalid value raises ValueError in plain words. Knows no files, no lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _profile_name(name: str) -> str:
 
 
 def _no_scheme(text: str) -> str:
-    """A host, perhaps with a port and parameters; the scheme that some write before it is taken off."""
+    """A host with optional port and parameters; a scheme before it is removed."""
     return re.sub(r"^sips?:", "", text.strip())
 
 
@@ -47,45 +47,47 @@ NumberPattern = Annotated[NonEmpty, AfterValidator(_number_pattern)]
 
 
 class Trunk(TrunkKeys):
-    """A carrier: who may call in through it, and how calls are placed through it. Keys that are left out come from the profile."""
+    """A carrier: who may call in through it, and how outbound calls use it. Missing keys come from the profile."""
 
     name: NonEmpty
-    """How logs, records, variables and the API call it."""
+    """Its name in logs, records, variables and the API."""
     profile: Annotated[str, AfterValidator(_profile_name)] | None = None
-    """`twilio`, `telnyx` …: the carrier's published address ranges and habits."""
+    """`twilio`, `telnyx` …: the carrier's published address ranges and settings."""
     server: Annotated[NonEmpty, BeforeValidator(lambda value: _no_scheme(value) if isinstance(value, str) else value)] | None = None
-    """Host of the carrier for outbound calls, with an optional port and `;transport=`; callees of that host belong to the trunk."""
+    """Host of the carrier for outbound calls, with an optional port and `;transport=`; callees at that host belong to the trunk."""
     username: str | None = None
     """Digest user name for outbound calls."""
     password: OptionalSecret = None
     """Digest password for outbound calls."""
     realm: str | None = None
     """Digest realm that the password belongs to; without it, any."""
+    keys: NonEmpty | None = None
+    """The key set (`[keys.NAME]`) of its calls, where their playbook names none."""
     caller: str | None = None
-    """Our number on this trunk: From of calls that name no caller."""
+    """Our number on this trunk: the From of calls without a caller."""
     headers: Headers = Field(default={}, repr=False)
     """Headers of every outbound INVITE, such as X-Telnyx-Token."""
     refer_headers: tuple[Annotated[NonEmpty, AfterValidator(_free_header)], ...] = ()
-    """Headers in the Refer-To of its REFERs that go into the INVITE to the target, such as User-to-User. Replaces always does."""
+    """Headers in its REFERs' Refer-To that are copied to the INVITE to the target, such as User-to-User. Replaces always is."""
     max_calls: Annotated[Whole, Field(ge=1)] | None = None
-    """Calls at one time, both directions together."""
+    """Concurrent calls, both directions together."""
     max_cps: Annotated[Number, Field(gt=0)] | None = None
     """New calls a second, inbound and outbound each."""
     max_calls_per_hour: Annotated[Whole, Field(ge=1)] | None = None
-    """Calls placed on it within any hour; more are refused."""
+    """Outbound calls within any hour; further ones are refused."""
     max_minutes_per_hour: Annotated[Number, Field(gt=0)] | None = None
-    """Minutes that calls placed on it may take within any hour; then new ones are refused."""
+    """Minutes of outbound calls within any hour; then new ones are refused."""
     disabled: Flag = False
     """True: kept in the file and not used."""
 
     @property
     def published(self) -> Profile | None:
-        """The profile that the entry names."""
+        """The profile of the entry."""
         return load_profile(self.profile) if self.profile else None
 
     @property
     def resolved(self) -> Trunk:
-        """The entry with what it leaves out taken from its profile; an address as `server` alone is a range of its own."""
+        """The entry with missing values taken from its profile; an address as `server` is also its only range."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
         profile = self.published
         if profile is not None:
@@ -132,53 +134,54 @@ def _address_of(server: str | None) -> str:
 
 
 class Admission(Section):
-    """Who is let in at all, beside the trunks' own lists."""
+    """Who may call in at all, in addition to the trunks' own lists."""
 
     strangers: Literal["auto", "reject", "silence"] = "auto"
-    """How those meet us whom no trunk allows: `reject` answers 403, `silence` nothing at all, `auto` 403 to those who look honest and
-    nothing to scanners, to unreadable messages and to addresses that go on trying."""
+    """How sources outside all trunks are treated: `reject` answers 403, `silence` does not answer, `auto` answers 403 to honest-looking
+    sources and does not answer scanners, unparsable messages and repeated attempts.
+    """
     silence_after: Annotated[Whole, Field(ge=1)] = 20
-    """Refusals within a minute after which an address is not answered any more, with `auto`."""
+    """Refusals within a minute after which an address gets no answer, with `auto`."""
     silence_for: Seconds = 600.0
-    """For how long that lasts. Seconds, or a text such as `10m`."""
+    """The duration of that. Seconds, or a text such as `10m`."""
     max_cps_per_address: Annotated[Number, Field(gt=0)] | None = None
     """New inbound calls a second from one source address."""
     max_calls: Annotated[Whole, Field(ge=1)] | None = None
-    """Calls at one time, all together."""
+    """Concurrent calls in total."""
     stranger_idle: Seconds = 300.0
-    """How long a connection that no trunk allows stays open without a call and without a SIP message."""
+    """How long a connection outside all trunks stays open without a call and without a SIP message."""
     max_connections: Annotated[Whole, Field(ge=8)] = 2000
-    """SIP connections at one time, all together; a quarter of them is kept for trunks and registrars."""
+    """Concurrent SIP connections in total; a quarter is reserved for trunks and registrars."""
 
 
 class Outbound(Section):
-    """What calls we place, whoever asks for them: the API, agents, transfers, redirections."""
+    """Outbound calls by all parties: the API, agents, transfers, redirections."""
 
     domains: tuple[NonEmpty, ...] = ()
-    """Hosts beside the trunk's own to which its REFER and 3xx may send us; `*` stands for any part of a name."""
+    """Hosts besides the trunk's own that its REFER and 3xx may name; `*` matches any part of a name."""
     numbers: tuple[NumberPattern, ...] = ()
-    """Numbers that may be called, such as `+49*`; empty: all but `deny_numbers`."""
+    """Numbers that may be called, such as `+49*`; empty: all except `deny_numbers`."""
     deny_numbers: tuple[NumberPattern, ...] = COSTLY_NUMBERS
-    """Numbers that are never called; premium-rate and satellite ones by default."""
+    """Numbers that are never called; by default premium-rate and satellite numbers."""
     transfer_targets: tuple[NonEmpty, ...] = ()
-    """Whom agents may transfer to beside what their playbook says: numbers (`+49*`), addresses (`desk@example.com`), hosts."""
+    """Targets of agents' transfers in addition to the playbook's: numbers (`+49*`), addresses (`desk@example.com`), hosts."""
     max_calls_per_hour: Annotated[Whole, Field(ge=1)] | None = None
-    """Calls placed within any hour, all trunks together."""
+    """Outbound calls within any hour, over all trunks."""
     max_minutes_per_hour: Annotated[Number, Field(gt=0)] | None = None
-    """Minutes that calls placed may take within any hour, all together."""
+    """Minutes of outbound calls within any hour, in total."""
 
 
 class UserHost(Section):
-    """The user and host of a URI, as texts to write."""
+    """The user and host to write into a URI."""
 
     user: str | None = None
     """User part."""
     host: HostPort | None = None
-    """Host; when rewritten without a port, the port stays."""
+    """Host; if it is written without a port, the port stays."""
 
 
 class UserHostPattern(Section):
-    """Patterns over the parts of a URI; what is absent matches everything."""
+    """Patterns for the parts of a URI; a missing one matches everything."""
 
     user: Regex | None = None
     """Regular expression over the user part; a URI without a user part does not match."""
@@ -187,7 +190,7 @@ class UserHostPattern(Section):
 
 
 class RuleMatch(Section):
-    """The calls a trunk rule applies to: all its patterns must be found."""
+    """The calls a trunk rule applies to: all its patterns must match."""
 
     from_: UserHostPattern = Field(default=UserHostPattern(), alias="from")
     """Patterns over the From URI."""
@@ -196,7 +199,7 @@ class RuleMatch(Section):
 
 
 class RuleRewrite(Section):
-    """What a trunk rule writes."""
+    """The rewrite of a trunk rule."""
 
     from_: UserHost = Field(default=UserHost(), alias="from")
     """New parts of the From URI."""
@@ -207,7 +210,7 @@ class RuleRewrite(Section):
 
 
 class RuleBody(Section):
-    """A match and what is done then."""
+    """A match and a rewrite."""
 
     match: RuleMatch = RuleMatch()
     """Without it the rule applies to every call."""
@@ -216,21 +219,21 @@ class RuleBody(Section):
 
 
 class TrunkRule(Section):
-    """One rule over outbound calls; the first that matches is applied."""
+    """One rule for outbound calls; the first match is applied."""
 
     name: str = ""
-    """How logs call it."""
+    """Its name in logs."""
     rule: RuleBody
     """Match and rewrite."""
 
 
 class Rewrite(Section):
-    """Rewrites the callee before dialling; every rule is applied in turn to what the one before has made of it."""
+    """Rewrites the callee before dialling; each rule applies to the result of the previous one."""
 
     match: Regex
-    """Regular expression, found anywhere in the callee's address."""
+    """Regular expression, matched anywhere in the callee's address."""
     rewrite: str
-    """Replacement of every place that it is found at, with `$1`, `$name` or `\\1` for groups and `$$` for a dollar sign."""
+    """Replacement of every match, with `$1`, `$name` or `\\1` for groups and `$$` for a dollar sign."""
 
     @field_validator("rewrite")
     @classmethod

@@ -1,6 +1,6 @@
-"""The kinds of value that config keys hold: what is accepted, and the plain words for what is not.
+"""The types of config values: what is accepted, and the error texts for the rest.
 
-In: plain values from TOML. Out: checked values; what does not fit raises ValueError. Knows no key.
+Plain TOML values enter; checked values leave; an invalid one raises ValueError. Knows no key.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from active_call.sip.syntax.uri import format_host_port
 T = TypeVar("T")
 
 CODECS = ("pcmu", "pcma", "g722", "opus", "telephone_event")
-"""In the order in which they are offered by default."""
+"""In the default order of offers."""
 ALL_CODECS = (*CODECS, "l16_16000", "l16_8000")
-"""What `codecs` may name."""
+"""The values of `codecs`."""
 
 STUN_SERVERS = ("stun.l.google.com:19302", "stun.cloudflare.com:3478", "global.stun.twilio.com:3478")
-"""Public servers of three providers; any one that answers will do."""
+"""Public servers of three providers; one answer is enough."""
 
 UNSUPPORTED_CODECS = ("g729",)
-"""Known to the Rust program and therefore in existing files; left out of the offer."""
+"""Known to the Rust program and therefore in existing files; not offered."""
 
 
 class Section(BaseModel):
-    """The base of all tables: frozen, and a key that nobody knows is an error."""
+    """The base of all tables: frozen; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
 
 def _true_or_false(value: object) -> object:
-    """`"true"` and `"false"` come from environment variables, which are texts. Nothing else is read as one of them, as pydantic would."""
+    """`"true"` and `"false"` come from environment variables, which are texts. Other values that pydantic would convert are refused."""
     word = value.strip().lower() if isinstance(value, str) else value
     if word in ("true", "false"):
         return word == "true"
@@ -104,7 +104,7 @@ def _codecs(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _host_port(text: str) -> str:
-    """`host[:port]`; an IPv6 address gets its brackets."""
+    """`host[:port]`; an IPv6 address gets brackets."""
     return format_host_port(*split_host(text))
 
 
@@ -127,7 +127,7 @@ def _place(text: str) -> str:
 
 
 def _host_name(text: str) -> str:
-    """A name or address as it stands in a Host header, without a port."""
+    """A name or address as in a Host header, without a port."""
     if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?", text):
         raise ValueError(f"expected a host name or an address without a port, such as pbx.example.com, found {text!r}")
     return text.strip("[]").lower()
@@ -158,12 +158,12 @@ def _header_map(value: object) -> object:
 
 
 def as_list(value: object) -> object:
-    """A single text where a list of texts is expected."""
+    """Accepts a single text where a list of texts is expected."""
     return [value] if isinstance(value, str) else value
 
 
 def _option_group(cls: type[T]) -> BeforeValidator:
-    """Read a table by the contract's rules, strictly: both spellings of a key, its aliases, and no unknown one."""
+    """Read a table strictly by the contract's rules: both spellings of a key, its aliases, no unknown key."""
 
     def convert(value: object) -> object:
         if isinstance(value, cls):
@@ -210,11 +210,11 @@ RealtimeDefaults = Annotated[options.RealtimeOption, _option_group(options.Realt
 RingbackDefaults = Annotated[options.RingbackDetectionOption, _option_group(options.RingbackDetectionOption)]
 
 FreeTable = dict[str, Any]
-"""A table that is kept as it is."""
+"""A table kept unchanged."""
 
 
 def parse_host_port(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port`; the host comes without brackets. Raises ValueError."""
+    """`host:port` or `[v6]:port`; the host is returned without brackets. Raises ValueError."""
     host, colon, port = text.strip().rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     fits = colon and host and port.isascii() and port.isdigit() and int(port) <= 65535 and (bracketed or ":" not in host)

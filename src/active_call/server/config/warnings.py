@@ -1,6 +1,6 @@
-"""What an operator should know about a configuration that loads: keys that have no effect, placeholders that nobody filled in.
+"""Warnings about a valid configuration: keys without effect, placeholders that were not replaced.
 
-In: a document whose values fit. Out: one sentence each, with its line. Decides nothing.
+A valid document enters; one sentence for each warning leaves, with its line. Decides nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNUSED = {
     "callrecord.with_media": "",
     "callrecord.keep_media_copy": "",
 }
-"""Keys that are accepted so that existing files load, and what to do instead."""
+"""Keys that are accepted so that existing files load, with advice."""
 
 _GROUPS: Mapping[str, type[msgspec.Struct]] = {
     "vad": options.VadOption,
@@ -41,11 +41,11 @@ _GROUPS: Mapping[str, type[msgspec.Struct]] = {
     "ringback_detection": options.RingbackDetectionOption,
 }
 PLACEHOLDER = re.compile(r"<?\$?\{?YOUR_[A-Z_]+\}?>?")
-"""What guides write where a value of one's own belongs."""
+"""The guides' placeholders for the operator's own values."""
 
 
 def config_warnings(document: Document) -> tuple[str, ...]:
-    """Every warning, in the order of the file."""
+    """All warnings, in file order."""
     found = [*_unused(document), *_unused_options(document), *_placeholders(document.values, ())]
     found.sort(key=lambda entry: document.line_of(entry[0]))
     return tuple(_sentence(document, place, text) for place, text in found)

@@ -1,1 +1,1 @@
-"""`active-call demo`: a server here, a simulated telephone in another process, and a whole call between them."""
+"""`active-call demo`: a local server, a simulated telephone in another process, and a whole call between them."""

@@ -1,6 +1,6 @@
 """The process of the demo's language model: `python -m active_call.server.demo.model_process FOLDER MODEL`.
 
-Serves MODEL with `xllamacpp` out of FOLDER on a free port of loopback, prints `{"address": …}`, and ends with its standard input.
+Serves MODEL with `xllamacpp` from FOLDER on a free loopback port, prints `{"address": …}`, and ends when its standard input closes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 CONTEXT_TOKENS = 2048
 N_SLOTS = 2
-"""Conversations at once: an interrupted answer and the next one overlap for a moment."""
+"""Concurrent conversations: an interrupted answer and the next one overlap briefly."""
 NICENESS = 3
-"""Behind the media and the call, before nothing that a caller waits for."""
+"""Lower priority than media and the call."""
 
 
 def main(folder: str, model: str) -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input closes."""
     os.nice(NICENESS)
     sys.path.insert(0, folder)
     xllamacpp: Any = import_module("xllamacpp")

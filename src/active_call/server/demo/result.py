@@ -1,4 +1,4 @@
-"""What the demo found, put together from both sides: what each meant, what the other heard. Values and their judgement only."""
+"""The result of the demo, from both sides: the intended words and the recognised ones. Values and their evaluation only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from active_call.server.demo.stories import DemoStory
 from active_call.testing.sound.open_listening import plain_words, share_heard
 
 MIN_SHARE = 0.3
-"""What the agent heard belongs to what the caller said when more than this share of the words of either agrees."""
+"""The agent's recognised text belongs to a sentence of the caller if more than this share of either's words agrees."""
 MAX_PIECES = 4
-"""A sentence may be heard in so many pieces."""
+"""How many pieces a sentence may be recognised in."""
 
 
 @dataclass(slots=True)
 class DemoResult:
-    """The demo's outcome. `turns`: who, text (meant), heard (by the other side), latency_ms. `retries`: what was asked again, and why."""
+    """The demo's outcome. `turns`: who, text (intended), heard (by the other side), latency_ms. `retries`: repeated questions, with
+    reasons.
+    """
 
     ok: bool = False
     failures: list[str] = field(default_factory=list)
@@ -29,15 +31,15 @@ class DemoResult:
     record: str = ""
     barge_in_ms: float | None = None
     model_stopped_ms: float | None = None
-    """How long after the interruption the language model stopped writing; None without a model, or where it had finished before."""
+    """How long after the interruption the language model stopped writing; None without a model, or if it had finished before."""
     words_right: float | None = None
     """Share of the caller's words that the agent recognised."""
     summary: dict[str, Any] = field(default_factory=dict)
     bye_line: str = ""
-    """The line that says who hung up; it comes before the last sentence is recognised, and is shown after it."""
+    """The line that says who hung up; it comes before the last sentence is recognised, and is printed after it."""
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """The object printed by `--json`."""
         return {
             "ok": self.ok,
             "turns": self.turns,
@@ -57,12 +59,12 @@ class DemoResult:
 
 
 def judge(result: DemoResult, story: DemoStory, record: Mapping[str, Any]) -> None:
-    """Fill in the turns, and say what is not as the story says."""
+    """Fill in the turns, and list the differences from the story."""
     result.failures += result.summary.get("failures", [])
     result.engines = dict(record.get("engines", {}))
     meant = [line["text"] for line in record.get("turns", []) if line["speaker"] == "agent"]
     heard = [line["text"] for line in record.get("turns", []) if line["speaker"] == "caller"]
-    # An interruption is reported before what it interrupted has come to its end: the table goes by what began first.
+    # An interruption is reported before the interrupted turn ends: the table is sorted by start.
     for turn in sorted(result.summary.get("turns", []), key=lambda turn: turn.get("at", 0.0)):
         match turn["kind"]:
             case "agent":
@@ -84,7 +86,7 @@ def judge(result: DemoResult, story: DemoStory, record: Mapping[str, Any]) -> No
 
 
 def _taken(text: str, heard: list[str]) -> str:
-    """What the agent heard of one sentence, taken off the list; it may have come in several pieces, and something before it was lost."""
+    """The agent's text of one sentence, removed from the list; it may be in several pieces, and earlier text may be missing."""
     words = plain_words(text)
     best, best_end, best_text = MIN_SHARE, 0, ""
     for start in range(len(heard)):
@@ -105,7 +107,7 @@ def _judge_digit(result: DemoResult, digit: str, record: Mapping[str, Any]) -> N
 
 
 def _judge_words(result: DemoResult, story: DemoStory) -> None:
-    """Over the whole call, since a caller who is misheard once asks again."""
+    """Over the whole call, because a misunderstood caller repeats once."""
     spoken = [turn for turn in result.turns if turn["who"] == "caller" and len(turn["text"]) > 1]
     total, right = 0, 0.0
     for turn in spoken:

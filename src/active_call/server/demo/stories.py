@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CALLER_VOICE = "piper:joe*1.2"
-"""The agent's voice a fifth higher, with the vowels of a smaller person: natural, and another one to hear."""
+"""The agent's voice a fifth higher, with shorter formants: natural, but clearly another voice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""`active-call doctor`: checks and what they find."""
+"""`active-call doctor`: checks and findings."""

@@ -1,7 +1,7 @@
-"""What an operator wants to know at three in the morning: each check looks at one thing and says it in a line.
+"""The doctor's checks for operators: each check covers one subject and reports it in a line.
 
-A Config enters, `Finding`s leave. A finding is `ok`, `warn` (it runs, but a carrier may not like it) or `fail` (it will not work). Nothing
-is changed: ports are tried and let go, names are looked up, engines are made and not started.
+A Config enters, `Finding`s leave. A finding is `ok`, `warn` (it runs, but a carrier may object) or `fail` (it will not work). Nothing
+is changed: ports are opened and closed, names are looked up, engines are created and not started.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ EXPIRES_SOON_DAYS = 21
 
 
 async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
-    """Every check in turn."""
+    """All checks in order."""
     for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _tools, _files, _http):
         for finding in check(config, environment):
             yield finding
@@ -158,7 +158,7 @@ def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What `playbook check` tells; a mistake in a playbook that takes no calls prevents nothing."""
+    """The findings of `playbook check`; a mistake in a playbook that takes no calls is only a warning."""
     handler = config.handler
     named: list[str] = []
     if isinstance(handler, PlaybookHandler):
@@ -167,7 +167,7 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
     others = {str(path): path for folder in PLAYBOOK_FOLDERS for path in sorted(folder.glob("*.md"))}
     n_good = 0
     for name, path in {**paths, **{key: path for key, path in others.items() if path not in paths.values()}}.items():
-        reading = examine(path, environment)
+        reading = examine(path, environment, config.keys)
         mistake: Level = "fail" if name in paths else "warn"
         found = [entries.Finding(0, reading)] if isinstance(reading, str) else reading.findings.in_order
         for entry in found:
@@ -212,7 +212,7 @@ def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def why_not_writable(folder: Path) -> str:
-    """Why no file can be made in `folder`, which is made when it is needed; empty when one can. Tries it, and leaves nothing behind."""
+    """Why no file can be created in `folder`, which is created when needed; empty if it can. Tries it, and removes the file."""
     folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
@@ -234,7 +234,7 @@ def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _engines(config: Config, services: Services) -> Iterator[Finding]:
-    """Whether the engines that calls need can be had, and fit; importing an adapter may take a second."""
+    """Whether the needed engines are available and match; importing an adapter may take a second."""
     handler = config.handler
     if not isinstance(handler, PlaybookHandler):
         speech = choose_speech(CallOption(asr=config.asr or AsrOption(), tts=config.tts or TtsOption()), None)

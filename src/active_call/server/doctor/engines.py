@@ -1,4 +1,4 @@
-"""Whether the engines of a playbook can be had, speak its language, and go together. In: the choice. Out: findings. Starts no engine."""
+"""Whether the engines of a playbook are available, support its language, and match. The choice enters; findings leave. Starts no engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from active_call.server.setup.engine_lines import told
 
 
 def engine_findings(name: str, choice: SpeechChoice, language: str, services: Services) -> Iterator[Finding]:
-    """About the engines of the playbook `name`, which is in `language` where it says so (`llm.language`)."""
+    """Findings about the engines of the playbook `name`, in `language` if the playbook sets it (`llm.language`)."""
     spoken = choice.asr.language or choice.tts.language or language
     asr = choice.asr if choice.asr.language or not spoken else msgspec.structs.replace(choice.asr, language=spoken)
     makers: list[tuple[str, Callable[[], object]]] = [
@@ -47,7 +47,7 @@ def engine_findings(name: str, choice: SpeechChoice, language: str, services: Se
 
 
 def _fallbacks(name: str, asr: AsrOption, choice: SpeechChoice, services: Services) -> Iterator[Finding]:
-    """Whether each fallback can be had; a model needs open speech of every recogniser."""
+    """Whether each fallback is available; a model needs recognisers for free speech."""
     environment = services.environment
     llms = llm_chain(resolved(choice.llm, environment))[1:] if choice.llm is not None else []
     makers: list[tuple[str, Callable[[], Any]]] = [
@@ -69,7 +69,7 @@ def _fallbacks(name: str, asr: AsrOption, choice: SpeechChoice, services: Servic
 
 
 def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
-    """A model talks about anything; its caller must be understood whatever is said."""
+    """A model talks about any subject, so the recogniser must understand free speech."""
     recogniser: Any = made.get("speech recognition")
     if made.get("language model") is not None and recogniser is not None and not recogniser.capabilities.free_speech:
         known = recogniser.name
@@ -78,7 +78,7 @@ def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
 
 
 def _lacks(engine: str, tts: TtsOption, environment: Mapping[str, str]) -> bool:
-    """Whether the voice that is wished for does not exist."""
+    """Whether the requested voice does not exist."""
     wish = tts.speaker or tts.model
     if engine == "espeak":
         return lacks_voice(wish or tts.language or "")

@@ -1,4 +1,4 @@
-"""What a check of the doctor finds."""
+"""A finding of the doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the certificate names this server as carriers reach it: its public address, or the host that Contact names on a trunk."""
+"""Whether the certificate names this server as carriers reach it: its public address, or the Contact host of a trunk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def certificate_names(certificate: x509.Certificate) -> list[str]:
-    """The names that a certificate is for: subject alternative names, else the common name."""
+    """The names in a certificate: subject alternative names, else the common name."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -32,14 +32,14 @@ def certificate_names(certificate: x509.Certificate) -> list[str]:
 
 
 async def certificate_findings(config: Config, resolver_type: Callable[[], Resolver] = Resolver) -> AsyncIterator[Finding]:
-    """What is told to peers against what the certificate says."""
+    """Compares the advertised addresses with the certificate."""
     if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
         return
     try:
         pem = await asyncio.to_thread(Path(config.tls_cert_file).read_bytes)
         names = certificate_names(x509.load_pem_x509_certificate(pem))
     except (OSError, ValueError):
-        return  # told by the certificate's own check
+        return  # reported by the certificate's own check
     listed = ", ".join(names) or "no name"
     for trunk in active_trunks(config):
         host = split_host(trunk.contact_host)[0] if trunk.contact_host else ""
@@ -62,7 +62,7 @@ def _is_named(host: str, name: str) -> bool:
 
 
 async def _leads_to(address: str, names: list[str], resolver: Resolver) -> bool:
-    """Whether one of the host names has that address."""
+    """Whether one of the host names resolves to that address."""
     for name in names:
         if is_ip(name) or "*" in name or name == "localhost":
             continue

@@ -1,7 +1,7 @@
-"""Tries providers as a call would: a recogniser with a short utterance, a voice with a word, a model with a word, a conversation opened.
+"""Tests providers as a call would use them: a short utterance to a recogniser, a word to a voice or a model, opening a conversation.
 
-Targets enter; what came of each leaves, with how long the first result took and what helps where there was none. Every trial ends in time,
-and no key is in what it tells. It costs what the vendors ask for a second of speech and some tokens.
+Targets enter; results leave, with the time to the first result, and advice after a failure. Every trial has a time limit, and its report
+contains no key. It costs what the vendors charge for a second of speech and some tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from active_call.base.errors import ActiveCallError, ProviderError
@@ -30,6 +30,7 @@ from active_call.providers.base import (
 from active_call.providers.credentials import without_secrets
 from active_call.providers.declared import Declared
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
+from active_call.providers.key_sets import KeySets
 from active_call.providers.realtime_model import AgentSound, RealtimeEvent, RealtimeFailed, RealtimeSession, ReplyDone, Transcript
 from active_call.providers.registry import create_realtime, create_recogniser, create_responder, create_synthesiser
 from active_call.providers.settings import LlmSettings
@@ -39,19 +40,19 @@ from active_call.server.doctor.provider_targets import Target
 TRIAL_S = 15.0
 """Time limit for one provider, in total."""
 LOAD_S = 30.0
-"""Until an engine of this machine has loaded its model."""
+"""The time for a local engine to load its model."""
 AT_ONCE = 4
 WORD = "Hello."
 UTTERANCE = "hello can you hear me"
 REPLY_TOKENS = 16
-"""The least that every vendor takes."""
+"""The minimum that every vendor accepts."""
 PIECE_S = 0.1
 SILENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The result of one target. `latency_ms`: until the first result of it (recognition: from the end of the utterance)."""
+    """The result of one target. `latency_ms`: until its first result (recognition: from the end of the utterance)."""
 
     target: Target
     ok: bool
@@ -70,14 +71,19 @@ class Trial:
         }
 
 
-async def try_providers(targets: Sequence[Target], declared: Sequence[Declared], services: Services) -> list[Trial]:
-    """The results of all targets, in their order; several are tried at once."""
+async def try_providers(
+    targets: Sequence[Target], declared: Sequence[Declared], services: Services, key_sets: Mapping[str, Mapping[str, str]] | None = None
+) -> list[Trial]:
+    """The results of all targets, in their order; several are tried at once. `key_sets`: variables by the names of sets."""
     room = asyncio.Semaphore(AT_ONCE)
+    sets = KeySets(services.environment)
+    sets.use(key_sets or {})
     known = {(one.kind, name): one for one in declared if one.declaration is not None for name in one.declaration.names}
 
     async def one(target: Target) -> Trial:
         async with room:
-            return await _try(target, known.get((target.kind, target.provider)), services)
+            own = replace(services, environment=sets.of("" if target.mistake else target.keys).environment)
+            return await _try(target, known.get((target.kind, target.provider)), own)
 
     return await asyncio.gather(*(one(target) for target in targets))
 
@@ -91,11 +97,11 @@ class Stopwatch:
         self.latency_ms: int | None = None
 
     def begin(self) -> None:
-        """The time begins now."""
+        """Start the time."""
         self._began = self._clock.now()
 
     def stop(self) -> None:
-        """A result has come; later ones do not count."""
+        """A result has come; later ones are ignored."""
         if self.latency_ms is None:
             self.latency_ms = round((self._clock.now() - self._began) * 1000)
 
@@ -113,13 +119,13 @@ async def _try(target: Target, declared: Declared | None, services: Services) ->
         return Trial(target, False, f"no result within {limit_s:g} s")
     except ActiveCallError as error:
         return Trial(target, False, _told(error, target, declared, services.environment))
-    except Exception as error:  # noqa: BLE001 - an adapter of another package; the others are tried all the same
+    except Exception as error:  # noqa: BLE001 - an adapter of another package; the others are still tested
         return Trial(target, False, _told(error, target, declared, services.environment))
     return Trial(target, True, text, watch.latency_ms)
 
 
 def _told(error: Exception, target: Target, declared: Declared | None, environment: Mapping[str, str]) -> str:
-    """The reason, and what helps."""
+    """The reason, and advice."""
     reason = str(error)
     declaration = declared.declaration if declared is not None else None
     page = declaration.key_page if declaration is not None else ""
@@ -178,7 +184,7 @@ async def _recognise(option: AsrOption, services: Services, watch: Stopwatch) ->
 
 
 async def _say(stream: RecognitionStream, done: asyncio.Future[Final], watch: Stopwatch) -> None:
-    """The utterance as a caller says it, twice as fast; no further once there is a result."""
+    """Send the utterance at twice real time; stop once there is a result."""
     silence = bytes(2 * round(SILENCE_S * LISTEN_RATE_HZ))
     speech = utterance()
     sound, step, sample = silence + speech + silence, 2 * round(PIECE_S * LISTEN_RATE_HZ), 0
@@ -203,7 +209,7 @@ def utterance() -> bytes:
 async def _speak(option: TtsOption, services: Services, watch: Stopwatch) -> str:
     engine = await asyncio.to_thread(create_synthesiser, option, services, attempts=1)
     try:
-        if not engine.endpoint:  # of this machine: to load its model is no part of what a caller waits for
+        if not engine.endpoint:  # a local engine: a caller does not wait for loading its model
             await warm(engine)
         watch.begin()
         n_bytes = 0

@@ -1,7 +1,7 @@
-"""`active-call doctor`: what is right and wrong with a configuration and this machine, and what would happen to a call.
+"""`active-call doctor`: checks a configuration and this machine, and explains how a call would be handled.
 
-Thin: it reads the config, asks `doctor_checks` or `explain`, and prints. Exit codes: 0 well, or the call is let in; 1 something will not
-work, or the call is refused; 2 the question or the config cannot be used.
+A thin layer: it reads the config, asks `doctor_checks` or `explain`, and prints. Exit codes: 0 all right, or the call is admitted;
+1 something will not work, or the call is refused; 2 the question or the config cannot be used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from active_call.base.errors import ActiveCallError, ConfigError
-from active_call.server.config.config import Config
+from active_call.server.config.config import Config, key_variables
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.setup.trunk_profiles import load_profile, profile_names
@@ -43,7 +43,7 @@ def doctor(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Look whether everything is in order; or, with --explain IP, say which rule a call from there would meet; or try the providers."""
+    """Check the installation; or, with --explain IP, say which rule applies to a call from there; or test the providers."""
     try:
         config = _config(conf)
         if explain is not None:
@@ -109,11 +109,11 @@ async def _try_providers(config: Config, environment: dict[str, str], *, as_json
     from active_call.server.doctor.provider_trials import try_providers
 
     targets = await asyncio.to_thread(provider_targets, config, environment)
-    with _only_critical_logs():  # the report says what goes wrong
+    with _only_critical_logs():  # the report lists errors
         async with httpx.AsyncClient() as http:
             services = Services(World(), http, EngineProcesses(), environment)
             try:
-                trials = await try_providers(targets, declared_providers(environment), services)
+                trials = await try_providers(targets, declared_providers(environment), services, key_variables(config))
             finally:
                 await services.local.close()
     ok = all(trial.ok for trial in trials)
@@ -161,7 +161,7 @@ def list_trunks(conf: ConfFlag = None) -> None:
 
 @trunk_app.command("show")
 def show_trunk(name: Annotated[str, typer.Argument(help="A trunk of the config file, or a profile.")], conf: ConfFlag = None) -> None:
-    """Print all settings of a trunk, including those of its profile, or the contents of a profile."""
+    """Print all settings of a trunk, including its profile's, or the contents of a profile."""
     try:
         trunk = next((entry for entry in _config(conf).trunks if entry.name == name), None)
         shown = trunk.resolved if trunk is not None else load_profile(name)

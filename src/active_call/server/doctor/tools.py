@@ -1,4 +1,4 @@
-"""What the doctor finds of tools: MCP servers that can be started, folders of knowledge that are there. Nothing is started or asked."""
+"""The doctor's findings about tools: whether MCP servers can be started and knowledge folders exist. Starts and contacts nothing."""
 
 from __future__ import annotations
 

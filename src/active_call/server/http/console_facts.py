@@ -21,7 +21,7 @@ from active_call.sip.endpoint import Endpoint
 DEFAULT: Final = "default"
 HIDDEN: Final = "(hidden)"
 _SECRET: Final = re.compile(r"pass|secret|token$|key$|credential|headers|\benv\b|authorization", re.IGNORECASE)
-"""Names of keys with values that may be secret and are not shown."""
+"""Keys whose values may be secret and are not shown."""
 _NOT_SECRET: Final = re.compile(r"_key_file$|max_?tokens$|refer_headers$", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -40,19 +40,19 @@ def console_facts(
         trunks=lambda: list(_trunks(config(), watch, endpoint)),
         accounts=lambda: list(_accounts(config(), registrations)),
         refusals=lambda: dict(refusals),
-        surroundings=lambda: Surroundings(environment, known_by_section()),
+        surroundings=lambda: Surroundings(environment, known_by_section(), key_sets=config().keys),
     )
 
 
 def settings_of(config: Config) -> Iterator[dict[str, Any]]:
-    """Each setting: `key`, `value` (as text; secrets hidden), `origin`. Optional tables that are not there are left out."""
+    """Each setting: `key`, `value` (as text; secrets hidden), `origin`. Missing optional tables are left out."""
     origins = config.origins
     for key, value in _flat(config, "", is_hidden=False):
         yield {"key": key, "value": value, "origin": _origin(origins, key)}
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str:
-    """Of the key itself, or of the table that was given as a whole."""
+    """The source of the key itself, or of the table that was set as a whole."""
     parts = re.split(r"(?=[.\[])", key)
     for length in range(len(parts), 0, -1):
         found = origins.get("".join(parts[:length]))
@@ -76,7 +76,8 @@ def _flat(value: Any, key: str, *, is_hidden: bool) -> Iterator[tuple[str, str]]
                     yield from _flat(entry, f"{dot}{field.name}", is_hidden=is_hidden or _is_secret(field.name))
         case dict() if value:
             for name, entry in value.items():
-                yield from _flat(entry, f"{dot}{name}", is_hidden=is_hidden or _is_secret(str(name)))
+                is_secret = key.startswith("keys.") or _is_secret(str(name))
+                yield from _flat(entry, f"{dot}{name}", is_hidden=is_hidden or is_secret)
         case tuple() | list() if any(isinstance(entry, BaseModel | dict) for entry in value):
             for index, entry in enumerate(value):
                 yield from _flat(entry, f"{key}[{index}]", is_hidden=is_hidden)
@@ -91,7 +92,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A value for people."""
+    """A value as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = ", ".join(map(str, value)) if isinstance(value, tuple | list | set | frozenset) else str(value) if value != {} else ""

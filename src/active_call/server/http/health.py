@@ -16,7 +16,7 @@ from active_call.store.troubles import Troubles
 
 
 def kept(registry: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
-    """Calls and their records, as `/health` tells them."""
+    """Calls and their records, for `/health`."""
     return registry.spending.as_json() | {"records": {**records.health(), "refused_unrecorded": registry.refused_calls.n_unrecorded}}
 
 
@@ -28,7 +28,7 @@ def media_and_calls(
     watch: TrunkWatch,
     troubles: Troubles,
 ) -> dict[str, Any]:
-    """Media processes, trunks, registrations, refusals and problems, as `/health` tells them."""
+    """Media processes, trunks, registrations, refusals and problems, for `/health`."""
     endpoint = gateway.endpoint
     media = [
         {
@@ -65,7 +65,7 @@ def media_and_calls(
 
 
 def _outbound(gateway: SipGateway) -> dict[str, Any]:
-    """Calls and minutes that were placed within the last hour."""
+    """Outbound calls and minutes within the last hour."""
     n_calls, minutes = gateway.usage.sums()
     by_trunk = {trunk.name: gateway.usage.sums(trunk.name) for trunk in gateway.settings.dial_plan.trunks}
     trunks = {name: {"calls_last_hour": n, "minutes_last_hour": round(spent, 1)} for name, (n, spent) in by_trunk.items()}
@@ -73,5 +73,5 @@ def _outbound(gateway: SipGateway) -> dict[str, Any]:
 
 
 def sip_connections(driver: SipDriver) -> dict[str, Any]:
-    """SIP connections and those refused, as `/health` tells them."""
+    """SIP connections, open and refused, for `/health`."""
     return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}

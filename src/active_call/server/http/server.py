@@ -1,4 +1,4 @@
-"""The HTTP server in this process: uvicorn over sockets and connections of our own, which are bounded."""
+"""The HTTP server in this process: uvicorn over our own limited sockets and connections."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from active_call.api.connections import Connections, HttpLimits, Listener
 from active_call.api.http_protocol import BoundedHttp
@@ -30,29 +33,46 @@ from active_call.server.listening import why_not_free
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
-DATE_EVERY_S = 1.0
-"""The `Date` header has seconds."""
-
-
 @dataclass(frozen=True, slots=True)
 class HttpServer:
-    """What runs."""
+    """The running parts."""
 
     port: int
 
 
+class _State(ServerState):
+    """What uvicorn's connections share. The `Date` header is made when a response wants it, at most once a second."""
+
+    def __init__(self, settings: uvicorn.Config) -> None:
+        self._settings = settings
+        self._made_at = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every response."""
+        now = int(time.time())
+        if now != self._made_at:
+            self._made_at = now
+            self._headers = [(b"date", formatdate(now, usegmt=True).encode()), *self._settings.encoded_headers]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn sets what it has made; it is not needed."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server; it looks at the clock ten times less often, and ends when it is told to, not when it looks."""
+    """uvicorn's server; it does not look at the clock, and ends when it is told to."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
         super().__init__(settings)
+        self.server_state = _State(settings)
         self._ending = asyncio.Event()
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DATE_EVERY_S):
-                    await self._ending.wait()
+        await self._ending.wait()
 
     def end(self) -> None:
         """Let it end."""
@@ -66,20 +86,20 @@ def http_health(connections: Connections) -> dict[str, object]:
 
 
 def origin_rules(config: Config) -> OriginRules:
-    """By which names this server may be asked."""
+    """The host names by which this server may be addressed."""
     bound = "" if is_wildcard(config.http_host) else config.http_host
     return OriginRules(bound, config.http_hosts, any_host=config.http_token is not None or bool(config.http_tokens))
 
 
 def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> Connections:
-    """The limits as configured, and as far as the process's descriptors go."""
+    """The configured limits, reduced to the process's descriptors."""
     limits = HttpLimits(connections=min(config.http_max_connections, shares.http_connections), first_reserved=shares.first_reserved)
     return Connections(limits, Refusals(clock, logging.getLogger("active_call.api")))
 
 
 @asynccontextmanager
 async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
-    """Serve until the block is left. Raises ConfigError when the address cannot be had."""
+    """Serve until the block ends. Raises ConfigError if the address is not available."""
     listening = _bound_socket(config)
     limits = connections.limits
     settings = uvicorn.Config(
@@ -99,7 +119,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         ws_per_message_deflate=False,  # sound is not made smaller, and events are short
     )
     server = _Server(settings)
-    # The process's signals are the CLI's.
+    # The CLI handles the process's signals.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[]), name="http")
     settings.load()

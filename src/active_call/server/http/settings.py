@@ -1,4 +1,4 @@
-"""What of the HTTP server can change while it serves: tokens, rates, and the certificate of HTTPS."""
+"""The HTTP settings that can change while serving: tokens, rates, and the certificate of HTTPS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("active_call.server")
 
 
 class HttpSettings:
-    """`access` judges requests; `tls` is the context of new connections, None for plain HTTP. Raises ConfigError."""
+    """`access` checks requests; `tls` is the context of new connections, None for plain HTTP. Raises ConfigError."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self.access = AccessControl(clock, tokens_of(config), config.http_rate)
@@ -29,12 +29,12 @@ class HttpSettings:
                 raise ConfigError("tls_cert_file", f"HTTPS cannot use this certificate: {error}") from error
 
     def reconfigure(self, config: Config) -> None:
-        """Go by the tokens and rates of `config`, and by the certificate as it is now."""
+        """Use the tokens and rates of `config`, and the current certificate."""
         self.access.go_by(tokens_of(config), config.http_rate)
         self.reload_certificate()
 
     def reload_certificate(self) -> None:
-        """New connections get the certificate that the files hold now; one that cannot be read is told, and the old one stays."""
+        """New connections get the certificate currently in the files. If it cannot be read, this is logged, and the old one stays."""
         if self.tls is None:
             return
         try:
@@ -44,6 +44,6 @@ class HttpSettings:
 
 
 def tokens_of(config: Config) -> tuple[Token, ...]:
-    """Of the configuration: `http_token`, which may do all, and `[[http_tokens]]`."""
+    """The configured tokens: `http_token`, with all rights, and `[[http_tokens]]`."""
     all_rights = (Token("http_token", config.http_token),) if config.http_token is not None else ()
     return (*all_rights, *(Token(token.name, token.token, Scope[token.scope.upper()]) for token in config.http_tokens))

@@ -1,1 +1,1 @@
-"""Whether the machine has room for one more call: the cores that all processes of the server share, and the pace of new calls."""
+"""Whether the machine has room for one more call: the cores that all server processes share, and the rate of new calls."""

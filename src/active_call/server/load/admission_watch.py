@@ -1,7 +1,7 @@
-"""Keeps the judgement on new calls up to date: beats with the loop, looks at the cores, tells the SIP endpoint.
+"""Keeps the admission decision up to date: beats with the loop, measures the cores, informs the SIP endpoint.
 
-While the server takes no calls the endpoint itself refuses them, and OPTIONS, with 503 and Retry-After, which costs next to nothing. How
-soon a caller may try again depends on why: a wave of calls is over in a moment, a full server is full for longer.
+While the server accepts no calls the endpoint itself refuses them, and OPTIONS, with 503 and Retry-After, which is cheap. The retry time
+depends on the reason: a wave of calls is short, a full server stays full longer.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALL
 
 LOOK_EVERY_S: Final = 0.25
 REST_S: Final = 1.0
-"""From one beat to the next while there is no call; the first one that comes ends the rest."""
+"""The interval of beats without calls; the first call ends it."""
 RETRY_SOON_S: Final = 1
 RETRY_FULL_S: Final = 5
 RETRY_DRAINING_S: Final = 30
 log = logging.getLogger("active_call.server")
 
 _Taken = TypeVar("_Taken")
-"""What a new call comes as: a leg."""
+"""The leg of a new call."""
 
 
 class Calls(Protocol):
-    """The calls that are alive."""
+    """The live calls."""
 
     is_draining: bool
     n_calls_total: int
@@ -37,43 +37,53 @@ class Calls(Protocol):
     def n_calls(self) -> int: ...
 
     @property
+    def n_beginning(self) -> int: ...
+
+    @property
     def takes_invites(self) -> bool: ...
 
 
 @dataclass(slots=True)
 class CallLoad:
-    """The judgement of this server, asked before each new call."""
+    """The admission decision of this server, asked before each new call."""
 
     cores: CoreAdmission = field(default_factory=CoreAdmission)
     pace: NewCallPace = field(default_factory=NewCallPace)
     is_full: bool = False
-    """The cores had no room at the last look."""
+    """The cores had no room at the last measurement."""
     is_strained: bool = False
-    """Optional work is to be left out, since the last look."""
+    """Optional work is switched off since the last measurement."""
 
     def has_room(self, calls: Calls) -> bool:
         """Whether the cores and the pace allow one more call."""
-        return self.cores.has_room(calls.n_calls) and self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+        return self.cores.has_room(calls.n_calls) and self._keeps_pace(calls)
+
+    def _keeps_pace(self, calls: Calls) -> bool:
+        return self.pace.may_begin(calls.n_calls, calls.n_calls_total, calls.n_beginning)
 
     def retry_after_s(self, calls: Calls) -> int:
-        """When a refused caller may come again."""
+        """When a refused caller may retry."""
         if calls.is_draining:
             return RETRY_DRAINING_S
-        is_only_pace = self.cores.has_room(calls.n_calls) and not self.pace.may_begin(calls.n_calls, calls.n_calls_total)
+        is_only_pace = self.cores.has_room(calls.n_calls) and not self._keeps_pace(calls)
         return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
 
     def describe(self) -> dict[str, object]:
-        """As `/health` tells it: what our processes take of the cores that are there for them, and what follows."""
+        """For `/health`: the share of the available cores that our processes use, and the consequences."""
         return {**self._percents(), "full": self.is_full, "strained": self.is_strained}
 
     def _percents(self) -> dict[str, int]:
         return {"core_percent": round(self.cores.share * 100), "control_percent": round(self.cores.control_share * 100)}
 
-    def look(self, sample: CoreSample | None, n_calls: int) -> None:
+    def beat(self, late_s: float, elapsed_s: float, calls: Calls) -> None:
+        """The loop has come to a beat."""
+        self.pace.beat(late_s, calls.n_calls_total, per_s=self.cores.new_calls_per_s(calls.n_calls), elapsed_s=elapsed_s)
+
+    def look(self, sample: CoreSample | None, n_calls: int, n_begun: int = 0) -> None:
         """Take a look at the cores, and log where the judgement changes."""
         if sample is None:
             return
-        self.cores.take(sample, n_calls)
+        self.cores.take(sample, n_calls, n_begun)
         self.is_strained = self.cores.is_strained(n_calls)
         was_full, self.is_full = self.is_full, not self.cores.has_room(n_calls)
         if self.is_full is not was_full:
@@ -86,7 +96,7 @@ class CallLoad:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionWatch:
-    """Runs beside the calls. `read` looks at the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
+    """Runs beside the calls. `read` measures the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
 
     load: CallLoad
     calls: Calls
@@ -97,11 +107,11 @@ class AdmissionWatch:
     """A call has come."""
 
     def refresh(self) -> None:
-        """Tell the endpoint what counts now."""
+        """Send the current decision to the endpoint."""
         self.tell(self.calls.takes_invites, self.load.retry_after_s(self.calls))
 
     def judging(self, take: Callable[[_Taken], object]) -> Callable[[_Taken], None]:
-        """`take` a new call, and then judge whether the next one is welcome: a wave of them comes within one pass of the loop."""
+        """`take` a new call, then decide about the next one: a whole wave may come within one pass of the loop."""
 
         def taking(taken: _Taken) -> None:
             take(taken)
@@ -111,20 +121,21 @@ class AdmissionWatch:
         return taking
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
-        looked_at = 0.0
+        looked_at = beaten_at = 0.0
         while True:
             if not self.calls.n_calls:
                 await self._rest()
             due = loop.time() + (BEAT_S if self.calls.n_calls >= MIN_CALLS else IDLE_BEAT_S if self.calls.n_calls else 0.0)
             await asyncio.sleep(due - loop.time())
             now = loop.time()
-            self.load.pace.beat(now - due, self.calls.n_calls_total)
+            self.load.beat(now - due, now - beaten_at, self.calls)
+            beaten_at = now
             if now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
                 if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
-                    self.load.look(self.read(), self.calls.n_calls)
+                    self.load.look(self.read(), self.calls.n_calls, self.calls.n_calls_total)
                 self.flush()
             self.refresh()
 

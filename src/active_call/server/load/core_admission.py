@@ -1,36 +1,44 @@
-"""Whether the cores under this server carry one more call. Processor times enter, `has_room` leaves. Pure.
+"""Whether the cores of this server can take one more call. CPU times enter, `has_room` leaves. Pure.
 
 Theory. Control and media processes may share a core, and the machine may belong to others too. So the load is what all our processes take
 of what is there for us: the allowed cores, or the quota of the control group, less what the host has given to other machines (steal) and
 less half of what neighbours use, since the kernel shares a contended core between them and us. The control process has one thread, so it is
-also judged by itself. The load grows with every call, by about the same for each: calls that have begun since the last look are counted
-with the share of an average one. The time of the control process does not grow like that: most of it sets calls up, and `NewCallPace`
-judges that. A look needs a second to compare with: the first call after a pause loads what it needs, which says nothing about the next
-ones.
+also judged by itself. A look needs a second to compare with: the first call after a pause loads what it needs, which says nothing about the
+next ones.
 
-`NewCallPace` limits how fast new calls begin. To set one up takes as long as seconds of its sound, and all of it falls on the control
-process: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that comes in time brings an allowance, so
-that calls are taken as fast as the loop keeps up, and no faster.
+Two kinds of work make the load. Calls that are there take about the same time each, second by second: this part decides how many fit, and
+calls that have begun since the last look count with the share of an average one. To set a call up takes as long as seconds of its sound,
+once, and all of it falls on the control process (`control_cost` tells the two apart): this part decides how many may begin in a second, in
+the time that sound leaves. So a full server is not taken for one while many begin, and many that begin do not take the time of sound.
+
+`NewCallPace` limits how fast new calls begin: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that
+comes in time brings an allowance, so that calls are taken as fast as the loop keeps up and the cores allow, and no faster.
 
 | more calls are refused when                                                                         | because                      |
 |-----------------------------------------------------------------------------------------------------|------------------------------|
-| with one call more, the load would be over `MAX_SHARE`                                              | sound would begin to be late |
+| with one call more, what the calls that are there take would be over `MAX_SHARE`                    | sound would begin to be late |
 | the control process alone is over `MAX_CONTROL_SHARE`                                               | events and answers are late  |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
+| `MAX_WAITING` calls wait for their first step                                                       | the loop is behind           |
 
-With fewer than `MIN_CALLS` neither counts: what fills the cores then is something else, and the calls that are there are not helped.
+With fewer than `MIN_CALLS` no rule applies: another program fills the cores then, and refusing would not help the existing calls.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import Final
+
+from active_call.server.load.control_cost import ControlCost
 
 MAX_SHARE: Final = 0.85
 MAX_CONTROL_SHARE: Final = 0.95
+MAX_WHOLE_SHARE: Final = 0.95
+"""With the new calls: above it sound waits for them too often."""
 STRAINED_SHARE: Final = 0.93
-"""Above it optional work is left out: less is left than the rare long tick needs."""
+"""Above this load optional work is switched off, because less remains than the rare long tick needs."""
 NEIGHBOURS_WEIGHT: Final = 0.5
 MIN_CALLS: Final = 20
 WINDOW_S: Final = 1.0
@@ -38,106 +46,148 @@ MIN_WINDOW_S: Final = 0.9
 BEAT_S: Final = 0.02
 IDLE_BEAT_S: Final = 0.25
 LATE_BEAT_S: Final = 0.08
-"""Answers that wait so long, refusals among them, are still in time for callers, who repeat after 500 ms (RFC 3261 timer A)."""
+"""Answers delayed this long, including refusals, are still in time for callers, who retransmit after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
 """New calls at once: the number that the loop handles in about 0.2 s."""
+FREE_CORE: Final = 0.5
+"""While so much of a core is free, the pace of the loop alone decides how fast calls begin."""
+MIN_BURST: Final = 2
+BURST_S: Final = 0.2
+"""Where the cores allow fewer new calls: as many at once as they allow in this time."""
+MAX_WAITING: Final = 16
+"""Calls that wait for their first step. Each takes a pass of the loop, so that a refusal waits for one of them and not for all."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
 PER_LATE_BEAT: Final = 2
-"""A loop that is behind still takes callers who come one after another, as on a machine that is slow for other reasons."""
+"""A late loop still accepts callers who come one after another, as on a machine that is slow for other reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoreSample:
-    """Processor times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
+    """CPU times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
 
     at: float
     n_cores: float
     control_s: float
     ours_s: float
-    """Of control and media processes together."""
+    """Control and media processes together."""
     idle_s: float
-    """Of all allowed cores together."""
+    """All allowed cores together."""
     steal_s: float
     n_allowed: int = 0
-    """Cores that `idle_s` and `steal_s` are sums over; 0: as many as `n_cores`."""
+    """The number of cores summed in `idle_s` and `steal_s`; 0: the same as `n_cores`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A sample, with how many calls there were, and how many have begun ever."""
+
+    sample: CoreSample
+    n_calls: int
+    n_begun: int
 
 
 class CoreAdmission:
-    """The judgement on the cores. Without samples there is always room."""
+    """The decision by cores. Without samples there is always room."""
 
     def __init__(self) -> None:
-        self._samples: deque[CoreSample] = deque()
-        self._n_known = 0
+        self._looks: deque[_Look] = deque()
+        self._n_known = 0.0
+        """Calls in the last second, on average."""
+        self._steady_share = 0.0
+        self._n_there = 1.0
+        """Cores that were there for us."""
+        self.cost = ControlCost()
         self.share = 0.0
-        """Share of the available time that our processes took in the last second."""
+        """The share of the available time that our processes used in the last second."""
         self.control_share = 0.0
-        """Share of one core that the control process took."""
+        """The share of one core that the control process used."""
 
-    def take(self, sample: CoreSample, n_calls: int) -> None:
-        """One more look at the cores, with how many calls there are."""
-        samples = self._samples
-        if samples and sample.at - samples[-1].at > WINDOW_S:
-            samples.clear()  # there were no calls, and nobody has looked
-            self.share = self.control_share = 0.0
-        samples.append(sample)
-        while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_S:
-            samples.popleft()
-        first = samples[0]
-        if sample.at - first.at >= MIN_WINDOW_S:
-            self.share = _share(first, sample)
-            self.control_share = (sample.control_s - first.control_s) / (sample.at - first.at)
-            self._n_known = n_calls
+    def take(self, sample: CoreSample, n_calls: int, n_begun: int = 0) -> None:
+        """One more look at the cores, with how many calls there are, and how many have begun ever."""
+        looks = self._looks
+        if looks and sample.at - looks[-1].sample.at > WINDOW_S:
+            looks.clear()  # there were no calls, and nobody has looked
+            self.share = self.control_share = self._steady_share = 0.0
+        looks.append(_Look(sample, n_calls, n_begun))
+        while len(looks) > 2 and sample.at - looks[1].sample.at >= WINDOW_S:
+            looks.popleft()
+        if sample.at - looks[0].sample.at >= MIN_WINDOW_S:
+            self._judge(looks[0], looks[-1])
+
+    def _judge(self, first: _Look, last: _Look) -> None:
+        wall_s = last.sample.at - first.sample.at
+        ours_s = max(last.sample.ours_s - first.sample.ours_s, 0.0)
+        control_s = last.sample.control_s - first.sample.control_s
+        n_begun = last.n_begun - first.n_begun
+        n_ended = max(first.n_calls + n_begun - last.n_calls, 0)
+        self._n_known = (first.n_calls + last.n_calls) / 2
+        self.cost.take(self._n_known * wall_s, n_begun, n_ended, control_s)
+        new_s = min(self.cost.of_changes(n_begun, n_ended), control_s)
+        there_s = _there_s(first.sample, last.sample, ours_s)
+        self._n_there = there_s / wall_s
+        self.share = ours_s / there_s
+        self.control_share = control_s / wall_s
+        self._steady_share = (ours_s - new_s) / there_s
 
     def expected_share(self, n_calls: int) -> float:
-        """The load that `n_calls` are expected to make."""
+        """The load that `n_calls` are expected to make, once they are set up."""
         if self._n_known < MIN_CALLS:
-            return self.share
-        return self.share + (n_calls - self._n_known) * self.share / self._n_known
+            return self._steady_share
+        return self._steady_share * n_calls / self._n_known
 
     def has_room(self, n_calls: int) -> bool:
-        """Whether one more beside `n_calls` is welcome."""
+        """Whether one more call beside `n_calls` may be accepted."""
         if n_calls < MIN_CALLS:
             return True
         return self.expected_share(n_calls + 1) <= MAX_SHARE and self.control_share <= MAX_CONTROL_SHARE
 
+    def new_calls_per_s(self, n_calls: int) -> float:
+        """How many calls may begin in a second beside `n_calls`, in the time that these leave. Infinite where half a core is free."""
+        free = (MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there
+        return inf if free >= FREE_CORE else max(free, 0.0) / self.cost.per_new_call
+
     def is_strained(self, n_calls: int) -> bool:
-        """Whether optional work is to be left out."""
+        """Whether optional work is switched off."""
         return n_calls >= MIN_CALLS and max(self.share, self.control_share) > STRAINED_SHARE
 
 
-def _share(first: CoreSample, last: CoreSample) -> float:
-    wall_s = last.at - first.at
-    ours_s, steal_s = max(last.ours_s - first.ours_s, 0.0), last.steal_s - first.steal_s
-    idle_s = last.idle_s - first.idle_s
+def _there_s(first: CoreSample, last: CoreSample, ours_s: float) -> float:
+    """Time of all cores that was there for us."""
+    wall_s, steal_s, idle_s = last.at - first.at, last.steal_s - first.steal_s, last.idle_s - first.idle_s
     all_s = wall_s * (last.n_allowed or last.n_cores)
     neighbours_s = max(all_s - idle_s - steal_s - ours_s, 0.0)
     there_s = min(all_s - steal_s - NEIGHBOURS_WEIGHT * neighbours_s, wall_s * last.n_cores)
-    return ours_s / max(there_s, 0.01 * wall_s)
+    return max(there_s, 0.01 * wall_s)
 
 
 class NewCallPace:
-    """How many calls may begin now. `beat` it every `BEAT_S`, or every `IDLE_BEAT_S` while there are few calls."""
+    """How many calls may begin now. Call `beat` every `BEAT_S`, or every `IDLE_BEAT_S` while there are few calls."""
 
     def __init__(self) -> None:
-        self._allowance = BURST
+        self._allowance: float = BURST
         self._n_begun = 0
         self._is_late = False
 
-    def beat(self, late_s: float, n_begun: int) -> None:
-        """The loop has come to this beat `late_s` late. `n_begun`: calls that have begun, ever.
+    def beat(self, late_s: float, n_begun: int, *, per_s: float = inf, elapsed_s: float = BEAT_S) -> None:
+        """The loop has come to this beat `late_s` late, and `elapsed_s` after the last one.
 
+        `n_begun`: calls that have begun, ever; `per_s`: how many more the cores allow in a second.
         One late beat is a pause of the loop, such as a collection of garbage. Two in a row are a queue.
         """
         self._settle(n_begun)
         was_late, self._is_late = self._is_late, late_s > LATE_BEAT_S
         is_queue = was_late and self._is_late
-        self._allowance = min(max(self._allowance, 0) + (PER_LATE_BEAT if is_queue else PER_BEAT), BURST)
+        more: float = PER_LATE_BEAT if is_queue else PER_BEAT
+        if per_s < inf:
+            more = min(more, per_s * elapsed_s)
+        at_most = min(max(per_s * BURST_S, MIN_BURST), BURST)
+        self._allowance = min(max(self._allowance, 0.0) + more, at_most)
 
-    def may_begin(self, n_calls: int, n_begun: int) -> bool:
-        """Whether one more may begin beside `n_calls`."""
+    def may_begin(self, n_calls: int, n_begun: int, n_waiting: int = 0) -> bool:
+        """Whether one more may begin beside `n_calls`, of which `n_waiting` have not had their first step."""
         self._settle(n_begun)
-        return n_calls < MIN_CALLS or self._allowance > 0
+        return n_calls < MIN_CALLS or (self._allowance >= 1 and n_waiting < MAX_WAITING)
 
     def _settle(self, n_begun: int) -> None:
         self._allowance -= n_begun - self._n_begun

@@ -1,4 +1,4 @@
-"""Reads what `core_admission` judges, from /proc and the control group. If the kernel does not provide a value, there is no sample."""
+"""Reads the inputs of `core_admission` from /proc and the control group. If the kernel does not provide a value, there is no sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 
 
 def read_cores(media_pids: Iterable[int]) -> CoreSample | None:
-    """The processor times so far; `media_pids` are our media processes."""
+    """The CPU times so far; `media_pids` are our media processes."""
     try:
         cores = os.sched_getaffinity(0)
         idle_s, steal_s = core_times(Path("/proc/stat").read_text(encoding="ascii"), cores)
@@ -31,7 +31,7 @@ def read_cores(media_pids: Iterable[int]) -> CoreSample | None:
 
 
 def core_times(stat: str, cores: set[int]) -> tuple[float, float]:
-    """Idle and stolen seconds of `cores`, from the text of /proc/stat. Raises ValueError and IndexError for another text."""
+    """Idle and stolen seconds of `cores`, from the text of /proc/stat. Raises ValueError and IndexError for invalid text."""
     names = {f"cpu{core}" for core in cores}
     idle = steal = 0
     for line in stat.splitlines():
@@ -58,7 +58,7 @@ def _quota() -> float:
 
 
 def _thread_s(pid: int) -> float:
-    """Processor time of a process's first thread, which is what computes in a media process; 0 once it is gone."""
+    """CPU time of a process's first thread, which does the work in a media process; 0 if it has ended."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) * 1e-9
     return 0.0

@@ -11,7 +11,7 @@ PORTS = {"stun": 3478, "turn": 3478, "turns": 5349}
 
 
 def browser_settings(config: Config) -> BrowserSettings:
-    """The first STUN and the first TURN server of the configuration serve us, too."""
+    """The first STUN and the first TURN server of the configuration are used by the server as well."""
     stun = turn = None
     of_turn: IceServer | None = None
     is_tls, transport = False, "udp"

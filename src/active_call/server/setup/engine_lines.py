@@ -1,4 +1,4 @@
-"""Which engines calls will use, and why: for the banner of `serve` and for the doctor. In: configuration, playbooks. Out: lines of text."""
+"""Which engines calls will use, and why: for the banner of `serve` and for the doctor. Configuration and playbooks enter; lines leave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from active_call.server.config.sections import PlaybookHandler
 
 
 def engine_lines(config: Config, playbooks: Playbooks, environment: Mapping[str, str]) -> list[str]:
-    """A line for each choice that the configured playbooks come to, with the playbooks that make it; the defaults where there are none."""
+    """A line for each selection among the configured playbooks, with their names; the defaults if there are no playbooks."""
     names = [name for name in _playbook_names(config) if name]
     if not names:
         return [told(choose_speech(merged(CallOption(), default_option(config)), None), environment)]
@@ -31,7 +31,7 @@ def engine_lines(config: Config, playbooks: Playbooks, environment: Mapping[str,
 
 
 def told(choice: SpeechChoice, environment: Mapping[str, str]) -> str:
-    """One choice in a line. Raises ConfigError if something cannot be had."""
+    """One selection as a line. Raises ConfigError if an engine is not available."""
     chosen = selections(choice.asr, choice.tts, choice.llm, environment)
     return ", ".join([*map(str, chosen), *([] if choice.llm is not None else ["no language model"])])
 

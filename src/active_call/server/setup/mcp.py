@@ -1,4 +1,4 @@
-"""The MCP servers of the config file, as the pool takes them."""
+"""The MCP servers of the config file, in the pool's form."""
 
 from __future__ import annotations
 

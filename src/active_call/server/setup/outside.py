@@ -1,7 +1,7 @@
-"""What the configuration says about files that are played and hosts that are asked, as the parts that obey take it.
+"""The configured limits on playing files and on outgoing requests, in the form that the parts use.
 
-What the operator has written into the config file and the environment may lie anywhere, for every call. What a playbook file names counts
-for the calls of that playbook (`call/opening/playbook_trust`); what others name must be public.
+Hosts and folders in the config file and the environment may be anywhere, for every call. Those in a playbook file apply to the calls of
+that playbook (`call/opening/playbook_trust`). Hosts named by others must be public.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from active_call.server.config.config import Config
 from active_call.store.sound_folders import SoundFolders
 
 SERVER_VARIABLES = ("OPENAI_BASE_URL", "VOICEAPI_ENDPOINT", "AZURE_OPENAI_ENDPOINT")
-"""Variables of the environment that name a server which adapters ask."""
+"""Environment variables with the address of a server that adapters use."""
 
 
 def sound_folders(config: Config) -> SoundFolders:
-    """The folders that files are played from."""
+    """The folders with playable files."""
     kept_out = {Path(config.recording.path), Path(config.media_cache_path)}
     root = getattr(config.callrecord, "root", None)
     if root:
@@ -30,7 +30,7 @@ def sound_folders(config: Config) -> SoundFolders:
 
 
 def outgoing_policy(config: Config, environment: Mapping[str, str]) -> OutgoingPolicy:
-    """Whom the server asks; hosts in the config file and in the environment included."""
+    """Which hosts the server may reach, including those in the config file and the environment."""
     groups = (config.asr, config.tts, config.eou, config.realtime, config.vad, config.ambiance)
     values = [msgspec.to_builtins(group) for group in groups if group is not None]
     named = [environment.get(variable) for variable in SERVER_VARIABLES]

@@ -1,4 +1,4 @@
-"""Makes the SIP side of a server from its configuration: endpoint, gateway, driver, listening sockets, TLS contexts."""
+"""Creates the SIP side of a server from its configuration: endpoint, gateway, driver, listening sockets, TLS contexts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from active_call.sip.events import EndpointConfig, Listener
 
 
 def make_sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
-    """The endpoint, the gateway to it and the driver of its sockets, as the configuration asks; nothing listens yet."""
+    """The endpoint, its gateway and the driver of its sockets, from the configuration; nothing listens yet."""
     endpoint = Endpoint(
         EndpointConfig(
             listeners=(),

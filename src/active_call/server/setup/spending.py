@@ -1,4 +1,4 @@
-"""The prices and budgets of a configuration, and the sum of the day that a restart goes on from. Wires `call.cost` to the store."""
+"""The prices and budgets of a configuration, and the stored sum of the day. Connects `call.cost` with the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from active_call.store.troubles import Troubles
 
 
 async def kept_spending(stack: AsyncExitStack, config: Config, world: World, troubles: Troubles) -> Spending:
-    """What calls cost, going on from what was written down today; the stack's end writes it. `/health` tells a budget that is spent."""
+    """The spending, starting from today's stored sum; the stack's end stores it. `/health` shows a spent budget."""
     day = DayBudget(clock=world.clock)
     spending, file = Spending(day=day), DaySpendingFile(Path(config.budget.file))
     configure_spending(spending, config)
@@ -30,7 +30,7 @@ async def kept_spending(stack: AsyncExitStack, config: Config, world: World, tro
 
 
 def configure_spending(spending: Spending, config: Config) -> None:
-    """Go by `config` from now on."""
+    """Use `config` from now on."""
     spending.reconfigure(config.prices.table(), config.budget.per_day)
 
 

@@ -1,7 +1,7 @@
-"""The carriers' profiles: what is published of each, shipped as data files `profiles/NAME.toml`.
+"""The carriers' profiles: their published facts, shipped as data files `profiles/NAME.toml`.
 
-In: a name. Out: a frozen `Profile`. Raises ValueError for a name that nobody has shipped, naming the nearest. `TrunkKeys` are the keys that
-a profile and a `[[trunks]]` entry have in common; what an entry says wins.
+A name enters; a frozen `Profile` leaves. Raises ValueError for an unknown name, with the nearest one. `TrunkKeys` are the keys that
+a profile and a `[[trunks]]` entry share; the entry overrides the profile.
 """
 
 from __future__ import annotations
@@ -22,58 +22,60 @@ SrtpChoice = Literal["required", "preferred", "off"]
 
 
 class TrunkKeys(Section):
-    """What a profile says of a carrier, and an entry of `[[trunks]]` may say otherwise. None: nothing is known, or wanted."""
+    """The facts of a carrier in a profile, which an entry of `[[trunks]]` may override. None: unknown, or unset."""
 
     allow: tuple[Cidr, ...] = ()
-    """Source ranges of the carrier's signalling. Once any trunk has some, whoever is outside every list is a stranger."""
+    """Source ranges of the carrier's signalling. Once any trunk has ranges, sources outside all lists are unknown."""
     domains: tuple[NonEmpty, ...] = ()
-    """Hosts of callees and registrars that are the carrier's; `*` stands for any part of a name."""
+    """Hosts of callees and registrars that belong to the carrier; `*` matches any part of a name."""
     realms: tuple[NonEmpty, ...] = ()
     """Digest realms of the carrier, answered whatever `realm` says."""
     register_: Flag | None = Field(default=None, alias="register")
-    """Whether REGISTER makes sense there; false keeps `[[sip_registrations]]` of that host from registering unless they say so."""
+    """Whether the carrier accepts REGISTER; false keeps `[[sip_registrations]]` of that host from registering unless they set it."""
     transport: SipTransport | None = None
     """Transport of outbound calls whose address names none."""
     srtp: SrtpChoice | None = None
-    """`required`: no call without SRTP. `preferred`: both are taken, SRTP is offered, plain RTP after a 488. `off`: no SRTP. None: both are
-    taken, `enable_srtp` decides about offers. The call's own `sip.enableSrtp` wins over it for outbound calls."""
+    """`required`: no call without SRTP. `preferred`: both are accepted, SRTP is offered, plain RTP after a 488. `off`: no SRTP. None: both
+    are accepted, and `enable_srtp` decides about offers. For outbound calls the call's own `sip.enableSrtp` overrides it.
+    """
     srtp_best_effort: Flag | None = None
     """With `srtp = "preferred"`: whether an offer with RTP/AVP and `a=crypto` lines, which leaves the choice to us, is answered with SRTP;
     None: it is. False: it is answered with plain RTP, for peers that offer keys and cannot use them."""
     codecs: CodecNames | None = None
-    """Offered and taken on this trunk instead of the general `codecs`."""
+    """Offered and accepted on this trunk instead of the general `codecs`."""
     session_timers: Flag | None = None
-    """False: outbound calls do not ask for a session timer (RFC 4028)."""
+    """False: outbound calls do not request a session timer (RFC 4028)."""
     prack: Flag | None = None
     """False: outbound calls do not offer reliable provisional responses (RFC 3262)."""
     early_media: Flag | None = None
-    """The carrier sends sound before the answer. For information."""
+    """The carrier sends early media. For information."""
     number_format: NumberFormat | None = None
-    """How numbers are written on the trunk: `+e164`, `e164` (without +), `national`, `as_given`."""
+    """The number format of the trunk: `+e164`, `e164` (without +), `national`, `as_given`."""
     country_code: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] | None = None
     """Country calling code for `national` numbers, without +."""
     contact_host: HostPort | None = None
-    """`host[:port]` that Contact names on this trunk, both ways, for carriers that know us by name only."""
+    """`host[:port]` for Contact on this trunk, in both directions, for carriers that know us only by name."""
     large_requests: Literal["tcp", "udp"] | None = None
-    """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where `transport` or the address names it, else by TCP
-    (RFC 3261 §18.1.1), and by UDP for ten minutes where TCP has failed."""
+    """How requests over 1300 bytes are sent if the transport is UDP. None: by UDP if `transport` or the address names it, else by TCP
+    (RFC 3261 §18.1.1), and by UDP for ten minutes after TCP has failed.
+    """
     outbound_cps: Annotated[Number, Field(gt=0)] | None = None
-    """New calls a second that the carrier takes from us; more of them wait."""
+    """New calls a second that the carrier accepts from us; further ones wait."""
     options_interval: Annotated[Number, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=0)] | None = None
-    """Seconds between OPTIONS to `server`, by which the trunk is watched; 0 or None sends none."""
+    """Seconds between OPTIONS to `server`, which monitor the trunk; 0 or None sends none."""
 
 
 class Profile(TrunkKeys):
-    """A carrier as published."""
+    """The published facts of a carrier."""
 
     title: NonEmpty
-    """Its name for people."""
+    """Its display name."""
     media: tuple[Cidr, ...] = ()
-    """Ranges its media come from. For information, and for firewalls."""
+    """Ranges of its media. For information, and for firewalls."""
     options_min_interval: Annotated[Number, Field(gt=0)] | None = None
-    """OPTIONS more often than this are held against us, in seconds."""
+    """The shortest interval of OPTIONS that the carrier tolerates, in seconds."""
     notes: tuple[NonEmpty, ...] = ()
-    """What an operator should know."""
+    """Notes for the operator."""
 
 
 def profile_names() -> list[str]:

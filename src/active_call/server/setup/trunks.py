@@ -1,6 +1,6 @@
-"""From the config file's trunks to what the rooms below need: the door's policy, the dial plan, the accounts.
+"""Converts the config file's trunks for the lower rooms: the access policy, the dial plan, the accounts.
 
-In: a Config. Out: frozen values of `sip.admission`, `legs.dialling`, `legs.registrations`. Decides nothing but defaults.
+A Config enters; frozen values of `sip.admission`, `legs.dialling`, `legs.registrations` leave. Decides only defaults.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SUPPORTED_CODECS = ("pcmu", "pcma", "g722", *(("opus",) if libopus.is_available(
 
 
 def active_trunks(config: Config) -> tuple[Trunk, ...]:
-    """The trunks in use, with what their profiles say."""
+    """The active trunks, with the values of their profiles."""
     return tuple(trunk.resolved for trunk in config.trunks if not trunk.disabled)
 
 
 def trunk_policy(trunk: Trunk) -> TrunkPolicy:
-    """What calls need of a resolved trunk."""
+    """What calls need from a resolved trunk."""
     credentials = (Credentials(trunk.username, trunk.password or "", trunk.realm),) if trunk.username else ()
     rates = [rate for rate in (trunk.outbound_cps, trunk.max_cps) if rate is not None]
     return TrunkPolicy(
@@ -68,7 +68,7 @@ def trunk_policy(trunk: Trunk) -> TrunkPolicy:
 
 
 def admission_policy(config: Config) -> AdmissionPolicy:
-    """What the door goes by."""
+    """The settings of the access list."""
     chosen = config.admission
     doors = tuple(
         TrunkAccess(
@@ -86,14 +86,14 @@ def admission_policy(config: Config) -> AdmissionPolicy:
 
 
 def outbound_policy(config: Config) -> OutboundPolicy:
-    """Whom we call."""
+    """The rules for outbound calls."""
     chosen = config.outbound
     limits = HourlyLimits(chosen.max_calls_per_hour, chosen.max_minutes_per_hour)
     return OutboundPolicy(chosen.domains, chosen.numbers, chosen.deny_numbers, chosen.transfer_targets, limits)
 
 
 def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:
-    """What an operator should know about who may call, one sentence each. `own_addresses`: where SIP listens, and what peers are told."""
+    """Warnings about who may call in, one sentence each. `own_addresses`: where SIP listens, and the advertised addresses."""
     policy = admission_policy(config)
     warnings = []
     public = [address for address in own_addresses if (ip := parse_address(address)) is not None and ip.is_global]
@@ -119,7 +119,7 @@ def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:
 
 
 def dial_plan(config: Config) -> DialPlan:
-    """How outbound calls are made up."""
+    """How outbound calls are addressed."""
     return DialPlan(
         trunks=Trunks([trunk_policy(trunk) for trunk in active_trunks(config)]),
         rewrites=tuple(Rewrite.of(entry.match, entry.rewrite) for entry in config.rewrites),
@@ -131,7 +131,7 @@ def dial_plan(config: Config) -> DialPlan:
 
 
 def header_rule(rule: TrunkRule) -> HeaderRule:
-    """A rule with its patterns compiled; they have been checked."""
+    """A rule with its compiled patterns, which were validated before."""
     match, rewrite = rule.rule.match, rule.rule.rewrite
     from_user, from_host = _patterns(match.from_)
     to_user, to_host = _patterns(match.to)
@@ -150,7 +150,7 @@ def _part(parts: UserHost) -> Part:
 
 
 def accounts(config: Config) -> tuple[Account, ...]:
-    """Our accounts at registrars; an account at a carrier that takes no REGISTER serves outbound calls only, unless it says otherwise."""
+    """Our accounts at registrars. An account at a carrier without REGISTER is used for outbound calls only, unless it sets `register`."""
     trunks = active_trunks(config)
     known = Trunks([trunk_policy(trunk) for trunk in trunks])
     by_name = {trunk.name: trunk for trunk in trunks}

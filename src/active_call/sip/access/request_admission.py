@@ -47,9 +47,9 @@ class RequestAdmission:
     _rates: dict[str, Rate] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.go_by(self.policy)
+        self.use_policy(self.policy)
 
-    def go_by(self, policy: AdmissionPolicy) -> None:
+    def use_policy(self, policy: AdmissionPolicy) -> None:
         """Apply `policy` from now on. The counters of addresses are kept."""
         self.policy = policy
         self.access_list = AccessList(self.policy)

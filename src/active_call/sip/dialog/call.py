@@ -101,7 +101,7 @@ class Call(Usage):
     def hang_up(self, now: float, headers: HeaderList) -> None:
         """End the call by the request or response that its state requires."""
         if self.state is CallState.ACTIVE:
-            self.say_bye(now, headers)
+            self.send_bye(now, headers)
             self.end("local_bye", now)
 
     def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> bool:
@@ -240,7 +240,7 @@ class Call(Usage):
 
     # -- ends ---------------------------------------------------------------------------------------------------------------------------
 
-    def say_bye(self, now: float, headers: HeaderList = ()) -> None:
+    def send_bye(self, now: float, headers: HeaderList = ()) -> None:
         """Send BYE. From then on `Bye` serves the dialog."""
         dialog = self.require_dialog()
         self.offers.stop(now)
@@ -253,7 +253,7 @@ class Call(Usage):
                 return
             case EndCall():
                 if self.state is not CallState.ENDED:
-                    self.say_bye(now, decision.bye_headers)
+                    self.send_bye(now, decision.bye_headers)
                     self.end(decision.cause, now, decision.code, decision.reason, decision.message)
             case RefreshByInvite():
                 self._refresh_by_invite(now)
@@ -272,7 +272,7 @@ class Call(Usage):
         self._is_aborted = True
         self._endpoint.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:
-            self._endpoint.guard("bye", lambda: self.say_bye(now))
+            self._endpoint.guard("bye", lambda: self.send_bye(now))
         self.end("error", now)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:

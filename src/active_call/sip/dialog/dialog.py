@@ -35,8 +35,8 @@ class Dialog:
         "call_id",
         "contact_user",
         "flow",
+        "is_address_validated",
         "is_confirmed",
-        "is_heard",
         "is_ours",
         "large_by_tcp",
         "local",
@@ -58,8 +58,8 @@ class Dialog:
         self.remote = remote
         self.remote_tag = remote_tag
         self.flow = flow
-        self.is_heard = True
-        """See `Origin.is_heard`."""
+        self.is_address_validated = True
+        """See `Origin.is_address_validated`."""
         self.route_set: tuple[str, ...] = ()
         self.remote_target = ""
         self.local_cseq = 0
@@ -159,7 +159,7 @@ class Dialog:
 
     def origin(self, method: str) -> Origin:
         """The sender identity (Via, Contact) for a request of that method."""
-        return Origin(None if method in NO_CONTACT else self.contact_user, self.flow.local, self.local_host, self.is_heard)
+        return Origin(None if method in NO_CONTACT else self.contact_user, self.flow.local, self.local_host, self.is_address_validated)
 
 
 def _request_uri_of(route: str) -> str:

@@ -137,7 +137,7 @@ class InboundCall(Call):
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
         """No ACK within 64*T1: send BYE (§13.3.1.4)."""
         del invite, now
-        self.require_dialog().is_heard = self._invite.transaction.is_heard
+        self.require_dialog().is_address_validated = self._invite.transaction.is_address_validated
         return EndCall("no_ack") if self._bye_headers is None else EndCall("local_bye", bye_headers=self._bye_headers)
 
     def _on_prack_missing(self, now: float) -> Decision:

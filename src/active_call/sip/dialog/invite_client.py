@@ -149,7 +149,7 @@ class ClientInvite:
         self._owner.on_invite_success(self, response, flow, now)
 
     def _on_failure(self, response: Response, now: float) -> None:
-        if not self.is_cancelled and self._authenticator.meet(response, self.send, now):
+        if not self.is_cancelled and self._authenticator.answer_challenge(response, self.send, now):
             return
         self._finish()
         self._owner.on_invite_failure(self, response.code, response.reason, response, now)

@@ -105,7 +105,7 @@ class ServerInvite:
         acknowledged = self._reliable.take_prack(request) if self._reliable is not None else None
         if acknowledged is None:
             return False
-        self.transaction.is_heard = True
+        self.transaction.is_address_validated = True
         if acknowledged.body and (self.sdp is not None or session_description(request) is not None):
             self.early_sdp = acknowledged.body
         return True

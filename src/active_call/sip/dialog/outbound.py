@@ -176,7 +176,7 @@ class OutboundCall(Call):
         self.descriptions.remote = sdp or self.descriptions.remote
         self.timer.take_response(response, now)
         if self._spec.sdp is None and sdp is not None:
-            self.offers.owe_ack(invite)
+            self.offers.defer_ack(invite)
         else:
             invite.acknowledge(dialog, now)
         self.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))

@@ -93,7 +93,7 @@ class OfferExchange:
     def _has_unacknowledged(self) -> bool:
         return any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values())
 
-    def owe_ack(self, invite: ClientInvite) -> None:
+    def defer_ack(self, invite: ClientInvite) -> None:
         """The 2xx to `invite` carries the offer: its ACK waits for `answer_offer`."""
         self._ack_owed = invite
 
@@ -125,7 +125,7 @@ class OfferExchange:
         self._timer.take_response(response, now)
         sdp = session_description(response) or self._early_answer
         if self._our_sdp is None and sdp is not None:
-            self.owe_ack(invite)
+            self.defer_ack(invite)
         else:
             invite.acknowledge(dialog, now)
             self._port.descriptions.local = self._our_sdp or self._port.descriptions.local

@@ -43,7 +43,7 @@ class OutgoingRequest:
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
         """Report a final response as the outcome, unless it is a challenge that can be met."""
         del request
-        if response.code < 200 or self._authenticator.meet(response, self.send, now):
+        if response.code < 200 or self._authenticator.answer_challenge(response, self.send, now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 

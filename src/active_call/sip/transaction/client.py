@@ -64,8 +64,8 @@ class NoUser:
 class ClientTransaction:
     """One request to one destination; see the tables. `start` sends it.
 
-    `way` is the destination with the connection that currently carries the request. `repeats` False: the request is sent once, without
-    timers A and E. `is_patient`: an ICMP error does not count as a transport error.
+    `current_target` is the destination with the connection that currently carries the request. `repeats` False: the request is sent once,
+    without timers A and E. `is_patient`: an ICMP error does not count as a transport error.
     """
 
     table: ClassVar[Table]
@@ -85,13 +85,13 @@ class ClientTransaction:
         "_transmit_id",
         "_user",
         "branch",
+        "current_target",
         "destination",
         "has_reconnected",
         "is_patient",
         "key",
         "request",
         "state",
-        "way",
     )
 
     def __init__(
@@ -115,7 +115,7 @@ class ClientTransaction:
         self.key = (branch, request.method)
         """The key that a response is matched by (§17.1.3)."""
         self.destination = destination
-        self.way = destination
+        self.current_target = destination
         self.state = self.first_state
         self.has_reconnected = False
         """Whether the connection was replaced by a new one. That happens at most once."""
@@ -164,8 +164,8 @@ class ClientTransaction:
 
     def receive(self, response: Response, flow: Flow, now: float) -> bool:
         """Take a matching response. False if the state ignores it."""
-        if flow.connection_id is not None and self.way.flow != flow and self.is_waiting and flow.transport == self.transport:
-            self.way = replace(self.destination, flow=flow)
+        if flow.connection_id is not None and self.current_target.flow != flow and self.is_waiting and flow.transport == self.transport:
+            self.current_target = replace(self.destination, flow=flow)
         return self.handle(response_input(response.code), now, response, flow)
 
     def handle(self, event: Input, now: float, response: Response | None = None, flow: Flow | None = None, reason: str = "") -> bool:
@@ -187,7 +187,7 @@ class ClientTransaction:
         """The last transmit failed: try a new connection once, then report the error."""
         if self._is_left and self.is_waiting:
             return
-        if self.way.flow is not None and not self.has_reconnected and is_address(self.destination.host):
+        if self.current_target.flow is not None and not self.has_reconnected and is_address(self.destination.host):
             self._reconnect()
         else:
             self._report_error(reason, now)
@@ -205,14 +205,14 @@ class ClientTransaction:
 
         An unanswered request is sent again over a new connection with the same branch, so the peer may see a repetition.
         """
-        if self.way.flow is None:
+        if self.current_target.flow is None:
             if self.is_unanswered and not self._is_left and self._went_by(flow):
                 self._repeat_once(reason, now)
-        elif self.way.flow.connection_id == flow.connection_id:
+        elif self.current_target.flow.connection_id == flow.connection_id:
             if self.is_unanswered:
                 self.handle_transport_error(reason, now)
             elif is_address(self.destination.host):
-                self.way = replace(self.destination, flow=None)
+                self.current_target = replace(self.destination, flow=None)
 
     def terminate(self) -> None:
         """Stop and remove the transaction. The user gets no further calls."""
@@ -225,7 +225,7 @@ class ClientTransaction:
     def _reconnect(self) -> None:
         """Send the same bytes to the same destination over a new connection."""
         self.has_reconnected = True
-        self.way = replace(self.destination, flow=None)
+        self.current_target = replace(self.destination, flow=None)
         self._transmit()
 
     def _repeat_once(self, reason: str, now: float) -> None:
@@ -311,7 +311,7 @@ class ClientTransaction:
         self._port.timers.cancel(self._deadline)
 
     def _transmit(self) -> None:
-        self._transmit_id = self._port.transmit(self._last, self.way, self, self._transmit_id)
+        self._transmit_id = self._port.transmit(self._last, self.current_target, self, self._transmit_id)
 
 
 class ClientInviteTransaction(ClientTransaction):

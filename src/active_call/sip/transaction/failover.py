@@ -98,8 +98,8 @@ class FailoverRequest:
         """The address of the last attempt; empty before that."""
         if self.transaction is None:
             return ""
-        way = self.transaction.way
-        return way.flow.remote.host if way.flow is not None else way.host
+        target = self.transaction.current_target
+        return target.flow.remote.host if target.flow is not None else target.host
 
     @property
     def is_proceeding(self) -> bool:
@@ -158,8 +158,8 @@ class FailoverRequest:
         if before is not None and before.branch == self._branch:
             before.terminate()
         kind = ClientInviteTransaction if self.request.method == "INVITE" else ClientRequestTransaction
-        is_heard, is_patient = self._origin.is_heard, not self._may_search
-        self.transaction = kind(self._port, self.request, data, self._branch, destination, self, repeats=is_heard, is_patient=is_patient)
+        repeats, is_patient = self._origin.is_address_validated, not self._may_search
+        self.transaction = kind(self._port, self.request, data, self._branch, destination, self, repeats=repeats, is_patient=is_patient)
         self._fallback = fallback
         self._port.timers.cancel(self._timer)
         if fallback is not None or self._may_move:
@@ -174,7 +174,7 @@ class FailoverRequest:
     @property
     def _has_more(self) -> bool:
         if self.transaction is not None and self.transaction.has_reconnected:
-            self._hops.pass_own()
+            self._hops.skip_own_address()
         return self._hops.has_more
 
     def _move_on(self, now: float) -> None:
@@ -262,8 +262,8 @@ class FailoverRequest:
         if transaction.is_unanswered and self._fallback is not None:
             self._fall_back(self._fallback, now)
             return True
-        way = transaction.way
-        if way.flow is not None and not is_address(way.host) and transaction.is_waiting and self._hops.advance(now):
+        target = transaction.current_target
+        if target.flow is not None and not is_address(target.host) and transaction.is_waiting and self._hops.advance(now):
             return True
         if transaction.is_unanswered and self._has_more:
             self._port.hops.note_failure(self._hops.current, now)

@@ -67,7 +67,7 @@ class TransactionLayer:
     def connections_in_use(self) -> set[int | None]:
         """The connections that transactions use."""
         flows = [transaction.flow for transaction in self.servers.all()]
-        flows += [client.way.flow for client in self._clients.values() if client.way.flow is not None]
+        flows += [client.current_target.flow for client in self._clients.values() if client.current_target.flow is not None]
         return {flow.connection_id for flow in flows}
 
     def client_hosts(self) -> set[str]:
@@ -116,7 +116,7 @@ class TransactionLayer:
     def send_cancel(self, invite: ClientTransaction, headers: HeaderList, now: float) -> None:
         """Cancel an INVITE that has had a provisional response. The CANCEL goes exactly where the INVITE went (§9.1)."""
         request = cancel_for(invite.request, headers)
-        self.begin(ClientRequestTransaction(self, request, request.to_bytes(), invite.branch, invite.way, NoUser()), now)
+        self.begin(ClientRequestTransaction(self, request, request.to_bytes(), invite.branch, invite.current_target, NoUser()), now)
 
     def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
         """Send the ACK to a 2xx, which has its own transaction without a response. It can be sent again."""

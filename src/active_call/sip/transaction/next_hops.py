@@ -88,7 +88,7 @@ class NextHops:
         else:
             self._expand(now)
 
-    def pass_own(self) -> None:
+    def skip_own_address(self) -> None:
         """The target's address has been tried without its connection: only the alternatives are left."""
         if not self._is_asked:
             self._is_asked = True

@@ -14,5 +14,5 @@ class Origin:
     contact_user: str | None = None
     local: Address | None = None
     local_host: str | None = None
-    is_heard: bool = True
+    is_address_validated: bool = True
     """Whether the peer has shown that our messages reach it. If not, its address may be forged, and requests to it are sent only once."""

@@ -17,7 +17,7 @@ from active_call.sip.transaction.ports import TransactionPort
 from active_call.sip.transaction.tables import LIFETIME_T1S, SERVER_INVITE, SERVER_REQUEST, Action, Input, State, Table, sending_input
 from active_call.sip.transaction.timers import Timer
 
-MAX_ECHO: Final = 10
+MAX_AMPLIFICATION: Final = 10
 """Over UDP the source address may be forged. To a peer that has not shown that it receives our responses, responses are repeated only while
 the bytes that we have sent are at most this many times the bytes that it has sent.
 """
@@ -53,7 +53,7 @@ class ServerTransaction:
         "_transmit_id",
         "destination",
         "flow",
-        "is_heard",
+        "is_address_validated",
         "key",
         "merge_key",
         "request",
@@ -81,7 +81,7 @@ class ServerTransaction:
         self._moved = False
         self._n_received = 1
         self._n_bytes_sent = 0
-        self.is_heard = is_reliable(flow.transport) or bool(request.to.tag)
+        self.is_address_validated = is_reliable(flow.transport) or bool(request.to.tag)
         """Whether the peer has shown that our responses reach it: by a connection, or by a request that contains data from a response."""
         self._repeat_after_s = 0.0
         self._repeat_timer: Timer | None = None
@@ -114,10 +114,10 @@ class ServerTransaction:
 
     @property
     def _may_repeat(self) -> bool:
-        if self.is_heard:
+        if self.is_address_validated:
             return True
         n_bytes = self._n_bytes_sent + len(self._last)
-        return n_bytes <= MAX_ECHO * self._n_received * len(self.request.to_bytes())
+        return n_bytes <= MAX_AMPLIFICATION * self._n_received * len(self.request.to_bytes())
 
     def handle_transport_error(self, reason: str, now: float) -> None:
         """The last transmit failed: try once more as §18.2.2 says. The state does not change (RFC 6026 §7.1)."""

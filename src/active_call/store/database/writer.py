@@ -36,7 +36,9 @@ MAX_QUEUED: Final = 20_000
 """How many changes wait for a database that does not accept them: about 100 MB of records at worst."""
 MAX_BATCH: Final = 500
 PACE_S: Final = 0.03
-"""The pause between batches: a single call is written at once; a hundred calls a second take about thirty transactions."""
+"""The pause after a batch for each change in it: a single call is written at once."""
+MAX_PACE_S: Final = 0.25
+"""The longest pause: a hundred calls a second take four transactions, each in a thread. Readers end the pause (`flush`)."""
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STUCK_AFTER_S: Final = 10.0
 """A batch that takes longer is logged; it continues."""
@@ -95,6 +97,8 @@ class RecordWriter:
         self._delivered: set[Entry] = set()
         """Closed calls whose record was given to the sink already."""
         self._wake = asyncio.Event()
+        self._is_wanted = asyncio.Event()
+        """Somebody waits for what was put until now, or the writer is to stop."""
         self._progress = asyncio.Event()
         """Replaced with each completed batch."""
         self._n_put = 0
@@ -170,6 +174,7 @@ class RecordWriter:
             self._wake.clear()
             if not self._queue:
                 continue
+            self._is_wanted.clear()
             batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
             self._in_hand = batch
             failure = await self._try(batch)
@@ -178,7 +183,7 @@ class RecordWriter:
                 n_failures = 0
                 self._settled()
                 await self._succeeded()
-                await self._pause(PACE_S)
+                await self._collect(min(PACE_S * len(batch), MAX_PACE_S))
                 continue
             self._queue[:0] = batch
             await self._failed(failure)
@@ -227,6 +232,7 @@ class RecordWriter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._n_settled < wanted:
+                    self._is_wanted.set()
                     await self._progress.wait()
         return self._n_settled >= wanted
 
@@ -234,6 +240,7 @@ class RecordWriter:
         """Let `run` write the remaining changes and return."""
         self._is_stopping = True
         self._wake.set()
+        self._is_wanted.set()
 
     async def abandon(self) -> None:
         """Write the unwritten changes to the spool, or to the log if that fails as well."""
@@ -248,6 +255,12 @@ class RecordWriter:
         deadline = self._world.clock.now() + delay_s
         while not self._is_stopping and (left := deadline - self._world.clock.now()) > 0:
             await asyncio.sleep(min(left, 0.2))
+
+    async def _collect(self, delay_s: float) -> None:
+        """Let changes come together, unless somebody wants what there is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0 if self._is_stopping else delay_s):
+                await self._is_wanted.wait()
 
     async def _try(self, batch: Sequence[Change]) -> Exception | None:
         """Write a batch; returns the reason if it must be retried unchanged."""

@@ -272,7 +272,7 @@ class FakeEngines:
             raise ConfigError("realtime.provider", "no speech-to-speech model is installed here")
         return self.realtime
 
-    def selection(self, asr: Any, tts: Any, llm: Any) -> tuple[Selection, ...]:
+    def selection(self, asr: Any, tts: Any, llm: Any, trust: Trust = NO_TRUST) -> tuple[Selection, ...]:
         sections = ("asr", "tts") if llm is None else ("asr", "tts", "llm")
         return tuple(Selection(section, "fake", "a test") for section in sections)
 

@@ -32,12 +32,12 @@ class Ear:
             self._heard = json.loads(file.read_text(encoding="utf-8"))
         self.n_asked = 0
 
-    def hear(self, pcm: bytes, phrases: tuple[str, ...] = ()) -> Transcript:
-        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected."""
+    def hear(self, pcm: bytes, phrases: tuple[str, ...] = (), *, thorough: bool = False) -> Transcript:
+        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected. `thorough`: again, where the model is not sure."""
         self.n_asked += 1
-        name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest()
+        name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest() + ("+" if thorough else "")
         if name not in self._heard:
-            self._heard[name] = list(moonshine_engine.transcribe(pcm, phrases))
+            self._heard[name] = list(moonshine_engine.transcribe(pcm, phrases, thorough))
         text, confidence = self._heard[name]
         return Transcript(str(text), float(str(confidence)))
 
@@ -64,5 +64,10 @@ class OfflineRecogniser:
         """Nothing to close."""
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
-        await asyncio.sleep(BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ))
-        return self._ear.hear(pcm, phrases)
+        takes_s = BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ)
+        await asyncio.sleep(takes_s)
+        heard = self._ear.hear(pcm, phrases)
+        if background or not heard.text or (heard.confidence or 0.0) >= moonshine_engine.SURE_CONFIDENCE:
+            return heard
+        await asyncio.sleep(takes_s * len(moonshine_engine.PACES))
+        return self._ear.hear(pcm, phrases, thorough=True)

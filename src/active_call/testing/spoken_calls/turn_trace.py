@@ -16,6 +16,7 @@ import numpy as np
 
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
+from active_call.providers.asr import moonshine_engine
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import LEAD_SAMPLES, MIN_UTTERANCE_SAMPLES, Transcript
 from active_call.providers.speech_to_text import Partial, RecognitionEvent
@@ -185,8 +186,12 @@ def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: Ear) -> tup
     end = trace.ends()[last].sample + int(CLOSED_AFTER_S * LISTEN_RATE_HZ)
     sound = pcm[2 * begin : 2 * end]
     is_speech = end - trace.starts()[first].sample >= MIN_UTTERANCE_SAMPLES
+    takes_s = BASE_S + SHARE * len(sound) / (2 * LISTEN_RATE_HZ)
     transcript = ear.hear(sound) if is_speech else Transcript("")
-    return transcript.text, transcript.confidence or 0.0, round(BASE_S + SHARE * len(sound) / (2 * LISTEN_RATE_HZ), 3)
+    if transcript.text and (transcript.confidence or 0.0) < moonshine_engine.SURE_CONFIDENCE:
+        takes_s *= 1 + len(moonshine_engine.PACES)
+        transcript = ear.hear(sound, thorough=True)
+    return transcript.text, transcript.confidence or 0.0, round(takes_s, 3)
 
 
 # -- JSON

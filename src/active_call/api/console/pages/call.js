@@ -1,4 +1,4 @@
-// One finished call: what happened in plain words, the recording tied to the words, signalling, latencies, sound, tools.
+// One ended call: a plain account, the recording with synchronised words, signalling, latencies, sound, tools.
 
 import { attempt, client, get, useLoaded } from "../api.js";
 import { bookName, dateTime, length, ms, parties } from "../format.js";
@@ -17,7 +17,7 @@ const SIDES = new Set(["caller", "agent"]);
 const LEVELS = { good: "good", problem: "bad", note: "" };
 const LEVEL_WORDS = { good: "fine", problem: "fault", note: "note" };
 
-/** The conversation as the record has it: its turns, and what happened between them. */
+/** The conversation in the record: its turns, and the events between them. */
 function conversationOf(record) {
   const between = record.events
     .filter(event => !["addHistory", "turn", "asrDelta", "asrFinal", "speaking", "silence", "trackStart", "trackEnd", "interruption"].includes(event.event))

@@ -1,4 +1,4 @@
-// The calls that are up: who, how long, in which scene; and one of them in full, with what can be done about it.
+// The live calls: parties, duration, scene; and one of them in full, with its controls.
 
 import { attempt, client, useLiveCalls } from "../api.js";
 import { bookName, clock, length, parties } from "../format.js";
@@ -16,7 +16,7 @@ function since(call, now) {
   return length((now - Date.parse(call.answeredAt ?? call.startedAt)) / 1000);
 }
 
-/** The conversation of a live call, from its beginning as far as the server keeps it. */
+/** The conversation of a live call, from its beginning as far as the server stores it. */
 function useFollowed(id) {
   const [talk, setTalk] = useState(NOTHING);
   const [isOver, setOver] = useState(false);
@@ -38,13 +38,13 @@ function useFollowed(id) {
 
 const WAYS = [["say", "Say to the caller", "Say", "One moment, please."], ["whisper", "Whisper to the agent", "Whisper", "Offer the refund."], ["transfer", "Transfer to", "Transfer", "Number or sip: address"]];
 const COMMANDS = {
-  // What is said for the agent is told to the transcript and the model, too.
+  // Texts on behalf of the agent are also sent to the transcript and the model.
   say: text => [{ command: "tts", text }, { command: "history", speaker: "agent", text }],
   whisper: text => [{ command: "history", speaker: "supervisor", text }],
   transfer: callee => [{ command: "refer", callee }],
 };
 
-/** One line that is sent by its button: to the caller, to the agent, or as a target. */
+/** One line with a send button: to the caller, to the agent, or as a target. */
 function Order({ way, label, button, placeholder, isOver, order }) {
   const [text, setText] = useState("");
   const send = event => {
@@ -92,7 +92,7 @@ function Doings({ id, isOver }) {
     </section>`;
 }
 
-/** The operator's own voice: a call of this page without a playbook, bridged with the call. The agent is back when it ends. */
+/** The operator's own voice: a call of this page without a playbook, bridged with the call. The agent returns when it ends. */
 function Speaking({ id, isOver }) {
   const line = useBrowserCall();
   const isUp = line.phase === "up", isBusy = isUp || line.phase === "calling";

@@ -1,9 +1,9 @@
-// Place a call to a telephone, with a playbook that holds the conversation.
+// Place a call to a telephone, with a playbook for the conversation.
 
 import { attempt, client, useLoaded } from "../api.js";
 import { Field, goTo, html, Page, Problem, Select, useState } from "../ui.js";
 
-/** `name = value`, one a line; values that are JSON are taken as such. Throws for a line without a name. */
+/** `name = value`, one on each line; JSON values are parsed. Throws for a line without a name. */
 function parseVariables(text) {
   const pairs = text.split("\n").filter(line => line.trim()).map(line => {
     const at = line.indexOf("=");

@@ -1,4 +1,4 @@
-// Playbooks: write one with its mistakes marked while typing, see its scenes, try it by voice or by text before it is saved.
+// Playbooks: an editor that marks mistakes while typing and shows the scenes; a playbook can be tested by voice or by text before it is saved.
 
 import { attempt, client, get, useLoaded } from "../api.js";
 import { dateTime } from "../format.js";
@@ -43,7 +43,7 @@ function BookList() {
     <//>`;
 }
 
-/** Findings and scenes of a text, a moment after it was last changed. */
+/** Findings and scenes of a text, shortly after its last change. */
 function useView(text) {
   const [view, setView] = useState(null);
   const [problem, setProblem] = useState("");

@@ -1,4 +1,4 @@
-// Finished calls: search, filters, pages.
+// Ended calls: search, filters, pages.
 
 import { client, useLoaded } from "../api.js";
 import { dateTime, length, who } from "../format.js";

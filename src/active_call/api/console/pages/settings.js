@@ -1,4 +1,4 @@
-// The settings in use, and where each value comes from.
+// The current settings, and the source of each value.
 
 import { get, useLoaded } from "../api.js";
 import { Field, html, Page, Problem, Table, useState } from "../ui.js";

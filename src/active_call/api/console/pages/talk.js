@@ -34,7 +34,7 @@ function useQuality(call, isUp) {
   return quality;
 }
 
-/** Meters, mute, devices, keypad and figures of a call that is up. */
+/** Meters, mute, devices, keypad and figures of a connected call. */
 export function CallControls({ line, begunAt }) {
   const { call, phase, media, hangUp } = line;
   const isUp = phase === "up";

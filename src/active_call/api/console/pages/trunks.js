@@ -1,4 +1,4 @@
-// Trunks and accounts: their state, the last refusal, and what would happen to a call.
+// Trunks and accounts: their state, the last refusal, and how a call would be handled.
 
 import { get, useLoaded } from "../api.js";
 import { Badge, Empty, Facts, Field, html, Page, Problem, Select, Table, useEffect, useState } from "../ui.js";

@@ -6,7 +6,7 @@ import { useEffect, useRef, useState } from "../ui.js";
 import { hear, NOTHING } from "./conversation.js";
 import { audioContext } from "./meter.js";
 
-/** A call of this page, and how it goes. `begin` takes what `Client.call` takes, and gives the call, or null. */
+/** A call of this page, and its state. `begin` takes the arguments of `Client.call`, and returns the call, or null. */
 export function useBrowserCall() {
   const [call, setCall] = useState(null);
   const [talk, setTalk] = useState(NOTHING);

@@ -1,4 +1,4 @@
-// A conversation out of a call's events: what was said, what was heard of it, and what happened in between. Pure: (state, event) → state.
+// A conversation from a call's events: what was said, what was heard of it, and other events. Pure: (state, event) → state.
 
 export const NOTHING = { lines: [], partial: null, isCallerSpeaking: false, isAgentSpeaking: false, agentSince: null, turn: null, wasCut: false };
 const MAX_LINES = 500;
@@ -41,7 +41,7 @@ function said(state, event, at) {
   return { ...added(state, line), turn: null, agentSince: null, wasCut: false };
 }
 
-/** A turn's latency belongs to the agent's words: to those that come, or to the last ones where it comes late. */
+/** A turn's latency belongs to the agent's next words, or to the last ones if it comes late. */
 function measured(state, event) {
   if (event.latency === undefined || event.latency === null) return state;
   const turn = { index: event.index, latency: event.latency, waits: event.waits ?? [], marks: event.marks ?? {}, at: event.timestamp };
@@ -59,7 +59,7 @@ function noted(state, event, at, text) {
 
 const added = (state, line) => ({ ...state, lines: [...state.lines.slice(-MAX_LINES + 1), { ...line, key: (state.lines.at(-1)?.key ?? 0) + 1 }] });
 
-/** An event as people say it; empty for those that a transcript leaves out. */
+/** An event as text; empty for events that a transcript leaves out. */
 export function told(event) {
   switch (event.event) {
     case "ringing": return event.earlyMedia ? "ringing, with sound" : "ringing";

@@ -1,4 +1,4 @@
-// What a call used and what it costs: a line for each engine, and the sum.
+// The usage and cost of a call: a line for each engine, and the sum.
 
 import { Empty, html, Table } from "../ui.js";
 
@@ -6,7 +6,7 @@ import { Empty, html, Table } from "../ui.js";
 const words = unit => unit.replace(/[A-Z]/g, char => ` ${char.toLowerCase()}`);
 const money = (amount, currency) => `${amount.toFixed(4)} ${currency}`;
 
-/** The sum as one text; empty where nothing was used. */
+/** The sum as one text; empty if nothing was used. */
 export function total(cost) {
   if (!cost) return "";
   const sum = cost.total === undefined ? "no price is known" : money(cost.total, cost.currency);

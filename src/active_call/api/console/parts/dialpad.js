@@ -1,4 +1,4 @@
-// Keys of a telephone. The keys of the keyboard serve too while the pad has the focus.
+// Telephone keys. The keyboard's keys also work while the pad has the focus.
 
 import { html } from "../ui.js";
 

@@ -1,8 +1,8 @@
-// A text area with line numbers, on which lines with mistakes are marked.
+// A text area with line numbers, which marks lines with mistakes.
 
 import { html, useEffect, useRef } from "../ui.js";
 
-/** `api.current` becomes a function that goes to a line. Tab leaves the editor, as it does any field. */
+/** `api.current` becomes a function that goes to a line. Tab leaves the editor, like any field. */
 export function Editor({ text, onChange, findings, api }) {
   const area = useRef(null), gutter = useRef(null);
   const lines = text.split("\n");

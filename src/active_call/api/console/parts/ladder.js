@@ -1,4 +1,4 @@
-// The signalling of a SIP call as a ladder between the two sides: its messages, or what the events tell of them in records without messages.
+// The signalling of a SIP call as a ladder between the two sides: its messages, or the events for records without messages.
 
 import { clock } from "../format.js";
 import { Empty, html } from "../ui.js";

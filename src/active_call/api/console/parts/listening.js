@@ -1,4 +1,4 @@
-// Listen in on a live call: the caller on the left, the agent on the right, out of the samples that a socket brings.
+// Listens to a live call: the caller on the left, the agent on the right, from the samples of a socket.
 
 import { client } from "../api.js";
 import { audioContext } from "./meter.js";
@@ -8,7 +8,7 @@ const CHANNELS = 2;
 const AHEAD_S = 0.15;
 const LATEST_S = 1;
 
-/** Gives a function that ends it. `onProblem` is told why nothing more can be heard. */
+/** Returns a function that stops it. `onProblem` is called with the reason when listening ends. */
 export function listenTo(id, onProblem) {
   const context = audioContext();
   const query = client.token ? `?${new URLSearchParams({ token: client.token })}` : "";

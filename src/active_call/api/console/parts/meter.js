@@ -1,10 +1,10 @@
-// How loud a MediaStream is, drawn as a bar.
+// The level of a MediaStream as a bar.
 
 import { html, useEffect, useRef } from "../ui.js";
 
 let context = null;
 
-/** The page's one AudioContext; browsers let it sound after the first click. */
+/** The page's one AudioContext; browsers allow sound after the first click. */
 export function audioContext() {
   context ??= new AudioContext();
   if (context.state === "suspended") context.resume().catch(() => {});

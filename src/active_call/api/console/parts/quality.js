@@ -1,4 +1,4 @@
-// How a call has sounded over time: a small line each for loss, jitter, round trip and the estimated opinion score.
+// The sound quality of a call over time: one small chart each for loss, jitter, round trip and the estimated opinion score.
 
 import { Empty, html } from "../ui.js";
 import { linesOf } from "./quality_points.js";

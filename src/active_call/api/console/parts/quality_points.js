@@ -1,8 +1,8 @@
-// The quality of a call over time as lines to draw. Pure, imports nothing.
+// The quality of a call over time as lines of a chart. Pure, imports nothing.
 
 const number = value => typeof value === "number";
 
-/** What is drawn of a sample: how, from which value to which at least, and in what unit. */
+/** The values of a sample that are drawn: how, the minimal range, and the unit. */
 export const LINES = [
   { name: "Loss", unit: "%", least: 5, of: sample => { const due = sample.received + (sample.lost ?? 0); return due ? (100 * ((sample.lost ?? 0) + (sample.late ?? 0))) / due : null; } },
   { name: "Loss at the other side", unit: "%", least: 5, of: sample => sample.peerLossPercent ?? null },
@@ -12,8 +12,8 @@ export const LINES = [
 ];
 
 /**
- * The lines that a record's samples have, each `{name, unit, worst, best, parts}`: points `[x, y]` from 0 to 1, y upwards, in parts where
- * values are missing between them. Lines without any value are left out.
+ * The lines for a record's samples, each `{name, unit, worst, best, parts}`: points `[x, y]` from 0 to 1, y upwards, split where
+ * values are missing. Lines without any value are left out.
  */
 export function linesOf(samples) {
   const first = samples[0]?.timestamp ?? 0, span = Math.max(1, (samples.at(-1)?.timestamp ?? 0) - first);

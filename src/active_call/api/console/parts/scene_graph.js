@@ -1,11 +1,11 @@
-// The scenes of a playbook as a graph: from the start downwards, by how many steps away a scene is.
+// The scenes of a playbook as a graph: from the start downwards, by the number of steps.
 
 import { Empty, html } from "../ui.js";
 
 const BOX_WIDTH = 112, BOX_HEIGHT = 32, GAP_X = 20, GAP_Y = 54, MARGIN = 26;
 const EVERYWHERE = "";
 
-/** Places by scene: `{id: {x, y, scene}}`, and the size of it all. Pure. */
+/** Positions by scene: `{id: {x, y, scene}}`, and the overall size. Pure. */
 export function layOut(scenes, edges) {
   const depth = new Map(scenes.length ? [[scenes[0].id, 0]] : []);
   const waiting = [...depth.keys()];

@@ -1,4 +1,4 @@
-// The steps of a SIP call for its ladder: one a message, or what the events tell of them in records without messages. Pure, imports nothing.
+// The steps of a SIP call for its ladder: one for each message, or from the events for records without messages. Pure, imports nothing.
 
 /** Arrows `{at, text, isIn}` of a record's SIP messages; `isIn`: from the other side to us. */
 export function messageSteps(messages) {
@@ -16,12 +16,12 @@ export function messageSteps(messages) {
   });
 }
 
-/** The steps of a record's own leg, by its messages where it has them. */
+/** The steps of a record's own leg, from its messages if it has them. */
 export function stepsOf(record) {
   return record.sipMessages?.length ? messageSteps(record.sipMessages) : eventSteps(record);
 }
 
-/** The same, as events tell it. */
+/** The same, from the events. */
 function eventSteps(record) {
   const isIn = record.direction === "inbound";
   const steps = [{ at: Date.parse(record.startTime), text: "INVITE", isIn }];

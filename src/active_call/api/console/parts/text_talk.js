@@ -1,4 +1,4 @@
-// A playbook tried by typing: lines to the agent, its answers with their latencies, scene and variables.
+// Tests a playbook by typing: lines to the agent, its answers with latencies, scene and variables.
 
 import { attempt, client } from "../api.js";
 import { html, Problem, useEffect, useRef, useState } from "../ui.js";
@@ -9,7 +9,7 @@ import { Variables } from "./variables.js";
 const ROUTE = "/api/console/talks";
 const ask = (path, json, method = "POST") => attempt(() => client.request(path, method === "POST" ? { json } : { method }).then(response => response.json()));
 
-/** `content`: the playbook as it stands. */
+/** `content`: the current playbook. */
 export function TextTalk({ content, isOk }) {
   const [talk, setTalk] = useState(null);
   const [state, setState] = useState(NOTHING);

@@ -21,7 +21,7 @@ function Line({ line, names, onPick }) {
     </li>`;
 }
 
-/** `state`: of conversation.js. `names`: who the two sides are. `onPick`: what a click on words does. The newest line stays in view. */
+/** `state`: from conversation.js. `names`: the names of the two sides. `onPick`: called for a click on words. The newest line stays in view. */
 export function Transcript({ state, names = NAMES, onPick, isLive = false }) {
   const box = useRef(null);
   const isAtEnd = useRef(true);

@@ -1,4 +1,4 @@
-// Where the time of a reply went: a bar with a stretch for each wait, and the figures behind it.
+// The latency of a reply: a bar with a segment for each wait, and the figures.
 
 import { ms } from "../format.js";
 import { html } from "../ui.js";

@@ -1,4 +1,4 @@
-// A recording as two tracks, caller above and agent below, with marks for what was said; a click plays from there. By keyboard and for screen
+// A recording as two tracks, caller above and agent below, with marks for what was said; a click plays from there. For keyboard and screen
 // readers the words of the transcript do the same.
 
 import { length } from "../format.js";

@@ -6,7 +6,7 @@ const ANSWER_TIMEOUT_MS = 15000;
 const ICE_PATIENCE_MS = 3000;
 const MAX_EARLY_CANDIDATES = 100;
 
-/** A call of this page. Beside what every call tells: `media` (the state of the connection of the sound), `microphone` (another one is used). */
+/** A call of this page. Further events: `media` (the state of the media connection), `microphone` (another one is used). */
 export class BrowserCall extends Call {
   #client;
   #pc;
@@ -25,9 +25,9 @@ export class BrowserCall extends Call {
     this.#pc = pc;
     this.#isOwnMicrophone = isOwnMicrophone;
     this.#isOwnAudio = !audio;
-    /** The microphone's MediaStream; null where the page only listens. */
+    /** The microphone's MediaStream; null if the page only listens. */
     this.microphone = microphone;
-    /** What the agent says, as a MediaStream. */
+    /** The agent's sound, as a MediaStream. */
     this.sound = new MediaStream();
     this.audio = audio ?? new Audio();
     this.audio.autoplay = true;
@@ -35,7 +35,7 @@ export class BrowserCall extends Call {
     this.isMuted = false;
   }
 
-  /** For `Client.call`: microphone and peer connection, before the server is asked. */
+  /** For `Client.call`: microphone and peer connection, before the request to the server. */
   static async open(client, { microphone, audio }) {
     const isGiven = microphone instanceof MediaStream || microphone === false;
     const stream = isGiven ? microphone || null : await openMicrophone(microphone);
@@ -44,7 +44,7 @@ export class BrowserCall extends Call {
     return new BrowserCall(client, pc, { microphone: stream, isOwnMicrophone: !isGiven, audio });
   }
 
-  /** For `Client.call`: make the offer, have it answered, join the call's events. */
+  /** For `Client.call`: create the offer, get the answer, join the call's events. */
   async begin({ playbook, content, vars, option, caller, id }) {
     const pc = this.#pc;
     const stream = this.microphone ?? this.#silence();
@@ -67,20 +67,20 @@ export class BrowserCall extends Call {
     this.#stopWatching = () => globalThis.removeEventListener("online", onOnline);
   }
 
-  /** Silence the microphone, or open it again. */
+  /** Mute or unmute the microphone. */
   mute(on = true) {
     this.isMuted = on;
     if (this.#sender?.track) this.#sender.track.enabled = !on;
   }
 
-  /** Press keys: they go to the agent as telephone events. */
+  /** Press keys: they are sent to the agent as telephone events. */
   dtmf(digits, { durationMs = 120, gapMs = 70 } = {}) {
     const tones = this.#sender?.dtmf;
     if (!tones?.canInsertDTMF) throw new Error("this connection carries no keys");
     tones.insertDTMF((tones.toneBuffer ?? "") + digits, durationMs, gapMs);
   }
 
-  /** Speak through another microphone from now on. */
+  /** Use another microphone from now on. */
   async setMicrophone(deviceId) {
     const stream = await openMicrophone(deviceId);
     const [track] = stream.getAudioTracks();
@@ -92,12 +92,12 @@ export class BrowserCall extends Call {
     this.tell("microphone", stream);
   }
 
-  /** Hear the agent from another loudspeaker. Does nothing where the browser cannot choose. */
+  /** Play the agent on another loudspeaker. Does nothing if the browser cannot choose. */
   async setSpeaker(deviceId) {
     await this.audio.setSinkId?.(deviceId);
   }
 
-  /** How the sound travels: `{roundTripMs, jitterMs, lostPackets, packets, codec}`; absent where it is not known yet. */
+  /** Connection figures: `{roundTripMs, jitterMs, lostPackets, packets, codec}`; missing while unknown. */
   async quality() {
     const all = [...(await this.#pc.getStats()).values()];
     const heard = all.find(one => one.type === "inbound-rtp") ?? {};
@@ -110,7 +110,7 @@ export class BrowserCall extends Call {
     };
   }
 
-  /** Find a new way to the server after a change of the network (RFC 8445, section 9); done by itself when the connection is lost. */
+  /** Restart ICE after a change of the network (RFC 8445, section 9); automatic when the connection is lost. */
   async restartIce() {
     if (this.#isRestarting || this.state === "ended" || this.#pc.signalingState !== "stable") return;
     this.#isRestarting = true;
@@ -133,7 +133,7 @@ export class BrowserCall extends Call {
     this.release();
   }
 
-  /** Close microphone and connection. Harmless a second time. */
+  /** Close microphone and connection. May be called again. */
   release() {
     clearTimeout(this.#iceTimer);
     this.#stopWatching();
@@ -143,7 +143,7 @@ export class BrowserCall extends Call {
     if (this.#isOwnAudio) this.audio.srcObject = null;
   }
 
-  /** What a page without a microphone sends: keys travel beside it, and the server sees that the page is there. */
+  /** What a page without a microphone sends: keys travel with it, and the server sees that the page is connected. */
   #silence() {
     const context = this.#silent = new AudioContext();
     const line = context.createMediaStreamDestination();
@@ -177,7 +177,7 @@ export function openMicrophone(deviceId) {
   return navigator.mediaDevices.getUserMedia({ audio });
 }
 
-/** Microphones and loudspeakers: `{microphones, speakers}` of `{id, label}`. Labels are empty until a microphone was allowed once. */
+/** Microphones and loudspeakers: `{microphones, speakers}` of `{id, label}`. Labels are empty until microphone access was granted. */
 export async function devices() {
   const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   const of = kind => all.filter(one => one.kind === kind && one.deviceId).map(one => ({ id: one.deviceId, label: one.label }));

@@ -1,12 +1,12 @@
-// One call of the server, followed and driven by a socket. Part of /client.js.
+// One call of the server, followed and controlled by a socket. Part of /client.js.
 
-/** How long to wait before the next attempt to connect, in ms; the last one again and again. */
+/** The waits before attempts to connect, in ms; the last one repeats. */
 export const RETRY_MS = [250, 500, 1000, 2000, 4000, 8000];
 
-/** So many sockets in a row that do not open, while the server answers, are a refusal. */
+/** This many consecutive sockets that do not open, while the server responds, count as a refusal. */
 const MAX_REFUSALS = 10;
 
-/** Functions by event name. A listener that throws does not keep others from hearing. */
+/** Functions by event name. A listener that throws does not affect others. */
 class Listeners {
   #byName = new Map();
 
@@ -24,8 +24,8 @@ class Listeners {
 }
 
 /**
- * One call, by a socket: `on(name, listener)` hears its events, the methods send commands. The socket joins again by the call's id and the
- * number of the last event, so that none is missed. `state`: `connecting`, `connected`, `reconnecting` or `ended`, told as `state`.
+ * One call, by a socket: `on(name, listener)` receives its events, the methods send commands. The socket reconnects with the call's id and the
+ * number of the last event, so that none is missed. `state`: `connecting`, `connected`, `reconnecting` or `ended`, reported as `state`.
  */
 export class Call {
   #client;
@@ -44,17 +44,17 @@ export class Call {
     this.#path = path;
     this.id = id;
     this.state = "connecting";
-    /** The `hangup` event, once the call is over. */
+    /** The `hangup` event, once the call has ended. */
     this.ended = null;
-    /** Fulfilled with the `hangup` event when the call is over; null where it was over before it could be joined. */
+    /** Resolves with the `hangup` event when the call ends; null if it ended before it could be joined. */
     this.done = new Promise(resolve => { this.resolveDone = resolve; });
     if (connect) this.connect();
   }
 
-  /** Hear the events of that name (`asrFinal`, `addHistory`, `state` …), or all with `*`. Gives a function that ends it. */
+  /** Listen to the events of that name (`asrFinal`, `addHistory`, `state` …), or all with `*`. Returns a function that stops it. */
   on(name, listener) { return this.#listeners.on(name, listener); }
 
-  /** The next event of that name for which `matches` is true. Rejects when the call ends before, or after `timeoutMs`. */
+  /** The next event of that name for which `matches` is true. Rejects if the call ends before, or after `timeoutMs`. */
   next(name, { matches = () => true, timeoutMs = 30000 } = {}) {
     return new Promise((resolve, reject) => {
       const stop = [];
@@ -65,7 +65,7 @@ export class Call {
     });
   }
 
-  /** Send a command as it is. While the socket is away, commands wait for it. */
+  /** Send a command unchanged. While the socket is disconnected, commands wait for it. */
   send(command, fields = {}) {
     const text = JSON.stringify({ ...fields, command });
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
@@ -76,27 +76,27 @@ export class Call {
   say(text, options = {}) { this.send("tts", { ...options, text }); }
   /** Play a file, a URL or a tone. */
   play(url, options = {}) { this.send("play", { ...options, url }); }
-  /** Stop what is spoken or played. */
+  /** Stop the current speech or play. */
   interrupt(options = {}) { this.send("interrupt", options); }
   /** Send digits to the other party. */
   dtmf(digits, options = {}) { this.send("dtmf", { ...options, digits }); }
   /** Transfer to a number or a SIP address. */
   transfer(callee, options) { this.send("refer", options ? { callee, options } : { callee }); }
-  /** Put the other party on hold, or take it back. */
+  /** Put the other party on hold, or resume it. */
   hold(on = true) { this.send(on ? "hold" : "unhold"); }
   /** Set a variable of the playbook. */
   setVar(key, value) { this.send("setVar", { key, value }); }
   /** End the call. */
   hangup(reason) { this.send("hangup", reason ? { reason } : {}); }
 
-  /** Stop following. The call goes on. */
+  /** Stop following. The call continues. */
   leave() {
     clearTimeout(this.#timer);
     this.#setState("ended");
     this.#socket?.close(1000);
   }
 
-  /** Open the socket; done by itself, unless the call was made with `connect: false`. */
+  /** Open the socket; automatic, unless the call was created with `connect: false`. */
   connect() {
     const query = new URLSearchParams({ id: this.id, detach: "true" });
     if (this.#since !== undefined) query.set("since", this.#since);
@@ -117,7 +117,7 @@ export class Call {
     socket.onclose = () => this.#closed();
   }
 
-  /** For subclasses: tell the listeners. */
+  /** For subclasses: notify the listeners. */
   tell(name, value) { this.#listeners.tell(name, value); }
 
   #take(event) {
@@ -136,7 +136,7 @@ export class Call {
     this.#timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.#tries++, RETRY_MS.length - 1)]);
   }
 
-  /** A socket that joins no live call stays silent, one that is refused does not say why: ask whether there is such a call. */
+  /** A socket that joins no live call gets no message, and a refused one gets no reason: ask whether there is such a call. */
   async #endIfOver() {
     try {
       const calls = await this.#client.calls();
@@ -146,7 +146,7 @@ export class Call {
     }
   }
 
-  /** For subclasses: the call is over. */
+  /** For subclasses: the call has ended. */
   finish() {
     if (this.state === "ended") return;
     this.leave();

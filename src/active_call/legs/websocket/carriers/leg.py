@@ -118,7 +118,7 @@ class CarrierStreamLeg(WebSocketLeg):
                 for piece in self._order.take(chunk, data):
                     self.hear(piece)
             case Digit(digit):
-                self._tell(LegDigit(digit))
+                self._emit(LegDigit(digit))
             case Played(mark):
                 if self._playout.returned(mark, self._loop.time()):
                     self._release_held(mark)
@@ -134,7 +134,7 @@ class CarrierStreamLeg(WebSocketLeg):
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
     def lose(self, reason: str) -> None:
-        """The connection to the carrier is lost."""
+        """Nothing arrives from the carrier any more: end the call with the cause `no_media`."""
         self._end(LegEnded(by="system", cause="no_media", reason=reason))
 
     # -- to the carrier
@@ -236,7 +236,7 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- as `legs.leg.Leg`
 
-    def _tell(self, event: LegEvent) -> None:
+    def _emit(self, event: LegEvent) -> None:
         if self._ended is None:
             self._sink(event)
 

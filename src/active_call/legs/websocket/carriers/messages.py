@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -167,10 +168,16 @@ def _sound(profile: StreamProfile, body: Mapping[str, Any]) -> Message:
     return Sound(data, int(chunk) if chunk.isascii() and chunk.isdigit() and len(chunk) < 16 else None)
 
 
+@cache
+def _steps(path: str) -> tuple[str, ...]:
+    """The keys on a path; profiles have some dozens, and fifty messages a second come."""
+    return tuple(path.split(".")) if path else ()
+
+
 def _found(profile: StreamProfile, body: Mapping[str, Any], key: str) -> Any:
     for path in profile.paths.get(key, ()):
         found: Any = body
-        for step in path.split(".") if path else ():
+        for step in _steps(path):
             found = found.get(step) if isinstance(found, dict) else None
         if found is not None:
             return found

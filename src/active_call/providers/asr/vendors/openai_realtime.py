@@ -55,7 +55,7 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption(
             "model",
-            "gpt-4o-transcribe, gpt-4o-mini-transcribe, gpt-live-transcribe (partial partial texts), whisper-1",
+            "gpt-4o-transcribe, gpt-4o-mini-transcribe, gpt-live-transcribe (partial texts), whisper-1",
             DEFAULT_MODEL,
             is_latency_knob=True,
         ),
@@ -64,7 +64,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("samplerate", "8000 sends µ-law, so that the vendor does not resample", "24000"),
         DeclaredOption("extra.noise_reduction", "near_field, far_field or none", "none"),
     ),
-    notes="Only gpt-live-transcribe gives partial partial texts; the other models give them after the end of an utterance.",
+    notes="Only gpt-live-transcribe gives partial texts; the other models give them after the end of an utterance.",
 )
 
 

@@ -22,7 +22,7 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language
 
@@ -69,18 +69,13 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
     """CosyVoice as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     keeps_s = 30.0  # the vendor closes after a minute without a task
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
+        super().__init__(option, services, url, key)
         self._uuid = services.world.randomness.uuid
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
 
     def new_id(self) -> str:
         """Task ids are UUIDs."""

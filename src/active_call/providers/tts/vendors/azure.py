@@ -17,7 +17,7 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, speed_in
 from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
@@ -36,11 +36,13 @@ FORMATS: Final = {
     48_000: "raw-48khz-16bit-mono-pcm",
 }
 
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, emotions=True)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Azure AI Speech",
-    capabilities=TextToSpeechCapabilities(16_000, emotions=True),
+    capabilities=CAPABILITIES,
     transport="HTTP",
     documentation="https://learn.microsoft.com/azure/ai-services/speech-service/rest-text-to-speech",
     prices="https://azure.microsoft.com/pricing/details/cognitive-services/speech-services/",
@@ -73,16 +75,13 @@ class AzureTextToSpeech(HttpTextToSpeech):
     """Azure's REST API as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000), (key,))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, emotions=True)
+        super().__init__(option, services, url, key)
+        self.model = "neural-hd" if "HD" in (option.speaker or option.model or DEFAULT_VOICE) else "neural"
+        """As the bill calls it."""
 
     def request(self, wish: Wish) -> SpeechRequest:
         headers = {"Ocp-Apim-Subscription-Key": self._key, "X-Microsoft-OutputFormat": FORMATS[self.rate_hz], "User-Agent": "active-call"}

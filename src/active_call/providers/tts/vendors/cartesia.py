@@ -20,7 +20,7 @@ from active_call.providers.json_values import mapping, read_object, text, write_
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, words_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
@@ -67,19 +67,11 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
     """Sonic as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     keeps_s = 60.0  # the vendor closes after five minutes
     takes_written_text = True
     context_idle_s = 0.7  # the vendor forgets a context a second after its last sound
-
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True, emotions=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         version = str(self._option.extra.get("cartesia_version", API_VERSION))

@@ -22,7 +22,6 @@ from active_call.providers.json_values import read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import with_parameters
 
@@ -35,11 +34,13 @@ MAX_TEXTS: Final = 12
 """Of one connection."""
 RATES: Final = (8_000, 16_000, 24_000, 32_000, 48_000)
 
+CAPABILITIES: Final = TextToSpeechCapabilities(24_000, streaming_text=True)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Deepgram Aura",
-    capabilities=TextToSpeechCapabilities(24_000, streaming_text=True),
+    capabilities=CAPABILITIES,
     transport="WebSocket",
     documentation="https://developers.deepgram.com/reference/text-to-speech/speak-streaming",
     prices="https://deepgram.com/pricing",
@@ -65,19 +66,16 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
     """Aura as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     takes_written_text = True
     has_contexts = False
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 24_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
+        super().__init__(option, services, url, key)
+        self.model = "aura-2" if (option.speaker or option.model or DEFAULT_VOICE).startswith("aura-2") else "aura-1"
+        """As the bill calls it: a voice names its model."""
         self._n_texts: WeakKeyDictionary[ClientConnection, int] = WeakKeyDictionary()
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True)
 
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
         self._n_texts[socket] = self._n_texts.get(socket, 0) + 1

@@ -21,7 +21,7 @@ from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
 from active_call.providers.tts.vendors.spelling import Spelling
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
@@ -71,20 +71,15 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
     """ElevenLabs as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     takes_written_text = True
     context_idle_s = IDLE_S - 10.0
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
+        super().__init__(option, services, url, key)
         self._spelt: dict[str, Spelling] = {}
         """For each text being spoken: the part that has sounded."""
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, streaming_text=True, word_times=True)
 
     def address(self, wish: Wish) -> VoiceAddress:
         option = self._option

@@ -15,7 +15,7 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header
 from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
@@ -26,11 +26,13 @@ SOURCE: Final = KeySource("Google Cloud", ("GOOGLE_API_KEY",), "https://console.
 DEFAULT_VOICE: Final = "en-US-Chirp3-HD-Achernar"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
+CAPABILITIES: Final = TextToSpeechCapabilities(24_000)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Google Cloud Text-to-Speech",
-    capabilities=TextToSpeechCapabilities(24_000),
+    capabilities=CAPABILITIES,
     transport="HTTP",
     documentation="https://cloud.google.com/text-to-speech/docs/reference/rest/v1/text/synthesize",
     prices="https://cloud.google.com/text-to-speech/pricing",
@@ -54,17 +56,23 @@ def create(option: TtsOption, services: Services) -> GoogleTextToSpeech:
     return GoogleTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
 
 
+def family_of(voice: str) -> str:
+    """The kind of a voice, which its price depends on: that of `en-US-Chirp3-HD-Achernar` is `chirp3-hd`."""
+    return "-".join(voice.lower().split("-")[2:-1])
+
+
 class GoogleTextToSpeech(HttpTextToSpeech):
     """Google's REST API as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     answer = "object"
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 24_000), (key,))
-        self.endpoint = url
-        self._option = option
-        self._key = key
+        super().__init__(option, services, url, key)
+        self.model = family_of(option.speaker or option.model or DEFAULT_VOICE)
+        """As the bill calls it."""
 
     def request(self, wish: Wish) -> SpeechRequest:
         option = self._option

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal
 
 import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.contract.options import TtsOption
 from active_call.providers.credentials import without_secrets
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.tts.whole_text import WholeTextStream
 
@@ -42,17 +44,25 @@ class HttpTextToSpeech:
     """
 
     name: ClassVar[str]
+    can: ClassVar[TextToSpeechCapabilities] = TextToSpeechCapabilities(16_000)
+    """What the vendor can do; the rate is that of an option which names none."""
+    rates: ClassVar[tuple[int, ...]] = ()
+    """That the vendor makes, as far as one can choose."""
     limits = Limits(next_result_s=5.0)
     answer: ClassVar[Literal["pcm", "object", "lines"]] = "pcm"
 
-    def __init__(self, services: Services, rate_hz: int, secrets: tuple[str, ...]) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str, secrets: tuple[str, ...] = ()) -> None:
+        """`secrets` beside the `key` are texts that no message may hold. Raises ConfigError for a rate that the vendor does not make."""
+        self.rate_hz = rate_in(option, self.rates, self.can.rate_hz)
+        self.endpoint = url
+        self._option = option
+        self._key = key
         self._http = services.http
-        self._secrets = secrets
+        self._secrets = (key, *secrets)
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz)
+        return replace(self.can, rate_hz=self.rate_hz)
 
     def request(self, wish: Wish) -> SpeechRequest:
         """The request for `wish`."""

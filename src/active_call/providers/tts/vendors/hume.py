@@ -27,11 +27,13 @@ RATE_HZ: Final = 48_000
 SOURCE: Final = KeySource("Hume", ("HUME_API_KEY",), "https://platform.hume.ai/settings/keys", ("hume.ai",))
 DEFAULT_VOICE: Final = "Ava Song"
 
+CAPABILITIES: Final = TextToSpeechCapabilities(RATE_HZ, emotions=True)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Hume Octave",
-    capabilities=TextToSpeechCapabilities(RATE_HZ, emotions=True),
+    capabilities=CAPABILITIES,
     transport="HTTP",
     documentation="https://dev.hume.ai/reference/text-to-speech-tts/synthesize-json-streaming",
     prices="https://www.hume.ai/pricing",
@@ -58,17 +60,8 @@ class HumeTextToSpeech(HttpTextToSpeech):
     """Octave as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
     answer = "lines"
-
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, RATE_HZ, (key,))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(RATE_HZ, emotions=True)
 
     def request(self, wish: Wish) -> SpeechRequest:
         option = self._option

@@ -1,40 +1,48 @@
-"""Synthesis by Inworld, streamed as lines of JSON.
+"""Synthesis by Inworld over its bidirectional WebSocket: one context for each text, several texts on a connection.
 
-Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-stream. Each piece of sound has a WAV header and word
-times. Options: `speaker` (Ashley), `model` (inworld-tts-1.5-mini), `speed` 0.5 to 1.5, `samplerate`; `secret_key` (INWORLD_API_KEY) is the
-Base64 credential of the portal; `extra` is sent as further fields.
+Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket. `create` begins a context, `send_text` and
+`flush_context` say a clause, `close_context` ends the text. Sound comes in `audioChunk`, each with a WAV header, and with the times of its
+words, which count from their flush; `flushCompleted` ends a clause, `contextClosed` the text. Options: `speaker` (Ashley), `model`
+(inworld-tts-1.5-mini), `speed` 0.5 to 1.5, `samplerate`; `secret_key` (INWORLD_API_KEY) is the Base64 credential of the portal; `extra`
+stands among the settings of the context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
-from active_call.providers.credentials import KeySource, find_key, find_url
+from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.json_values import mapping, text
+from active_call.providers.json_values import mapping, number, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header, words_in
-from active_call.providers.tts.vendors.wish import Wish
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header, words_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 NAME: Final = "inworld"
-BASE_URL: Final = "https://api.inworld.ai"
-PATH: Final = "/tts/v1/voice:stream"
+BASE_URL: Final = "wss://api.inworld.ai"
+PATH: Final = "/tts/v1/voice:streamBidirectional"
 SOURCE: Final = KeySource("Inworld", ("INWORLD_API_KEY",), "https://platform.inworld.ai", ("inworld.ai",))
 DEFAULT_MODEL: Final = "inworld-tts-1.5-mini"
 DEFAULT_VOICE: Final = "Ashley"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+MAX_TEXT_CHARS: Final = 1_000
+"""Of one message; longer texts go in several."""
+REFUSED_FOR_GOOD: Final = frozenset({3, 5, 7, 16})
+"""Codes of gRPC after which another attempt fails alike: invalid argument, not found, permission denied, unauthenticated."""
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Inworld TTS",
-    capabilities=TextToSpeechCapabilities(16_000, word_times=True),
-    transport="HTTP",
-    documentation="https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-stream",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket",
     prices="https://inworld.ai/pricing",
     keys=SOURCE.variables,
     key_page=SOURCE.key_page,
@@ -45,7 +53,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("model", "inworld-tts-1.5-mini is faster, -max sounds better", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("speed", "0.5 to 1.5", "1.0"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
-        DeclaredOption("extra.*", "any other field of a request, such as temperature"),
+        DeclaredOption("extra.*", "any other setting of a context, such as temperature"),
     ),
 )
 
@@ -56,41 +64,70 @@ def create(option: TtsOption, services: Services) -> InworldTextToSpeech:
     return InworldTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
 
 
-class InworldTextToSpeech(HttpTextToSpeech):
+class InworldTextToSpeech(SocketTextToSpeech):
     """Inworld as a `TextToSpeech`."""
 
     name = NAME
-    answer = "lines"
+    can = CAPABILITIES
+    rates = RATES
+    takes_written_text = True
+    times_of_clause = True
 
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000), (key,))
-        self.endpoint = url
-        self._option = option
-        self._key = key
+    def address(self, wish: Wish) -> VoiceAddress:
+        return VoiceAddress(self.endpoint, (("Authorization", f"Basic {self._key}"),) if self._key else (), (self._key,))
 
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        return (*self.begin(wish), *self.say(wish, wish.text), *self.finish(wish))
 
-    def request(self, wish: Wish) -> SpeechRequest:
+    def begin(self, wish: Wish) -> Sequence[Message]:
         option = self._option
         sound: dict[str, Any] = {"audioEncoding": "LINEAR16", "sampleRateHertz": self.rate_hz}
         if (speed := speed_in(option, wish.speed, 0.5, 1.5)) is not None:
             sound["speakingRate"] = speed
-        body = {
-            "text": wish.text,
+        settings = {
             "voiceId": wish.speaker or option.speaker or DEFAULT_VOICE,
             "modelId": option.model or DEFAULT_MODEL,
             "audioConfig": sound,
             "timestampType": "WORD",
+            "autoMode": False,  # else the vendor flushes when it likes, and tells of each time as if we had
             **option.extra,
         }
-        return SpeechRequest(self.endpoint, body, {"Authorization": f"Basic {self._key}"} if self._key else {})
+        return (write_object({"create": settings, "contextId": wish.id}),)
 
-    def read(self, answer: Mapping[str, Any]) -> SpeechChunk:
-        if error := mapping(answer.get("error")):
-            raise self.fail(text(error.get("message")) or "an error without a reason", retryable=True)
-        result = mapping(answer.get("result"))
-        words = mapping(mapping(result.get("timestampInfo")).get("wordAlignment"))
-        pcm = without_wav_header(sound_in(NAME, result.get("audioContent"))) if result.get("audioContent") else b""
-        return SpeechChunk(pcm, words_in(words, "words", "wordStartTimeSeconds", "wordEndTimeSeconds"))
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        said = clause.rstrip() + " "
+        parts = [said[start : start + MAX_TEXT_CHARS] for start in range(0, len(said), MAX_TEXT_CHARS)]
+        return (
+            *(write_object({"send_text": {"text": part}, "contextId": wish.id}) for part in parts),
+            write_object({"flush_context": {}, "contextId": wish.id}),
+        )
+
+    def finish(self, wish: Wish) -> Sequence[Message]:
+        return (write_object({"close_context": {}, "contextId": wish.id}),)
+
+    def abandon(self, wish: Wish) -> Sequence[Message]:
+        """What still comes of the context is passed over by its id. That of a whole text is told to close with the text."""
+        return () if wish.text else self.finish(wish)
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        event = read_object(NAME, message)
+        result = mapping(event.get("result"))
+        of = text(result.get("contextId"))
+        status = mapping(event.get("error")) or mapping(result.get("status"))
+        if (code := number(status.get("code"))) and of in ("", wish.id):
+            reason = without_secrets(text(status.get("message")) or "an error without a reason", (self._key,))
+            raise ProviderError(NAME, reason, retryable=int(code) not in REFUSED_FOR_GOOD)
+        if of != wish.id:
+            return SpeechChunk(b"")
+        if "contextClosed" in result:
+            return None
+        if "flushCompleted" in result:
+            return SpeechChunk(b"", ends_flush=True)
+        return _sound_of(mapping(result.get("audioChunk")))
+
+
+def _sound_of(chunk: Mapping[str, Any]) -> SpeechChunk:
+    """The sound of an `audioChunk`, and its words."""
+    words = mapping(mapping(chunk.get("timestampInfo")).get("wordAlignment"))
+    pcm = without_wav_header(sound_in(NAME, chunk.get("audioContent"))) if chunk.get("audioContent") else b""
+    return SpeechChunk(pcm, words_in(words, "words", "wordStartTimeSeconds", "wordEndTimeSeconds"))

@@ -2,8 +2,9 @@
 
 Wire: https://docs.rime.ai/docs/websockets and https://docs.rime.ai/api-reference/websockets-json; about when sound is made
 (`segment=never`): https://docs.rime.ai/docs/segmentation. Text goes, `flush` asks for its sound, `chunk` and `timestamps` come, then
-`done`. `clear` cancels only text that was not begun, so cancelling a text closes its connection. Options: `speaker`
-(astra), `model` (coda), `speed`, `language`, `samplerate`; `extra` is sent as further parameters.
+`done`. Of streamed text, each clause is flushed; word times count from their flush. `clear` cancels only text that was not begun, so
+cancelling a text closes its connection. Options: `speaker` (astra), `model` (coda), `speed`, `language`, `samplerate`; `extra` is sent as
+further parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from active_call.providers.json_values import mapping, read_object, text, write_
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, words_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
@@ -35,7 +36,7 @@ LANGUAGES: Final = {
 """The vendor uses three-letter language codes."""
 SLOWER_IF_GREATER: Final = ("mist", "mistv1", "mistv2")
 """Models whose `speedAlpha` scales the duration; for others it scales the speed (https://docs.rime.ai/docs/speed)."""
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
@@ -70,16 +71,11 @@ class RimeTextToSpeech(SocketTextToSpeech):
     """Rime as a `TextToSpeech`."""
 
     name = NAME
-
-    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
-        self._key = key
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+    can = CAPABILITIES
+    rates = RATES
+    takes_written_text = True
+    has_contexts = False
+    times_of_clause = True
 
     def address(self, wish: Wish) -> VoiceAddress:
         option = self._option
@@ -99,8 +95,11 @@ class RimeTextToSpeech(SocketTextToSpeech):
         return VoiceAddress(with_parameters(self.endpoint, parameters, option.extra), headers, (self._key,))
 
     def ask(self, wish: Wish) -> Sequence[Message]:
+        return self.say(wish, wish.text)
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
         return (
-            write_object({"text": wish.text.rstrip() + " ", "contextId": wish.id}),
+            write_object({"text": clause.rstrip() + " ", "contextId": wish.id}),
             write_object({"operation": "flush", "contextId": wish.id}),
         )
 

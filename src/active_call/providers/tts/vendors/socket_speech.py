@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import ClassVar, Final
 
@@ -19,9 +19,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.tts.vendors.written_text import WrittenTextStream
 from active_call.providers.tts.whole_text import WholeTextStream
@@ -42,6 +44,10 @@ class SocketTextToSpeech:
     """The base of a `TextToSpeech` over a WebSocket. An adapter sets the class variables and implements `address`, `ask` and `read`."""
 
     name: ClassVar[str]
+    can: ClassVar[TextToSpeechCapabilities] = TextToSpeechCapabilities(16_000)
+    """What the vendor can do; the rate is that of an option which names none."""
+    rates: ClassVar[tuple[int, ...]] = ()
+    """That the vendor makes, as far as one can choose."""
     limits = Limits(next_result_s=5.0)
     keeps_s: ClassVar[float] = 15.0
     """How long an unused connection is kept: less than the vendor's own limit. 0: each text has its own connection."""
@@ -51,9 +57,15 @@ class SocketTextToSpeech:
     """For streamed text: `read` returns None at the end of the whole text. False: at the end of each clause."""
     context_idle_s: float = 15.0
     """For streamed text: for this long after its last sound, the text can be continued with the same prosody."""
+    times_of_clause: bool = False
+    """For streamed text: word times count from the beginning of their clause. False: from that of the text."""
 
-    def __init__(self, services: Services, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str = "") -> None:
+        """Raises ConfigError for a rate that the vendor does not make."""
+        self.rate_hz = rate_in(option, self.rates, self.can.rate_hz)
+        self.endpoint = url
+        self._option = option
+        self._key = key
         self._services = services
         self._kept: dict[VoiceAddress, _Kept] = {}
         self._numbers = count(1)
@@ -62,7 +74,7 @@ class SocketTextToSpeech:
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz)
+        return replace(self.can, rate_hz=self.rate_hz)
 
     # -- what an adapter gives
 
@@ -159,7 +171,7 @@ class SocketTextToSpeech:
             await self.give_up(address, socket, wish)
             raise
         except BaseException:
-            await _close(socket)  # its further messages cannot be trusted
+            self.close_later(socket)  # its further messages cannot be trusted
             raise
 
     async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
@@ -202,14 +214,14 @@ class SocketTextToSpeech:
             self.close_later(socket)
 
     def close_later(self, socket: ClientConnection) -> None:
-        """Close a connection without waiting for it."""
+        """Close a connection without waiting for it: a vendor that is still sending answers late."""
         task = asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def drop(self, socket: ClientConnection) -> None:
         """Close a connection that cannot be reused."""
-        await _close(socket)
+        self.close_later(socket)
 
     async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
         """Cancel `wish`, and keep the connection if possible."""
@@ -221,7 +233,7 @@ class SocketTextToSpeech:
                 await socket.send(message)
             self.keep(address, socket)
         except (ConnectionError, ConnectionClosed):
-            await _close(socket)
+            self.close_later(socket)
 
 
 async def _close(socket: ClientConnection) -> None:

@@ -23,7 +23,7 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
@@ -38,7 +38,7 @@ OPTIONS: Final = (
     DeclaredOption("speaker", "the number of a voice", DEFAULT_VOICE),
     DeclaredOption("speed", "0.6 to 2.5", "1.0"),
     DeclaredOption("volume", "1 to 10", "5"),
-    DeclaredOption("emotion", "one that the voice has, such as happy"),
+    DeclaredOption("emotion", "an emotion of the voice, such as happy"),
     DeclaredOption("samplerate", "8000, 16000, and 24000 with some voices", "16000"),
     DeclaredOption("extra.*", "any other parameter, such as SegmentRate or FastVoiceType"),
 )
@@ -112,18 +112,14 @@ class TencentTextToSpeech(SocketTextToSpeech):
     """The streaming API as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     keeps_s = 0.0
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
+        super().__init__(option, services, url, account.secret_key)
         self._account = account
         self._world = services.world
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
 
     def new_id(self) -> str:
         """Session ids are UUIDs."""

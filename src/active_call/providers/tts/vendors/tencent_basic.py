@@ -23,7 +23,7 @@ from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabi
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
 from active_call.providers.tts.vendors.socket_speech import parameters_in
 from active_call.providers.tts.vendors.tencent import DEFAULT_VOICE, OPTIONS, check_voice, manner_of, words_of_subtitles
-from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, without_wav_header
+from active_call.providers.tts.vendors.vendor_voice import sound_in, without_wav_header
 from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "tencent_basic"
@@ -37,11 +37,13 @@ RETRYABLE: Final = ("RequestLimitExceeded", "InternalError", "ResourceUnavailabl
 """Prefixes of error codes after which another attempt may work."""
 _PARTS: Final = re.compile(r"[^.!?。！？;；,，\n]*[.!?。！？;；,，\n]*\s*")
 
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="Tencent Cloud basic synthesis",
-    capabilities=TextToSpeechCapabilities(16_000, word_times=True, emotions=True),
+    capabilities=CAPABILITIES,
     transport="HTTP",
     documentation="https://cloud.tencent.com/document/product/1073/37995",
     prices="https://cloud.tencent.com/document/product/1073/34112",
@@ -52,9 +54,9 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("secretId, secretKey", "the account"),
         *OPTIONS,
-        DeclaredOption("extra.Region", "where it is computed", DEFAULT_REGION, is_latency_knob=True),
+        DeclaredOption("extra.Region", "the region of the service", DEFAULT_REGION, is_latency_knob=True),
     ),
-    notes="The sound comes when all of a text is made; tencent streams.",
+    notes="The sound comes when the whole text is finished; tencent streams.",
 )
 
 
@@ -71,18 +73,14 @@ class TencentBasicTextToSpeech(HttpTextToSpeech):
     """The basic API as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     answer = "object"
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000), account.secrets)
-        self.endpoint = url
-        self._option = option
+        super().__init__(option, services, url, account.secret_key, account.secrets)
         self._account = account
         self._world = services.world
-
-    @property
-    def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
 
     async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
         began_ms = 0.0

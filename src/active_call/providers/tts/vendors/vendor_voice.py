@@ -17,8 +17,8 @@ MAX_VOLUME = 10
 
 
 def rate_in(option: TtsOption, known: Sequence[int], default: int) -> int:
-    """The requested rate of the sound. Raises ConfigError for one that the vendor does not support."""
-    if option.samplerate is None:
+    """The requested rate of the sound. Raises ConfigError for one that the vendor does not support; none `known`: not checked."""
+    if option.samplerate is None or not known:
         return default
     if option.samplerate not in known:
         raise ConfigError("tts.samplerate", f"expected one of {', '.join(map(str, known))}, found {option.samplerate}")

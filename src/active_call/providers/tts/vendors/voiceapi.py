@@ -18,7 +18,7 @@ from active_call.providers.json_values import number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.vendor_voice import rate_in, speed_in
+from active_call.providers.tts.vendors.vendor_voice import speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import with_parameters
 
@@ -29,11 +29,13 @@ SPEAKER_VARIABLE: Final = "VOICEAPI_SPEAKER_ID"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 PIECE_BYTES: Final = 3_200
 
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000)
+
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
     name=NAME,
     title="A VoiceAPI server of one's own",
-    capabilities=TextToSpeechCapabilities(16_000),
+    capabilities=CAPABILITIES,
     transport="WebSocket",
     documentation="https://github.com/ruzhila/voiceapi",
     prices="https://github.com/ruzhila/voiceapi",
@@ -61,12 +63,12 @@ class VoiceApiTextToSpeech(SocketTextToSpeech):
     """A VoiceAPI server as a `TextToSpeech`."""
 
     name = NAME
+    can = CAPABILITIES
+    rates = RATES
     keeps_s = 0.0
 
     def __init__(self, option: TtsOption, services: Services, url: str, speaker: str) -> None:
-        super().__init__(services, rate_in(option, RATES, 16_000))
-        self.endpoint = url
-        self._option = option
+        super().__init__(option, services, url)
         self._speaker = speaker
 
     def address(self, wish: Wish) -> VoiceAddress:

@@ -39,6 +39,9 @@ class Voice(Protocol):
     @property
     def context_idle_s(self) -> float: ...
 
+    @property
+    def times_of_clause(self) -> bool: ...
+
     def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish: ...
 
     def address(self, wish: Wish) -> VoiceAddress: ...
@@ -156,7 +159,7 @@ class _Dictation:
         """Clauses whose sound is not complete."""
         self._n_bytes = 0
         self._began_ms = 0.0
-        """Where this context's sound begins in the sound of the stream."""
+        """Where word times count from in the sound of the stream: the beginning of this context, or of the clause."""
         self._sounded_at = 0.0
         self._is_ended = False
 
@@ -224,6 +227,11 @@ class _Dictation:
                 case _Broken(error):
                     raise error
 
+    @property
+    def _sounded_ms(self) -> float:
+        """How much sound has come."""
+        return self._n_bytes / BYTES_PER_SAMPLE * 1000 / self._voice.rate_hz
+
     def _is_idle(self) -> bool:
         """No sound is due, and the vendor may have forgotten the context."""
         now = asyncio.get_running_loop().time()
@@ -234,7 +242,7 @@ class _Dictation:
             self._is_begun = False
             self._wish = self._voice.new_wish("", self._speaker, self._speed)
         if not self._is_begun:
-            self._began_ms = self._n_bytes / BYTES_PER_SAMPLE * 1000 / self._voice.rate_hz
+            self._began_ms = self._sounded_ms
             await self._voice.prepare(socket, self._wish)
             for order in self._voice.begin(self._wish):
                 await socket.send(order)
@@ -252,10 +260,13 @@ class _Dictation:
             chunk = replace(chunk, ends_flush=False)
         self._n_owed -= chunk.ends_flush
         self._n_bytes += len(chunk.pcm)
+        began_ms = self._began_ms
+        if chunk.ends_flush and self._voice.times_of_clause:
+            self._began_ms = self._sounded_ms
         if chunk.pcm or chunk.ends_flush:
             self._sounded_at = asyncio.get_running_loop().time()
-        if self._began_ms and chunk.words:
-            words = tuple(WordTime(word.text, word.start_ms + self._began_ms, word.end_ms + self._began_ms) for word in chunk.words)
+        if began_ms and chunk.words:
+            words = tuple(WordTime(word.text, word.start_ms + began_ms, word.end_ms + began_ms) for word in chunk.words)
             chunk = replace(chunk, words=words)
         return chunk if chunk.pcm or chunk.words or chunk.ends_flush else None
 
@@ -264,6 +275,8 @@ class _Dictation:
         if not self._voice.has_contexts:
             self._n_owed -= 1
             self._sounded_at = asyncio.get_running_loop().time()
+            if self._voice.times_of_clause:
+                self._began_ms = self._sounded_ms
             return SpeechChunk(b"", ends_flush=True)
         self._is_begun = False
         if self._n_owed and not self._is_ended:

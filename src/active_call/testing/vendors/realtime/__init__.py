@@ -1,0 +1,1 @@
+"""Vendors of speech-to-speech models on loopback, one a file."""

@@ -1,0 +1,1 @@
+"""Vendors of recognition on loopback, one a file."""

@@ -1,0 +1,64 @@
+"""Cartesia's Ink on loopback: turns that the vendor ends.
+
+By https://docs.cartesia.ai/api-reference/stt/turns/websocket. Refused as there: a wrong key (401), no credit (402), a missing version,
+an unknown model, encoding or rate (400), text that is no known message.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from active_call.testing.vendors.wire.hearing import Hearing
+from active_call.testing.vendors.wire.server import Refused, Request, VendorServer, require
+from active_call.testing.vendors.wire.socket import VendorSocket, order_in
+
+ENCODINGS: Final = frozenset({"pcm_s16le", "pcm_mulaw"})
+EAGER_S: Final = 0.2
+END_S: Final = 0.5
+
+
+class InkServer(VendorServer):
+    """`/stt/turns/websocket`."""
+
+    def check_handshake(self, request: Request) -> None:
+        query, headers = request.query, request.headers
+        require(request.path == "/stt/turns/websocket", 404, {"error": "unknown path"})
+        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        if self.faults.wrong_key or given != self.key:
+            raise Refused(401, {"title": "Unauthorized", "message": "Invalid API key", "error_code": "unauthorized"})
+        if self.faults.quota:
+            raise Refused(402, {"title": "Payment required", "message": "You have run out of credits", "error_code": "quota_exceeded"})
+        require(headers.get("cartesia-version") or query.get("cartesia_version"), 400, {"message": "missing cartesia version"})
+        require(query.get("model") == "ink-2", 400, {"message": "unknown model"})
+        require(query.get("encoding") in ENCODINGS and query.get("sample_rate", "").isdigit(), 400, {"message": "encoding, sample_rate"})
+
+    async def serve(self, socket: VendorSocket, request: Request) -> None:
+        hearing = Hearing(int(request.query["sample_rate"]), is_mulaw=request.query["encoding"] == "pcm_mulaw")
+        await socket.send_json({"type": "connected", "request_id": "r"})
+        state = "idle"
+        while True:
+            message = await socket.receive()
+            if isinstance(message, str):
+                if order_in(message).get("type") != "close":
+                    self.complain(f"not a message of this API: {message[:100]}")
+                    error = {"type": "error", "status_code": 400, "title": "Bad request", "message": "unknown message"}
+                    await socket.send_json(error)
+                return
+            new = hearing.feed(message)
+            if new and state == "idle":
+                await socket.send_json({"type": "turn.start", "request_id": "r"})
+            elif new and state == "eager":
+                await self._tell(socket, "turn.resume", hearing)
+            if new:
+                state = "speaking"
+                await self._tell(socket, "turn.update", hearing)
+            if state == "speaking" and hearing.silence_s >= EAGER_S:
+                state = "eager"
+                await self._tell(socket, "turn.eager_end", hearing)
+            if state == "eager" and hearing.silence_s >= END_S:
+                state = "idle"
+                await self._tell(socket, "turn.end", hearing)
+                hearing.take()
+
+    async def _tell(self, socket: VendorSocket, kind: str, hearing: Hearing) -> None:
+        await socket.send_json({"type": kind, "request_id": "r", "transcript": hearing.text})

@@ -1,0 +1,1 @@
+"""Vendors of synthesis on loopback, one a file."""

@@ -1,0 +1,80 @@
+"""DashScope's CosyVoice on loopback: tasks on one connection.
+
+By https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. Refused as there: a wrong key
+(401), an account in arrears (`task-failed`), text before `task-started`, a voice of another generation than the model, an unknown action,
+a task id that no task has or that was used before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from active_call.testing.vendors.wire.dashscope_tasks import TaskServer
+from active_call.testing.vendors.wire.server import Request
+from active_call.testing.vendors.wire.socket import VendorSocket, order_in
+from active_call.testing.vendors.wire.speaking import pieces_of, words_of
+
+MODELS: Final = frozenset({"cosyvoice-v3-flash", "cosyvoice-v3-plus", "cosyvoice-v2", "cosyvoice-v1"})
+RATES: Final = frozenset({8_000, 16_000, 22_050, 24_000, 44_100, 48_000})
+
+
+class CosyVoiceServer(TaskServer):
+    """`/api-ws/v1/inference`."""
+
+    async def serve(self, socket: VendorSocket, request: Request) -> None:
+        task, said, rate_hz, used = "", "", 16_000, set[str]()
+        while True:
+            message = await socket.receive(60)
+            order = order_in(message)
+            header, payload = order.get("header", {}), order.get("payload", {})
+            match header.get("action"):
+                case "run-task" if not task and header.get("task_id") not in used and self._is_known(header, payload):
+                    task, said, rate_hz = header["task_id"], "", payload["parameters"]["sample_rate"]
+                    used.add(task)
+                    if self.faults.quota:
+                        await self.fail(socket, task, "Arrearage", "Access denied, please make sure your account is in good standing.")
+                        return
+                    await self.tell(socket, task, "task-started", {})
+                case "continue-task" if task and header.get("task_id") == task and payload.get("input", {}).get("text"):
+                    said += payload["input"]["text"]
+                case "finish-task" if task and header.get("task_id") == task and payload.get("input") == {}:
+                    await self._say(socket, task, said, rate_hz)
+                    await self.tell(socket, task, "task-finished", {"output": {}, "usage": {"characters": len(said)}})
+                    task = ""
+                case _:
+                    self.complain(f"not an action that is possible now: {str(message)[:200]}")
+                    await self.fail(socket, task, "InvalidParameter", "not an action that is possible now")
+                    return
+
+    def _is_known(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+        parameters = payload.get("parameters", {})
+        model, voice = payload.get("model"), str(parameters.get("voice", ""))
+        return (
+            bool(header.get("task_id"))
+            and header.get("streaming") == "duplex"
+            and (payload.get("task_group"), payload.get("task"), payload.get("function")) == ("audio", "tts", "SpeechSynthesizer")
+            and model in MODELS
+            and payload.get("input") == {}
+            and parameters.get("text_type") == "PlainText"
+            and bool(voice)
+            and not (voice.endswith("_v2") and model != "cosyvoice-v2")
+            and parameters.get("format") == "pcm"
+            and parameters.get("sample_rate") in RATES
+            and 0.5 <= parameters.get("rate", 1.0) <= 2.0
+            and 0 <= parameters.get("volume", 50) <= 100
+        )
+
+    async def _say(self, socket: VendorSocket, task: str, said: str, rate_hz: int) -> None:
+        output: dict[str, Any] = {"sentence": {"index": 0, "words": []}, "type": "sentence-begin", "original_text": said}
+        await self.tell(socket, task, "result-generated", {"output": output})
+        for piece in pieces_of(said, rate_hz):
+            await self.tell(socket, task, "result-generated", {"output": {**output, "type": "sentence-synthesis"}})
+            await socket.send(piece)
+            await asyncio.sleep(0)
+        words = [
+            {"text": word, "begin_index": place, "begin_time": round(begin * 1000), "end_time": round(end * 1000)}
+            for place, (word, begin, end) in enumerate(words_of(said))
+        ]
+        await self.tell(socket, task, "result-generated", {"output": {"sentence": {"index": 0, "words": words}, "type": "sentence-end"}})
