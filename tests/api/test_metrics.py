@@ -29,12 +29,13 @@ def test_usage_and_cost_are_counted_by_provider() -> None:
     counted = Counted()
     counted.spending.day.limit(0.3)
     counted.spending.note(Used(Billed("llm", "openai", "gpt-4o-mini"), {Unit.INPUT_TOKENS: 1_000_000.0}))
-    counted.spending.note(Used(Billed("llm", 'odd"name\n', "m\\"), {Unit.INPUT_TOKENS: 3.0}))
     lines = read(counted)
     assert "active_call_calls 2" in lines and "active_call_calls_total 7" in lines
     assert 'active_call_usage_total{kind="llm",provider="openai",model="gpt-4o-mini",unit="inputTokens"} 1000000' in lines
     assert 'active_call_cost_total{kind="llm",provider="openai",model="gpt-4o-mini",currency="USD"} 0.15' in lines
     assert "active_call_budget_share 0.5" in lines
+    counted.spending.note(Used(Billed("llm", 'odd"name\n', "m\\"), {Unit.INPUT_TOKENS: 3.0}))
+    lines = read(counted)
     assert r'active_call_usage_total{kind="llm",provider="odd\"name\n",model="m\\",unit="inputTokens"} 3' in lines
     assert not [line for line in lines if line.startswith("active_call_cost_total") and "odd" in line]  # no price is no zero
 

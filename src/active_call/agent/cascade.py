@@ -229,8 +229,6 @@ class CascadeConversation(PlaybookConversation):
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._dead_air.sounded()
-                    if not self._replies.is_filling:
-                        self._caller.was_answered()
             case events.TrackEnd():
                 self._on_track_end(event, now)
             case events.Interruption():
@@ -390,6 +388,8 @@ class CascadeConversation(PlaybookConversation):
             if not self._replies.model.is_yielding:
                 self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
+            if heard:
+                self._caller.was_answered()
             self._await_input(now)
             self._replies.pump(now)  # an urgent tool result has stopped it
 

@@ -22,7 +22,7 @@ from active_call.agent.effects import (
 from active_call.agent.tools.registry import Tool
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
-from active_call.contract import events
+from active_call.contract import commands, events
 
 MODEL = "---\ngreeting: {greeting}\n---\nYou take bookings.\n"
 ADAPTIVE = TurnTaking(AdaptiveTurnDetector())
@@ -391,3 +391,44 @@ def test_sound_without_words_is_asked_for_again_only_when_the_caller_does_not_go
     call.wait(0.5)
     assert call.effects_of(TurnDecided)
     assert call.transcript[-1] == ("user", "a table for two please") or ("user", "a table for two please") in call.transcript
+
+
+NEWS = """---
+llm: {provider: script, greeting: "Here is the news of the week. On Monday we bake rye bread and on Tuesday cinnamon rolls."}
+---
+# Scene: main
+## that's enough
+Of course. What else would you like to know?
+
+## *
+I am sorry, I did not understand that.
+"""
+
+
+def test_opener_over_the_agents_voice_does_not_end_the_turn(start):
+    call = start(NEWS, turns=ADAPTIVE)
+    call.wait(3)
+    speech = Speech(call)
+    speech.says("Sorry")
+    speech.final("Sorry.")
+    call.wait(0.6)
+    assert call.commands_of(commands.Interrupt)
+    assert not call.effects_of(TurnDecided), "more must follow"
+    speech.says("that's enough")
+    speech.final("that's enough")
+    call.wait(1)
+    assert call.spoken[2:] == ["Of course.", "What else would you like to know?"]
+
+
+def test_words_before_the_answer_is_heard_are_answered_together_with_those_before(start):
+    call = start(NEWS, turns=ADAPTIVE)
+    call.wait(20)
+    speech = Speech(call)
+    speech.says("that's enough")
+    speech.final("that's enough")
+    call.wait(0.3)
+    speech.says("thank you", 0.4)
+    speech.final("thank you")
+    call.wait(2)
+    assert "I am sorry, I did not understand that." not in call.spoken
+    assert call.spoken[-2:] == ["Of course.", "What else would you like to know?"]

@@ -65,6 +65,16 @@ def test_voice_over_the_agent_claims_nothing():
     assert parts.floor.holder is Holder.AGENT
 
 
+def test_barge_in_that_is_reported_before_the_voice_stays_one():
+    parts = Parts(None, Signal.SAY)
+    parts.floor.barge_in(5.0)  # the media process pauses the reply at once, and reports the voice afterwards
+    parts.floor.voice_began(5.1, may_claim=False)
+    assert parts.floor.facts.interrupts
+    parts.floor.release()
+    parts.floor.voice_began(7.0, may_claim=False)
+    assert not parts.floor.facts.interrupts
+
+
 def test_barge_in_is_undecided_until_words_come():
     parts = Parts(None, Signal.SAY)
     parts.floor.voice_began(5.0, may_claim=False)

@@ -94,6 +94,7 @@ def _account() -> str:
 def _run(programs: Path, name: str, *arguments: str) -> None:
     command = [str(programs / name), *arguments]
     if os.geteuid() == 0:
-        command = ["runuser", "-u", _account(), "--", *command]
+        runuser = shutil.which("runuser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "runuser"
+        command = [runuser, "-u", _account(), "--", *command]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0 or (name == "pg_ctl" and "stop" in arguments), f"{command}: {done.stdout}{done.stderr}"

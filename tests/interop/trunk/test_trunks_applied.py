@@ -257,7 +257,7 @@ def test_scanner_hears_nothing_and_the_log_names_the_rule_once(server: Server, s
     assert refusals(server, "scanner") == 3
     lines = [line for line in server.log.split("\n") if "rule=scanner" in line]
     assert len(lines) == 1
-    assert "peer=127.0.0.99" in lines[0] and "code=none" in lines[0] and "looks for open doors" in lines[0]
+    assert "peer=127.0.0.99" in lines[0] and "code=none" in lines[0] and "that of a scanner" in lines[0]
 
 
 # -- outbound ----------------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from active_call.agent.effects import TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
+from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.end_of_turn import EndOfTurnWatch
@@ -27,6 +28,8 @@ FALSE_END_S = 1.0
 """If the caller continues this soon after the end of a turn, before the reply is audible, it was a false end."""
 FALSE_START_S = 0.25
 """The same once the reply is audible: nobody answers it this fast."""
+NOT_AN_ANSWER_WORDS = 2
+"""A reply that the caller has cut after no more words has answered nothing: what the caller adds belongs to the same turn."""
 SENTENCE_S = 0.6
 """Speech of one or two words without any recognised text: ask again, because the recogniser is stuck."""
 QUIET_S = 60.0
@@ -343,7 +346,7 @@ class CallerTurn:
     def settled(self, heard: str, now: float) -> None:
         """It is now known how much of the cut reply was heard: answer, or resume."""
         self._barge_in.settle(heard)
-        if heard:
+        if count_words(heard) > NOT_AN_ANSWER_WORDS:
             self.was_answered()
         if self._waiting and not self._floor.is_claimed:
             self.take_turn(now)

@@ -142,6 +142,8 @@ class Floor:
             facts = replace(facts, said=said, partial=partial, interrupts=before.interrupts, usual_pause_s=self.pauses.usual_s)
         else:
             self._is_earlier_text_due = False
+            # the media process pauses the reply before it reports the voice
+            facts = replace(facts, interrupts=self._claim is Claim.UNDECIDED and before.interrupts)
         self._facts = replace(facts, expected=before.expected if expected is None else expected)
         if may_claim:
             self._change(Happening.VOICE, now)
