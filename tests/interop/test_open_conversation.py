@@ -150,7 +150,8 @@ def test_conversation_with_an_openai_compatible_server_after_a_webhook_accepted(
         ]
         latencies = [turn for turn in record["turns"] if turn.get("latencyMs")]
         assert len(latencies) == 2
-        assert all(turn["modelMs"] > 0 and turn["recognitionMs"] > 0 for turn in latencies)
+        # asked before the turn was over, the model may cost no time
+        assert all(turn["recognitionMs"] > 0 and turn["marksMs"]["firstToken"] > 0 for turn in latencies)
 
 
 def test_webhook_that_rejects_and_one_that_is_gone(tmp_path: Path) -> None:

@@ -18,17 +18,13 @@ from typing import BinaryIO
 import pytest
 from forked_starts import ForkedServer, forked_starts
 
+from ports import free_port
+
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 PCMU = "m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 GSM = "m=audio 40000 RTP/AVP 3\r\na=rtpmap:3 GSM/8000\r\n"
 N_REFUSED = 300
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        return int(udp.getsockname()[1])
 
 
 class Caller:
