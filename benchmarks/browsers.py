@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/browsers.py [--calls 100] [--seconds 5] [--rounds 3] [--only own] [--profile FILE]
 
-The browsers are those of one program (aiortc sets them up, then prepared packets are sent). The two are started and measured in turn,
-round after round, so that whatever else the machine does falls on both; each has one core, the browsers have the others. Figures are
-processor time of all threads, in ms for each second of a call: 10 fills one core with 100 calls. A round in which the browsers sent late
-(p99 over 5 ms) is not judged: they have disturbed what they measure.
+Both programs get the same browsers (aiortc sets them up, then prepared packets are sent). The two are started and measured in
+alternation, so that other load on the machine affects both. Each program has one core, and the browsers have the others. Figures are CPU
+time of all threads, in ms for each second of a call: 10 fills one core with 100 calls. A round in which the browsers sent late (p99 over
+5 ms) is not judged, because late senders falsify the measurement.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ WARM_UP_S: Final = 3.0
 SPARE_S: Final = 10.0
 NAMES: Final = ("own", "aiortc")
 MIN_HEARD: Final = 0.98
-"""Share of the packets due that each side must get."""
+"""The minimum share of the expected packets that each side must receive."""
 
 
 @dataclass
 class Side:
-    """One program with its browsers, a value a round each. `shares`: ms of processor time a call-second, of each process."""
+    """One program with its browsers; each list has one value per round. `shares`: ms of CPU time a call-second, for each process."""
 
     name: str
     calls: int
@@ -49,7 +49,7 @@ class Side:
     n_wrong: int = 0
 
     async def round(self, seconds: float, sound: str) -> None:
-        """Start everything, measure for so long, end it."""
+        """Start everything, measure for `seconds`, stop it."""
         cores = bench_host.choose_cores()
         async with AsyncExitStack() as stack:
             browsers = await stack.enter_async_context(talking(sys.executable, str(HERE / "browser_callers.py")))
@@ -89,7 +89,7 @@ class Side:
             await one.wait()
 
     def verdict(self) -> str:
-        """`held`, `failed`, or `not judged`, and why."""
+        """`held`, `failed` or `not judged`, with the reason."""
         if max(self.late_ms) > MAX_SENDER_LATE_MS:
             return f"not judged: the browsers sent {max(self.late_ms):.1f} ms late at p99 (at most {MAX_SENDER_LATE_MS:g})"
         reasons = []
@@ -102,7 +102,7 @@ class Side:
         return f"failed: {'; '.join(reasons)}" if reasons else "held"
 
     def told(self) -> str:
-        """The line of the result."""
+        """The result as a line of text."""
         parts = {name: statistics.median(values) for name, values in self.shares.items()}
         whole = [sum(round_) for round_ in zip(*self.shares.values(), strict=True)]
         detail = " + ".join(f"{name} {value:.2f}" for name, value in parts.items())
@@ -122,7 +122,7 @@ async def _py_spy(pid: int, seconds: float, output: str) -> asyncio.subprocess.P
 
 
 async def run(calls: int, seconds: float, rounds: int, names: tuple[str, ...], profile: str) -> list[Side]:
-    """So many rounds of each."""
+    """Run `rounds` rounds of each program."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.raw"
         path.write_bytes(speech().frames.tobytes())

@@ -1,9 +1,9 @@
-"""Sound over WebSockets beside as many calls with RTP, in one run: processor time of a call-second, and the distance from the 20 ms grid.
+"""Sound over WebSockets, compared with the same number of RTP calls in one run: CPU time per call-second, and offset from the 20 ms grid.
 
     .venv/bin/python benchmarks/socket_sound.py --calls 50 --seconds 10 [--formats pcm,pcmu,g722,opus,twilio]
 
-Each call has the same playbook (it plays a file, the caller's voice is detected and pauses it) and the same caller's speech. The server has
-one core, the callers the other one; each row has a server of its own. A row whose callers were late themselves is not judged.
+Each call has the same playbook (it plays a file, and pauses when the caller speaks) and the same caller's speech. The server has one core,
+the callers have the others; each row has its own server. A row whose callers sent late is not judged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SETUP_S: Final = 60.0
 
 
 def _waiting_calls(http: int, playbook: str, n_calls: int) -> list[str]:
-    """Ids of calls that wait for their sockets, each with the playbook."""
+    """Create `n_calls` calls with the playbook that wait for their sockets; returns their ids."""
     body = json.dumps({"content": playbook}).encode()
     found = []
     for _ in range(n_calls):
@@ -45,7 +45,7 @@ def _waiting_calls(http: int, playbook: str, n_calls: int) -> list[str]:
 
 
 def _cpu_s(root: int) -> dict[str, float]:
-    """Processor time so far of the control process and of all others, with their threads."""
+    """CPU time so far of the control process and of all other processes, with their threads."""
     used = {"control": 0.0, "media": 0.0}
     for pid in (root, *descendants(root)):
         try:
@@ -57,7 +57,7 @@ def _cpu_s(root: int) -> dict[str, float]:
 
 
 async def sockets(form: str, n_calls: int, seconds: int, profile: str) -> dict[str, Any]:
-    """One row: so many calls over sockets."""
+    """Measure one row: `n_calls` calls over WebSockets."""
     http, cores = free_port(socket.SOCK_STREAM), bench_host.choose_cores()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -77,7 +77,7 @@ async def sockets(form: str, n_calls: int, seconds: int, profile: str) -> dict[s
 
 
 def _written(folder: Path, http: int, seconds: int) -> str:
-    """Write what the server needs; gives the playbook."""
+    """Write the server's files; returns the playbook."""
     sound = folder / "sound.wav"
     write_sound(sound, SETUP_S + WARM_UP_S + seconds)
     (folder / "speech.raw").write_bytes(speech().frames.tobytes())
@@ -115,7 +115,7 @@ async def _py_spy(pid: int, seconds: int, output: str) -> asyncio.subprocess.Pro
 
 
 async def rtp(n_calls: int, seconds: int) -> dict[str, Any]:
-    """The row beside: so many calls with RTP."""
+    """Measure the row for comparison: `n_calls` calls over RTP."""
     found = await measure(Workload(n_calls, seconds, RATE))
     return {
         "row": "rtp",
@@ -129,7 +129,7 @@ async def rtp(n_calls: int, seconds: int) -> dict[str, Any]:
 
 
 def told(row: dict[str, Any]) -> str:
-    """A line of the result, and what it is worth."""
+    """A row of the result as a line of text, with its verdict."""
     cpu, off = row["cpu_ms"], row["offset_ms"]
     judged = f"off the grid p50 {off.get('p50', 0):.1f}, p99 {off.get('p99', 0):.1f} ms"
     if row["late_ms"] > MAX_SENDER_LATE_MS:
@@ -144,7 +144,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 async def run(n_calls: int, seconds: int, formats: list[str], profile: str, *, with_rtp: bool) -> list[dict[str, Any]]:
-    """All rows, one after another."""
+    """Measure all rows in sequence."""
     rows = [await rtp(n_calls, seconds)] if with_rtp else []
     if rows:
         print(told(rows[0]), flush=True)

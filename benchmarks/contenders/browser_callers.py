@@ -1,8 +1,8 @@
-"""Browsers for `browsers.py`: aiortc sets the connections up, with Opus; from then on prepared, encrypted packets leave by plain sockets.
+"""Browsers for `browsers.py`: aiortc sets up the connections, with Opus; then plain sockets send prepared, encrypted packets.
 
-Reads `{"calls", "speech", "seconds"}`, says `{"offers"}`, reads `{"answers"}`, says `{"connected"}`, sends for so many seconds, and
-on every line says, of the time since the line before: `sent`, `received`, `late_ms` (p99 of how late it sent), `offset_ms` (p50 and
-p99 of the distance of each packet from its stream's 20 ms grid), `wrong` (of the packets looked at, those that are not authentic).
+Reads `{"calls", "speech", "seconds"}`, writes `{"offers"}`, reads `{"answers"}`, writes `{"connected"}`, and sends for `seconds`. On every
+further input line it writes the figures since the previous line: `sent`, `received`, `late_ms` (p99 of the send delay), `offset_ms` (p50
+and p99 of each packet's offset from its stream's 20 ms grid), `wrong` (packets in the sample whose authentication failed).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOOKED_AT_EVERY = 50
 
 
 class Browser(Offering):
-    """One browser. `arrivals`: times and sequence numbers of the packets that came."""
+    """One browser. `arrivals`: times and sequence numbers of the received packets."""
 
     def __init__(self, index: int, payloads: list[bytes]) -> None:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -44,10 +44,10 @@ class Browser(Offering):
         self.n_wrong = 0
 
     async def _note(self, data: bytes, arrival_time_ms: int) -> None:
-        """What came before `prepare`."""
+        """Ignore packets received before `prepare`."""
 
     def prepare(self, n_packets: int) -> None:
-        """Encrypt everything that will be said, and take what comes where it comes in."""
+        """Encrypt all packets to send, and handle received packets directly in the socket's protocol."""
         dtls = self._sender.transport
         pair = dtls.transport._connection._nominated[1]
         self._address = pair.remote_addr
@@ -74,13 +74,13 @@ class Browser(Offering):
                 self.n_wrong += 1
 
     def send(self) -> None:
-        """The next packet; nothing once all are sent."""
+        """Send the next packet, if any is left."""
         if self._n_sent < len(self._packets):
             self._socket.sendto(self._packets[self._n_sent], self._address)
             self._n_sent += 1
 
     def offsets_ms(self) -> np.ndarray:
-        """Of what came since the last question; forgets it."""
+        """The offsets of the packets since the last call. Clears them."""
         told, self.arrivals = self.arrivals, []
         if len(told) < 10:
             return np.zeros(0)
@@ -101,7 +101,7 @@ def opus_payloads(path: str) -> list[bytes]:
 
 
 def seen(browsers: list[Browser], n_sent: int, late: list[float]) -> dict[str, Any]:
-    """What has happened since the last question."""
+    """The figures since the last call."""
     received, wrong = sum(len(browser.arrivals) for browser in browsers), sum(browser.n_wrong for browser in browsers)
     for browser in browsers:
         browser.n_wrong = 0
@@ -123,7 +123,7 @@ async def main() -> None:
         browser.prepare(round(task["seconds"] / FRAME_S))
         await asyncio.sleep(0)
     gc.collect()
-    gc.disable()  # a pass would be heard as lateness
+    gc.disable()  # a collection would count as send delay
     say({"connected": True})
     asked: asyncio.Future[object] = loop.run_in_executor(None, listen)
     begun, sent, told, late = time.monotonic(), 0, 0, []

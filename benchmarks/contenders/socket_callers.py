@@ -1,9 +1,9 @@
-"""Callers of `socket_sound.py`: WebSockets over plain TCP sockets (RFC 6455), with prepared frames; arrivals are noted and nothing else.
+"""Callers for `socket_sound.py`: WebSockets over plain TCP sockets (RFC 6455) with prepared frames. Only arrival times are recorded.
 
-Reads `{"port", "ids", "format", "speech"}`, connects and begins the calls, says `{"ready"}`; then speaks on all lines, and on
-`{"start", "end"}` (monotonic seconds) tells, after `end`: `late_ms` (how late it sent, p99 in the window), `late_max_ms`, `received`,
-`expected`, `offset_ms` (p50, p99 and max of the distance of each message from its call's 20 ms grid) and `lost` (connections). Formats:
-pcm (16 kHz), pcmu, g722, opus on `/call`, and `twilio` on `/call/stream/twilio`. Imports nothing of active-call; the codecs are FFmpeg's.
+Reads `{"port", "ids", "format", "speech"}`, connects and starts the calls, writes `{"ready"}`, then sends speech on all lines. After
+`{"start", "end"}` (monotonic seconds) it writes at `end`: `late_ms` (p99 of the send delay in the window), `late_max_ms`, `received`,
+`expected`, `offset_ms` (p50, p99 and max of each message's offset from its call's 20 ms grid) and `lost` (connections). Formats: pcm
+(16 kHz), pcmu, g722, opus on `/call`, and `twilio` on `/call/stream/twilio`. Imports nothing from active-call; FFmpeg provides the codecs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FRAME_S: Final = 0.02
 WAKE_S: Final = 0.001
 ANSWER_S: Final = 60.0
 PACE_S: Final = 0.05
-"""Between two calls, as the bench of RTP places them."""
+"""The interval between two calls, the same as in the RTP benchmark."""
 NEW_PLAY_S: Final = 0.1
-"""A message that comes so much later than the next was due begins another stretch of sound."""
+"""A gap of more than this between two messages starts a new stretch of sound."""
 MASK: Final = b"\x25\x91\x3c\xe7"
 
 
@@ -42,7 +42,7 @@ def frame(opcode: int, body: bytes) -> bytes:
 
 
 def encoded(codec: str, pcm: np.ndarray, rate_hz: int) -> list[bytes]:
-    """The 20 ms packets of `pcm` (mono) by FFmpeg."""
+    """Encode `pcm` (mono) with FFmpeg into 20 ms packets."""
     context = av.CodecContext.create(codec, "w")
     context.sample_rate, context.layout, context.format = rate_hz, "mono", "s16"
     size, out, rest = rate_hz // 50, [], b""
@@ -62,7 +62,7 @@ def encoded(codec: str, pcm: np.ndarray, rate_hz: int) -> list[bytes]:
 
 
 def messages(form: str, path: str) -> list[bytes]:
-    """What a caller says, as frames of 20 ms."""
+    """The caller's speech as frames of 20 ms."""
     narrow = speech_frames(path).reshape(-1)
     if form == "pcm":
         return [frame(2, row.tobytes()) for row in np.repeat(narrow, 2).reshape(-1, 320)]
@@ -83,7 +83,7 @@ def messages(form: str, path: str) -> list[bytes]:
 
 
 class Line:
-    """One connection. `arrivals`: when each message with sound came, in monotonic seconds."""
+    """One connection. `arrivals`: the arrival time of each sound message, in monotonic seconds."""
 
     def __init__(self, port: int, path: str, is_text: bool) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
@@ -103,7 +103,7 @@ class Line:
             raise SystemExit(f"refused: {head[:200]!r} {self._buffer[:300]!r}")
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read and parse the received data."""
         try:
             data = self.sock.recv(262_144)
         except BlockingIOError:
@@ -137,7 +137,7 @@ class Line:
 
 
 def offsets(arrivals: np.ndarray) -> np.ndarray:
-    """The distance of each message from its call's grid in ms; the grid begins anew with each stretch of sound."""
+    """The offset of each message from its call's 20 ms grid, in ms. Each stretch of sound has its own grid."""
     found, begun = [], 0
     for end in [*(np.flatnonzero(np.diff(arrivals) > NEW_PLAY_S) + 1).tolist(), len(arrivals)]:
         stretch = arrivals[begun:end]
@@ -149,7 +149,7 @@ def offsets(arrivals: np.ndarray) -> np.ndarray:
 
 
 def begun(task: dict[str, Any]) -> list[Line]:
-    """All lines, whose calls are up."""
+    """Connect all lines and wait until their calls are up."""
     is_twilio = task["format"] == "twilio"
     invite = frame(1, json.dumps({"command": "invite", "option": {"codec": task["format"]}}).encode())
     lines = [Line(task["port"], "/call/stream/twilio" if is_twilio else f"/call?id={one}&ping=0", is_twilio) for one in task["ids"]]
@@ -166,7 +166,7 @@ def begun(task: dict[str, Any]) -> list[Line]:
     while not all(line.arrivals if is_twilio else "mediaReady" in line.names for line in lines):
         for line in lines:
             line.read()
-            if "error" in line.names and "mediaReady" not in line.names:  # there was no room for so many at once
+            if "error" in line.names and "mediaReady" not in line.names:  # refused: too many new calls at once
                 line.names.clear()
                 line.sock.send(invite)
                 time.sleep(PACE_S)
@@ -177,7 +177,7 @@ def begun(task: dict[str, Any]) -> list[Line]:
 
 
 def talk(lines: list[Line], said: list[bytes]) -> dict[str, Any]:
-    """Speak and listen until the window is over; gives what was seen in it."""
+    """Send and receive sound until the window ends; returns its figures."""
     poll = select.epoll()
     by_fd = {line.sock.fileno(): line for line in lines}
     for fd in by_fd:
@@ -222,7 +222,7 @@ def main() -> None:
     said = messages(task["format"], task["speech"])
     lines = begun(task)
     gc.collect()
-    gc.disable()  # a pass would be heard as lateness
+    gc.disable()  # a collection would count as send delay
     say({"ready": True})
     say(talk(lines, said))
 

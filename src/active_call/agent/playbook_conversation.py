@@ -37,7 +37,7 @@ class PlaybookConversation:
         self._phase = Phase()
         self._timers = Timers()
         self.next_timeout: Callable[[], float | None] = self._timers.next_at
-        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
+        """When to call `handle_timeout`, in monotonic seconds; None if no timer is running."""
         self._context = PlaybookContext(
             playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
         )

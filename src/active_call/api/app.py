@@ -185,7 +185,7 @@ def _speech_routes(services: ApiServices) -> APIRouter:
 
 
 def _speech_to_keep(body: dict[str, Any]) -> PrecacheSpeech:
-    """What a `tts` command, or the same without its name, would say. Raises ContractError."""
+    """The speech of a `tts` command; the `command` key is optional. Raises ContractError."""
     if body.pop("command", "tts") != "tts":
         raise ContractError("command", "expected 'tts'; only speech can be prepared")
     decoded = wire.convert(body, PrecacheSpeech)
@@ -196,7 +196,7 @@ def _speech_to_keep(body: dict[str, Any]) -> PrecacheSpeech:
 
 
 def _not_kept(status: int, error: ActiveCallError) -> Response:
-    """Clients of the contract look for `status` in every answer of this route."""
+    """An error response. Clients of the contract expect `status` in every response of this route."""
     return JSONResponse({"status": "error", "error": str(error), "code": error.code}, status)
 
 

@@ -1,9 +1,9 @@
 """A call's events as server-sent events, from now on or from a number, until the call ends.
 
-In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, `event: command` with each command
-that the call is given (without credentials, and not kept for those who come later), a comment when nothing happens for a while. The stream
-ends after the call's own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client
-is too slow, which a comment says. The client may ask again from the number that follows the last one it has read.
+In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, `event: command` with each command to the call
+(without credentials, and not replayed for later clients), and a comment after a while without events. The stream ends after the call's own
+`hangup` (not that of a transfer's far leg), at once for an ended call, and, after a comment, when a client is too slow. The client may
+reconnect with the number after the last one it has read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The other party's sound as a track with the call's id, as clients of the contract know it: begun before `answer`, ended before `hangup`.
+"""Track events for the other party's sound, which clients of the contract expect: `trackStart` before `answer`, `trackEnd` before `hangup`.
 
-In: the events of one call in their order. Out: what a socket or an event stream sends before each. Records, agents and programs in this
-process see plays of this side alone, so that none of them takes this track for one. Pure.
+In: the events of one call in order. Out: the event that a socket or an event stream sends before each of them. The track has the call's id.
+Records, agents and programs in this process do not get these events, so they do not take the track for a playback of this side. Pure.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from active_call.call.events.subscription import is_own_hangup
 from active_call.contract import events
 
 SAME_ANSWER_MS: Final = 1000
-"""A reader that comes later may be told the answer again; later ones belong to further offers."""
+"""A late reader may get the first `answer` event again. An `answer` after this time belongs to a later offer."""
 
 
 class OwnTrack:
-    """What one reader of one call is told. `answered_at`: when the call was answered, where that was before the reader came."""
+    """The track events for one reader of one call. `answered_at`: the time of the answer if it was before the reader came."""
 
     def __init__(self, call_id: str, answered_at: datetime | None) -> None:
         self._call_id = call_id
         self._answered_ms = None if answered_at is None else int(answered_at.timestamp() * 1000)
 
     def before(self, event: events.Event) -> events.Event | None:
-        """What is sent before `event`; None: nothing."""
+        """The event to send before `event`, or None."""
         if isinstance(event, events.Answer) and not event.refer and self._is_first(event):
             self._answered_ms = event.timestamp
             return events.TrackStart(timestamp=event.timestamp, track_id=self._call_id)

@@ -1,11 +1,11 @@
-"""The fork server: a process that imports what its children need, and forks one for each request.
+"""The fork server: a process that imports the code of its children once and forks one child per request.
 
 A forked child is ready in milliseconds instead of half a second, and shares the memory pages of code and tables with the others. The
-fork server has one thread and no loop, so forking it is safe. It is created first, before this program starts threads, and holds nothing
-that its children do not need, so no asyncio either. It imports while this program goes on starting. `forked_children` is its client.
+fork server has one thread and no loop, so forking it is safe. It is created first, before this program starts threads, and imports only
+what its children need, so no asyncio either. Its imports run in parallel with the rest of the start. `forked_children` is its client.
 
-When no request has come for a while it replaces itself, in the same process, by a bare interpreter that waits (`fork_server_rest`), which
-frees the memory of what it has imported. The next request then takes half a second of processor time more.
+After `rest_after_s` without a request it executes a bare interpreter in the same process (`fork_server_rest`), which frees the memory of
+the imports. The next request then costs half a second more CPU time.
 
 It listens on a Unix socket that keeps message boundaries. A request is JSON (module, arguments, changes to the environment) with the
 child's descriptor and standard error; the answer is the pid with a pidfd, or the reason of a failure. When a child ends, its exit code
@@ -43,10 +43,10 @@ _RESUME: Final = "import sys; sys.path[:] = sys.argv[1].split(':'); from active_
 
 
 def start_fork_server(load: str, rest_after_s: float = REST_AFTER_S) -> tuple[socket.socket, int] | None:
-    """Fork the fork server, which calls `load` (`module:function`) to import what its children need. Returns its socket and pid, for
-    `ForkServer`. It rests when no request has come for `rest_after_s`.
+    """Fork the fork server, which calls `load` (`module:function`) to import the code of its children. Returns its socket and pid, for
+    `ForkServer`. The server frees its memory after `rest_after_s` without a request.
 
-    Requests wait until `load` has returned; if it raises, the server ends. None if forking is unsafe or impossible: on systems other than
+    Requests wait until `load` has returned; if it raises, the server exits. None if forking is unsafe or impossible: on systems other than
     Linux, and in a process that already has several threads.
     """
     if not hasattr(os, "pidfd_open") or not _has_one_thread():
@@ -64,9 +64,9 @@ def start_fork_server(load: str, rest_after_s: float = REST_AFTER_S) -> tuple[so
 
 
 def done_in_child(work: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> bool:
-    """Do `work` in a forked child and `meanwhile` here, and wait for both; the memory of what the child loads is freed with it.
+    """Run `work` in a forked child and `meanwhile` in this process, and wait for both. The memory that the child uses is freed at its exit.
 
-    False if `work` could not run, or failed. `meanwhile` is called in any case.
+    False if `work` could not run or failed. `meanwhile` is always called.
     """
     if not _has_one_thread():
         meanwhile()
@@ -116,9 +116,9 @@ def _serve(requests: socket.socket, load: str, rest_after_s: float) -> NoReturn:
 
 
 def resume(fd: str, children: str, load: str, rest_after_s: str) -> NoReturn:
-    """Serve again after a rest, as `_Forks._rest` has said. Never returns."""
+    """Serve requests again after a rest, with the arguments that `_Forks._rest` wrote. Never returns."""
     try:
-        gc.disable()  # as it was before the rest, and is in the children
+        gc.disable()  # the same state as before the rest and in the children
         set_process_title(__name__)
         pid_of = {int(pidfd): int(pid) for pidfd, _, pid in (child.partition(":") for child in children.split(",") if child)}
         for number in (int(fd), *pid_of):
@@ -145,7 +145,7 @@ class _Forks:
             self._poll.register(fd, select.POLLIN)
 
     def load(self) -> None:
-        """Import what the children need, once."""
+        """Import the code of the children, once."""
         if not self._has_loaded:
             self._has_loaded = True
             module, _, function = self._load.partition(":")
@@ -154,7 +154,7 @@ class _Forks:
             gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
 
     def _rest(self) -> None:
-        """Become a bare interpreter that waits for the next request. Returns only if that cannot be."""
+        """Execute a bare interpreter that waits for the next request. Returns only if exec fails."""
         fds = (self._requests.fileno(), *self._pid_of)
         children = ",".join(f"{pidfd}:{pid}" for pidfd, pid in self._pid_of.items())
         again = ("-c", _RESUME, ":".join(sys.path), str(fds[0]), children, self._load, str(self._rest_after_s))
@@ -173,7 +173,7 @@ class _Forks:
             ready = [fd for fd, _ in self._poll.poll(wait_ms)]
             if not ready:
                 self._rest()
-                wait_ms = None  # it cannot rest
+                wait_ms = None  # exec failed: do not try again
             for pidfd in ready:
                 if pidfd in self._pid_of:
                     self._tell_end(pidfd)

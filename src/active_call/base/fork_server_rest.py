@@ -1,8 +1,8 @@
-"""The fork server at rest: a bare interpreter that waits for the next request, then becomes the fork server again.
+"""The fork server at rest: a bare interpreter that waits for the next request, then executes the fork server again.
 
-It runs as a script, `python -I -S fork_server_rest.py FDS PROGRAM ARGUMENTS…`, and imports nothing of this package. The descriptors FDS are
-the socket of requests and a pidfd for each child. As soon as one of them is readable it executes PROGRAM. The process keeps its pid, so it
-stays the parent of its children.
+It runs as a script, `python -I -S fork_server_rest.py FDS PROGRAM ARGUMENTS…`, and imports nothing from this package. FDS are the
+descriptors of the request socket and of a pidfd per child. When one of them is readable, the script executes PROGRAM. The process keeps its
+pid, so it remains the parent of its children.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 
 def main(fds: str, program: str, *arguments: str) -> None:
-    """Wait for any of `fds`, numbers with commas between them, then execute `program`. Does not return."""
+    """Wait until one of `fds` (comma-separated numbers) is readable, then execute `program`. Never returns."""
     try:
         with open("/proc/self/comm", "w") as name:  # noqa: PTH123 (pathlib would be most of this process)
             name.write("base.fork_serve")

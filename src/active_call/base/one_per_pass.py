@@ -1,7 +1,7 @@
-"""Limits how many costly steps the event loop runs in one pass, so that a wave of them does not keep the loop from its sockets.
+"""Limits the number of costly steps per iteration of the event loop, so that a burst of them does not delay socket reads.
 
-Tasks enter; they leave in their order, one in each pass of the loop, more if many wait (`SHARE` of them). Between two passes the loop reads
-its sockets and runs what else is due. A task that comes alone continues at once.
+Tasks enter and continue in FIFO order: one per iteration, or one in `SHARE` of the waiting tasks if there are many. Between iterations the
+loop reads its sockets and runs other tasks. A single task continues immediately.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections import deque
 from typing import Final
 
 SHARE: Final = 4
-"""Every fourth waiting task continues in a pass: passes stay short, and a long queue takes fewer passes than it has tasks."""
+"""One in four waiting tasks continues per iteration: iterations stay short, and a long queue needs fewer iterations than it has tasks."""
 
 
 class OnePerPass:
-    """A queue for the next costly step. It belongs to the loop in which `turn` is awaited."""
+    """A queue of tasks before a costly step. It belongs to the loop in which `turn` is awaited."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_taken = False
-        """A task has continued in this pass, or others wait."""
+        """A task has continued in this iteration, or other tasks wait."""
 
     @property
     def n_waiting(self) -> int:
-        """How many tasks wait."""
+        """The number of waiting tasks."""
         return len(self._waiting)
 
     async def turn(self) -> None:
-        """Return when it is the caller's turn. Its next step should be short."""
+        """Wait for the calling task's turn. Its next step should be short."""
         loop = asyncio.get_running_loop()
         if not self._is_taken:
             self._is_taken = True

@@ -1,4 +1,4 @@
-"""What one call may use in addition to what the server allows every call: hosts and folders that its playbook file names, a key set.
+"""What one call may use in addition to what every call may: the hosts and folders that its playbook file names, and a key set.
 
 A value object: it is created when a playbook file is read, belongs to that playbook, and is passed to the code that opens a connection or a
 file for the call. It never changes, so one playbook's entries have no effect on other calls.
@@ -22,10 +22,10 @@ class Trust:
     hosts: frozenset[Place] = frozenset()
     folders: frozenset[Path] = frozenset()
     keys: str = ""
-    """The name of the key set of the config file whose keys its providers get; empty: those of the environment alone."""
+    """The name of the key set in the config file for the call's providers; empty: only the environment's keys."""
 
     def with_keys(self, name: str | None) -> Trust:
-        """The same with the key set `name`."""
+        """A copy with the key set `name`."""
         return self if (name or "") == self.keys else replace(self, keys=name or "")
 
 

@@ -46,7 +46,7 @@ class Randomness(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks. `now` is the function itself: it is asked some ten times a second for each call."""
+    """The machine's clocks. `now` is the library function itself, because each call reads the time about ten times a second."""
 
     now = staticmethod(time.monotonic)
 

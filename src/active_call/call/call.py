@@ -96,7 +96,7 @@ class Call:
         self._tasks: asyncio.TaskGroup | None = None
         self._is_broken = False
         self._due: float | None = None
-        """When a part has to act on the time, as far as that was known when the call began to wait."""
+        """The earliest deadline of the parts when the call began to wait; None: unknown."""
         self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
@@ -244,7 +244,7 @@ class Call:
             self._mailbox.close()
 
     def _is_due(self, now: float) -> bool:
-        """Whether a part may have to act on the time, or the call cannot keep up. What an item has just set for later is looked at next."""
+        """Whether a deadline has passed or is unknown, or the mailbox has overflowed. The next pass checks a new deadline."""
         due, hearing = self._due, self.parts.speech_input.next_timeout()
         is_late = due is None or now >= due or (hearing is not None and now >= hearing)
         return is_late or self._mailbox.n_refused > 0 or self.parts.transfers.is_timed
@@ -258,7 +258,7 @@ class Call:
     async def _next_item(self) -> Item | None:
         """The next item of the mailbox, or None if a deadline comes first."""
         if not self._mailbox.is_empty():
-            self._due = None  # not known: the item before has perhaps changed it
+            self._due = None  # unknown: the previous item may have changed it
             return self._mailbox.get_nowait()
         due = self._due = self._next_timeout()
         if due == inf:
@@ -267,7 +267,7 @@ class Call:
         return None if delay <= 0 else await self._mailbox.wait(delay)
 
     def _next_timeout(self) -> float:
-        """When the first part has to act on the time; infinite where none has."""
+        """The earliest deadline of the parts; infinite if there is none."""
         parts, agent, due = self.parts, self.state.agent, inf
         for at in (
             parts.speech_input.next_timeout(),

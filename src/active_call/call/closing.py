@@ -116,7 +116,7 @@ class CallClosing:
         """Send the report to the playbook's URL if the call was answered."""
         playbook, posthooks = self._context.state.playbook, self._context.dependencies.posthooks
         if playbook is not None and posthooks is not None and record.answer_time is not None:
-            posthooks.begin(replace(playbook, trust=self._context.state.trust), record)  # its model gets the keys of this call
+            posthooks.begin(replace(playbook, trust=self._context.state.trust), record)  # its model uses the keys of this call
 
     def refuse(self, item: Item) -> None:
         """Answer a waiting sender: the call has ended, or is overloaded. Other items are dropped."""

@@ -61,7 +61,7 @@ class CallDependencies:
     recording: RecordingPolicy | None = None
     defaults: CallOption = field(default_factory=CallOption)
     trunk_keys: Mapping[str, str] = field(default_factory=dict)
-    """By trunk, the name of the key set of its calls."""
+    """The name of the key set for the calls of each trunk, by trunk."""
     accept_timeout_s: float = ROUTE_DEADLINE_S
     sounds: SoundsByTrust | None = None
     speech: SpeechLibrary | None = None

@@ -26,7 +26,7 @@ class Faults:
         self.n_faults = 0
 
     def attempt(self, sender: str, work: Callable[..., object], *given: object) -> bool:
-        """Do `work` with what is `given`; False when it failed. `sender` names in the `error` event what could not be done."""
+        """Call `work(*given)`; False if it failed. `sender` names the failed action in the `error` event."""
         try:
             work(*given)
         except Exception as error:  # noqa: BLE001 - the wall of the call

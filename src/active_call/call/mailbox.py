@@ -20,7 +20,7 @@ RESERVED = 256
 
 
 class Mailbox(Generic[T]):
-    """Items of type T. `is_essential` names those that are never refused while there is any room, `is_last` those that never are."""
+    """Items of type T. Items with `is_essential` are accepted while there is any room, items with `is_last` always."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Mailbox(Generic[T]):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        """When the timer runs out, by the loop's clock; perhaps before anybody wants it."""
+        """When the timer fires, on the loop's clock; it may be before the deadline."""
         self._due: float | None = None
-        """When the waiter is to be woken at the latest."""
+        """The deadline of the waiting task."""
         self.n_refused = 0
 
     def put(self, item: T, *, always: bool = False) -> bool:
@@ -71,7 +71,7 @@ class Mailbox(Generic[T]):
     async def wait(self, timeout_s: float | None = None) -> T | None:
         """Wait for the next item; None if there is none for `timeout_s` seconds. One task waits at a time.
 
-        Written on a bare future and a timer that is kept: a call waits here some three times a second, and most waits end by an item.
+        It uses a bare future and one timer for all waits: a call waits here about three times a second, and most waits end with an item.
         """
         if not self._items:
             loop = asyncio.get_running_loop()
@@ -86,13 +86,13 @@ class Mailbox(Generic[T]):
         return self._items.popleft() if self._items else None
 
     def close(self) -> None:
-        """Nobody waits with a deadline any more."""
+        """Cancel the timer. No wait with a timeout follows."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float, delay_s: float) -> None:
-        """Have the timer run out at `at` or before: deadlines move later more often than not, and an early one is set again."""
+        """Set the timer to fire at `at` or earlier. Deadlines usually move later, and a timer that fires early is set again."""
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -116,5 +116,5 @@ class Mailbox(Generic[T]):
 
 
 def _rounding_s(loop: asyncio.AbstractEventLoop) -> float:
-    """What makes a timer run out at its time and not before: libuv counts milliseconds, and uvloop rounds to the nearest."""
+    """Added to a delay so that the timer does not fire early: libuv counts milliseconds, and uvloop rounds to the nearest."""
     return 0.0005 if type(loop).__module__.startswith("uvloop") else 0.0

@@ -39,9 +39,9 @@ class CallState:
     has_turn_judge: bool = False
     """A turn model is available."""
     is_realtime: bool = False
-    """A speech-to-speech model hears the caller; no recogniser does."""
+    """A speech-to-speech model gets the caller's sound instead of a recogniser."""
     trunk_keys: str = ""
-    """The key set of the trunk, for a call whose options and playbook name none."""
+    """The key set of the trunk, used if neither the call's options nor the playbook name one."""
     last_activity_at: float = 0.0
     """Monotonic seconds; the call's inactivity counts from here."""
 
@@ -57,7 +57,7 @@ class CallState:
 
     @property
     def trust(self) -> Trust:
-        """What this call may use beside what every call may: what its playbook's file names, and a key set."""
+        """What this call may use in addition to what every call may: what its playbook file names, and a key set."""
         return self.trust_with(self.playbook, self.option)
 
     def trust_with(self, playbook: Playbook | None, option: CallOption) -> Trust:

@@ -280,7 +280,7 @@ class ClientCall:
             return  # an event of a newer server
         if isinstance(event, told.TrackStart | told.TrackEnd):
             if event.play_id is None:
-                return  # the other party's sound, which is no play
+                return  # the track of the other party's sound is not a playback
         elif self._id is None and event.track_id:
             self._id = event.track_id
         if isinstance(event, told.Hangup) and not event.refer:

@@ -81,14 +81,14 @@ def encode(pcm: NDArray[np.int16], is_alaw: NDArray[np.bool_], out: NDArray[np.u
 
 _DECODE_ONE: Final = (_DECODE[:256].astype("<i2"), _DECODE[256:].astype("<i2"))
 _ENCODE_ONE: Final = (_ENCODE[: 1 << 16], _ENCODE[1 << 16 :])
-"""The halves of the tables, by `is_alaw`."""
+"""The µ-law and A-law halves of the tables, indexed by `is_alaw`."""
 
 
 def decode_bytes(payload: bytes, *, is_alaw: bool) -> bytes:
-    """Return `payload`, of one stream, as s16le."""
+    """Decode the `payload` of one stream to s16le."""
     return _DECODE_ONE[is_alaw].take(np.frombuffer(payload, np.uint8)).tobytes()
 
 
 def encode_bytes(pcm: bytes, *, is_alaw: bool) -> bytes:
-    """Return s16le `pcm`, of one stream, as payload."""
+    """Encode the s16le `pcm` of one stream to a payload."""
     return _ENCODE_ONE[is_alaw].take(np.frombuffer(pcm, "<u2")).tobytes()

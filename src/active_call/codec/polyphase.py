@@ -96,9 +96,9 @@ def _decimation(factor: int) -> Floats:
 
 
 class OneStreamResampler:
-    """The same filter for one stream by itself, a convolution for each phase: half the cost of a batch of one, or less.
+    """The same filter for a single stream, with one convolution per phase. It costs at most half as much as a batch of one.
 
-    Pieces of any length enter; those that are to become fewer samples have a multiple of the factor. Raises ValueError like `Resampler`.
+    Input may have any length for upsampling, and a multiple of `factor` samples for downsampling. Raises ValueError like `Resampler`.
     """
 
     def __init__(self, source_hz: int, target_hz: int) -> None:
@@ -113,7 +113,7 @@ class OneStreamResampler:
         self._history: Floats = np.zeros(_TAPS if self._is_up else _TAPS * self.factor, np.float32)
 
     def process(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
-        """The samples at the other rate."""
+        """Return the samples at the target rate."""
         n_history = len(self._history)
         joined = np.empty(n_history + len(samples), np.float32)
         joined[:n_history] = self._history
@@ -139,5 +139,5 @@ class OneStreamResampler:
 
 
 def _convolved(samples: Floats, taps: Floats) -> Floats:
-    """Where all taps lie on samples."""
+    """The convolution at positions where all taps overlap samples."""
     return np.asarray(np.convolve(samples, taps, "valid"), np.float32)

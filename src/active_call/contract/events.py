@@ -123,13 +123,13 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
-    """A playback has begun. To clients of the API also, with the call's id as `track_id`, the other party's sound: before the `answer`."""
+    """A playback has begun. API clients also get it for the other party's sound before `answer`, with the call's id as `track_id`."""
 
     play_id: str | None = None
 
 
 class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackEnd"):
-    """A playback has ended; to clients of the API also the other party's sound, before the `hangup`. `duration` in ms."""
+    """A playback has ended. API clients also get it for the other party's sound before `hangup`. `duration` in ms."""
 
     duration: int = 0
     ssrc: int = 0
@@ -153,7 +153,7 @@ class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="in
 
 
 class Interrupt(EventBase, frozen=True, kw_only=True, rename="camel", tag="interrupt"):
-    """A realtime model has heard the caller begin to speak, and stops."""
+    """A realtime model has detected the caller's speech and stops speaking."""
 
     receiver: str | None = None
 

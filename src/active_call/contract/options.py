@@ -376,7 +376,7 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     budget: BudgetOption | None = None
     """Limits for the cost and usage of this call."""
     keys: bounds.Word | None = None
-    """The name of a key set of the config file (`[keys.NAME]`): this call's providers get those keys."""
+    """The name of a key set in the config file (`[keys.NAME]`): the providers of this call use its keys."""
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
     """What to do if a machine answers an outbound call. If set, `answerMachineDetection` reports who has answered."""

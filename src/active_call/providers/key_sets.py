@@ -1,7 +1,8 @@
-"""Key sets: keys of providers under a name, such as those of one customer, which calls use instead of the environment's.
+"""Key sets: named sets of provider keys, such as the keys of one customer. A call with a key set uses them instead of the environment's.
 
-Tables of the config file enter (`[keys.acme]`, `openai = "…"`); the environment of a call leaves: that of the server with the variables of
-the set over it. A key is named by its provider, or by a variable as the adapters declare it (`TENCENT_SECRET_ID`). Imports no adapter.
+In: tables of the config file (`[keys.acme]`, `openai = "…"`). Out: the environment of a call, which is the server's environment overridden
+by the variables of the set. A key is named by its provider, or by a variable that an adapter declares (`TENCENT_SECRET_ID`). Imports no
+adapter.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "tencent": ("TENCENT_SECRET_KEY",),
     "tencent-basic": ("TENCENT_SECRET_KEY",),
 }
-"""The variables of a provider's key, where it is not `NAME_API_KEY`. All of them are set, so that none of the environment's is used."""
+"""The variables of a provider's key if they differ from `NAME_API_KEY`. A set overrides all of them, so the environment's are not used."""
 WITHOUT_KEYS: Final = frozenset(
     {"espeak", "livekit", "moonshine", "piper", "pocketsphinx", "sensevoice", "sherpa", "supertonic", "whisper"}
 )
-"""Names of providers that take no key from the environment."""
+"""The providers that read no key from the environment."""
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 Table = Mapping[str, str]
-"""Keys by provider or variable, as the config file has them."""
+"""A table of the config file: keys by provider or variable."""
 
 
 def variables_of_set(name: str, table: Table, providers: Sequence[str]) -> dict[str, str]:
-    """The variables that the set `name` comes to. Raises ConfigError for a provider that is not among `providers`, and for an empty key."""
+    """The variables of the set `name`. Raises ConfigError for a provider that is not among `providers`, and for an empty key."""
     found: dict[str, str] = {}
     for given, key in table.items():
         place = f"keys.{name}.{given}"
@@ -63,7 +64,7 @@ def variables_of_set(name: str, table: Table, providers: Sequence[str]) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """What the providers of a call find their keys in. `mark` tells sets of other keys apart; it is a secret, as the keys are."""
+    """The environment from which the providers of a call read their keys. `mark` identifies the keys; it is a secret, as they are."""
 
     environment: Mapping[str, str]
     choices: Choices
@@ -72,7 +73,7 @@ class KeySet:
 
 @dataclass(slots=True)
 class KeySets:
-    """The key sets of this server by name. `environment` is the server's; what changes there counts for every set."""
+    """The key sets of this server by name. `environment` is the server's; its changes apply to every set."""
 
     environment: Mapping[str, str]
     _sets: dict[str, KeySet] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class KeySets:
         self._base = KeySet(self.environment, Choices(self.environment))
 
     def use(self, variables: Mapping[str, Mapping[str, str]]) -> None:
-        """Go by these sets from now on: variables by the names of sets."""
+        """Replace the sets. `variables`: the variables of each set, by its name."""
         self._sets = {name: self._made(name, dict(own)) for name, own in variables.items()}
 
     def _made(self, name: str, own: dict[str, str]) -> KeySet:
@@ -90,11 +91,11 @@ class KeySets:
         before = self._sets.get(name)
         if before is not None and before.mark == mark:
             return before
-        environment = ChainMap(own, cast("MutableMapping[str, str]", self.environment))  # it is read only
+        environment = ChainMap(own, cast("MutableMapping[str, str]", self.environment))  # only read
         return KeySet(environment, Choices(environment), mark)
 
     def of(self, name: str) -> KeySet:
-        """The set `name`; empty: the environment alone. Raises ConfigError for an unknown one."""
+        """The set `name`, or the environment alone if `name` is empty. Raises ConfigError for an unknown name."""
         if not name:
             return self._base
         found = self._sets.get(name)
@@ -104,5 +105,5 @@ class KeySets:
 
 
 def unknown_set(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    """What is wrong with a name that no set has."""
+    """The error message for an unknown name."""
     return f"there is no key set {name!r}; the config file has: {', '.join(sorted(known)) or 'none'} ([keys.NAME])"

@@ -27,7 +27,7 @@ SERVER_KEYS: Final[Mapping[str, str]] = {
     "openrouter.ai": "OPENROUTER_API_KEY",
     "x.ai": "XAI_API_KEY",
 }
-"""Vendors with OpenAI's protocol by their domains, and the variable that may hold their key."""
+"""The key variable of each vendor with OpenAI's protocol, by its domain."""
 _KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
 """The documentation's names for URL and key in a section; other sections use `endpoint` and `secretKey`."""
 
@@ -47,8 +47,8 @@ class Server:
 def find_server(section: str, base_url: str | None, api_key: str | None, environment: Mapping[str, str]) -> Server:
     """The server that the option and the environment name. Raises ConfigError if that is OpenAI itself and there is no key.
 
-    The environment's OpenAI key goes to the environment's server (or OpenAI's) only; a known vendor that an option names gets the key that
-    the environment has of it, and any other server none.
+    The environment's OpenAI key goes only to the environment's server (or OpenAI's). A known vendor named by an option gets its own key
+    from the environment; any other server gets none.
     """
     url_name, key_name = _KEYS.get(section, (f"{section}.endpoint", f"{section}.secretKey"))
     named = base_url or environment.get(URL_VARIABLE) or OPENAI_URL
@@ -64,7 +64,7 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
 
 
 def _variable_of(url: str) -> str:
-    """The variable with the key of the vendor at `url`; empty for a server that is none of theirs."""
+    """The key variable of the vendor at `url`; empty for an unknown vendor."""
     host = (urlsplit(url).hostname or "").lower()
     secure = url.startswith("https://")
     return next((name for domain, name in SERVER_KEYS.items() if secure and (host == domain or host.endswith(f".{domain}"))), "")

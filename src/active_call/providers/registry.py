@@ -94,7 +94,7 @@ class Engines:
         self._loader = EngineLoader()
 
     def use_key_sets(self, variables: Mapping[str, Mapping[str, str]]) -> None:
-        """Go by these key sets from now on: by their names, the variables that they set (`key_sets`). Calls that are alive keep theirs."""
+        """Replace the key sets: the variables of each set by its name (`key_sets`). Existing calls keep their keys."""
         self._keys.use(variables)
 
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:

@@ -27,7 +27,7 @@ from active_call.rtp.srtp_suites import KEY_BYTES, KEY_SIZES
 
 @dataclass(frozen=True, slots=True)
 class _Suite:
-    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; `tag_bytes` is the size of the tag."""
+    """`profile` is libsrtp's name of the suite, or of the suite that differs only by a shorter key. `tag_bytes`: size of the tag."""
 
     profile: int
     tag_bytes: int
@@ -63,11 +63,11 @@ class PacketMemory:
     __slots__ = ("_lengths", "_memory", "lengths", "places", "rows", "view")
 
     def __init__(self, n_rows: int, row_bytes: int) -> None:
-        self.rows: NDArray[np.uint8] = np.zeros((n_rows, row_bytes), np.uint8)  # pages that are not used take no memory
+        self.rows: NDArray[np.uint8] = np.zeros((n_rows, row_bytes), np.uint8)  # unused pages take no memory
         self._memory = ffi.from_buffer("unsigned char[]", self.rows, require_writable=True)
         self._lengths = ffi.new("int[]", n_rows)
         self.view = self.rows.data.cast("B")
-        """All rows, one behind the other; writable."""
+        """All rows, contiguous and writable."""
         self.lengths: NDArray[np.intc] = np.frombuffer(ffi.buffer(self._lengths), np.intc)
         """The packet size of each row, before and after it is protected or unprotected."""
         self.places: list[Place] = [(self._memory + row * row_bytes, self._lengths + row) for row in range(n_rows)]

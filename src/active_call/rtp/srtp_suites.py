@@ -1,4 +1,4 @@
-"""The suites of SDES and their fresh keys, without libsrtp: signalling needs no more (RFC 4568 §6.2, RFC 6188, RFC 7714)."""
+"""The SDES crypto suites and the generation of their keys, without libsrtp, for signalling (RFC 4568 §6.2, RFC 6188, RFC 7714)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUITES: Final = tuple(KEY_SIZES)
 
 
 class KeySource(Protocol):
-    """The source of fresh keys (`active_call.base.world.Randomness`)."""
+    """Source of random keys (`active_call.base.world.Randomness`)."""
 
     def random_bytes(self, n_bytes: int) -> bytes:
         """`n_bytes` suitable for a key."""
@@ -27,5 +27,5 @@ class KeySource(Protocol):
 
 
 def new_key(randomness: KeySource, suite: str = SUITES[0]) -> bytes:
-    """Return a fresh master key and salt of `suite` for one direction of one call."""
+    """Return a new master key and salt of `suite` for one direction of one call."""
     return randomness.random_bytes(KEY_SIZES[suite])

@@ -10,15 +10,15 @@ from active_call.server.preloading import load_httpx, preload
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
-    gc.disable()  # all that is imported stays: passes of the collector over it would take a tenth of the start
+    """Run the command of the arguments."""
+    gc.disable()  # imported objects stay alive: collecting during the imports takes a tenth of the start-up time
     is_server = begins_server(sys.argv[1:])
     children = preload() if is_server else None
     load_httpx()
     with single_threaded():
         from active_call.server.commands.main import app
 
-    if not is_server:  # a server loads more, and enables the collector behind that
+    if not is_server:  # a server enables the collector after it has loaded more modules
         gc.freeze()
         gc.enable()
     try:

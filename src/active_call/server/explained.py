@@ -1,4 +1,4 @@
-"""Ends a command with one clear line if an error is the user's to act on."""
+"""Ends a command with a one-line message if the user can correct the error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ err = Terminal(stderr=True)
 
 
 class Explained:
-    """Errors that are the user's to act on end the program with one clear line and exit code 2."""
+    """Errors that the user can correct end the program with a one-line message and exit code 2."""
 
     def __enter__(self) -> None:
         return None

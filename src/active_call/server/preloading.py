@@ -1,7 +1,7 @@
-"""What `active-call serve` does before anything else: fork the fork server, which loads the code of media and engine processes.
+"""The first step of `active-call serve`: fork the fork server, which loads the code of media and engine processes.
 
-It loads on another core while this process loads what it needs itself. It must come first: a process that has threads cannot be forked
-safely, and what this process loads for itself is of no use to media and engine processes.
+The fork server loads it on another core while this process loads its own code. This must come first: a process with threads cannot be
+forked safely, and media and engine processes do not need the code of this process.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.
 
 
 def preload() -> ForkServer | None:
-    """Start the fork server of media and engine processes. None if there can be none; then each of them is a program of its own."""
-    raise_descriptor_limit()  # which the children inherit
+    """Start the fork server for media and engine processes. None if it cannot be used; then each of them is a separate program."""
+    raise_descriptor_limit()  # inherited by the children
     started = start_fork_server(f"{__name__}:{preload_modules.__name__}")
     if started is None:
         return None

@@ -33,7 +33,7 @@ SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address: only used for a routing look-up, never as a destination."""
 
 SWITCH_INTERVAL_S = 0.001
-"""How long a thread (records, sound files) may keep the interpreter from the loop, which gives it away with each system call."""
+"""How long a thread (records, sound files) may hold the GIL while the loop waits for it. The loop releases the GIL at system calls."""
 
 COLLECT_EVERY_S = 30.0
 """As long as transactions linger; what they held is free by then. A pass only covers the live calls."""

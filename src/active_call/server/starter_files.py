@@ -33,8 +33,8 @@ def prepare_start(
 ) -> tuple[Config, list[Path]]:
     """The configuration of a starting server, and the missing files that were written.
 
-    Flags, config file and callee are judged first: nothing is written where one of them cannot be used. Raises ActiveCallError.
-    `meanwhile` is called while a certificate is made, if one is.
+    Flags, config file and callee are checked first: if one of them is invalid, nothing is written. Raises ActiveCallError.
+    `meanwhile` is called during the creation of a certificate, if one is missing.
     """
     file = conf or DEFAULT_FILE
     is_first = conf is None and not file.exists()
@@ -49,7 +49,7 @@ def prepare_start(
 
 
 def write_starter_files(config_file: Path, names: list[str], meanwhile: Callable[[], object] = lambda: None) -> list[Path]:
-    """Write what is missing for a first start in the working directory; gives what was written. `names` go into the certificate."""
+    """Write the missing files for a first start in the working directory; returns them. `names` go into the certificate."""
     written = []
     if not config_file.exists():
         _write(config_file, starter_text("active-call.toml"))
@@ -61,7 +61,7 @@ def write_starter_files(config_file: Path, names: list[str], meanwhile: Callable
 
 
 def _write_certificate(names: list[str], meanwhile: Callable[[], object]) -> None:
-    """Make key and certificate in a child, so that 8 MB of cryptography do not stay in the memory of the server. Raises ConfigError."""
+    """Create key and certificate in a child, so that 8 MB of cryptography do not stay in the server's memory. Raises ConfigError."""
 
     def write() -> None:
         from active_call.server.certificate import write_development_certificate

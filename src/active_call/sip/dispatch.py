@@ -253,7 +253,7 @@ class Dispatcher:
 
 
 def _acknowledges_refusal(request: Request) -> bool:
-    """Whether an ACK belongs to a refusal without a transaction: it changes nothing, so no more of it is read. A flood brings many."""
+    """Whether an ACK belongs to a stateless final response. It is ignored without further parsing, because a flood contains many."""
     try:
         return request.to.tag == _stateless_tag(request)
     except ParseError:

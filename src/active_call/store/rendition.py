@@ -15,9 +15,9 @@ from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
 from active_call.store.audio_cache import DATA_OFFSET
 
 PIECE_MS: Final = 500
-"""The longest piece while the sound is being decoded: its beginning is heard soon."""
+"""Maximum length of a piece during decoding: playback starts soon."""
 BLOCK_MS: Final = 2000
-"""The longest piece of a complete sound: as much as a play requests at once. A piece is one message to the media process."""
+"""Maximum length of a piece of a decoded sound: the amount that a play requests at once. A piece is one message to the media process."""
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -119,9 +119,9 @@ class Rendition:
 
 
 def _read_from_memory(descriptor: int, n_bytes: int, offset: int) -> bytes:
-    """Whole samples of the file as far as the kernel has them in memory; empty where it would have to wait for a disk, or cannot tell.
+    """Read whole samples from the kernel's page cache; empty if the read would wait for the disk, or if the kernel does not support this.
 
-    A thread for what is in memory anyway costs twenty times the reading (preadv2(2), RWF_NOWAIT).
+    A thread costs twenty times as much as reading cached pages (preadv2(2), RWF_NOWAIT).
     """
     if _NOWAIT is None:
         return b""

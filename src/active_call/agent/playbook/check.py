@@ -33,7 +33,7 @@ class Surroundings:
     missing_sound: Callable[[str], str] = lambda _: ""
     """Returns why the sound of a file or URL cannot be played; empty if no reason is known."""
     key_sets: Collection[str] | None = None
-    """The names of the key sets of the config file; None: not known, and not checked."""
+    """The names of the key sets in the config file; None: unknown, so not checked."""
 
 
 def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:

@@ -54,11 +54,11 @@ _JUDGED_EVEN = 0.1
 """The neutral probability of Smart Turn (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
 BREATH_FROM_S = 0.35
-"""Earlier, the voice detector may still report the last syllable."""
+"""Before this much silence, the voice detector may still report the last syllable."""
 LIKELY_WHOLE = 0.8
-"""From this probability on the caller's usual pause counts less: long pauses follow unfinished words."""
+"""From this probability on, the caller's usual pause counts less, because long pauses follow unfinished sentences."""
 LATER_PART_WORDS = 3
-"""Fewer words are an item of a list that continues: "one salad"."""
+"""Fewer words may be an item of a list that continues: "one salad"."""
 UNSURE = (0.25, 0.89)
 """Between these an audio turn model is worth its cost."""
 

@@ -29,7 +29,7 @@ FALSE_END_S = 1.0
 FALSE_START_S = 0.25
 """The same once the reply is audible: nobody answers it this fast."""
 NOT_AN_ANSWER_WORDS = 2
-"""A reply that the caller has cut after no more words has answered nothing: what the caller adds belongs to the same turn."""
+"""A reply interrupted after at most this many words is not an answer: the caller's next words belong to the same turn."""
 SENTENCE_S = 0.6
 """Speech of one or two words without any recognised text: ask again, because the recogniser is stuck."""
 QUIET_S = 60.0
@@ -74,7 +74,7 @@ class CallerTurn:
         self._ended_at: float | None = None
         """When the last turn ended, until the caller speaks again."""
         self._is_unclear = False
-        """No words were recognised in what the caller said; the caller may continue."""
+        """No words were recognised in the caller's speech; the caller may continue."""
 
     # -- events of the voice detector and the recogniser
 

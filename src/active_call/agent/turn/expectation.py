@@ -116,7 +116,7 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
 
 
 def announced_in(said: str, expected: Expectation, language: str | None = None) -> Expectation:
-    """The expectation after the caller has announced a number unasked ("my order number is …"): digits in groups."""
+    """The expectation if the caller announces a number without a question ("my order number is …"): groups of digits."""
     if expected.is_slot or said.rstrip().endswith(_QUESTION_MARKS):
         return expected
     words = turn_words(language)

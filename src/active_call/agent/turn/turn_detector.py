@@ -56,7 +56,7 @@ class VendorTurn(StrEnum):
 class TurnFacts(msgspec.Struct, frozen=True):
     """The known facts of the caller's utterance. Times are monotonic seconds; None: it has not happened since the voice began.
 
-    A msgspec struct: each fact makes a new one, and `dataclasses.replace` takes ten times as long.
+    A msgspec struct: each new fact creates a copy, and `dataclasses.replace` takes ten times as long.
     """
 
     since: float = 0.0

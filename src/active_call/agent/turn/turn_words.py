@@ -61,7 +61,7 @@ class TurnWords:
         return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
 
     def opens_a_turn(self, said: list[str]) -> bool:
-        """Whether the words, said over the agent's voice, only ask for attention."""
+        """Whether the words only ask for attention, if the caller says them while the agent speaks."""
         return " ".join(said) in self.openers
 
     def is_unsure_at_end(self, said: list[str]) -> bool:
@@ -69,7 +69,7 @@ class TurnWords:
         return " ".join(said[-2:]) in self.unsure
 
     def announces_a_question(self, said: list[str]) -> bool:
-        """Whether a question must follow. One word after the announcement is a misheard hesitation: "I would like to know none"."""
+        """Whether a question must follow. A single word after the announcement is a misrecognised filler: "I would like to know none"."""
         places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
         return any(" ".join(said[first:last]) in self.asking for first, last in places)
 

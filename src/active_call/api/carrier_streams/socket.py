@@ -144,7 +144,7 @@ class CarrierSocket:
         return True
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
-        """Pass on the messages that were not delivered to the leg directly, until the carrier has gone."""
+        """Deliver to the leg the messages that did not bypass ASGI, until the carrier disconnects."""
         loop = asyncio.get_running_loop()
         quiet_at = loop.time() + SILENT_S
         while loop.time() < quiet_at:

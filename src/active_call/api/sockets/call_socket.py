@@ -42,7 +42,7 @@ log = logging.getLogger("active_call.api")
 COMMANDS_PER_S: Final = 200
 """Commands beyond this are read more slowly; a call's mailbox is bounded."""
 SOUND_MESSAGES: Final = 100
-"""Two seconds of sound may wait for a client that reads too slowly; it misses what is older."""
+"""Two seconds of sound are queued for a client that reads too slowly; older sound is dropped."""
 MAX_CANDIDATES: Final = 64
 SILENT_PINGS: Final = 3
 """How many pings without any reply mark a client as gone."""
@@ -117,7 +117,7 @@ class Owners:
 
 
 class EncodedOnce:
-    """Events as JSON. Those that many sockets send one after another are encoded once."""
+    """Encodes events as JSON. An event that several sockets send in succession is encoded once."""
 
     def __init__(self) -> None:
         self._event: events.Event | None = None
@@ -243,7 +243,7 @@ class CallSocket:
             await self._refuse(str(error))
 
     def _hear_now(self, data: bytes) -> bool:
-        """Take sound as it comes. What is no sound goes to `_read`, which says so."""
+        """Deliver sound to the call without a task switch. False: `_read` gets the message and reports the error."""
         try:
             if self._hear is not None:
                 self._hear(data)
@@ -272,7 +272,7 @@ class CallSocket:
             await self._refuse(str(error), getattr(error, "sip_code", None))
 
     def _with_known_track(self, command: commands.Command) -> commands.Command:
-        """The command with our name for the track that this client has named itself."""
+        """The command with the internal track name in place of the client's own name for the server's track."""
         if not isinstance(command, commands.Mute | commands.Unmute) or not command.track_id:
             return command
         is_ours = command.track_id == self._query.server_side_track
@@ -362,7 +362,7 @@ class CallSocket:
         await self._send(item.event, item.seq)
 
     async def _send_sound(self) -> None:
-        """Send what could not leave at once."""
+        """Send the queued messages."""
         while (data := await self._sound.get()) is not None:
             if isinstance(data, bytes):
                 await self._client.send_bytes(data)

@@ -1,7 +1,7 @@
-"""What a WebSocket's connection can do beyond ASGI: pings, and messages that pass by without the queue and the tasks of the application.
+"""Functions of a WebSocket connection that ASGI lacks: pings, and messages that bypass the application's queue and tasks.
 
-Sound is fifty messages a second each way and call: through ASGI each costs a wake-up of a task and a pause of the reading. Knows no server:
-`protocol` has the connection, tests have others or none.
+A call sends and receives fifty sound messages a second. Through ASGI each one wakes a task and pauses reading. Independent of the server:
+`protocol` implements the connection, and tests use their own or none.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Final, Protocol
 from starlette.websockets import WebSocket
 
 EXTENSION: Final = "active_call.connection"
-"""Under this name the scope's extensions hold the connection."""
+"""The key of the connection in the extensions of the ASGI scope."""
 
 
 class Connection(Protocol):
-    """One connection, as `protocol.SocketProtocol`."""
+    """One connection; `protocol.SocketProtocol` implements it."""
 
     heard_at: float
     take_bytes: Callable[[bytes], bool] | None
-    """Takes a binary message as it comes; False: it is one for the application. Must not block."""
+    """Called with each binary message on arrival; False: the application gets the message. Must not block."""
     take_text: Callable[[str], bool] | None
 
     def send_now(self, message: str | bytes) -> bool:
-        """Send a message at once; False, and nothing is sent, where the client does not keep up or is gone."""
+        """Send a message immediately. False if nothing was sent, because the client reads too slowly or has disconnected."""
         ...
 
     def ping(self, payload: bytes) -> None: ...
@@ -35,15 +35,15 @@ class Connection(Protocol):
 
 
 def connection_of(client: WebSocket) -> Connection | None:
-    """The connection below `client`; None where the server has none of its own."""
+    """The connection of `client`; None if the server does not provide one."""
     found: Connection | None = client.scope.get("extensions", {}).get(EXTENSION)
     return found
 
 
 class Outgoing:
-    """Messages on their way to a client, in order. Never blocks: while the client keeps up they leave at once, else `most` of them wait.
+    """Sends messages to a client in order and never blocks. If the client reads too slowly, at most `most` messages are queued.
 
-    When more would wait, the oldest goes: what is left is in time. `get` gives those that wait, to a task that sends them.
+    If the queue is full, the oldest message is dropped. A task sends the queued messages, which it takes with `get`.
     """
 
     def __init__(self, connection: Connection | None, most: int) -> None:
@@ -51,13 +51,13 @@ class Outgoing:
         self._waiting: deque[str | bytes] = deque(maxlen=most)
         self._has_news = asyncio.Event()
         self._is_sending = True
-        """Something that came earlier is still being sent, or the task has not begun."""
+        """An earlier message is still being sent, or the task has not started."""
         self._is_closed = False
         self.n_dropped = 0
-        """Messages that were too old to be sent."""
+        """The number of messages dropped from the full queue."""
 
     def put(self, message: str | bytes) -> None:
-        """Send `message`, now or in its turn."""
+        """Send `message` immediately, or queue it behind earlier ones."""
         if not self._is_sending and self._connection is not None and self._connection.send_now(message):
             return
         self._is_sending = True
@@ -66,16 +66,16 @@ class Outgoing:
         self._has_news.set()
 
     def discard(self) -> None:
-        """Forget what was not sent."""
+        """Drop the queued messages."""
         self._waiting.clear()
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """No more messages follow."""
         self._is_closed = True
         self._has_news.set()
 
     async def get(self) -> str | bytes | None:
-        """The next message, once it is there; None after the last one."""
+        """Wait for the next queued message; None after the last one."""
         while not self._waiting:
             if self._is_closed:
                 return None

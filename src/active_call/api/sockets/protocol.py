@@ -1,8 +1,8 @@
 """One WebSocket connection: uvicorn's protocol with our own pings and limits for a client that does not read or is gone.
 
-A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when. A client that reads nothing for
-`UNREAD_S` is disconnected, so that nothing waits for it for ever (RFC 6455, section 7.1.1 leaves this to us). Messages may pass by
-without ASGI, in both directions (`connection.Connection`), in order with those that do not.
+A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when to send it. A client that reads
+nothing for `UNREAD_S` is disconnected, so that nothing waits for it forever (RFC 6455, section 7.1.1 leaves this to us). Messages may
+bypass ASGI in both directions (`connection.Connection`); they stay in order with the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from active_call.api.sockets.connection import EXTENSION
 
 UNREAD_S: Final = 30.0
 _TEXT, _BINARY = 0x81, 0x82
-"""First bytes of a whole message in one frame (RFC 6455, section 5.2)."""
+"""The first byte of a single-frame text or binary message (RFC 6455, section 5.2)."""
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
 
@@ -35,7 +35,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.logger = _LOG
         self._unread: asyncio.TimerHandle | None = None
         self.heard_at = self.loop.time()
-        """When anything came from the client, in the loop's time."""
+        """When the last data came from the client, in the loop's time."""
         self.take_bytes: Callable[[bytes], bool] | None = None
         self.take_text: Callable[[str], bool] | None = None
 
@@ -50,7 +50,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
 
     def send_now(self, message: str | bytes) -> bool:
-        """See `connection.Connection`. The frame is written here: it is whole, without a mask (section 5.1) and without extensions."""
+        """See `connection.Connection`. Writes the frame itself: unfragmented, unmasked (section 5.1), without extensions."""
         if not self.handshake_complete or self.close_sent or self.conn.state is not OPEN:
             return False
         if not self.writable.is_set() or self.transport.is_closing():
@@ -77,7 +77,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             extensions[EXTENSION] = self
 
     def send_receive_event_to_app(self) -> None:
-        """A message is whole. What the application waits for, or has not read yet, goes first."""
+        """A message is complete. It goes to the application if messages are queued there, so that the order is kept."""
         take = self.take_bytes if self.curr_msg_data_type == "bytes" else self.take_text
         if take is not None and self.queue.empty() and not self.close_sent and self._is_taken():
             self.frames = []
@@ -90,7 +90,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return self.take_bytes is not None and self.take_bytes(data)
         try:
             text = data.decode()
-        except UnicodeDecodeError:  # the application's way closes for it (section 8.1)
+        except UnicodeDecodeError:  # invalid UTF-8: the ASGI path fails the connection (section 8.1)
             return False
         return self.take_text is not None and self.take_text(text)
 

@@ -142,8 +142,8 @@ BOUNDS: dict[str, tuple[str, float]] = {
 def figures_of(
     findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int], words_in_noise: tuple[int, int] = (0, 0)
 ) -> dict[str, Any]:
-    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events; `words`: wrong and said, on lines
-    without and with a noise of the persona's."""
+    """Each figure by name, None if nothing was measured. `turns` are the server's `turn` events. `words`: wrong and total, on lines
+    without and with the persona's noise."""
     found = [one for one in findings if not one.void]
     said = [one for one in found if one.kind == "say"]
     interrupts = [one for one in found if one.kind == "interrupt"]

@@ -28,7 +28,7 @@ class Verdict:
 
 
 def words_of(text: str) -> list[str]:
-    """Words to compare: numbers as digits, spellings that sound alike as one (`agent/matching/spoken_form`), without "um" and its like."""
+    """Words for comparison: numbers as digits, homophones unified (`agent/matching/spoken_form`), without fillers such as "um"."""
     return [word for word in spoken_words(text) if not is_filler(word)]
 
 

@@ -119,7 +119,7 @@ class Attention:
 
     @property
     def is_aside(self) -> bool:
-        """The agent is not with the caller."""
+        """The agent does not have the caller's attention."""
         return bool(self.claims) and any(claim.why in ASIDE for claim in self.claims)
 
     @property

@@ -40,7 +40,7 @@ class AgentPorts:
 
     perform: Callable[[commands.Command], None]
     attempt: Callable[..., bool]
-    """Do something that may fail, behind the call's wall: an effect that fails does not stop the others."""
+    """Run an action and catch its errors: a failed effect does not stop the others."""
     tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
     """Post an input for the runner into the mailbox."""
@@ -109,7 +109,7 @@ class AgentRunner:
     ) -> None:
         self._conversation = conversation
         self.next_timeout: Callable[[], float | None] = conversation.next_timeout
-        """When the conversation wants to be woken, in monotonic seconds."""
+        """The next deadline of the conversation, in monotonic seconds."""
         self._responder = responder
         self._http = http
         self._turn = turn

@@ -215,7 +215,7 @@ class ModelSession:
             case model.UserTurn(is_speaking):
                 if is_speaking and self._playing is not None:
                     self._ports.tell(events.Interrupt())
-                self._is_replying = self._is_replying or not is_speaking  # the model answers of its own accord
+                self._is_replying = self._is_replying or not is_speaking  # the model answers without a request
                 post(realtime.CallerBegan() if is_speaking else realtime.CallerEnded())
             case model.ReplyDone():
                 self._reply_done("")

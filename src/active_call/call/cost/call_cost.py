@@ -87,7 +87,7 @@ class CallCost:
         return leg_use(self._state.leg, facts.trunk, facts.direction, facts.answered_at, facts.ended_at or self._time.utc_now())
 
     def _cost(self) -> float:
-        """What a budget counts so far, the telephone leg included where it has a price."""
+        """The cost so far as budgets count it, including the telephone leg if its price is known."""
         leg = self._leg_use()
         money = self._account.prices.cost_of(leg.billed, leg.amounts) if leg is not None else None
         return self._account.counted + (money.amount if money is not None else 0.0)

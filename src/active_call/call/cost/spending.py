@@ -72,7 +72,7 @@ class DayBudget:
 
     @property
     def is_spent(self) -> bool:
-        """No more may be used today. Without a budget this costs nothing: each beat of the server asks."""
+        """The budget is spent for today. Cheap without a budget, because each beat of the server reads it."""
         return bool(self.per_day) and self.share >= 1.0
 
     def as_json(self, currency: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Spending:
         """Since the process started."""
         self.day = day or DayBudget()
         self._told: set[Billed] = set()
-        """What has no price, as far as the log has told it."""
+        """Unpriced usage that is already logged."""
 
     def reconfigure(self, prices: PriceTable, per_day: float | None) -> None:
         """Change prices and budget. Sums in another currency restart."""
@@ -131,7 +131,7 @@ class Spending:
         return self.day.is_spent
 
     def note(self, used: Used) -> None:
-        """Something was used, by a call or beside the calls. What has no price counts for the day as for calls (`Account.counted`)."""
+        """Count a use, by a call or other work. Unpriced usage counts for the day as it does for calls (`Account.counted`)."""
         before = self.totals.counted
         cost = self.totals.add(used)
         self.day.add(self.totals.counted - before)
@@ -139,7 +139,7 @@ class Spending:
             self.tell_unpriced((used.billed,))
 
     def tell_unpriced(self, unpriced: Iterable[Billed]) -> None:
-        """A budget of money counts these without a price of theirs: the log says so, once for each."""
+        """Log once for each of `unpriced` that the budget counts it without a known price."""
         for billed in set(unpriced) - self._told:
             self._told.add(billed)
             assumed = "nothing" if billed.kind == "telephony" or is_private_host(billed.provider) else "the dearest known price of its kind"

@@ -22,9 +22,9 @@ Watcher = Callable[[events.Event], None]
 
 
 SERVER_SIDE_TRACK: Final = "server-side-track"
-"""The track of what this side plays."""
+"""The track of this side's playback."""
 WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
-"""Events that are about no track."""
+"""Events without a track."""
 
 
 class EventOutput:
@@ -69,7 +69,8 @@ class EventOutput:
         return stamped
 
     def _with_times(self, event: events.Event, timestamp: int) -> events.Event:
-        """Words with their times, which clients rely on: a realtime model tells none, so they began with the voice and end now."""
+        """Add start and end times to recognised words, because clients need them. A realtime model reports none: then the words start
+        with the voice and end now."""
         if isinstance(event, events.Speaking) and not event.refer:
             self._speech_began_ms = event.start_time
         if not isinstance(event, events.AsrDelta | events.AsrFinal) or (event.start_time is not None and event.end_time is not None):
@@ -78,7 +79,7 @@ class EventOutput:
         return msgspec.structs.replace(event, start_time=start_ms, end_time=event.end_time if event.end_time is not None else timestamp)
 
     def _track_of(self, event: events.Event) -> str | None:
-        """What the event is about: the plays of this side, or the caller's own track, which has the id of the call."""
+        """The event's track: this side's playback, or the caller's own track, which has the id of the call."""
         if isinstance(event, WITHOUT_TRACK):
             return None
         is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer

@@ -19,7 +19,7 @@ MOST_S: Final = 180.0
 
 
 async def keep_connected(engines: Sequence[object | None], is_ringing: Callable[[], bool]) -> None:
-    """Keep connections at hand until the phone is answered, or the call is over."""
+    """Keep connections open until the call is answered or has ended."""
     able = able_to_connect(*engines)
     for _ in range(round(MOST_S / AGAIN_S)):
         if not able or not is_ringing():
@@ -29,5 +29,5 @@ async def keep_connected(engines: Sequence[object | None], is_ringing: Callable[
 
 
 def able_to_connect(*engines: object | None) -> list[object]:
-    """Those that have connections to make."""
+    """The engines that can connect in advance."""
     return [engine for engine in engines if hasattr(engine, "connect_ahead")]

@@ -53,7 +53,7 @@ class SpeechChoice:
 def merged(over: T, under: T) -> T:
     """`over`, with unset fields (None) taken from `under`; groups and maps are merged recursively."""
     silent = _silent(type(over))
-    if silent is not None and type(over) is type(under):  # as a rule one of the two says nothing
+    if silent is not None and type(over) is type(under):  # usually one of the two is unset
         if over == silent:
             return under
         if under == silent:
@@ -78,7 +78,7 @@ def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
 
 @cache
 def _silent(kind: type[Options]) -> Options | None:
-    """One that says nothing; None for a group that always says something."""
+    """An instance with all fields unset; None if a field of the group has another default."""
     is_silent = all(field.default is None or field.default_factory is dict for field in _fields_of(kind))
     return kind() if is_silent else None
 

@@ -112,7 +112,7 @@ class CallRegistry:
 
     @property
     def n_beginning(self) -> int:
-        """How many of them wait for their first step: the loop has more to do than it can."""
+        """The number of calls that wait for their first step. It grows when the loop is overloaded."""
         return self._beginnings.n_waiting
 
     @property
@@ -283,7 +283,7 @@ class CallRegistry:
         task.add_done_callback(lambda done: self._ended(call.id, done))
 
     async def _run(self, call: Call) -> None:
-        """The life of a call. Of a wave of calls, one begins in each pass of the loop: messages are read between them."""
+        """Run a call until it ends. In a burst, `OnePerPass` spreads the starts over iterations, so that messages are read in between."""
         await self._beginnings.turn()
         await call.run()
 

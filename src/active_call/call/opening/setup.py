@@ -104,7 +104,7 @@ class CallSetup:
         self._ports.spawn(self._dial(), "dial")
 
     def answer(self) -> None:
-        """Get the engines ready, then answer the leg; Fatal follows where that cannot be."""
+        """Prepare the engines, then answer the leg; Fatal follows if that fails."""
         if self._ring_timer is not None:
             self._ring_timer.cancel()
         self._ports.spawn(self._answer(), "accept")
@@ -183,7 +183,7 @@ class CallSetup:
             self._ports.later(self._ring_while_deciding)
 
     def _ring_while_deciding(self) -> None:
-        """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
+        """While a decision takes time, let the leg ring, because carriers expect a provisional response soon."""
         if self._machine.now.stage is Stage.DECIDING and not self._machine.now.is_ending:
             self._ports.spawn(self._state.leg.ring(), "ring")
 

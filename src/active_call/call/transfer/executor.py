@@ -196,11 +196,11 @@ class TransferExecutor:
 
     @property
     def is_timed(self) -> bool:
-        """`handle_timeout` has something to look at: there is a transfer, or a target that the caller is with."""
+        """`handle_timeout` must be called: a transfer is in progress, or the caller is connected to a target."""
         return self._current is not None or self._far is not None
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in monotonic seconds."""
+        """The next deadline, in monotonic seconds."""
         if self._current is None and self._far is None:
             return None
         times = [self._current.next_timeout() if self._current is not None else None]

@@ -77,7 +77,7 @@ class SipLeg:
         self._last_ringing: LegRinging | None = None
         self._ready = False
         self._ready_timer: asyncio.TimerHandle | None = None
-        """Runs out where the ACK does not come."""
+        """Fires if no ACK arrives."""
         self._is_early = False
         self._is_answerable = False
         self._early_answers: dict[str, bytes] = {}

@@ -13,7 +13,7 @@ Theory. Each slot collects frames of 20 ms into chunks of 32 ms. All complete ch
 | speaking | lower, for `silence_ms`       | quiet, reports an end                                                            |
 | speaking | lower, after `silence_ms` without an audible packet | quiet, reports an end                                      |
 
-The network counts the first 0.1 s of silence as voice. On a quiet line the energy of the packets therefore reports an end sooner.
+The network classifies the first 0.1 s of silence as voice. On a quiet line the packet energy therefore detects the end sooner.
 
 With the gate on, chunks no louder than the noise of their line (`noise_gate`) are not evaluated while a slot is quiet. They count as
 silence, and the network later continues from its state before them.
@@ -123,7 +123,7 @@ class SpeechDetector:
         self._silence = np.full(n_slots, 3, np.int64)
         """Unvoiced chunks that make an end."""
         self._silent_frames = np.full(n_slots, 5, np.int64)
-        """Inaudible packets that also make an end, with one unvoiced chunk."""
+        """The number of inaudible packets that also end speech, together with one unvoiced chunk."""
         self._state = np.zeros(n_slots, np.int8)
         self._voiced = np.zeros(n_slots, np.int64)
         self._unvoiced = np.zeros(n_slots, np.int64)
@@ -279,7 +279,7 @@ class SpeechDetector:
         return starts + [self._detection(int(slot), started=False) for slot in ended]
 
     def _is_inaudible(self, slots: Slots) -> NDArray[np.bool_]:
-        """Whether the last `_silent_frames` packets of each slot were all inaudible beside the loudest."""
+        """Whether the last `_silent_frames` packets of each slot were all inaudible relative to the loudest."""
         frames = self._frames[slots, None] - 1 - np.arange(_MEMORY)
         audible = self._energy[slots[:, None], frames % _MEMORY] >= self._loudest[slots, None] * _AUDIBLE
         n_silent = np.where(audible.any(axis=1), audible.argmax(axis=1), _MEMORY)

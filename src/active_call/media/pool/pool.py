@@ -53,7 +53,7 @@ class MediaPool:
         self._bind_ip = bind_ip
         self._next_stream = 1
         self._opened = OnePerPass()
-        """A process answers for many streams at once, and what a call does with its own is costly: it describes its media."""
+        """A process answers for many streams at once, and each call's next step, its session description, is costly."""
         self._supervisors: list[asyncio.Task[None]] = []
         log = logger or logging.getLogger(__name__)
         self._workers = [
@@ -127,7 +127,7 @@ class MediaPool:
         raise AssertionError("there is a last one")
 
     async def _in_turn(self, opened: MediaStream) -> MediaStream:
-        """The stream, in a pass of the loop in which no other one is given out."""
+        """Return the stream when `OnePerPass` allows it, so that few calls continue in one iteration of the loop."""
         try:
             await self._opened.turn()
         except BaseException:

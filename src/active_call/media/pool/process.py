@@ -112,7 +112,7 @@ class MediaProcess:
             self._transport.write(b"".join([frame(order) for order in orders]))
 
     def tell_reports_to(self, on_report: Callable[[Report], None]) -> None:
-        """Give each report to `on_report` from now on."""
+        """Call `on_report` with each report from now on."""
         self._link.on_report = on_report
 
     async def wait_lost(self) -> None:

@@ -23,7 +23,7 @@ _ROW_BYTES: Final = DATAGRAM_BYTES + 64
 """One cache line more than a power of two. Otherwise the headers of all rows would compete for a few cache lines."""
 NOBODY: Final = -1
 _NO_SOURCE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
-"""Equal to no address."""
+"""Differs from every address."""
 
 _DATAGRAM: Final = np.dtype(
     {

@@ -5,7 +5,7 @@ and statistics of all streams at once. Every other datagram goes to its leg, whi
 property test shows that both paths have the same effect. A datagram on which the code fails is dropped alone.
 
 The cost per packet is paid for every call in every tick. The kernel reads all sockets in one system call if it supports io_uring (`ring`).
-What arrays cannot do (a system call for each socket, libsrtp) is called through `map`, without interpreter work between two calls.
+Work that arrays cannot do (a system call for each socket, libsrtp) uses `map`, without interpreter work between two calls.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Received:
     """The datagrams of one pass, by row."""
 
     lengths: NDArray[np.intc]
-    """Of the datagrams, 0 if there is none."""
+    """The lengths of the datagrams; 0 if there is no datagram."""
     arrived: NDArray[np.float64]
     is_from_source: NDArray[np.bool_]
     """Whether the datagram comes from the address whose packets its leg accepts at once."""

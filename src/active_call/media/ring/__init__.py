@@ -1,1 +1,1 @@
-"""Datagrams of many sockets in one system call, where the kernel offers that (io_uring)."""
+"""Send and receive the datagrams of many sockets in one system call, if the kernel supports io_uring."""

@@ -1,10 +1,11 @@
-"""One kind of socket operation on many sockets in one system call: io_uring of Linux, without a library.
+"""Run one socket operation on many sockets in one system call, with Linux io_uring and without a library.
 
-A table of operations, a row for each socket, is filled by the owner; `run` lets the kernel do the first rows and returns what each gave.
-Every operation is told not to wait, so all are done when the call returns. Nothing stays under way in the kernel. Owned by one thread.
+The owner fills a table of operations with one row per socket. `run` submits the first rows to the kernel and returns the result of each.
+All operations are non-blocking (MSG_DONTWAIT), so they are complete when the call returns, and none stays pending in the kernel. A ring
+belongs to one thread.
 
-Where the kernel has no io_uring, or forbids it (`kernel.io_uring_disabled`, the seccomp profiles of Docker and Kubernetes), `IoRing` raises
-OSError and the caller works socket by socket. The layouts are those of `linux/io_uring.h` on 64-bit Linux; see io_uring_setup(2).
+If the kernel has no io_uring or forbids it (`kernel.io_uring_disabled`, the seccomp profiles of Docker and Kubernetes), `IoRing` raises
+OSError and the caller uses one system call per socket. The layouts are those of `linux/io_uring.h` on 64-bit Linux; see io_uring_setup(2).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 SEND_MESSAGE: Final = 9
 RECEIVE_MESSAGE: Final = 10
-"""IORING_OP_SENDMSG, IORING_OP_RECVMSG: as sendmsg(2) and recvmsg(2)."""
+"""IORING_OP_SENDMSG and IORING_OP_RECVMSG: the same as sendmsg(2) and recvmsg(2)."""
 MSG_DONTWAIT: Final = 0x40
 
 OPERATION: Final = np.dtype(
@@ -32,16 +33,16 @@ OPERATION: Final = np.dtype(
         "itemsize": 64,
     }
 )
-"""struct io_uring_sqe, as these operations use it."""
+"""The fields of struct io_uring_sqe that these operations use."""
 _COMPLETION: Final = np.dtype([("user_data", "u8"), ("result", "i4"), ("flags", "u4")])
 _OFFSETS: Final = ("head", "tail", "mask", "n_entries", "flags", "dropped", "array", "reserved")
-"""Of struct io_sqring_offsets. Those of io_cqring_offsets have the same places; there the sixth is `cqes`."""
+"""The fields of struct io_sqring_offsets. struct io_cqring_offsets has the same layout; its sixth field is `cqes`."""
 _SETUP: Final = 425
 _ENTER: Final = 426
-"""System calls; the numbers are the same on every architecture."""
+"""System call numbers, the same on every architecture."""
 _GET_EVENTS: Final = 1
 _SINGLE_MAP: Final = 1
-"""IORING_FEAT_SINGLE_MMAP: Linux 5.4."""
+"""IORING_FEAT_SINGLE_MMAP, since Linux 5.4."""
 _OPERATIONS_AT: Final = 0x10000000
 _PARAMETER_BYTES: Final = 120
 _COUNTER_MASK: Final = 0xFFFFFFFF
@@ -52,10 +53,10 @@ _syscall.restype = ctypes.c_long
 
 
 class IoRing:
-    """At least `n_rows` operations of `opcode`. `operations` is the table: the owner fills `fd` and `address` (of a msghdr)."""
+    """A ring with at least `n_rows` operations of type `opcode`. The owner fills `fd` and `address` (of a msghdr) in `operations`."""
 
     def __init__(self, n_rows: int, opcode: int) -> None:
-        """Raises OSError when the kernel has no io_uring for us."""
+        """Raises OSError if the kernel has no io_uring or forbids it."""
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
             raise OSError(errno.ENOSYS, "no io_uring")
         parameters = np.zeros(_PARAMETER_BYTES, np.uint8)
@@ -92,9 +93,9 @@ class IoRing:
         self._n_submissions, self._n_completions = n_submissions, n_completions
 
     def run(self, n_rows: int) -> NDArray[np.int32]:
-        """Do the first `n_rows` operations, and return what each gave: as the system call, or minus the error's number.
+        """Run the first `n_rows` operations and return their results: the return value of the system call, or the negative errno.
 
-        The result is valid until the next call. Raises OSError when the ring itself fails; how much was done is then not known.
+        The returned array is valid until the next call. Raises OSError if the ring itself fails; some operations may be complete then.
         """
         results = self._results[:n_rows]
         if not n_rows:
@@ -110,7 +111,7 @@ class IoRing:
         return results
 
     def _submit(self, n_rows: int) -> None:
-        """Hand in the first rows, and wait until all are done, which they are at once."""
+        """Submit the first rows and wait until all are complete. They do not block."""
         tail = int(self._submitted[0])
         first = tail & (self._n_submissions - 1)
         n_before_end = min(n_rows, self._n_submissions - first)
@@ -128,7 +129,7 @@ class IoRing:
             n_left -= taken
 
     def close(self) -> None:
-        """Give the ring back to the kernel."""
+        """Close the ring."""
         os.close(self._fd)
 
 

@@ -1,5 +1,5 @@
-"""What sendmsg(2) and recvmsg(2) want of each socket, as arrays: a row has a message with one piece of memory, an address, and room for
-the kernel's time stamp. Layouts of `struct msghdr`, `iovec`, `cmsghdr` and `sockaddr` on 64-bit Linux.
+"""The arguments of sendmsg(2) and recvmsg(2) for many sockets, as arrays. Each row has a message with one buffer, an address, and space
+for the kernel's timestamp. The layouts are those of `struct msghdr`, `iovec`, `cmsghdr` and `sockaddr` on 64-bit Linux.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIECE: Final = np.dtype([("base", "u8"), ("size", "u8")])
 CONTROL: Final = np.dtype([("size", "u8"), ("level", "i4"), ("type", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")])
 ADDRESS_WORDS: Final = 4
 ADDRESS_BYTES: Final = 8 * ADDRESS_WORDS
-"""Room for a `sockaddr_in6` (28 bytes), or a `sockaddr_in` (16), and zeros behind it."""
+"""Space for a `sockaddr_in6` (28 bytes) or a `sockaddr_in` (16 bytes), padded with zeros."""
 _FAMILY: Final = struct.Struct("=H")
 _IPV4: Final = struct.Struct("=H2s4s8x")
 _IPV6: Final = struct.Struct("=H2s4s16sI")
@@ -34,7 +34,7 @@ Address = tuple[Any, ...]
 
 
 class MessageRows:
-    """`n_rows` messages; `with_stamps`: with room for a time stamp. `addresses` are read or written by the kernel, (n_rows, 4) uint64."""
+    """`n_rows` messages, with space for a timestamp if `with_stamps`. The kernel reads or writes `addresses`, (n_rows, 4) uint64."""
 
     def __init__(self, n_rows: int, *, with_stamps: bool = False) -> None:
         self.messages: NDArray[Any] = np.zeros(n_rows, MESSAGE)
@@ -51,14 +51,14 @@ class MessageRows:
 
 
 def places_of(rows: NDArray[Any]) -> NDArray[np.uint64]:
-    """Where each row of an array begins in memory."""
+    """Return the memory address of each row of an array."""
     return np.uint64(rows.ctypes.data) + np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.strides[0])
 
 
 def pack_address(address: Address) -> tuple[bytes, int]:
-    """An address as sockets of Python have it, as the kernel has it: `ADDRESS_BYTES` bytes, and how many of them count.
+    """Convert a Python socket address to the kernel's layout. Returns `ADDRESS_BYTES` bytes, and the size of the address in them.
 
-    Raises OSError or struct.error for what is no numeric address.
+    Raises OSError or struct.error if the address is not numeric.
     """
     port = _NUMBER.pack(address[1])
     if ":" in address[0]:
@@ -70,7 +70,7 @@ def pack_address(address: Address) -> tuple[bytes, int]:
 
 
 def unpack_address(packed: bytes) -> Address | None:
-    """The reverse; None where the kernel has written no address."""
+    """The reverse of `pack_address`. None if the kernel has written no address."""
     (family,) = _FAMILY.unpack_from(packed)
     if family == socket.AF_INET:
         _, port, ip = _IPV4.unpack_from(packed)

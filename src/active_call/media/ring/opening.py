@@ -1,4 +1,4 @@
-"""Opens the rings of a media process, where the kernel lets it."""
+"""Opens the rings of a media process, if the kernel supports io_uring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_reader(rows: NDArray[np.uint8], max_bytes: int) -> RingReader | None:
-    """What reads many sockets at once into these rows; None where each must be read by itself."""
+    """A reader of many sockets into `rows`. None without io_uring: each socket needs its own system call."""
     try:
         return RingReader(rows, max_bytes)
     except OSError as error:
@@ -23,7 +23,7 @@ def open_reader(rows: NDArray[np.uint8], max_bytes: int) -> RingReader | None:
 
 
 def open_sender(rows: NDArray[np.uint8]) -> RingSender | None:
-    """What sends these rows through many sockets at once; None where each must be sent by itself."""
+    """A sender of `rows` through many sockets. None without io_uring: each packet needs its own system call."""
     try:
         return RingSender(rows)
     except OSError as error:

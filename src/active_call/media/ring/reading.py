@@ -1,4 +1,4 @@
-"""Reads one datagram of each of many sockets in one system call, into the rows of a `PacketMemory`."""
+"""Reads one datagram from each of many sockets in one system call, into the rows of a `PacketMemory`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from active_call.media.ring.io_ring import RECEIVE_MESSAGE, IoRing
 from active_call.media.ring.messages import ADDRESS_BYTES, CONTROL, Address, MessageRows, places_of, unpack_address
 
 _SCM_TIMESTAMPNS: Final = 35
-"""asm-generic/socket.h; the same number as the option."""
+"""From asm-generic/socket.h; the same value as SO_TIMESTAMPNS."""
 
 
 class RingReader:
-    """For at most `len(rows)` sockets at a time. `rows` (n, …) uint8: the datagram of a row lies there, its first `max_bytes`."""
+    """Reads at most `len(rows)` sockets per call. `rows` (n, …) uint8 receives the first `max_bytes` of each datagram."""
 
     def __init__(self, rows: NDArray[np.uint8], max_bytes: int) -> None:
-        """Raises OSError when the kernel has no io_uring for us."""
+        """Raises OSError if the kernel has no io_uring or forbids it."""
         self._ring = IoRing(len(rows), RECEIVE_MESSAGE)
         self._received = received = MessageRows(len(rows), with_stamps=True)
         received.pieces["base"] = places_of(rows)
         received.pieces["size"] = max_bytes
         self._ring.operations["address"][: len(rows)] = places_of(received.messages)
         self.addresses = received.addresses
-        """Where each row's datagram came from, as the kernel has it, with zeros behind; all zero where there is none."""
+        """The source address of each row's datagram in the kernel's layout, padded with zeros; all zeros if there is no datagram."""
 
     def read(self, fds: list[int], now: float, unix_now: float) -> tuple[NDArray[np.intc], NDArray[np.float64]]:
-        """One datagram of each of these sockets: its length (0 also where there is none), and when the kernel took it in, on the clock of
-        `now`. `unix_now` is the same moment on the kernel's clock. Raises OSError when the ring itself fails.
+        """Read one datagram from each socket. Returns the lengths (0 if there is no datagram) and the kernel's arrival times on the clock
+        of `now`. `unix_now` is the same moment on the kernel's clock. Raises OSError if the ring itself fails.
         """
         n_rows, received = len(fds), self._received
         messages, controls = received.messages[:n_rows], received.controls[:n_rows]
@@ -45,9 +45,9 @@ class RingReader:
         return np.maximum(results, 0), np.where(is_stamped, now - waited_s, now)
 
     def address_of(self, row: int) -> Address | None:
-        """Where the datagram of this row came from."""
+        """The source address of the datagram in `row`, or None."""
         return unpack_address(self.addresses[row].tobytes())
 
     def close(self) -> None:
-        """Give the ring back."""
+        """Close the ring."""
         self._ring.close()

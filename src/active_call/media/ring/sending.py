@@ -12,10 +12,10 @@ from active_call.media.ring.messages import Address, MessageRows, pack_address, 
 
 
 class RingSender:
-    """For at most `len(rows)` sockets. `rows` (n, …) uint8: the datagram of a row lies at its beginning."""
+    """Sends through at most `len(rows)` sockets per call. In `rows` (n, …) uint8 each datagram starts at the first byte of its row."""
 
     def __init__(self, rows: NDArray[np.uint8]) -> None:
-        """Raises OSError when the kernel has no io_uring for us."""
+        """Raises OSError if the kernel has no io_uring or forbids it."""
         self._ring = IoRing(len(rows), SEND_MESSAGE)
         self._sent = sent = MessageRows(len(rows))
         sent.pieces["base"] = places_of(rows)
@@ -23,14 +23,15 @@ class RingSender:
         self._destinations: list[Address] = []
 
     def regroup(self, fds: list[int], sizes: list[int]) -> None:
-        """Row n goes out by the n-th of these sockets, as so many bytes."""
+        """Set the socket and the datagram size of each row, in the order of the rows."""
         self._ring.operations["fd"][: len(fds)] = fds
         self._sent.pieces["size"][: len(fds)] = sizes
         self._destinations = []
 
     def send(self, destinations: list[Address]) -> NDArray[np.int32]:
-        """Send the first rows, in their order, each to its destination; gives of each what sendmsg(2) has returned, errors as negative
-        numbers. Raises OSError when the ring itself fails.
+        """Send the first rows in order, each to its destination. Returns the result of sendmsg(2) for each row, or the negative errno.
+
+        Raises OSError if the ring itself fails.
         """
         if destinations != self._destinations:
             self._point_at(destinations)
@@ -44,12 +45,12 @@ class RingSender:
             try:
                 packed, n_bytes = pack_address(destination)
             except (OSError, struct.error):
-                n_bytes = 0  # the kernel says of this row that it has no destination
+                n_bytes = 0  # the kernel reports a missing destination for this row
             else:
                 sent.addresses[row] = np.frombuffer(packed, np.uint64)
             sent.messages["name_bytes"][row] = n_bytes
         self._destinations = destinations
 
     def close(self) -> None:
-        """Give the ring back."""
+        """Close the ring."""
         self._ring.close()

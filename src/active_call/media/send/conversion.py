@@ -1,6 +1,6 @@
 """Resample one stream's frames: after a change of codec, when the rate of the plays differs from the codec's, or for a recording.
 
-20 ms frames enter and leave, (samples,) int16.
+20 ms frames go in and come out, (samples,) int16.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ class Conversion:
         self._resampler = OneStreamResampler(source_hz, target_hz)
 
     def process(self, frame: Samples) -> Samples:
-        """The next frame; joins the one before without a seam."""
+        """The next frame, continuous with the previous one."""
         return self._resampler.process(frame)

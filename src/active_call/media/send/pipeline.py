@@ -74,7 +74,7 @@ class SendPipeline:
     """All sending streams. Call `regroup` after any change of which streams send or how, and `run` once per tick."""
 
     def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock, ring: RingSender | None = None) -> None:
-        """`ring` sends the packets of the batch (see `PacketSender`)."""
+        """`ring` sends the packets of the batch, see `PacketSender`."""
         self.bridges = Bridges()
         """Other streams and music to mix in."""
         self._ambience: dict[int, Ambience] = {}

@@ -1,4 +1,4 @@
-"""The speech models that `active-call models` knows, as a table. The archives are those of the sherpa-onnx project's releases.
+"""The speech models that `active-call models` knows, as a table. The archives are from the releases of the sherpa-onnx project.
 
 The checksums are those that the project publishes with its archives. Nothing is downloaded here.
 """
@@ -22,7 +22,7 @@ class ModelKind(Enum):
     PARAKEET = "parakeet"
     SENSE_VOICE = "sensevoice"
     SUPERTONIC = "supertonic"
-    """A voice; the others recognise."""
+    """Synthesis; all other kinds are recognition."""
     WHISPER = "whisper"
     ZIPFORMER = "zipformer"
     """A streaming model."""
@@ -122,7 +122,7 @@ MODELS: tuple[SpeechModel, ...] = (
     _whisper("tiny", "c46116994e539aa165266d96b325252728429c12535eb9d8b6a2b10f129e66b1", 116),
     _whisper("base", "911b2083efd7c0dca2ac3b358b75222660dc09fb716d64fbfc417ba6c99ff3de", 208),
 )
-"""Those that recognise."""
+"""The recognition models."""
 
 SUPERTONIC: SpeechModel = SpeechModel(
     "supertonic",

@@ -1,11 +1,11 @@
-"""Synthesis on this machine by a voice that is downloaded: Supertonic, run by sherpa-onnx.
+"""Local synthesis with a downloaded model: Supertonic, run by sherpa-onnx.
 
     tts: {provider: supertonic, speaker: M1, language: en}
     tts: {provider: sherpa, model: /models/mine}           a folder with the model's files
 
-Text enters, sentence by sentence; sound at 24 kHz leaves. Options: `speaker` F1 to F5 or M1 to M5 (or 0 to 9), `language` en, ko, es, pt or
-fr, `speed` 0.5 to 2, `volume`. The computing happens in engine processes (`sherpa_engine`), up to one for each core, shared by all calls.
-`active-call models download supertonic` brings the model.
+In: text, sentence by sentence. Out: sound at 24 kHz. Options: `speaker` F1 to F5 or M1 to M5 (or 0 to 9), `language` en, ko, es, pt or
+fr, `speed` 0.5 to 2, `volume`. Engine processes (`sherpa_engine`) run the model, at most one per core, shared by all calls.
+`active-call models download supertonic` downloads the model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from active_call.providers.vendor_parameters import base_language
 
 NAME: Final = "sherpa"
 SPEAKERS: Final = ("F1", "F2", "F3", "F4", "F5", "M1", "M2", "M3", "M4", "M5")
-"""By their numbers in the model's file of voices, which is made from files in the order of their names."""
+"""In the order of their numbers in the model's voice file, which is built from one file per voice in alphabetical order."""
 DEFAULT_SPEAKER: Final = "M1"
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 DEFAULT_VOLUME: Final = 5
@@ -59,7 +59,7 @@ DECLARATION: Final = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> SherpaTextToSpeech:
-    """The adapter. Raises ConfigError if sherpa-onnx or the model is missing, with the command that brings it, and for unknown voices."""
+    """Create the adapter. Raises ConfigError for unknown voices, and if sherpa-onnx or the model is missing, with the install command."""
     if find_spec("sherpa_onnx") is None:
         raise ConfigError("tts.provider", "'sherpa' needs the Python package 'sherpa_onnx': pip install 'active-call[sherpa]'")
     files = find_files(option.model, models_folder(services.environment))
@@ -67,7 +67,7 @@ def create(option: TtsOption, services: Services) -> SherpaTextToSpeech:
 
 
 def find_files(wanted: str | None, folder: Path) -> sherpa_engine.Files:
-    """The files of the model: those in the folder `wanted`, else those that were downloaded into `folder`. Raises ConfigError."""
+    """The model's files: from the folder `wanted`, else the files downloaded to `folder`. Raises ConfigError."""
     if wanted is not None and wanted.lower() != SUPERTONIC.name and "/" not in wanted:
         raise ConfigError("tts.model", f"unknown model {wanted!r}; known: {SUPERTONIC.name}; or the path of a folder")
     own = Path(wanted).expanduser() if wanted is not None and "/" in wanted else None
@@ -81,7 +81,7 @@ def find_files(wanted: str | None, folder: Path) -> sherpa_engine.Files:
 
 
 def number_of(speaker: str) -> int | None:
-    """The number of a voice by its name, or by the number itself; None: there is none."""
+    """The number of a voice, given its name or its number; None for an unknown voice."""
     if speaker.upper() in SPEAKERS:
         return SPEAKERS.index(speaker.upper())
     return int(speaker) if speaker.isdecimal() and int(speaker) < len(SPEAKERS) else None
@@ -132,4 +132,4 @@ class SherpaTextToSpeech(WholeTextToSpeech):
         await self._local.run(sherpa_engine.warm, self._files)
 
     async def close(self) -> None:
-        """Nothing is held: the processes belong to the engines."""
+        """Nothing to close: the adapter does not own the engine processes."""

@@ -1,7 +1,7 @@
-"""A voice of sherpa-onnx inside its engine process: one model for each that was asked for.
+"""sherpa-onnx synthesis inside an engine process. Each requested model is loaded once.
 
-A sentence, the model's files, a voice's number, a language and a speed enter; s16le sound at `RATE_HZ` leaves, from a process of one thread
-(a pool has one for each core). https://k2-fsa.github.io/sherpa/onnx/tts/supertonic.html
+In: a sentence, the model's files, a voice number, a language and a speed. Out: s16le sound at `RATE_HZ`. The process has one thread; a pool
+has one process per core. https://k2-fsa.github.io/sherpa/onnx/tts/supertonic.html
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 RATE_HZ: Final = 24_000
-"""Models make 44.1 kHz: more than half of it would be thrown away by a telephone."""
+"""Models produce 44.1 kHz; a telephone line discards more than half of that bandwidth."""
 STEPS: Final = 5
-"""Of the flow; fewer sound rough, more cost time and are hardly heard on a telephone."""
+"""Steps of the flow model. Fewer steps sound rough; more cost time and are hardly audible on a telephone."""
 Files = tuple[tuple[str, str], ...]
 """The model's files: pairs of role and path."""
 
@@ -25,7 +25,7 @@ def warm(files: Files) -> None:
 
 
 def synthesise(text: str, files: Files, number: int, language: str, speed: float, gain: float) -> bytes:
-    """The sound of `text`, spoken by the voice `number`."""
+    """Synthesise `text` with the voice `number`."""
     import sherpa_onnx
     import soxr
 

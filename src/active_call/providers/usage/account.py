@@ -40,7 +40,7 @@ class Account:
         self.prices = prices
         self._rows: dict[Billed, Row] = {}
         self.counted = 0.0
-        """What budgets count: the cost, and for what has no price `PriceTable.assumed_cost_of`."""
+        """The amount for budgets: the cost, plus `PriceTable.assumed_cost_of` for unpriced usage."""
 
     def add(self, used: Used) -> float | None:
         """Add a use, and return its cost."""

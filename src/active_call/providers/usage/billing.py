@@ -29,7 +29,7 @@ VENDOR_HOSTS: Final = {
     "azure.com": "azure",
 }
 PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
-"""Ends of names that no server on the internet has (RFC 6761, 6762, 8375)."""
+"""Domains that do not exist on the public internet (RFC 6761, 6762, 8375)."""
 
 
 def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
@@ -41,7 +41,7 @@ def billed_by(kind: Kind, engine: object, default_model: str = "") -> Billed:
 
 
 def is_private_host(provider: str) -> bool:
-    """Whether `provider` is the host of a server in a private network, and not the name of a vendor."""
+    """Whether `provider` is a host in a private network and not a vendor's name."""
     try:
         return ipaddress.ip_address(provider.strip("[]")).is_private
     except ValueError:

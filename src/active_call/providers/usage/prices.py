@@ -132,14 +132,14 @@ class PriceTable:
         return Money(total, is_estimated)
 
     def assumed_cost_of(self, billed: Billed, amounts: Amounts) -> float:
-        """What budgets count `amounts` as, whose price is not known: for each unit the dearest price that its kind has for any model.
+        """The cost that budgets assume for `amounts` without a known price: the highest price of each unit among all models of its kind.
 
-        0 where there is none to compare with, and for a server of one's own in a private network, which bills nobody.
+        0 if no such price is known, and for the user's own server in a private network, which has no bill.
         """
         if is_private_host(billed.provider):
             return 0.0
         due = {unit: amount for unit, amount in amounts.items() if amount > 0 and unit not in UNPRICED}
-        if billed.kind == "tts" and Unit.CHARACTERS in due:  # the one or the other is billed
+        if billed.kind == "tts" and Unit.CHARACTERS in due:  # a vendor bills one of the two
             due.pop(Unit.SECONDS, None)
         return sum(self._dearest.get((billed.kind, unit), 0.0) * amount for unit, amount in due.items())
 

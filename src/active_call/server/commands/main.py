@@ -101,7 +101,7 @@ def serve(
 
 
 def _load_server() -> None:
-    """Load the server, and let the garbage collector run from now on, but never over what is loaded."""
+    """Import the server, then enable the garbage collector; it skips the objects that exist by then."""
     with single_threaded():
         importlib.import_module("active_call.server.launching")
     gc.freeze()

@@ -59,7 +59,7 @@ def check(
 
 
 def _key_sets(conf: Path | None) -> list[str] | None:
-    """The names of the key sets of the config file; None if there is no config file here. Raises ConfigError."""
+    """The names of the key sets in the config file; None if there is no config file. Raises ConfigError."""
     file = conf or DEFAULT_FILE
     if conf is None and not file.exists():
         return None
@@ -68,7 +68,7 @@ def _key_sets(conf: Path | None) -> list[str] | None:
 
 
 def _check_one(name: Path, key_sets: list[str] | None, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
-    """The report as JSON, and as lines with their styles. `name` is a path, or what the server would find in the playbook folders."""
+    """The report as JSON, and as lines with their styles. `name` is a path, or a name that is searched in the playbook folders."""
     file = next((path for path in (name, *(folder / name for folder in PLAYBOOK_FOLDERS)) if path.exists()), name)
     if file is name and not name.exists() and not name.is_absolute():
         places = ", ".join(str(folder) for folder in PLAYBOOK_FOLDERS)
@@ -93,7 +93,7 @@ def _check_one(name: Path, key_sets: list[str] | None, *, strict: bool) -> tuple
 
 
 def examine(file: Path, environment: Mapping[str, str], key_sets: Collection[str] | None = None) -> Reading | str:
-    """The playbook with everything that is found in it; or why its file cannot be read. `key_sets`: those of the config file, if known."""
+    """The playbook with all findings; or why its file cannot be read. `key_sets`: those of the config file, if known."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:

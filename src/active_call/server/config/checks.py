@@ -67,7 +67,7 @@ def _check_trunks(config: Config, document: Document) -> None:
 
 
 def _check_keys(config: Config, document: Document) -> None:
-    """Providers that key sets name, and the sets that trunks name."""
+    """Check the provider names in key sets, and the key sets of trunks."""
     for name, table in config.keys.items():
         try:
             variables_of_set(name, table, all_providers())

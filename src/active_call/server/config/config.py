@@ -148,7 +148,7 @@ class Config(values.Section):
     realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)
     """Speech-to-speech model."""
     keys: dict[values.NonEmpty, dict[values.NonEmpty, str]] = Field(default_factory=dict, repr=False)
-    """Key sets: keys of providers by the name of the set, for trunks and playbooks that name it (`keys`)."""
+    """Key sets: provider keys by set name. Trunks and playbooks select a set with `keys`."""
     budget: cost.Budget = cost.Budget()
     """Cost limits, for each call and for each day."""
     prices: cost.Prices = cost.Prices()
@@ -252,7 +252,7 @@ class Config(values.Section):
 
 
 def key_variables(config: Config) -> dict[str, dict[str, str]]:
-    """By the names of the key sets, the variables that they set. Raises ConfigError."""
+    """The variables of each key set, by its name. Raises ConfigError."""
     return {name: variables_of_set(name, table, all_providers()) for name, table in config.keys.items()}
 
 

@@ -60,9 +60,9 @@ class Trunk(TrunkKeys):
     password: OptionalSecret = None
     """Digest password for outbound calls."""
     realm: str | None = None
-    """Digest realm that the password belongs to; without it, any."""
+    """The password's digest realm; without it, any."""
     keys: NonEmpty | None = None
-    """The key set (`[keys.NAME]`) of its calls, where their playbook names none."""
+    """The key set (`[keys.NAME]`) of the trunk's calls, unless their playbook names one."""
     caller: str | None = None
     """Our number on this trunk: the From of calls without a caller."""
     headers: Headers = Field(default={}, repr=False)

@@ -43,13 +43,13 @@ class Target:
     option: Option
     whose: str
     mistake: str = ""
-    """Why there is nothing to try; empty: there is."""
+    """Why there is nothing to test; empty: there is."""
     keys: str = ""
-    """The key set that it finds its key in; empty: the environment alone."""
+    """The key set with the provider's key; empty: only the environment."""
 
 
 def provider_targets(config: Config, environment: Mapping[str, str]) -> list[Target]:
-    """Every provider once for each option and key set, in the order of `asr`, `tts`, `llm`, `realtime`. Imports every adapter."""
+    """Each provider, option and key set once, in the order of `asr`, `tts`, `llm`, `realtime`. Imports every adapter."""
     found: dict[bytes, Target] = {}
     declared = declared_providers(environment)
     of_sets = [target for name, own in key_variables(config).items() for target in _with_key(declared, own, keys=name)]
@@ -63,7 +63,7 @@ def provider_targets(config: Config, environment: Mapping[str, str]) -> list[Tar
 
 
 def _used(config: Config, environment: Mapping[str, str]) -> Iterator[Target]:
-    """The providers that calls of the config and of its playbooks use, including fallbacks."""
+    """The providers used by the calls of the config and its playbooks, including fallbacks."""
     sets = KeySets(environment)
     sets.use(key_variables(config))
     for whose, choice, realtime, keys in _choices(config, environment):
@@ -98,7 +98,7 @@ def _chain(option: AsrOption | TtsOption | LlmSettings, environment: Mapping[str
 
 
 def _choices(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[str, SpeechChoice, RealtimeOption | None, str]]:
-    """Whose they are, what they come to, and the key set."""
+    """The owner, the resolved speech and realtime options, and the key set of each configuration."""
     handler = config.handler
     if not isinstance(handler, PlaybookHandler):
         option = CallOption(asr=config.asr, tts=config.tts, realtime=config.realtime)
@@ -119,7 +119,7 @@ def _realtime(option: RealtimeOption | None) -> RealtimeOption | None:
 
 
 def _with_key(declared: Sequence[Declared], environment: Mapping[str, str], keys: str = "") -> Iterator[Target]:
-    """Vendors whose key the environment has, or the key set `keys`."""
+    """Vendors with a key in the environment or in the key set `keys`."""
     for one in declared:
         names = one.declaration.keys if one.declaration is not None else ()
         variable = next((name for name in names if environment.get(name)), None)

@@ -74,7 +74,7 @@ class Trial:
 async def try_providers(
     targets: Sequence[Target], declared: Sequence[Declared], services: Services, key_sets: Mapping[str, Mapping[str, str]] | None = None
 ) -> list[Trial]:
-    """The results of all targets, in their order; several are tried at once. `key_sets`: variables by the names of sets."""
+    """The results of all targets, in order; several are tested at once. `key_sets`: the variables of each key set, by its name."""
     room = asyncio.Semaphore(AT_ONCE)
     sets = KeySets(services.environment)
     sets.use(key_sets or {})

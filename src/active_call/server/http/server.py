@@ -41,7 +41,7 @@ class HttpServer:
 
 
 class _State(ServerState):
-    """What uvicorn's connections share. The `Date` header is made when a response wants it, at most once a second."""
+    """The state shared by uvicorn's connections. It creates the `Date` header on demand, at most once a second."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
         self._settings = settings
@@ -60,11 +60,11 @@ class _State(ServerState):
 
     @default_headers.setter
     def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """uvicorn sets what it has made; it is not needed."""
+        """Ignore the headers that uvicorn sets."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server; it does not look at the clock, and ends when it is told to."""
+    """uvicorn's server without its periodic clock tick; `end` stops it immediately."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
         super().__init__(settings)
@@ -115,8 +115,8 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         h11_max_incomplete_event_size=limits.header_bytes,
         ws=SocketProtocol,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
-        ws_ping_interval=None,  # each socket pings as its client wants
-        ws_per_message_deflate=False,  # sound is not made smaller, and events are short
+        ws_ping_interval=None,  # each socket sends pings as its client requests
+        ws_per_message_deflate=False,  # sound does not compress, and events are short
     )
     server = _Server(settings)
     # The CLI handles the process's signals.

@@ -55,7 +55,7 @@ class CallLoad:
     """Optional work is switched off since the last measurement."""
 
     def has_room(self, calls: Calls) -> bool:
-        """Whether the cores and the pace allow one more call."""
+        """Whether cores and rate allow one more call."""
         return self.cores.has_room(calls.n_calls) and self._keeps_pace(calls)
 
     def _keeps_pace(self, calls: Calls) -> bool:
@@ -76,11 +76,11 @@ class CallLoad:
         return {"core_percent": round(self.cores.share * 100), "control_percent": round(self.cores.control_share * 100)}
 
     def beat(self, late_s: float, elapsed_s: float, calls: Calls) -> None:
-        """The loop has come to a beat."""
+        """The loop reached a beat; see `NewCallPace.beat`."""
         self.pace.beat(late_s, calls.n_calls_total, per_s=self.cores.new_calls_per_s(calls.n_calls), elapsed_s=elapsed_s)
 
     def look(self, sample: CoreSample | None, n_calls: int, n_begun: int = 0) -> None:
-        """Take a look at the cores, and log where the judgement changes."""
+        """Add a measurement of the cores, and log changes of the decision."""
         if sample is None:
             return
         self.cores.take(sample, n_calls, n_begun)

@@ -1,10 +1,10 @@
-"""What the control process takes for a call that is there, and for one that begins: told apart from how much it took in all.
+"""Estimates the control process's CPU time per established call and per new call from its total CPU time.
 
-In: for a stretch of time, the call-seconds in it, how many calls began and ended, and the processor time. Out: two costs. Pure.
+In, per interval: the call-seconds, the numbers of calls begun and ended, and the CPU time. Out: two costs. Pure.
 
-Theory. `time = call_seconds * per_call_second + begun * per_new_call`, by least squares over the last seconds, which count less the older
-they are. While calls neither begin nor end, or do so at an even pace, the two cannot be told apart; then they stay near what was known
-before, at first near what a call costs on an ordinary core. The end of a call costs about half of its beginning.
+Theory. `time = call_seconds * per_call_second + begun * per_new_call`, fitted by least squares with exponentially decreasing weights. If no
+calls begin or end, or if they do at a constant rate, the two costs cannot be separated. The estimates then stay near the previous values,
+initially near the measured costs on an ordinary core. The end of a call costs about half as much as its set-up.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Final
 
 PER_CALL_SECOND: Final = 0.0006
 PER_NEW_CALL: Final = 0.005
-"""Seconds, as measured (`benchmarks/RESULTS.md`)."""
+"""Seconds; measured, see `benchmarks/RESULTS.md`."""
 END_WEIGHT: Final = 0.5
 KEPT: Final = 0.97
-"""Of the weight of what is known, at each further stretch: at four a second, half is forgotten in 6 s."""
+"""The factor on all older weights at each new interval: with four intervals a second, a weight is halved in 6 s."""
 PRIOR_CALL_SECONDS: Final = 100.0
 PRIOR_NEW_CALLS: Final = 20.0
-"""How much the costs known at first weigh: as stretches with so many call-seconds, so many new calls."""
+"""The weight of the initial costs: that of an interval with this many call-seconds, or this many new calls."""
 
 
 class ControlCost:
-    """The two costs, in seconds of processor time."""
+    """The two costs, in seconds of CPU time."""
 
     def __init__(self) -> None:
         self.per_call_second = PER_CALL_SECOND
         self.per_new_call = PER_NEW_CALL
         self._squares = [0.0, 0.0, 0.0]
-        """Of call-seconds, of both, of new calls."""
+        """Weighted sums: call-seconds squared, call-seconds times new calls, new calls squared."""
         self._products = [0.0, 0.0]
-        """Of each of them with the time."""
+        """Weighted sums: call-seconds times CPU time, new calls times CPU time."""
 
     def take(self, call_seconds: float, n_begun: int, n_ended: int, used_s: float) -> None:
-        """One more stretch of time."""
+        """Add an interval."""
         changes = n_begun + END_WEIGHT * n_ended
         squares, products = self._squares, self._products
         squares[:] = (
@@ -46,7 +46,7 @@ class ControlCost:
         self._solve()
 
     def of_changes(self, n_begun: int, n_ended: int) -> float:
-        """The time that so many beginnings and ends take."""
+        """The CPU time for the set-up of `n_begun` calls and the end of `n_ended` calls."""
         return self.per_new_call * (n_begun + END_WEIGHT * n_ended)
 
     def _solve(self) -> None:

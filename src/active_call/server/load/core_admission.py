@@ -1,22 +1,23 @@
 """Whether the cores of this server can take one more call. CPU times enter, `has_room` leaves. Pure.
 
-Theory. Control and media processes may share a core, and the machine may belong to others too. So the load is what all our processes take
-of what is there for us: the allowed cores, or the quota of the control group, less what the host has given to other machines (steal) and
-less half of what neighbours use, since the kernel shares a contended core between them and us. The control process has one thread, so it is
-also judged by itself. A look needs a second to compare with: the first call after a pause loads what it needs, which says nothing about the
-next ones.
+Theory. Control and media processes may share a core, and other programs may use the machine. So the load is the CPU time of all our
+processes divided by the available time: the allowed cores, or the quota of the control group, less the time that the host gave to other
+machines (steal), and less half of what other programs use, because the kernel divides a contended core between them and us. The control
+process has one thread, so it is also measured separately. A measurement covers at least a second: the first call after a pause loads what
+it needs, which says nothing about later ones.
 
-Two kinds of work make the load. Calls that are there take about the same time each, second by second: this part decides how many fit, and
-calls that have begun since the last look count with the share of an average one. To set a call up takes as long as seconds of its sound,
-once, and all of it falls on the control process (`control_cost` tells the two apart): this part decides how many may begin in a second, in
-the time that sound leaves. So a full server is not taken for one while many begin, and many that begin do not take the time of sound.
+The load has two components. Each established call uses about the same CPU time per second. This component limits the number of calls;
+calls that began since the last measurement are counted as average calls. The set-up of a call costs as much as several seconds of its
+sound, once, and all of it falls on the control process (`control_cost` estimates both costs). This component limits the number of new
+calls per second to the time that established calls leave. So a burst of new calls does not make a server count as full, and does not take
+CPU time from established calls.
 
-`NewCallPace` limits how fast new calls begin: a wave of INVITEs delays everybody's answers, refusals included. Each beat of the loop that
-comes in time brings an allowance, so that calls are taken as fast as the loop keeps up and the cores allow, and no faster.
+`NewCallPace` limits the rate of new calls: a burst of INVITEs delays all answers, including refusals. Each punctual beat of the loop adds
+an allowance, so that calls are accepted as fast as the loop keeps up and the cores allow, and no faster.
 
 | more calls are refused when                                                                         | because                      |
 |-----------------------------------------------------------------------------------------------------|------------------------------|
-| with one call more, what the calls that are there take would be over `MAX_SHARE`                    | sound would begin to be late |
+| with one call more, the load of established calls would be over `MAX_SHARE`                         | sound would begin to be late |
 | the control process alone is over `MAX_CONTROL_SHARE`                                               | events and answers are late  |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 | `MAX_WAITING` calls wait for their first step                                                       | the loop is behind           |
@@ -36,7 +37,7 @@ from active_call.server.load.control_cost import ControlCost
 MAX_SHARE: Final = 0.85
 MAX_CONTROL_SHARE: Final = 0.95
 MAX_WHOLE_SHARE: Final = 0.95
-"""With the new calls: above it sound waits for them too often."""
+"""The limit of the load including call set-up: above it, set-up delays sound too often."""
 STRAINED_SHARE: Final = 0.93
 """Above this load optional work is switched off, because less remains than the rare long tick needs."""
 NEIGHBOURS_WEIGHT: Final = 0.5
@@ -48,14 +49,14 @@ IDLE_BEAT_S: Final = 0.25
 LATE_BEAT_S: Final = 0.08
 """Answers delayed this long, including refusals, are still in time for callers, who retransmit after 500 ms (RFC 3261 timer A)."""
 BURST: Final = 30
-"""New calls at once: the number that the loop handles in about 0.2 s."""
+"""New calls at once: as many as the loop handles in about 0.2 s."""
 FREE_CORE: Final = 0.5
-"""While so much of a core is free, the pace of the loop alone decides how fast calls begin."""
+"""While at least this share of a core is free, only the loop limits the rate of new calls."""
 MIN_BURST: Final = 2
 BURST_S: Final = 0.2
-"""Where the cores allow fewer new calls: as many at once as they allow in this time."""
+"""If the cores limit the rate of new calls, a burst is at most the number that they allow in this time."""
 MAX_WAITING: Final = 16
-"""Calls that wait for their first step. Each takes a pass of the loop, so that a refusal waits for one of them and not for all."""
+"""Calls that wait for their first step. Each takes one iteration of the loop, so a refusal waits for one of them and not for all."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
 PER_LATE_BEAT: Final = 2
@@ -80,7 +81,7 @@ class CoreSample:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A sample, with how many calls there were, and how many have begun ever."""
+    """A sample, with the number of calls and the number of calls begun so far."""
 
     sample: CoreSample
     n_calls: int
@@ -93,10 +94,10 @@ class CoreAdmission:
     def __init__(self) -> None:
         self._looks: deque[_Look] = deque()
         self._n_known = 0.0
-        """Calls in the last second, on average."""
+        """The mean number of calls in the last second."""
         self._steady_share = 0.0
         self._n_there = 1.0
-        """Cores that were there for us."""
+        """The number of cores available to this server."""
         self.cost = ControlCost()
         self.share = 0.0
         """The share of the available time that our processes used in the last second."""
@@ -104,10 +105,10 @@ class CoreAdmission:
         """The share of one core that the control process used."""
 
     def take(self, sample: CoreSample, n_calls: int, n_begun: int = 0) -> None:
-        """One more look at the cores, with how many calls there are, and how many have begun ever."""
+        """Add a measurement of the cores, with the number of calls and the number of calls begun so far."""
         looks = self._looks
         if looks and sample.at - looks[-1].sample.at > WINDOW_S:
-            looks.clear()  # there were no calls, and nobody has looked
+            looks.clear()  # there were no calls, so nothing was measured
             self.share = self.control_share = self._steady_share = 0.0
         looks.append(_Look(sample, n_calls, n_begun))
         while len(looks) > 2 and sample.at - looks[1].sample.at >= WINDOW_S:
@@ -131,7 +132,7 @@ class CoreAdmission:
         self._steady_share = (ours_s - new_s) / there_s
 
     def expected_share(self, n_calls: int) -> float:
-        """The load that `n_calls` are expected to make, once they are set up."""
+        """The expected load of `n_calls` after their set-up."""
         if self._n_known < MIN_CALLS:
             return self._steady_share
         return self._steady_share * n_calls / self._n_known
@@ -143,7 +144,7 @@ class CoreAdmission:
         return self.expected_share(n_calls + 1) <= MAX_SHARE and self.control_share <= MAX_CONTROL_SHARE
 
     def new_calls_per_s(self, n_calls: int) -> float:
-        """How many calls may begin in a second beside `n_calls`, in the time that these leave. Infinite where half a core is free."""
+        """How many calls may begin per second in the CPU time that `n_calls` leave. Infinite if half a core is free."""
         free = (MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there
         return inf if free >= FREE_CORE else max(free, 0.0) / self.cost.per_new_call
 
@@ -153,7 +154,7 @@ class CoreAdmission:
 
 
 def _there_s(first: CoreSample, last: CoreSample, ours_s: float) -> float:
-    """Time of all cores that was there for us."""
+    """The available CPU time of all cores."""
     wall_s, steal_s, idle_s = last.at - first.at, last.steal_s - first.steal_s, last.idle_s - first.idle_s
     all_s = wall_s * (last.n_allowed or last.n_cores)
     neighbours_s = max(all_s - idle_s - steal_s - ours_s, 0.0)
@@ -170,10 +171,10 @@ class NewCallPace:
         self._is_late = False
 
     def beat(self, late_s: float, n_begun: int, *, per_s: float = inf, elapsed_s: float = BEAT_S) -> None:
-        """The loop has come to this beat `late_s` late, and `elapsed_s` after the last one.
+        """The loop reached this beat `late_s` late, `elapsed_s` after the last one.
 
-        `n_begun`: calls that have begun, ever; `per_s`: how many more the cores allow in a second.
-        One late beat is a pause of the loop, such as a collection of garbage. Two in a row are a queue.
+        `n_begun`: calls begun so far, in total; `per_s`: how many new calls the cores allow per second.
+        One late beat is a pause of the loop, such as a garbage collection. Two in a row are a queue.
         """
         self._settle(n_begun)
         was_late, self._is_late = self._is_late, late_s > LATE_BEAT_S
@@ -185,7 +186,7 @@ class NewCallPace:
         self._allowance = min(max(self._allowance, 0.0) + more, at_most)
 
     def may_begin(self, n_calls: int, n_begun: int, n_waiting: int = 0) -> bool:
-        """Whether one more may begin beside `n_calls`, of which `n_waiting` have not had their first step."""
+        """Whether one more call may begin beside `n_calls`, of which `n_waiting` still wait for their first step."""
         self._settle(n_begun)
         return n_calls < MIN_CALLS or (self._allowance >= 1 and n_waiting < MAX_WAITING)
 

@@ -53,7 +53,7 @@ MAX_CSEQ = 2**32 - 1
 """RFC 3261 §20.16. A sender stays below 2**31 (§8.1.1.5)."""
 
 MAX_KEPT = 256
-"""Characters of a value that is kept once it is read."""
+"""Maximum length, in characters, of a value whose parse result is cached."""
 
 _CSEQ = re.compile(r"([0-9]{1,20})[ \t]+(\S+)\Z")
 _VIA = re.compile(r"[^\s/;,]+[ \t]*/[ \t]*[^\s/;,]+[ \t]*/[ \t]*([^\s/;,]+)[ \t]+([^;]+)")
@@ -207,7 +207,7 @@ def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
     Without angle brackets everything after the first semicolon belongs to the header, and a URI with `?` or `,` is refused. An unquoted
     display name may contain characters that are not token characters. If the quotes of a display name do not balance, it ends at the only
     URI in angle brackets. Malformed header parameters are ignored unless `is_strict`: a tag must be unambiguous. Recent results are cached:
-    each value of a message is read several times, and the values of a dialog repeat in each of its messages.
+    each value of a message is parsed several times, and the values of a dialog repeat in each of its messages.
     """
     return _read_name_addr(text, is_strict) if len(text) <= MAX_KEPT else _read_name_addr.__wrapped__(text, is_strict)
 

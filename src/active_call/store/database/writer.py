@@ -36,9 +36,9 @@ MAX_QUEUED: Final = 20_000
 """How many changes wait for a database that does not accept them: about 100 MB of records at worst."""
 MAX_BATCH: Final = 500
 PACE_S: Final = 0.03
-"""The pause after a batch for each change in it: a single call is written at once."""
+"""The pause after a batch, per change in it: a single call is written at once."""
 MAX_PACE_S: Final = 0.25
-"""The longest pause: a hundred calls a second take four transactions, each in a thread. Readers end the pause (`flush`)."""
+"""The maximum pause: a hundred calls a second take four transactions a second, each in a thread. `flush` ends the pause for readers."""
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STUCK_AFTER_S: Final = 10.0
 """A batch that takes longer is logged; it continues."""
@@ -98,7 +98,7 @@ class RecordWriter:
         """Closed calls whose record was given to the sink already."""
         self._wake = asyncio.Event()
         self._is_wanted = asyncio.Event()
-        """Somebody waits for what was put until now, or the writer is to stop."""
+        """Set if a task waits for the changes queued so far, or if the writer must stop."""
         self._progress = asyncio.Event()
         """Replaced with each completed batch."""
         self._n_put = 0
@@ -257,7 +257,7 @@ class RecordWriter:
             await asyncio.sleep(min(left, 0.2))
 
     async def _collect(self, delay_s: float) -> None:
-        """Let changes come together, unless somebody wants what there is."""
+        """Wait for more changes, unless a task waits for the queued ones."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.0 if self._is_stopping else delay_s):
                 await self._is_wanted.wait()

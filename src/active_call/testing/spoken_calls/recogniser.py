@@ -33,7 +33,7 @@ class Ear:
         self.n_asked = 0
 
     def hear(self, pcm: bytes, phrases: tuple[str, ...] = (), *, thorough: bool = False) -> Transcript:
-        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected. `thorough`: again, where the model is not sure."""
+        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected. `thorough`: repeat if the confidence is low."""
         self.n_asked += 1
         name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest() + ("+" if thorough else "")
         if name not in self._heard:

@@ -46,7 +46,7 @@ log = logging.getLogger("active_call.media_streams")
 SILENT_FRAMES: Final = 10
 """Number of silent frames that are still sent: the end of a word, and pauses inside one."""
 SILENCE: Final = bytes(BYTES_PER_SAMPLE * samples_in(FRAME_MS, 48_000))
-"""The longest frame."""
+"""A frame of silence of the maximum length."""
 MARK_WAIT_S: Final = 2.0
 """Maximum delay of a mark beyond the sound before it."""
 SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}

@@ -170,7 +170,7 @@ def _sound(profile: StreamProfile, body: Mapping[str, Any]) -> Message:
 
 @cache
 def _steps(path: str) -> tuple[str, ...]:
-    """The keys on a path; profiles have some dozens, and fifty messages a second come."""
+    """The keys of a path. They are cached: profiles have a few dozen paths, and fifty messages a second arrive."""
     return tuple(path.split(".")) if path else ()
 
 

@@ -81,7 +81,7 @@ class AzureTextToSpeech(HttpTextToSpeech):
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(option, services, url, key)
         self.model = "neural-hd" if "HD" in (option.speaker or option.model or DEFAULT_VOICE) else "neural"
-        """As the bill calls it."""
+        """The model name for billing."""
 
     def request(self, wish: Wish) -> SpeechRequest:
         headers = {"Ocp-Apim-Subscription-Key": self._key, "X-Microsoft-OutputFormat": FORMATS[self.rate_hz], "User-Agent": "active-call"}

@@ -74,7 +74,7 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(option, services, url, key)
         self.model = "aura-2" if (option.speaker or option.model or DEFAULT_VOICE).startswith("aura-2") else "aura-1"
-        """As the bill calls it: a voice names its model."""
+        """The model name for billing, taken from the voice name."""
         self._n_texts: WeakKeyDictionary[ClientConnection, int] = WeakKeyDictionary()
 
     async def prepare(self, socket: ClientConnection, wish: Wish) -> None:

@@ -57,7 +57,7 @@ def create(option: TtsOption, services: Services) -> GoogleTextToSpeech:
 
 
 def family_of(voice: str) -> str:
-    """The kind of a voice, which its price depends on: that of `en-US-Chirp3-HD-Achernar` is `chirp3-hd`."""
+    """The family of a voice, which determines its price: `chirp3-hd` for `en-US-Chirp3-HD-Achernar`."""
     return "-".join(voice.lower().split("-")[2:-1])
 
 
@@ -72,7 +72,7 @@ class GoogleTextToSpeech(HttpTextToSpeech):
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(option, services, url, key)
         self.model = family_of(option.speaker or option.model or DEFAULT_VOICE)
-        """As the bill calls it."""
+        """The model name for billing."""
 
     def request(self, wish: Wish) -> SpeechRequest:
         option = self._option

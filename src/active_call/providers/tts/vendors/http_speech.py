@@ -45,14 +45,14 @@ class HttpTextToSpeech:
 
     name: ClassVar[str]
     can: ClassVar[TextToSpeechCapabilities] = TextToSpeechCapabilities(16_000)
-    """What the vendor can do; the rate is that of an option which names none."""
+    """The vendor's capabilities, with the default sample rate."""
     rates: ClassVar[tuple[int, ...]] = ()
-    """That the vendor makes, as far as one can choose."""
+    """The sample rates that the vendor supports; empty: not checked."""
     limits = Limits(next_result_s=5.0)
     answer: ClassVar[Literal["pcm", "object", "lines"]] = "pcm"
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str, secrets: tuple[str, ...] = ()) -> None:
-        """`secrets` beside the `key` are texts that no message may hold. Raises ConfigError for a rate that the vendor does not make."""
+        """Error messages never contain `key` or `secrets`. Raises ConfigError for a sample rate that the vendor does not support."""
         self.rate_hz = rate_in(option, self.rates, self.can.rate_hz)
         self.endpoint = url
         self._option = option

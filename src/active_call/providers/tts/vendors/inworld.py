@@ -1,10 +1,9 @@
-"""Synthesis by Inworld over its bidirectional WebSocket: one context for each text, several texts on a connection.
+"""Synthesis by Inworld over its bidirectional WebSocket: one context per text, several texts on a connection.
 
-Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket. `create` begins a context, `send_text` and
-`flush_context` say a clause, `close_context` ends the text. Sound comes in `audioChunk`, each with a WAV header, and with the times of its
-words, which count from their flush; `flushCompleted` ends a clause, `contextClosed` the text. Options: `speaker` (Ashley), `model`
-(inworld-tts-1.5-mini), `speed` 0.5 to 1.5, `samplerate`; `secret_key` (INWORLD_API_KEY) is the Base64 credential of the portal; `extra`
-stands among the settings of the context.
+Wire: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket. `create` opens a context, `send_text` and
+`flush_context` send a clause, `close_context` ends the text. Each `audioChunk` has sound with a WAV header, and word times relative to the
+flush. `flushCompleted` ends a clause, `contextClosed` the text. Options: `speaker` (Ashley), `model` (inworld-tts-1.5-mini), `speed` 0.5 to
+1.5, `samplerate`; `secret_key` (INWORLD_API_KEY) is the Base64 credential of the portal; `extra` is added to the settings of the context.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ DEFAULT_MODEL: Final = "inworld-tts-1.5-mini"
 DEFAULT_VOICE: Final = "Ashley"
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MAX_TEXT_CHARS: Final = 1_000
-"""Of one message; longer texts go in several."""
+"""The limit of one message; longer texts are split."""
 REFUSED_FOR_GOOD: Final = frozenset({3, 5, 7, 16})
-"""Codes of gRPC after which another attempt fails alike: invalid argument, not found, permission denied, unauthenticated."""
+"""gRPC codes that are not retryable: invalid argument, not found, permission denied, unauthenticated."""
 CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
@@ -89,7 +88,7 @@ class InworldTextToSpeech(SocketTextToSpeech):
             "modelId": option.model or DEFAULT_MODEL,
             "audioConfig": sound,
             "timestampType": "WORD",
-            "autoMode": False,  # else the vendor flushes when it likes, and tells of each time as if we had
+            "autoMode": False,  # otherwise the vendor also flushes by itself, and reports `flushCompleted` for each
             **option.extra,
         }
         return (write_object({"create": settings, "contextId": wish.id}),)
@@ -106,7 +105,7 @@ class InworldTextToSpeech(SocketTextToSpeech):
         return (write_object({"close_context": {}, "contextId": wish.id}),)
 
     def abandon(self, wish: Wish) -> Sequence[Message]:
-        """What still comes of the context is passed over by its id. That of a whole text is told to close with the text."""
+        """Close the context; `read` ignores its remaining messages. The close of a whole text's context was sent with the text."""
         return () if wish.text else self.finish(wish)
 
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
@@ -127,7 +126,7 @@ class InworldTextToSpeech(SocketTextToSpeech):
 
 
 def _sound_of(chunk: Mapping[str, Any]) -> SpeechChunk:
-    """The sound of an `audioChunk`, and its words."""
+    """The sound and the words of an `audioChunk`."""
     words = mapping(mapping(chunk.get("timestampInfo")).get("wordAlignment"))
     pcm = without_wav_header(sound_in(NAME, chunk.get("audioContent"))) if chunk.get("audioContent") else b""
     return SpeechChunk(pcm, words_in(words, "words", "wordStartTimeSeconds", "wordEndTimeSeconds"))

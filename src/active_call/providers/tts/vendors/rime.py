@@ -1,10 +1,10 @@
 """Synthesis by Rime over its JSON WebSocket.
 
 Wire: https://docs.rime.ai/docs/websockets and https://docs.rime.ai/api-reference/websockets-json; about when sound is made
-(`segment=never`): https://docs.rime.ai/docs/segmentation. Text goes, `flush` asks for its sound, `chunk` and `timestamps` come, then
-`done`. Of streamed text, each clause is flushed; word times count from their flush. `clear` cancels only text that was not begun, so
-cancelling a text closes its connection. Options: `speaker` (astra), `model` (coda), `speed`, `language`, `samplerate`; `extra` is sent as
-further parameters.
+(`segment=never`): https://docs.rime.ai/docs/segmentation. The client sends text and `flush`; the vendor answers with `chunk` and
+`timestamps`, then `done`. In streamed text, each clause is flushed, and word times are relative to the flush. `clear` cancels only text
+whose synthesis has not started, so cancelling a text closes its connection. Options: `speaker` (astra), `model` (coda), `speed`,
+`language`, `samplerate`; `extra` is sent as further parameters.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ class SocketTextToSpeech:
 
     name: ClassVar[str]
     can: ClassVar[TextToSpeechCapabilities] = TextToSpeechCapabilities(16_000)
-    """What the vendor can do; the rate is that of an option which names none."""
+    """The vendor's capabilities, with the default sample rate."""
     rates: ClassVar[tuple[int, ...]] = ()
-    """That the vendor makes, as far as one can choose."""
+    """The sample rates that the vendor supports; empty: not checked."""
     limits = Limits(next_result_s=5.0)
     keeps_s: ClassVar[float] = 15.0
     """How long an unused connection is kept: less than the vendor's own limit. 0: each text has its own connection."""
@@ -58,10 +58,10 @@ class SocketTextToSpeech:
     context_idle_s: float = 15.0
     """For streamed text: for this long after its last sound, the text can be continued with the same prosody."""
     times_of_clause: bool = False
-    """For streamed text: word times count from the beginning of their clause. False: from that of the text."""
+    """For streamed text: word times are relative to the start of the clause. False: to the start of the text."""
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str = "") -> None:
-        """Raises ConfigError for a rate that the vendor does not make."""
+        """Raises ConfigError for a sample rate that the vendor does not support."""
         self.rate_hz = rate_in(option, self.rates, self.can.rate_hz)
         self.endpoint = url
         self._option = option
@@ -171,7 +171,7 @@ class SocketTextToSpeech:
             await self.give_up(address, socket, wish)
             raise
         except BaseException:
-            self.close_later(socket)  # its further messages cannot be trusted
+            self.close_later(socket)  # its further messages may be wrong
             raise
 
     async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
@@ -214,7 +214,7 @@ class SocketTextToSpeech:
             self.close_later(socket)
 
     def close_later(self, socket: ClientConnection) -> None:
-        """Close a connection without waiting for it: a vendor that is still sending answers late."""
+        """Close a connection without waiting: a vendor that is still sending answers the close late."""
         task = asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

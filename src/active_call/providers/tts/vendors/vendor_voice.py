@@ -17,7 +17,7 @@ MAX_VOLUME = 10
 
 
 def rate_in(option: TtsOption, known: Sequence[int], default: int) -> int:
-    """The requested rate of the sound. Raises ConfigError for one that the vendor does not support; none `known`: not checked."""
+    """The requested sample rate. Raises ConfigError if the vendor does not support it; an empty `known` is not checked."""
     if option.samplerate is None or not known:
         return default
     if option.samplerate not in known:

@@ -159,7 +159,7 @@ class _Dictation:
         """Clauses whose sound is not complete."""
         self._n_bytes = 0
         self._began_ms = 0.0
-        """Where word times count from in the sound of the stream: the beginning of this context, or of the clause."""
+        """The origin of word times in the sound of the stream: the start of this context or of the clause."""
         self._sounded_at = 0.0
         self._is_ended = False
 
@@ -229,7 +229,7 @@ class _Dictation:
 
     @property
     def _sounded_ms(self) -> float:
-        """How much sound has come."""
+        """The duration of the sound received so far."""
         return self._n_bytes / BYTES_PER_SAMPLE * 1000 / self._voice.rate_hz
 
     def _is_idle(self) -> bool:
