@@ -61,7 +61,7 @@ class CallState:
         return self.trust_with(self.playbook, self.option)
 
     def trust_with(self, playbook: Playbook | None, option: CallOption) -> Trust:
-        """The same for another playbook and its merged options."""
+        """The trust for another playbook and its merged options."""
         trust = (playbook.trust if playbook is not None else None) or NO_TRUST
         return trust.with_keys(option.keys or self.trunk_keys)
 

@@ -1,6 +1,6 @@
 """Finds adapters, chooses the default, and keeps one instance for equal options.
 
-An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen. `trust` names
+In: an option. Out: an engine behind the provider wall, with its fallbacks. No adapter is imported before it is chosen. `trust` names
 the hosts that this call may connect to in addition to those open to every call, and its key set. An engine whose hosts need trust, or whose
 keys come from a key set, is shared only among calls with that trust.
 """

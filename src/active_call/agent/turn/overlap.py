@@ -36,7 +36,7 @@ SHORT_SPEECH_S = 0.5
 DOUBTFUL_S = 0.5
 DOUBTFUL_WORDS = 2
 SURE_CONFIDENCE = 0.8
-"""Recogniser confidence, 0 to 1. Listening sounds ("uh-huh", "yeah") become arbitrary two words with 0.55 to 0.8."""
+"""Recogniser confidence, 0 to 1. Backchannels ("uh-huh", "yeah") are misrecognised as two arbitrary words with 0.55 to 0.8."""
 SURE_AFTER_BACKCHANNEL = 0.85
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35

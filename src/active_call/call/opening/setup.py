@@ -183,7 +183,7 @@ class CallSetup:
             self._ports.later(self._ring_while_deciding)
 
     def _ring_while_deciding(self) -> None:
-        """While a decision takes time, let the leg ring, because carriers expect a provisional response soon."""
+        """While a decision takes time, signal ringing to the caller, because carriers expect a sign of progress soon."""
         if self._machine.now.stage is Stage.DECIDING and not self._machine.now.is_ending:
             self._ports.spawn(self._state.leg.ring(), "ring")
 

@@ -31,7 +31,7 @@ _HEADS = re.compile(
     r"(?:(?:and|but|thank you|thanks|okay|ok|no|yes|all right|alright|well|so|that's all|that is all|please|very much|for your help)\W+)+",
     re.IGNORECASE,
 )
-"""What callers say before a phrase. It is recognised well and stays."""
+"""Introductory words before a phrase. They are recognised well and stay unchanged."""
 _QUESTION = re.compile(r"(?:what|where|when|who|how|why|which|can|could|do|does|is|are|will|would|may|have)\b", re.IGNORECASE)
 """A phrase that begins with these words is a question. With a full stop instead of a question mark its score is 4 to 5 nats lower."""
 

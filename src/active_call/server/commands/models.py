@@ -48,7 +48,7 @@ def download(
     file: Annotated[Path | None, typer.Option("--file", help="The archive, if you have downloaded it by other means.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:
-    """Download a model, check it, and unpack it. Continues an interrupted download."""
+    """Download a model, verify it, and unpack it. Continues an interrupted download."""
     with Explained():
         model, folder = model_named(name), models_folder(os.environ)
         err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Vendors of language models on loopback, one a file; `chat_vendor` is what they share."""
+"""Language model vendors on loopback, one per file; `chat_vendor` is their base."""

@@ -24,7 +24,7 @@ class ScriptedCall:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedReply:
-    """One reply: pieces of text, then tool calls. `reason`: why it ends, in the vendor's own word; empty: as usual."""
+    """One reply: pieces of text, then tool calls. `reason`: the vendor's finish reason; empty: the usual one."""
 
     pieces: tuple[str, ...] = ("Hello", " there", ".")
     calls: tuple[ScriptedCall, ...] = ()
@@ -40,9 +40,9 @@ class Unusual(Exception):
 
 
 class ChatVendor(VendorServer):
-    """A language model's service. `replies` are used up in order; `received` holds the bodies that were accepted.
+    """A language model service. It sends `replies` in order; `received` holds the accepted request bodies.
 
-    A vendor adds `check`, `events`, `error` and `error_event`.
+    A vendor implements `check`, `events`, `error` and `error_event`.
     """
 
     def __init__(self, *, faults: Faults | None = None) -> None:
@@ -50,26 +50,26 @@ class ChatVendor(VendorServer):
         self.replies: list[ScriptedReply] = []
         self.received: list[Json] = []
         self.n_abandoned = 0
-        """Replies whose client went away before their end."""
+        """Replies whose client disconnected before their end."""
         self.ends_after: int | None = None
-        """A reply ends normally after that many events: the last ones never come."""
+        """A reply ends normally after this many events; the rest is not sent."""
         self.error_after: int | None = None
-        """The vendor's error event comes after that many events."""
+        """The vendor's error event is sent after this many events."""
         self.garbage = ""
-        """The data of an event before all others."""
+        """The data of an extra event before all others."""
 
     # -- what a vendor says
 
     def check(self, request: Request, body: Json) -> None:
-        """Raises Unusual."""
+        """Check a request body. Raises Unusual."""
         raise NotImplementedError
 
     def events(self, reply: ScriptedReply, body: Json) -> Iterator[tuple[str, Json]]:
-        """Name (empty: none is sent) and data of each event of a reply."""
+        """Name (empty: not sent) and data of each event of a reply."""
         raise NotImplementedError
 
     def error(self, status: int, message: str) -> Json:
-        """An error as the body of an answer."""
+        """An error as a response body."""
         raise NotImplementedError
 
     def error_event(self) -> tuple[str, Json]:

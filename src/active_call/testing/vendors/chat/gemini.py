@@ -25,7 +25,7 @@ _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DEN
 
 
 class GeminiServer(ChatVendor):
-    """The API for models that sign their calls, as those of the third generation do. `gives_ids`: whether calls come with ids."""
+    """The API for models that sign their calls, such as the third generation. `gives_ids`: whether calls have ids."""
 
     def __init__(self, *, gives_ids: bool = False) -> None:
         super().__init__()

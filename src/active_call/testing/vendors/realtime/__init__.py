@@ -1,1 +1,1 @@
-"""Vendors of speech-to-speech models on loopback, one a file."""
+"""Speech-to-speech vendors on loopback, one per file."""

@@ -1,7 +1,7 @@
 """A simulator of Gemini's Live API. Source: ai.google.dev/api/live, /gemini-api/docs/live-guide and /live-session.
 
-It refuses what the service refuses: a first message that is no setup, unknown fields, sound in another format, the result of an unknown
-call, a handle that it did not give. Its turn detector takes loud sound for speech, and interrupts a reply by itself.
+It refuses what the service refuses: a first message other than setup, unknown fields, sound in another format, the result of an unknown
+call, an unknown handle. Its turn detector classifies loud sound as speech, and interrupts a reply without a request.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _MESSAGES: Final = {"setup", "clientContent", "realtimeInput", "toolResponse"}
 
 
 class GeminiLiveServer(VendorServer):
-    """`script` holds the replies: a text, or `call NAME {json}`. `heard` is what the caller's speech says."""
+    """`script` holds the replies: a text, or `call NAME {json}`. `heard` is the transcript of the caller's speech."""
 
     def __init__(self, *, faults: Faults | None = None, resumes: bool = True) -> None:
         super().__init__(faults=faults)
         self.script: deque[str] = deque()
         self.heard = "What are your opening hours?"
         self.piece_s = 0.0
-        """Between two pieces of a reply."""
+        """The interval between two pieces of a reply."""
         self.resumes = resumes
         self.handles: dict[str, list[tuple[str, str]]] = {}
-        """The histories that a handle resumes."""
+        """The history that each handle resumes."""
         self.conversations: list[LiveConversation] = []
         self.numbers = count(1)
 
@@ -65,7 +65,7 @@ class GeminiLiveServer(VendorServer):
 
 
 class LiveConversation:
-    """One connection. `history`: who said what, in the service's roles."""
+    """One connection. `history`: pairs of role and text, with the service's role names."""
 
     def __init__(self, server: GeminiLiveServer, socket: VendorSocket) -> None:
         self.setup: Json = {}
@@ -78,7 +78,7 @@ class LiveConversation:
         self._silent_ms = 0.0
 
     async def run(self) -> None:
-        """Talk until the client goes."""
+        """Serve until the client disconnects."""
         try:
             await self._begin(json.loads(await self._socket.receive()))
             while True:
@@ -95,7 +95,7 @@ class LiveConversation:
         await self._socket.send_json({"goAway": {"timeLeft": "10s"}})
 
     async def _refuse(self, why: str) -> None:
-        """As the service does: it closes, with the reason in the close frame."""
+        """Close with the reason in the close frame, as the service does."""
         self._server.complain(why)
         await self._socket.close(1007, why[:120])
         raise SocketClosed

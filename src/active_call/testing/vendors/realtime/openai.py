@@ -1,8 +1,8 @@
 """A simulator of OpenAI's Realtime API (generally available version).
 
 Source: platform.openai.com/docs/api-reference/realtime-client-events and /realtime-server-events. It refuses what the service refuses: a
-session of another type, sound in another format, a second reply beside one in the making, the result of an unknown call, a truncation
-behind the sound. Its turn detector takes loud sound for speech. A reply comes as fast as it can be sent, as the service's does.
+session of another type, sound in another format, a second reply while one is in progress, the result of an unknown call, a truncation
+after the end of the sound. Its turn detector classifies loud sound as speech. It sends a reply as fast as it can, as the service does.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _EVENTS: Final = {
 
 
 class OpenAiRealtimeServer(VendorServer):
-    """`script` holds the replies: a text, or `call NAME {json}`. `heard` is what the caller's speech says. `is_azure`: the key's header."""
+    """`script`: the replies: a text, or `call NAME {json}`. `heard`: the transcript of the caller. `is_azure`: the key's header."""
 
     def __init__(self, *, faults: Faults | None = None, is_azure: bool = False) -> None:
         super().__init__(faults=faults)
         self.script: deque[str] = deque()
         self.heard = "What are your opening hours?"
         self.piece_s = 0.0
-        """Between two pieces of a reply."""
+        """The interval between two pieces of a reply."""
         self.conversations: list[Conversation] = []
         self._is_azure = is_azure
 
@@ -77,7 +77,7 @@ class OpenAiRealtimeServer(VendorServer):
 
 
 class Conversation:
-    """One session. `items` are its history by id: kind, role and text; `truncated` says where items were cut, in ms."""
+    """One session. `items` are its history by id: kind, role and text; `truncated` holds the ends of truncated items, in ms."""
 
     def __init__(self, server: OpenAiRealtimeServer, socket: VendorSocket) -> None:
         self.session: Json = {}
@@ -85,7 +85,7 @@ class Conversation:
         self.truncated: dict[str, int] = {}
         self.sound_bytes = 0
         self.instructions: list[str] = []
-        """Of each reply that was asked for."""
+        """The instructions of each requested reply."""
         self._server = server
         self._socket = socket
         self._numbers = count(1)
@@ -94,7 +94,7 @@ class Conversation:
         self._silent_ms = 0.0
 
     async def run(self) -> None:
-        """Talk until the client goes."""
+        """Serve until the client disconnects."""
         try:
             await self._send({"type": "session.created", "session": {"type": "realtime", "id": "sess_1"}})
             if self._server.faults.quota:
@@ -112,7 +112,7 @@ class Conversation:
                 await asyncio.gather(self._reply, return_exceptions=True)
 
     async def expire(self) -> None:
-        """The session has come to its limit: the service says so, and closes."""
+        """The session reaches its time limit: report it, and close."""
         await self._error("session_expired", "Your session hit the maximum duration of 60 minutes.")
         await self._socket.close(1001)
 

@@ -1,1 +1,1 @@
-"""Vendors of recognition on loopback, one a file."""
+"""Recognition vendors on loopback, one per file."""

@@ -1,7 +1,8 @@
 """DashScope's realtime recognition on loopback: tasks on one connection.
 
-By https://www.alibabacloud.com/help/en/model-studio/paraformer-client-events and …/paraformer-server-events. Refused as there: a wrong
-key (401), an account in arrears (`task-failed`), sound before `task-started`, an unknown action or model, a task id that no task has.
+Source: https://www.alibabacloud.com/help/en/model-studio/paraformer-client-events and …/paraformer-server-events. Like the vendor, the
+simulator refuses: a wrong key (401), an account in arrears (`task-failed`), sound before `task-started`, an unknown action or model, an
+unknown task id.
 """
 
 from __future__ import annotations

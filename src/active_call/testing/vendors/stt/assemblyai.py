@@ -1,7 +1,8 @@
 """AssemblyAI's Universal-Streaming (v3) on loopback.
 
-By https://www.assemblyai.com/docs/api-reference/streaming and …/docs/streaming/message-sequence. Refused as there, by close codes: a
-wrong key (1008), no funds (4002), packets of less than 50 or more than 1,000 ms (3007), text that is no known message (3006).
+Source: https://www.assemblyai.com/docs/api-reference/streaming and …/docs/streaming/message-sequence. Like the vendor, the simulator
+refuses by close codes: a wrong key (1008), no funds (4002), packets of less than 50 or more than 1,000 ms (3007), an unknown text
+message (3006).
 """
 
 from __future__ import annotations

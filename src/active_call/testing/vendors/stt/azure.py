@@ -1,8 +1,8 @@
 """Azure's Speech recognition over WebSocket on loopback.
 
-By https://learn.microsoft.com/previous-versions/azure/cognitive-services/Speech-Service/API-Reference-REST/websocketprotocol. Refused
-as there: a wrong key (401), no quota (429), a language without a region (400), messages without their headers, sound before
-`speech.config` or without the header of a WAV file (1007).
+Source: https://learn.microsoft.com/previous-versions/azure/cognitive-services/Speech-Service/API-Reference-REST/websocketprotocol. Like the
+vendor, the simulator refuses: a wrong key (401), no quota (429), a language without a region (400), messages without their headers, sound
+before `speech.config` or without the header of a WAV file (1007).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TICKS_PER_S: Final = 10_000_000
 
 
 class AzureSpeechServer(VendorServer):
-    """One connection, a turn for each request id."""
+    """One connection, with one turn per request id."""
 
     def check_handshake(self, request: Request) -> None:
         require(request.path == PATH, 404, {"error": "Resource not found"})
@@ -76,7 +76,7 @@ class AzureSpeechServer(VendorServer):
 
 
 def _split(message: str | bytes) -> tuple[Mapping[str, str], bytes]:
-    """Headers (names in small letters) and body. Raises ValueError."""
+    """Headers (names in lower case) and body. Raises ValueError."""
     if isinstance(message, str):
         head, separator, body = message.partition("\r\n\r\n")
         if not separator:

@@ -1,7 +1,7 @@
-"""Cartesia's Ink on loopback: turns that the vendor ends.
+"""Cartesia's Ink on loopback: the vendor detects the end of turns.
 
-By https://docs.cartesia.ai/api-reference/stt/turns/websocket. Refused as there: a wrong key (401), no credit (402), a missing version,
-an unknown model, encoding or rate (400), text that is no known message.
+Source: https://docs.cartesia.ai/api-reference/stt/turns/websocket. Like the vendor, the simulator refuses: a wrong key (401), no credit
+(402), a missing version, an unknown model, encoding or rate (400), an unknown text message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Deepgram's streaming recognition on loopback: `/v1/listen` and Flux, `/v2/listen`.
 
-By https://developers.deepgram.com/reference/speech-to-text/listen-streaming and …/listen-flux, …/docs/errors. Refused as there: a missing
-or wrong key (401), no credit (402), an unknown model or encoding (400), text that is no known message (1008, DATA-0000), and 10 s without
-sound or KeepAlive (1011, NET-0001).
+Source: https://developers.deepgram.com/reference/speech-to-text/listen-streaming and …/listen-flux, …/docs/errors. Like the vendor, the
+simulator refuses: a missing or wrong key (401), no credit (402), an unknown model or encoding (400), an unknown text message (1008,
+DATA-0000), and 10 s without sound or KeepAlive (1011, NET-0001).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENCODINGS: Final = frozenset({"linear16", "mulaw"})
 MODELS: Final = frozenset({"nova-3", "nova-3-general", "nova-3-medical", "nova-2", "nova-2-phonecall", "nova", "enhanced", "base"})
 FLUX_MODELS: Final = frozenset({"flux-general-en", "flux-general-multi"})
 SILENCE_S: Final = 0.5
-"""Pause after which the simulated Flux ends a turn; half of it is an eager end."""
+"""The pause after which the simulated Flux ends a turn; after half of it, it sends an eager end."""
 
 
 class DeepgramServer(VendorServer):
@@ -96,7 +96,7 @@ class _Listen:
             await self._send(self._hearing.take(), is_final=True, speech_final=True)
 
     async def _obey(self, message: str) -> bool:
-        """Whether the connection stays open."""
+        """Handle a control message. False: the connection closes."""
         try:
             kind = json.loads(message).get("type")
         except (ValueError, AttributeError):

@@ -1,7 +1,7 @@
 """ElevenLabs' Scribe realtime on loopback.
 
-By https://elevenlabs.io/docs/api-reference/speech-to-text/v-1-speech-to-text-realtime. Refused as there: a wrong key (`auth_error`), no
-quota, an unknown model or format, a chunk without its fields; a commit of less than 300 ms is throttled.
+Source: https://elevenlabs.io/docs/api-reference/speech-to-text/v-1-speech-to-text-realtime. Like the vendor, the simulator refuses: a wrong
+key (`auth_error`), no quota, an unknown model or format, a chunk without its fields; a commit of less than 300 ms is throttled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Gladia's live recognition (v2) on loopback: a session by HTTP, then its WebSocket.
 
-By https://docs.gladia.io/api-reference/v2/live/init and …/live/websocket. Refused as there: a wrong key (401), no credit (402), unknown
-settings (422), a token that no session has (4004), text that is no known message.
+Source: https://docs.gladia.io/api-reference/v2/live/init and …/live/websocket. Like the vendor, the simulator refuses: a wrong key (401),
+no credit (402), unknown settings (422), an unknown token (4004), an unknown text message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KNOWN: Final = frozenset(
 
 
 class GladiaServer(VendorServer):
-    """`POST /v2/live`, and the WebSocket that it names."""
+    """`POST /v2/live`, and the WebSocket of its response."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)

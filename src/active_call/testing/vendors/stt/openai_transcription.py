@@ -1,8 +1,8 @@
 """OpenAI's realtime transcription on loopback.
 
-By https://developers.openai.com/api/docs/guides/realtime-transcription and …/api/reference/resources/realtime. Refused as there: a
-wrong key (401), a model in the URL, sound before the session is configured, rates other than 24 kHz, an unknown event, a commit of less
-than 100 ms. Texts of items come one after the other; a model that transcribes live tells them before the commit, too.
+Source: https://developers.openai.com/api/docs/guides/realtime-transcription and …/api/reference/resources/realtime. Like the vendor, the
+simulator refuses: a wrong key (401), a model in the URL, sound before the session is configured, rates other than 24 kHz, an unknown event,
+a commit of less than 100 ms. The texts of items arrive in sequence; a live model also sends them before the commit.
 """
 
 from __future__ import annotations

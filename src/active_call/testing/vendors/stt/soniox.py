@@ -1,7 +1,7 @@
 """Soniox' realtime recognition on loopback.
 
-By https://soniox.com/docs/api-reference/stt/websocket-api. Refused as there, by an error response and a close: a wrong key (401), no
-credit (402), a configuration that is none (400), and 20 s without sound or `keepalive` (408).
+Source: https://soniox.com/docs/api-reference/stt/websocket-api. Like the vendor, the simulator refuses by an error response and a close: a
+wrong key (401), no credit (402), an invalid configuration (400), and 20 s without sound or `keepalive` (408).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _is_known(config: Mapping[str, Any]) -> bool:
 
 
 def _tokens(words: Sequence[HeardWord], *, is_final: bool) -> list[Mapping[str, Any]]:
-    """Each word in two pieces, the first of which begins with a space."""
+    """Each word as two tokens; the first begins with a space."""
     tokens: list[Mapping[str, Any]] = []
     for word in words:
         middle = (word.start_s + word.end_s) / 2

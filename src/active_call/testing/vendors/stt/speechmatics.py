@@ -1,7 +1,7 @@
 """Speechmatics' realtime recognition on loopback.
 
-By https://docs.speechmatics.com/api-ref/realtime-transcription-websocket. Refused as there: a wrong key (401), no quota (error
-`quota_exceeded`), sound before `StartRecognition`, an unknown message (`protocol_error`), a wrong `last_seq_no`.
+Source: https://docs.speechmatics.com/api-ref/realtime-transcription-websocket. Like the vendor, the simulator refuses: a wrong key (401),
+no quota (error `quota_exceeded`), sound before `StartRecognition`, an unknown message (`protocol_error`), a wrong `last_seq_no`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tencent Cloud's realtime ASR on loopback.
 
-By https://cloud.tencent.com/document/product/1093/48982. Refused as there, by a message with a code: a wrong signature or id (4002), no
-quota (4004), a missing or unknown parameter (4001), 15 s without sound (4008), an unknown text message (4010).
+Source: https://cloud.tencent.com/document/product/1093/48982. Like the vendor, the simulator refuses by a message with a code: a wrong
+signature or id (4002), no quota (4004), a missing or unknown parameter (4001), 15 s without sound (4008), an unknown text message (4010).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Vendors of synthesis on loopback, one a file."""
+"""Synthesis vendors on loopback, one per file."""

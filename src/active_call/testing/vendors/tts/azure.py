@@ -1,6 +1,7 @@
-"""Azure's synthesis on loopback, by https://learn.microsoft.com/azure/ai-services/speech-service/rest-text-to-speech.
+"""Azure's synthesis on loopback. Source: https://learn.microsoft.com/azure/ai-services/speech-service/rest-text-to-speech.
 
-Refused as there: a wrong key (401), an unknown format, SSML that is no XML or names no voice (400), a missing User-Agent (400).
+Like the vendor, the simulator refuses: a wrong key (401), an unknown format, SSML that is not XML or has no voice (400), a missing
+User-Agent (400).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Cartesia's synthesis over a WebSocket on loopback, by https://docs.cartesia.ai/api-reference/tts/websocket.
+"""Cartesia's synthesis over a WebSocket on loopback. Source: https://docs.cartesia.ai/api-reference/tts/websocket.
 
 A context takes one text, or its parts while it is written (…/tts/working-with-web-sockets/contexts): a part is spoken when it is flushed
-(with `max_buffer_delay_ms` 0 each one is), when it ends a sentence, or with the last one. Refused as there: a missing version or key (400,
-401), unknown or missing fields, a context that is over or was forgotten a second after its last sound, other settings within a context, a
-flush with a text (an `error` message).
+(with `max_buffer_delay_ms` 0 each one is), when it ends a sentence, or with the last one. Like the vendor, the simulator refuses: a missing
+version or key (400, 401), unknown or missing fields, a context that has ended or expired a second after its last sound, other settings
+within a context, a flush with a text (an `error` message).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPIRES_S: Final = 1.0
 
 
 class _Context:
-    """One text in the making."""
+    """One text in progress."""
 
     def __init__(self, first: Mapping[str, Any]) -> None:
         self.settings = {name: value for name, value in first.items() if name not in _MAY_DIFFER}
@@ -35,14 +35,14 @@ class _Context:
         self.task: asyncio.Task[None] | None = None
         self.is_over = False
         self.spoken_at: float | None = None
-        """When its last sound went, while there is nothing left to say."""
+        """When its last sound was sent; None while text is left to speak."""
 
     def is_forgotten(self, now: float) -> bool:
         return self.spoken_at is not None and now - self.spoken_at > EXPIRES_S
 
 
 class CartesiaSpeechServer(VendorServer):
-    """`/tts/websocket`. `n_contexts` counts the texts; `spoken` holds what was said at a time, in order."""
+    """`/tts/websocket`. `n_contexts` counts the texts; `spoken` holds each synthesised part, in order."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -128,7 +128,7 @@ class CartesiaSpeechServer(VendorServer):
                 context.spoken_at = asyncio.get_running_loop().time()
 
     async def _say(self, said: str, begun_ms: float, context: _Context, socket: VendorSocket, more: Mapping[str, Any]) -> float:
-        """Send the sound of `said`. How long it is."""
+        """Send the sound of `said`; returns its duration."""
         self.spoken.append(said)
         rate_hz = context.settings["output_format"]["sample_rate"]
         if context.settings.get("add_timestamps"):

@@ -1,8 +1,8 @@
 """DashScope's CosyVoice on loopback: tasks on one connection.
 
-By https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. Refused as there: a wrong key
-(401), an account in arrears (`task-failed`), text before `task-started`, a voice of another generation than the model, an unknown action,
-a task id that no task has or that was used before.
+Source: https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. Like the vendor, the
+simulator refuses: a wrong key (401), an account in arrears (`task-failed`), text before `task-started`, a voice of another generation than
+the model, an unknown action, an unknown or reused task id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Deepgram's streaming synthesis on loopback, by https://developers.deepgram.com/reference/text-to-speech/speak-streaming.
+"""Deepgram's streaming synthesis on loopback. Source: https://developers.deepgram.com/reference/text-to-speech/speak-streaming.
 
-Refused as there: a wrong key (401), no credit (402), an unknown encoding or rate (400), text that is no known message (1008), a text of
-more than 2000 characters and more than 20 flushes in a minute (a warning, and nothing is said).
+Like the vendor, the simulator refuses: a wrong key (401), no credit (402), an unknown encoding or rate (400), an unknown text message
+(1008), a text of more than 2000 characters and more than 20 flushes in a minute (a warning, and no sound).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from active_call.testing.vendors.wire.socket import VendorSocket
 from active_call.testing.vendors.wire.speaking import pieces_of
 
 MAX_FLUSHES: Final = 20
-"""In a minute, of one connection."""
+"""Per minute and connection."""
 
 
 class DeepgramSpeechServer(VendorServer):
-    """`/v1/speak`. `spoken` holds what was said at a time, in order."""
+    """`/v1/speak`. `spoken` holds each synthesised part, in order."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,7 +1,8 @@
 """ElevenLabs' multi-context synthesis on loopback.
 
-By https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input. Refused as there: a wrong key and
-an empty account (closed with 1008), a context whose first text is no space, text that ends without a space, more than five contexts.
+Source: https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input. Like the vendor, the
+simulator refuses: a wrong key and an empty account (closed with 1008), a context whose first text is not a space, text that ends without a
+space, more than five contexts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FORMATS: Final = ("pcm_8000", "pcm_16000", "pcm_22050", "pcm_24000", "pcm_44100"
 
 
 class _Context:
-    """One text in the making; None ends it."""
+    """One text in progress; None ends it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -28,9 +29,9 @@ class _Context:
 
 
 class ElevenLabsSpeechServer(VendorServer):
-    """`/v1/text-to-speech/{voice}/multi-stream-input`. `n_contexts` counts the texts; `spoken` holds what was said at a time, in order.
+    """`/v1/text-to-speech/{voice}/multi-stream-input`. `n_contexts` counts the texts; `spoken` holds each synthesised part, in order.
 
-    `times_are_of_pieces`: the times of characters begin anew with each piece of sound.
+    `times_are_of_pieces`: character times are relative to the start of each piece of sound.
     """
 
     def __init__(self, *, times_are_of_pieces: bool = False, **settings: Any) -> None:
@@ -95,7 +96,7 @@ class ElevenLabsSpeechServer(VendorServer):
         context.orders.put_nowait((str(text), bool(message.get("flush"))))
 
     async def _work(self, context: _Context, socket: VendorSocket, rate_hz: int) -> None:
-        """Say what is flushed, and the rest at the end of the context."""
+        """Synthesise flushed text, and the rest at the end of the context."""
         pending, begun = "", 0
         while (order := await context.orders.get()) is not None:
             pending += order[0]

@@ -1,6 +1,7 @@
-"""Google's synthesis on loopback, by https://cloud.google.com/text-to-speech/docs/reference/rest/v1/text/synthesize.
+"""Google's synthesis on loopback. Source: https://cloud.google.com/text-to-speech/docs/reference/rest/v1/text/synthesize.
 
-Refused as there: a wrong key (400 API_KEY_INVALID), unknown fields, a voice of another language, a rate out of bounds (400).
+Like the vendor, the simulator refuses: a wrong key (400 API_KEY_INVALID), unknown fields, a voice of another language, a rate out of bounds
+(400).
 """
 
 from __future__ import annotations

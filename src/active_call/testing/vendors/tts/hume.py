@@ -1,6 +1,7 @@
-"""Hume's synthesis on loopback, by https://dev.hume.ai/reference/text-to-speech-tts/synthesize-json-streaming.
+"""Hume's synthesis on loopback. Source: https://dev.hume.ai/reference/text-to-speech-tts/synthesize-json-streaming.
 
-Refused as there: a wrong key (401), no credit (402), a voice without a name or an id, instant mode without a voice (422).
+Like the vendor, the simulator refuses: a wrong key (401), no credit (402), a voice without a name or an id, instant mode without a voice
+(422).
 """
 
 from __future__ import annotations

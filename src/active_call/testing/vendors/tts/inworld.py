@@ -1,8 +1,9 @@
-"""Inworld's synthesis on loopback, by https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket.
+"""Inworld's synthesis on loopback. Source: https://docs.inworld.ai/api-reference/ttsAPI/texttospeech/synthesize-speech-websocket.
 
-A context is created, takes text, speaks it when it is flushed or closed (in `autoMode` at ends of sentences, too). Refused as there: a
-wrong credential (401), no credit (402), a context without a voice or a model, text or a flush for a context that there is not, a second one
-of the same id, more than five at a time, a text of more than 1000 characters (a status with a gRPC code). Each piece has a WAV header.
+A context receives text and synthesises it when it is flushed or closed (with `autoMode` also at sentence ends). Like the vendor, the
+simulator refuses: a wrong credential (401), no credit (402), a context without a voice or a model, text or a flush for an unknown context,
+a duplicate context id, more than five contexts at a time, a text of more than 1000 characters (a status with a gRPC code). Each piece has a
+WAV header.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ORDERS: Final = frozenset({"create", "send_text", "flush_context", "close_contex
 
 
 class InworldServer(VendorServer):
-    """`/tts/v1/voice:streamBidirectional`. `n_contexts` counts the texts; `spoken` holds what was said at a time, in order."""
+    """`/tts/v1/voice:streamBidirectional`. `n_contexts` counts the texts; `spoken` holds each synthesised part, in order."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,8 +1,8 @@
 """Rime's JSON WebSocket on loopback, by https://docs.rime.ai/docs/websockets and https://docs.rime.ai/docs/segmentation.
 
-Refused as there: a wrong key (401), no credit (402), an unknown model, format or rate (400), a message that is neither text nor an
-operation (an `error` message, and the end). With `segment=never` sound is made by `flush` alone, else at the ends of
-sentences, too; a flush of nothing is answered by nothing.
+Like the vendor, the simulator refuses: a wrong key (401), no credit (402), an unknown model, format or rate (400), a message that is
+neither text nor an operation (an `error` message, then the connection ends). With `segment=never` only `flush` produces sound, otherwise
+sentence ends do too. A flush without text has no answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODELS: Final = ("coda", "arcana", "mist", "mistv2", "mistv3")
 
 
 class RimeServer(VendorServer):
-    """`/ws3`. `spoken` holds what was said at a time, in order."""
+    """`/ws3`. `spoken` holds each synthesised part, in order."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

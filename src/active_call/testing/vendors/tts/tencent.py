@@ -1,8 +1,8 @@
 """Tencent Cloud's synthesis on loopback: the streaming API and the basic one.
 
-By https://cloud.tencent.com/document/api/1073/108595 and https://cloud.tencent.com/document/product/1073/37995. Refused as there: a wrong
-signature or account (10003; AuthFailure), no quota (10002; UnsupportedOperation), missing or unknown parameters (10001;
-InvalidParameter), a text before `ready` or of another session, a basic text that is too long.
+Source: https://cloud.tencent.com/document/api/1073/108595 and https://cloud.tencent.com/document/product/1073/37995. Like the vendor, the
+simulator refuses: a wrong signature or account (10003; AuthFailure), no quota (10002; UnsupportedOperation), missing or unknown parameters
+(10001; InvalidParameter), a text before `ready` or of another session, a basic text that is too long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_WIDE_CHARS: Final = 150
 
 
 def subtitles_of(said: str) -> list[dict[str, Any]]:
-    """The words of `said` as both APIs tell them."""
+    """The words of `said` in the format of both APIs."""
     return [
         {"Text": word, "BeginTime": round(begin * 1000), "EndTime": round(end * 1000), "BeginIndex": 0, "EndIndex": 0, "Phoneme": ""}
         for word, begin, end in words_of(said)
@@ -143,7 +143,7 @@ class TencentBasicServer(VendorServer):
         return Response(200, {"Response": {"Error": {"Code": code, "Message": message}, "RequestId": "r"}})
 
     def _is_signed(self, request: Request) -> bool:
-        """TC3-HMAC-SHA256, computed from the request as it came."""
+        """Verify TC3-HMAC-SHA256 over the received request."""
         headers = request.headers
         stamp = headers.get("x-tc-timestamp", "0")
         date = datetime.fromtimestamp(int(stamp), UTC).strftime("%Y-%m-%d")

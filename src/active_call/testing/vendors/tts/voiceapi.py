@@ -1,6 +1,6 @@
 """A VoiceAPI server on loopback, by https://github.com/ruzhila/voiceapi (`app.py`): a text on a WebSocket, its sound, and a summary.
 
-Refused as there: a number of a voice, a rate or a pace that is none (the server checks the types of its parameters: 403).
+Like the vendor, the simulator refuses: an invalid voice number, rate or pace (the server checks the types of its parameters: 403).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from active_call.testing.vendors.wire.speaking import pieces_of
 
 
 class VoiceApiServer(VendorServer):
-    """`/tts`. It knows no keys; a proxy before it may ask for one."""
+    """`/tts`. It has no keys; a proxy in front of it may require one."""
 
     def check_handshake(self, request: Request) -> None:
         if request.path != "/tts":

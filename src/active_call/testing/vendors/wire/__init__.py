@@ -1,1 +1,1 @@
-"""What simulated vendors share: the server and its faults, one WebSocket, what is heard in a sound, and the sound of a text."""
+"""The shared parts of simulated vendors: the server and its faults, the WebSocket, simulated recognition, and simulated synthesis."""

@@ -1,6 +1,6 @@
-"""What both of DashScope's servers on loopback share: the handshake, and events of a task.
+"""The shared parts of DashScope's two servers on loopback: the handshake, and the events of a task.
 
-By https://www.alibabacloud.com/help/en/model-studio/paraformer-server-events and …/cosyvoice-server-events.
+Source: https://www.alibabacloud.com/help/en/model-studio/paraformer-server-events and …/cosyvoice-server-events.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class TaskServer(VendorServer):
             raise Refused(401, {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"})
 
     async def tell(self, socket: VendorSocket, task: str, event: str, payload: Mapping[str, Any]) -> None:
-        """An event of the task."""
+        """Send an event of the task."""
         await socket.send_json({"header": {"task_id": task, "event": event, "attributes": {}}, "payload": payload})
 
     async def fail(self, socket: VendorSocket, task: str, code: str, reason: str) -> None:
-        """`task-failed`, which ends the connection."""
+        """Send `task-failed`, which ends the connection."""
         header = {"task_id": task, "event": "task-failed", "error_code": code, "error_message": reason, "attributes": {}}
         await socket.send_json({"header": header, "payload": {}})
         await socket.close(1007, code)

@@ -1,4 +1,4 @@
-"""Faults of a simulated vendor, each a switch, and values of wrong types in place of right ones. Pure."""
+"""Faults of a simulated vendor, one switch each, and the replacement of values by wrong types. Pure."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ KIND_KEYS: Final = frozenset(
         "status",
     }
 )
-"""Keys that say what a message is: without them it would be no wrong message, but none."""
+"""Keys that identify the type of a message. They stay unchanged, so that adapters recognise the wrong message."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Switches that are read when they matter, so a test may change them while a server runs."""
+    """Switches that are read at the time of use, so a test may change them while a server runs."""
 
     wrong_key: bool = False
-    """The key counts as wrong, whatever it is."""
+    """Every key is wrong."""
     quota: bool = False
-    """The account has no quota left: refused in the vendor's own words."""
+    """The account has no quota left: the vendor's own error is sent."""
     status: int | None = None
     """Every request and every handshake is refused with this status."""
     close_after: int | None = None
     """The connection is closed after that many messages (WebSocket) or pieces of a body (HTTP) sent to the client."""
     close_code: int | None = 1011
-    """The close code; None: cut without a close frame."""
+    """The close code; None: abort without a close frame."""
     delay_s: float = 0.0
     """Delay before the first message or the first byte of a response."""
     is_silent: bool = False
-    """Everything is accepted, and nothing is ever sent."""
+    """The server accepts everything and sends nothing."""
     is_garbage: bool = False
     """Text messages are not JSON."""
     wrong_types: bool = False
@@ -53,7 +53,7 @@ class Faults:
 
 
 def with_wrong_types(value: Any, key: str = "") -> Any:
-    """`value` with objects for texts, texts for numbers and numbers for lists; what says the kind of a message stays."""
+    """`value` with texts replaced by objects, numbers by texts, and lists by numbers; `KIND_KEYS` stay unchanged."""
     match value:
         case Mapping():
             return {name: with_wrong_types(inner, name) for name, inner in value.items()}

@@ -1,7 +1,7 @@
 """A simulated recogniser: every 300 ms of loud sound is the next word. Pure.
 
-Sound in the vendor's format enters; words with the times at which they were said leave, so that a test knows from its own sound which
-words must come, and where. A pause longer than `pause_s` ends a segment.
+In: sound in the vendor's format. Out: words with their times, so that a test can derive the expected words and times from its own sound. A
+pause longer than `pause_s` ends a segment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MU_LAW: Final = np.array([False])
 
 @dataclass(frozen=True, slots=True)
 class HeardWord:
-    """A word, and its place in the sound that was sent, in seconds."""
+    """A word, and its position in the received sound, in seconds."""
 
     text: str
     start_s: float
@@ -35,7 +35,7 @@ class HeardWord:
 
 
 class Hearing:
-    """Hears one stream of sound: s16le or µ-law, mono, at `rate_hz`."""
+    """Recognises one stream of sound: s16le or µ-law, mono, at `rate_hz`."""
 
     def __init__(self, rate_hz: int, *, is_mulaw: bool = False, n_words: int = 0) -> None:
         self.rate_hz = rate_hz
@@ -49,21 +49,21 @@ class Hearing:
         self._silent_blocks = 0
         self._n_words = n_words
         self.words: list[HeardWord] = []
-        """Not taken yet."""
+        """Words that `take` has not returned yet."""
 
     @property
     def heard_s(self) -> float:
-        """How much sound has arrived."""
+        """The duration of the received sound."""
         return (self._n_blocks * self._block + len(self._rest)) / self.rate_hz
 
     @property
     def silence_s(self) -> float:
-        """How long it has been silent."""
+        """The duration of the current silence."""
         return self._silent_blocks * BLOCK_S
 
     @property
     def is_speaking(self) -> bool:
-        """Loud sound has come since the last words were taken."""
+        """Loud sound has arrived since the last `take`."""
         return bool(self.words or self._loud_blocks)
 
     @property
@@ -71,7 +71,7 @@ class Hearing:
         return " ".join(word.text for word in self.words)
 
     def feed(self, data: bytes) -> list[HeardWord]:
-        """Hear `data`. The words that are new."""
+        """Process `data`; returns the new words."""
         if not self._loud_blocks and not len(self._rest) and data.count(data[:1]) == len(data) and len(data) % self._block_bytes == 0:
             n_blocks = len(data) // self._block_bytes  # a constant value is silence
             self._n_blocks += n_blocks
@@ -96,7 +96,7 @@ class Hearing:
         return decode(np.frombuffer(data, np.uint8)[None, :], _MU_LAW)[0] if self._is_mulaw else np.frombuffer(data, "<i2")
 
     def take(self) -> Sequence[HeardWord]:
-        """The words so far, which are finished with: the next one begins anew."""
+        """Return the words so far and clear them."""
         if self._loud_blocks * BLOCK_S >= WORD_S / 2:
             self._end_word()
         taken, self.words = self.words, []

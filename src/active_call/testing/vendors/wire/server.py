@@ -1,8 +1,8 @@
 """A vendor's server on loopback: HTTP/1.1 requests and WebSockets on one port, with faults by switch.
 
-A vendor extends `VendorServer`: `respond` answers a request, `check_handshake` judges one for a WebSocket, `serve` talks on it. What a
-client did wrong is kept in `complaints`, for tests to read. HTTP by RFC 9112 as far as clients of APIs use it (Content-Length and chunked
-bodies, kept connections); WebSockets by `websockets`' sans-IO server.
+A vendor extends `VendorServer`: `respond` answers a request, `check_handshake` checks a WebSocket handshake, `serve` handles the WebSocket.
+`complaints` lists the errors of clients, for tests. HTTP follows RFC 9112 as far as API clients use it (Content-Length and chunked bodies,
+persistent connections); `websockets`' sans-IO server handles WebSockets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Header names are in small letters; `query` holds the last value of each name, `pairs` all in order."""
+    """One HTTP request. Header names are in lower case; `query` holds the last value of each name, `pairs` all in order."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     head: bytes
-    """As it came, for a WebSocket's handshake."""
+    """The unparsed request, for a WebSocket handshake."""
 
     @property
     def is_websocket(self) -> bool:
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: the body as bytes, as JSON (a mapping or a list), or in pieces as they come."""
+    """A response: the body as bytes, as JSON (a mapping or a list), or as a stream of pieces."""
 
     status: int = 200
     body: bytes | Mapping[str, Any] | list[Any] | AsyncGenerator[bytes, None] = b""
@@ -67,20 +67,20 @@ class Refused(Exception):
 
 
 class VendorServer:
-    """`async with DeepgramServer() as server:` listens on `server.port`. `key` is the only one that is right."""
+    """`async with DeepgramServer() as server:` listens on `server.port`. `key` is the only valid key."""
 
     key = "right-key-0123456789abcdef"
 
     def __init__(self, *, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
         self.requests: list[Request] = []
-        """Every request and handshake, refused ones included, newest last; bodies included."""
+        """Every request and handshake with its body, including refused ones, in order of arrival."""
         self.complaints: list[str] = []
-        """What clients did against the vendor's rules."""
+        """Violations of the vendor's rules by clients."""
         self.n_open = 0
-        """WebSockets that are currently open."""
+        """The number of open WebSockets."""
         self.n_sockets = 0
-        """WebSockets that were ever opened."""
+        """The number of WebSockets opened so far."""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: set[VendorSocket] = set()
@@ -88,11 +88,11 @@ class VendorServer:
     # -- what a vendor says
 
     def check_handshake(self, request: Request) -> None:
-        """Raise Refused for a WebSocket that the vendor would not open."""
+        """Raise Refused for a handshake that the vendor refuses."""
         raise Refused(404, b"no WebSocket here")
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
-        """Talk on an open WebSocket until it is closed; returning closes it with 1000."""
+        """Handle an open WebSocket until it is closed; a return closes it with 1000."""
         raise NotImplementedError
 
     async def respond(self, request: Request) -> Response:
@@ -126,14 +126,14 @@ class VendorServer:
         await self.drop_all()
 
     async def drop_all(self) -> None:
-        """Cut every connection, like a vendor's machine that fails."""
+        """Abort every connection, as when a vendor's machine fails."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def complain(self, what: str) -> None:
-        """Note what a client did wrong."""
+        """Record an error of a client."""
         self.complaints.append(what)
 
     # -- connections
@@ -146,7 +146,7 @@ class VendorServer:
             while await self._take_one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, SocketClosed, ValueError):
-            pass  # the client has gone, or is not an HTTP client
+            pass  # the client has disconnected, or is not an HTTP client
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:
@@ -156,7 +156,7 @@ class VendorServer:
                 await writer.wait_closed()
 
     async def _take_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request. Whether the connection is kept."""
+        """Answer one request; returns whether the connection stays open."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
@@ -198,7 +198,7 @@ class VendorServer:
             self._sockets.discard(socket)
 
     def chosen_subprotocol(self, request: Request) -> str | None:
-        """The subprotocol of those that the client offers; None: the vendor knows none."""
+        """The subprotocol to select among those that the client offers; None: the vendor supports none."""
         return None
 
     async def _send_response(self, response: Response, writer: asyncio.StreamWriter) -> None:

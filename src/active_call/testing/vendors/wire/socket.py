@@ -1,4 +1,4 @@
-"""The vendor's side of one WebSocket, with faults by switch. `websockets`' sans-IO server does the framing (RFC 6455)."""
+"""The vendor's side of one WebSocket, with switchable faults. `websockets`' sans-IO server does the framing (RFC 6455)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from active_call.testing.vendors.wire.faults import Faults, with_wrong_types
 READ_BYTES: Final = 256 * 1024
 _SILENT: Final = logging.getLogger("active_call.simulated_vendors")
 _SILENT.setLevel(logging.CRITICAL + 1)
-"""The vendor's own log is not the program's."""
+"""The vendor's log must not appear in the program's log."""
 
 
 def order_in(message: str | bytes) -> Mapping[str, Any]:
-    """The JSON object in a text message; an empty one for all else."""
+    """The JSON object in a text message; empty for any other message."""
     if isinstance(message, bytes):
         return {}
     try:
@@ -35,11 +35,11 @@ def order_in(message: str | bytes) -> Mapping[str, Any]:
 
 
 class SocketClosed(Exception):
-    """The client has closed the WebSocket or is gone."""
+    """The client has closed the WebSocket or disconnected."""
 
 
 class VendorSocket:
-    """One open WebSocket. `accept` comes first. `n_sent` counts the messages that the client was sent."""
+    """One open WebSocket. Call `accept` first. `n_sent` counts the messages sent to the client."""
 
     def __init__(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults, subprotocol: str | None
@@ -69,7 +69,7 @@ class VendorSocket:
             await asyncio.sleep(self._faults.delay_s)
 
     async def receive(self, timeout_s: float | None = None) -> str | bytes:
-        """The next message. Raises SocketClosed at the end, and TimeoutError."""
+        """Receive the next message. Raises SocketClosed at the end, and TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while not self._arrived:
                 data = await self._reader.read(READ_BYTES)
@@ -85,14 +85,14 @@ class VendorSocket:
         return self._arrived.popleft()
 
     async def send_json(self, message: Mapping[str, Any], *, head: str = "") -> None:
-        """Send a message, damaged as the faults say; `head` goes before it."""
+        """Send a message, modified by the active faults; `head` precedes it."""
         if self._faults.is_garbage:
             await self.send("<html>not what you expect")
         else:
             await self.send(head + json.dumps(with_wrong_types(message) if self._faults.wrong_types else message))
 
     async def send(self, message: str | bytes) -> None:
-        """Send a message; the connection is closed first if it is time for that. Raises SocketClosed."""
+        """Send a message; the connection is closed first if `close_after` is reached. Raises SocketClosed."""
         faults = self._faults
         if faults.is_silent:
             return

@@ -17,7 +17,7 @@ def sound_of(text: str, rate_hz: int) -> bytes:
 
 
 def pieces_of(text: str, rate_hz: int) -> Iterator[bytes]:
-    """The sound of `text` as it is sent."""
+    """The sound of `text`, split into the pieces that are sent."""
     sound, size = sound_of(text, rate_hz), PIECE_MS * rate_hz // 1000 * 2
     for start in range(0, len(sound), size):
         yield sound[start : start + size]

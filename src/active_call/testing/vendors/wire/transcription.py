@@ -1,8 +1,8 @@
 """Transcription by HTTP on loopback: OpenAI's protocol (Groq, any Whisper server), and Google's `speech:recognize`.
 
-By https://platform.openai.com/docs/api-reference/audio/createTranscription and
-https://cloud.google.com/speech-to-text/docs/reference/rest/v1/speech/recognize. Refused as there: a wrong key, no quota (429), a form
-or a config without its fields, sound that is no WAV of 16 kHz.
+Source: https://platform.openai.com/docs/api-reference/audio/createTranscription and
+https://cloud.google.com/speech-to-text/docs/reference/rest/v1/speech/recognize. Like the vendor, the simulator refuses: a wrong key, no
+quota (429), a form or config with missing fields, sound other than 16 kHz WAV.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _google_error(code: int, message: str, status: str) -> Mapping[str, Any]:
 
 
 def _form(request: Request) -> tuple[Mapping[str, Any], Mapping[str, list[str]]]:
-    """The fields of a multipart form (RFC 7578): the last value of each, and all texts of each."""
+    """The fields of a multipart form (RFC 7578): the last value of each field, and all text values of each."""
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     fields: dict[str, Any] = {}
     lists: dict[str, list[str]] = {}
