@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/socket_sound.py --calls 50 --seconds 10 [--formats pcm,pcmu,g722,opus,twilio]
 
 Each call has the same playbook (it plays a file, and pauses when the caller speaks) and the same caller's speech. The server has one core,
-the callers have the others; each row has its own server. A row whose callers sent late is not judged.
+the callers have the other one; each row has its own server. A row whose callers sent late is not judged.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ _JUDGED_MAX = 2.5
 BREATH_FROM_S = 0.35
 """Before this much silence, the voice detector may still report the last syllable."""
 LIKELY_WHOLE = 0.8
-"""From this probability on, the caller's usual pause counts less, because long pauses follow unfinished sentences."""
+"""From this probability on, the caller's usual pause counts less, because long pauses follow unfinished words."""
 LATER_PART_WORDS = 3
 """Fewer words may be an item of a list that continues: "one salad"."""
 UNSURE = (0.25, 0.89)

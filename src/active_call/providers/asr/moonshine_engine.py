@@ -63,9 +63,9 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False
     """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
     `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
-    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces. The result is an expected phrase if one
-    of the texts is one, else the text with the highest confidence. This costs three times as much. Short sounds are recognised only once,
-    because at another pace a hum is recognised as a word.
+    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces. The result is the
+    expected phrase among the texts, if any, else the text with the highest confidence. This costs three times as much. Short sounds are
+    recognised only once, because at another pace a hum is recognised as a word.
     """
     samples = _samples(pcm)
     text, confidence = _hear(samples, phrases)

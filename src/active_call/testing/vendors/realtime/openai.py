@@ -49,7 +49,7 @@ _EVENTS: Final = {
 
 
 class OpenAiRealtimeServer(VendorServer):
-    """`script`: the replies: a text, or `call NAME {json}`. `heard`: the transcript of the caller. `is_azure`: the key's header."""
+    """`script`: the replies, each a text or `call NAME {json}`. `heard`: the transcript of the caller. `is_azure`: the key's header."""
 
     def __init__(self, *, faults: Faults | None = None, is_azure: bool = False) -> None:
         super().__init__(faults=faults)
