@@ -61,7 +61,7 @@ class TurnWords:
         return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
 
     def opens_a_turn(self, said: list[str]) -> bool:
-        """Whether the words only ask for attention, if the caller says them while the agent speaks."""
+        """Whether the words only ask for attention or silence, if the caller says them while the agent speaks."""
         return " ".join(said) in self.openers
 
     def is_unsure_at_end(self, said: list[str]) -> bool:
