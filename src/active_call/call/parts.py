@@ -220,7 +220,7 @@ class _Wiring:
             sounds=self._sounds,
             speech=context.dependencies.speech,
         )
-        output.voice_of, output.tell_metrics = self._voice_of, context.output.tell
+        output.maker.voice_of, output.maker.tell_metrics = self._voice_of, context.output.tell
         return output
 
     def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:
@@ -293,7 +293,7 @@ class _Wiring:
             pause_reply=self._overlap.pause,
             resume_reply=self._overlap.end,
             pause_on_voice=self._overlap.arm,
-            prepare_speech=speech_output.prepare,
+            prepare_speech=speech_output.maker.prepare,
             judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,

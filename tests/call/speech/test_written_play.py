@@ -205,7 +205,7 @@ def test_vendor_that_does_not_tell_clauses_apart_shares_the_time_by_their_length
 
 def test_speech_that_was_prepared_is_used_and_the_rest_is_written() -> None:
     async def work(player: Player, voice: WritingVoice) -> None:
-        player.speaking.prepare(commands.Tts(text="Certainly,"))
+        player.speaking.maker.prepare(commands.Tts(text="Certainly,"))
         await asyncio.sleep(0.5)
         say(player, "Certainly,")
         await asyncio.sleep(0.1)

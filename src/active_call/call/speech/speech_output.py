@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Callable
 
-from active_call.agent.reply.speakable import as_pronounced
-from active_call.base.errors import ActiveCallError, MediaError, ProviderError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Clock
 from active_call.call.speech import speech_metrics
 from active_call.call.speech.latency import TurnClock
-from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
+from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
-from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
+from active_call.call.speech.sound_maker import SoundMaker
 from active_call.call.speech.tts_command import checked, job_of
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
-from active_call.call.speech.written_play import WrittenPlay, goes_on, manner_of, send_written
-from active_call.codec.resample import StreamResampler
+from active_call.call.speech.written_play import goes_on
 from active_call.contract import commands, events
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import TextToSpeech, speech_of
+from active_call.providers.base import TextToSpeech
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +51,11 @@ class SpeechOutput:
         self._clock = clock
         self._turn = turn
         self._on_auto_hangup = on_auto_hangup
-        self._sounds = sounds
-        self._speech = speech
-        self.voice_of: VoiceOf = lambda option, current: None
-        """Another synthesiser for a command with its own option, if there is one."""
-        self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
-        """Gets the `metrics` events of synthesis."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
         self._items: dict[str, Play] = {}
         """Plays of `add_sound` that have not ended, by playId."""
         self._stream: MediaStream | None = None
-        self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
         self._n_again = 0
         self._at_work: Play | None = None
@@ -75,12 +64,12 @@ class SpeechOutput:
         self._ending: set[asyncio.Task[None]] = set()
         """Tasks that have not ended yet; some may be cancelled."""
         self._pace = Pace()
+        self.maker = SoundMaker(self._queue, clock, self._pace, sounds=sounds, speech=speech)
         self.manner = PLAIN_PAUSE
         """How the next pause fades, and how it resumes."""
         self._is_paused = False
         self._paused_at: float | None = None
         self._pause_on_voice: VoicePauseOrder | None = None
-        self._prepared = SpeechPreparation()
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream` and speak with `synthesiser` from now on; None leaves either unchanged. Commands may come before this."""
@@ -90,12 +79,12 @@ class SpeechOutput:
                 stream.pause(True)
             if self._pause_on_voice is not None:
                 self.pause_on_voice(self._pause_on_voice)
-        self._synthesiser = synthesiser or self._synthesiser
+        self.maker.synthesiser = synthesiser or self.maker.synthesiser
 
     @property
     def synthesiser(self) -> TextToSpeech | None:
         """The voice of the call; None before there is one."""
-        return self._synthesiser
+        return self.maker.synthesiser
 
     @property
     def is_speaking(self) -> bool:
@@ -120,22 +109,7 @@ class SpeechOutput:
             self._add_job(job)
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
-            speech_metrics.spoken(piece.text, play.play_id, self.tell_metrics)
-
-    def prepare(self, command: commands.Tts | None) -> None:
-        """Synthesise `command` and hold it back until exactly that is said; None: it will not be. Any other speech drops it."""
-        self._prepared.drop()
-        said = checked(command) if command is not None and self._synthesiser is not None else None
-        if command is not None and said is not None and said.text:
-            job = job_of(said, Play(""), Piece(said.text), command)
-            self._prepared.begin(self._key_of(job), self._pcm_of(job))
-
-    def _key_of(self, job: Job) -> SpeechKey:
-        return SpeechKey(job.text, job.speaker, job.speed, job.cache_key, job.option, id(self._synthesiser))
-
-    def _pieces_of(self, job: Job) -> Pieces:
-        """The sound of `job`: the prepared speech if it matches."""
-        return (self._prepared.take(self._key_of(job)) if job.text else None) or self._pcm_of(job)
+            speech_metrics.spoken(piece.text, play.play_id, self.maker.tell_metrics)
 
     def play(self, command: commands.Play, *, repeat: bool = False) -> None:
         """Play a file or URL in place of everything else; with `repeat` (music on hold) in a loop, until it is replaced or stopped."""
@@ -303,7 +277,7 @@ class SpeechOutput:
             while True:
                 await self._work_off(await self._jobs.get())
         finally:
-            self.prepare(None)
+            self.maker.prepare(None)
 
     async def _work_off(self, job: Job) -> None:
         """Produce the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
@@ -331,9 +305,11 @@ class SpeechOutput:
 
     async def _make(self, job: Job) -> None:
         try:
-            await self._sound(job)
+            if self._stream is None:
+                raise MediaError("the call has no media stream yet")
+            await self.maker.make(job, self._stream.rate_hz)
             if job.play.takes_sound and not job.piece.is_whole:
-                self._note_whole(job)
+                self.maker.note_whole(job)
         except ActiveCallError as error:
             self._fail(job, str(error))
         except Exception as error:  # a synthesiser outside the provider wall
@@ -346,72 +322,6 @@ class SpeechOutput:
             job.play.failed = True
             self._emit(events.Error(sender="tts" if job.text else "play", error=reason))
 
-    async def _sound(self, job: Job) -> None:
-        if self._stream is None:
-            raise MediaError("the call has no media stream yet")
-        if job.source:
-            await self._sound_file(job, self._stream.rate_hz)
-            return
-        if (written := self._written_from(job)) is not None:
-            await send_written(written, job, self._stream.rate_hz, self._queue, partial(self._note_written, written.voice))
-            return
-        stream = self._stream
-        resampler: StreamResampler | None = None
-        voice = getattr(self._synthesiser, "name", "tts")
-        made = speech_metrics.measured(job, self._pieces_of(job), voice, self.tell_metrics, self._clock.now, self._speech)
-        async with aclosing(made) as pieces:
-            async for pcm, rate_hz in pieces:
-                if not job.play.takes_sound:
-                    return
-                if resampler is None:
-                    resampler = StreamResampler(rate_hz, stream.rate_hz)
-                self._queue(job, resampler.push(pcm))
-        if resampler is not None:
-            self._queue(job, resampler.flush())
-        if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
-            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser returned no sound")
-
-    def _written_from(self, job: Job) -> WrittenPlay | None:
-        """A stream for `job` and for later words that are not known yet, if the voice supports that.
-
-        Complete text is synthesised sentence by sentence instead, so that it can be cached and shared with other calls.
-        """
-        play, manner = job.play, manner_of(job)
-        if play.closed or play.n_jobs != 1 or manner is None or self._synthesiser is None or self._prepared.has(self._key_of(job)):
-            return None
-        voice = self.voice_of(job.option, self._synthesiser) or self._synthesiser
-        if not voice.capabilities.streaming_text:
-            return None
-        self._prepared.drop()
-        return WrittenPlay(voice, manner, self._clock.now)
-
-    def _note_whole(self, job: Job) -> None:
-        """All sound of the piece was sent."""
-        job.piece.is_whole = True
-        self._pace.learn(job.text, job.piece.duration_ms)
-
-    def _note_written(self, voice: str, job: Job, made: speech_metrics.Made | None) -> None:
-        self._note_whole(job)
-        if made is not None:
-            speech_metrics.completed(job, made, voice, self.tell_metrics)
-
-    async def _sound_file(self, job: Job, rate_hz: int) -> None:
-        """Send a file at playing speed, some seconds ahead."""
-        if self._sounds is None:
-            raise MediaError(f"{job.source}: this server cannot play sounds")
-        play, n_skipped = job.play, job.skipped_ms * rate_hz // 1000 * 2
-        async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
-            async for piece in pieces:
-                pcm = piece[n_skipped:]
-                n_skipped = max(0, n_skipped - len(piece))
-                if not play.takes_sound or (play.finishing and job.repeats):
-                    return
-                self._queue(job, pcm)
-                play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
-                while play.room_ms <= 0 and play.takes_sound:
-                    play.has_news.clear()
-                    await play.has_news.wait()
-
     def _queue(self, job: Job, pcm: bytes) -> None:
         if not pcm or self._stream is None or job.play.stopped:
             return
@@ -420,22 +330,6 @@ class SpeechOutput:
         if audible_at is not None:
             self._turn.mark("synthesised_at", audible_at)
         self._stream.queue_audio(job.play.id, pcm)
-
-    async def _pcm_of(self, job: Job) -> AsyncGenerator[tuple[bytes, int], None]:
-        if job.pcm:
-            yield job.pcm, job.rate_hz
-        elif text := as_pronounced(job.text):
-            if self._synthesiser is None:
-                raise MediaError("no speech synthesis is configured for this call")
-            other = self.voice_of(job.option, self._synthesiser)
-            async with aclosing(self._speech_of(job, text, other or self._synthesiser)) as speech:
-                async for piece in speech:
-                    yield piece
-
-    def _speech_of(self, job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
-        if job.cache_key and self._speech is not None:
-            return self._speech.pieces(job.cache_key, synthesiser, text, speaker=job.speaker, speed=job.speed)
-        return _synthesised(job, text, synthesiser)
 
     # -- reports of the media stream
 
@@ -493,10 +387,3 @@ class SpeechOutput:
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
-
-
-async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
-    rate_hz = synthesiser.capabilities.rate_hz
-    async with aclosing(speech_of(synthesiser, text, speaker=job.speaker, speed=job.speed)) as chunks:
-        async for chunk in chunks:
-            yield chunk.pcm, rate_hz
