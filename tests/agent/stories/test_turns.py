@@ -405,7 +405,7 @@ I am sorry, I did not understand that.
 """
 
 
-def test_opener_over_the_agents_voice_does_not_end_the_turn(start):
+def test_sorry_over_the_agents_voice_does_not_end_the_turn(start):
     call = start(NEWS, turns=ADAPTIVE)
     call.wait(3)
     speech = Speech(call)

@@ -22,6 +22,7 @@ from math import exp, log
 
 from msgspec import structs
 
+from active_call.agent.turn.backchannels import backchannels
 from active_call.agent.turn.expectation import Completeness, announced_in, completeness_of
 from active_call.agent.turn.turn_detector import (
     RECOGNITION_PATIENCE_S,
@@ -35,7 +36,7 @@ from active_call.agent.turn.turn_detector import (
     VendorTurn,
     WaitUntil,
 )
-from active_call.agent.turn.turn_words import spoken_words, turn_words
+from active_call.agent.turn.turn_words import spoken_words
 
 SURE = 0.95
 """From this probability on the turn ends as soon as silence is detected."""
@@ -168,7 +169,7 @@ class AdaptiveTurnDetector:
     def _completeness(self, facts: TurnFacts) -> Completeness:
         text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
         language = facts.language or self._settings.language
-        if facts.interrupts and turn_words(language).opens_a_turn(spoken_words(text)):
+        if facts.interrupts and backchannels(language).only_stops(text):
             return Completeness.UNFINISHED
         found = completeness_of(text, facts.expected, language)
         return Completeness.SURE if facts.is_known_phrase and text and found is not Completeness.UNFINISHED else found

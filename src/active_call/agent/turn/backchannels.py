@@ -69,6 +69,11 @@ class Backchannels:
         n_content = _uncovered(words, self.listening if is_question else (*self.listening, *self.agreeing))
         return OverlapText(Kind.WORDS if n_content else Kind.BACKCHANNEL, n_content)
 
+    def only_stops(self, text: str) -> bool:
+        """Whether `text` asks the agent to stop and says nothing else: "sorry", "wait, stop please"."""
+        words = words_of(text)
+        return bool(words) and not _uncovered(words, self.stopping)
+
 
 def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
     n = len(part)

@@ -50,7 +50,6 @@ class TurnWords:
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
-    openers: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""
@@ -59,10 +58,6 @@ class TurnWords:
     def ends_with_thanks(self, said: list[str]) -> bool:
         """Whether a goodbye may follow."""
         return any(" ".join(said[-n:]) in self.thanks for n in (1, 2))
-
-    def opens_a_turn(self, said: list[str]) -> bool:
-        """Whether the words only ask for attention or silence, if the caller says them while the agent speaks."""
-        return " ".join(said) in self.openers
 
     def is_unsure_at_end(self, said: list[str]) -> bool:
         """Whether the last two words may be misrecognised words after which more must follow."""
