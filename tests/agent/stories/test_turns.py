@@ -411,7 +411,7 @@ def test_sorry_over_the_agents_voice_does_not_end_the_turn(start):
     speech = Speech(call)
     speech.says("Sorry")
     speech.final("Sorry.")
-    call.wait(0.85)
+    call.wait(0.75)
     assert call.commands_of(commands.Interrupt)
     assert not call.effects_of(TurnDecided), "more must follow"
     speech.says("that's enough")

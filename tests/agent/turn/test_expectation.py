@@ -15,7 +15,7 @@ from active_call.agent.turn.expectation import (
 )
 from active_call.agent.turn.turn_words import _tables, turn_words
 
-SURE, QUESTION, COMPLETE, TOLD, ANSWER, GROUP, LEADING, OPEN, UNFINISHED = Completeness
+SURE, QUESTION, COMPLETE, TOLD, ANSWER, GROUP, LEADING, _ATTENTION, OPEN, UNFINISHED = Completeness
 
 
 @pytest.mark.parametrize("language", list(_tables()))

@@ -341,7 +341,7 @@ def test_requests_of_a_hundred_callers_are_served_or_dropped_in_time_and_never_p
         await engines.run(time.sleep, 0)
         asked = []
         for number in range(100):
-            asked.append(asyncio.ensure_future(_timed(engines.run(time.sleep, 0.05, max_wait_s=1.0))))
+            asked.append(asyncio.ensure_future(_timed(engines.run(time.sleep, 0.05 if number else 0.5, max_wait_s=1.0))))
             await asyncio.sleep(0)
             while number == 0 and engines._pools["time"].n_waiting:
                 await asyncio.sleep(0.001)  # until the process begins it

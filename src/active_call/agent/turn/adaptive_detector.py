@@ -76,6 +76,7 @@ class TurnWeights:
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
+    attention: float = -0.9
     open: float = 0.0
     unfinished: float = -2.0
     later_part: float = 0.5
@@ -118,6 +119,8 @@ class TurnWeights:
                 return self.group
             case Completeness.LEADING:
                 return self.leading
+            case Completeness.ATTENTION:
+                return self.attention
             case Completeness.OPEN:
                 return self.open
             case Completeness.UNFINISHED:
@@ -170,7 +173,7 @@ class AdaptiveTurnDetector:
         text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
         language = facts.language or self._settings.language
         if facts.interrupts and backchannels(language).only_stops(text):
-            return Completeness.UNFINISHED
+            return Completeness.ATTENTION
         found = completeness_of(text, facts.expected, language)
         return Completeness.SURE if facts.is_known_phrase and text and found is not Completeness.UNFINISHED else found
 

@@ -66,6 +66,8 @@ class Completeness(Enum):
     """Trailing digits that may be part of a number."""
     LEADING = "leading"
     """A complete turn, but as often the beginning of one: "thank you", and then "goodbye"."""
+    ATTENTION = "attention"
+    """Over the agent's voice: words that only ask it to stop, such as "sorry" or "wait". What the caller wants follows."""
     OPEN = "open"
     """No evidence whether more follows."""
     UNFINISHED = "unfinished"
