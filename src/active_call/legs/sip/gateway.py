@@ -46,6 +46,10 @@ from active_call.sip.syntax.uri import Uri, parse_uri
 
 log = logging.getLogger("active_call.sip")
 
+_IP4 = b" IP4 "
+_IP6 = b" IP6 "
+"""Address types in a session description (RFC 4566 §5.7)."""
+
 SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address. It is only looked up in the routing table; no packet is sent to it."""
 
@@ -382,8 +386,11 @@ class SipGateway:
 def _address_to_face(event: sip.IncomingCall) -> str:
     """The caller's address, or its media address if that has the other IP family, because media is answered in its own family."""
     caller = event.flow.remote.host
+    sdp = event.sdp or b""
+    if (_IP6 if ":" in caller else _IP4) in sdp and (_IP4 if ":" in caller else _IP6) not in sdp:
+        return caller  # nearly every call; the description is parsed once, for the answer
     try:
-        description = parse_description(event.sdp or b"")
+        description = parse_description(sdp)
         addresses = [description.address_of(section) or "" for section in description.media]
     except ParseError:
         return caller

@@ -7,7 +7,6 @@ are always removed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from active_call.contract.secrets import STARS
@@ -21,10 +20,17 @@ SHOWN: Final = (
 """The headers of a summary."""
 _COMPACT: Final = {b"c": "Content-Type", b"f": "From", b"m": "Contact", b"r": "Refer-To", b"t": "To", b"x": "Session-Expires"}
 _FULL: Final = {name.lower().encode(): name for name in SHOWN} | _COMPACT
+_SHOWN_LINE: Final = re.compile(
+    rb"\n(" + b"|".join(map(re.escape, _FULL)) + rb")[ \t]*:((?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*)",
+    re.IGNORECASE,
+)
+"""One header of a summary with its folded lines (RFC 3261 §7.3.1). It begins at the line break, so the start line is never one."""
+_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
 MAX_VALUE: Final = 300
 """Maximum length of a header value or a start line in a summary."""
 
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _END_OF_HEADERS: Final = re.compile(r"\r?\n\r?\n")
 _CREDENTIALS: Final = re.compile(r"(?im)^((?:proxy-)?authorization[ \t]*:[ \t]*)(?:[^\r\n]|\r?\n[ \t])*")
 _DIGITS: Final = re.compile(r"(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf")
@@ -46,27 +52,13 @@ def start_line_of(data: bytes) -> str:
 def headers_of(data: bytes) -> dict[str, str]:
     """The headers of a summary by full name. Repeated ones are joined (RFC 3261 §7.3.1)."""
     shown: dict[str, str] = {}
-    for line in _header_lines(data):
-        name, _, value = line.partition(b":")
-        full = _FULL.get(name.rstrip().lower())
-        if full is not None:
-            text = _without_passwords(plain(_text(value.strip())))
-            shown[full] = (f"{shown[full]}, {text}" if full in shown else text)[:MAX_VALUE]
+    end = _END_OF_HEAD.search(data)
+    for found in _SHOWN_LINE.finditer(data, 0, end.start() if end is not None else len(data)):
+        full = _FULL[found[1].lower()]
+        value = _FOLD.sub(b" ", found[2]) if b"\n" in found[2] else found[2]
+        text = _without_passwords(plain(_text(value.strip())))
+        shown[full] = (f"{shown[full]}, {text}" if full in shown else text)[:MAX_VALUE]
     return shown
-
-
-def _header_lines(data: bytes) -> Iterator[bytes]:
-    """The lines between the first one and the body, unfolded (RFC 3261 §7.3.1)."""
-    line = b""
-    for part in data.splitlines()[1:]:
-        if part[:1] in (b" ", b"\t"):
-            line += b" " + part.strip()
-            continue
-        yield line
-        if not part:
-            return
-        line = part
-    yield line
 
 
 def whole_text_of(data: bytes) -> str:
