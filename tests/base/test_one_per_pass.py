@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from active_call.base.one_per_pass import OnePerPass
+from active_call.base.one_per_pass import BUSY_S, MAX_HELD, OnePerPass
 
 
 def test_waiter_that_comes_alone_goes_on_at_once() -> None:
@@ -74,3 +74,26 @@ def test_waiter_that_is_cancelled_keeps_nobody_waiting() -> None:
             await turn
 
     asyncio.run(story())
+
+
+def n_passes_of_a_queue(pass_uses_s: float) -> int:
+    """How many passes three waiting tasks take if each pass uses that much CPU time."""
+
+    async def story() -> int:
+        used_s, n_passes = 0.0, 0
+        steps = OnePerPass(is_held=True, cpu_s=lambda: used_s)
+        waiting = [asyncio.create_task(steps.turn()) for _ in range(4)]
+        while not all(one.done() for one in waiting):
+            n_passes += 1
+            used_s += pass_uses_s
+            await asyncio.sleep(0)
+        return n_passes
+
+    return asyncio.run(story())
+
+
+def test_nobody_continues_after_a_busy_pass_for_a_bounded_number_of_passes() -> None:
+    """Calls whose set-up has begun are finished before others begin."""
+    quick = n_passes_of_a_queue(BUSY_S / 2)
+    assert quick <= 8
+    assert n_passes_of_a_queue(BUSY_S * 2) == quick + 3 * MAX_HELD

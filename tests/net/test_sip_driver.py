@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -776,5 +777,42 @@ def test_error_in_one_input_event_or_transmit_leaves_the_connection_and_the_rest
             writer.write(b"still here")
             assert (await core.next_input("stream"))[0] == b"still here"
             await closed(writer)
+
+    run(body)
+
+
+def udp_peer() -> socket.socket:
+    """A blocking socket on loopback."""
+    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.bind(("127.0.0.1", 0))
+    peer.settimeout(DEADLINE_S)
+    return peer
+
+
+def test_datagrams_are_handled_at_once_when_asked_for_between_two_steps_of_the_loop(run: LoopRunner, drive: Drive) -> None:
+    async def body() -> None:
+        async with drive() as driven:
+            peer = udp_peer()
+            driven.core.echo = True
+            for number in range(3):
+                peer.sendto(b"INVITE %d" % number, ("127.0.0.1", driven.bound["udp"].port))
+            driven.driver.read_datagrams()  # the loop has had no chance to read
+            assert [driven.core.inputs.get_nowait()[1] for _ in range(3)] == [b"INVITE 0", b"INVITE 1", b"INVITE 2"]
+            assert [peer.recv(100) for _ in range(3)] == [b"INVITE 0", b"INVITE 1", b"INVITE 2"]
+            peer.close()
+
+    run(body)
+
+
+def test_datagrams_are_not_read_inside_an_operation(run: LoopRunner, drive: Drive) -> None:
+    async def body() -> None:
+        async with drive(on_events=lambda _: driven.driver.read_datagrams()) as driven:
+            peer = udp_peer()
+            peer.sendto(b"late", ("127.0.0.1", driven.bound["udp"].port))
+            driven.core.events.append(CallConfirmed(CallHandle("1"), None))
+            driven.driver.run(lambda _: None)
+            assert driven.core.inputs.empty()
+            assert (await driven.core.next_input("datagram"))[0] == b"late"
+            peer.close()
 
     run(body)

@@ -100,7 +100,8 @@ class Call:
         self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
-        self._faults = Faults(self._log, self._tell_fault, self._give_up)
+        self._before_step = dependencies.before_step
+        self._faults = Faults(self._log, self._tell_fault, self._give_up, self._before_step)
         ports = CallPorts(self._output.emit, self.post, self.spawn, self._time.now, self._log)
         context = CallContext(
             self.state,
@@ -232,6 +233,7 @@ class Call:
         try:
             while parts.own_leg.ended is None and not self._is_broken:
                 item = await self._next_item()
+                self._before_step()
                 now = self._time.now()
                 if item is not None:
                     self._attempt_item(item, now)

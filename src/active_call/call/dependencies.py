@@ -87,3 +87,5 @@ class CallDependencies:
     """Prices, and the usage and cost of all calls."""
     recordings: Path = Path("config/recorders")
     """The folder of recordings requested by a call's own option."""
+    before_step: Callable[[], None] = lambda: None
+    """Called by a call before each of its steps: reads input that is more urgent (`base/urgent_input`)."""

@@ -17,12 +17,22 @@ MAX_FAULTS = 20
 
 
 class Faults:
-    """Counts the faults of one call. `tell(sender, error)` emits the `error` event, `give_up(reason)` ends the call."""
+    """Counts the faults of one call. `tell(sender, error)` emits the `error` event, `give_up(reason)` ends the call.
 
-    def __init__(self, log: CallLog, tell: Callable[[str, str], None], give_up: Callable[[str], None]) -> None:
+    `before_step` is called before the first step of each task.
+    """
+
+    def __init__(
+        self,
+        log: CallLog,
+        tell: Callable[[str, str], None],
+        give_up: Callable[[str], None],
+        before_step: Callable[[], None] = lambda: None,
+    ) -> None:
         self._log = log
         self._tell = tell
         self._give_up = give_up
+        self._before_step = before_step
         self.n_faults = 0
 
     def attempt(self, sender: str, work: Callable[..., object], *given: object) -> bool:
@@ -37,6 +47,7 @@ class Faults:
     async def watch_over(self, sender: str, work: Coroutine[Any, Any, None]) -> None:
         """Await `work`, a task of the call; its failure does not end the call."""
         try:
+            self._before_step()
             await work
         except Exception as error:  # noqa: BLE001 - the wall of the call
             self.note(sender, error)

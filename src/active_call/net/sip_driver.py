@@ -183,6 +183,11 @@ class SipDriver:
 
     # -- input from sockets and time
 
+    def read_datagrams(self) -> None:
+        """Handle the datagrams that have arrived, at most `DATAGRAMS_AT_ONCE`, without waiting for the loop. Call it outside of `run`."""
+        if not (self._is_pumping or self._is_closed):
+            self._guard("datagrams", self._sockets.read_datagrams)
+
     def on_stream_made(self, connection: StreamConnection) -> None:
         """No action: the core learns of a connection by its first bytes."""
 

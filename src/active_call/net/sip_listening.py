@@ -86,6 +86,11 @@ class ListeningSockets:
             raise TransportError(f"no UDP socket that can reach {remote.host}")
         next((udp for udp in fitting if local is not None and udp.bound.port == local.port), fitting[0]).send(data, remote)
 
+    def read_datagrams(self) -> None:
+        """Read what has arrived on the UDP sockets; see `UdpSocket.read_arrived`."""
+        for udp in self._udp:
+            udp.read_arrived()
+
     def close_streams(self) -> None:
         """Stop accepting connections."""
         while self._streams:

@@ -27,6 +27,8 @@ UDP_BUFFER_BYTES = 4 * 1024 * 1024
 SEND_ATTEMPTS = 4
 DATAGRAMS_PER_WAKE = 64
 """Maximum number of datagrams read in one wake-up, before the loop runs other tasks."""
+DATAGRAMS_AT_ONCE = 16
+"""Maximum number of datagrams read between two steps of the loop."""
 ACCEPTS_PER_WAKE = 64
 ACCEPT_PAUSE_S = 1.0
 """How long a listener pauses when the process is out of file descriptors."""
@@ -126,6 +128,15 @@ class UdpSocket:
         self._is_closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
+
+    def read_arrived(self) -> None:
+        """Read at most `DATAGRAMS_AT_ONCE` datagrams now. Errors are left to the next wake-up."""
+        for _ in range(DATAGRAMS_AT_ONCE):
+            try:
+                data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+            except OSError:
+                return
+            self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
 
     def _read(self) -> None:
         n_read = 0

@@ -27,6 +27,7 @@ from active_call.api.services import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
+from active_call.base.urgent_input import UrgentInput
 from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.conversation.mcp_tools import settings_of
@@ -132,13 +133,16 @@ async def running(
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
     children = children or Programs()
-    pool = _media_pool(config, world, children)
+    urgent = UrgentInput(world.clock)
+    pool = _media_pool(config, world, children, urgent)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         load = CallLoad()
         records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children, load)
+        shared = replace(shared, before_step=urgent.read)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
+        urgent.reader = driver.read_datagrams
         make_router = _router_maker(shared, wrap_router)
         registry = _registry(config, shared, make_router(config), gateway, pool, load)
         admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
@@ -359,7 +363,7 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
         raise cancelled
 
 
-def _media_pool(config: Config, world: World, children: StartsChildren) -> MediaPool:
+def _media_pool(config: Config, world: World, children: StartsChildren, urgent: UrgentInput) -> MediaPool:
     return MediaPool(
         n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
@@ -367,6 +371,7 @@ def _media_pool(config: Config, world: World, children: StartsChildren) -> Media
         clock=world.clock,
         logger=logging.getLogger("active_call.media"),
         children=children,
+        before_step=urgent.read,
     )
 
 

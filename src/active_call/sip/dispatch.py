@@ -13,7 +13,7 @@ from collections import OrderedDict
 from active_call.base.errors import ParseError
 from active_call.sip.access.access_list import Verdict
 from active_call.sip.access.request_admission import RETRY_AFTER_S
-from active_call.sip.access.screening import screen
+from active_call.sip.access.screening import not_accepting, screen
 from active_call.sip.calls import Calls
 from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.dialog import Dialog
@@ -104,6 +104,8 @@ class Dispatcher:
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
         if request.method == "ACK" and _acknowledges_refusal(request):
             return
+        if request.method == "INVITE" and self._is_refused_unread(request, flow, now):
+            return
         try:
             validate_request(request, max_body_bytes=self._core.config.max_message_bytes)
         except BadRequest as error:
@@ -121,6 +123,30 @@ class Dispatcher:
             self._receive_cancel(request, flow, now)
         else:
             self._receive_new(request, flow, now)
+
+    def _is_refused_unread(self, request: Request, flow: Flow, now: float) -> bool:
+        """Refuse an INVITE that would begin a call while none is accepted, before its validation: in an overload most INVITEs are refused.
+
+        False: nothing was decided. Also False without the headers that a response copies.
+        """
+        if self._core.is_accepting:
+            return False
+        try:
+            if request.to.tag or not request.headers.get("From") or not request.headers.get("CSeq") or not request.call_id:
+                return False
+            if self._core.layer.find_server(request) is not None:
+                return False
+            given = self._refused.get(server_key(request))
+        except ParseError:
+            return False
+        admitted = self._admit(request, flow, now)
+        if admitted is None:
+            return True
+        if given is not None and given[0] > now:
+            self._reply_statelessly(request, flow, given[1])
+        else:
+            self._refuse_for_now(request, flow, not_accepting(self._core), now, admitted.trunk)
+        return True
 
     def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
         known = self._core.layer.find_server(request)
@@ -165,8 +191,8 @@ class Dispatcher:
             self._reply_statelessly(request, flow, replaced)
         elif (verdict := self._core.admission.judge_call(admitted, flow, now, self._calls.n_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)
-            self._core.note_refusal(request, flow, verdict.rule, verdict.code, trunk=verdict.trunk, detail=verdict.detail)
-            self._refuse_for_now(request, flow, Reply(verdict.code, verdict.reason, headers), now)
+            reply = Reply(verdict.code, verdict.reason, headers, rule=verdict.rule)
+            self._refuse_for_now(request, flow, reply, now, verdict.trunk, verdict.detail)
         elif (transaction := self._start_server(request, flow, now)) is not None:
             self._core.reply(transaction, Reply(100, "Trying"), now)
             self._start_call(transaction, flow, replaced, admitted.trunk)
@@ -203,8 +229,9 @@ class Dispatcher:
             self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
         self._reply_statelessly(request, flow, reply)
 
-    def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float) -> None:
-        """Refuse an INVITE temporarily. Its repetitions get the same answer and do not become a new call."""
+    def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float, trunk: str, detail: str = "") -> None:
+        """Refuse an INVITE temporarily, by the reply's rule. Its repetitions get the same answer and do not become a new call."""
+        self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=detail or reply.reason)
         self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)

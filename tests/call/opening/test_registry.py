@@ -20,7 +20,7 @@ from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.refused_calls import RefusedCalls
 from active_call.call.opening.registry import CallRegistry, NoRoom
-from active_call.call.opening.routing import Playbooks
+from active_call.call.opening.routing import Decision, IncomingCall, Playbooks, Refused
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered
 from active_call.legs.sip.refusals import RefusedCall
@@ -241,3 +241,32 @@ def test_refused_calls_of_a_flood_are_counted_and_others_still_have_records() ->
         assert (last.caller, last.sip_code, last.status, last.error) == ("sip:ann@x", 503, "rejected", "trunk_calls: 1 call")
 
     virtually(story)
+
+
+def test_calls_of_a_wave_let_urgent_input_be_read_before_each_of_their_steps() -> None:
+    """Otherwise a refusal waits for the steps of all calls that continue in the same pass of the loop."""
+
+    async def story() -> None:
+        n_reads, at_steps = 0, list[int]()
+
+        def read() -> None:
+            nonlocal n_reads
+            n_reads += 1
+
+        class Deciding:
+            async def route(self, call: IncomingCall) -> Decision:
+                at_steps.append(n_reads)
+                return Refused(486)
+
+        async with httpx.AsyncClient() as http:
+            services = CallDependencies(World(), Engines(), http, Records(), Playbooks(Path, {}), before_step=read)  # type: ignore[arg-type]
+            registry = CallRegistry(services, Deciding(), None, lambda: True)  # type: ignore[arg-type]
+            for _ in range(8):
+                registry.handle_incoming(FakeLeg())
+            async with asyncio.timeout(60):
+                while len(at_steps) < 8:
+                    await asyncio.sleep(0.01)
+            await registry.drain(0.0)
+        assert len(set(at_steps)) == 8
+
+    asyncio.run(story())

@@ -87,7 +87,7 @@ class CallRegistry:
         self.refused_calls = RefusedCalls(services.world, services.records)
         """Records of calls that were refused before set-up."""
         self.is_draining = False
-        self._beginnings = OnePerPass()
+        self._beginnings = OnePerPass(services.before_step, is_held=True)
         self._is_hurrying = asyncio.Event()
         self.n_calls_total = 0
 

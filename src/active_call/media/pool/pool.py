@@ -34,7 +34,7 @@ class MediaPool:
     """The media processes of this node. Call `start`, open streams, call `close`.
 
     The inclusive port range is split evenly between the workers; `capacity` is the number of streams per worker. `children` starts the
-    processes; without it each is started as a separate program.
+    processes; without it each is started as a separate program. `before_step` is called before a call continues with its opened stream.
     """
 
     def __init__(
@@ -47,12 +47,13 @@ class MediaPool:
         capacity: int = 1024,
         logger: logging.Logger | None = None,
         children: StartsChildren | None = None,
+        before_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_shortage: Callable[[str], None] = lambda _: None
         """Called with `ports` or `descriptors` if no process could open a stream because these are exhausted."""
         self._bind_ip = bind_ip
         self._next_stream = 1
-        self._opened = OnePerPass()
+        self._opened = OnePerPass(before_step)
         """A process answers for many streams at once, and each call's next step, its session description, is costly."""
         self._supervisors: list[asyncio.Task[None]] = []
         log = logger or logging.getLogger(__name__)

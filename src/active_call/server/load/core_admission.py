@@ -55,7 +55,7 @@ FREE_CORE: Final = 0.5
 MIN_BURST: Final = 2
 BURST_S: Final = 0.2
 """If the cores limit the rate of new calls, a burst is at most the number that they allow in this time."""
-MAX_WAITING: Final = 16
+MAX_WAITING: Final = 12
 """Calls that wait for their first step. Each takes one iteration of the loop, so a refusal waits for one of them and not for all."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""

@@ -20,7 +20,7 @@ ACCEPTED_WITH_PARTS = f"{SDP_TYPE}, multipart/mixed"
 def options_reply(port: ScreeningPort) -> Reply:
     """The response to an OPTIONS (§11.2): the same code as an INVITE would get."""
     if not port.is_accepting:
-        return _unavailable(port)
+        return not_accepting(port)
     headers = (
         ("Allow", port.config.allow_header),
         ("Accept", SDP_TYPE),
@@ -54,7 +54,7 @@ def _outside_reply(port: ScreeningPort, request: Request) -> Reply | None:
     if request.method != "INVITE":
         return Reply(403, "Only Inside A Call", rule="outside_call")
     if not port.is_accepting:
-        return _unavailable(port)
+        return not_accepting(port)
     return _contact_reply(request)
 
 
@@ -83,5 +83,6 @@ def _unsupported_extensions(port: ScreeningPort, request: Request) -> list[str]:
     return [tag for tag in required if tag and tag.lower() not in port.config.supported]
 
 
-def _unavailable(port: ScreeningPort) -> Reply:
+def not_accepting(port: ScreeningPort) -> Reply:
+    """The refusal of new calls while the endpoint is full or stops (§21.5.4)."""
     return Reply(503, "Service Unavailable", (("Retry-After", str(port.retry_after_s)),), rule="not_accepting")
