@@ -185,20 +185,22 @@ def test_longer_packets_are_not_in_the_batch(scene: Scene) -> None:
 
 
 def test_late_ticks_make_opus_narrow_and_it_is_wide_again_afterwards(scene: Scene) -> None:
-    def configurations() -> set[int]:
-        for number in range(1, N_STREAMS + 1):  # libopus changes the band in a pause
-            scene.play(number, np.concatenate((np.zeros(25 * 320, np.int16), talk(30, number))))
-        return {payload[0] >> 3 for packets in scene.run(55).values() for _, _, payload in packets[-20:]}
+    def configurations(n_seconds: int) -> set[int]:
+        """Of the last packets. libopus changes the band in pauses, and slowly: there is one in each second."""
+        for number in range(1, N_STREAMS + 1):
+            second = np.concatenate((talk(30, number), np.zeros(20 * 320, np.int16)))
+            scene.play(number, np.tile(second, n_seconds))
+        return {payload[0] >> 3 for packets in scene.run(50 * n_seconds).values() for _, _, payload in packets[-30:]}
 
-    assert configurations() <= set(WIDE)
+    assert configurations(1) <= set(WIDE)
     scene.engine.set_shedding(1)
-    assert configurations() <= set(WIDE)
+    assert configurations(8) <= set(WIDE)
     scene.engine.set_shedding(2)
-    assert configurations() <= set(NARROW)
+    assert configurations(10) <= set(NARROW)
     scene.configure(2, "useinbandfec=0")  # its new encoder too
-    assert configurations() <= set(NARROW)
+    assert configurations(1) <= set(NARROW)
     scene.engine.set_shedding(0)
-    assert configurations() <= set(WIDE)
+    assert configurations(8) <= set(WIDE)
 
 
 def test_muted_stream_sends_silence(scene: Scene) -> None:
