@@ -143,7 +143,7 @@ class OpusEncoder:
         self._apply()
 
     def set_shedding(self, is_shedding: bool) -> None:
-        """Encode with less effort (about 55 % of the time): without FEC at once, in the narrow band within seconds. False: as configured."""
+        """Encode with less effort (about 55 % of the time): without FEC at once, the band narrows within seconds. False: as configured."""
         if is_shedding is not self._is_shedding:
             self._is_shedding = is_shedding
             self._apply()
