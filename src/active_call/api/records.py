@@ -96,7 +96,8 @@ def _listed(item: dict[str, Any]) -> dict[str, Any]:
     """A call in the list, with `duration` and `status` as the Rust program's clients read them (docs/decisions/0079)."""
     seconds, outcome = float(item["duration"]), item["status"]
     text = f"{seconds:.3f}".rstrip("0").rstrip(".")
-    return item | {"duration": f"{text}s", "durationS": seconds, "status": COMPLETED if outcome == ANSWERED else outcome, "outcome": outcome}
+    status = COMPLETED if outcome == ANSWERED else outcome
+    return item | {"duration": f"{text}s", "durationS": seconds, "status": status, "outcome": outcome}
 
 
 async def _record(records: RecordStore, record_id: str) -> dict[str, Any]:
