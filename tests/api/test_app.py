@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from active_call.call.opening.registry import CallRegistry
 from active_call.call.opening.routing import Playbooks
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
+from active_call.store.call_record import CallRecord
 from active_call.store.database.connection import parse_database_url
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.troubles import Troubles
@@ -397,5 +399,39 @@ def test_refused_place_has_a_record(folder: Path) -> None:
             await api.http.post("/call", json={"callee": "sip:a@b", "playbook": "sales.md"})
             (entry,) = (await api.http.get("/api/records")).json()
             assert (entry["status"], entry["direction"], entry["callee"]) == ("rejected", "outbound", "sip:a@b")
+            assert (entry["outcome"], entry["duration"], entry["durationS"]) == ("rejected", "0s", 0.0)
+
+    run(story())
+
+
+def test_list_of_calls_has_the_texts_that_clients_of_the_rust_program_read(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            began = datetime(2026, 3, 4, tzinfo=UTC)
+            for name, status, seconds in (("c.1", "answered", 12.25), ("c.2", "failed", 0.0)):
+                api.records.write(
+                    CallRecord(
+                        session_id=name, call_id="", direction="outbound", caller="", callee="sip:a@b", start_time=began, end_time=began,
+                        status=status, duration_s=seconds,
+                    )
+                )  # fmt: skip
+            await api.records.flush()
+            listed = (await api.http.get("/api/records")).json()
+            assert {entry["id"]: (entry["duration"], entry["status"]) for entry in listed} == {
+                "c.1": ("12.25s", "completed"), "c.2": ("0s", "failed"),
+            }  # fmt: skip
+            for status in ("completed", "answered"):
+                (entry,) = (await api.http.get(f"/api/records?status={status}")).json()
+                assert (entry["id"], entry["durationS"], entry["outcome"]) == ("c.1", 12.25, "answered")
+            assert (await api.http.get("/api/records/c.1")).json()["status"] == "answered"
+
+    run(story())
+
+
+def test_command_without_content_type_is_refused_as_in_the_rust_program(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            answer = await api.http.post("/command/nobody", content=b'{"command": "pause"}')
+            assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
     run(story())

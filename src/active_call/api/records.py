@@ -22,6 +22,10 @@ from active_call.store.records import RecordPage, RecordQuery, RecordStore, Reco
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10_000_000
 MAX_TEXT: Final = 256
+COMPLETED: Final = "completed"
+"""What the Rust program's clients expect as the status of a call in the list."""
+ANSWERED: Final = "answered"
+"""The same in the record."""
 ANY_BYTES: Final = "application/octet-stream"
 SOUND_TYPES: Final = {".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
 """Media types of recordings by file suffix; sound without a header (`.pcm`, `.g722`) is `ANY_BYTES`."""
@@ -44,7 +48,7 @@ def record_routes(records: RecordStore) -> APIRouter:
         caller: Text = "",
         callee: Text = "",
         direction: Literal["", "inbound", "outbound"] = "",
-        status: Literal["", "answered", "rejected", "failed", "crashed"] = "",
+        status: Literal["", "answered", "completed", "rejected", "failed", "crashed"] = "",
         trunk: Text = "",
         playbook: Text = "",
         since: Annotated[str, Query(alias="from", max_length=64)] = "",
@@ -59,7 +63,7 @@ def record_routes(records: RecordStore) -> APIRouter:
             caller=caller,
             callee=callee,
             direction=direction,
-            status=status,
+            status=ANSWERED if status == COMPLETED else status,
             trunk=trunk,
             playbook=playbook,
             since=_parse_time("from", since),
@@ -72,7 +76,7 @@ def record_routes(records: RecordStore) -> APIRouter:
         link = _link(request, page)
         if link:
             response.headers["Link"] = link
-        return list(page.items)
+        return [_listed(item) for item in page.items]
 
     @router.get("/{record_id}", summary="The complete record of a call")
     async def read_record(record_id: str) -> dict[str, Any]:
@@ -86,6 +90,14 @@ def record_routes(records: RecordStore) -> APIRouter:
         return FileResponse(path, media_type=SOUND_TYPES.get(Path(path).suffix.lower(), ANY_BYTES))
 
     return router
+
+
+def _listed(item: dict[str, Any]) -> dict[str, Any]:
+    """A call in the list, with `duration` and `status` as the Rust program's clients read them (docs/decisions/0079)."""
+    seconds, outcome = float(item["duration"]), item["status"]
+    text = f"{seconds:.3f}".rstrip("0").rstrip(".")
+    status = COMPLETED if outcome == ANSWERED else outcome
+    return item | {"duration": f"{text}s", "durationS": seconds, "status": status, "outcome": outcome}
 
 
 async def _record(records: RecordStore, record_id: str) -> dict[str, Any]:

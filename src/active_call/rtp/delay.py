@@ -194,6 +194,10 @@ class PlayoutDelay:
 
     def advise(self, depth: int) -> Advice:
         """The advice for `depth` buffered frames. Call once per tick, and `corrected` after following it."""
+        if depth == self.target_frames:
+            if self._excess or self._shortage:
+                self.corrected()
+            return Advice.KEEP
         return Advice(int(self.table.advise(self.row, depth)))
 
     def corrected(self) -> None:

@@ -90,7 +90,8 @@ def test_long_datagrams_are_cut_and_empty_ones_have_a_source(wire: Wire) -> None
 def test_rows_leave_in_their_order_and_those_that_cannot_are_told(wire: Wire) -> None:
     sizes = [20, 30, 40, 50, 60]
     wire.memory.rows[:] = np.arange(N_SOCKETS, dtype=np.uint8)[:, None]
-    wire.sender.regroup(wire.fds, sizes)
+    wire.sender.regroup(wire.fds)
+    wire.sender.set_sizes(np.array(sizes, np.intc))
     to = wire.peer.getsockname()[:2]
     for _ in range(40):  # the ring goes around many times
         assert wire.sender.send([to] * N_SOCKETS).tolist() == sizes
@@ -104,7 +105,8 @@ def test_rows_leave_in_their_order_and_those_that_cannot_are_told(wire: Wire) ->
 
 
 def test_closed_socket_is_an_error_of_its_row_alone(wire: Wire) -> None:
-    wire.sender.regroup([*wire.fds[:2], 1_000_000, *wire.fds[3:]], [20] * N_SOCKETS)
+    wire.sender.regroup([*wire.fds[:2], 1_000_000, *wire.fds[3:]])
+    wire.sender.set_sizes(np.full(N_SOCKETS, 20, np.intc))
     results = wire.sender.send([wire.peer.getsockname()[:2]] * N_SOCKETS).tolist()
     assert results[2] < 0
     assert [result for row, result in enumerate(results) if row != 2] == [20] * (N_SOCKETS - 1)

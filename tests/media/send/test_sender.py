@@ -31,7 +31,7 @@ class Scene:
         self.peer.setblocking(False)
         self.batch = SendBatch(4)
         self.ring = open_sender(self.batch.memory.rows) if is_ring else None
-        self.departures = PacketSender(self.batch, self.ring)
+        self.departures = PacketSender(self.batch.memory, self.ring)
         ip, port = self.peer.getsockname()
         pairs = ((number, open_pair("127.0.0.1", number)) for number in range(29_400, 29_600, 2))
         intake, self.legs = ReceiveColumns(4), []

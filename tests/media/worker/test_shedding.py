@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from active_call.media.enhance.pipeline import EnhancePipeline
-from active_call.media.worker.shedding import CALM, LATE_S, MANY, WINDOW, Shedding
+from active_call.media.worker.shedding import CALM, CALM_OPUS, LATE_S, LEVEL_OPUS, MANY, WINDOW, Shedding
 
 
 def changes(shedding: Shedding, late_s: list[float]) -> list[int]:
@@ -22,6 +22,14 @@ def test_many_late_ticks_shed_until_the_ticks_are_in_time_for_a_while() -> None:
     assert changes(shedding, [LATE_S * 2] * MANY) == [MANY - 1]
     assert changes(shedding, [0.0] * (CALM - 1) + [LATE_S * 2] + [0.0] * CALM) == [2 * CALM - 1]
     assert not shedding.is_shedding
+
+
+def test_ticks_that_stay_late_shed_more_and_it_is_taken_up_again_in_the_reverse_order() -> None:
+    shedding = Shedding()
+    assert changes(shedding, [LATE_S * 2] * (3 * MANY)) == [MANY - 1, 2 * MANY - 1]
+    assert shedding.level == LEVEL_OPUS
+    assert changes(shedding, [0.0] * (CALM_OPUS + CALM)) == [CALM_OPUS - 1, CALM_OPUS + CALM - 1]
+    assert shedding.level == 0
 
 
 def test_sound_passes_as_it_came_while_improving_is_left_out() -> None:

@@ -29,9 +29,13 @@ export interface LiveCall {
 export interface RecordSummary {
   id: string;
   date: string;
-  /** Seconds from answer to end. */
-  duration: number;
+  /** Seconds from answer to end, as text: "12.4s". */
+  duration: string;
+  durationS: number;
+  /** "completed" if the call was answered, otherwise as `outcome`. */
   status: string;
+  /** "answered", "rejected", "failed" or "crashed". */
+  outcome: string;
   direction: string;
   caller: string;
   callee: string;

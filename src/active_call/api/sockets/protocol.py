@@ -2,7 +2,8 @@
 
 A ping's payload is the time (RFC 3339), as clients of the contract expect; the application decides when to send it. A client that reads
 nothing for `UNREAD_S` is disconnected, so that nothing waits for it forever (RFC 6455, section 7.1.1 leaves this to us). Messages may
-bypass ASGI in both directions (`connection.Connection`); they stay in order with the others.
+bypass ASGI in both directions (`connection.Connection`); they stay in order with the others. Such a message in one frame bypasses the
+library's parser too (`frames`), which gets all other frames.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from websockets.exceptions import InvalidState
 from websockets.protocol import OPEN
 
 from active_call.api.sockets.connection import EXTENSION
+from active_call.api.sockets.frames import BINARY, TEXT, ClientFrame, FrameCutter
 
 UNREAD_S: Final = 30.0
-_TEXT, _BINARY = 0x81, 0x82
-"""The first byte of a single-frame text or binary message (RFC 6455, section 5.2)."""
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
 
@@ -34,6 +34,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.logger = _LOG
         self.conn.logger = _LOG
         self._unread: asyncio.TimerHandle | None = None
+        self._frames: FrameCutter | None = None
+        """Once the client may send frames."""
         self.heard_at = self.loop.time()
         """When the last data came from the client, in the loop's time."""
         self.take_bytes: Callable[[bytes], bool] | None = None
@@ -55,7 +57,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return False
         if not self.writable.is_set() or self.transport.is_closing():
             return False
-        payload, first = (message, _BINARY) if isinstance(message, bytes) else (message.encode(), _TEXT)
+        payload, first = (message, BINARY) if isinstance(message, bytes) else (message.encode(), TEXT)
         size = len(payload)
         if size < 126:
             header = bytes((first, size))
@@ -96,7 +98,28 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self.loop.time()
-        super().data_received(data)
+        if self._frames is None:  # the request, which the HTTP protocol passes on in one piece
+            super().data_received(data)
+            self._frames = FrameCutter(self.config.ws_max_size)
+            return
+        for frame in self._frames.feed(data):
+            if not (frame.first and self._takes_whole(frame)):
+                super().data_received(frame.data)
+
+    def _takes_whole(self, frame: ClientFrame) -> bool:
+        """Take a message in one frame past the parser, under the conditions of `send_receive_event_to_app`."""
+        is_next = self.queue.empty() and not self.close_sent and self.conn.state is OPEN
+        if not is_next:
+            return False
+        if frame.first == BINARY:
+            return self.take_bytes is not None and self.take_bytes(frame.payload())
+        if self.take_text is None:
+            return False
+        try:
+            text = frame.payload().decode()
+        except UnicodeDecodeError:
+            return False
+        return self.take_text(text)
 
     def pause_writing(self) -> None:
         super().pause_writing()

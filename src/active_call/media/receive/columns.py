@@ -56,6 +56,8 @@ class ReceiveColumns:
         """Whether RTCP arrives on the RTP port."""
         self.batched_type: NDArray[np.int64] = np.full(capacity, NOBODY)
         """The payload type of the received G.711."""
+        self.stored_type: NDArray[np.int64] = np.full(capacity, NOBODY)
+        """The payload type of received sound that is stored and decoded packet by packet, as Opus."""
         self.ssrc: NDArray[np.int64] = np.full(capacity, NOBODY)
         """The accepted source."""
         self.sources: NDArray[np.uint64] = np.full((capacity, ADDRESS_WORDS), _NO_SOURCE)

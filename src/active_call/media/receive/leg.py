@@ -157,6 +157,11 @@ class Leg:
         return self.send_codec in G711
 
     @property
+    def opus_encoder(self) -> OpusEncoder | None:
+        """The encoder of our packets, if they are Opus. It changes only by an order."""
+        return self._encoder if isinstance(self._encoder, OpusEncoder) else None
+
+    @property
     def is_g711_in(self) -> bool:
         """Whether the peer's packets can be read in the batch."""
         return self.sound.is_batched
@@ -263,8 +268,10 @@ class Leg:
         intake.is_open[slot] = config is not None and self.keys.is_single
         intake.is_secured[slot] = self.srtp_in is not None
         intake.is_muxed[slot] = self._is_muxed
-        is_batched = config is not None and config.receive and self.sound.codec in G711
-        intake.batched_type[slot] = self._audio_type if is_batched else NOBODY
+        audio_type = self._audio_type if config is not None and config.receive else NOBODY
+        is_g711 = self.sound.codec in G711
+        intake.batched_type[slot] = audio_type if is_g711 else NOBODY
+        intake.stored_type[slot] = NOBODY if is_g711 else audio_type
         is_bound = self.reception is not None and (self.srtp_in is not None or self.latch.ssrc == self.reception.ssrc)
         intake.ssrc[slot] = self.reception.ssrc if self.reception is not None and is_bound else NOBODY
 

@@ -1,7 +1,8 @@
 """Receive the datagrams of all streams: one per readable socket, unprotected and judged together.
 
 The readable sockets and the time go in. The common case (the next packet of G.711 from the accepted source) goes into the jitter buffers
-and statistics of all streams at once. Every other datagram goes to its leg, which judges it individually and uses the same tables. A
+and statistics of all streams at once. The next packet of another codec is counted in the same batch, and stored in its own jitter buffer.
+Every other datagram goes to its leg, which judges it individually and uses the same tables. A
 property test shows that both paths have the same effect. A datagram on which the code fails is dropped alone.
 
 The cost per packet is paid for every call in every tick. The kernel reads all sockets in one system call if it supports io_uring (`ring`).
@@ -75,7 +76,7 @@ class PacketBatchReader:
         self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
 
         try:
-            is_simple = self._take_together(slots, is_opened, received)
+            is_simple = self._take_together(legs, slots, is_opened, received)
         except Exception as error:  # noqa: BLE001 (a wall)
             self._on_failed(legs[0], error)  # the retry one by one shows which one it was
             is_simple = np.zeros(n_rows, np.bool_)
@@ -94,23 +95,31 @@ class PacketBatchReader:
             except Exception as error:  # noqa: BLE001 (a wall)
                 self._on_failed(leg, error)
 
-    def _take_together(self, slots: NDArray[np.intp], is_opened: NDArray[np.bool_], received: _Received) -> NDArray[np.bool_]:
+    def _take_together(
+        self, legs: list[Leg], slots: NDArray[np.intp], is_opened: NDArray[np.bool_], received: _Received
+    ) -> NDArray[np.bool_]:
         """Take the datagrams that are the next packet of their stream. Returns which rows were taken."""
         intake, n_rows, arrived = self._intake, len(slots), received.arrived
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
         kind = packets["kind"]
         sequence, timestamp = packets["sequence"].astype(np.int64), packets["timestamp"].astype(np.int64)
         ahead = intake.jitter.ahead(slots, sequence, timestamp)
-        is_simple: NDArray[np.bool_] = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER) & (ahead >= 0)
-        is_simple &= (kind & 0x7F == intake.batched_type[slots]) & (packets["ssrc"] == intake.ssrc[slots])
-        is_simple &= received.is_from_source
-        is_simple &= intake.reception.follows(slots, sequence)
+        is_next: NDArray[np.bool_] = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER)
+        is_next &= (packets["ssrc"] == intake.ssrc[slots]) & received.is_from_source & intake.reception.follows(slots, sequence)
+        payload_type = kind & 0x7F
+        is_simple = is_next & (ahead >= 0) & (payload_type == intake.batched_type[slots])
+        is_stored = is_next & (payload_type == intake.stored_type[slots])
         rows = np.flatnonzero(is_simple)
         if len(rows) == n_rows:
             self._take_simple(rows, slots, sequence, timestamp, arrived, ahead)
-        else:
+        elif len(rows):
             self._take_simple(rows, slots[rows], sequence[rows], timestamp[rows], arrived[rows], ahead[rows])
-        return is_simple
+        rows = np.flatnonzero(is_stored)
+        if len(rows):
+            self._note(slots[rows], sequence[rows], timestamp[rows], arrived[rows])
+            self._store(legs, rows, sequence, timestamp, arrived)
+        is_taken: NDArray[np.bool_] = is_simple | is_stored
+        return is_taken
 
     def take_last(self, leg: Leg, now: float, unix_now: float) -> None:
         """Take the waiting datagrams of `leg`, up to a limit, because its stream is about to be closed and all of them must be counted."""
@@ -171,11 +180,8 @@ class PacketBatchReader:
     ) -> None:
         """Take the packets in `rows`. The other arguments are their columns."""
         intake, jitter = self._intake, self._intake.jitter
-        intake.reception.receive(slots, sequence, timestamp, arrived)
+        self._note(slots, sequence, timestamp, arrived)
         jitter.push(slots, sequence, timestamp, arrived)
-        intake.note_accepted(slots, arrived)
-        intake.heard_at[slots] = arrived
-        intake.last_timestamp[slots] = timestamp
         lengths = intake.memory.lengths[rows]
         is_frame = (lengths == HEADER_BYTES + FRAME_BYTES) & (ahead % FRAME_BYTES == 0)
         if is_frame.all():
@@ -186,3 +192,31 @@ class PacketBatchReader:
             buffer = jitter.buffers[slots[place]]
             if buffer is not None:
                 buffer.store(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())
+
+    def _note(
+        self, slots: NDArray[np.intp], sequence: NDArray[np.int64], timestamp: NDArray[np.int64], arrived: NDArray[np.float64]
+    ) -> None:
+        """Count one accepted packet of sound for each of `slots`."""
+        intake = self._intake
+        intake.reception.receive(slots, sequence, timestamp, arrived)
+        intake.note_accepted(slots, arrived)
+        intake.heard_at[slots] = arrived
+        intake.last_timestamp[slots] = timestamp
+
+    def _store(
+        self,
+        legs: list[Leg],
+        rows: NDArray[np.intp],
+        sequence: NDArray[np.int64],
+        timestamp: NDArray[np.int64],
+        arrived: NDArray[np.float64],
+    ) -> None:
+        """Put the packets in `rows` into the jitter buffers of their legs. The other arguments are the columns of all rows."""
+        intake = self._intake
+        lengths = intake.memory.lengths[rows].tolist()
+        columns = sequence[rows].tolist(), timestamp[rows].tolist(), arrived[rows].tolist(), lengths
+        for row, number, at, when, length in zip(rows.tolist(), *columns, strict=True):
+            try:
+                legs[row].sound.jitter.push(number, at, bytes(intake.datagram(row, length)[HEADER_BYTES:]), when)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._on_failed(legs[row], error)

@@ -22,11 +22,14 @@ class RingSender:
         self._ring.operations["address"][: len(rows)] = places_of(sent.messages)
         self._destinations: list[Address] = []
 
-    def regroup(self, fds: list[int], sizes: list[int]) -> None:
-        """Set the socket and the datagram size of each row, in the order of the rows."""
+    def regroup(self, fds: list[int]) -> None:
+        """Set the socket of each row, in the order of the rows."""
         self._ring.operations["fd"][: len(fds)] = fds
-        self._sent.pieces["size"][: len(fds)] = sizes
         self._destinations = []
+
+    def set_sizes(self, sizes: NDArray[np.intc]) -> None:
+        """Set the datagram size of each row, in the order of the rows."""
+        self._sent.pieces["size"][: len(sizes)] = sizes
 
     def send(self, destinations: list[Address]) -> NDArray[np.int32]:
         """Send the first rows in order, each to its destination. Returns the result of sendmsg(2) for each row, or the negative errno.

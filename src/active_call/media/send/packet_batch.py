@@ -8,7 +8,7 @@ The RTP timestamp is computed from the tick number, not counted: it stays on the
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,10 @@ FRAME_SAMPLES: Final = 160
 """20 ms of G.711: one payload byte and one tick of the RTP clock per sample."""
 PACKET_BYTES: Final = 12 + FRAME_SAMPLES
 
-_VERSION_2: Final = 0x80
+VERSION_2: Final = 0x80
 _MARKER: Final = 0x80
-_PACKET: Final = np.dtype(
-    [
-        ("flags", "u1"),
-        ("kind", "u1"),
-        ("sequence", ">u2"),
-        ("timestamp", ">u4"),
-        ("ssrc", ">u4"),
-        ("payload", "u1", (FRAME_SAMPLES,)),
-        ("trailer", "u1", (20,)),
-    ]
-)
+HEADER_FIELDS: Final = [("flags", "u1"), ("kind", "u1"), ("sequence", ">u2"), ("timestamp", ">u4"), ("ssrc", ">u4")]
+_PACKET: Final = np.dtype([*HEADER_FIELDS, ("payload", "u1", (FRAME_SAMPLES,)), ("trailer", "u1", (20,))])
 """Three cache lines."""
 
 Slots = NDArray[np.intp]
@@ -61,7 +52,7 @@ class SendBatch:
         self.memory = PacketMemory(capacity, _PACKET.itemsize)
         """The packets, by row. They are protected in place; the next `build` rewrites everything that this changes."""
         self._packets = np.frombuffer(self.memory.view, _PACKET)
-        self._packets["flags"] = _VERSION_2
+        self._packets["flags"] = VERSION_2
 
     def begin_stream(self, slot: int, *, ssrc: int, sequence: int, timestamp: int) -> None:
         """Reset `slot` for a new stream with these initial values."""
@@ -77,10 +68,10 @@ class SendBatch:
         """The frames of the batched streams, (n_rows, 160). Always the same memory."""
         return self._pcm[:n_rows]
 
-    def packet(self, row: int, n_bytes: int = PACKET_BYTES) -> memoryview:
-        """The first `n_bytes` of `row`: its packet, and its tag if `n_bytes` includes it. A view of what the last `build` wrote."""
+    def packet(self, row: int) -> memoryview:
+        """The packet of `row` without a tag. A view of what the last `build` wrote."""
         start = row * _PACKET.itemsize
-        return self.memory.view[start : start + n_bytes]
+        return self.memory.view[start : start + PACKET_BYTES]
 
     def timestamp(self, slot: int, tick: int) -> int:
         """The RTP timestamp of `slot` in `tick`."""
@@ -108,12 +99,20 @@ class SendBatch:
         if not n_packets:
             return
         packets = self._packets[:n_packets]
+        self.write_headers(packets, slots, tick, FRAME_SAMPLES)
+        packets["payload"] = g711.encode(pcm, self.is_alaw[slots])
+        self.n_octets[slots] += FRAME_SAMPLES
+        self.memory.lengths[:n_packets] = PACKET_BYTES
+
+    def write_headers(self, packets: NDArray[Any], slots: Slots, tick: int, clock_step: int) -> None:
+        """Write the next header of each slot into `packets`, rows of at least `HEADER_FIELDS`, and count the packets.
+
+        `clock_step`: RTP clock ticks in 20 ms, the same for all of them. The caller counts the octets.
+        """
         packets["kind"] = self.payload_type[slots] | (self.marker[slots].view(np.uint8) * np.uint8(_MARKER))
         packets["sequence"] = self.sequence[slots]
-        packets["timestamp"] = self._timestamp_base[slots] + np.uint32(tick * FRAME_SAMPLES & 0xFFFFFFFF)
+        packets["timestamp"] = self._timestamp_base[slots] + np.uint32(tick * clock_step & 0xFFFFFFFF)
         packets["ssrc"] = self.ssrc[slots]
-        packets["payload"] = g711.encode(pcm, self.is_alaw[slots])
         self.marker[slots] = False
         self.sequence[slots] += np.uint16(1)
         self.n_packets[slots] += 1
-        self.n_octets[slots] += FRAME_SAMPLES

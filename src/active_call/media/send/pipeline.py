@@ -1,9 +1,9 @@
 """The sending half of a tick: plays become packets, and the packets are sent.
 
 `wake` announces plays. Packets leave through the legs, reports about plays through `PlayReports`. All streams are encoded and packetised in
-one batch. Then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase. Streams that
-cannot be batched (outgoing telephone events, packets longer or shorter than a tick, a codec other than G.711) follow one by one, each with
-a `Packetizer`.
+one batch. Then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase. Streams with Opus
+follow in a batch of their own (`opus_batch`). Streams that cannot be batched (outgoing telephone events, packets longer or shorter than a
+tick, other codecs) follow one by one, each with a `Packetizer`.
 
 Every stream has a frame of 20 ms at the rate of its plays, which is filled in each tick.
 """
@@ -17,6 +17,8 @@ import numpy as np
 
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
+from active_call.codec.libopus import OpusError
+from active_call.codec.table import OPUS
 from active_call.media.detect.speech import energy_voiced
 from active_call.media.link.messages import StartAmbience
 from active_call.media.receive.leg import Leg
@@ -25,6 +27,7 @@ from active_call.media.send.ambience import Ambience
 from active_call.media.send.bridging import Bridges
 from active_call.media.send.conversion import Conversion
 from active_call.media.send.mixer import Samples
+from active_call.media.send.opus_batch import OpusBatch, is_opus_batched
 from active_call.media.send.packet_batch import FRAME_SAMPLES, SendBatch, Slots
 from active_call.media.send.packetizer import Packetizer, packet_ms
 from active_call.media.send.play_queue import Mark
@@ -73,16 +76,20 @@ class _Single:
 class SendPipeline:
     """All sending streams. Call `regroup` after any change of which streams send or how, and `run` once per tick."""
 
-    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock, ring: RingSender | None = None) -> None:
+    def __init__(
+        self, batch: SendBatch, reports: PlayReports, clock: Clock, ring: RingSender | None = None, opus: OpusBatch | None = None
+    ) -> None:
         """`ring` sends the packets of the batch, see `PacketSender`."""
         self.bridges = Bridges()
         """Other streams and music to mix in."""
         self._ambience: dict[int, Ambience] = {}
         """By the rate of the plays."""
         self._batch = batch
+        self.opus = OpusBatch(batch) if opus is None else opus
+        """The streams with Opus."""
         self._staging = Prefetch(batch.capacity, FRAME_SAMPLES)
-        self._rows: dict[int, int] = {}
-        """By stream number: its row in the batch."""
+        self._rows: dict[int, tuple[Prefetch, int]] = {}
+        """By stream number, for the batched streams: where their frames are read ahead, and the row."""
         self._reports = reports
         self._clock = clock
         self._playing: dict[int, Stream] = {}
@@ -91,7 +98,7 @@ class SendPipeline:
         """The position of each stream in the sending order."""
         self._slots: Slots = np.zeros(0, np.intp)
         self._pcm: Samples = batch.rows(0)
-        self._departures = PacketSender(batch, ring)
+        self._departures = PacketSender(batch.memory, ring)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
         self.on_failed: Callable[[Stream, Exception], None] = _raise
@@ -102,6 +109,7 @@ class SendPipeline:
     def regroup(self, streams: list[Stream]) -> None:
         """Update the set of sending streams. `streams` is in the order of the slots."""
         together: list[Stream] = []
+        opus: list[Stream] = []
         singles: dict[int, _Single] = {}
         unsent: list[tuple[Stream, Samples]] = []
         for stream in streams:
@@ -109,19 +117,25 @@ class SendPipeline:
                 continue
             if stream.leg is None:
                 unsent.append((stream, np.zeros(samples_in(FRAME_MS, stream.rate_hz), np.int16)))
+            elif is_opus_batched(stream, stream.leg):
+                opus.append(stream)
             elif _is_single(stream, stream.leg):
                 singles[stream.number] = self._single(stream, stream.leg)
             else:
                 together.append(stream)
-        before, self._rows = self._rows, {stream.number: row for row, stream in enumerate(together)}
+        before = self._rows
+        self._rows = {stream.number: (self._staging, row) for row, stream in enumerate(together)}
         for stream in streams:
-            if stream.number in before and stream.number not in self._rows:
+            if stream.number in before and before[stream.number][0] is self._staging and stream.number not in self._rows:
                 self._staging.give_back(stream.slot)
+        self.opus.regroup(opus)
+        self._rows |= {stream.number: (self.opus.prefetch, row) for row, stream in enumerate(opus)}
         self._slots = np.array([stream.slot for stream in together], np.intp)
         self._pcm = self._batch.rows(len(together))
         self._departures.regroup([stream.leg for stream in together if stream.leg is not None])
         self._singles, self._unsent = singles, unsent
         self._frames = {stream.number: self._pcm[row] for row, stream in enumerate(together)}
+        self._frames |= {stream.number: frame for stream, frame in zip(opus, self.opus.rows, strict=True)}
         self._frames |= {number: single.frame for number, single in singles.items()}
         self._frames |= {stream.number: frame for stream, frame in unsent}
         self._order = {number: place for place, number in enumerate(self._frames)}
@@ -141,6 +155,7 @@ class SendPipeline:
     def before_change(self, stream: Stream) -> None:
         """The plays of the stream are about to be changed: undo read-ahead, so that they stand after the last sent frame."""
         self._staging.give_back(stream.slot)
+        self.opus.prefetch.give_back(stream.slot)
 
     def set_ambience(self, stream: Stream, order: StartAmbience) -> None:
         """Start, change or stop the background sound of a stream."""
@@ -167,6 +182,9 @@ class SendPipeline:
         narrow = self._ambience.get(_BATCH_RATE_HZ)
         if narrow is not None:
             narrow.mix(self._pcm, self._slots)
+        wide = self._ambience.get(OPUS.sample_rate_hz)
+        if wide is not None and len(self.opus):
+            wide.mix(self.opus.rows, self.opus.slots)
         for stream, frame in [(single.stream, single.frame) for single in self._singles.values()] + self._unsent:
             ambience = self._ambience.get(stream.rate_hz)
             if ambience is not None:
@@ -186,8 +204,9 @@ class SendPipeline:
 
     def run(self, tick: int) -> None:
         """Send the packets of `tick`."""
-        slots, pcm = self._slots, self._pcm
+        slots, pcm, opus = self._slots, self._pcm, self.opus
         pcm.fill(0)
+        opus.rows.fill(0)
         for single in self._singles.values():
             single.frame.fill(0)
         for _, frame in self._unsent:
@@ -200,27 +219,33 @@ class SendPipeline:
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0
+        muted = self._batch.muted[opus.slots]
+        if muted.any():
+            opus.rows[muted] = 0
         self._batch.build(slots, pcm, tick)
         begun_at = self._clock.now()
         self._departures.send()
         ended_at = self._clock.now()
+        for stream in opus.send(tick):
+            self.on_failed(stream, OpusError("the sound could not be encoded"))
         self._send_singles(tick)
         if voiced:
             self._report(voiced, marked, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
 
     def _read_plays(self) -> _Marked:
         marked: _Marked = []
-        frames, singles, rows, staging = self._frames, self._singles, self._rows, self._staging
-        is_filled = staging.take(self._slots, self._pcm)
+        frames, singles, rows = self._frames, self._singles, self._rows
+        is_filled = {self._staging: self._staging.take(self._slots, self._pcm)}
+        is_filled[self.opus.prefetch] = self.opus.prefetch.take(self.opus.slots, self.opus.rows)
         for number, stream in list(self._playing.items()):
-            row = rows.get(number)
-            if row is not None and is_filled[row]:
+            place = rows.get(number)
+            if place is not None and is_filled[place[0]][place[1]]:
                 continue
             frame = frames.get(number)
             if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
                 continue  # on hold, or digits are being sent: the plays wait
             try:
-                marks = self._read_play(stream, row, frame)
+                marks = self._read_play(stream, place[0] if place else None, frame)
             except Exception as error:  # noqa: BLE001 (contains errors)
                 del self._playing[number]
                 self.on_failed(stream, error)
@@ -229,11 +254,11 @@ class SendPipeline:
                 marked.append((stream, marks))
         return marked
 
-    def _read_play(self, stream: Stream, row: int | None, frame: Samples) -> list[Mark]:
+    def _read_play(self, stream: Stream, staging: Prefetch | None, frame: Samples) -> list[Mark]:
         plays = stream.plays
         if plays.read(frame):
-            if row is not None:
-                self._staging.stage(stream.slot, plays)
+            if staging is not None:
+                staging.stage(stream.slot, plays)
             return []
         marks = plays.take_marks()
         if plays.is_idle:
@@ -247,7 +272,7 @@ class SendPipeline:
             except Exception as error:  # noqa: BLE001 (contains errors)
                 self.on_failed(single.stream, error)
                 continue
-            if not _is_single(single.stream, single.leg):
+            if is_opus_batched(single.stream, single.leg) or not _is_single(single.stream, single.leg):
                 self.is_stale = True
         for stream, frame in self._unsent:
             if self._batch.muted[stream.slot]:

@@ -14,8 +14,7 @@ import numpy as np
 
 from active_call.media.receive.leg import Leg
 from active_call.media.ring.sending import RingSender
-from active_call.media.send.packet_batch import PACKET_BYTES, SendBatch
-from active_call.rtp.srtp import Context, protect_all
+from active_call.rtp.srtp import Context, PacketMemory, protect_all
 
 _sendto: Final = socket.socket.sendto
 
@@ -23,11 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 class PacketSender:
-    """The legs whose packets are the first rows of the batch. Call `regroup` after any change of these legs or of their keys."""
+    """The legs whose packets are the first rows of `memory`. Call `regroup` after any change of these legs or of their keys."""
 
-    def __init__(self, batch: SendBatch, ring: RingSender | None = None) -> None:
+    def __init__(self, memory: PacketMemory, ring: RingSender | None = None) -> None:
         """`ring` sends the packets. Without it, each packet is sent by its own system call."""
-        self._batch = batch
+        self._memory = memory
+        self._sizes = np.zeros(0, np.intc)
         self._ring = ring
         self._legs: list[Leg] = []
         self._sockets: list[socket.socket] = []
@@ -43,22 +43,22 @@ class PacketSender:
 
     def regroup(self, legs: list[Leg]) -> None:
         """Set which leg's packet is in which row."""
-        batch, places = self._batch, self._batch.memory.places
+        places = self._memory.places
         sessions = [leg.srtp_out for leg in legs]
         self._legs = legs
         self._sockets = [leg.rtp_socket for leg in legs]
-        self._packets = [batch.packet(row, PACKET_BYTES + (each.tag_bytes if each else 0)) for row, each in enumerate(sessions)]
         self._secured = [row for row, each in enumerate(sessions) if each is not None]
         self._contexts = [each.sending for each in sessions if each is not None]
         self._starts = [places[row][0] for row in self._secured]
         self._lengths = [places[row][1] for row in self._secured]
+        self._sizes = np.zeros(0, np.intc)
         if self._ring is not None:
-            self._ring.regroup([leg.fd for leg in legs], [len(packet) for packet in self._packets])
+            self._ring.regroup([leg.fd for leg in legs])
 
     def send(self) -> None:
-        """Send the packets of the batch. The leg counts network errors."""
-        self._batch.memory.lengths[: len(self._legs)] = PACKET_BYTES
+        """Send the packets, whose lengths are in the memory. The leg counts network errors."""
         protected = protect_all(self._contexts, self._starts, self._lengths)
+        self._fit_sizes()
         if all(protected):
             if self._ring is not None:
                 self._send_together(self._ring)
@@ -70,6 +70,18 @@ class PacketSender:
         for row in failed:
             self._legs[row].send_errors += 1
         self._send([self._legs[row] for row in rows], [self._sockets[row] for row in rows], [self._packets[row] for row in rows])
+
+    def _fit_sizes(self) -> None:
+        """Follow the sizes of the protected packets, which are the same in every tick with G.711."""
+        sizes = self._memory.lengths[: len(self._legs)]
+        if np.array_equal(sizes, self._sizes):
+            return
+        self._sizes = sizes.copy()
+        if self._ring is not None:
+            self._ring.set_sizes(sizes)
+        view, row_bytes = self._memory.view, self._memory.rows.shape[1]
+        starts = range(0, len(sizes) * row_bytes, row_bytes)
+        self._packets = [view[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
 
     def _send_together(self, ring: RingSender) -> None:
         try:

@@ -29,11 +29,13 @@ from active_call.media.receive.rtcp import RtcpSession
 from active_call.media.record.recorder import Recorder
 from active_call.media.record.tap import RecordingTap
 from active_call.media.ring.opening import open_reader, open_sender
+from active_call.media.send.opus_batch import OpusBatch
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
 from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.housekeeping import Housekeeping
+from active_call.media.worker.shedding import LEVEL_OPUS
 from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.stream_orders import StreamOrders
 from active_call.media.worker.voice_pause import VoicePause
@@ -91,7 +93,8 @@ class Engine:
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
-        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock, open_sender(self._batch.memory.rows))
+        opus = OpusBatch(self._batch, open_sender)
+        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock, open_sender(self._batch.memory.rows), opus)
         self._hearing = ReceivePipeline(self._intake, capacity, emit, emit_audio)
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
@@ -138,9 +141,10 @@ class Engine:
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
         self._sent_audio.run()
 
-    def set_shedding(self, is_shedding: bool) -> None:
-        """Shed optional processing, or resume it."""
-        self._hearing.enhance.set_shedding(is_shedding)
+    def set_shedding(self, level: int) -> None:
+        """Skip the optional processing of that level (`shedding`), and resume the rest."""
+        self._hearing.enhance.set_shedding(level > 0)
+        self._sending.opus.set_shedding(level >= LEVEL_OPUS)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these readable RTP sockets."""

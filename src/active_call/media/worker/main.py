@@ -235,8 +235,9 @@ class Worker:
         index, late_s, skipped = self._grid.begin(time.monotonic())
         self._load.note_tick(late_s, skipped)
         if self._shedding.note_tick(late_s):
-            self._engine.set_shedding(self._shedding.is_shedding)
-            logger.warning("ticks are late" if self._shedding.is_shedding else "ticks are in time again")
+            self._engine.set_shedding(self._shedding.level)
+            message = "ticks are late" if self._shedding.is_shedding else "ticks are in time again"
+            logger.warning(message, extra={"shedding": self._shedding.level})
         now = time.monotonic()
         self._link.read(self._engine, now)
         self._engine.run_send(index)

@@ -37,7 +37,7 @@ export function RecordsPage() {
   const items = [...(first.value?.items ?? []), ...more.items];
   const rows = items.map(record => [
     html`<a href=${`#/call/${encodeURIComponent(record.id)}`}>${who(record.caller) || "browser"} → ${who(record.callee) || "agent"}</a>`,
-    dateTime(record.date), length(record.duration), html`<${Badge} kind=${KINDS[record.status]}>${record.status}<//>`, record.direction,
+    dateTime(record.date), length(record.durationS), html`<${Badge} kind=${KINDS[record.outcome]}>${record.outcome}<//>`, record.direction,
   ]);
   return html`
     <${Page} title="Records" aside=${first.value && html`<span class="count">${first.value.total}</span>`}>
