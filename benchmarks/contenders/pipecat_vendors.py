@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -80,7 +81,7 @@ def build(task: dict[str, Any]) -> FastAPI:
 
 async def main() -> None:
     logger.remove()
-    logger.add(sys.stderr, level="WARNING")
+    logger.add(sys.stderr, level=os.environ.get("PIPECAT_LOG", "WARNING"))
     task = listen()
     server = uvicorn.Server(uvicorn.Config(build(task), host="127.0.0.1", port=task["port"], log_level="error"))
     serving = asyncio.create_task(server.serve())
