@@ -3,8 +3,8 @@
 Reads `{"calls", "port", "path", "speech" (µ-law, 8 kHz), "turns", "every", "pace_s"}`, connects one caller every `pace_s`, says
 `{"connected"}`; on the next line all talk, each at its own time within `every` seconds. At the end it reports `delays_ms`, one for each
 answer (from the caller's last sound to the agent's first), and `cpu_s`, its processor time while they talk. A frame counts as sound if it
-is louder than line noise. Callers are to be cheap beside a server: frames are made once, and messages are parsed only while an answer is
-awaited. Imports nothing of active-call.
+is louder than line noise. Callers are to be cheap beside a server: frames are made once but for their number, and messages are parsed
+only while an answer is awaited. Imports nothing of active-call.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from common import FRAME_SAMPLES, listen, say
 FRAME_S = 0.02
 QUIET = bytes(value ^ sign for value in range(0x70, 0x80) for sign in (0x00, 0x80))
 """Codes of µ-law below some 0.4 % of full scale (G.711: they lie around 0x7F and 0xFF)."""
+DIGITS = 6
 MIN_LOUD = 40
 """How many loud samples make a frame count as sound."""
 
@@ -34,12 +35,11 @@ def text_frame(body: bytes) -> bytes:
     return b"\x81" + size + bytes(4) + body
 
 
-def media_frame(sound: bytes) -> bytes:
-    """A message with 20 ms of sound. Its numbers, which neither server reads, are the same in all, so that it is made once."""
-    return text_frame(
-        b'{"event": "media", "sequenceNumber": "2", "streamSid": "MZ0", "media": {"track": "inbound", "chunk": "1", "timestamp": "20", '
-        b'"payload": "%s"}}' % base64.b64encode(sound)
-    )
+def media_frames(sound: bytes) -> tuple[bytes, bytes]:
+    """What comes before and after the number in each message with these 20 ms of sound; the number has `DIGITS`."""
+    after = b'", "timestamp": "20", "payload": "%s"}}' % base64.b64encode(sound)
+    before = b'{"event": "media", "sequenceNumber": "2", "streamSid": "MZ0", "media": {"track": "inbound", "chunk": "'
+    return text_frame(before + bytes(DIGITS) + after)[: -len(after) - DIGITS], after
 
 
 class Caller(asyncio.Protocol):
@@ -56,6 +56,7 @@ class Caller(asyncio.Protocol):
         self.spoken_at: float | None = None
         self.delays: list[float] = []
         self.n_turns = 0
+        self._n_frames = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -114,6 +115,11 @@ class Caller(asyncio.Protocol):
                 self.delays.append((now - self.spoken_at) * 1000)
                 self.spoken_at = None
 
+    def send(self, frames: tuple[bytes, bytes]) -> None:
+        """The next 20 ms of sound."""
+        self._n_frames += 1
+        self.write(b"%s%06d%s" % (frames[0], self._n_frames, frames[1]))
+
     def write(self, data: bytes) -> None:
         if not self.is_lost:
             self._transport.write(data)
@@ -123,8 +129,8 @@ async def main() -> None:
     task = listen()
     loop = asyncio.get_running_loop()
     speech = Path(task["speech"]).read_bytes()
-    frames = [media_frame(speech[at : at + FRAME_SAMPLES].ljust(FRAME_SAMPLES, b"\xff")) for at in range(0, len(speech), FRAME_SAMPLES)]
-    silence = media_frame(b"\xff" * FRAME_SAMPLES)
+    frames = [media_frames(speech[at : at + FRAME_SAMPLES].ljust(FRAME_SAMPLES, b"\xff")) for at in range(0, len(speech), FRAME_SAMPLES)]
+    silence = media_frames(b"\xff" * FRAME_SAMPLES)
     callers = [Caller(index, task["port"], task["path"]) for index in range(task["calls"])]
     talking = False
     begins: list[list[float]] = [[] for _ in callers]
@@ -151,9 +157,9 @@ async def main() -> None:
             begins[index].pop(0)
             caller.place, caller.spoken_at = 0, None
         if caller.place < 0:
-            caller.write(silence)
+            caller.send(silence)
             return
-        caller.write(frames[caller.place])
+        caller.send(frames[caller.place])
         caller.place += 1
         if caller.place == len(frames):
             caller.place, caller.spoken_at = -1, now

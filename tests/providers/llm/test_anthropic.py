@@ -26,9 +26,7 @@ def replies(n_replies: int, **settings: Any) -> tuple[list[str], AnthropicServer
         async with AnthropicServer() as server, httpx.AsyncClient() as http:
             options = LlmSettings("anthropic", **{"api_key": server.key, "base_url": server.http_url, **settings})
             model = create_responder(options, Services(World(), http, local, {}), attempts=1)
-            said = []
-            for _ in range(n_replies):
-                said.append("".join([event.text async for event in model.reply(HELLO) if isinstance(event, TextDelta)]))
+            said = ["".join([event.text async for event in model.reply(HELLO) if isinstance(event, TextDelta)]) for _ in range(n_replies)]
             await local.close()
             return said, server
 
