@@ -8,7 +8,9 @@ vendors and the server share this machine.
 
 `heard after`: from the caller's last sound to the first of the agent's answer. Of that the vendors' own time is `model_s`, the words of the
 first clause times `token_s`, and `voice_s`; the rest is the end of the turn, and the time added by the server (`addedMs` of its records).
-`CPU`: seconds of a core of the server's processes, including children, for each second of a call, while all callers talk.
+`CPU`: seconds of a core of the server's processes, including children, for each second of a call, while all callers talk. `cores`: what the
+server, the vendors, the callers and everything on this machine took meanwhile; if that is all there are, the other figures are no
+measure of a server. `--contender pipecat` is Pipecat's own bot in one process, as its documentation runs it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from own_server import free_port, started_server
 HERE: Final = Path(__file__).parent
 SPEECH: Final = HERE.parent / "tests" / "vectors" / "speech" / "joe_01.ulaw"
 PACE: Final = {"model_s": 0.25, "token_s": 0.02, "voice_s": 0.1}
+SET_UP_S: Final = 120.0
 PLAYBOOK: Final = """---
 asr: {{provider: deepgram, endpoint: "ws://127.0.0.1:{deepgram}", secretKey: "{key}"}}
 llm: {{provider: openai, baseUrl: "http://127.0.0.1:{openai}/v1", apiKey: "{key}", model: gpt-4o-mini}}
@@ -105,6 +108,17 @@ def pipecat_server(folder: Path, vendors: dict[str, Any], python: str) -> Iterat
         program.close()
 
 
+def await_recognition(vendors: Program, calls: int) -> None:
+    """Wait until each call has its connection to the recogniser: the server has set up all calls."""
+    deadline = time.monotonic() + SET_UP_S
+    while time.monotonic() < deadline:
+        vendors.tell({})
+        if vendors.hear()["connections"]["deepgram"] >= calls:
+            return
+        time.sleep(0.5)
+    raise SystemExit(f"the server has not set up {calls} calls in {SET_UP_S:g} s")
+
+
 def cpu_s(pid: int) -> float:
     """CPU time of the process and its children, in seconds."""
     process = psutil.Process(pid)
@@ -134,15 +148,19 @@ def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, 
                 "speech": str(options.speech),
                 "turns": options.turns,
                 "every": options.every,
+                "pace_s": options.pace,
             }
             callers.tell(task)
             callers.hear()
+            await_recognition(vendors, calls)
             time.sleep(options.settle)
             began, cpu_before, vendors_before = time.monotonic(), cpu_s(pid), cpu_s(vendors.process.pid)
+            idle_before = psutil.cpu_times().idle
             callers.tell({"talk": True})
             heard = callers.hear()
             took_s, used_s, memory = time.monotonic() - began, cpu_s(pid) - cpu_before, rss_mb(pid)
             vendors_used_s = cpu_s(vendors.process.pid) - vendors_before
+            busy = (psutil.cpu_count() or 1) - (psutil.cpu_times().idle - idle_before) / took_s
         vendors.tell({})
         told = vendors.hear()
         own = own_waits(folder)
@@ -153,7 +171,12 @@ def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, 
         **own,
         "contender": options.contender,
         "rss_mb": round(memory),
-        "vendors_cpu_per_call_s": round(vendors_used_s / (calls * took_s), 4),
+        "cores": {
+            "server": round(used_s / took_s, 2),
+            "vendors": round(vendors_used_s / took_s, 2),
+            "callers": round(heard["cpu_s"] / took_s, 2),
+            "all": round(busy, 2),
+        },
         "vendors": told,
     }
 
@@ -192,7 +215,8 @@ def main() -> None:
     parser.add_argument("--calls", default="20,200")
     parser.add_argument("--turns", type=int, default=4, help="how often each caller speaks")
     parser.add_argument("--every", type=float, default=10.0, help="seconds from one time to the next")
-    parser.add_argument("--settle", type=float, default=8.0, help="seconds between the last call's beginning and the first word")
+    parser.add_argument("--pace", type=float, default=0.05, help="seconds from one call's beginning to the next")
+    parser.add_argument("--settle", type=float, default=8.0, help="seconds between the set-up of the last call and the first word")
     parser.add_argument("--contender", choices=("own", "pipecat"), default="own")
     parser.add_argument("--python", default=sys.executable, help="the Python that has pipecat-ai")
     parser.add_argument("--speech", type=Path, default=SPEECH)

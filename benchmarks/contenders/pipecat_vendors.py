@@ -1,14 +1,15 @@
 """Pipecat's bot for Twilio with Deepgram, OpenAI and Cartesia, its own services of each, pointed at the simulators.
 
 Reads `{"port", "deepgram", "openai", "cartesia", "key"}`, says `{"ready"}` and serves `/ws` until it is stopped. Turns end by Pipecat's
-silence strategy with its default settings, which is cheaper than its default strategy, a network that detects the end of a turn. Imports
-nothing of active-call.
+silence strategy with its default settings, which is cheaper than its default strategy, a network that detects the end of a turn. One
+process, uvloop, and otherwise its own defaults. `PIPECAT_LOG=DEBUG` writes what it does into its log. Imports nothing of active-call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -57,9 +58,15 @@ def build(task: dict[str, Any]) -> FastAPI:
                 transport.input(),
                 DeepgramSTTService(api_key=key, base_url=f"ws://127.0.0.1:{task['deepgram']}"),
                 pair.user(),
-                OpenAILLMService(api_key=key, base_url=f"http://127.0.0.1:{task['openai']}/v1", model="gpt-4o-mini"),
+                OpenAILLMService(
+                    api_key=key,
+                    base_url=f"http://127.0.0.1:{task['openai']}/v1",
+                    settings=OpenAILLMService.Settings(model="gpt-4o-mini"),
+                ),
                 CartesiaTTSService(
-                    api_key=key, url=f"ws://127.0.0.1:{task['cartesia']}/tts/websocket", voice_id="f786b574-daa5-4673-aa0c-cbe3e8534c02"
+                    api_key=key,
+                    url=f"ws://127.0.0.1:{task['cartesia']}/tts/websocket",
+                    settings=CartesiaTTSService.Settings(voice="f786b574-daa5-4673-aa0c-cbe3e8534c02"),
                 ),
                 transport.output(),
                 pair.assistant(),
@@ -80,7 +87,7 @@ def build(task: dict[str, Any]) -> FastAPI:
 
 async def main() -> None:
     logger.remove()
-    logger.add(sys.stderr, level="WARNING")
+    logger.add(sys.stderr, level=os.environ.get("PIPECAT_LOG", "WARNING"))
     task = listen()
     server = uvicorn.Server(uvicorn.Config(build(task), host="127.0.0.1", port=task["port"], log_level="error"))
     serving = asyncio.create_task(server.serve())

@@ -1,8 +1,8 @@
 """Simulated Deepgram, OpenAI and Cartesia at the speed of real ones, in a separate process.
 
 Reads `{"model_s", "token_s", "voice_s"}` (until the first token, from token to token, until the first sound), says `{"deepgram", "openai",
-"cartesia", "key"}`: ports, and the key of all three. On a further line it reports `complaints`. The simulators are those of the tests
-(`active_call.testing.vendors`): strict, and speaking the documented protocols over real sockets.
+"cartesia", "key"}`: ports, and the key of all three. On each further line it reports `connections` and `complaints`. The simulators are
+those of the tests (`active_call.testing.vendors`): strict, and speaking the documented protocols over real sockets.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import uvloop
 from common import leave, listen, say
 
 from active_call.testing.vendors.stt.deepgram import DeepgramServer
@@ -68,15 +69,15 @@ async def main() -> None:
     Chat.model_s, Chat.token_s, Voice.voice_s = task["model_s"], task["token_s"], task["voice_s"]
     async with DeepgramServer() as deepgram, Chat() as chat, Voice() as voice:
         say({"deepgram": deepgram.port, "openai": chat.port, "cartesia": voice.port, "key": chat.key})
-        await asyncio.get_running_loop().run_in_executor(None, listen)
         servers = {"deepgram": deepgram, "openai": chat, "cartesia": voice}
-        say(
-            {
-                "complaints": [f"{name}: {what}"[:200] for name, server in servers.items() for what in server.complaints[:5]],
-                "connections": {"deepgram": deepgram.n_sockets, "cartesia": voice.n_sockets, "openai": len(chat.requests)},
-            }
-        )
+        while not (await asyncio.get_running_loop().run_in_executor(None, listen)).get("is_over"):
+            say(
+                {
+                    "complaints": [f"{name}: {what}"[:200] for name, server in servers.items() for what in server.complaints[:5]],
+                    "connections": {"deepgram": deepgram.n_sockets, "cartesia": voice.n_sockets, "openai": len(chat.requests)},
+                }
+            )
     leave()
 
 
-asyncio.run(main())
+uvloop.run(main())

@@ -16,6 +16,7 @@ import pytest
 from active_call.api.app import create_app
 from active_call.api.services import ApiServices
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.trust import Trust
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.routing import Playbooks
@@ -34,15 +35,17 @@ FAKE = TtsOption(provider="fake")
 
 @dataclass
 class Vendors:
-    """Entry points of two providers, both by the one synthesiser; `options` are those they were made with."""
+    """Entry points of two providers, both by the one synthesiser; `options` and `keys` are those they were made with."""
 
     voice: FakeSynthesiser
     options: list[TtsOption]
+    keys: list[str | None]
 
-    def create(self, option: TtsOption, _: Services) -> FakeSynthesiser:
+    def create(self, option: TtsOption, services: Services) -> FakeSynthesiser:
         if option.volume == 11:
             raise ConfigError("tts.volume", "1 to 10, not 11")
         self.options.append(option)
+        self.keys.append(services.environment.get("FAKE_API_KEY"))
         return self.voice
 
 
@@ -57,7 +60,7 @@ class Point:
 
 @pytest.fixture
 def vendors(monkeypatch: pytest.MonkeyPatch) -> Vendors:
-    made = Vendors(FakeSynthesiser(), [])
+    made = Vendors(FakeSynthesiser(), [], [])
     monkeypatch.setattr(entry_points, "entry_points", lambda group: [Point("fake", made.create), Point("other", made.create)])
     return made
 
@@ -78,7 +81,8 @@ async def a_server(
 ) -> AsyncIterator[Server]:
     local, speech = EngineProcesses(), SpeechLibrary(AudioCache(folder))
     async with httpx.AsyncClient() as outside:
-        engines = Engines(Services(World(), outside, local, {}), prepared=speech)
+        engines = Engines(Services(World(), outside, local, {"FAKE_API_KEY": "own-key"}), prepared=speech)
+        engines.use_key_sets({"acme": {"FAKE_API_KEY": "acme-key"}})
         services = CallDependencies(
             world=World(),
             engines=engines,
@@ -145,6 +149,22 @@ def test_key_without_a_name_is_found_by_any_command_of_the_same_text_and_voice(t
             assert len(vendors.voice.spoken) == 1
             assert b"".join([chunk.pcm async for chunk in speech_of(same, "Good morning.", speed=1.0)])
             assert len(vendors.voice.spoken) == 2
+
+    asyncio.run(story())
+
+
+def test_key_set_of_the_calls_makes_the_sound_that_they_find(tmp_path: Path, vendors: Vendors) -> None:
+    async def story() -> None:
+        async with a_server(tmp_path) as server:
+            answer = await server.post(text="Good morning.", keys="acme")
+            assert answer.status_code == 200 and vendors.keys == ["acme-key"]
+            voice = server.engines.get_voice(FAKE, Trust(keys="acme"))
+            assert voice.voice.key_of("Good morning.") == answer.json()["key"]
+            assert [chunk async for chunk in speech_of(voice, "Good morning.")] and len(vendors.voice.spoken) == 1
+            await server.post(text="Good evening.")
+            assert vendors.keys == ["acme-key", "own-key"]
+            answer = await server.post(text="Good evening.", keys="acmee")
+            assert answer.status_code == 400 and answer.json()["error"].startswith("keys: there is no key set 'acmee'")
 
     asyncio.run(story())
 

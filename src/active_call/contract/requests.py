@@ -32,6 +32,8 @@ class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """As the `tts` option of the calls that will say it; the server's defaults fill in the rest."""
     cache_key: str | None = None
     """A name for the sound. Without it the sound is found by its text and voice."""
+    keys: bounds.Word | None = None
+    """The name of the key set that the calls use, as `keys` of their options, their playbook or their trunk."""
 
 
 class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -1,10 +1,10 @@
 """HTTP requests to hosts that come from outside: they may reach the public internet, and private networks only if allowed.
 
 httpx handles the request as usual. Before each connection the host is resolved here, every address is checked, and the connection goes to
-exactly the checked address, so that DNS rebinding has no effect. A redirect is another connection and is checked too. Connections are kept
-for the next request, so requests with different trust never share a client. If the environment names a proxy (HTTPS_PROXY, NO_PROXY), the
-host is checked as this machine resolves it, and the proxy connects. Raises httpx.ConnectError with the reason. RFC 6890 and its registry
-(special-purpose addresses).
+exactly the checked address, so that DNS rebinding has no effect. A redirect is another connection and is checked too. Bodies of responses
+are bounded (`bounded_bodies`). Connections are kept for the next request, so requests with different trust never share a client. If the
+environment names a proxy (HTTPS_PROXY, NO_PROXY), the host is checked as this machine resolves it, and the proxy connects. Raises
+httpx.ConnectError with the reason. RFC 6890 and its registry (special-purpose addresses).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import httpx
 from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
 from active_call.base.trust import Place, Trust
+from active_call.net.bounded_bodies import ACCEPTED, bounded
 
 RESOLVE_S: Final = 5.0
 KEEP_S: Final = 30.0
@@ -173,7 +174,10 @@ def guarded_client(policy: OutgoingPolicy, timeout_s: float = 15.0, *, tls: ssl.
     Creating `tls` takes 50 ms: create it once for several clients.
     """
     transport = _GuardedTransport(policy, tls or httpx.create_ssl_context())
-    return httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False, max_redirects=5, cookies=no_cookies())
+    headers = {"Accept-Encoding": ACCEPTED}
+    return httpx.AsyncClient(
+        transport=transport, timeout=timeout_s, trust_env=False, max_redirects=5, cookies=no_cookies(), headers=headers
+    )
 
 
 class GuardedClients:
@@ -231,14 +235,14 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         url = request.url
         proxied = self._proxied.get(url.scheme)
         if proxied is None or proxy_bypass(url.host):
-            return await super().handle_async_request(request)
+            return bounded(await super().handle_async_request(request))
         try:
             await self._policy.addresses(url.host, url.port or {"https": 443}.get(url.scheme, 80))
         except OutgoingRefused as error:
             raise httpx.ConnectError(str(error), request=request) from error
         except (OSError, TimeoutError, UnicodeError):
             pass  # only the proxy can resolve that name
-        return await proxied.handle_async_request(request)
+        return bounded(await proxied.handle_async_request(request))
 
     async def aclose(self) -> None:
         await super().aclose()

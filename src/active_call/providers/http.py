@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 
 import httpx
 
@@ -14,6 +15,9 @@ RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 EXCERPT_CHARS = 200
 CONNECT_S = 4.0
 """The deadline for a connection that is opened in advance."""
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""The longest line of a streamed answer: more than the sound of a sentence as Base64."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,3 +41,22 @@ async def check_status(provider: str, response: httpx.Response) -> None:
     if not response.is_success:
         await response.aread()
         raise status_error(provider, response.status_code, response.text)
+
+
+async def lines_of(provider: str, response: httpx.Response) -> AsyncIterator[str]:
+    """The lines of a streamed body, without their ends (LF, CRLF or CR). Raises ProviderError for a line that does not end.
+
+    Unlike httpx's `aiter_lines`, it does not split at characters such as U+2028, which JSON may contain.
+    """
+    waiting = bytearray()
+    async for piece in response.aiter_bytes():
+        n_searched = len(waiting)
+        waiting += piece
+        if (end := waiting.rfind(b"\n", n_searched)) >= 0:
+            complete, waiting = bytes(waiting[: end + 1]), waiting[end + 1 :]
+            for line in complete.splitlines():
+                yield line.decode("utf-8", "replace")
+        if len(waiting) > MAX_LINE_BYTES:
+            raise ProviderError(provider, f"sent a line of more than {MAX_LINE_BYTES} bytes", retryable=True)
+    for line in bytes(waiting).splitlines():
+        yield line.decode("utf-8", "replace")

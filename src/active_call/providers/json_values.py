@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from active_call.providers.http import EXCERPT_CHARS
 
 MAX_ITEMS = 4_000
 """The longest list that is read: more words than an utterance has."""
+MAX_NUMBER = 1e15
+"""The largest number that is read, either sign: more than a time in microseconds. Larger ones cannot be calculated with."""
 
 
 def read_object(provider: str, message: str | bytes) -> Mapping[str, Any]:
@@ -39,9 +40,9 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """`value` if it is a finite number, else None."""
+    """`value` if it is a finite number of a usable size, else None."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    return float(value) if is_number and -MAX_NUMBER <= value <= MAX_NUMBER else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -64,4 +65,4 @@ def mapping_in(value: Any, *names: str) -> Mapping[str, Any]:
 def count_in(value: Mapping[str, Any], name: str) -> int:
     """A token count in a vendor's object; 0 if there is no such number."""
     count = value.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 < count <= MAX_NUMBER else 0

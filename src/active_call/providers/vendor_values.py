@@ -5,7 +5,6 @@ Values of any type enter; Unicode text and whole samples leave, or a ProviderErr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ from active_call.base.repair import valid_unicode
 
 MAX_DEPTH = 4
 """The deepest nesting in which a text is found."""
+MAX_NUMBER = 2**64
+"""The largest number that counts as a text, such as an id: of 64 bits."""
 
 _SPOKEN_TYPES = ("text", "output_text", "text_delta", "input_text")
 """Types of reply parts that are meant for the user. Reasoning, images, tool calls and references are not."""
@@ -39,7 +40,7 @@ def text_of(value: Any, *, depth: int = MAX_DEPTH) -> str:
         case bool() | None:
             return ""
         case int() | float():
-            return str(value) if math.isfinite(value) else ""
+            return str(value) if -MAX_NUMBER <= value <= MAX_NUMBER else ""
         case Mapping() if depth:
             return _text_of_part(value, depth - 1)
         case Sequence() if depth and not isinstance(value, bytes | bytearray | memoryview):

@@ -12,6 +12,7 @@ import msgspec
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ConfigError, MediaError, ProviderError
+from active_call.base.trust import NO_TRUST, Trust
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.options import merged
 from active_call.contract.options import TtsOption
@@ -46,7 +47,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
     if services.speech is None:
         raise MediaError("this server keeps no sounds")
     option = merged(request.option or TtsOption(), services.defaults.tts or TtsOption())
-    synthesiser = _synthesiser_of(request.option or TtsOption(), option, services.engines)
+    synthesiser = _synthesiser_of(request.option or TtsOption(), option, services.engines, NO_TRUST.with_keys(request.keys))
     made_of = synthesiser.voice.key_of(text, request.speaker)
     key = named or made_of
     n_kept = await services.speech.n_bytes_kept(key, made_of)
@@ -92,11 +93,13 @@ def _check_is_unicode(path: str, text: str) -> None:
         raise ContractError(path, f"expected Unicode text, found {text[error.start]!r}") from error
 
 
-def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedTextToSpeech:
-    """The synthesiser that a call would choose. An error names the place in the request if it comes from there."""
+def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines, trust: Trust) -> CachedTextToSpeech:
+    """The synthesiser that a call with the same key set would choose. An error names the place in the request if it comes from there."""
     try:
-        return engines.get_voice(option)
+        return engines.get_voice(option, trust)
     except ConfigError as error:
+        if error.key == "keys":
+            raise ContractError("keys", error.reason) from error
         for field in msgspec.structs.fields(TtsOption):
             if error.key == f"tts.{field.name}" and getattr(asked, field.name) is not None:
                 raise ContractError(f"option.{field.encode_name}", error.reason) from error

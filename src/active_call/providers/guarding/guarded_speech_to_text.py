@@ -38,6 +38,8 @@ MAX_TEXT_CHARS = 20_000
 """The longest text of one utterance: twenty minutes of fast speech."""
 MAX_WORDS = 4_000
 """The most words of one utterance."""
+MAX_SAMPLE = 2**53
+"""Numbers beyond this cannot be written as JSON everywhere."""
 
 
 class GuardedSpeechToText:
@@ -171,10 +173,10 @@ def _words(words: Any) -> tuple[Word, ...]:
 
 
 def _sample(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_SAMPLE else 0
 
 
 def _share(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         return None
-    return min(1.0, max(0.0, float(value)))
+    return float(min(1.0, max(0.0, value)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -152,6 +151,6 @@ def _word(word: Any) -> WordTime | None:
         return None
     times: tuple[Any, Any] = (word.start_ms, word.end_ms)
     text = valid_unicode(text_of(word.text)).strip()
-    if not text or not all(isinstance(ms, int | float) and math.isfinite(ms) and ms >= 0 for ms in times):
+    if not text or not all(isinstance(ms, int | float) and 0 <= ms <= MAX_SOUND_S * 1000 for ms in times):
         return None
     return WordTime(text, float(word.start_ms), float(max(times)))

@@ -1,20 +1,19 @@
 """A language model's reply as server-sent events: one POST, then the JSON of each event as it comes.
 
 A URL, headers and a body enter; parsed events leave, or one ProviderError. The event format is that of the HTML standard ("Server-sent
-events"), read by httpx-sse. Deadlines and retries belong to the provider wall.
+events"), of which only the data is read: events name their type in it. Deadlines and retries belong to the provider wall.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final
 
 import httpx
-from httpx_sse import EventSource, SSEError
 
 from active_call.base.errors import ProviderError
-from active_call.providers.http import EXCERPT_CHARS, check_status
+from active_call.providers.http import EXCERPT_CHARS, check_status, lines_of
 
 TIMEOUT_S: Final = 30.0
 """For a single read. It is longer than the wall's deadlines, which apply first."""
@@ -35,13 +34,27 @@ async def events_of(
             if _kind_of(response) == "application/json":
                 yield _object_in(provider, (await response.aread()).decode(errors="replace"))
                 return
-            async for event in EventSource(response).aiter_sse():
-                if event.data and event.data != END:
-                    yield _object_in(provider, event.data)
+            if _kind_of(response) != "text/event-stream":
+                raise ProviderError(provider, f"the response is not an event stream but {_kind_of(response)[:80]!r}", retryable=True)
+            async for data in _data_in(lines_of(provider, response)):
+                if data and data != END:
+                    yield _object_in(provider, data)
     except httpx.TransportError as error:
         raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
-    except SSEError as error:
-        raise ProviderError(provider, f"the response is not an event stream: {error}", retryable=True) from error
+    except httpx.DecodingError as error:
+        raise ProviderError(provider, f"the answer cannot be read: {error}", retryable=True) from error
+
+
+async def _data_in(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The data of each event: its `data` lines, up to an empty line. An event that is cut off counts as none."""
+    parts: list[str] = []
+    async for line in lines:
+        name, _, value = line.removeprefix("\ufeff").partition(":")
+        if name == "data":
+            parts.append(value.removeprefix(" "))
+        elif not line and parts:
+            yield "\n".join(parts)
+            parts = []
 
 
 def _kind_of(response: httpx.Response) -> str:

@@ -17,7 +17,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
 from active_call.providers.credentials import without_secrets
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import open_connection, status_error
+from active_call.providers.http import lines_of, open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
@@ -111,7 +111,7 @@ class HttpTextToSpeech:
             case "object":
                 yield self.read(read_object(self.name, await self._whole(response)))
             case "lines":
-                async for line in response.aiter_lines():
+                async for line in lines_of(self.name, response):
                     if line.strip():
                         yield self.read(read_object(self.name, line))
 

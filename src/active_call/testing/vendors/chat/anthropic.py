@@ -1,9 +1,13 @@
-"""A simulator of Anthropic's Messages API, streamed. Source: platform.claude.com/docs, "Messages", "Streaming messages", "Tool use"."""
+"""A simulator of Anthropic's Messages API, streamed, in both of its versions.
+
+Source: platform.claude.com/docs, "Messages", "Streaming messages", "Tool use", "Versions", "Migrating to API version 2026-10-21".
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +20,10 @@ _FIELDS = frozenset(
         "metadata", "thinking", "output_config", "service_tier", "cache_control",
     }
 )  # fmt: skip
+_VERSIONS = ("2023-06-01", "2026-10-21")
+_SAMPLING = ("temperature", "top_p", "top_k")
+_WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[7-9]|[a-z]+-[5-9])")
+"""Models that refuse these fields in each version."""
 _ERRORS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
 
 
@@ -30,12 +38,17 @@ class AnthropicServer(ChatVendor):
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if (request.headers.get("x-api-key") or bearer) != self.key:
             raise Unusual("invalid x-api-key", 401)
-        need(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
+        version = request.headers.get("anthropic-version", "")
+        need(version, "anthropic-version: header is required")
+        need(version in _VERSIONS, f"anthropic-version: {version} is not a valid version")
         only_known(body, _FIELDS, "body")
+        for name in _SAMPLING:
+            need(name not in body or version != _VERSIONS[-1], f"{name}: Extra inputs are not permitted")
+            need(name not in body or not _WITHOUT_SAMPLING.match(str(body.get("model"))), f"`{name}` is deprecated for this model.")
         need(isinstance(body.get("max_tokens"), int) and body["max_tokens"] > 0, "max_tokens: field required")
         need(body.get("stream") is True, "this simulator streams")
         need(0 <= body.get("temperature", 1) <= 1, "temperature: range: 0..1")
-        for block in body.get("system", []):
+        for block in blocks_of(body.get("system", [])):
             need(block.get("type") == "text" and block.get("text"), "system: text content blocks must be non-empty")
         for tool in body.get("tools", []):
             only_known(tool, {"name", "description", "input_schema"}, "tools")
@@ -53,6 +66,11 @@ class AnthropicServer(ChatVendor):
         return "error", self.error(529, "Overloaded")
 
 
+def blocks_of(content: str | list[Json]) -> list[Json]:
+    """Content as blocks: a plain text is one text block."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 def _check_turns(turns: list[Json]) -> None:
     need(turns, "messages: at least one message is required")
     need(turns[0]["role"] == "user", "messages: first message must use the user role")
@@ -61,11 +79,12 @@ def _check_turns(turns: list[Json]) -> None:
     for one, following in itertools.pairwise(turns):
         need(one["role"] != following["role"], "messages: roles must alternate")
     for turn in turns:
-        blocks = turn["content"]
+        blocks = blocks_of(turn["content"])
         need(blocks, "messages: all messages must have non-empty content")
         results = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
         need(results == open_calls, "messages: each tool_use block must have a tool_result block in the next message, and none without it")
         kinds = [block["type"] for block in blocks]
+        need(turn["role"] == "user" or "document" not in kinds, "messages: document blocks are not allowed in assistant messages")
         need(not results or kinds[: len(results)] == ["tool_result"] * len(results), "messages: tool_result blocks come first")
         need(all(block["text"].strip() for block in blocks if block["type"] == "text"), "messages: text content blocks must be non-empty")
         open_calls = {block["id"] for block in blocks if block["type"] == "tool_use"}
@@ -74,7 +93,8 @@ def _check_turns(turns: list[Json]) -> None:
 
 def _events(reply: ScriptedReply, body: Json) -> Iterator[Json]:
     usage: dict[str, Any] = {"input_tokens": 20, "cache_read_input_tokens": 80, "cache_creation_input_tokens": 0, "output_tokens": 1}
-    yield {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": usage}}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": body.get("model", ""), "content": []}
+    yield {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}}
     yield {"type": "ping"}
     index = 0
     if reply.pieces:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
-from active_call.testing.vendors.chat.chat_vendor import ChatVendor, Json, ScriptedReply, Unusual, need, only_known
+from active_call.testing.vendors.chat.chat_vendor import ChatVendor, Json, ScriptedCall, ScriptedReply, Unusual, need, only_known
 from active_call.testing.vendors.wire.server import Request
 
 _FIELDS = frozenset(
@@ -39,48 +39,61 @@ class ResponsesServer(ChatVendor):
         for tool in body.get("tools", []):
             only_known(tool, {"type", "name", "description", "parameters", "strict"}, "tools")
             need(tool.get("type") == "function" and tool.get("name"), "Missing required parameter: 'tools[0].name'.")
-        _check_items(body.get("input") or [])
+        given = body.get("input") or []
+        _check_items([{"role": "user", "content": given}] if isinstance(given, str) else given)
 
     def events(self, reply: ScriptedReply, body: Json) -> Iterator[tuple[str, Json]]:
         for number, data in enumerate(self._events(reply)):
             yield data["type"], {**data, "sequence_number": number}
 
     def _events(self, reply: ScriptedReply) -> Iterator[Json]:
-        yield {"type": "response.created", "response": {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}}
-        yield {"type": "response.output_item.added", "output_index": 0, "item": {"type": "reasoning", "id": "rs_1", "summary": []}}
-        yield {"type": "response.output_item.added", "output_index": 1, "item": {"type": "message", "id": "msg_1", "content": []}}
-        for piece in reply.pieces:
-            yield {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 1, "content_index": 0, "delta": piece}
-        yield {
-            "type": "response.output_text.done",
-            "item_id": "msg_1",
-            "output_index": 1,
-            "content_index": 0,
-            "text": "".join(reply.pieces),
-        }
-        for index, call in enumerate(reply.calls, 2):
-            item = {
-                "type": "function_call",
-                "id": f"fc_{index}",
-                "call_id": f"call_{next(self._numbers)}",
-                "name": call.name,
-                "arguments": "",
-            }
-            yield {"type": "response.output_item.added", "output_index": index, "item": item}
-            text = json.dumps(call.arguments)
-            for part in (text[:3], text[3:]):
-                yield {"type": "response.function_call_arguments.delta", "item_id": item["id"], "output_index": index, "delta": part}
-            yield {"type": "response.function_call_arguments.done", "item_id": item["id"], "output_index": index, "arguments": text}
-            yield {"type": "response.output_item.done", "output_index": index, "item": {**item, "arguments": text}}
+        response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-4o-mini", "output": []}
+        yield {"type": "response.created", "response": {**response, "status": "in_progress"}}
+        reasoning = {"type": "reasoning", "id": "rs_1", "summary": []}
+        yield {"type": "response.output_item.added", "output_index": 0, "item": reasoning}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": reasoning}
+        done = [reasoning]
+        items = [self._spoken(reply), *(self._called(index, call) for index, call in enumerate(reply.calls, 2))]
+        for events in items:
+            for event in events:
+                yield event
+                if event["type"] == "response.output_item.done":
+                    done.append(event["item"])
         usage = {
             "input_tokens": 100,
             "input_tokens_details": {"cached_tokens": 64},
             "output_tokens": 15,
             "output_tokens_details": {"reasoning_tokens": 7},
+            "total_tokens": 115,
         }
         ended = "incomplete" if reply.reason else "completed"
         details = {"incomplete_details": {"reason": reply.reason}} if reply.reason else {}
-        yield {"type": f"response.{ended}", "response": {"object": "response", "status": ended, "usage": usage, **details}}
+        yield {"type": f"response.{ended}", "response": {**response, "output": done, "status": ended, "usage": usage, **details}}
+
+    def _spoken(self, reply: ScriptedReply) -> Iterator[Json]:
+        """The events of the message."""
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}
+        place = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
+        part = {"type": "output_text", "text": "", "annotations": []}
+        said = {**part, "text": "".join(reply.pieces)}
+        yield {"type": "response.output_item.added", "output_index": 1, "item": item}
+        yield {"type": "response.content_part.added", **place, "part": part}
+        for piece in reply.pieces:
+            yield {"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []}
+        yield {"type": "response.output_text.done", **place, "text": said["text"], "logprobs": []}
+        yield {"type": "response.content_part.done", **place, "part": said}
+        yield {"type": "response.output_item.done", "output_index": 1, "item": {**item, "status": "completed", "content": [said]}}
+
+    def _called(self, index: int, call: ScriptedCall) -> Iterator[Json]:
+        """The events of a tool call."""
+        called = f"call_{next(self._numbers)}"
+        item = {"type": "function_call", "id": f"fc_{index}", "call_id": called, "name": call.name, "arguments": ""}
+        yield {"type": "response.output_item.added", "output_index": index, "item": item}
+        text = json.dumps(call.arguments)
+        for part in (text[:3], text[3:]):
+            yield {"type": "response.function_call_arguments.delta", "item_id": item["id"], "output_index": index, "delta": part}
+        yield {"type": "response.function_call_arguments.done", "item_id": item["id"], "output_index": index, "arguments": text}
+        yield {"type": "response.output_item.done", "output_index": index, "item": {**item, "arguments": text}}
 
     def error(self, status: int, message: str) -> Json:
         return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}

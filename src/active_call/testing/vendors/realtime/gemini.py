@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections import deque
 from collections.abc import Mapping
 from itertools import count
@@ -33,6 +34,9 @@ _SETUP: Final = {
     "model", "generationConfig", "systemInstruction", "tools", "realtimeInputConfig", "sessionResumption", "contextWindowCompression",
     "inputAudioTranscription", "outputAudioTranscription", "proactivity",
 }  # fmt: skip
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+"""Protobuf's JSON takes both alphabets of Base64."""
+_OPAQUE: Final = frozenset({"args", "response", "parameters"})
 _MESSAGES: Final = {"setup", "clientContent", "realtimeInput", "toolResponse"}
 
 
@@ -80,9 +84,9 @@ class LiveConversation:
     async def run(self) -> None:
         """Serve until the client disconnects."""
         try:
-            await self._begin(json.loads(await self._socket.receive()))
+            await self._begin(in_json_names(json.loads(await self._socket.receive())))
             while True:
-                await self._take(json.loads(await self._socket.receive()))
+                await self._take(in_json_names(json.loads(await self._socket.receive())))
         except SocketClosed:
             pass
         finally:
@@ -140,7 +144,7 @@ class LiveConversation:
     async def _hear(self, sound: Mapping[str, Any]) -> None:
         if sound.get("mimeType") != "audio/pcm;rate=16000":
             await self._refuse(f"the audio must be 16 kHz PCM, not {sound.get('mimeType')}")
-        pcm = base64.b64decode(sound["data"], validate=True)
+        pcm = base64.b64decode(sound["data"].translate(_URL_SAFE), validate=True)
         is_loud = bool(pcm) and float(np.abs(np.frombuffer(pcm, "<i2").astype(float)).mean()) > LOUD
         self._silent_ms = 0.0 if is_loud else self._silent_ms + len(pcm) / 32
         if is_loud and not self._is_speech:
@@ -198,3 +202,16 @@ class LiveConversation:
             handle = f"handle-{next(self._server.numbers)}"
             self._server.handles[handle] = list(self.history)
             await self._socket.send_json({"sessionResumptionUpdate": {"newHandle": handle, "resumable": True}})
+
+
+def in_json_names(value: Any) -> Any:
+    """`value` with field names such as `mimeType`. Like every parser of protobuf's JSON, the vendor also accepts `mime_type`.
+
+    Values below names of the user's own (`args`, `response`, `parameters`) are left as they are.
+    """
+    if isinstance(value, list):
+        return [in_json_names(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    named = {re.sub(r"_([a-z])", lambda found: found[1].upper(), name): each for name, each in value.items()}
+    return {name: each if name in _OPAQUE else in_json_names(each) for name, each in named.items()}

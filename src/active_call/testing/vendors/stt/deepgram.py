@@ -20,6 +20,8 @@ RATES: Final = frozenset({8_000, 16_000, 24_000, 44_100, 48_000})
 ENCODINGS: Final = frozenset({"linear16", "mulaw"})
 MODELS: Final = frozenset({"nova-3", "nova-3-general", "nova-3-medical", "nova-2", "nova-2-phonecall", "nova", "enhanced", "base"})
 FLUX_MODELS: Final = frozenset({"flux-general-en", "flux-general-multi"})
+ENDPOINTING_MS: Final = "10"
+"""The vendor's default: a pause of this length ends a segment."""
 SILENCE_S: Final = 0.5
 """The pause after which the simulated Flux ends a turn; after half of it, it sends an eager end."""
 
@@ -69,7 +71,8 @@ class _Listen:
         self._hearing = hearing
         self._has_interim = query.get("interim_results") == "true"
         self._has_vad = query.get("vad_events") == "true"
-        self._endpointing_s = float(query.get("endpointing", 10_000)) / 1000
+        endpointing = query.get("endpointing", ENDPOINTING_MS)
+        self._endpointing_s = float(endpointing) / 1000 if endpointing != "false" else float("inf")
         self._from_s = 0.0
 
     async def run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +13,11 @@ PIECE_MS = 100
 
 def sound_of(text: str, rate_hz: int) -> bytes:
     """s16le sound of `text`, `MS_PER_CHAR` for each character."""
-    n_samples = len(text) * MS_PER_CHAR * rate_hz // 1000
+    return _tone(len(text) * MS_PER_CHAR * rate_hz // 1000, rate_hz)
+
+
+@lru_cache(64)
+def _tone(n_samples: int, rate_hz: int) -> bytes:
     return bytes((6_000 * np.sin(2 * np.pi * 300 * np.arange(n_samples) / rate_hz)).astype("<i2").tobytes())
 
 
