@@ -42,7 +42,7 @@ def main() -> None:
     chosen = parser.parse_args()
     for name in chosen.sets.split(","):
         wanted = {key: entry for key, entry in entries() if entry["set"] == name}
-        recorded = load(chosen.traces / f"overlaps-{name}.json.gz", wanted, say, record=chosen.record)
+        recorded = load(chosen.traces / f"overlaps-{name}.json.gz", wanted, say, record=chosen.record, judged=False)
         played = [(each, replay_overlap(each.trace, SAYS)) for each in recorded]
         tell(name, played, each=chosen.each)
 

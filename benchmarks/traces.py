@@ -20,8 +20,12 @@ VOICES = {
     "tune": ("piper:joe", "flite:rms"),
     "held-out": ("flite:slt", "flite:awb", "piper:joe*1.2"),
     "fresh": ("flite:slt", "piper:joe*1.2"),
+    "tune-2": ("piper:joe*0.88", "flite:kal16"),
+    "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2", "piper:joe*1.35"),
 }
-"""The sets used to tune rules and weights, and the sets used to evaluate them."""
+"""The sets used to tune rules and weights, and the sets used to evaluate them. `tune-2` are the sentences of `tune` in other voices."""
+SAID_BY = {"tune-2": "tune"}
+"""The sets that have the sentences of another one."""
 SNR_DB = (44.0, 30.0, 20.0)
 """The lines, in turn: a quiet one, an ordinary one, a noisy one."""
 SOUNDS = FOLDER / "sounds"
@@ -40,14 +44,14 @@ class Recorded:
     trace: TurnTrace
 
 
-def load(file: Path, wanted: dict[str, Entry], say: Callable[[Entry], Pcm], *, record: bool) -> list[Recorded]:
+def load(file: Path, wanted: dict[str, Entry], say: Callable[[Entry], Pcm], *, record: bool, judged: bool = True) -> list[Recorded]:
     """The traces of `wanted`, by name. `say` makes the sound of an entry, 8 kHz samples; its noise is added here.
 
-    With `record` missing traces are recorded first, which needs the voices and the models.
+    With `record` missing traces are recorded first, which needs the voices and the models; `judged`: also the answers of Smart Turn.
     """
     kept = json.loads(gzip.decompress(file.read_bytes())) if file.exists() else {}
     if record:
-        _record({name: entry for name, entry in wanted.items() if name not in kept}, kept, say, file)
+        _record({name: entry for name, entry in wanted.items() if name not in kept}, kept, say, file, judged=judged)
     lacking = [name for name in wanted if name not in kept]
     if lacking:
         raise SystemExit(f"{file} lacks {len(lacking)} traces, for one {lacking[0]!r}: run with --record")
@@ -55,7 +59,7 @@ def load(file: Path, wanted: dict[str, Entry], say: Callable[[Entry], Pcm], *, r
 
 
 def sound_of(name: str, entry: Entry, say: Callable[[Entry], Pcm]) -> Pcm:
-    """The sound as spoken the first time, because a neural voice never speaks a text twice in the same way."""
+    """The sound as spoken the first time."""
     file = SOUNDS / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.npy"
     if not file.exists():
         SOUNDS.mkdir(exist_ok=True, parents=True)
@@ -74,17 +78,17 @@ def line_of(name: str, entry: Entry, say: Callable[[Entry], Pcm]) -> Pcm:
     return line
 
 
-def _record(lacking: dict[str, Entry], kept: dict[str, Any], say: Callable[[Entry], Pcm], file: Path) -> None:
+def _record(lacking: dict[str, Entry], kept: dict[str, Any], say: Callable[[Entry], Pcm], file: Path, *, judged: bool) -> None:
     from active_call.bench.evals.speech import bed
     from active_call.providers.turn.smart_turn import find_model
     from active_call.providers.turn.smart_turn_engine import judge
     from active_call.testing.spoken_calls.recogniser import Ear
 
-    ear, model = Ear(), str(find_model(None))
+    ear, model = Ear(), str(find_model(None)) if judged else ""
     file.parent.mkdir(exist_ok=True)
     for number, (name, entry) in enumerate(lacking.items(), 1):
         said = sound_of(name, entry, say)
-        kept[name] = to_json(record_turn(said, bed("hiss", entry["snr_db"]), ear, lambda pcm: judge(model, [pcm])[0]))
+        kept[name] = to_json(record_turn(said, bed("hiss", entry["snr_db"]), ear, (lambda pcm: judge(model, [pcm])[0]) if judged else None))
         if number % EVERY == 0 or number == len(lacking):
             print(f"recorded {number} of {len(lacking)}", flush=True)
             file.write_bytes(gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0))

@@ -30,7 +30,7 @@ from active_call.testing.sound.audio import Pcm
 from active_call.testing.spoken_calls.call import PlayedTurn
 from active_call.testing.spoken_calls.turn_replay import replay_turn
 from active_call.testing.spoken_calls.turn_trace import TurnTrace
-from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, line_of, load
+from traces import FOLDER, SAID_BY, SNR_DB, VOICES, Entry, Recorded, line_of, load
 
 HERE = Path(__file__).parent
 ASK = "Hello. What can I do for you?"
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--each", action="store_true", help="print every turn")
     parser.add_argument("--cuts", action="store_true", help="print the turns that were cut off, or that waited long")
     parser.add_argument("--pipecat", metavar="PYTHON", help="an interpreter that has Pipecat, whose own turn-taking hears the same sound")
+    parser.add_argument("--livekit", metavar="PYTHON", help="an interpreter that has livekit-agents, likewise")
     parser.add_argument("--traces", type=Path, default=FOLDER, help="the folder that keeps them")
     parser.add_argument("--record", action="store_true", help="make the traces that are lacking")
     chosen = parser.parse_args()
@@ -81,8 +82,9 @@ def main() -> None:
         for rule, way in rules.items():
             played = [(turn, replay_turn(turn.trace, turn.entry["ask"], way.detector, end_of_turn_ms=way.end_of_turn_ms)) for turn in turns]
             tell(rule, played, each=chosen.each, cuts=chosen.cuts)
-        if chosen.pipecat:
-            tell("pipecat", pipecat(turns, chosen.pipecat), each=chosen.each, cuts=chosen.cuts)
+        for other, python in (("pipecat", chosen.pipecat), ("livekit", chosen.livekit)):
+            if python:
+                tell(other, contender(turns, other, python), each=chosen.each, cuts=chosen.cuts)
 
 
 def curve() -> dict[str, Rules]:
@@ -90,13 +92,13 @@ def curve() -> dict[str, Rules]:
     return {f"bias {bias:+.1f}": adaptive(bias=bias) for bias in (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)}
 
 
-def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, PlayedTurn]]:
-    """The same turns with Pipecat's method, which does not wait for words."""
+def contender(turns: list[Recorded], name: str, python: str) -> list[tuple[Recorded, PlayedTurn]]:
+    """The same turns with the method of another program, which does not wait for words."""
     with TemporaryDirectory() as folder:
         lines = [str(Path(folder) / f"{number}.npy") for number in range(len(turns))]
         for turn, line in zip(turns, lines, strict=True):
             np.save(line, line_of(name_of(turn.entry), turn.entry, say))
-        program = HERE / "contenders" / "pipecat_turns.py"
+        program = HERE / "contenders" / f"{name}_turns.py"
         done = subprocess.run([python, program], input=json.dumps({"lines": lines}), capture_output=True, text=True, check=True)
     decided = json.loads(done.stdout.splitlines()[-1])["decided"]
     return [
@@ -134,8 +136,8 @@ def sounds(trace: TurnTrace, decided_at: float, reply_s: float) -> bool:
 def entries() -> Iterator[tuple[str, Entry]]:
     """Every turn of the set by name: its voice and its line."""
     sets = yaml.safe_load((HERE / "turns.yaml").read_text(encoding="utf-8"))
-    for name, said in sets.items():
-        for number, entry in enumerate(said):
+    for name in (*sets, *SAID_BY):
+        for number, entry in enumerate(sets[SAID_BY.get(name, name)]):
             for place, voice in enumerate(VOICES[name]):
                 snr_db = SNR_DB[(number + place) % len(SNR_DB)]
                 ask = entry.get("ask", ASK)

@@ -70,6 +70,41 @@ def call(server: Server, *sounds: audio.Pcm | float) -> tuple[list[dict[str, Any
     return told, voiced_at, began_at
 
 
+@pytest.mark.load
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Hello?", "human"),
+        ("Mary Baker speaking, who is this?", "human"),
+        ("For sales, press one. For support, press two.", "menu"),
+        ("Please leave your message after the tone.", "voicemail"),
+        (
+            "You have reached the office of Doctor Brown. We are closed until Monday. Please leave your message after the tone.",
+            "voicemail",
+        ),
+    ],
+    ids=["hello", "a name", "menu", "short mailbox", "long mailbox"],
+)
+def test_who_has_answered_is_told_within_three_seconds_of_speech(server: Server, text: str, kind: str) -> None:
+    """From the first sample on the wire; the first verdict is the right one."""
+    server.begin_anew()
+    with Trunk(generic_pbx("udp", supports_media=True)) as trunk:
+        server.post("/call", {"callee": f"sip:+15550100@127.0.0.1:{trunk.hub.port}", "playbook": "main.md"})
+        leg = trunk.wait_call(30, count=1)
+        assert leg.wait_answered() and leg.sound is not None
+        pcm = says(text)
+        time.sleep(0.5)
+        leg.sound.mouth.say(pcm)
+        began_ms = time.time() * 1000
+        time.sleep(max(3.5, len(pcm) / audio.RATE_HZ + 1.0))
+        leg.hang_up()
+        (record,) = server.wait_records(1)
+    told = [(event["kind"], event["timestamp"] - began_ms) for event in record["events"] if event["event"] == "answerMachineDetection"]
+    print(told)
+    assert told[0][0] == kind, told
+    assert 0 < told[0][1] <= 3000, told
+
+
 def test_each_kind_is_told_by_its_sound(server: Server) -> None:
     mailbox = says("You have reached Green Garden Flowers. Please leave your message after the tone.")
     screening = says("Hi, if you record your name and reason for calling, I will see if this person is available.")

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from still_voice import write_still_voice
+from active_call.testing.sound.still_voice import write_still_voice
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "active_call.server.cli", "eval"]

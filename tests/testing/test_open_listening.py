@@ -10,7 +10,7 @@ import pytest
 
 from active_call.testing.sound import audio, natural_voice
 from active_call.testing.sound.open_listening import OpenJudge, plain_words, sentences_in, share_heard
-from still_voice import write_still_voice
+from active_call.testing.sound.still_voice import write_still_voice
 
 HOURS = "We are open from nine until five, and on Sundays we rest."
 PLACE = "You will find us right behind the market hall."

@@ -102,7 +102,13 @@ class CascadeConversation(PlaybookConversation):
             lambda now: self._await_input(now),
         )
         self._barge_in = BargeIn(
-            Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
+            Interruptions(playbook.interruption),
+            self._phase,
+            self._timers,
+            self._floor,
+            self._replies,
+            self._outbox,
+            lambda: self._context.language or turns.language,
         )
         self._voice_pauses = VoicePauses(self._barge_in, self._timers, self._outbox)
         self._hold_wait = HoldWait()

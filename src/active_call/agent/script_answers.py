@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from active_call.agent.matching.yes_no import yes_or_no
+from active_call.agent.matching.yes_no import equal_answers, is_nod, yes_or_no
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.script import Entry, Found, Script
+from active_call.agent.turn.backchannels import backchannels
 from active_call.agent.wording import Wording
 
 _PHRASE = re.compile(r"\{\{\s*phrase\s*\}\}")
@@ -64,7 +65,10 @@ class ScriptAnswers:
                 return asked.entry.reply if is_meant else self.fallback(scene)
         found = self._match(scene, said[-1]) or self._match(scene, " ".join(said))
         if found is None:
-            return self.fallback(scene)
+            found = self._match_yes_or_no(scene, said[-1])
+            if found is None:
+                return self._wording.listening if backchannels(self._language).only_calls(said[-1]) else self.fallback(scene)
+            confidence = 0.0 if is_nod(said[-1]) else confidence
         if self._is_final(found.entry.reply) and not found.evidence.is_strong(confidence):
             return self._ask(scene, found) if asked is None or asked.entry is not found.entry else self.fallback(scene)
         self._turns.pop("fallback", None)
@@ -75,6 +79,10 @@ class ScriptAnswers:
         return self._script.match(
             scene, text, lambda entry, match: match.is_strong() or not (match.is_inside and self._is_final(entry.reply))
         )
+
+    def _match_yes_or_no(self, scene: str, text: str) -> Found | None:
+        """The entry for yes or no, if `text` says it in another word: "yeah", "mm-hmm", "nope"."""
+        return next((found for word in equal_answers(text, self._language) if (found := self._script.match(scene, word)) is not None), None)
 
     def fallback(self, scene: str) -> str:
         """The next `## *` entry."""

@@ -191,6 +191,11 @@ class Replies:
         return "model" if self._reply.stream is not None else ""
 
     @property
+    def is_coming(self) -> bool:
+        """Whether an answer is under way of which the caller has heard nothing yet."""
+        return self.playback is None and (self.waits_for in ("model", "tool") or not self._reply.queue.is_done)
+
+    @property
     def is_filling(self) -> bool:
         """Whether a filler is playing."""
         return self.playback is not None and self.playback.is_filler

@@ -58,6 +58,8 @@ BREATH_FROM_S = 0.35
 """Before this much silence, the voice detector may still report the last syllable."""
 LIKELY_WHOLE = 0.8
 """From this probability on, the caller's usual pause counts less, because long pauses follow unfinished words."""
+SLOT_PAUSE_SHARE = 1.1
+"""How much longer than this caller's usual pause a pause between two groups of a number may be, while it is unknown whether more follow."""
 LATER_PART_WORDS = 3
 """Fewer words may be an item of a list that continues: "one salad"."""
 UNSURE = (0.25, 0.89)
@@ -70,20 +72,20 @@ class TurnWeights:
 
     sure: float = 3.5
     """For the completeness of the words (`Completeness`)."""
-    question: float = 2.2
-    complete: float = 1.5
-    told: float = 0.2
+    question: float = 2.6
+    complete: float = 2.0
+    told: float = -0.1
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
     attention: float = -0.9
-    open: float = 0.0
+    open: float = -0.3
     unfinished: float = -2.0
     later_part: float = 0.5
     """For a sentence that ends a turn which already had a pause."""
     comma: float = -0.7
     """For a comma at the end of the final text."""
-    sure_confidence: float = 0.6
+    sure_confidence: float = 0.75
     """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""
     no_confidence: float = 0.3
     without_text: float = -0.2
@@ -140,6 +142,8 @@ class TurnSettings:
     max_s: float = 1.2
     slot_min_s: float = 0.8
     """While a number, a spelling or an address of unknown length is expected."""
+    slot_group_s: float = 1.1
+    """The same after a single group of digits."""
     slot_max_s: float = 2.0
     blind_text_s: float = 0.35
     """Without partials: the earliest request to the recogniser to finalise."""
@@ -202,15 +206,17 @@ class AdaptiveTurnDetector:
         is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
         odds += _VENDOR[facts.vendor] * ((facts.vendor_confidence or 0.0) if is_eager else 1.0)
         if facts.pause is not None:
-            odds += _sound(facts.pause, weights)
+            odds += _sound(facts.pause, weights, falls=facts.text == "" or completeness is not Completeness.TOLD)
         if facts.judged is not None:
             odds += max(-_JUDGED_MAX, min(_JUDGED_MAX, _logit(facts.judged) - _logit(_JUDGED_EVEN)))
         return 1 / (1 + exp(-odds))
 
     def _silence_needed(self, facts: TurnFacts, completeness: Completeness, probability: float) -> float:
         settings = self._settings
-        if probability >= SURE:
+        if probability >= SURE or (facts.expected.is_slot and completeness is Completeness.SURE):
             return settings.sure_s
+        if facts.final_at is not None and not facts.text:
+            return settings.max_s  # a cough before the first words: the agent would ask for them
         is_missing = facts.expected.is_slot and completeness is Completeness.UNFINISHED
         longest = settings.slot_max_s if is_missing else settings.max_s
         if is_missing and facts.vendor is not VendorTurn.ENDED:
@@ -219,7 +225,8 @@ class AdaptiveTurnDetector:
         share = (first - probability) / (first - last)
         needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
         if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
-            needed = max(needed, settings.slot_min_s)
+            least = settings.slot_group_s if completeness is Completeness.GROUP else settings.slot_min_s
+            return max(needed, min(settings.slot_max_s, max(least, facts.usual_pause_s * SLOT_PAUSE_SHARE)))
         habit_share = settings.weights.habit_of_likely if probability >= LIKELY_WHOLE else 1.0
         return max(needed, facts.usual_pause_s * habit_share)
 
@@ -250,12 +257,15 @@ def _speaking_until(facts: TurnFacts) -> float:
     return (facts.final_at or 0.0) + STILL_SPEAKING_S if is_answered and not goes_on else facts.since + SPEECH_MAX_S
 
 
-def _sound(pause: PauseSound, weights: TurnWeights) -> float:
-    """The log-odds of the prosody: falling pitch ends the turn, level pitch on a long syllable holds it."""
+def _sound(pause: PauseSound, weights: TurnWeights, *, falls: bool) -> float:
+    """The log-odds of the prosody: falling pitch ends the turn, level pitch on a long syllable holds it.
+
+    `falls`: falling pitch counts. After a whole statement it says no more than the words: the sentence is over.
+    """
     odds = 0.0
     change, length = pause.pitch_change_st, pause.final_lengthening
     if change is not None:
-        if change <= -1.0:
+        if change <= -1.0 and falls:
             odds += min(1.0, -change / 3) * weights.falling
         elif abs(change) < 0.8 and length is not None and length >= 1.6:
             odds += weights.held

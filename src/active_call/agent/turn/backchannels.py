@@ -55,6 +55,7 @@ class Backchannels:
     listening: Phrases
     agreeing: Phrases
     stopping: Phrases
+    calling: Phrases = ()
 
     def read(self, text: str, *, own: str = "", is_question: bool = False) -> OverlapText:
         """Classify `text` while the agent says `own`. If that is a question, words of agreement are an answer."""
@@ -73,6 +74,11 @@ class Backchannels:
         """Whether `text` asks the agent to stop and says nothing else: "sorry", "wait, stop please"."""
         words = words_of(text)
         return bool(words) and not _uncovered(words, self.stopping)
+
+    def only_calls(self, text: str) -> bool:
+        """Whether `text` asks only whether anybody is there: "hello? are you there?"."""
+        words = words_of(text)
+        return bool(words) and not _uncovered(words, self.calling)
 
 
 def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
@@ -97,7 +103,8 @@ def backchannels(language: str | None) -> Backchannels:
     code = (language or DEFAULT_LANGUAGE).lower().replace("_", "-").split("-")[0]
     table = tables.get(code, tables[DEFAULT_LANGUAGE])
     listening = {word for each in tables.values() for word in each["listening"]} if code not in tables else set(table["listening"])
-    return Backchannels(_phrases(listening), _phrases(table["agreeing"]), _phrases(table["stopping"]))
+    others = (_phrases(table.get(name, ())) for name in ("agreeing", "stopping", "calling"))
+    return Backchannels(_phrases(listening), *others)
 
 
 def _phrases(entries: Iterable[str]) -> Phrases:

@@ -8,6 +8,8 @@ on; else the caller takes the turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from active_call.agent.effects import EndUtterance, PauseOnVoice, PauseReply
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
@@ -41,7 +43,7 @@ class BargeIn:
         floor: Floor,
         replies: Replies,
         outbox: Outbox,
-        language: str | None = None,
+        language: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.rules = rules
         self.is_greeting = False
@@ -65,7 +67,7 @@ class BargeIn:
         self._n_resumes = 0
         """Consecutive false interruptions."""
         self._words_needed_until: float | None = None
-        self._backchannels = backchannels(language)
+        self._language = language
         self._phase = phase
         self._timers = timers
         self._floor = floor
@@ -203,7 +205,7 @@ class BargeIn:
         return "?" in self._own_text or "？" in self._own_text
 
     def _read(self, text: str) -> OverlapText:
-        return self._backchannels.read(text, own=self._own_text, is_question=self._is_asking)
+        return backchannels(self._language()).read(text, own=self._own_text, is_question=self._is_asking)
 
     # -- the pause
 

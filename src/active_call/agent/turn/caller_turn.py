@@ -13,10 +13,11 @@ from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.steps import count_words
+from active_call.agent.turn.backchannels import backchannels
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.end_of_turn import EndOfTurnWatch
-from active_call.agent.turn.expectation import expected_after
+from active_call.agent.turn.expectation import NOTHING_EXPECTED, expected_after
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
@@ -32,6 +33,8 @@ NOT_AN_ANSWER_WORDS = 2
 """A reply interrupted after at most this many words is not an answer: the caller's next words belong to the same turn."""
 SENTENCE_S = 0.6
 """Speech of one or two words without any recognised text: ask again, because the recogniser is stuck."""
+COUGH_S = 0.7
+"""A shorter sound without words, when nothing in particular was asked, was no attempt to speak: a cough, a door."""
 QUIET_S = 60.0
 """Without a follow-up, the interval in which the agent checks whether something is left to say."""
 
@@ -269,10 +272,16 @@ class CallerTurn:
             self._barge_in.want_resume(now)
             return
         is_unclear, self._is_unclear = self._is_unclear, False
+        spoke_s = (facts.voice_ended_at or now) - facts.since
         if is_unclear and self._phase.state is State.LISTENING:
+            if spoke_s < COUGH_S and facts.expected == NOTHING_EXPECTED and not self._n_not_understood:
+                self._n_not_understood += 1
+                self._outbox.note("short sound not answered", sound_ms=round(spoke_s * 1000))
+                self._replies.pump(now)
+                self.await_caller(now)
+                return
             self._on_not_understood("", now)
             return
-        spoke_s = (facts.voice_ended_at or now) - facts.since
         if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
             self._outbox.note("recogniser gave no text", speech_ms=round(spoke_s * 1000))
             self._on_unheard(now)
@@ -288,6 +297,9 @@ class CallerTurn:
 
     def take_turn(self, now: float) -> None:
         """Answer what the caller has said."""
+        if self._only_calls():
+            self._say_here(now)
+            return
         self._barge_in.forget()
         self._barge_in.is_greeting = False
         self._replies.interrupt_tools()
@@ -299,6 +311,21 @@ class CallerTurn:
             self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
         else:
             self._replies.say(self._context.answer(self._unanswered), now)
+
+    def _only_calls(self) -> bool:
+        """Whether the caller, who waits for an answer, has only asked whether anybody is there."""
+        is_waiting = self._phase.state is State.THINKING and self._replies.is_coming
+        language = self._context.language or self._language
+        return is_waiting and bool(self._waiting) and backchannels(language).only_calls(" ".join(text for text, _ in self._waiting))
+
+    def _say_here(self, now: float) -> None:
+        """The answer is still on its way: say so, and do not ask for it again."""
+        self.write_down()
+        self._watch.give_up("the caller waits for the answer")
+        self._watch.turn_ended()
+        self._replies.pump(now)
+        if self._replies.playback is None:
+            self._replies.fill(self._context.wording.here, now)
 
     def answer_what_waits(self, now: float) -> bool:
         """The call was put on hold during a turn: answer what was said in it. False if nothing was."""
@@ -316,9 +343,9 @@ class CallerTurn:
         is_false = now - ended_at <= FALSE_END_S if sounding_since is None else now - sounding_since <= FALSE_START_S
         facts = self._floor.facts
         if not is_false:
-            self._floor.pauses.ended_rightly()
+            self._floor.usual_pauses.ended_rightly()
         elif facts.voice_ended_at is not None:
-            self._floor.pauses.went_on(now - facts.voice_ended_at)
+            self._floor.usual_pauses.went_on(now - facts.voice_ended_at)
             self._outbox.note("turn ended too early", pause_ms=round((now - facts.voice_ended_at) * 1000))
 
     def _said(self) -> str:

@@ -29,6 +29,8 @@ PHONE_DIGITS = 7
 """Fewer digits are not a telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
 ANNOUNCED_DIGITS = 3
 """A number that a caller announces has at least this many digits."""
+GROUP_DIGITS = 3
+"""So many digits are as often the first group of a number as a whole one."""
 WHOLE_PHONE_DIGITS = 10
 """Length of a number in the North American plan; most others have about as many digits."""
 
@@ -74,6 +76,11 @@ class Completeness(Enum):
     """More must follow: a number lacks digits, or the last word is a conjunction or the like."""
 
 
+_ANSWERS = (Completeness.SURE, Completeness.COMPLETE, Completeness.TOLD, Completeness.ANSWER, Completeness.OPEN)
+PART_WORDS = 4
+"""Fewer words answer only one of two questions, if no "and" is among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What is expected. `n_digits`: the exact number, if known; `at_least`: the minimum."""
@@ -81,6 +88,8 @@ class Expectation:
     asked: Asked = Asked.ANYTHING
     n_digits: int | None = None
     at_least: int = 1
+    n_questions: int = 1
+    """How many things were asked at once: "How many people, and on which day?" """
 
     @property
     def is_slot(self) -> bool:
@@ -114,7 +123,15 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
     if is_polar:
         return Expectation(Asked.YES_NO)
     is_specific = question.endswith(_QUESTION_MARKS) and words.invites is not None and not words.invites.search(question)
-    return Expectation(Asked.SOMETHING) if is_specific else NOTHING_EXPECTED
+    return Expectation(Asked.SOMETHING, n_questions=_n_questions(question, words)) if is_specific else NOTHING_EXPECTED
+
+
+def _n_questions(question: str, words: TurnWords) -> int:
+    """2 if it asks a second thing after "and", with a question word in both parts; else 1."""
+    said = spoken_words(question)
+    asks = [place for place, word in enumerate(said) if word in words.requests]
+    joined = any(word in words.joins for word in said[asks[0] : asks[-1]]) if asks else False
+    return 2 if joined else 1
 
 
 def announced_in(said: str, expected: Expectation, language: str | None = None) -> Expectation:
@@ -159,6 +176,8 @@ def completeness_of(text: str, expected: Expectation, language: str | None = Non
     if not said:
         return Completeness.OPEN
     found = _as_asked(said, text, expected, words)
+    if expected.n_questions > 1 and found in _ANSWERS and len(said) < PART_WORDS and not words.joins.intersection(said):
+        return Completeness.LEADING
     return Completeness.COMPLETE if found is Completeness.TOLD and expected.asked is not Asked.ANYTHING else found
 
 
@@ -168,6 +187,8 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
             return _digits(said, text, expected, words)
         case Asked.EMAIL:
             return _email(said, text, words)
+        case Asked.SPELLING if len(said[-1]) == 1 and len(said) > 1:
+            return Completeness.OPEN  # a letter, not a word after which more must follow
         case Asked.SPELLING | Asked.ADDRESS:
             general = _general(said, text, words)
             return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION) else general
@@ -178,6 +199,8 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
         case Asked.SOMETHING:
             general = _general(said, text, words)
             return Completeness.ANSWER if general is Completeness.OPEN else general
+        case Asked.YES_NO if " ".join(said) in words.nods:
+            return Completeness.COMPLETE
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
             is_sure = len(said) > 1 and not words.ends_with_thanks(said)
             return Completeness.SURE if is_sure else Completeness.ANSWER if len(said) == 1 else Completeness.COMPLETE
@@ -207,8 +230,9 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
         return Completeness.UNFINISHED if n < expected.n_digits else Completeness.SURE
     if n < expected.at_least:
         return Completeness.UNFINISHED
-    is_phone = expected.at_least == PHONE_DIGITS
-    return Completeness.COMPLETE if is_phone and n >= WHOLE_PHONE_DIGITS else Completeness.OPEN
+    if expected.at_least == PHONE_DIGITS:
+        return Completeness.COMPLETE if n >= WHOLE_PHONE_DIGITS else Completeness.OPEN
+    return Completeness.GROUP if n <= GROUP_DIGITS else Completeness.OPEN
 
 
 def _is_clean(said: list[str], words: TurnWords) -> bool:
@@ -250,7 +274,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.ANSWER if words.ends_with_thanks(said) else Completeness.SURE
     if " ".join(said) in words.leading:
         return Completeness.LEADING
-    is_cut = text.rstrip().endswith(("-", "…", "..."))
+    is_cut = text.rstrip().endswith(("-", "…", "...")) or " ".join(said) in words.nods  # a hum, if no yes or no was asked for
     if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):

@@ -96,6 +96,8 @@ class Floor:
         self._is_earlier_text_due = False
         """The caller continued before the recogniser had finalised the earlier speech."""
         self.pauses = Pauses()
+        self.slot_pauses = Pauses()
+        """Those between the groups of a number or a spelling."""
         self.verdict: TurnVerdict | None = None
         """The detector's last verdict."""
 
@@ -121,6 +123,11 @@ class Floor:
         return self._facts.is_speaking
 
     @property
+    def usual_pauses(self) -> Pauses:
+        """The caller's pauses in turns like the current one."""
+        return self.slot_pauses if self._facts.expected.is_slot else self.pauses
+
+    @property
     def facts(self) -> TurnFacts:
         """The known facts of the caller's utterance."""
         return self._facts
@@ -132,14 +139,17 @@ class Floor:
 
         If the turn is not over, it continues: its texts are kept, and the pause is learnt.
         """
-        before, facts = self._facts, TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=self.pauses.usual_s)
+        before = self._facts
+        pauses = self.slot_pauses if (before.expected if expected is None else expected).is_slot else self.pauses
+        facts = TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=pauses.usual_s)
         if self._claim is Claim.CALLER and not before.is_speaking and before.voice_ended_at is not None:
-            if isinstance(self.verdict, WaitUntil) and self.verdict.probability >= TELLING:
-                self.pauses.went_on(now - before.voice_ended_at)
+            is_telling = isinstance(self.verdict, WaitUntil) and self.verdict.probability >= TELLING
+            if is_telling or pauses is self.slot_pauses:
+                pauses.went_on(now - before.voice_ended_at)
             said = " ".join(part for part in (before.said, before.final) if part)
             self._is_earlier_text_due = before.final_at is None and before.text_asked_at is not None
             partial = before.partial if before.final_at is None else ""
-            facts = replace(facts, said=said, partial=partial, interrupts=before.interrupts, usual_pause_s=self.pauses.usual_s)
+            facts = replace(facts, said=said, partial=partial, interrupts=before.interrupts, usual_pause_s=pauses.usual_s)
         else:
             self._is_earlier_text_due = False
             # the media process pauses the reply before it reports the voice

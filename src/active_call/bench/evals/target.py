@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from active_call.providers.tts.piper_voices import FOLDER_VARIABLE
+from active_call.testing.sound.still_voice import NAME, write_still_voice
 
 _START_S = 60.0
 _RECORD_S = 10.0
@@ -58,28 +62,43 @@ class Target:
 
 
 @contextmanager
-def started(playbook: Path) -> Iterator[Target]:
-    """A separate server on loopback with `playbook`, in another process. Raises TargetError if it does not start."""
+def started(playbook: Path, *, still: bool = False) -> Iterator[Target]:
+    """A separate server on loopback with `playbook`, in another process. Raises TargetError if it does not start.
+
+    `still`: if Piper is installed, the agent says a text in the same way each time, so that a run can be repeated.
+    """
     with TemporaryDirectory(prefix="active-call-eval-") as temporary:
         home = Path(temporary)
         (home / "main.md").write_text(playbook.read_text(encoding="utf-8"), encoding="utf-8")
         sip, http, rtp = _free_ports()
+        environment, voice = _still_voice(home / "voices") if still else ({}, "")
         (home / "active-call.toml").write_text(
             f'addr = "127.0.0.1"\nudp_port = {sip}\nhttp_addr = "127.0.0.1:{http}"\nrtp_start_port = {rtp}\nrtp_end_port = {rtp + 199}\n'
             'media_workers = 1\nload_engines = "start"\ngraceful_shutdown_timeout = 1\n\n'
             '[handler]\ntype = "playbook"\ndefault = "main.md"\n\n'
-            '[callrecord]\ntype = "local"\nroot = "cdr"\n',
+            f'[callrecord]\ntype = "local"\nroot = "cdr"\n{voice}',
             encoding="utf-8",
         )
         with (home / "server.log").open("wb") as log:
             command = [sys.executable, "-m", "active_call.server.cli", "serve"]
-            process = subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+            environment = {**os.environ, **environment}
+            process = subprocess.Popen(command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
         target = Target(f"sip:eval@127.0.0.1:{sip}", f"http://127.0.0.1:{http}")
         try:
             _wait_ready(target, process, home / "server.log")
             yield target
         finally:
             _stop(process)
+
+
+def _still_voice(folder: Path) -> tuple[dict[str, str], str]:
+    """The environment and the configuration of the agent's voice; both empty if Piper has no voice, or the user has a folder of voices."""
+    if FOLDER_VARIABLE in os.environ:
+        return {}, ""
+    try:
+        return write_still_voice(folder), f'\n[tts]\nprovider = "piper"\nspeaker = "{NAME}"\n'
+    except LookupError:
+        return {}, ""
 
 
 def _wait_ready(target: Target, process: subprocess.Popen[bytes], log: Path) -> None:

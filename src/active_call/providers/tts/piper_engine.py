@@ -67,8 +67,8 @@ class _Voice:
         self.encoder = _session(self.parts.encoder if self.parts else data)
         self.decoder = _session(self.parts.decoder) if self.parts else None
 
-    def inputs(self, phonemes: Sequence[tuple[str, int]], speed: float) -> tuple[dict[str, Any], list[int]]:
-        """The network's inputs, and the word of each id (-1: none)."""
+    def inputs(self, phonemes: Sequence[tuple[str, int]], speed: float, *, varies: bool = True) -> tuple[dict[str, Any], list[int]]:
+        """The network's inputs, and the word of each id (-1: none). `varies`: lengths and timbre of the sounds are drawn at random."""
         ids, words = [*self._ids[BEGIN], *self._ids[PAD]], [-1, -1]
         for phoneme, word in phonemes[:MAX_PHONEMES]:
             known = self._ids.get(phoneme)
@@ -77,7 +77,7 @@ class _Voice:
                 words += [word] * (len(known) + len(self._ids[PAD]))
         ids += self._ids[END]
         words += [-1] * len(self._ids[END])
-        noise, length, noise_w = self._scales
+        noise, length, noise_w = self._scales if varies else (0.0, self._scales[1], 0.0)
         feed: dict[str, Any] = {
             "input": np.array([ids], dtype=np.int64),
             "input_lengths": np.array([len(ids)], dtype=np.int64),
@@ -98,13 +98,14 @@ def warm(model: str) -> None:
         decode(model, *piece(sentence.latent, 0, 1))
 
 
-def prepare(model: str, words: list[str], speed: float, gain: float = 1.0) -> Sentence:
+def prepare(model: str, words: list[str], speed: float, gain: float = 1.0, *, varies: bool = True) -> Sentence:
     """Prepare a sentence for decoding. `words`: the spoken forms, one for each written word. Raises the errors of loading the voice.
 
-    `gain` is for a voice that cannot be decoded in pieces; its sound is made here.
+    `gain` is for a voice that cannot be decoded in pieces; its sound is made here. `varies`: the voice draws the length and the timbre of
+    each sound at random; otherwise it says a sentence in the same way each time.
     """
     voice = _voice(model)
-    feed, owners = voice.inputs(phonemes_of(words, voice.espeak_voice), speed)
+    feed, owners = voice.inputs(phonemes_of(words, voice.espeak_voice), speed, varies=varies)
     if not any(owner >= 0 for owner in owners):
         return Sentence(np.zeros((1, 1, 0), dtype=np.float32), voice.frame_samples, (None,) * len(words))
     if voice.parts is None:

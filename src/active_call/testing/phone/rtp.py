@@ -22,6 +22,8 @@ from active_call.testing.sound import audio
 from active_call.testing.sound.audio import FRAME_SAMPLES, VOICED_LEVEL, Pcm
 
 FRAME_S = 0.02
+ALIGNED_FRAMES = 8
+"""160 ms: the least time that holds whole frames of 20 ms and whole pieces of 32 ms."""
 _DIGITS = "0123456789*#ABCD"  # RFC 4733 table 3: the index is the event
 _EVENT_VOLUME = 10  # -10 dBm0
 _END_PACKETS = 3  # RFC 4733 section 2.5.1.4
@@ -83,6 +85,10 @@ class Mouth:
         self._timestamp = secrets.randbits(31)
         self.background = audio.noise(FRAME_SAMPLES * 50, seed=self._ssrc & 0xFFFF)
         """Background sound under all speech, repeated; whole frames."""
+        self._n_frames = 0
+        """Frames since the beginning of the stream."""
+        self._background_from = 0
+        """The frame with which the background began."""
         self._sound: deque[Pcm] = deque()
         self._digits: deque[str] = deque()
         self._event: tuple[str, int, int] | None = None  # digit, timestamp of its start, packets sent
@@ -112,11 +118,22 @@ class Mouth:
         plan = self._plan
         self._plan = MediaPlan(remote, plan.payload_type, plan.event_type, plan.send_key, plan.receive_key)
 
-    def say(self, pcm: Pcm) -> None:
-        """Queue sound; whole frames, the last one filled with silence."""
+    def say(self, pcm: Pcm, *, aligned: bool = False) -> int:
+        """Queue sound; whole frames, the last one filled with silence. Returns the place of its first frame in `sent`.
+
+        `aligned`: it begins at a multiple of `ALIGNED_FRAMES` of the stream, and the background begins anew with it. So the same sound
+        reaches a far end that works in pieces of 32 ms as the same pieces, with the same noise, in every call.
+        """
         padded = np.concatenate((pcm, audio.silence(20)))[: -(-len(pcm) // FRAME_SAMPLES) * FRAME_SAMPLES]
         with self._idle:
-            self._sound.extend(padded.reshape(-1, FRAME_SAMPLES))
+            frames = list(padded.reshape(-1, FRAME_SAMPLES))
+            if aligned and not self._sound:
+                wait = -self._n_frames % ALIGNED_FRAMES
+                self._background_from = self._n_frames + wait
+                frames = [audio.silence(20)] * wait + frames
+            first = self._n_frames + len(self._sound) + len(frames) - len(padded) // FRAME_SAMPLES
+            self._sound.extend(frames)
+        return first
 
     def press(self, digit: str) -> None:
         """Queue a digit of 160 ms. Raises ValueError if it is not a digit, or the peer accepts none."""
@@ -154,13 +171,14 @@ class Mouth:
         if self._event is not None:
             self._send_event(*self._event)
         else:
-            offset = len(self.sent) * FRAME_SAMPLES % len(self.background)
+            offset = (self._n_frames - self._background_from) * FRAME_SAMPLES % len(self.background)
             frame = self.background[offset : offset + FRAME_SAMPLES]
             if self._sound:
                 frame = audio.add(frame, self._sound.popleft())
             self._send(self._plan.payload_type, self._timestamp, self._law.encode(frame), marker=self._marker)
             self._marker = False
             self.sent.append(Said(time.monotonic(), frame))
+        self._n_frames += 1
         self._timestamp += FRAME_SAMPLES
 
     def _send_event(self, digit: str, started: int, n_sent: int) -> None:

@@ -1,7 +1,7 @@
 """The voice of Piper without its chance: it says a sentence the same way each time.
 
 Piper draws the length and the timbre of each sound anew, and one hearing in twelve of a short sentence fails a recogniser. That is not what
-these tests judge.
+evals and tests judge.
 """
 
 from __future__ import annotations
