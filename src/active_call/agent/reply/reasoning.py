@@ -1,9 +1,10 @@
 """The first layer of a model's reply: remove the reasoning and all control tokens.
 
 In: the raw text, cut anywhere. Out: the text for the caller and the later layers. Reasoning is enclosed in marks (`<think>`, `<thought>`,
-`<reasoning>`, `[THINK]`, `[THOUGHT]`, `&lt;think&gt;`, `◁think▷`, `<|channel>thought … <channel|>`, `<unused94>thought … <unused95>`), or has its own channel (harmony: only `final` is spoken), or has no
-opening mark, because that was in the prompt: then everything before `</think>` was reasoning, and what was not spoken yet is retracted.
-Tool calls between control tokens are removed too. This module knows no tags, JSON or sentences.
+`<reasoning>`, `[THINK]`, `[THOUGHT]`, `&lt;think&gt;`, `◁think▷`, `<|channel>thought … <channel|>`, `<unused94>thought … <unused95>`), or
+has its own channel (harmony: only `final` is spoken), or has no opening mark, because that was in the prompt: then everything before
+`</think>` was reasoning, and what was not spoken yet is retracted. Tool calls between control tokens are removed too. This
+module knows no tags, JSON or sentences.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class ReasoningFilter:
     def _take(self, text: str, out: list[str]) -> None:
         if self._inside is _Inside.REPLY:
             out.append(text)
-            self._has_said = self._has_said or not text.isspace() and bool(text)
+            self._has_said = self._has_said or (not text.isspace() and bool(text))
         elif self._inside is _Inside.HEADER:
             line, newline, rest = text.partition("\n") if self._ends_at_line else (text, "", "")
             self._header = (self._header + line)[:MAX_MARK_CHARS]
