@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -26,6 +27,7 @@ from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.registry import CallRegistry
 from active_call.call.opening.routing import Playbooks
+from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
 from active_call.store.call_record import CallRecord
@@ -385,9 +387,24 @@ def test_records_are_found_by_filters_and_pages(folder: Path) -> None:
             assert (await api.http.get("/api/records", params={"callee": "3@B"})).headers["X-Total-Count"] == "1"
             for query in ("from=yesterday", "to=0000-00-00", "cursor=xyz", "from=0001-01-01T00:00%2B23:00"):
                 assert (await api.http.get(f"/api/records?{query}")).status_code == 400, query
+            for number in (10**30, -1):
+                far = base64.urlsafe_b64encode(f"2026-01-01T00:00:00+00:00 {number}".encode()).decode().rstrip("=")
+                assert (await api.http.get(f"/api/records?cursor={far}")).status_code == 400, number
             for query in ("min_duration=nan", "limit=many", "q=" + "x" * 300, "status=anwsered", "direction=up"):
                 assert (await api.http.get(f"/api/records?{query}")).status_code == 400, query
             assert (await api.http.get("/api/records?limit=-5&offset=-7")).status_code == 200
+
+    run(story())
+
+
+def test_call_with_an_id_that_no_url_can_hold_is_not_begun_at_any_door(folder: Path) -> None:
+    """A socket's `?id=` comes here without the check of a request; it may be the Call-ID of a call that exists."""
+
+    async def story() -> None:
+        async with an_api(folder) as api:
+            with pytest.raises(ContractError, match="id: expected"):
+                api.registry.place(CallOption(callee="sip:a@b"), session_id="a/b")
+            assert not api.registry.calls
 
     run(story())
 

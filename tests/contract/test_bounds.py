@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
 from active_call.contract import commands, wire
 from active_call.contract.options import CallOption
-from active_call.contract.requests import PlaceCall
+from active_call.contract.requests import PlaceCall, RunPlaybook
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,8 @@ from active_call.contract.requests import PlaceCall
         ({"command": "refer", "callee": ""}, "callee", "empty"),
         ({"command": "refer", "callee": "sip:x@y", "options": {"timeout": -1}}, "options.timeout", "expected 0 to 3600"),
         ({"command": "setVar", "key": "X-A", "value": "1\nVia: x"}, "value", "line break"),
+        ({"command": "refer", "callee": "sip:x@y", "options": {"briefing": {"accept": "no"}}}, "options.briefing.accept", "not keys"),
+        ({"command": "accept", "option": {"refer": {"briefing": {"decline": "x"}}}}, "option.refer.briefing.decline", "are not keys"),
         ({"command": "setVar", "key": ""}, "key", "empty"),
         ({"command": "accept", "option": {"vad": {"voiceThreshold": 7}}}, "option.vad.voiceThreshold", "expected 0 to 1, found 7"),
         ({"command": "accept", "option": {"eou": {"timeout": -5}}}, "option.eou.timeout", "expected 0 to 60000, found -5"),
@@ -57,6 +62,36 @@ def test_command_out_of_bounds_names_key_value_and_range(command: dict[str, Any]
         wire.decode_command(command)
     assert caught.value.path == path
     assert words in caught.value.reason
+
+
+def _paths(cls: type[msgspec.Struct]) -> Iterator[tuple[str, ...]]:
+    for info in msgspec.structs.fields(cls):
+        yield (info.encode_name,)
+        inner = wire.struct_in(info.type)
+        if inner is not None:
+            yield from ((info.encode_name, *path) for path in _paths(inner))
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(-1, 0, 1e308, 2**63, True, None, "", [], {}, [[[]]], {"a": {"b": [1]}}),
+    *("NaN", "1e3", "\x00", "\u202e", "no keys", "a\r\nb: c", "8s"),
+)
+REQUIRED = {"callee": "sip:x@y", "digits": "1", "action": "start", "targetSessionId": "c.1"}
+
+
+@pytest.mark.parametrize("name", sorted(wire.COMMAND_TYPES))
+def test_odd_value_in_any_field_of_a_command_is_a_value_or_a_contract_error(name: str) -> None:
+    cls = wire.COMMAND_TYPES[name]
+    for path in _paths(cls):
+        for value in ODD_VALUES:
+            command: dict[str, Any] = {"command": name}
+            command |= {info.encode_name: REQUIRED.get(info.encode_name, "x") for info in msgspec.structs.fields(cls) if info.required}
+            inside = command
+            for key in path[:-1]:
+                inside = inside.setdefault(key, {})
+            inside[path[-1]] = value
+            with contextlib.suppress(wire.ContractError):
+                wire.decode_command(command)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +132,13 @@ def test_session_id_that_no_url_can_hold_is_refused(session_id: str) -> None:
     with pytest.raises(wire.ContractError) as caught:
         wire.convert({"callee": "sip:a@b", "id": session_id}, PlaceCall)
     assert caught.value.path == "id"
+
+
+@pytest.mark.parametrize(("key", "value"), [("sessionId", "a/b"), ("sessionId", "a?b"), ("to", "sip:a@b\r\nVia: x"), ("to", "sip:u:p@b")])
+def test_playbook_to_run_is_held_to_the_same_forms(key: str, value: str) -> None:
+    with pytest.raises(wire.ContractError) as caught:
+        wire.convert({"playbook": "x.md", key: value}, RunPlaybook)
+    assert caught.value.path == key
 
 
 def test_session_id_of_a_call_id_is_accepted() -> None:
@@ -156,6 +198,7 @@ def test_command_of_this_process_is_held_to_the_same_bounds() -> None:
         ("posthook: {url: 'https://x/', timeout: -1}", "expected 0 to 3600"),
         ("dtmfCollectors: {pin: {maxDigits: 0}}", "expected 1 to 64"),
         ("recorder: {recorderFile: ../x.wav}", "'..'"),
+        ("refer: {briefing: {accept: yes please}}", "are not keys"),
     ],
 )
 def test_playbook_is_held_to_the_same_bounds_with_its_line(matter: str, words: str) -> None:

@@ -8,16 +8,20 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, WebSocket
 from starlette.responses import StreamingResponse
 
+from active_call.api import http_protocol
 from active_call.api.answers import add_error_answers
 from active_call.api.connections import Connections, HttpLimits, Listener
 from active_call.api.http_protocol import BoundedHttp
 from active_call.api.origins import OriginRules
+from active_call.api.sockets import protocol
+from active_call.api.sockets.protocol import SocketProtocol
 from active_call.api.walls import Walls
 from active_call.base.world import SystemClock
 from active_call.net.limits import Refusals
@@ -59,9 +63,11 @@ def an_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def a_server(limits: HttpLimits = LIMITS) -> AsyncIterator[tuple[Connections, Callable[[], Awaitable[Client]]]]:
+async def a_server(limits: HttpLimits = LIMITS, ws: Any = "auto") -> AsyncIterator[tuple[Connections, Callable[[], Awaitable[Client]]]]:
     connections = Connections(limits, Refusals(SystemClock(), logging.getLogger("test")))
-    settings = uvicorn.Config(an_app(), http="h11", log_config=None, lifespan="off", timeout_keep_alive=1, timeout_graceful_shutdown=0)
+    settings = uvicorn.Config(
+        an_app(), http="h11", ws=ws, log_config=None, lifespan="off", timeout_keep_alive=1, timeout_graceful_shutdown=0
+    )
     server = uvicorn.Server(settings)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve(sockets=[]))
@@ -199,6 +205,45 @@ def test_where_all_are_at_work_a_new_connection_is_told_so() -> None:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             writer.close()
             other.close()
+
+    asyncio.run(go())
+
+
+UPGRADE = (
+    b"GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_request_for_a_socket_that_announces_a_body_is_refused_and_closed(body: bytes) -> None:
+    async def go() -> None:
+        async with a_server() as (connections, connect):
+            reader, writer = await connect()
+            writer.write(UPGRADE + body + b"\r\n")
+            assert (await ends_within(reader, 5)).startswith(b"HTTP/1.1 400")
+            writer.close()
+            async with asyncio.timeout(2):
+                while len(connections):
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(go())
+
+
+def test_socket_whose_request_is_not_understood_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The WebSocket library stops reading a request that it refuses, and waits for the client to leave."""
+    monkeypatch.setattr(protocol, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(http_protocol, "_OF_BODIES", frozenset())
+
+    async def go() -> None:
+        async with a_server(ws=SocketProtocol) as (connections, connect):
+            reader, writer = await connect()
+            writer.write(UPGRADE + b"Content-Length: 5\r\n\r\n")
+            await ends_within(reader, 5)
+            async with asyncio.timeout(2):
+                while len(connections):
+                    await asyncio.sleep(0.05)
+            writer.close()
 
     asyncio.run(go())
 

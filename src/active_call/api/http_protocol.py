@@ -36,6 +36,7 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
 
 
 _LOG: Final = _Quiet(logging.getLogger("active_call.api.connection"), {})
+_OF_BODIES: Final = frozenset((b"content-length", b"transfer-encoding"))
 _SECONDS: Final = {h11.IDLE: "header_s", h11.SEND_BODY: "body_s"}
 
 
@@ -141,7 +142,13 @@ class BoundedHttp(H11Protocol):
             self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """The connection continues under another protocol; it is counted until its end."""
+        """The connection continues under another protocol; it is counted until its end.
+
+        The request of a WebSocket has no body (RFC 6455, section 4.1: a GET); one that announces a body is refused.
+        """
+        if any(name in _OF_BODIES for name, _ in event.headers):
+            self.send_400_response("a request for a WebSocket has no body")
+            return
         self._is_upgraded = True
         self._forget_deadline()
         self._connections.waits(self, is_waiting=False)

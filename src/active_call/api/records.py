@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 
+from active_call.contract.json_text import MAX_INTEGER
 from active_call.store.records import RecordPage, RecordQuery, RecordStore, RecordsUnavailable
 
 MAX_LIMIT: Final = 1000
@@ -129,7 +130,10 @@ def _cursor(more: tuple[datetime, int]) -> str:
 def _parse_cursor(text: str) -> tuple[datetime, int]:
     try:
         at, _, seq = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().partition(" ")
-        return datetime.fromisoformat(at).astimezone(UTC), int(seq)
+        number = int(seq)
+        if not 0 <= number <= MAX_INTEGER:
+            raise ValueError(f"{number} numbers no record")
+        return datetime.fromisoformat(at).astimezone(UTC), number
     except (ValueError, OverflowError, binascii.Error) as error:
         raise HTTPException(400, "cursor: expected the value from the Link header of the previous page") from error
 

@@ -30,6 +30,7 @@ import msgspec
 
 from active_call.app.call import Call
 from active_call.app.programs import Handler, Programs
+from active_call.base import pattern_search
 from active_call.call.opening.registry import CallRegistry
 from active_call.call.opening.routing import Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.contract.options import CallOption, SipOption
@@ -72,8 +73,8 @@ class _Route:
 
     def takes(self, call: IncomingCall) -> bool:
         return (
-            (self.callee is None or self.callee.search(call.callee) is not None)
-            and (self.caller is None or self.caller.search(call.caller) is not None)
+            (self.callee is None or pattern_search.search(self.callee, call.callee) is not None)
+            and (self.caller is None or pattern_search.search(self.caller, call.caller) is not None)
             and (self.trunk is None or self.trunk == call.trunk)
         )
 

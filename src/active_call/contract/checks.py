@@ -66,10 +66,13 @@ def _recorder(value: options.RecorderOption) -> Iterator[Finding]:
 
 def _refer_option(value: options.ReferOption) -> Iterator[Finding]:
     yield from _lines(value, "moh", "call_id")
+
+
+def _briefing(value: options.BriefingOption) -> Iterator[Finding]:
     for name in ("accept", "decline"):
-        keys = getattr(value.briefing, name, None) or ""
+        keys = getattr(value, name) or ""
         if not set(keys) <= set("0123456789*#"):
-            yield from _found(f"briefing.{name}", f"{keys!r} are not keys; expected some of 0-9, * and #")
+            yield from _found(name, f"{keys!r} are not keys; expected some of 0-9, * and #")
 
 
 def _call_option(value: options.CallOption) -> Iterator[Finding]:
@@ -83,6 +86,13 @@ def _place_call(value: requests.PlaceCall) -> Iterator[Finding]:
     yield from _lines(value, "caller", "playbook")
     if value.id is not None:
         yield from _found("id", bounds.against_session_id(value.id), value.id)
+
+
+def _run_playbook(value: requests.RunPlaybook) -> Iterator[Finding]:
+    if value.to:
+        yield from _found("to", bounds.against_callee(value.to), value.to)
+    if value.session_id is not None:
+        yield from _found("session_id", bounds.against_session_id(value.session_id), value.session_id)
 
 
 def _reject(value: commands.Reject) -> Iterator[Finding]:
@@ -138,8 +148,10 @@ _CHECKS: Final[dict[type, Callable[[Any], Iterator[Finding]]]] = {
     options.SipOption: _sip,
     options.RecorderOption: _recorder,
     options.ReferOption: _refer_option,
+    options.BriefingOption: _briefing,
     options.CallOption: _call_option,
     requests.PlaceCall: _place_call,
+    requests.RunPlaybook: _run_playbook,
     commands.Reject: _reject,
     commands.Tts: _tts,
     commands.Play: _play,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -203,7 +204,9 @@ def _prepare(data: Any, cls: Any, path: str, unknown: list[str]) -> Any:
     return result
 
 
-def _names_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+@cache
+def _names_of(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The fields of a contract type by every accepted name. Kept: msgspec reads the annotations anew each time, a millisecond a type."""
     names: dict[str, msgspec.structs.FieldInfo] = {}
     infos = {info.name: info for info in msgspec.structs.fields(struct)}
     for info in infos.values():

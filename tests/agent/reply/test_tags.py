@@ -16,6 +16,7 @@ from active_call.agent.reply.tags import (
     PlayTag,
     ReferTag,
     SetVarTag,
+    TagParser,
     UnknownTag,
     WaitInput,
 )
@@ -94,3 +95,9 @@ def test_tag_that_never_ends_is_dropped_and_memory_bounded():
     reader.feed("<http url='")
     steps = [step for _ in range(100) for step in reader.feed("x" * 1000)]
     assert any(isinstance(step, UnknownTag) for step in steps)
+
+
+@pytest.mark.parametrize("timeout", ["9" * 5000, "٣", "-1", "1e9", ""])
+def test_transfer_with_a_timeout_that_is_no_number_of_seconds_is_made_without_it(timeout: str) -> None:
+    parser = TagParser()
+    assert [*parser.feed(f'<refer to="sip:x@y.example" timeout="{timeout}"/>'), *parser.finish()] == [ReferTag("sip:x@y.example")]

@@ -10,12 +10,12 @@ attempts are left), `NotMeant` (words that are not input). `collecting` handles 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from active_call.agent.collect.spoken_digits import spoken_digits
 from active_call.agent.playbook.scenes import CollectorOption
+from active_call.base import pattern_search
 
 MAX_DIGITS = 64
 MAX_TEXT_CHARS = 500
@@ -109,6 +109,6 @@ class Collector:
             return Refused()
         rule: dict[str, Any] = self._option.validation or {}
         pattern = rule.get("pattern")
-        if pattern and re.fullmatch(str(pattern), value) is None:
+        if pattern and pattern_search.fullmatch(str(pattern), value) is None:
             return Refused(str(rule.get("errorMessage") or rule.get("error_message") or ""))
         return Entered(value) if value else Refused()

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 
 from active_call.agent.playbook.template_sandbox import METER, Meter, Value, compile_template
+from active_call.base import pattern_search
 
 MAX_OUTPUT_CHARS = 64 * 1024
 """Maximum length of a template's own text, in characters. The same limit applies to all values together."""
@@ -138,7 +139,7 @@ def _search(pattern: str, value: str) -> str | None:
     if not pattern:
         return value
     try:
-        match = re.search(pattern, value)
+        match = pattern_search.search(pattern, value)
     except re.error:
         return None
     if match is None:

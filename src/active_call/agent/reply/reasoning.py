@@ -1,9 +1,10 @@
 """The first layer of a model's reply: remove the reasoning and all control tokens.
 
 In: the raw text, cut anywhere. Out: the text for the caller and the later layers. Reasoning is enclosed in marks (`<think>`, `<thought>`,
-`<reasoning>`, `[THINK]`, `◁think▷`, `<|channel>thought … <channel|>`), or has its own channel (harmony: only `final` is spoken), or has no
-opening mark, because that was in the prompt: then everything before `</think>` was reasoning, and what was not spoken yet is retracted.
-Tool calls between control tokens are removed too. This module knows no tags, JSON or sentences.
+`<reasoning>`, `[THINK]`, `[THOUGHT]`, `&lt;think&gt;`, `◁think▷`, `<|channel>thought … <channel|>`, `<unused94>thought … <unused95>`), or
+has its own channel (harmony: only `final` is spoken), or has no opening mark, because that was in the prompt: then everything before
+`</think>` was reasoning, and what was not spoken yet is retracted. Tool calls between control tokens are removed too. This
+module knows no tags, JSON or sentences.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ _NAMES = (
     r"|analysis|scratchpad|chain[-_]of[-_]thoughts?|cot|plan|planning|deliberation|internal|(?:inner|internal)[-_]monologue)"
 )
 _MARK = re.compile(
-    rf"""(?P<tag><(?P<end>[/\\]{{0,2}})\s?{_NAMES}(?:\s[^<>\n]{{0,60}}?)?(?P<empty>/?)>)
+    rf"""(?P<tag>(?:<|&lt;)(?P<end>[/\\]{{0,2}})\s?{_NAMES}(?:\s[^<>\n]{{0,60}}?)?(?P<empty>/?)(?:>|&gt;))
     |(?P<token><[|｜](?P<name>[^<>\n]{{1,80}}?)[|｜]>)
     |(?P<open><\|(?P<channel>[a-z_]{{1,30}})>(?:[ \t]*(?P<topic>[A-Za-z]+))?)
     |(?P<close><[a-z_]{{1,30}}\|>)
     |(?P<turn><(?:(?P<starts>start)|end)_of_turn>)
-    |(?P<square>\[(?P<square_end>/?)THINK\])
+    |(?P<square>\[(?P<square_end>/?)(?:THINK|(?-i:THINKING|THOUGHTS?|REASONING))\])
+    |(?P<unused><unused(?:94|(?P<unused_end>95))>)
     |(?P<moon>◁(?P<moon_end>/?)think▷)
     |(?P<instruction>\[/?INST\])""",
     re.IGNORECASE | re.VERBOSE,
 )
 _BEGUN = re.compile(
     r"<(?:[/\\]{0,2}\s?[\w:-]{0,80}|[/\\]{0,2}\s?[\w:-]{1,80}\s[^<>\n]{0,60}/?|[|｜][^<>\n]{0,80}[|｜]?|[a-z_]{1,30}\|)\Z"
-    r"|<\|[a-z_]{1,30}>[ \t]*[A-Za-z]*\Z|\[/?[A-Za-z]{0,5}\Z|◁/?[a-z]{0,5}\Z",
+    r"|<\|[a-z_]{1,30}>[ \t]*[A-Za-z]*\Z|\[/?[A-Za-z]{0,10}\Z|◁/?[a-z]{0,5}\Z"
+    r"|&(?:l(?:t(?:;[/\\]{0,2}\s?[\w:-]{0,80}(?:\s[^<>\n&]{0,60})?(?:&(?:gt?)?)?)?)?)?\Z",
     re.IGNORECASE,
 )
 """Matches a possible beginning of a mark."""
@@ -39,6 +42,8 @@ _SAID_CHANNELS = ("final", "response", "answer", "reply", "message", "say")
 _OURS = ("assistant", "model", "bot", "ai")
 _OTHERS = ("user", "human", "system", "observation", "tool", "environment")
 """Roles whose turns a model sometimes invents."""
+_ENDS = ("endoftext", "end_of_text", "end_of_sentence", "eot_id", "im_end", "eom_id")
+"""Tokens after which the reply is over; a model that goes on writes the caller's next words itself."""
 _LEAKED = re.compile(r"\s*analysis(?=[A-Z])")
 _LEAKED_END = re.compile(r"assistant\s?final")
 """Harmony output from which the server has removed the tokens but not the words between them."""
@@ -66,6 +71,8 @@ class ReasoningFilter:
         self._buffer = ""
         self._header = ""
         self._ends_at_line = False
+        self._has_said = False
+        """Words for the caller have been returned since the last retraction."""
         self._is_first = True
         self._is_leaked = False
         self._has_retraction = False
@@ -108,6 +115,7 @@ class ReasoningFilter:
     def _take(self, text: str, out: list[str]) -> None:
         if self._inside is _Inside.REPLY:
             out.append(text)
+            self._has_said = self._has_said or (not text.isspace() and bool(text))
         elif self._inside is _Inside.HEADER:
             line, newline, rest = text.partition("\n") if self._ends_at_line else (text, "", "")
             self._header = (self._header + line)[:MAX_MARK_CHARS]
@@ -128,7 +136,7 @@ class ReasoningFilter:
                 self._begin_header(ends_at_line=True)
         elif match.group("instruction") or match.group("empty"):
             pass
-        elif any(match.group(name) for name in ("end", "square_end", "moon_end")):
+        elif any(match.group(name) for name in ("end", "square_end", "moon_end", "unused_end")):
             self._close(out)
         else:
             self._inside = _Inside.REASONING
@@ -137,6 +145,7 @@ class ReasoningFilter:
         """Handle a closing mark. Without an opening one, everything before it was reasoning."""
         if self._inside is _Inside.REPLY:
             self.has_ended_without_beginning = self._has_retraction = True
+            self._has_said = False
             out.clear()
         self._inside = _Inside.REPLY
 
@@ -151,7 +160,9 @@ class ReasoningFilter:
             self._inside = _Inside.REPLY if name.startswith(("end", "/")) or name.endswith("end") else _Inside.REASONING
         elif "tool" in name or "action" in name or name in ("python_tag", "call", "function_call"):
             self._inside = _Inside.REPLY if name.startswith(("end", "/")) or name.endswith("end") or name == "call" else _Inside.MACHINE
-        elif name in ("end", "return", "im_end", "eot_id", "end_of_turn", *_OURS):
+        elif name in _ENDS and self._inside is _Inside.REPLY and self._has_said:
+            self._inside = _Inside.MACHINE
+        elif name in ("end", "return", "end_of_turn", *_ENDS, *_OURS):
             self._inside = _Inside.REPLY
         elif name in _OTHERS:
             self._inside = _Inside.MACHINE

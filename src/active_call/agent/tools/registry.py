@@ -16,6 +16,7 @@ import msgspec
 
 from active_call.agent.reply.tags import Tag
 from active_call.agent.tools.http_tool import HttpTool
+from active_call.base import pattern_search
 from active_call.base.errors import ConfigError
 
 TOOL_TIMEOUT_S = 30.0
@@ -185,12 +186,20 @@ def _check(value: Any, schema: Mapping[str, Any], path: str) -> None:
             _check(inner, schema["items"], f"{path}[{index}]")
 
 
+def _fits(pattern: str, value: str) -> bool:
+    """Whether `value` has the form. A pattern that Python cannot read, such as one of a tool server in JavaScript's syntax, allows all."""
+    try:
+        return pattern_search.search(pattern, value) is not None
+    except re.error:
+        return True
+
+
 def _check_bounds(value: Any, schema: Mapping[str, Any], path: str) -> None:
     if isinstance(value, str):
         low, high, pattern = schema.get("minLength", 0), schema.get("maxLength", math.inf), schema.get("pattern")
         if not low <= len(value) <= high:
             raise ArgumentsError(f"{path} has {len(value)} characters, expected {_range(low, high)}")
-        if isinstance(pattern, str) and (len(value) > MAX_PATTERN_CHARS or re.search(pattern, value) is None):
+        if isinstance(pattern, str) and (len(value) > MAX_PATTERN_CHARS or not _fits(pattern, value)):
             raise ArgumentsError(f"{path} does not match the pattern {pattern}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)

@@ -22,6 +22,8 @@ from active_call.api.sockets.connection import EXTENSION
 from active_call.api.sockets.frames import BINARY, TEXT, ClientFrame, FrameCutter
 
 UNREAD_S: Final = 30.0
+HANDSHAKE_S: Final = 10.0
+"""How long the request that opens a socket may take to be read. It has come already; a part that is missing never comes."""
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
 
@@ -36,6 +38,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._frames: FrameCutter | None = None
         """Once the client may send frames."""
+        self._unopened: asyncio.TimerHandle | None = None
         self.heard_at = self.loop.time()
         """When the last data came from the client, in the loop's time."""
         self.take_bytes: Callable[[bytes], bool] | None = None
@@ -72,7 +75,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     # -- uvicorn and asyncio
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._unopened = self.loop.call_later(HANDSHAKE_S, self.abort)
+
     def handle_connect(self, event: Any) -> None:
+        self._forget_unopened()
         super().handle_connect(event)
         if hasattr(self, "scope"):
             extensions: dict[Any, Any] = self.scope["extensions"]
@@ -132,7 +140,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_unread()
+        self._forget_unopened()
         super().connection_lost(exc)
+
+    def _forget_unopened(self) -> None:
+        if self._unopened is not None:
+            self._unopened.cancel()
+            self._unopened = None
 
     def _forget_unread(self) -> None:
         if self._unread is not None:

@@ -16,6 +16,8 @@ from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
 from active_call.call.opening.refused_calls import RefusedCalls
 from active_call.call.opening.routing import Router
+from active_call.contract import bounds
+from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.legs.abilities import replaced_by
 from active_call.legs.leg import Leg
@@ -188,7 +190,9 @@ class CallRegistry:
         session_id: str | None = None,
         leg: Leg | None = None,
     ) -> CallHandle:
-        """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled.
+        """Place a call; it rings in the background.
+
+        Raises NoRoom, ContractError for an id that no URL can hold, or ActiveCallError for an address that cannot be dialled.
 
         `leg`: an existing connection of a client, with which the call is held; None: a leg to `option.callee` is created.
         """
@@ -196,6 +200,8 @@ class CallRegistry:
             self._note_unplaced(option, why)
             raise NoRoom(NO_ROOM[why])
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
+        if reason := bounds.against_session_id(session_id):
+            raise ContractError("id", f"{reason}, found {session_id[:80]!r}")
         if session_id in self._calls:
             raise ActiveCallError(f"a call with the id {session_id!r} already exists")
         try:

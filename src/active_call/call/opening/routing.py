@@ -18,6 +18,7 @@ import httpx
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.playbook.scenes import Playbook
+from active_call.base import pattern_search
 from active_call.base.errors import ActiveCallError, ConfigError, PlaybookError
 from active_call.call.conversation.web_requests import read_bounded
 from active_call.call.opening.playbook_trust import trust_of
@@ -159,8 +160,8 @@ class Rule:
 
     def matches(self, caller: str, callee: str) -> bool:
         """Whether the rule takes `call`."""
-        return (self.caller is None or self.caller.search(caller) is not None) and (
-            self.callee is None or self.callee.search(callee) is not None
+        return (self.caller is None or pattern_search.search(self.caller, caller) is not None) and (
+            self.callee is None or pattern_search.search(self.callee, callee) is not None
         )
 
 

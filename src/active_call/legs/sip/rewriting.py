@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from active_call.base import pattern_search
 from active_call.base.errors import ParseError
 from active_call.sip.routing import parse_place
 from active_call.sip.syntax.uri import Uri
@@ -38,7 +39,7 @@ class Rewrite:
         return cls(compiled, "".join([*parts, replacement[end:].replace("\\", r"\\")]))
 
     def apply(self, text: str) -> str:
-        return self.pattern.sub(self.template, text)
+        return pattern_search.substitute(self.pattern, self.template, text)
 
 
 def _reference(match: re.Match[str], pattern: re.Pattern[str]) -> str:
@@ -110,4 +111,4 @@ def split_host(text: str) -> tuple[str, int | None]:
 
 
 def _found(pattern: re.Pattern[str] | None, text: str | None) -> bool:
-    return pattern is None or (text is not None and pattern.search(text) is not None)
+    return pattern is None or (text is not None and pattern_search.search(pattern, text) is not None)
