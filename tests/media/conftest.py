@@ -10,16 +10,17 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pylibsrtp import Error, Policy, Session
 
-from ports import RTP_OF_POOLS
+from ports import rtp_of_pools
 
 sys.path.insert(0, str(Path(__file__).parent))  # `talk`, the sounds that detectors must keep silent about
 
@@ -28,7 +29,6 @@ from active_call.media.link.messages import ConfigureRtp
 from active_call.media.pool.pool import MediaPool, MediaStream
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
-_port_ranges = itertools.cycle(range(RTP_OF_POOLS[0], RTP_OF_POOLS[1], 100))
 
 
 def mu_law(code: int) -> int:
@@ -205,12 +205,18 @@ class Call:
             self.peer.send(payload, self.stream.port, **options)
 
 
+@cache
+def _port_ranges() -> Iterator[int]:
+    """First ports of this process for a pool, one after another."""
+    return itertools.cycle(range(*rtp_of_pools(), 100))
+
+
 class Media:
     """Opens pools and calls, and closes them."""
 
     @asynccontextmanager
     async def pool(self, **options: Any) -> AsyncIterator[MediaPool]:
-        first = next(_port_ranges)
+        first = next(_port_ranges())
         settings: dict[str, Any] = {"n_workers": 1, "port_range": (first, first + 99), "capacity": 16}
         pool = MediaPool(bind_ip="127.0.0.1", clock=SystemClock(), logger=logging.getLogger("test"), **(settings | options))
         await pool.start()

@@ -21,7 +21,7 @@ import pytest
 from active_call.media.link.messages import PlayEnded
 from active_call.media.pool.pool import MediaRefused, StreamLost
 from active_call.media.pool.process import WorkerOptions, spawn
-from ports import RTP_OF_POOLS, RTP_OF_SERVERS
+from ports import rtp_of_pools, rtp_of_servers
 
 SILENCE = b"\xff" * 160
 
@@ -186,7 +186,7 @@ def test_pool_that_is_full_refuses_and_takes_again_when_one_has_closed(media: An
 
 def test_port_of_a_closed_stream_rests_so_that_the_next_one_is_refused(media: Any) -> None:
     async def story() -> None:
-        first = RTP_OF_SERVERS[0]
+        first = rtp_of_servers()[0]
         async with media.pool(port_range=(first, first + 1)) as pool:
             short: list[str] = []
             pool.on_shortage = short.append
@@ -249,7 +249,7 @@ CONTROL = textwrap.dedent("""
 
 
 def start_control(remote_port: int, *recording: str) -> tuple[subprocess.Popen[str], int, int]:
-    arguments = [str(remote_port), *map(str, RTP_OF_POOLS), *recording]
+    arguments = [str(remote_port), *map(str, rtp_of_pools()), *recording]
     control = subprocess.Popen([sys.executable, "-c", CONTROL, *arguments], stdout=subprocess.PIPE, text=True)
     assert control.stdout is not None
     pid, port = json.loads(control.stdout.readline())
