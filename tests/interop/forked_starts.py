@@ -165,7 +165,7 @@ def _import_the_program() -> None:
 
 
 def _serve(requests: socket.socket) -> None:
-    """Fork for each request until nobody can ask any more; then nothing of it is left. A request of nothing: fork one that serves others."""
+    """Fork for each request until nobody can ask any more; then nothing of it is left. An empty request: fork one that serves others."""
     running: dict[int, int] = {}  # pid by pidfd
     others: set[int] = set()
     while True:

@@ -18,12 +18,20 @@ import numpy as np
 import psutil
 import pytest
 
+from active_call.base.child_processes import Programs
 from active_call.media.link.messages import PlayEnded
 from active_call.media.pool.pool import MediaRefused, StreamLost
 from active_call.media.pool.process import WorkerOptions, spawn
 from ports import rtp_of_pools, rtp_of_servers
 
 SILENCE = b"\xff" * 160
+
+
+@pytest.fixture
+def media(media: Any) -> Any:
+    """Media processes that are programs, and children of this process."""
+    media.children = Programs()
+    return media
 
 
 def run(story: Any) -> None:
