@@ -15,6 +15,7 @@ _HERE = Path(__file__).parent
 if str(_HERE) not in sys.path:
     sys.path.insert(0, str(_HERE))  # importlib mode adds no folder: `ports` is found here
 
+from forked_processes import pytest_addoption, pytest_runtestloop  # noqa: E402, F401
 from searches import N_LONG, N_USUAL  # noqa: E402
 
 # The server is started some two hundred times, as several processes each: without bytecode on disk every start compiles all of it.

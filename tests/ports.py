@@ -8,27 +8,42 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Iterator
+from functools import cache
 
 _FIRST, _BLOCK_SIZE, _N_BLOCKS = 10_000, 3_250, 7
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _BEFORE = int(os.environ.get("TEST_PORT_BLOCK", "0"))
 """Blocks that other test processes have: those of tests that run beside these."""
-_BEGIN = _FIRST + (_BEFORE + _WORKER) % _N_BLOCKS * _BLOCK_SIZE
 
-RTP_OF_SERVERS = (_BEGIN + 1_600, _BEGIN + _BLOCK_SIZE - 1)
-"""First and last port that a server under test uses for RTP and RTCP: 825 calls."""
-RTP_OF_POOLS = (_BEGIN + 800, _BEGIN + 1_599)
-"""First and last port of media processes that a test starts by itself."""
 
-_candidates = itertools.cycle(range(_BEGIN, _BEGIN + 800, 2))
+def _begin() -> int:
+    """First port of this process. It may be forked when all tests are imported (`forked_processes`): then no constant may hold a port."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return _FIRST + (_BEFORE + worker) % _N_BLOCKS * _BLOCK_SIZE
+
+
+def rtp_of_servers() -> tuple[int, int]:
+    """First and last port that a server under test uses for RTP and RTCP: 825 calls."""
+    return _begin() + 1_600, _begin() + _BLOCK_SIZE - 1
+
+
+def rtp_of_pools() -> tuple[int, int]:
+    """First and last port of media processes that a test starts by itself."""
+    return _begin() + 800, _begin() + 1_599
+
+
+@cache
+def _candidates(begin: int) -> Iterator[int]:
+    return itertools.cycle(range(begin, begin + 800, 2))
 
 
 def free_port(*, ip: str = "127.0.0.1", span: int = 1) -> int:
     """An even port that is free for UDP and TCP, with the next `span - 1` ones; not one that was given out a moment ago."""
-    for port in itertools.islice(_candidates, 400):
+    candidates = _candidates(_begin())
+    for port in itertools.islice(candidates, 400):
         if all(_is_free(ip, one) for one in range(port, port + span)):
             for _ in range((span - 1) // 2):
-                next(_candidates)
+                next(candidates)
             return port
     raise OSError("no free port")
 

@@ -61,23 +61,15 @@ part() {
     return "$result"
 }
 
-# A fresh checkout has no bytecode yet, and each of hundreds of processes would compile all of it, a second of CPU each. Two write it once,
+# A fresh checkout has no bytecode yet, and each of hundreds of processes would compile all of it, a second of CPU each. It is written once,
 # also where the environment says that nobody should.
 unset PYTHONDONTWRITEBYTECODE
-compiled() {
-    "$python" -m compileall -q -j 2 src
-    [ -z "$(find tests -name 'test_*pytest*.pyc' -print | head -n 1)" ] || return 0
-    # shellcheck disable=SC2086
-    "$python" -m pytest -q --collect-only -p no:cacheprovider $pure $without >/dev/null 2>&1 &
-    # shellcheck disable=SC2086
-    "$python" -m pytest -q --collect-only -p no:cacheprovider $real_time >/dev/null 2>&1
-    wait $!
-}
+compiled() { "$python" -m compileall -q -j 2 src; }
 
 usual="not slow and not alone and not load"
-run_pure() { part pure "$usual" $pure $without -- --timeout=900 -n 3 --dist loadgroup --no-loadscope-reorder; }
-run_real_time() { part real-time "$usual" $real_time -- -n 4 --dist loadgroup --no-loadscope-reorder; }
-run_alone() { part alone "alone and not load and not slow" $alone -- -n 2 --dist loadgroup --no-loadscope-reorder; }
+run_pure() { part pure "$usual" $pure $without -- --timeout=900 --processes 3; }
+run_real_time() { part real-time "$usual" $real_time -- --processes 4; }
+run_alone() { part alone "alone and not load and not slow" $alone -- --processes 2; }
 run_load() { part load "load and not slow" $load --; }
 
 results=

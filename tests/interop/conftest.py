@@ -18,6 +18,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.interop)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    from forked_starts import start_for_all
+
+    if session.config.getoption("processes") > 1 and any(_HERE in item.path.parents for item in session.items):
+        start_for_all()
+
+
 def pytest_sessionfinish() -> None:
     from forked_starts import stop_forked_starts
     from shared_servers import stop_shared_servers

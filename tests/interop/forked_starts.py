@@ -2,7 +2,9 @@
 
 Run as a program (`forked_starts.py FD`) it is that process: each request on the socket FD starts a server, whose end is told there. Such a
 server is the same program with the same arguments, folder, environment and streams; it has only not spent the two seconds of imports.
-`ForkedServer` is such a server as `subprocess.Popen` would show it. Tests that judge timing or memory start the program itself.
+Where the test process itself is forked (`--processes`), `start_for_all` has one such process started before, and each test process gets a
+fork of that one. `ForkedServer` is such a server as `subprocess.Popen` would show it. Tests that judge timing or memory start the program
+itself.
 """
 
 from __future__ import annotations
@@ -64,10 +66,14 @@ class ForkedServer:
 class ForkedStarts:
     """The process that forks, as this one sees it. It ends with its socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: ForkedStarts | None = None) -> None:
         self.ended: dict[int, int] = {}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
         with theirs:
+            if first is not None:
+                socket.send_fds(first._socket, [b"{}"], [theirs.fileno()])
+                return
             command = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
 
@@ -88,8 +94,15 @@ class ForkedStarts:
             timeout_s = 0.0
 
     def close(self) -> None:
+        """End it and what it has started."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(20)
+            while self._socket.recv(_MOST_BYTES):
+                pass
         self._socket.close()
-        self._process.wait(20)
+        if self._process is not None:
+            self._process.wait(20)
 
     def _receive(self) -> dict[str, Any]:
         message = self._socket.recv(_MOST_BYTES)
@@ -102,12 +115,19 @@ class ForkedStarts:
 
 
 _starts: list[ForkedStarts] = []
+_of_all: dict[int, ForkedStarts] = {}
+"""By the process that has started it: the one of `start_for_all`."""
+
+
+def start_for_all() -> None:
+    """To be called by a process that will fork test processes: they then need not import the program once each."""
+    _of_all[os.getpid()] = ForkedStarts()
 
 
 def forked_starts() -> ForkedStarts:
     """The forking process of this test process, which the first that asks starts."""
     if not _starts:
-        _starts.append(ForkedStarts())
+        _starts.append(ForkedStarts(next(iter(_of_all.values()), None)))
     return _starts[0]
 
 
@@ -115,6 +135,8 @@ def stop_forked_starts() -> None:
     """To be called when all tests of this process have run."""
     while _starts:
         _starts.pop().close()
+    if (first := _of_all.pop(os.getpid(), None)) is not None:
+        first.close()
 
 
 def _import_the_program() -> None:
@@ -143,14 +165,17 @@ def _import_the_program() -> None:
 
 
 def _serve(requests: socket.socket) -> None:
-    """Fork for each request until nobody can ask any more; then nothing of it is left."""
+    """Fork for each request until nobody can ask any more; then nothing of it is left. An empty request: fork one that serves others."""
     running: dict[int, int] = {}  # pid by pidfd
+    others: set[int] = set()
     while True:
         readable = select.select([requests, *running], [], [])[0]
         for pidfd in [one for one in readable if one in running]:
             pid = running.pop(pidfd)
             os.close(pidfd)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if pid in others:
+                continue
             with contextlib.suppress(OSError):
                 requests.send(json.dumps({"ended": pid, "code": code}).encode())
         if requests in readable:
@@ -159,12 +184,22 @@ def _serve(requests: socket.socket) -> None:
                 message, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 1)
             if not message:
                 break
+            request = json.loads(message)
             pid = os.fork()
+            if pid == 0 and request:
+                _become_server(request, descriptors[0])
             if pid == 0:
-                _become_server(json.loads(message), descriptors[0])
+                requests.close()
+                for pidfd in running:
+                    os.close(pidfd)
+                _serve(socket.socket(fileno=descriptors[0]))
+                os._exit(0)
             os.close(descriptors[0])
             running[os.pidfd_open(pid)] = pid
-            requests.send(json.dumps({"started": pid}).encode())
+            if request:
+                requests.send(json.dumps({"started": pid}).encode())
+            else:
+                others.add(pid)
     for pid in running.values():
         os.kill(pid, signal.SIGKILL)
 

@@ -22,7 +22,7 @@ import psutil
 from forked_starts import ForkedServer, forked_starts
 
 from active_call.server.certificate import write_development_certificate
-from ports import RTP_OF_SERVERS, free_port
+from ports import free_port, rtp_of_servers
 
 LIGHT_ENGINES = """
 [asr]
@@ -162,11 +162,11 @@ tls_cert_file = "cert.pem"
 tls_key_file = "key.pem"
 {tls}
 http_addr = "127.0.0.1:{http_port}"
-{"" if "rtp_start_port" in extra else f"rtp_start_port = {RTP_OF_SERVERS[0]}"}
+{"" if "rtp_start_port" in extra else f"rtp_start_port = {rtp_of_servers()[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
 load_engines = "{"start" if cold or engines != LIGHT_ENGINES or speaks else "use"}"
-{extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
+{extra if "rtp_end_port" in extra else f"rtp_end_port = {rtp_of_servers()[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
 

@@ -27,7 +27,7 @@ from active_call.testing.sound import voice
 from active_call.testing.sound.listening import Recogniser, utterances
 from active_call.testing.trunk.switches import generic_pbx
 from active_call.testing.trunk.trunk import Trunk
-from ports import RTP_OF_SERVERS, free_port
+from ports import free_port, rtp_of_servers
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECORDS = """
@@ -47,8 +47,8 @@ def running(folder: Path, program: str, *, engines: str = LIGHT_ENGINES, **envir
     own = f"""addr = "127.0.0.1"
 udp_port = {udp_port}
 http_addr = "127.0.0.1:{http_port}"
-rtp_start_port = {RTP_OF_SERVERS[0]}
-rtp_end_port = {RTP_OF_SERVERS[1]}
+rtp_start_port = {rtp_of_servers()[0]}
+rtp_end_port = {rtp_of_servers()[1]}
 media_workers = 1
 graceful_shutdown_timeout = 1
 """

@@ -11,7 +11,7 @@ from peers.process import wait_until
 from peers.sipp import Sipp
 from running_server import Server, running_server
 
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -45,7 +45,7 @@ def assert_nothing_left(server: Server, before: dict[int, int]) -> None:
         connection.laddr.port
         for pid in server.media_pids()
         for connection in psutil.Process(pid).net_connections("udp")
-        if RTP_OF_SERVERS[0] <= connection.laddr.port <= RTP_OF_SERVERS[1]
+        if rtp_of_servers()[0] <= connection.laddr.port <= rtp_of_servers()[1]
     ]
     assert media_ports == []
 

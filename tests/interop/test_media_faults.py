@@ -26,7 +26,7 @@ from far_ends import EVENT_TYPE, FRAME_S, FarEnd, FarEnds, speech
 from active_call.base.world import SystemClock
 from active_call.media.link.messages import ConfigureRtp, RecordingEnded, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
-from ports import RTP_OF_POOLS
+from ports import rtp_of_pools
 
 pytestmark = pytest.mark.load
 
@@ -81,7 +81,7 @@ async def call_up(pool: MediaPool, far_ends: FarEnds, seed: int, *, secured: boo
 @asynccontextmanager
 async def calls_up(n_workers: int = 1, n_calls: int = N_CALLS) -> AsyncIterator[tuple[MediaPool, list[UpCall]]]:
     """A pool with calls that have been talking for a second."""
-    pool = MediaPool(n_workers=n_workers, bind_ip="127.0.0.1", port_range=RTP_OF_POOLS, clock=SystemClock(), capacity=64)
+    pool = MediaPool(n_workers=n_workers, bind_ip="127.0.0.1", port_range=rtp_of_pools(), clock=SystemClock(), capacity=64)
     far_ends = FarEnds()
     await pool.start()
     try:
@@ -252,7 +252,7 @@ def test_control_process_killed_ends_streams_with_goodbye_and_finishes_recording
         far_ends = FarEnds()
         fars = [FarEnd(random.Random(seed)) for seed in range(N_CALLS)]
         control = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(__file__).with_name("lone_control.py")), str(tmp_path), *map(str, RTP_OF_POOLS)),
+            *(sys.executable, str(Path(__file__).with_name("lone_control.py")), str(tmp_path), *map(str, rtp_of_pools())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -23,12 +23,11 @@ from growth import Growth
 from active_call.base.world import SystemClock
 from active_call.media.link.messages import ConfigureRtp, DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
 from active_call.media.pool.pool import MediaPool, MediaStream
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "20"))
 N_CALLS = 100
 CAPACITY = 128
-PORTS = RTP_OF_SERVERS
 """600 pairs: a call takes one, and it rests for 30 s after; a leak of one in fifty would use them up."""
 SAMPLE_S = 5.0
 APPLIED_S = 0.2
@@ -214,7 +213,7 @@ class Soaked:
 
 
 async def soak(folder: Path) -> Soaked:
-    pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=PORTS, clock=SystemClock(), capacity=CAPACITY)
+    pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=rtp_of_servers(), clock=SystemClock(), capacity=CAPACITY)
     await pool.start()
     try:
         status = pool.workers[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running_server import Server, running_server
 
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
@@ -139,7 +139,7 @@ def test_server_that_is_full_answers_503_with_retry_after(tmp_path: Path) -> Non
     with running_server(
         tmp_path,
         PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5),
-        extra=f"rtp_start_port = {RTP_OF_SERVERS[1] - 3}\nrtp_end_port = {RTP_OF_SERVERS[1]}",
+        extra=f"rtp_start_port = {rtp_of_servers()[1] - 3}\nrtp_end_port = {rtp_of_servers()[1]}",
     ) as small:
         callers = [Caller(small) for _ in range(3)]
         answers = [caller.invite(SDP) for caller in callers]

@@ -6,29 +6,33 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pylibsrtp import Error, Policy, Session
 
-from ports import RTP_OF_POOLS
+from ports import rtp_of_pools
 
 sys.path.insert(0, str(Path(__file__).parent))  # `talk`, the sounds that detectors must keep silent about
 
+from active_call.base.child_processes import StartsChildren
+from active_call.base.forked_children import ForkServer
 from active_call.base.world import SystemClock
 from active_call.media.link.messages import ConfigureRtp
 from active_call.media.pool.pool import MediaPool, MediaStream
+from active_call.server.preloading import preload_modules
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
-_port_ranges = itertools.cycle(range(RTP_OF_POOLS[0], RTP_OF_POOLS[1], 100))
 
 
 def mu_law(code: int) -> int:
@@ -205,13 +209,44 @@ class Call:
             self.peer.send(payload, self.stream.port, **options)
 
 
+@cache
+def _port_ranges() -> Iterator[int]:
+    """First ports of this process for a pool, one after another."""
+    return itertools.cycle(range(*rtp_of_pools(), 100))
+
+
+_fork_servers: list[ForkServer] = []
+
+
+def _forked_children() -> ForkServer:
+    """Starts media processes as a server does, by forking: the fork server of this test process."""
+    if not _fork_servers:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.set_inheritable(True)
+            code = "import sys; from active_call.base.fork_server import resume; resume(*sys.argv[1:])"
+            load = f"{preload_modules.__module__}:{preload_modules.__name__}"
+            command = [sys.executable, "-c", code, str(theirs.fileno()), "", load, "3600"]
+            _fork_servers.append(ForkServer(ours, os.posix_spawn(sys.executable, command, os.environ)))
+    return _fork_servers[0]
+
+
+def pytest_sessionfinish() -> None:
+    while _fork_servers:
+        _fork_servers.pop().close()
+
+
 class Media:
     """Opens pools and calls, and closes them."""
 
+    children: StartsChildren | None = None
+    """Starts the media processes; None: the fork server of this test process."""
+
     @asynccontextmanager
     async def pool(self, **options: Any) -> AsyncIterator[MediaPool]:
-        first = next(_port_ranges)
+        first = next(_port_ranges())
         settings: dict[str, Any] = {"n_workers": 1, "port_range": (first, first + 99), "capacity": 16}
+        settings["children"] = self.children or _forked_children()
         pool = MediaPool(bind_ip="127.0.0.1", clock=SystemClock(), logger=logging.getLogger("test"), **(settings | options))
         await pool.start()
         try:

@@ -27,7 +27,7 @@ from active_call.media.receive.ports import PortPool
 from active_call.media.worker.engine import Engine
 from active_call.testing.fakes.net import Conditions, FakeNetwork
 from active_call.testing.sound import audio
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 TICK_S = 0.020
 START = 1000.0
@@ -282,7 +282,9 @@ def _tones(sound: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def box(first_port: int = RTP_OF_SERVERS[0]) -> Iterator[Box]:
+def box(first_port: int | None = None) -> Iterator[Box]:
+    if first_port is None:
+        first_port = rtp_of_servers()[0]
     made = Box((first_port, first_port + 199))
     try:
         yield made

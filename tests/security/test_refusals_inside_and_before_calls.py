@@ -9,7 +9,7 @@ import pytest
 from raw_peer import SDP, Message, RawPeer, tag_of
 from running_server import Server, running_server
 
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -155,7 +155,7 @@ def test_offer_that_is_refused_does_not_ring_first(server: Server, body: str, co
 
 
 def test_call_without_room_for_its_sound_does_not_ring_first(tmp_path_factory: pytest.TempPathFactory) -> None:
-    extra = f"media_workers = 1\nrtp_start_port = {RTP_OF_SERVERS[1] - 1}\nrtp_end_port = {RTP_OF_SERVERS[1]}"
+    extra = f"media_workers = 1\nrtp_start_port = {rtp_of_servers()[1] - 1}\nrtp_end_port = {rtp_of_servers()[1]}"
     with (
         running_server(tmp_path_factory.mktemp("full"), PLAYBOOK, extra=extra) as full,
         RawPeer("udp", ("127.0.0.1", full.udp_port)) as peer,

@@ -18,12 +18,20 @@ import numpy as np
 import psutil
 import pytest
 
+from active_call.base.child_processes import Programs
 from active_call.media.link.messages import PlayEnded
 from active_call.media.pool.pool import MediaRefused, StreamLost
 from active_call.media.pool.process import WorkerOptions, spawn
-from ports import RTP_OF_POOLS, RTP_OF_SERVERS
+from ports import rtp_of_pools, rtp_of_servers
 
 SILENCE = b"\xff" * 160
+
+
+@pytest.fixture
+def media(media: Any) -> Any:
+    """Media processes that are programs, and children of this process."""
+    media.children = Programs()
+    return media
 
 
 def run(story: Any) -> None:
@@ -186,7 +194,7 @@ def test_pool_that_is_full_refuses_and_takes_again_when_one_has_closed(media: An
 
 def test_port_of_a_closed_stream_rests_so_that_the_next_one_is_refused(media: Any) -> None:
     async def story() -> None:
-        first = RTP_OF_SERVERS[0]
+        first = rtp_of_servers()[0]
         async with media.pool(port_range=(first, first + 1)) as pool:
             short: list[str] = []
             pool.on_shortage = short.append
@@ -249,7 +257,7 @@ CONTROL = textwrap.dedent("""
 
 
 def start_control(remote_port: int, *recording: str) -> tuple[subprocess.Popen[str], int, int]:
-    arguments = [str(remote_port), *map(str, RTP_OF_POOLS), *recording]
+    arguments = [str(remote_port), *map(str, rtp_of_pools()), *recording]
     control = subprocess.Popen([sys.executable, "-c", CONTROL, *arguments], stdout=subprocess.PIPE, text=True)
     assert control.stdout is not None
     pid, port = json.loads(control.stdout.readline())

@@ -22,7 +22,7 @@ from active_call.media.receive.sockets import open_pair
 from active_call.media.receive.srtp_keys import OLD_KEY_S
 from active_call.rtp.srtp import SrtpSession
 from active_call.rtp.srtp_suites import SUITES
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 KEY_BYTES = {"AES_CM_128": 30, "AES_256_CM": 46, "AEAD_AES_128": 28, "AEAD_AES_256": 44}
 """RFC 3711, 6188, 7714: master key and salt."""
@@ -48,7 +48,7 @@ ARRIVALS = PacketBatchReader(INTAKE, raise_it)
 
 @pytest.fixture
 def leg() -> Iterator[Leg]:
-    pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*RTP_OF_SERVERS, 2))
+    pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*rtp_of_servers(), 2))
     port, pair = next((port, pair) for port, pair in pairs if pair is not None)
     result = Leg(1, port, pair, INTAKE, 0, lambda report: None)
     yield result

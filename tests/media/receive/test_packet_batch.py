@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import cycle
 from typing import Any
 
@@ -20,7 +22,7 @@ from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.sockets import open_pair
 from active_call.media.ring.opening import open_reader
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 from searches import searching
 
 N_LEGS = 5
@@ -32,8 +34,13 @@ PROFILES = {
     "AEAD_AES_256_GCM": (44, pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM),
 }
 """Bytes of key and salt, and libsrtp's name."""
-PORTS = cycle(range(RTP_OF_SERVERS[0], RTP_OF_SERVERS[1], 2))
 EVENT = 101
+
+
+@cache
+def ports() -> Iterator[int]:
+    """Even ports of this process, one after another."""
+    return cycle(range(*rtp_of_servers(), 2))
 
 
 def raise_it(leg: Leg, error: Exception) -> None:
@@ -52,7 +59,7 @@ class Side:
 
     def __post_init__(self) -> None:
         for index in range(N_LEGS):
-            pairs = ((port, open_pair("127.0.0.1", port)) for port in PORTS)
+            pairs = ((port, open_pair("127.0.0.1", port)) for port in ports())
             port, pair = next((port, pair) for port, pair in pairs if pair is not None)
             leg = Leg(index, port, pair, self.intake, N_LEGS - index, self.told.append)
             leg.on_control = lambda datagram, address, now, unix_now, index=index: self.control.append((index, datagram))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from active_call.media.ring.messages import pack_address, unpack_address
 from active_call.media.ring.reading import RingReader
 from active_call.media.ring.sending import RingSender
 from active_call.rtp.srtp import PacketMemory
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 N_SOCKETS = 5
 ROW_BYTES = 256
@@ -28,7 +28,7 @@ class Wire:
 
     def __init__(self, stack: ExitStack, ip: str) -> None:
         self.sockets: list[socket.socket] = []
-        ports = iter(range(RTP_OF_SERVERS[0], RTP_OF_SERVERS[1], 2))
+        ports = iter(range(rtp_of_servers()[0], rtp_of_servers()[1], 2))
         while len(self.sockets) < N_SOCKETS:
             pair = open_pair(ip, next(ports))
             if pair is not None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,41 +114,49 @@ def split_into_sentences(words: Sequence[str], sentences: Sequence[str], *, inco
     return ()
 
 
+@cache
+def _decoder(is_wide: bool) -> Any:
+    """A decoder of this process. Loading it takes 0.2 s; each grammar is a search of its own in it."""
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise voice.VoiceError("the judge needs an ear: pip install 'active-call[local]' (pocketsphinx)") from error
+    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", **(_WIDE if is_wide else {}))
+
+
 class Recogniser:
-    """One decoder with one grammar. Made once per set of sentences (0.2 s), used for any number of utterances."""
+    """One grammar, for any number of utterances. All recognisers of a process share its decoders: use them in one thread."""
 
     def __init__(self, candidates: Sequence[str], decoys: Sequence[str] = (), *, incomplete: bool = False) -> None:
         self._sentences = (*candidates, *decoys)
         self._decoys = frozenset(decoys)
         self._incomplete = incomplete
-        self._decoder = self._new_decoder()
-        self._second: Any = None
+        self._grammar = grammar(self._sentences, incomplete=incomplete)
+        self._prepared = [self._prepare(_decoder(is_wide=False))]
 
-    def _new_decoder(self, **beams: float) -> Any:
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise voice.VoiceError("the judge needs an ear: pip install 'active-call[local]' (pocketsphinx)") from error
-        decoder: Any = pocketsphinx.Decoder(lm=None, loglevel="FATAL", **beams)
+    def _prepare(self, decoder: Any) -> Any:
+        """The decoder, with this grammar, and as if it had heard nothing yet."""
         for word in sorted({word for sentence in self._sentences for word in words_of(sentence)}):
             if decoder.lookup_word(word) is None:
                 decoder.add_word(word, arpabet(voice.phonemes(word)), False)
-        decoder.add_jsgf_string("judge", grammar(self._sentences, incomplete=self._incomplete))
-        decoder.activate_search("judge")
+        decoder.add_jsgf_string(self._grammar, self._grammar)
+        decoder.reinit_feat()
         return decoder
 
     def recognise(self, pcm: Pcm) -> Recognition:
         """The sentences of an utterance (8 kHz); if none is found, it is decoded a second time with wider beams."""
-        first = self._recognise(self._decoder, pcm)
+        first = self._recognise(self._prepared[0], pcm)
         if first.sentences or self._incomplete:
             return first
-        self._second = self._second or self._new_decoder(**_WIDE)
-        again = self._recognise(self._second, pcm)
+        if len(self._prepared) == 1:
+            self._prepared.append(self._prepare(_decoder(is_wide=True)))
+        again = self._recognise(self._prepared[1], pcm)
         return again if again.sentences else first
 
     def _recognise(self, decoder: Any, pcm: Pcm) -> Recognition:
         padded = np.concatenate((audio.silence(200), pcm, audio.silence(300)))
         padded = audio.add(padded, audio.noise(len(padded)))
+        decoder.activate_search(self._grammar)
         decoder.start_utt()
         decoder.process_raw(audio.resample(padded, audio.RATE_HZ, 16_000).tobytes(), full_utt=True)
         decoder.end_utt()
