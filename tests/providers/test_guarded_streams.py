@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from active_call.base.errors import ProviderError
-from active_call.providers.base import Finished, SpeechChunk, TextDelta, ToolCallDelta, Usage, WordTime
+from active_call.base.world import World
+from active_call.providers.base import (
+    Finished,
+    SpeechChunk,
+    TextDelta,
+    TextToSpeechCapabilities,
+    ToolCallDelta,
+    Usage,
+    WordTime,
+    speech_of,
+)
 from active_call.providers.guarding.guarded_chat import MAX_REPLY_CHARS, MAX_TOOL_CALLS, ReplyCheck
-from active_call.providers.guarding.guarded_text_to_speech import ChunkCheck
+from active_call.providers.guarding.guarded_text_to_speech import ChunkCheck, GuardedTextToSpeech
 from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.testing.virtual_time import run_virtually
@@ -126,3 +137,41 @@ def test_recorded_text_gives_each_attached_stream_all_of_it() -> None:
     text.end_text()
     assert (first.given, second.given) == (["a ", "<flush>"], ["a ", "<flush>", "b", "<end>"])
     assert text.is_flushed and text.is_ended and text.has_words
+
+
+class Dripping:
+    """A voice that begins to speak, and then sends one sample a second for an hour."""
+
+    name = "dripping"
+    capabilities = TextToSpeechCapabilities(16_000)
+
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
+        return WholeTextStream(self._speak, 16_000)
+
+    async def _speak(self, text: str) -> AsyncIterator[SpeechChunk]:
+        yield SpeechChunk(bytes(640))
+        for _ in range(3600):
+            await asyncio.sleep(1)
+            yield SpeechChunk(b"\1\0")
+
+    async def close(self) -> None:
+        pass
+
+
+def test_voice_that_sends_single_samples_meets_its_deadline() -> None:
+    async def run() -> None:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ProviderError):
+            _ = [chunk async for chunk in speech_of(GuardedTextToSpeech(Dripping(), World(), attempts=1), "Good morning.")]
+        assert asyncio.get_running_loop().time() - began < 20
+
+    run_virtually(run())
+
+
+def test_short_pieces_of_sound_are_joined_and_none_is_lost() -> None:
+    check = ChunkCheck("vendor", 16_000)
+    chunks = [check.feed(SpeechChunk(bytes([number]) * 64)) for number in range(7)]
+    last = check.feed(SpeechChunk(b"\7" * 64, ends_flush=True))
+    sounds = [chunk.pcm for chunk in [*chunks, last] if chunk is not None]
+    assert [len(sound) for sound in sounds] == [320, 192] and b"".join(sounds) == b"".join(bytes([number]) * 64 for number in range(8))
+    assert check.feed(SpeechChunk(b"\1" * 10)) is None and check.finish() == b"\1" * 10

@@ -17,12 +17,14 @@ from active_call.providers.registry import create_synthesiser
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.speech.written_text import WrittenSpeech
 from active_call.testing.vendors.tts import cartesia as cartesia_tts
+from active_call.testing.vendors.tts import cosyvoice as cosyvoice_tts
+from active_call.testing.vendors.tts.cosyvoice import CosyVoiceServer
 from active_call.testing.vendors.tts.deepgram import MAX_FLUSHES
 from active_call.testing.vendors.tts.elevenlabs import ElevenLabsSpeechServer
 from active_call.testing.vendors.wire.speaking import MS_PER_CHAR, sound_of
 
 BY_NAME = {case.provider: case for case in CASES}
-WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram", "rime", "inworld")]
+WRITING = [BY_NAME[name] for name in ("cartesia", "elevenlabs", "deepgram", "rime", "inworld", "aliyun")]
 each_vendor = pytest.mark.parametrize("case", WRITING, ids=lambda case: case.provider)
 CLAUSES = ["Certainly, I can help,", "and it takes a minute at most.", "Who is calling, please?"]
 PATIENCE_S = 20.0
@@ -216,6 +218,50 @@ def test_deepgrams_limit_of_flushes_is_met_by_another_connection() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 heard = [number async for number, chunk in speech.sound() if chunk.ends_flush]
             assert heard == list(range(n_clauses)) and server.n_sockets == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("of_sentences", [False, True])
+@pytest.mark.parametrize(("clauses", "n_tasks"), [(["Certainly.", "It takes a minute.", "Who is calling?"], 1), (CLAUSES, 2)])
+def test_cosyvoice_speaks_the_sentences_of_a_text_in_one_task(clauses: list[str], n_tasks: int, of_sentences: bool) -> None:
+    async def run() -> None:
+        case = BY_NAME["aliyun"]
+        async with speaking(case, lambda: CosyVoiceServer(times_are_of_sentences=of_sentences)) as (server, engine):
+            stream = engine.open()
+            reader = Reader(stream)
+            for clause in clauses:
+                stream.push_text(clause)
+                stream.flush()
+                assert abs(ms_of(await reader.clause(), engine.capabilities.rate_hz) - len(clause) * MS_PER_CHAR) < 1
+            stream.end_text()
+            await reader.rest()
+            await stream.cancel()
+            assert server.n_tasks == n_tasks and server.n_sockets == 1 and server.complaints == []
+            begun_ms = [word.start_ms for word in reader.words]
+            assert [word.text for word in reader.words] == " ".join(clauses).split() and begun_ms == sorted(set(begun_ms))
+            assert begun_ms[len(clauses[0].split())] == len(clauses[0]) * MS_PER_CHAR
+
+    asyncio.run(run())
+
+
+def test_cosyvoices_task_is_ended_before_it_fails_for_want_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cosyvoice_tts, "IDLE_S", 1.5)
+
+    async def run() -> None:
+        async with speaking(BY_NAME["aliyun"]) as (server, engine):
+            engine.inner.context_idle_s = 0.1
+            speech = WrittenSpeech(engine)
+            speech.say("One moment.")
+            said: dict[int, bytes] = {}
+            async with asyncio.timeout(PATIENCE_S):
+                async for number, chunk in speech.sound():
+                    said[number] = said.get(number, b"") + chunk.pcm
+                    if chunk.ends_flush and len(said) == 1:
+                        await asyncio.sleep(0)
+                        asyncio.get_running_loop().call_later(2.0, lambda: (speech.say("Here it is."), speech.end()))  # a tool runs
+            assert [ms_of(said[number], engine.capabilities.rate_hz) for number in (0, 1)] == [11 * MS_PER_CHAR] * 2
+            assert server.n_tasks == 2 and server.n_sockets == 1 and server.complaints == []
 
     asyncio.run(run())
 

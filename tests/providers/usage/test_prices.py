@@ -56,6 +56,7 @@ def test_no_shipped_row_stands_twice_and_each_names_an_adapter_or_a_vendor() -> 
         (Billed("realtime", "openai", "gpt-realtime-1.5"), {Unit.AUDIO_INPUT_TOKENS: 1e6, Unit.AUDIO_OUTPUT_TOKENS: 1e6}, 96.0),
         (Billed("asr", "moonshine", "tiny-en"), {Unit.SECONDS: 3600.0}, 0.0),
         (Billed("tts", "nobody"), {Unit.CACHED_CHARACTERS: 40.0}, 0.0),
+        (Billed("tts", "tencent", "101001"), {Unit.CHARACTERS: 10_000.0, Unit.SECONDS: 600.0}, 0.185),
     ],
 )
 def test_cost_of_a_use(billed: Billed, amounts: dict[Unit, float], dollars: float) -> None:
@@ -70,6 +71,7 @@ def test_cost_of_a_use(billed: Billed, amounts: dict[Unit, float], dollars: floa
         (Billed("llm", "my.server.example", "gpt-4o-mini"), {Unit.INPUT_TOKENS: 1.0}),
         (Billed("llm", "openai", "gpt-4o-mini"), {Unit.INPUT_TOKENS: 1.0, Unit.AUDIO_INPUT_TOKENS: 1.0}),
         (Billed("telephony", "acme", "outbound"), {Unit.SECONDS: 1.0}),
+        (Billed("tts", "tencent", "501001"), {Unit.CHARACTERS: 1.0}),  # another class of voices
     ],
 )
 def test_what_no_row_names_has_no_price(billed: Billed, amounts: dict[Unit, float]) -> None:

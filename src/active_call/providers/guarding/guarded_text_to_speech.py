@@ -20,6 +20,8 @@ from active_call.providers.vendor_values import SoundCheck, text_of
 
 MAX_SOUND_S = 1200
 """The most sound of one stream."""
+MIN_PIECE_S = 0.01
+"""Shorter pieces of sound are joined to the next one: a vendor that sends single samples makes no progress, and meets its deadline."""
 MAX_WORDS = 20_000
 """The most words of one stream."""
 
@@ -125,6 +127,8 @@ class ChunkCheck:
     def __init__(self, provider: str, rate_hz: int) -> None:
         self._provider = provider
         self._sound = SoundCheck(provider, rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
+        self._least_bytes = round(rate_hz * MIN_PIECE_S) * BYTES_PER_SAMPLE
+        self._held = b""
         self._n_words = 0
 
     @property
@@ -137,12 +141,15 @@ class ChunkCheck:
             raise ProviderError(self._provider, f"sent {type(chunk).__name__} instead of sound")
         words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
         self._n_words += len(words)
-        pcm = self._sound.feed(chunk.pcm)
+        pcm, self._held = self._held + self._sound.feed(chunk.pcm), b""
+        if len(pcm) < self._least_bytes and not (words or chunk.ends_flush):
+            self._held = pcm
+            return None
         return SpeechChunk(pcm, words, chunk.is_substitute, bool(chunk.ends_flush)) if pcm or words or chunk.ends_flush else None
 
     def finish(self) -> bytes:
         """The remaining samples."""
-        return self._sound.finish()
+        return self._held + self._sound.finish()
 
 
 def _word(word: Any) -> WordTime | None:

@@ -2,18 +2,21 @@
 
 Wire: https://www.alibabacloud.com/help/en/model-studio/cosyvoice-websocket-api and …/cosyvoice-server-events. `run-task` begins a task and
 `task-started` confirms it; text goes by `continue-task`, sound comes as binary frames, `finish-task` ends the task and `task-finished`
-confirms that all sound was sent. The next task begins on the same connection. A task cannot be stopped: cancelling a text closes its
-connection. Options: `speaker` (longanyang), `model` (cosyvoice-v3-flash), `speed` 0.5 to 2, `volume`, `language`, `samplerate`; `extra` is
-merged into the task's parameters.
+confirms that all sound was sent. The vendor speaks a sentence once it is complete, and what is left at the end of the task; events tell
+where the sound of each sentence begins and ends. The next task begins on the same connection. A task without text for 23 s fails. A task
+cannot be stopped: cancelling a text closes its connection. Options: `speaker` (longanyang), `model` (cosyvoice-v3-flash), `speed` 0.5 to
+2, `volume`, `language`, `samplerate`; `extra` is merged into the task's parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
 from active_call.providers.accounts.dashscope import NAME, SOURCE, URL, headers_of, task_error
 from active_call.providers.credentials import find_key, find_url
@@ -22,6 +25,7 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spelling import Spelling
 from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, speed_in
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language
@@ -31,7 +35,7 @@ DEFAULT_VOICE: Final = "longanyang"
 MODELS_OF_VOICES: Final = {"_v2": "cosyvoice-v2", "_v3": DEFAULT_MODEL}
 """The default model of a voice by the end of its name: a voice belongs to one generation."""
 RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True)
 
 DECLARATION: Final = ProviderDeclaration(
     kind="tts",
@@ -72,10 +76,14 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
     can = CAPABILITIES
     rates = RATES
     keeps_s = 30.0  # the vendor closes after a minute without a task
+    takes_written_text = True
+    speaks_sentences = True
+    context_idle_s = 15.0  # a task without text for 23 s fails
 
     def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
         super().__init__(option, services, url, key)
         self._uuid = services.world.randomness.uuid
+        self._spoken: dict[str, _Spoken] = {}
 
     def new_id(self) -> str:
         """Task ids are UUIDs."""
@@ -124,22 +132,34 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
         return _order("run-task", wish, payload)
 
     def ask(self, wish: Wish) -> Sequence[Message]:
-        return (
-            _order("continue-task", wish, {"input": {"text": wish.text}}),
-            _order("finish-task", wish, {"input": {}}),
-        )
+        return (*self.say(wish, wish.text), *self.finish(wish))
+
+    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+        self._spoken.setdefault(wish.id, _Spoken()).spelling.add(clause)
+        return (_order("continue-task", wish, {"input": {"text": clause}}),)
+
+    def finish(self, wish: Wish) -> Sequence[Message]:
+        return (_order("finish-task", wish, {"input": {}}),)
+
+    def abandon(self, wish: Wish) -> None:
+        self._spoken.pop(wish.id, None)
 
     def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        spoken = self._spoken.setdefault(wish.id, _Spoken())
         if isinstance(message, bytes):
+            spoken.sound_ms += len(message) / BYTES_PER_SAMPLE * 1000 / self.rate_hz
             return SpeechChunk(message)
         event = read_object(NAME, message)
         match mapping(event.get("header")).get("event"):
             case "task-finished":
+                self._spoken.pop(wish.id, None)
                 return None
             case "task-failed":
+                self._spoken.pop(wish.id, None)
                 raise task_error(event, (self._key,))
             case "result-generated":
-                return SpeechChunk(b"", _words(mapping(mapping(event.get("payload")).get("output"))))
+                words, ends_clause = spoken.take(mapping(mapping(event.get("payload")).get("output")))
+                return SpeechChunk(b"", words, ends_flush=ends_clause)
             case _:
                 return SpeechChunk(b"")
 
@@ -148,10 +168,33 @@ def _order(action: str, wish: Wish, payload: Mapping[str, Any]) -> str:
     return write_object({"header": {"action": action, "task_id": wish.id, "streaming": "duplex"}, "payload": payload})
 
 
+@dataclass(slots=True)
+class _Spoken:
+    """What was spoken of one task."""
+
+    spelling: Spelling = field(default_factory=Spelling)
+    sound_ms: float = 0.0
+    _sentence: str = ""
+    _began_ms: float = 0.0
+    _end_ms: float = 0.0
+
+    def take(self, output: Mapping[str, Any]) -> tuple[tuple[WordTime, ...], bool]:
+        """The words of a sentence whose sound has ended, and whether that of the oldest clause ends with it."""
+        if output.get("type") == "sentence-begin":
+            self._sentence, self._began_ms = text(output.get("original_text")), self.sound_ms
+        if output.get("type") not in (None, "sentence-end"):
+            return (), False
+        words = _words(output)
+        if words and words[0].start_ms + 1 < self._end_ms:  # its times are those of the sentence, not of the task
+            words = tuple(WordTime(word.text, word.start_ms + self._began_ms, word.end_ms + self._began_ms) for word in words)
+        if words:
+            self._end_ms = words[-1].end_ms
+        sentence, self._sentence = self._sentence, ""
+        return words, self.spelling.count(sum(1 for char in sentence if not char.isspace()))
+
+
 def _words(output: Mapping[str, Any]) -> tuple[WordTime, ...]:
     """The words of a sentence, which come when its sound ends."""
-    if output.get("type") not in (None, "sentence-end"):
-        return ()
     words = []
     for word in mappings(mapping(output.get("sentence")).get("words")):
         begin, end = number(word.get("begin_time")), number(word.get("end_time"))

@@ -57,6 +57,8 @@ class SocketTextToSpeech:
     """For streamed text: `read` returns None at the end of the whole text. False: at the end of each clause."""
     context_idle_s: float = 15.0
     """For streamed text: for this long after its last sound, the text can be continued with the same prosody."""
+    speaks_sentences: bool = False
+    """For streamed text: there is no flush; a text is spoken once it ends a sentence, or at the end of the whole text."""
     times_of_clause: bool = False
     """For streamed text: word times are relative to the start of the clause. False: to the start of the text."""
 

@@ -43,7 +43,7 @@ class Spelling:
         ]
         is_of_piece = bool(letters) and letters[0][1] + 1 < self._end_ms
         words = self._words(letters, began_ms if is_of_piece else 0.0)
-        return words, self._count(sum(1 for char, _, _ in letters if char.strip()))
+        return words, self.count(sum(1 for char, _, _ in letters if char.strip()))
 
     def _words(self, letters: list[tuple[str, float, float]], began_ms: float) -> tuple[WordTime, ...]:
         """A space ends a word."""
@@ -60,8 +60,8 @@ class Spelling:
             self._end_ms = began_ms + begin + duration
         return tuple(found)
 
-    def _count(self, n_letters: int) -> bool:
-        """Whether these letters complete a clause."""
+    def count(self, n_letters: int) -> bool:
+        """Count letters that have sounded; returns whether they complete the oldest clause."""
         if not self._clauses or not n_letters:
             return False
         self._clauses[0] -= n_letters

@@ -118,6 +118,8 @@ class TencentTextToSpeech(SocketTextToSpeech):
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
         super().__init__(option, services, url, account.secret_key)
+        self.model = option.speaker or DEFAULT_VOICE
+        """For billing: the price depends on the voice."""
         self._account = account
         self._world = services.world
 

@@ -79,6 +79,8 @@ class TencentBasicTextToSpeech(HttpTextToSpeech):
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
         super().__init__(option, services, url, account.secret_key, account.secrets)
+        self.model = option.speaker or DEFAULT_VOICE
+        """For billing: the price depends on the voice."""
         self._account = account
         self._world = services.world
 

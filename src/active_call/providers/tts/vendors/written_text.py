@@ -2,17 +2,19 @@
 
 All inputs (clauses, the end, the vendor's messages) go through one queue in order. A flushed clause is spoken at once; the last chunk of
 its sound is marked (`SpeechChunk.ends_flush`). A vendor with context ids forgets a context after a silence (`context_idle_s`): the next
-clause then begins a new one. Knows no vendor.
+clause then begins a new one. A vendor without a flush speaks a text at once if it ends a sentence (`speaks_sentences`): after any other
+clause its context is ended, and the next clause waits for the vendor's confirmation. Knows no vendor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -22,6 +24,8 @@ from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.providers.text_to_speech import SpeechChunk, WordTime
 from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.websocket import closed_error
+
+SENTENCE_ENDS: Final = (".", "!", "?", "。", "！", "？")
 
 
 class Voice(Protocol):
@@ -41,6 +45,9 @@ class Voice(Protocol):
 
     @property
     def times_of_clause(self) -> bool: ...
+
+    @property
+    def speaks_sentences(self) -> bool: ...
 
     def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish: ...
 
@@ -162,12 +169,16 @@ class _Dictation:
         """The origin of word times in the sound of the stream: the start of this context or of the clause."""
         self._sounded_at = 0.0
         self._is_ended = False
+        self._is_ending = False
+        """The context was ended, and the vendor has not confirmed it."""
+        self._held: deque[_Clause] = deque()
+        """Clauses that wait for that."""
+        self._listening: asyncio.Task[None] | None = None
 
     async def chunks(self, first: _Clause) -> AsyncGenerator[SpeechChunk, None]:
         voice = self._voice
         address = voice.address(self._wish)
         socket, is_kept = await voice.take(address)
-        listening: asyncio.Task[None] | None = None
         try:
             try:
                 await self._say(socket, first)
@@ -175,25 +186,37 @@ class _Dictation:
                 if not is_kept:
                     raise
                 await voice.drop(socket)  # it was closed meanwhile: nothing of this text was sent
-                self._is_begun, self._n_owed = False, 0
+                self._is_begun, self._n_owed, self._is_ending = False, 0, False
                 socket = await voice.connect(address)
                 await self._say(socket, first)
-            listening = asyncio.get_running_loop().create_task(self._listen(socket), name=f"{voice.name} sound")
+            self._begin_to_listen(socket)
             async with aclosing(self._work(socket)) as made:
                 async for chunk in made:
                     yield chunk
-            await _stop(listening)
+            await self._stop_listening()
             voice.keep(address, socket)
         except ConnectionClosed as error:
             raise closed_error(voice.name, error, address.secrets) from error
         except (GeneratorExit, asyncio.CancelledError):
-            await _stop(listening)
+            await self._stop_listening()
             await voice.give_up(address, socket, self._wish)
             raise
         except BaseException:
-            await _stop(listening)
+            await self._stop_listening()
             await voice.drop(socket)  # its further messages cannot be trusted
             raise
+
+    def _begin_to_listen(self, socket: ClientConnection) -> None:
+        self._listening = asyncio.get_running_loop().create_task(self._listen(socket), name=f"{self._voice.name} sound")
+
+    async def _stop_listening(self) -> bool:
+        """Returns whether messages were being read."""
+        task, self._listening = self._listening, None
+        if task is None:
+            return False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return True
 
     async def _listen(self, socket: ClientConnection) -> None:
         try:
@@ -204,7 +227,7 @@ class _Dictation:
 
     async def _work(self, socket: ClientConnection) -> AsyncGenerator[SpeechChunk, None]:
         while True:
-            match await self._inbox.get():
+            match await self._next(socket):
                 case _Clause() as clause:
                     await self._say(socket, clause)
                 case _Heard(message):
@@ -216,16 +239,30 @@ class _Dictation:
                         raise
                     if chunk is not None:
                         yield chunk
+                    await self._say_held(socket)
                     if self._is_ended and not self._n_owed and not (self._is_begun and self._voice.has_contexts):
                         return
                 case _End():
                     self._is_ended = True
+                    if self._is_ending:
+                        continue
                     if self._is_idle() or not (self._voice.has_contexts or self._n_owed):
                         return
-                    for order in self._voice.finish(self._wish) if self._is_begun else ():
-                        await socket.send(order)
+                    if self._is_begun:
+                        await self._finish(socket)
                 case _Broken(error):
                     raise error
+
+    async def _next(self, socket: ClientConnection) -> _Clause | _Heard | _End | _Broken:
+        """The next input. A vendor without a flush ends a text that gets none for long, so it is ended here, before."""
+        if self._voice.speaks_sentences and self._is_begun and not (self._is_ending or self._is_ended or self._n_owed):
+            try:
+                async with asyncio.timeout(self._voice.context_idle_s):
+                    return await self._inbox.get()
+            except TimeoutError:
+                self._is_ending = True
+                await self._finish(socket)
+        return await self._inbox.get()
 
     @property
     def _sounded_ms(self) -> float:
@@ -234,22 +271,46 @@ class _Dictation:
 
     def _is_idle(self) -> bool:
         """No sound is due, and the vendor may have forgotten the context."""
-        now = asyncio.get_running_loop().time()
-        return not self._n_owed and (not self._is_begun or now - self._sounded_at > self._voice.context_idle_s)
+        if self._n_owed or not self._is_begun:
+            return not self._n_owed
+        is_old = asyncio.get_running_loop().time() - self._sounded_at > self._voice.context_idle_s
+        return is_old and not self._voice.speaks_sentences
+
+    async def _finish(self, socket: ClientConnection) -> None:
+        for order in self._voice.finish(self._wish):
+            await socket.send(order)
+
+    async def _say_held(self, socket: ClientConnection) -> None:
+        """Say the clauses that waited for the end of a context, if it has ended."""
+        if self._is_ending or not self._held:
+            return
+        while self._held and not self._is_ending:
+            await self._say(socket, self._held.popleft())
+        if self._is_ended and not self._is_ending:
+            await self._finish(socket)
 
     async def _say(self, socket: ClientConnection, clause: _Clause) -> None:
+        if self._is_ending:
+            self._held.append(clause)
+            return
         if self._is_begun and self._is_idle():
             self._is_begun = False
             self._wish = self._voice.new_wish("", self._speaker, self._speed)
         if not self._is_begun:
             self._began_ms = self._sounded_ms
+            was_listening = await self._stop_listening()  # the preparation reads the vendor's answer
             await self._voice.prepare(socket, self._wish)
+            if was_listening:
+                self._begin_to_listen(socket)
             for order in self._voice.begin(self._wish):
                 await socket.send(order)
             self._is_begun = True
         self._n_owed += 1
         for order in self._voice.say(self._wish, clause.text):
             await socket.send(order)
+        if self._voice.speaks_sentences and not clause.text.rstrip().endswith(SENTENCE_ENDS):
+            self._is_ending = True
+            await self._finish(socket)
 
     def _read(self, message: Message) -> SpeechChunk | None:
         """The content of `message`. Raises ProviderError."""
@@ -279,13 +340,12 @@ class _Dictation:
                 self._began_ms = self._sounded_ms
             return SpeechChunk(b"", ends_flush=True)
         self._is_begun = False
+        if self._is_ending:
+            self._is_ending = False
+            self._wish = self._voice.new_wish("", self._speaker, self._speed)
+            owed, self._n_owed = self._n_owed, 0
+            return SpeechChunk(b"", ends_flush=True) if owed else None
         if self._n_owed and not self._is_ended:
             raise ProviderError(self._voice.name, "ended a text that was not all written", retryable=True)
         self._n_owed = 0  # a vendor that does not separate clauses reports only the end of all
         return None
-
-
-async def _stop(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
