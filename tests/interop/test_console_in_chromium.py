@@ -252,6 +252,16 @@ def test_page_without_a_microphone_hears_the_agent_all_the_same(page: Page) -> N
     page.click("Hang up")
 
 
+def test_browser_without_webrtc_says_so_and_without_a_device_too(page: Page) -> None:
+    page.run("navigator.mediaDevices.getUserMedia = () => Promise.reject(new OverconstrainedError('x', 'Invalid constraint'))")
+    page.click("Call")
+    page.wait("document.querySelector('[role=alert]')?.textContent === 'No microphone was found.'")
+    page.run("delete window.RTCPeerConnection")
+    page.click("Call")
+    page.wait("document.querySelector('[role=alert]')?.textContent.includes('this browser has no WebRTC')")
+    assert not page.run("[...document.querySelectorAll('button')].some(one => one.textContent === 'Call without a microphone')")
+
+
 def test_keys_alone_lead_to_the_page_and_begin_a_call(page: Page) -> None:
     page.order("Page.reload")  # the token stays in the tab, the focus is at the beginning
     page.wait("document.querySelector('select option')")

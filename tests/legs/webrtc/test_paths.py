@@ -197,6 +197,28 @@ def test_browser_that_does_not_consent_any_more_is_lost(monkeypatch: pytest.Monk
     play(story)
 
 
+def test_media_is_not_parsed_as_stun(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    parse = aioice.stun.parse_message
+
+    def note(data: bytes) -> Any:
+        parsed.append(data)
+        return parse(data)
+
+    async def story(stage: Stage) -> None:
+        await stage.connect()
+        await stage.sound_goes_both_ways()
+        monkeypatch.setattr(aioice.ice.stun, "parse_message", note)
+        stage.page.tasks[0].cancel()  # the page's own agent parses everything
+        for _ in range(10):
+            assert stage.page.ice is not None
+            await stage.page.ice.send(PACKET)
+        await until(lambda: stage.media.heard.count(PACKET) >= 10)
+        assert PACKET not in parsed
+
+    play(story)
+
+
 def test_name_that_nobody_knows_holds_up_nothing() -> None:
     async def story() -> None:
         path = IcePath(IceSettings())

@@ -301,3 +301,26 @@ def test_error_of_one_socket_keeps_what_the_others_have_got(is_ring: bool) -> No
         scene.agree()
     finally:
         scene.close()
+
+
+@BOTH
+def test_packets_of_other_codecs_are_counted_in_the_batch_too(is_ring: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(is_ring=is_ring)
+    one_by_one: list[Leg] = []
+    take_packet = Leg.take_packet
+
+    def note(leg: Leg, *given: Any) -> None:
+        one_by_one.append(leg)
+        take_packet(leg, *given)
+
+    monkeypatch.setattr(Leg, "take_packet", note)
+    try:
+        for index in range(N_LEGS):
+            scene.configure(index)
+        carry_out(scene, ("run", 0, 3, {"kind": 9}))  # the first packets bind the source and change the codec
+        one_by_one.clear()
+        carry_out(scene, ("run", -1, 6, {"kind": 9}))
+        assert not [leg for leg in one_by_one if leg in scene.together.legs]
+        scene.agree()
+    finally:
+        scene.close()

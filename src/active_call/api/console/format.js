@@ -38,7 +38,8 @@ export const value = item => (typeof item === "string" ? item : JSON.stringify(i
 export function deviceError(error) {
   switch (error?.name) {
     case "NotAllowedError": return "The browser does not let this page use the microphone: allow it in the address bar.";
-    case "NotFoundError": return "No microphone was found.";
+    case "NotFoundError":
+    case "OverconstrainedError": return "No microphone was found.";
     case "NotReadableError": return "The microphone is in use by another program.";
     default: return error?.message ?? String(error);
   }

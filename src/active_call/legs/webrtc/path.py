@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import aioice
 
@@ -21,6 +21,8 @@ log = logging.getLogger("active_call.webrtc")
 
 GATHER_S: Final = 3.0
 """Timeout for STUN and TURN servers. Later candidates are left out."""
+FIRST_OF_MEDIA: Final = 128
+"""The lowest first byte of RTP and RTCP."""
 GIVES_UP_S: Final = 6.0
 """Timeout for gathering including name resolution."""
 
@@ -37,6 +39,19 @@ class _Connection(aioice.Connection):
         """
         del timeout  # aioice's default is longer than an answer may take
         return await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
+
+    def pass_media_by(self) -> None:
+        """Give datagrams that are media (RFC 7983) to `take` without looking for a STUN message in each."""
+        for protocol in self._protocols:
+            received, take = protocol.datagram_received, self.take
+
+            def pass_by(data: bytes, addr: Any, received: Any = received, take: Any = take) -> None:
+                if data and data[0] >= FIRST_OF_MEDIA:
+                    take(data)
+                else:
+                    received(data, addr)
+
+            protocol.datagram_received = pass_by  # type: ignore[method-assign, assignment]
 
     def data_received(self, data: bytes, component: int) -> None:
         if self.take is None:
@@ -151,6 +166,7 @@ class IcePath:
         Raises ConnectionError then.
         """
         self._ice.take = take
+        self._ice.pass_media_by()
         while True:
             take(await self._ice.recv())  # datagrams received before this; then wait for the end
 

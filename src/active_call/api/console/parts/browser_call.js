@@ -36,7 +36,7 @@ export function useBrowserCall() {
     } catch (error) {
       setPhase("idle");
       setProblem(deviceError(error));
-      setLacksMicrophone(/^Not(Allowed|Found|Readable)Error$/.test(error.name));
+      setLacksMicrophone(/^(Not(Allowed|Found|Readable)|Overconstrained)Error$/.test(error.name));
       return null;
     }
   };

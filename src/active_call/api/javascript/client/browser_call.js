@@ -37,6 +37,7 @@ export class BrowserCall extends Call {
 
   /** For `Client.call`: microphone and peer connection, before the request to the server. */
   static async open(client, { microphone, audio }) {
+    if (!globalThis.RTCPeerConnection) throw new Error("this browser has no WebRTC, so it cannot make calls; try another one");
     const isGiven = microphone instanceof MediaStream || microphone === false;
     const stream = isGiven ? microphone || null : await openMicrophone(microphone);
     const iceServers = await client.request("/iceservers").then(response => response.json());
