@@ -55,7 +55,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def write_playbook(name: str, request: Request) -> dict[str, str]:
         content = await _content_of(request)
         path = _playbook_path(folder, name)
-        playbooks.parse(content)
+        await playbooks.parse_long(content)
         await asyncio.to_thread(_write_whole, path, content)
         return {"status": "written", "name": name}
 
@@ -65,7 +65,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def run_playbook(request: Request) -> dict[str, str]:
         wanted = wire.convert(await json_object(request), RunPlaybook).value
         if wanted.content is not None:
-            playbook = playbooks.parse(wanted.content)
+            playbook = await playbooks.parse_long(wanted.content)
         elif wanted.playbook is not None:
             playbook = load_playbook(playbooks, wanted.playbook)
         else:
