@@ -318,6 +318,25 @@ def test_name_that_no_file_can_have_is_a_400(folder: Path, name: str) -> None:
     run(story())
 
 
+def test_what_only_looks_like_a_playbook_is_left_out_and_told(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            (folder / ".#sales.md").symlink_to("/nowhere/anna@host.1234")  # an editor's lock
+            (folder / "old.md").mkdir()
+            (folder / "latin.md").write_bytes("Grüß Gott".encode("latin-1"))
+            names = [entry["name"] for entry in (await api.http.get("/api/playbooks")).json()]
+            assert names == ["latin.md", "sales.md"]
+            unreadable = await api.http.get("/api/playbooks/latin.md")
+            assert (unreadable.status_code, unreadable.json()["code"]) == (409, "conflict")
+            assert "not UTF-8" in unreadable.json()["error"]
+            refused = await api.http.post("/api/playbooks/old.md", json={"content": PLAYBOOK})
+            assert refused.status_code == 409
+            assert str(folder) not in refused.text
+            assert not list(folder.glob(".*.part"))
+
+    run(story())
+
+
 def test_playbooks_are_listed_read_and_only_written_when_they_parse(folder: Path) -> None:
     async def story() -> None:
         async with an_api(folder) as api:

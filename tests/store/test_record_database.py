@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -18,9 +20,11 @@ from record_kit import START, a_store, alive, opened, record, run, statuses
 
 from active_call.base.errors import ConfigError
 from active_call.store.database.connection import parse_database_url
+from active_call.store.database.records import DatabaseRecords
 from active_call.store.database.schema import MIGRATIONS, bring_up_to_date, migrate
 from active_call.store.database.tables import HEAD_REVISION, metadata
-from active_call.store.records import RecordQuery
+from active_call.store.records import RecordQuery, RecordsUnavailable
+from active_call.store.troubles import Troubles
 
 
 def test_call_is_in_the_list_when_it_is_over_and_not_before(url: str, tmp_path: Path) -> None:
@@ -295,5 +299,38 @@ def test_times_of_any_zone_are_the_same_instant(url: str, tmp_path: Path) -> Non
             store.write(record("a", east))
             (item,) = (await store.list(RecordQuery(since=START, until=START + timedelta(microseconds=1)))).items
             assert datetime.fromisoformat(item["date"]).astimezone(UTC) == START
+
+    run(story)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_file_that_is_deleted_or_replaced_in_use_loses_no_call_that_has_not_ended(tmp_path: Path, is_replaced: bool) -> None:
+    """SQLite writes on into a deleted file without an error; the records would be gone with the process."""
+    url, file = f"sqlite:///{tmp_path}/records.db", tmp_path / "records.db"
+
+    async def story() -> None:
+        troubles = Troubles()
+        async with opened(url, tmp_path, troubles=troubles) as store:
+            store.write(record("s.before"))
+            store.begin(alive("s.open"))
+            assert await statuses(store) == [("s.before", "answered")]
+            for part in tmp_path.glob("records.db*"):
+                part.unlink()
+            if is_replaced:
+                sqlite3.connect(file).close()
+            store.write(record("s.open"))
+            store.write(record("s.after"))
+            async with asyncio.timeout(20):
+                while len(await found(store)) < 2:
+                    await asyncio.sleep(0.05)
+            assert sorted(await statuses(store)) == [("s.after", "answered"), ("s.open", "answered")]
+            assert not troubles.current()
+        with sqlite3.connect(file) as connection:
+            assert connection.execute("SELECT count(*) FROM calls WHERE state = 'closed'").fetchone() == (2,)
+
+    async def found(store: DatabaseRecords) -> list[tuple[str, str]]:
+        with contextlib.suppress(RecordsUnavailable):
+            return await statuses(store)
+        return []
 
     run(story)

@@ -113,7 +113,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
         decoded = wire.convert(body, PlaceCall)
         if decoded.unknown:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/call"})
-        return {"session_id": _place(services, decoded.value).id}
+        return {"session_id": (await _place(services, decoded.value)).id}
 
     @router.get("/list", summary="Live calls")
     async def list_calls() -> dict[str, Any]:
@@ -204,9 +204,9 @@ def _not_found(session_id: str) -> Response:
     return JSONResponse({"status": "not_found", "id": session_id}, status_code=404)
 
 
-def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
+async def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
     if wanted.content is not None:
-        playbook = services.playbooks.parse(wanted.content)
+        playbook = await services.playbooks.parse_long(wanted.content)
     elif wanted.playbook is not None:
         playbook = load_playbook(services.playbooks, wanted.playbook)
     else:

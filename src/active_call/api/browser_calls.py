@@ -47,7 +47,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
         wanted = await _wanted(request, is_sdp=is_sdp)
         option = merged(CallOption(offer=wanted.offer, caller=wanted.caller), wanted.option or CallOption())
         peer = request.client.host if request.client else ""
-        playbook = _playbook(wanted, playbooks)
+        playbook = await _playbook(wanted, playbooks)
         call = browsers.call(option, peer, session_id=wanted.id, playbook=playbook, variables=wanted.vars)
         sdp = await _answer_of(call)
         location = {"Location": f"/call/{call.id}", "ETag": _tag_of(sdp), "Accept-Patch": f"{FRAGMENT}, {SDP}"}
@@ -92,9 +92,9 @@ async def _wanted(request: Request, *, is_sdp: bool) -> BrowserCall:
     return wire.convert({**body, "offer": (await request.body()).decode("utf-8", "replace")}, BrowserCall).value
 
 
-def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
+async def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
     if wanted.content is not None:
-        return playbooks.parse(wanted.content)
+        return await playbooks.parse_long(wanted.content)
     return load_playbook(playbooks, wanted.playbook) if wanted.playbook is not None else None
 
 

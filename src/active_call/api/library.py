@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import secrets
 import stat
 from datetime import datetime
@@ -46,7 +48,10 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
         path = _playbook_path(folder, name)
         if not path.is_file():
             raise HTTPException(404, f"no playbook {name!r}")
-        content = await asyncio.to_thread(path.read_text, encoding="utf-8")
+        try:
+            content = await asyncio.to_thread(path.read_text, encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HTTPException(409, f"the playbook {name!r} cannot be read: {_why(error)}") from error
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"name": name, "content": content})
         return Response(content, media_type="text/markdown; charset=utf-8")
@@ -55,8 +60,12 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def write_playbook(name: str, request: Request) -> dict[str, str]:
         content = await _content_of(request)
         path = _playbook_path(folder, name)
-        playbooks.parse(content)
-        await asyncio.to_thread(_write_whole, path, content)
+        await playbooks.parse_long(content)
+        try:
+            await asyncio.to_thread(_write_whole, path, content)
+        except OSError as error:
+            code = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 409
+            raise HTTPException(code, f"the playbook {name!r} cannot be written: {_why(error)}") from error
         return {"status": "written", "name": name}
 
     @router.post(
@@ -65,7 +74,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def run_playbook(request: Request) -> dict[str, str]:
         wanted = wire.convert(await json_object(request), RunPlaybook).value
         if wanted.content is not None:
-            playbook = playbooks.parse(wanted.content)
+            playbook = await playbooks.parse_long(wanted.content)
         elif wanted.playbook is not None:
             playbook = load_playbook(playbooks, wanted.playbook)
         else:
@@ -77,9 +86,20 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     return router
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    """The reason, without paths of this machine."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8"
+
+
 def _listed(folder: Path) -> list[dict[str, str]]:
-    found = sorted(folder.glob("*.md")) if folder.is_dir() else []
-    return [{"name": path.name, "updated": datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat()} for path in found]
+    """The playbooks in `folder`. What only looks like one is left out: a folder, an editor's lock (a link to nowhere), a file just gone."""
+    found: list[dict[str, str]] = []
+    for path in sorted(folder.glob("*.md")) if folder.is_dir() else []:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                updated = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat()
+                found.append({"name": path.name, "updated": updated})
+    return found
 
 
 def _playbook_path(folder: Path, name: str) -> Path:

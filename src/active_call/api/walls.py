@@ -47,6 +47,7 @@ CODES: Final[Mapping[int, str]] = {
     431: "too_large",
     500: "internal_error",
     503: "unavailable",
+    507: "storage_full",
 }
 """The default error word."""
 

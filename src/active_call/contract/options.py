@@ -87,7 +87,7 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Automatic gain control of the caller's voice."""
 
-    headroom_db: bounds.Decibels | None = None
+    headroom_db: bounds.Headroom | None = None
     max_gain_db: bounds.Decibels | None = None
     initial_gain_db: bounds.Decibels | None = None
     max_gain_change_db_per_second: bounds.DecibelsPerS | None = None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from active_call.agent.playbook.front_matter import MAX_DEPTH
 from active_call.agent.playbook.parser import parse_playbook, read_playbook
 from active_call.base.errors import PlaybookError
 from searches import searching
@@ -202,3 +204,29 @@ def test_way_of_thinking_is_known_or_refused_with_its_line():
         parse("---\nllm:\n  provider: openai\n  thinking: prefiled\n---\nx")
     assert caught.value.line == 4
     assert "'prefilled'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20_000, "{a: " * 20_000, "- " * 20_000, "".join(" " * depth + "a:\n" for depth in range(300)), "? " * 20_000]
+)
+def test_front_matter_that_is_nested_too_deep_is_refused_at_once(text):
+    begun = time.process_time()
+    with pytest.raises(PlaybookError, match="not YAML: nested more than 64 levels"):
+        parse(f"---\nllm: {{provider: script}}\nextra:\n {text}\n---\nx")
+    assert time.process_time() - begun < 2.0
+
+
+def test_front_matter_of_64_levels_is_read():
+    depth = MAX_DEPTH - 2
+    assert parse(f"---\nextra: {{a: {'[' * depth}1{']' * depth}}}\n---\nHello.") is not None
+
+
+def test_many_scenes_cost_what_each_one_costs():
+    def seconds(n_scenes: int) -> float:
+        text = "---\nllm: {provider: script}\n---\n" + "".join(f"# Scene: s{number}\n## yes\nFine.\n" for number in range(n_scenes))
+        begun = time.process_time()
+        assert len(parse(text).scenes) == n_scenes
+        return time.process_time() - begun
+
+    seconds(100)
+    assert seconds(8_000) < 40 * seconds(800)

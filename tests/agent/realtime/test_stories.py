@@ -45,6 +45,7 @@ from active_call.agent.realtime.events import (
     SetInstructions,
     TruncateItem,
 )
+from active_call.agent.reply.model_answers import MAX_TOOL_ROUNDS
 from active_call.agent.tools.builtins import builtin_tools
 from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.contract import commands, events
@@ -250,6 +251,21 @@ def test_unknown_tool_is_answered_in_words(line):
     line.model(FunctionCall("c1", "cook", "{}"), ResponseDone())
     assert "no tool 'cook'" in line.orders(AddItem)[-1].item.text
     assert line.orders()[-1] == CreateResponse()
+
+
+@pytest.mark.parametrize("name", ["look_up", "cook"])
+def test_model_that_only_calls_tools_is_not_asked_for_ever(line, name):
+    line.turn("Roses?")
+    n_asked = len(line.orders(CreateResponse))
+    for number in range(3 * MAX_TOOL_ROUNDS):
+        line.model(FunctionCall(f"c{number}", name, "{}"), ResponseDone())
+        line.give(ToolFinished(f"c{number}", "two dollars"))
+    assert len(line.orders(CreateResponse)) == n_asked + MAX_TOOL_ROUNDS
+    assert line.state == "listening"
+    line.turn("And tulips?")
+    line.model(FunctionCall("d1", name, "{}"), ResponseDone())
+    line.give(ToolFinished("d1", "three dollars"))
+    assert len(line.orders(CreateResponse)) == n_asked + MAX_TOOL_ROUNDS + 1
 
 
 def test_silence_of_the_caller_makes_the_model_speak_as_often_as_it_may():

@@ -203,6 +203,33 @@ def test_model_that_only_calls_tools_is_asked_without_them_in_the_end(call):
     assert call.asked[-1].tools == ()
 
 
+@pytest.mark.parametrize("name", ["look_up", "nope"])
+def test_model_that_calls_tools_even_without_any_is_not_asked_for_ever(call, name):
+    call.say("roses?")
+    n_spoken = len(call.spoken)
+    for n in range(3 * MAX_TOOL_ROUNDS):
+        tool_call(call, name, '{"item": "roses"}', run_id=f"n{n}")
+        call.give(ToolFinished(f"n{n}", "two"))
+    assert len(call.effects_of(AskModel)) == MAX_TOOL_ROUNDS + 1
+    assert [text for text in call.spoken[n_spoken:] if "sorry" in text] == ["I am sorry, something went wrong on my side."]
+    call.wait(5)
+    call.say("and tulips?")
+    assert call.asked[-1].tools
+    call.model("Three dollars.")
+    assert call.spoken[-1] == "Three dollars."
+
+
+def test_model_that_asks_the_web_again_and_again_is_not_asked_for_ever(call):
+    call.say("the weather?")
+    for _ in range(3 * MAX_TOOL_ROUNDS):
+        n_sent = len(call.effects_of(SendHttp))
+        call.model('<http url="http://w/" set_var="weather"/>')
+        if len(call.effects_of(SendHttp)) > n_sent:
+            sent = call.effects_of(SendHttp)[-1]
+            call.give(HttpAnswered(sent.reply, sent.request, "rain"))
+    assert len(call.effects_of(AskModel)) == MAX_TOOL_ROUNDS + 1
+
+
 def test_http_answer_to_an_interrupted_reply_is_kept_and_told(call):
     call.say("the weather?")
     call.model('I will look it up for you. <http url="http://w/" set_var="weather"/>')

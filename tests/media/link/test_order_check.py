@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -10,6 +10,9 @@ from engine_box import Box, box
 from hypothesis import given
 from hypothesis import strategies as st
 
+from active_call.agent.playbook.scenes import InterruptionOption
+from active_call.contract import commands
+from active_call.contract.options import AgcOption, AmbianceOption, VadOption
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link import messages as link
 from active_call.media.link.framing import OrderReader, Unreadable, frame
@@ -130,3 +133,29 @@ def test_property_no_order_stops_the_tick_or_another_stream(orders: list[Any]) -
             made.run(1)
         made.run(3)
         assert not [report for report in other.reports if isinstance(report, link.StreamFailed | link.OrderRefused)]
+
+
+def limits(cls: type[msgspec.Struct], name: str) -> tuple[float, float]:
+    """The bounds of a field of the contract."""
+    field = next(info for info in msgspec.structs.fields(cls) if info.name == name)
+    for part in (field.type, *get_args(field.type)):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, msgspec.Meta) and meta.ge is not None and meta.le is not None:
+                return float(meta.ge), float(meta.le)
+    raise AssertionError(f"{cls.__name__}.{name} has no bounds")
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_no_option_that_the_contract_accepts_is_refused_by_the_media_process(end: int) -> None:
+    names = [info.name for info in msgspec.structs.fields(AgcOption) if info.name != "enable_limiter"]
+    check_order(link.ImproveSound(1, False, GainSettings(**{name: limits(AgcOption, name)[end] for name in names})))
+    vad = {"threshold": limits(VadOption, "voice_threshold")[end], "silence_ms": int(limits(VadOption, "silence_padding")[end])}
+    least_ms = int(limits(InterruptionOption, "min_speech_ms")[end])
+    check_order(link.Listen(1, True, False, min_speech_ms=least_ms, **vad))
+    fade_ms = int(limits(InterruptionOption, "volume_fade_ms")[end])
+    check_order(link.PauseOnVoice(1, True, least_ms, 0, fade_ms))
+    check_order(link.PausePlay(1, True, fade_ms, 0))
+    check_order(link.StopPlay(1, "", int(limits(commands.Interrupt, "fade_out_ms")[end])))
+    check_order(link.SendDigits(1, "1", int(limits(commands.Dtmf, "duration")[end])))
+    levels = {name: limits(AmbianceOption, name)[end] for name in ("duck_level", "normal_level", "transition_speed")}
+    check_order(link.StartAmbience(1, "x", **levels))

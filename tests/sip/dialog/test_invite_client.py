@@ -485,3 +485,17 @@ def test_offer_with_malformed_headers_raises_and_leaves_no_offer_open(bench, wir
         bench.endpoint.offer(call, wire.OFFER, bench.now, headers=(("X", "a\r\nb"),))
     (invite,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
     assert invite.method == "INVITE"
+
+
+def test_reinvite_answered_with_another_tag_is_acknowledged_each_time_and_the_next_one_goes_out(bench, wire):
+    """Some B2BUAs change the tag inside a call: unacknowledged, they hang up after 32 s."""
+    call, _, _ = connect(bench, wire)
+    (hold,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
+    foreign = wire.response(hold, 200, body=wire.ANSWER).replace(b";tag=callee1", b";tag=other")
+    assert b";tag=other" in foreign
+    for _ in range(3):
+        (ack,) = bench.feed(foreign)
+        assert (ack.method, ack.get("CSeq")) == ("ACK", hold.get("CSeq").replace("INVITE", "ACK"))
+        assert ack.get("To").endswith(";tag=callee1")
+    assert [event.code for event in bench.of(OfferAnswered)] == [200]
+    assert [each.method for each in bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))] == ["INVITE"]

@@ -274,6 +274,7 @@ class _Parser:
         """The text before the first scene, and the scenes. A body without scene headings is one scene `main`."""
         before: list[str] = []
         scenes: list[tuple[RawText, list[str]]] = []
+        lines_of: dict[str, int] = {}
         in_fence = False
         for offset, line in enumerate(body.split("\n")):
             in_fence ^= bool(_FENCE.match(line))
@@ -285,9 +286,8 @@ class _Parser:
             scene_id = heading.group(1)
             if not scene_id:
                 self._findings.error(here, "`# Scene:` must be followed by the scene's name")
-            for earlier, _ in scenes:
-                if scene_id and earlier.id == scene_id:
-                    self._findings.error(here, f"the scene {scene_id!r} is given twice (first in line {earlier.line})")
+            elif (earlier := lines_of.setdefault(scene_id, here)) != here:
+                self._findings.error(here, f"the scene {scene_id!r} is given twice (first in line {earlier})")
             scenes.append((RawText(scene_id, here, here + 1, ""), []))
         if not scenes:
             return "", [RawText("main", body_line, body_line, "\n".join(before))]

@@ -71,7 +71,7 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
 
     strategy: str = "vad"
     """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by the earlier of the two."""
-    min_speech_ms: bounds.PauseMs = 0
+    min_speech_ms: bounds.SpeechMs = 0
     """With `vad`: minimum speech before it counts as an interruption."""
     filler_word_filter: bool = False
     """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""

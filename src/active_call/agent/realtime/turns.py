@@ -18,6 +18,7 @@ from active_call.agent.realtime.events import CancelResponse, CreateResponse, Fu
 from active_call.agent.realtime.playback import RealtimePlayback
 from active_call.agent.realtime.session import Session
 from active_call.agent.realtime.voice_pause import RealtimeVoicePause
+from active_call.agent.reply.model_answers import MAX_TOOL_ROUNDS
 from active_call.agent.reply.outcome import ReplyOutcome
 from active_call.agent.reply.tags import Tag
 from active_call.agent.turn.interruption import Interruptions
@@ -56,6 +57,8 @@ class RealtimeTurns:
         """Ask the model for a response when the caller is silent and nothing plays."""
         self._is_caller_speaking = False
         self._n_followups = 0
+        self._n_rounds = 0
+        """Answers to tools since the caller spoke."""
         self._actions: deque[Tag] = deque()
         """Actions of the model that wait until its words were heard. The caller's speech discards them."""
         self.act: Callable[[Tag, float], bool] = lambda action, now: False
@@ -82,7 +85,7 @@ class RealtimeTurns:
         if not self._is_talking or (self._rules.is_off and self._playback.is_sounding):
             return
         self._is_caller_speaking = True
-        self._n_followups = 0
+        self._n_followups = self._n_rounds = 0
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET, Timer.MODEL)
         self.interrupt(now)
         self._timers.set(Timer.FLOOR, now + CALLER_MAX_S)
@@ -237,9 +240,13 @@ class RealtimeTurns:
                 return
         if self._session.waits_for_tools:
             self._await_answer(now)
-        elif self._is_answer_due:
+        elif self._is_answer_due and self._n_rounds < MAX_TOOL_ROUNDS:
+            self._n_rounds += 1
             self.ask(now)
         else:
+            if self._is_answer_due:
+                self._is_answer_due = False
+                self._outbox.note("model failed", error="the model calls tools again and again, without a word of the caller")
             self._timers.clear(Timer.MODEL)
             self._phase.fire(Signal.DONE)
             self._dead_air.over()

@@ -41,7 +41,7 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands, events
 
 MAX_TOOL_ROUNDS = 8
-"""Maximum number of consecutive tool rounds without words of the caller. After that the model is asked without tools."""
+"""Maximum number of consecutive tool rounds without words of the caller. After that the model is asked once without tools."""
 
 At = Callable[[float], None]
 """A callback with the current time."""
@@ -163,8 +163,15 @@ class ModelAnswers:
             self._summary.take(item.text)
 
     def ask_about_results(self, now: float) -> None:
-        """Ask the model to speak about the results that have arrived."""
+        """Ask the model to speak about the results that have arrived.
+
+        A model that calls tools even when it is asked without any would go on for ever, without a word: it has failed.
+        """
         self._n_rounds += 1
+        if self._n_rounds > MAX_TOOL_ROUNDS:
+            self.has_results = False
+            self._on_failed("the model calls tools again and again, without a word", now)
+            return
         self.ask(now)
 
     # -- output of the model

@@ -115,7 +115,7 @@ def text_talk_routes(begin: BeginTextCall, playbooks: Playbooks, randomness: Ran
     async def begin_talk(request: Request) -> dict[str, Any]:
         wanted = wire.convert(await json_object(request), BeginTalk).value
         if wanted.content is not None:
-            return await talks.begin(playbooks.parse(wanted.content))
+            return await talks.begin(await playbooks.parse_long(wanted.content))
         if wanted.playbook is None:
             raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
         return await talks.begin(load_playbook(playbooks, wanted.playbook))

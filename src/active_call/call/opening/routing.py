@@ -32,6 +32,8 @@ from active_call.sdp.protection import without_keys
 log = logging.getLogger("active_call.routing")
 
 WEBHOOK_DEADLINE_S = 10.0
+SHORT_CHARS = 16_384
+"""A playbook of this length is read in some milliseconds."""
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """The longest answer of a web service; it may contain a playbook."""
 
@@ -149,6 +151,10 @@ class Playbooks:
         """A playbook given as text, without trust."""
         return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
 
+    async def parse_long(self, content: str) -> Playbook:
+        """As `parse`, without holding the loop: a client may send a megabyte, which takes a second."""
+        return self.parse(content) if len(content) <= SHORT_CHARS else await asyncio.to_thread(self.parse, content)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -218,7 +224,7 @@ class WebhookRouter:
                 log.warning("webhook failed", extra={"url": shown_url(url), "error": str(error), "session_id": call.session_id})
             else:
                 if response.is_success:
-                    return _decide(call, response)
+                    return await _decide(call, response)
                 refusal = Refused(503, f"Webhook answered {response.status_code}")
             log.warning("webhook refused", extra={"url": shown_url(url), "reason": refusal.reason, "session_id": call.session_id})
         return refusal
@@ -253,7 +259,7 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
     }
 
 
-def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
+async def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
     """The decision in a 2xx answer. With an empty body a client's command decides."""
     if not response.content.strip():
         return LeftOpen()
@@ -273,7 +279,11 @@ def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
     variables = body.get("vars") or {}
     if not isinstance(variables, dict):
         raise ContractError("vars", f"expected an object, found {type(variables).__name__}")
-    return call.accept(str(body.get("playbook") or ""), content=str(body.get("content") or ""), variables=variables, option=option)
+    content = str(body.get("content") or "")
+    if content:
+        book = await call.playbooks.parse_long(content)
+        return Accepted(book, option, {**call.variables, **variables})
+    return call.accept(str(body.get("playbook") or ""), variables=variables, option=option)
 
 
 class PythonRouter:

@@ -111,7 +111,7 @@ class ClientInvite:
                 request.headers.add(name, value)
         add_body(request, (("User-Agent", self._port.config.user_agent),), sdp or b"", SDP_TYPE)
         target = dialog.next_hop(self._port.default_transport())
-        self._acks[dialog.remote_tag] = self._port.send_ack(request, target, dialog.origin("ACK"), now)
+        self._acks[self._ack_key(dialog.remote_tag)] = self._port.send_ack(request, target, dialog.origin("ACK"), now)
 
     # -- called by the transaction ------------------------------------------------------------------------------------------------------
 
@@ -139,14 +139,18 @@ class ClientInvite:
 
     def _on_success(self, response: Response, flow: Flow, now: float) -> None:
         self._finish()
-        tag = response.to.tag or ""
-        if tag in self._acks:
-            sent = self._acks[tag]
+        key = self._ack_key(response.to.tag or "")
+        if key in self._acks:
+            sent = self._acks[key]
             if sent is not None:
                 sent.repeat()
             return
-        self._acks[tag] = None
+        self._acks[key] = None
         self._owner.on_invite_success(self, response, flow, now)
+
+    def _ack_key(self, tag: str) -> str:
+        """Each dialog that an INVITE creates has its own ACK. A re-INVITE has one dialog, whatever tag its 2xx carry."""
+        return "" if self.is_reinvite else tag
 
     def _on_failure(self, response: Response, now: float) -> None:
         if not self.is_cancelled and self._authenticator.answer_challenge(response, self.send, now):

@@ -113,11 +113,12 @@ class OfferExchange:
             self._reliable.acknowledge(self._dialog, response, now)
 
     def on_invite_success(self, invite: ClientInvite, response: Response, now: float) -> None:
-        """Handle a 2xx to our re-INVITE: send the ACK and report the answer to the leg."""
+        """Handle a 2xx to our re-INVITE: send the ACK and report the answer to the leg.
+
+        Some B2BUAs answer with another To tag. The transaction matched, so it is the peer; without an ACK it would end the call after 32 s.
+        """
         dialog = self._dialog
         dialog.refresh_target(response)
-        if response.to.tag != dialog.remote_tag:
-            return
         if self._is_stopped or invite is not self._ours:
             invite.acknowledge(dialog, now)
             return

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from active_call.base.errors import ConfigError
 from active_call.store.database.schema import bring_up_to_date
-from active_call.store.database.sqlite import Sqlite, Statement
+from active_call.store.database.sqlite import FileGone, Sqlite, Statement
 from active_call.store.private_files import private_folder
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Database:
         self._url = url
         self._engine: _Engine = Sqlite(url) if self.is_sqlite else _Postgres(url)
         self._is_open = False
+        self.generation = 0
+        """Counts the files that have served: rows written in an earlier generation are gone."""
         self._opening = asyncio.Lock()
 
     @property
@@ -124,19 +126,37 @@ class Database:
                 await asyncio.to_thread(_prepare_file, Path(self._url.database or ""))
             async with self._engine.transaction() as connection:
                 await connection.run_sync(self._bring_up_to_date)
+            if isinstance(self._engine, Sqlite):
+                await asyncio.to_thread(self._engine.remember_file)
             self._is_open = True
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection whose work is committed at the end, or rolled back on an error."""
         await self.open()
-        async with self._engine.transaction() as connection:
-            yield connection
+        try:
+            async with self._engine.transaction() as connection:
+                yield connection
+        except FileGone:
+            await self._begin_anew()
+            raise
 
     async def execute_all(self, statements: Sequence[Statement]) -> None:
         """Execute statements in one transaction, each for all of its rows."""
         await self.open()
-        await self._engine.execute_all(statements)
+        try:
+            await self._engine.execute_all(statements)
+        except FileGone:
+            await self._begin_anew()
+            raise
+
+    async def _begin_anew(self) -> None:
+        """The file is gone: the next statement opens what is there, or creates it."""
+        async with self._opening:
+            if self._is_open and isinstance(self._engine, Sqlite):
+                self._is_open = False
+                self.generation += 1
+                await asyncio.to_thread(self._engine.forget_file)
 
     async def close(self) -> None:
         """Close the connections."""

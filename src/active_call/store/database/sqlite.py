@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -26,11 +27,16 @@ Statement = tuple[sa.Executable, list[dict[str, Any]]]
 T = TypeVar("T")
 
 
+class FileGone(OSError):
+    """The file was deleted or replaced while it was open: SQLite would go on writing into what nobody will ever read."""
+
+
 class SqliteConnection:
     """A connection for one transaction. Its steps run in order, also if the caller was cancelled."""
 
-    def __init__(self, engine: sa.Engine, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: sa.Engine, threads: ThreadPoolExecutor, check_file: Callable[[], None]) -> None:
         self._engine = engine
+        self._check_file = check_file
         self._threads = threads
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
@@ -54,6 +60,7 @@ class SqliteConnection:
     def _step(self, function: Callable[[sa.Connection], T]) -> T:
         with self._lock:
             if self._connection is None:
+                self._check_file()
                 self._connection = self._engine.connect()
             return function(self._connection)
 
@@ -75,13 +82,24 @@ class Sqlite:
             connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
         )
         event.listen(self._engine, "connect", _set_up)
+        self._path = Path(url.database or "")
+        self._file: tuple[int, int] | None = None
         self._threads = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="records-database")
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records-writer")
 
+    def remember_file(self) -> None:
+        """The file is open: from now on, no other one may take its place."""
+        self._file = _identity(self._path)
+
+    def forget_file(self) -> None:
+        """Drop the connections to a file that is gone; the next one opens, or creates, the file that is there."""
+        self._file = None
+        self._engine.dispose()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteConnection]:
-        """A connection whose work is committed at the end, or rolled back on an error."""
-        connection = SqliteConnection(self._engine, self._threads)
+        """A connection whose work is committed at the end, or rolled back on an error. Raises FileGone, too."""
+        connection = SqliteConnection(self._engine, self._threads, self._check_file)
         try:
             yield connection
             await connection.run_sync(sa.Connection.commit)
@@ -89,7 +107,7 @@ class Sqlite:
             await asyncio.shield(asyncio.ensure_future(connection.close()))
 
     async def execute_all(self, statements: Sequence[Statement]) -> None:
-        """Execute statements in one transaction, each for all of its rows."""
+        """Execute statements in one transaction, each for all of its rows. Raises FileGone, too."""
         await asyncio.get_running_loop().run_in_executor(self._writing, self._execute_all, statements)
 
     async def close(self) -> None:
@@ -98,7 +116,12 @@ class Sqlite:
         for threads in (self._writing, self._threads):
             threads.shutdown(wait=False)
 
+    def _check_file(self) -> None:
+        if self._file is not None and _identity(self._path) != self._file:
+            raise FileGone(f"the file {self._path} was deleted or replaced while it was in use; it is opened anew")
+
     def _execute_all(self, statements: Sequence[Statement]) -> None:
+        self._check_file()
         with self._engine.begin() as connection:
             for statement, values in statements:
                 connection.execute(statement, values)
@@ -107,6 +130,15 @@ class Sqlite:
 def _execute(connection: sa.Connection, statement: sa.Executable, parameters: Any) -> sa.Result[Any]:
     result = connection.execute(statement, parameters)
     return result.freeze()() if result.returns_rows else result
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None if there is none. Raises OSError."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _set_up(connection: Any, _: object) -> None:

@@ -29,6 +29,7 @@ from active_call.store.database import rows
 from active_call.store.database.connection import Database
 from active_call.store.database.journal import Journal
 from active_call.store.database.spool import Spool
+from active_call.store.database.sqlite import FileGone
 from active_call.store.database.tables import calls
 from active_call.store.troubles import Troubles
 
@@ -47,12 +48,12 @@ PART: Final = "records"
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One call's row. `is_written`: the database has it, so later changes are updates."""
+    """One call's row. `written_in`: the generation of the database that has it; while that serves, later changes are updates."""
 
     record_id: str
     session_id: str
     started_at: datetime
-    is_written: bool = False
+    written_in: int | None = None
     cell: int | None = None
     """The cell that holds it in the journal until the database does."""
     noted: OpenCall | None = None
@@ -306,10 +307,11 @@ class RecordWriter:
         updates: list[dict[str, Any]] = []
         closings: list[dict[str, Any]] = []
         to_send: list[dict[str, Any]] = []
+        generation = self._database.generation
         for entry, change in latest.items():
             columns, key = _columns(change), entry.record_id
             is_closed = isinstance(change.what, CallRecord)
-            if not entry.is_written:
+            if entry.written_in != generation:
                 inserts.append({"id": key, "node": self._node, **rows.OPEN_DEFAULTS, **columns})
             else:
                 (closings if is_closed else updates).append({"key": key, **columns})
@@ -322,8 +324,10 @@ class RecordWriter:
             (rows.INSERT_OUTBOX, to_send),
         )
         await self._database.execute_all([(statement, values) for statement, values in statements if values])
+        if self._database.generation != generation:
+            raise FileGone("the database has begun a new file meanwhile")
         for entry, change in latest.items():
-            entry.is_written = True
+            entry.written_in = generation
             self._give_back(change)
             self._delivered.discard(entry)
         if to_send:
@@ -333,18 +337,19 @@ class RecordWriter:
         """Ids of this batch exist already: either our own rows, if the reply to a commit was lost, or another call's, and ours needs a new
         id.
         """
-        fresh = {change.entry.record_id: change.entry for change in batch if not change.entry.is_written}
+        generation = self._database.generation
+        fresh = {change.entry.record_id: change.entry for change in batch if change.entry.written_in != generation}
         query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.id.in_(list(fresh)))
         async with self._database.transaction() as connection:
             taken = (await connection.execute(query)).all()
         for row in taken:
             entry = fresh[row.id]
             if abs((row.started_at - entry.started_at).total_seconds()) < 0.001:
-                entry.is_written = True
+                entry.written_in = generation
             else:
                 entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
         seen: Counter[str] = Counter()
-        for entry in {change.entry: None for change in batch if not change.entry.is_written}:
+        for entry in {change.entry: None for change in batch if change.entry.written_in != generation}:
             seen[entry.record_id] += 1
             if seen[entry.record_id] > 1:  # the same id twice in a batch
                 entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
