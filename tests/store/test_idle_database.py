@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from active_call.base.world import World
@@ -19,18 +20,19 @@ class Result(list[Any]):
     """Rows of a query."""
 
     def all(self) -> list[Any]:
-        return list(self)
+        return []
 
     def scalars(self) -> Result:
         return self
 
 
 class CountingDatabase:
-    """Counts transactions; its tables are empty."""
+    """Counts transactions. Its outbox has `n_waiting` rows that are not due."""
 
-    def __init__(self, *, is_sqlite: bool = True) -> None:
+    def __init__(self, *, is_sqlite: bool = True, n_waiting: int = 0) -> None:
         self.is_sqlite = is_sqlite
         self.n_transactions = 0
+        self._counts = Result([SimpleNamespace(state="waiting", n=n_waiting)] if n_waiting else [])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[CountingDatabase]:
@@ -38,7 +40,7 @@ class CountingDatabase:
         yield self
 
     async def execute(self, statement: object, values: object = None) -> Result:
-        return Result()
+        return self._counts
 
 
 class Sink:
@@ -47,16 +49,16 @@ class Sink:
     gives_up = False
 
 
-def n_rounds_of_outbox(sink: object, minutes: int) -> int:
+def n_rounds_of_outbox(n_waiting: int, minutes: int) -> int:
     async def story() -> int:
-        database = CountingDatabase()
-        outbox = Outbox(database, "n", sink, World(), Troubles(), logging.getLogger("test"))  # type: ignore[arg-type]
+        database = CountingDatabase(n_waiting=n_waiting)
+        outbox = Outbox(database, "n", Sink(), World(), Troubles(), logging.getLogger("test"))  # type: ignore[arg-type]
         task = asyncio.create_task(outbox.run())
         await asyncio.sleep(minutes * 60)
         n_idle = database.n_transactions
         outbox.wake()
         await asyncio.sleep(1)
-        assert database.n_transactions == n_idle + 1  # woken at once
+        assert database.n_transactions > n_idle  # woken at once
         outbox.stop()
         await task
         return n_idle
@@ -64,12 +66,12 @@ def n_rounds_of_outbox(sink: object, minutes: int) -> int:
     return run_virtually(story())
 
 
-def test_outbox_without_a_sink_does_not_ask_the_database_again_until_it_is_woken() -> None:
-    assert n_rounds_of_outbox(None, 10) == 1
+def test_outbox_in_which_nothing_waits_asks_the_database_once_a_minute() -> None:
+    assert n_rounds_of_outbox(0, 10) <= 11
 
 
-def test_outbox_with_a_sink_looks_again() -> None:
-    assert n_rounds_of_outbox(Sink(), 1) >= 60 / (LOOK_AGAIN_S + 1)
+def test_outbox_in_which_records_wait_looks_again() -> None:
+    assert n_rounds_of_outbox(3, 1) >= 60 / (LOOK_AGAIN_S + 1)
 
 
 def nodes_on(database: CountingDatabase, freed: list[str]) -> Nodes:
