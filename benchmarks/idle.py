@@ -38,8 +38,8 @@ from own_server import HOST, free_port
 
 HERE: Final = Path(__file__).resolve().parents[1]
 START_S: Final = 60.0
-REST_S: Final = 3.0
-"""From the line "is ready" to the first measurement at rest."""
+REST_S: Final = 8.0
+"""From the line "is ready" to the first measurement at rest; the fork server rests after five seconds."""
 CALL_S: Final = 30.0
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -5,8 +5,10 @@ ACK, BYE, 200; it is answered by the real gateway and session with a silent play
 included: speech (no sound is played or recognised) and the engines' start; the duration of a real call.
 
 Without `--rate`, it searches for the highest sustained rate: every call succeeds, nothing is retransmitted, and p95 of the answer stays
-under 100 ms. `calls_per_s` is that rate; latency is then measured at a quarter of it. With `--rate`, all figures are of that rate. The
-control process is kept on one core; media process, engines and sender have the others.
+under 100 ms. The server admits calls as in operation: a 503 fails its rate. It refuses a wave only if the calls would wait for long
+(`server/load/core_admission`), and every call while the control process uses its whole core. `calls_per_s` is the highest rate; latency is
+then measured at a quarter of it. With `--rate`, all figures are of that rate. The control process is kept on one core; media process,
+engines and sender have the others.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import TextIOBase
@@ -37,6 +38,9 @@ SWITCH_INTERVAL_S = 0.001
 
 COLLECT_EVERY_S = 30.0
 """As long as transactions linger; what they held is free by then. A pass only covers the live calls."""
+COLLECT_PAUSE_FACTOR = 1000
+MAX_COLLECT_S = 300.0
+"""The loop is blocked by passes for a thousandth of the time, unless a pass takes over 0.3 s."""
 
 
 class Program(Protocol):
@@ -109,9 +113,17 @@ async def closing(program: Program | None) -> AsyncIterator[None]:
 
 async def collect_now_and_then() -> None:
     """Free the memory of ended calls: at a few calls a second the threshold of a million objects is reached after ten minutes and 40 MB."""
+    wait_s = COLLECT_EVERY_S
     while True:
-        await asyncio.sleep(COLLECT_EVERY_S)
+        await asyncio.sleep(wait_s)
+        begun = time.monotonic()
         gc.collect()
+        wait_s = collect_after_s(time.monotonic() - begun)
+
+
+def collect_after_s(pass_s: float) -> float:
+    """How long to wait after a pass that blocked the loop for `pass_s`: with many calls on a full core a pass takes some 0.1 s and more."""
+    return min(max(COLLECT_EVERY_S, pass_s * COLLECT_PAUSE_FACTOR), MAX_COLLECT_S)
 
 
 def make_collections_rare() -> None:

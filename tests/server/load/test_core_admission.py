@@ -17,6 +17,7 @@ from active_call.server.load.core_admission import (
     MAX_SHARE,
     MAX_WAITING,
     MIN_CALLS,
+    MIN_WAITING,
     PER_BEAT,
     PER_LATE_BEAT,
     CoreAdmission,
@@ -126,6 +127,21 @@ def test_calls_that_wait_for_their_first_step_are_enough() -> None:
     assert pace.may_begin(100, 0, MAX_WAITING - 1)
     assert not pace.may_begin(100, 0, MAX_WAITING)
     assert pace.may_begin(MIN_CALLS - 1, 0, MAX_WAITING)
+
+
+def test_as_many_calls_may_wait_as_are_set_up_in_time() -> None:
+    """A pause of 100 ms at 200 calls a second is no reason to refuse calls while the cores have time for them; on a full core it is."""
+    idle, full = judged(after_a_second(ours=0.1, control=0.05), 30), judged(after_a_second(ours=0.84, control=0.3), 300)
+    assert CoreAdmission().max_waiting(0) >= 20
+    assert idle.max_waiting(30) >= 20
+    assert full.max_waiting(300) == MIN_WAITING
+    for _ in range(40):
+        idle.cost.take(1.0, 20, 0, 0.6)  # a slow machine: 30 ms for a new call
+    assert MIN_WAITING <= idle.max_waiting(30) <= 6
+    pace = NewCallPace()
+    pace.beat(0.0, 0, max_waiting=full.max_waiting(300))
+    assert pace.may_begin(300, 0, MIN_WAITING - 1)
+    assert not pace.may_begin(300, 0, MIN_WAITING)
 
 
 def test_steal_is_no_room() -> None:

@@ -77,7 +77,8 @@ class CallLoad:
 
     def beat(self, late_s: float, elapsed_s: float, calls: Calls) -> None:
         """The loop reached a beat; see `NewCallPace.beat`."""
-        self.pace.beat(late_s, calls.n_calls_total, per_s=self.cores.new_calls_per_s(calls.n_calls), elapsed_s=elapsed_s)
+        per_s, max_waiting = self.cores.new_calls_per_s(calls.n_calls), self.cores.max_waiting(calls.n_calls)
+        self.pace.beat(late_s, calls.n_calls_total, per_s=per_s, elapsed_s=elapsed_s, max_waiting=max_waiting)
 
     def look(self, sample: CoreSample | None, n_calls: int, n_begun: int = 0) -> None:
         """Add a measurement of the cores, and log changes of the decision."""

@@ -20,7 +20,7 @@ an allowance, so that calls are accepted as fast as the loop keeps up and the co
 | with one call more, the load of established calls would be over `MAX_SHARE`                         | sound would begin to be late |
 | the control process alone is over `MAX_CONTROL_SHARE`                                               | events and answers are late  |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
-| `MAX_WAITING` calls wait for their first step                                                       | the loop is behind           |
+| as many calls wait for their first step as can be set up in `WAIT_S`                                | the loop is behind           |
 
 With fewer than `MIN_CALLS` no rule applies: another program fills the cores then, and refusing would not help the existing calls.
 """
@@ -55,8 +55,11 @@ FREE_CORE: Final = 0.5
 MIN_BURST: Final = 2
 BURST_S: Final = 0.2
 """If the cores limit the rate of new calls, a burst is at most the number that they allow in this time."""
-MAX_WAITING: Final = 12
-"""Calls that wait for their first step. Each takes one iteration of the loop, so a refusal waits for one of them and not for all."""
+WAIT_S: Final = 0.15
+"""How long a new call may wait for its first step. A refusal waits for one such step and not for all (`base/urgent_input`)."""
+MIN_WAITING: Final = 4
+MAX_WAITING: Final = 24
+"""The limits of the number of calls that wait; in between, as many as are set up in `WAIT_S`."""
 PER_BEAT: Final = 10
 """500 new calls a second, more than one core sets up."""
 PER_LATE_BEAT: Final = 2
@@ -148,6 +151,11 @@ class CoreAdmission:
         free = (MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there
         return inf if free >= FREE_CORE else max(free, 0.0) / self.cost.per_new_call
 
+    def max_waiting(self, n_calls: int) -> int:
+        """How many calls may wait for their first step: with much free time, those that arrive during a pause of the loop."""
+        free = min((MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there, 1.0)
+        return min(max(int(free * WAIT_S / self.cost.per_new_call), MIN_WAITING), MAX_WAITING)
+
     def is_strained(self, n_calls: int) -> bool:
         """Whether optional work is switched off."""
         return n_calls >= MIN_CALLS and max(self.share, self.control_share) > STRAINED_SHARE
@@ -167,16 +175,18 @@ class NewCallPace:
 
     def __init__(self) -> None:
         self._allowance: float = BURST
+        self._max_waiting = MAX_WAITING
         self._n_begun = 0
         self._is_late = False
 
-    def beat(self, late_s: float, n_begun: int, *, per_s: float = inf, elapsed_s: float = BEAT_S) -> None:
+    def beat(self, late_s: float, n_begun: int, *, per_s: float = inf, elapsed_s: float = BEAT_S, max_waiting: int = MAX_WAITING) -> None:
         """The loop reached this beat `late_s` late, `elapsed_s` after the last one.
 
-        `n_begun`: calls begun so far, in total; `per_s`: how many new calls the cores allow per second.
+        `n_begun`: calls begun so far, in total; `per_s`: how many new calls the cores allow per second; `max_waiting`: how many may wait.
         One late beat is a pause of the loop, such as a garbage collection. Two in a row are a queue.
         """
         self._settle(n_begun)
+        self._max_waiting = max_waiting
         was_late, self._is_late = self._is_late, late_s > LATE_BEAT_S
         is_queue = was_late and self._is_late
         more: float = PER_LATE_BEAT if is_queue else PER_BEAT
@@ -188,7 +198,7 @@ class NewCallPace:
     def may_begin(self, n_calls: int, n_begun: int, n_waiting: int = 0) -> bool:
         """Whether one more call may begin beside `n_calls`, of which `n_waiting` still wait for their first step."""
         self._settle(n_begun)
-        return n_calls < MIN_CALLS or (self._allowance >= 1 and n_waiting < MAX_WAITING)
+        return n_calls < MIN_CALLS or (self._allowance >= 1 and n_waiting < self._max_waiting)
 
     def _settle(self, n_begun: int) -> None:
         self._allowance -= n_begun - self._n_begun

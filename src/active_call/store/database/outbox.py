@@ -34,7 +34,9 @@ FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 300.0
 GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
 LOOK_AGAIN_S: Final = 5.0
-"""The period without a wake-up, for rows whose pause has ended and rows of dead servers."""
+"""The period without a wake-up, while rows wait."""
+LOOK_AT_REST_S: Final = 60.0
+"""The same while no row waits: new rows, rows of dead servers and the ends of pauses wake the task."""
 PACE_S: Final = 0.25
 """The pause between rounds; a single record is delivered at once."""
 PART: Final = "record sink"
@@ -102,7 +104,7 @@ class Outbox:
                 return
             await self._pause()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN_S):
+                async with asyncio.timeout(LOOK_AGAIN_S if self.n_waiting else LOOK_AT_REST_S):
                     await self._wake.wait()
 
     async def deliver_now(self, record: CallRecord) -> bool:
