@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +31,10 @@ _MOST_BYTES: Final = 1024 * 1024
 class ForkedServer:
     """A server that was forked. It has of `Popen` what tests use."""
 
-    def __init__(self, starts: ForkedStarts, pid: int, program: str) -> None:
+    def __init__(self, starts: ForkedStarts, pid: int, program: str, arguments: Sequence[str]) -> None:
         self._starts = starts
         self.pid = pid
-        self.args = [sys.executable, program] if program else [sys.executable, "-m", "active_call.server.cli", *ARGUMENTS]
+        self.args = [sys.executable, *([program] if program else ["-m", "active_call.server.cli"]), *arguments]
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -77,15 +78,21 @@ class ForkedStarts:
             command = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
 
-    def start(self, folder: Path, log: int, environment: dict[str, str], program: str = "") -> ForkedServer:
-        """A server in `folder` that writes to the descriptor `log`. `program`: a Python file that is run instead of the command line."""
-        request = json.dumps({"folder": str(folder), "environment": environment, "program": program}).encode()
+    def start(
+        self, folder: Path, log: int, environment: dict[str, str], program: str = "", arguments: Sequence[str] | None = None
+    ) -> ForkedServer:
+        """A server in `folder` that writes to the descriptor `log`. `program`: a Python file that is run instead of the command line.
+        `arguments`: of either; without them the command line has `serve`, and a program none.
+        """
+        if arguments is None:
+            arguments = () if program else ARGUMENTS
+        request = json.dumps({"folder": str(folder), "environment": environment, "program": program, "arguments": arguments}).encode()
         socket.send_fds(self._socket, [request], [log])
         message = self._receive()
         while "started" not in message:
             self._take_end(message)
             message = self._receive()
-        return ForkedServer(self, message["started"], program)
+        return ForkedServer(self, message["started"], program, arguments)
 
     def take_ends(self, timeout_s: float) -> None:
         """Hear of servers that have ended; wait so long for the first."""
@@ -214,7 +221,7 @@ def _become_server(request: dict[str, Any], log: int) -> None:
     os.environ.update(request["environment"])
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path)]
     program = request["program"]
-    sys.argv = [program] if program else ["active-call", *ARGUMENTS]
+    sys.argv = [program or "active-call", *request["arguments"]]
     if program:
         sys.path[0] = str(Path(program).parent.resolve())
         runpy.run_path(program, run_name="__main__")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
+from forked_starts import forked_starts
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "active_call.server.cli", "bench", "sip", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def bench(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Its exit code, and what it has printed and said."""
+    with (folder / "output.txt").open("wb") as output:
+        process = forked_starts().start(folder, output.fileno(), dict(os.environ), arguments=("bench", *arguments))
+        code = process.wait(120)
+    return code, (folder / "output.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-def test_bench_sip_at_a_rate_ends_with_one_json_object_of_calls_that_succeeded(transport: str) -> None:
-    done = bench("--transport", transport, "--rate", "10", "--seconds", "1.5", "--json")
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout.splitlines()[-1])
+def test_bench_sip_at_a_rate_ends_with_one_json_object_of_calls_that_succeeded(tmp_path: Path, transport: str) -> None:
+    code, printed = bench(tmp_path, "sip", "--transport", transport, "--rate", "10", "--seconds", "1.5", "--json")
+    assert code == 0, printed
+    figures = json.loads(printed.splitlines()[-1])
     assert (figures["transport"], figures["calls"], figures["failed"]) == (transport, 15, 0)
     assert 5 < figures["calls_per_s"] <= 10
     for name in ("trying_ms", "answer_ms"):
@@ -34,13 +37,12 @@ def test_bench_sip_at_a_rate_ends_with_one_json_object_of_calls_that_succeeded(t
 def test_bench_sip_with_a_playbook_whose_engine_is_unknown_ends_with_its_name(tmp_path: Path) -> None:
     playbook = tmp_path / "broken.md"
     playbook.write_text("---\nllm: {provider: script}\nasr: {provider: nobody}\n---\n# Scene: main\n\n## *\nYes.\n")
-    done = bench("--rate", "10", "--seconds", "0.5", "--playbook", str(playbook), "--json")
-    assert done.returncode == 2
-    assert "nobody" in done.stderr
+    code, printed = bench(tmp_path, "sip", "--rate", "10", "--seconds", "0.5", "--playbook", str(playbook), "--json")
+    assert code == 2
+    assert "nobody" in printed
 
 
-def test_bench_of_another_name_is_refused_with_the_known_ones() -> None:
-    command = [sys.executable, "-m", "active_call.server.cli", "bench", "fax"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 2
-    assert "known: media, server, sip" in done.stderr
+def test_bench_of_another_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    code, printed = bench(tmp_path, "fax")
+    assert code == 2
+    assert "known: media, server, sip" in printed

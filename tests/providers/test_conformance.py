@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from active_call.providers.base import (
     speech_of,
     text_of_reply,
 )
+from active_call.providers.guarding import guard
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.realtime_model import AgentSound, ItemAdded, ReplyDone, ToolRequested, Transcript
 from active_call.providers.registry import Engines, LlmSettings
@@ -44,6 +46,12 @@ SYNTHESISERS = ["piper", "espeak", "openai", "fake"]
 RESPONDERS = ["openai", "fake"]
 REALTIME = ["fake"]
 NOISE = (np.random.default_rng(7).normal(0, 2_000, 16_000)).astype("<i2").tobytes()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine may take its time: the machine may be busy, and no test here is about a deadline (`tests/providers/guarding` has these)."""
+    monkeypatch.setattr(guard, "Limits", partial(guard.Limits, first_result_s=60.0, next_result_s=60.0))
 
 
 def recogniser_of(name: str, engines: Engines, url: str) -> Any:

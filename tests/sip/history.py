@@ -214,8 +214,9 @@ class Story:
         assert bench.endpoint._calls.n_pending == 0
         assert not core.layer._senders
         assert not core.layer._merged
-        self.assert_numbered()
-        self.assert_routed()
+        by_dialog = self.requests()
+        self.assert_numbered(by_dialog)
+        self.assert_routed(by_dialog)
 
     def requests(self):
         """Our requests, each once, by dialog: Call-ID, our tag, the peer's tag (empty before there is one)."""
@@ -228,9 +229,8 @@ class Story:
             found.setdefault((message.get("Call-ID"), message.from_tag, to_tag), []).append(message)
         return found
 
-    def assert_numbered(self):
+    def assert_numbered(self, by_dialog):
         """RFC 3261 §12.2.1.1: one counter a dialog, each new request higher; ACK and CANCEL have their INVITE's number."""
-        by_dialog = self.requests()
         for (call_id, our_tag, tag), messages in by_dialog.items():
             outside = by_dialog.get((call_id, our_tag, ""), []) if tag else []
             numbers = [int(m.get("CSeq").split()[0]) for m in messages if m.method not in ("ACK", "CANCEL")]
@@ -239,10 +239,10 @@ class Story:
             theirs = {int(m.get("CSeq").split()[0]) for m in messages if m.method in ("ACK", "CANCEL")}
             assert theirs <= invites, [m.get("CSeq") for m in messages]
 
-    def assert_routed(self):
+    def assert_routed(self, by_dialog):
         """RFC 3261 §12.2: once the 2xx is acknowledged, the route set is the same for good. An ACK to a refusal belongs to the INVITE."""
         invites = {m.branch for m in self.bench.sent if m.method == "INVITE"}
-        for (_, _, tag), messages in self.requests().items():
+        for (_, _, tag), messages in by_dialog.items():
             inside = [m for m in messages if tag and m.method != "CANCEL" and not (m.method == "ACK" and m.branch in invites)]
             confirmed = 0 if self.inbound else next((n for n, m in enumerate(inside) if m.method == "ACK"), len(inside))
             routes = [tuple(m.all("Route")) for m in inside[confirmed:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from active_call.sip.events import Transmit
 
@@ -17,8 +18,16 @@ class Message:
     transmit: Transmit | None = None
     at: float = 0.0
 
+    @cached_property
+    def _values(self) -> dict[str, list[str]]:
+        """By name in lower case."""
+        values: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            values.setdefault(name.lower(), []).append(value)
+        return values
+
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
+        return self._values.get(name.lower(), [])
 
     def get(self, name: str) -> str:
         values = self.all(name)

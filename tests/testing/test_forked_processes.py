@@ -72,10 +72,21 @@ def test_results_are_those_of_one_process_and_a_dead_process_fails_only_its_test
     assert len(ends) == len(set(ends)), "each process ends what its tests shared, once"
 
 
+STOPPING = """
+import time
+import pytest
+
+def test_first():
+    assert False
+
+@pytest.mark.parametrize("i", range(400))
+def test_other(i):
+    time.sleep(0.05)
+"""
+
+
 def test_run_that_stops_at_the_first_failure_hands_out_nothing_more(tmp_path: Path) -> None:
-    (tmp_path / "test_some.py").write_text(
-        "import time\nimport pytest\n\ndef test_first():\n    assert False\n\n@pytest.mark.parametrize('i', range(400))\ndef test_other(i):\n    time.sleep(0.05)\n"
-    )
+    (tmp_path / "test_some.py").write_text(STOPPING)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "forked_processes", "-p", "no:schemathesis", "--processes", "2"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False)

@@ -110,6 +110,12 @@ def synchronised(recorder: Recorder, folder: Path) -> None:
         time.sleep(0.005)
 
 
+def test_recorder_process_starts_without_numpy() -> None:
+    """Loading it takes half of the start of a process that only writes WAV files."""
+    program = "import sys, active_call.media.record.process; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def process_of(recorder: Recorder) -> int:
     (process,) = recorder._processes
     return process.process.pid

@@ -10,7 +10,7 @@ import contextlib
 from typing import Final, Protocol
 
 from active_call.base.pcm import FRAME_MS, samples_in
-from active_call.media.link.messages import RecordingEnded
+from active_call.media.link.reports import RecordingEnded
 from active_call.media.record.link import BeginRecording
 from active_call.media.record.wav import StereoWav
 

@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Final
 
+import msgspec
+
+from active_call.media.link.framing import take_frames
 from active_call.media.link.messages import Link, RecordingEnded
-from active_call.media.record.link import BeginRecording, EndRecording, RecordPiece, framed, take_reports
+from active_call.media.record.link import BeginRecording, Ended, EndRecording, RecordPiece, framed
 
 QUEUE_TICKS: Final = 750
 """15 s without an answer of the disk; about 1 MB per recording at 16 kHz."""
@@ -30,6 +33,8 @@ FLUSH_MS: Final = 200
 CLOSE_TIMEOUT_S: Final = 5.0
 SOCKET_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 64 * 1024
+
+_reports: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +113,7 @@ class Recorder:
 
     def _receive(self, process: _Process, ended: list[RecordingEnded]) -> None:
         is_alive = process.receive()
-        for report in take_reports(process.received):
+        for report in map(_reports.decode, take_frames(process.received)):
             process.recordings.discard(report.recording)
             if self._open.pop(report.recording, None) is not None:
                 ended.append(report.report)
