@@ -40,7 +40,7 @@ from active_call.agent.turn.turn_words import spoken_words
 
 SURE = 0.95
 """From this probability on the turn ends as soon as silence is detected."""
-LIKELY = 0.5
+LIKELY = 0.42
 """From this probability on the recogniser is asked to finalise, and the model is asked speculatively."""
 BLIND_LIKELY = 0.4
 """The same without any text."""
@@ -74,7 +74,7 @@ class TurnWeights:
     """For the completeness of the words (`Completeness`)."""
     question: float = 2.6
     complete: float = 2.0
-    told: float = -0.1
+    told: float = 0.1
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
@@ -83,7 +83,7 @@ class TurnWeights:
     unfinished: float = -2.0
     later_part: float = 0.5
     """For a sentence that ends a turn which already had a pause."""
-    comma: float = -0.7
+    comma: float = -1.05
     """For a comma at the end of the final text."""
     sure_confidence: float = 0.75
     """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""

@@ -29,7 +29,7 @@ PHONE_DIGITS = 7
 """Fewer digits are not a telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
 ANNOUNCED_DIGITS = 3
 """A number that a caller announces has at least this many digits."""
-GROUP_DIGITS = 3
+GROUP_DIGITS = 2
 """So many digits are as often the first group of a number as a whole one."""
 WHOLE_PHONE_DIGITS = 10
 """Length of a number in the North American plan; most others have about as many digits."""
