@@ -66,8 +66,8 @@ def tell(name: str, played: list[tuple[Recorded, ReplayedOverlap]], *, each: boo
     ]
     print(
         f"{name}: listens {len(listens)}, false {len(false)} ({100 * len(false) / len(listens):.1f} %)  interrupts {len(interrupts)}, "
-        f"missed {len(missed)} ({100 * len(missed) / len(interrupts):.1f} %)  paused {_spread(paused)}  decided {_spread(decided)}  "
-        f"stood {_spread(stood)}",
+        f"missed {len(missed)} ({100 * len(missed) / max(1, len(interrupts)):.1f} %)  paused {_spread(paused)}  "
+        f"decided {_spread(decided)}  stood {_spread(stood)}",
         flush=True,
     )
     for recorded, overlap in played if each else (*false, *missed):

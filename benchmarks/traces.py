@@ -21,7 +21,8 @@ VOICES = {
     "held-out": ("flite:slt", "flite:awb", "piper:joe*1.2"),
     "fresh": ("flite:slt", "piper:joe*1.2"),
     "tune-2": ("piper:joe*0.88", "flite:kal16"),
-    "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2", "piper:joe*1.35"),
+    "tune-3": ("flite:slt", "flite:awb", "piper:joe*1.2", "piper:joe*1.35"),
+    "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
 }
 """The sets used to tune rules and weights, and the sets used to evaluate them. `tune-2` are the sentences of `tune` in other voices."""
 SAID_BY = {"tune-2": "tune"}

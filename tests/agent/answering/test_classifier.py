@@ -149,3 +149,13 @@ def test_any_order_of_facts_gives_sound_verdicts_and_ends_waiting(steps: list[tu
         if due_ms is not None:
             classifier.handle_timeout(max(due_ms, now_ms))
     assert classifier.next_timeout_ms() is None
+
+
+def test_greeting_that_pauses_between_its_sentences_is_told_within_three_seconds_of_its_beginning():
+    told = classified(SpeechBegan(0), SpeechEnded(1900), SpeechBegan(2200), SpeechEnded(4500), SpeechBegan(4800), SpeechEnded(6000))
+    assert (told[0].kind, told[0].confidence, told[0].end_ms) == ("voicemail", 0.5, 2800)
+
+
+def test_person_who_speaks_again_after_a_silence_is_timed_from_there():
+    told = classified(SpeechBegan(0), SpeechEnded(1900), SpeechBegan(3000), SpeechEnded(4000))
+    assert [verdict.kind for verdict in told] == ["human"]

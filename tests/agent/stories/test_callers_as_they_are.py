@@ -141,7 +141,7 @@ def test_script_tells_a_caller_that_it_is_there(begin):
 
 def test_number_of_unknown_length_is_waited_for_through_slow_groups(begin):
     call, caller = begin("What is your order number?")
-    caller.says("two one", 0.8, "four", 1.0, "seven", 2.0)
+    caller.says("two one", 0.82, "four", 0.8, "seven", 2.0)
     assert (n_ends(call), turns_of(call)) == (1, ["two one four seven"])
 
 

@@ -109,8 +109,8 @@ def test_tool_that_is_not_cancellable_outlives_an_interruption_and_its_result_is
 def test_result_that_comes_in_silence_is_spoken_about_at_once(call):
     call.say("book a table")
     tool_call(call, "book")
-    call.say("thank you")
-    call.model("You are welcome.")
+    call.say("are you open today")
+    call.model("Yes, we are.")
     call.wait(5)
     assert call.dialogue.state == "listening"
     call.give(ToolFinished("c1", "table 4"))

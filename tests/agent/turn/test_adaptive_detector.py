@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
-from active_call.agent.turn.expectation import Asked, Expectation
+from active_call.agent.turn.expectation import Asked, Expectation, expected_after
 from active_call.agent.turn.pauses import MAX_S, Pauses
 from active_call.agent.turn.turn_detector import EndOfTurn, PauseSound, TurnFacts, Undecided, VendorTurn, WaitUntil
 
@@ -68,10 +68,32 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
         (silent("Is it a sort of me?", expected=Expectation(Asked.BIRTHDAY)), 0.75, 0.85),
         (silent("One salad.", said="I need two pieces."), 0.6, 0.75),
         (silent("Meine Kundennummer ist vier zwei", language="de"), 0.8, 1.2),
+        (silent("I'd like"), 1.0, 1.2),
+        (silent("It is about my order number"), 0.65, 0.8),
+        (silent("two one", expected=Expectation(Asked.DIGITS, at_least=2)), 0.84, 0.9),
+        (silent("four two seven", expected=Expectation(Asked.DIGITS, at_least=2)), 0.8, 0.85),
+        (silent("b a", expected=Expectation(Asked.SPELLING)), 0.8, 0.85),
+        (silent("mm-hmm", expected=Expectation(Asked.YES_NO)), 0.2, 0.35),
+        (silent("uh-huh", expected=Expectation(Asked.SOMETHING)), 1.0, 1.2),
+        (silent("Four people.", expected=expected_after("How many people, and on which day?")), 0.7, 0.9),
+        (silent("Four people on Friday.", expected=expected_after("How many people, and on which day?")), 0.2, 0.35),
+        (silent("", final_at=END + 0.1), 1.15, 1.25),
     ],
 )
 def test_silence_that_ends_the_turn_follows_from_what_was_said_and_asked(facts, at_least, at_most):
     assert at_least <= silence_needed(facts) <= at_most + 1e-9
+
+
+def test_falling_pitch_says_nothing_after_a_statement_and_everything_that_was_asked_for_ends_the_turn_whatever_the_pitch():
+    told = silent("My flight was cancelled.")
+    assert silence_needed(replace(told, pause=PauseSound(0.2, pitch_change_st=-4.0))) == silence_needed(told)
+    whole = silent("one two three four", expected=Expectation(Asked.DIGITS, 4, 4))
+    assert silence_needed(replace(whole, pause=PauseSound(0.2, pitch_change_st=0.1, final_lengthening=2.2))) <= 0.2
+
+
+def test_number_of_unknown_length_is_given_what_its_pauses_took_before():
+    number = silent("one two three four", expected=Expectation(Asked.DIGITS, at_least=2), usual_pause_s=1.0)
+    assert 0.95 <= silence_needed(number) <= 1.05
 
 
 def test_falling_pitch_ends_sooner_and_a_long_level_syllable_later():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
-from active_call.agent.turn.overlap import MAX_S, AskAgain, Overlap, Resume, Yield, decide, is_doubtful
+from active_call.agent.turn.overlap import MAX_S, AskAgain, Overlap, Resume, Yield, decide, is_doubtful, is_unsure
 
 NOTHING = OverlapText(Kind.NOTHING)
 
@@ -56,6 +56,7 @@ def test_rules_decide_in_their_order(overlap, now, verdict):
         (words(3), 0.6, 0.3, False),
         (words(2), 0.6, 0.7, False),
         (words(2), 0.8, 0.3, False),
+        (words(1), 0.81, 0.18, True),
         (words(2), None, 0.3, False),
         (OverlapText(Kind.STOP, 1), 0.6, 0.3, False),
     ],
@@ -64,9 +65,28 @@ def test_short_sound_of_which_the_recogniser_is_not_sure_is_doubtful(text, confi
     assert is_doubtful(text, confidence, spoke_s) is doubtful
 
 
-def test_what_was_heard_as_a_back_channel_before_must_be_surer():
-    assert not is_doubtful(words(2), 0.82, 0.3) and is_doubtful(words(2), 0.82, 0.3, after_backchannel=True)
-    assert not is_doubtful(words(2), 0.9, 0.3, after_backchannel=True)
+def test_what_was_heard_more_surely_as_a_back_channel_before_is_doubtful_also_as_three_words():
+    """ "Oh really?" was heard as "Mm." (0.94), then as "Go to leave." (0.42)."""
+    assert not is_doubtful(words(3), 0.6, 0.7) and is_doubtful(words(3), 0.6, 0.7, backchannel=0.66)
+    assert not is_doubtful(words(3), 0.6, 0.7, backchannel=0.5) and not is_doubtful(words(3), 0.8, 0.7, backchannel=0.9)
+    assert not is_doubtful(words(4), 0.6, 0.7, backchannel=0.66) and not is_doubtful(words(3), 0.6, 1.3, backchannel=0.66)
+
+
+def test_partial_words_of_which_the_recogniser_is_not_sure_do_not_count_yet():
+    assert is_unsure(words(3), 0.55) and not is_unsure(words(3), 0.65) and not is_unsure(words(4), 0.55) and not is_unsure(words(3), None)
+
+
+def test_text_that_sounds_like_a_back_channel_of_several_words_is_one():
+    english = backchannels("en")
+    assert english.read("Make sense.").kind is Kind.BACKCHANNEL
+    assert english.read("Make sense.", is_question=True).kind is Kind.WORDS
+    assert english.may_become_one("That is not") and not english.may_become_one("Why is that?")
+    assert english.read("That is not right.").kind is Kind.WORDS
+
+
+def test_question_whether_anybody_is_there_is_told_from_others():
+    assert backchannels("en").only_calls("Hello? Are you there?") and backchannels("de").only_calls("Hallo, hören Sie mich?")
+    assert not backchannels("en").only_calls("Hello, what is the price?") and not backchannels("en").only_calls("")
 
 
 def test_phrase_that_is_misheard_still_asks_to_stop():

@@ -13,7 +13,7 @@ decides: a person says a short word and waits, a recorded greeting continues. A 
 | special information tone, congestion                    | announcement, 0.95          |
 | short words that greet or ask                           | human, 0.85                 |
 | short speech, then 0.7 s of silence                     | human, 0.6                  |
-| 2.8 s of speech without a pause and without words       | voicemail, 0.5              |
+| 2.8 s of speech without a pause of 0.7 s, without words | voicemail, 0.5              |
 | 2.8 s of speech with words that match no phrase         | human, 0.5                  |
 | 8 s of speech without a pause and without words         | hold (music), 0.75          |
 
@@ -106,6 +106,8 @@ class AnsweringClassifier:
         """The current verdict."""
         self._first_ms: int | None = None
         self._began_ms: int | None = None
+        self._run_ms = 0
+        """The beginning of speech without a pause of `_AFTER_SHORT_MS`: recorded greetings pause between their sentences."""
         self._ended_ms: int | None = None
         self._is_short = False
         self._words: dict[int, str] = {}
@@ -116,6 +118,8 @@ class AnsweringClassifier:
         match fact:
             case SpeechBegan(at_ms):
                 self._first_ms = at_ms if self._first_ms is None else self._first_ms
+                if self._ended_ms is None or at_ms - self._ended_ms >= _AFTER_SHORT_MS:
+                    self._run_ms = at_ms
                 self._began_ms, self._ended_ms = at_ms, None
                 return None
             case SpeechEnded(at_ms):
@@ -135,7 +139,7 @@ class AnsweringClassifier:
         """When `handle_timeout` must be called if no fact arrives before."""
         if self._began_ms is not None:
             is_open = self.verdict is None
-            return self._began_ms + _DECIDE_MS if is_open else self._began_ms + _MUSIC_MS if self._may_be_music else None
+            return self._run_ms + _DECIDE_MS if is_open else self._began_ms + _MUSIC_MS if self._may_be_music else None
         if self._ended_ms is not None and self.verdict is None and self._is_short:
             return self._ended_ms + _AFTER_SHORT_MS
         return None

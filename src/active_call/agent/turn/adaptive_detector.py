@@ -40,7 +40,7 @@ from active_call.agent.turn.turn_words import spoken_words
 
 SURE = 0.95
 """From this probability on the turn ends as soon as silence is detected."""
-LIKELY = 0.5
+LIKELY = 0.42
 """From this probability on the recogniser is asked to finalise, and the model is asked speculatively."""
 BLIND_LIKELY = 0.4
 """The same without any text."""
@@ -58,8 +58,8 @@ BREATH_FROM_S = 0.35
 """Before this much silence, the voice detector may still report the last syllable."""
 LIKELY_WHOLE = 0.8
 """From this probability on, the caller's usual pause counts less, because long pauses follow unfinished words."""
-SLOT_PAUSE_SHARE = 1.1
-"""How much longer than this caller's usual pause a pause between two groups of a number may be, while it is unknown whether more follow."""
+SLOT_PAUSE_SHARE = 1.0
+"""The share of this caller's usual pause between two groups that is waited for, while it is unknown whether more follow."""
 LATER_PART_WORDS = 3
 """Fewer words may be an item of a list that continues: "one salad"."""
 UNSURE = (0.25, 0.89)
@@ -73,19 +73,19 @@ class TurnWeights:
     sure: float = 3.5
     """For the completeness of the words (`Completeness`)."""
     question: float = 2.6
-    complete: float = 2.0
-    told: float = -0.1
+    complete: float = 1.65
+    told: float = 0.1
     answer: float = 0.5
     group: float = -0.7
     leading: float = -0.2
     attention: float = -0.9
-    open: float = -0.3
+    open: float = 0.0
     unfinished: float = -2.0
     later_part: float = 0.5
     """For a sentence that ends a turn which already had a pause."""
     comma: float = -0.7
     """For a comma at the end of the final text."""
-    sure_confidence: float = 0.75
+    sure_confidence: float = 0.65
     """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""
     no_confidence: float = 0.3
     without_text: float = -0.2
@@ -142,7 +142,7 @@ class TurnSettings:
     max_s: float = 1.2
     slot_min_s: float = 0.8
     """While a number, a spelling or an address of unknown length is expected."""
-    slot_group_s: float = 1.1
+    slot_group_s: float = 0.85
     """The same after a single group of digits."""
     slot_max_s: float = 2.0
     blind_text_s: float = 0.35

@@ -22,6 +22,9 @@ ECHO_MIN_WORDS = 2
 
 ALIKE = 0.75
 """Minimum phonetic similarity of a misheard phrase that asks the agent to stop ("sold on": hold on)."""
+PERHAPS_ALIKE = 0.65
+LONG_WORDS = 3
+"""Texts of more words are compared with no back-channel by their sound."""
 
 
 class Kind(StrEnum):
@@ -67,8 +70,18 @@ class Backchannels:
             return OverlapText(Kind.ECHO)
         if any(_contains(words, phrase) or likeness_of_all(words, phrase) >= ALIKE for phrase in self.stopping):
             return OverlapText(Kind.STOP, len(words))
+        if not is_question and len(words) <= LONG_WORDS and self._likeness(words) >= ALIKE:
+            return OverlapText(Kind.BACKCHANNEL)
         n_content = _uncovered(words, self.listening if is_question else (*self.listening, *self.agreeing))
         return OverlapText(Kind.WORDS if n_content else Kind.BACKCHANNEL, n_content)
+
+    def may_become_one(self, text: str) -> bool:
+        """Whether `text` sounds so much like a back-channel of several words that the rest of it decides: "that is not", "that is nice"."""
+        return self._likeness(words_of(text)) >= PERHAPS_ALIKE
+
+    def _likeness(self, words: tuple[str, ...]) -> float:
+        """The highest phonetic similarity with a back-channel of several words."""
+        return max((likeness_of_all(words, phrase) for phrase in self.agreeing if len(phrase) > 1), default=0.0)
 
     def only_stops(self, text: str) -> bool:
         """Whether `text` asks the agent to stop and says nothing else: "sorry", "wait, stop please"."""

@@ -19,7 +19,7 @@ from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful
+from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful, is_unsure
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
@@ -62,8 +62,8 @@ class BargeIn:
         self._text = OverlapText(Kind.NOTHING)
         """What was said over the paused reply."""
         self._is_final = False
-        self._was_backchannel = False
-        """An earlier text of the same sound was a back-channel."""
+        self._backchannel = 0.0
+        """The highest confidence of an earlier text of the same sound that was a back-channel."""
         self._n_resumes = 0
         """Consecutive false interruptions."""
         self._words_needed_until: float | None = None
@@ -138,11 +138,17 @@ class BargeIn:
             self._outbox.put(EndUtterance())  # the words decide, so ask the recogniser to finalise now
         self.decide(now)
 
-    def on_partial_words(self, text: str, now: float) -> None:
-        """A partial text with words. With `asr` and `both`, or while words are required, it interrupts a reply that is not paused."""
+    def on_partial_words(self, text: str, now: float, confidence: float | None = None) -> None:
+        """A partial text with words. With `asr` and `both`, or while words are required, it interrupts a reply that is not paused.
+
+        `confidence`: the recogniser's, if it reports one.
+        """
         if self.is_overlapping:
             self._text = self._read(text)
-            self._was_backchannel |= self._text.kind is Kind.BACKCHANNEL
+            if self._text.kind is Kind.BACKCHANNEL:
+                self._backchannel = max(self._backchannel, confidence or 0.0)
+            if is_unsure(self._text, confidence) or (self._text.kind is Kind.WORDS and self._may_be_backchannel(text)):
+                self._text = OverlapText(Kind.NOTHING)
             self.decide(now)
         elif self._phase.state is State.SPEAKING and self.may_cut_by_words(now):
             read = self._read(text)
@@ -174,7 +180,7 @@ class BargeIn:
         facts = self._floor.facts
         if self._is_asking or facts.is_speaking or facts.voice_ended_at is None:
             return False
-        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, after_backchannel=self._was_backchannel)
+        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, backchannel=self._backchannel)
 
     def on_cut_due(self, now: float) -> None:
         """The caller has spoken long enough to interrupt."""
@@ -204,6 +210,9 @@ class BargeIn:
         """Whether the agent is asking something: words over it may be the answer."""
         return "?" in self._own_text or "？" in self._own_text
 
+    def _may_be_backchannel(self, text: str) -> bool:
+        return not self._is_asking and backchannels(self._language()).may_become_one(text)
+
     def _read(self, text: str) -> OverlapText:
         return backchannels(self._language()).read(text, own=self._own_text, is_question=self._is_asking)
 
@@ -213,7 +222,7 @@ class BargeIn:
         """Pause the reply until it is decided whether the caller takes the turn."""
         since = self._replies.sounding_since
         self._paused_at, self._is_early = now, since is None or now - since < FIRST_S
-        self._text, self._is_final, self._was_backchannel = OverlapText(Kind.NOTHING), False, False
+        self._text, self._is_final, self._backchannel = OverlapText(Kind.NOTHING), False, 0.0
         self._floor.barge_in(now)
         self._replies.pause(PauseReply(LAST_MS, self.rules.fade_out_ms, resumes_at_word=self.rules.option.resume_at == "word"))
         self.decide(now)

@@ -118,7 +118,7 @@ class CallerTurn:
             self._floor.partial(text, now, confidence)
             self._watch.heard(self._said())
             self._watch.follow(self._said(), now)
-        self._barge_in.on_partial_words(text, now)
+        self._barge_in.on_partial_words(text, now, confidence)
 
     def on_paused(self, sound: PauseSound, now: float) -> None:
         """The media process reports the prosody of a pause."""

@@ -13,7 +13,7 @@ from active_call.agent.script import words_of
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.turn_detector import WaitUntil
 
-LIKELY = 0.5
+LIKELY = 0.42
 """From this probability on the model is asked speculatively."""
 
 

@@ -29,7 +29,7 @@ PHONE_DIGITS = 7
 """Fewer digits are not a telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
 ANNOUNCED_DIGITS = 3
 """A number that a caller announces has at least this many digits."""
-GROUP_DIGITS = 3
+GROUP_DIGITS = 2
 """So many digits are as often the first group of a number as a whole one."""
 WHOLE_PHONE_DIGITS = 10
 """Length of a number in the North American plan; most others have about as many digits."""
@@ -279,6 +279,8 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP
+    if len(said) > 2 and words.ask_digits.search(said[-1]) and not text.rstrip().endswith(_QUESTION_MARKS):
+        return Completeness.LEADING  # "it is about my order number": the number may follow
     n_letters = sum(len(word) if ord(word[0]) > 0x2E80 else 0 for word in said)
     if (len(said) < 3 and n_letters < 4) or words.is_unsure_at_end(said):
         return Completeness.OPEN

@@ -33,11 +33,16 @@ FIRST_S = 1.0
 LAST_MS = 1000
 """With less than this left, a reply is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5
-DOUBTFUL_S = 0.5
 DOUBTFUL_WORDS = 2
-SURE_CONFIDENCE = 0.8
-"""Recogniser confidence, 0 to 1. Backchannels ("uh-huh", "yeah") are misrecognised as two arbitrary words with 0.55 to 0.8."""
-SURE_AFTER_BACKCHANNEL = 0.85
+DOUBTS = ((0.25, 0.9), (0.5, 0.8))
+"""A final text of at most two words from a sound shorter than this (s) needs at least this confidence. Back-channels ("uh-huh", "yeah",
+"right, right") are misrecognised as two arbitrary words with 0.4 to 0.8. A third step, 0.72 below 0.95 s, would halve what is left of them
+and cost as many interruptions."""
+BACKCHANNEL_S = 1.2
+BACKCHANNEL_CONFIDENCE = 0.7
+"""The same for three words, if a partial text of the same sound was a back-channel, of which the recogniser was surer."""
+UNSURE_PARTIAL = 0.6
+"""Partial texts of up to three words with less confidence are no words yet: the final text decides."""
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35
 AFTER_LONG_S = 0.7
@@ -98,15 +103,23 @@ def decide(overlap: Overlap, now: float) -> OverlapVerdict:
     return Resume() if now >= resume_at else AskAgain(resume_at)
 
 
-def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float, *, after_backchannel: bool = False) -> bool:
-    """Whether a final text is too doubtful to take the turn: at most two words, from a short sound (`spoke_s` seconds), with low
-    confidence. A listening caller must not stop the agent; a caller who wants the turn continues to speak.
+def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float, *, backchannel: float = 0.0) -> bool:
+    """Whether a final text is too doubtful to take the turn: few words, from a short sound (`spoke_s` seconds), with low confidence. A
+    listening caller must not stop the agent; a caller who wants the turn continues to speak.
 
-    `after_backchannel`: an earlier text of the same sound was a back-channel; then a higher confidence is needed.
+    `backchannel`: the recogniser's highest confidence in an earlier text of the same sound that was a back-channel; 0 without one.
     """
-    is_short = spoke_s < DOUBTFUL_S and text.n_content <= DOUBTFUL_WORDS + int(after_backchannel)
-    sure = SURE_AFTER_BACKCHANNEL if after_backchannel else SURE_CONFIDENCE
-    return text.kind is Kind.WORDS and is_short and confidence is not None and confidence < sure
+    if text.kind is not Kind.WORDS or confidence is None:
+        return False
+    if text.n_content <= DOUBTFUL_WORDS and any(spoke_s < shorter_s and confidence < sure for shorter_s, sure in DOUBTS):
+        return True
+    is_likelier = backchannel > confidence and confidence < BACKCHANNEL_CONFIDENCE
+    return is_likelier and text.n_content <= DOUBTFUL_WORDS + 1 and spoke_s < BACKCHANNEL_S
+
+
+def is_unsure(text: OverlapText, confidence: float | None) -> bool:
+    """Whether the words of a partial text are too doubtful to count before the final text."""
+    return text.kind is Kind.WORDS and text.n_content <= ENOUGH_WORDS and confidence is not None and confidence < UNSURE_PARTIAL
 
 
 def _patience_s(text: OverlapText, spoke_s: float) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 from active_call.providers.tts.piper_voices import FOLDER_VARIABLE
 from active_call.testing.sound.still_voice import NAME, write_still_voice
 
-_START_S = 60.0
+_START_S = 180.0
 _RECORD_S = 10.0
 
 
