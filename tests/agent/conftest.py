@@ -14,6 +14,7 @@ from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
     AskModel,
+    EmitEvent,
     ExpectPhrases,
     Heard,
     ModelDone,
@@ -24,7 +25,6 @@ from active_call.agent.effects import (
     Perform,
     ResumeReply,
     SendHttp,
-    Tell,
 )
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.tools.registry import Tool, ToolRegistry
@@ -138,7 +138,7 @@ class VirtualCall:
 
     @property
     def transcript(self) -> list[tuple[str, str]]:
-        told = [effect.event for effect in self.effects_of(Tell) if isinstance(effect.event, events.AddHistory)]
+        told = [effect.event for effect in self.effects_of(EmitEvent) if isinstance(effect.event, events.AddHistory)]
         return [(line.speaker, line.text) for line in told]
 
     @property

@@ -16,6 +16,7 @@ from active_call.agent.effects import (
     AbandonModel,
     AgentEffect,
     AskModel,
+    EmitEvent,
     Heard,
     ModelDone,
     ModelText,
@@ -24,7 +25,6 @@ from active_call.agent.effects import (
     Perform,
     ReplyNumber,
     RunTool,
-    Tell,
     TurnJudged,
     TurnProposed,
 )
@@ -72,7 +72,7 @@ class TurnWatch(Watch):
     def look(self, effects: list[AgentEffect]) -> None:
         for effect in effects:
             match effect:
-                case Tell(events.AddHistory(speaker="user", text=text)):
+                case EmitEvent(events.AddHistory(speaker="user", text=text)):
                     self.told.update(re.findall(r"z\d+", text))
                 case Note("speech dropped" | "final text not used"):
                     self.n_ignored += 1

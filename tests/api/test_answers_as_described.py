@@ -135,10 +135,10 @@ class Running:
         while (await self.api.records.get("c.done")) is None:
             await asyncio.sleep(0.01)
 
-    def revive(self) -> None:
+    def retry_now(self) -> None:
         """There is a live call of the known id, whatever has become of the one before."""
 
-        async def revive() -> None:
+        async def retry_now() -> None:
             live = self.api.registry.find(KNOWN["session_id"])
             if live is not None:
                 live.send(commands.Hangup())
@@ -146,7 +146,7 @@ class Running:
                     await asyncio.sleep(0.001)
             self.api.registry.place(CallOption(callee="sip:a@b"), session_id=KNOWN["session_id"])
 
-        self.run(revive())
+        self.run(retry_now())
 
     def send(self, case: Case, token: str = TOKEN) -> httpx.Response:
         """The answer to a generated request."""
@@ -213,7 +213,7 @@ def test_requests_for_what_exists_are_answered_as_described(running: Running, op
             continue
 
         def check(case: Case) -> None:
-            running.revive()
+            running.retry_now()
             answer = running.send(case)
             seen.setdefault(case.operation.label, set()).add(answer.status_code)
             case.validate_response(answer, checks=CHECKS)

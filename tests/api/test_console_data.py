@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_app import PLAYBOOK, an_api
 
-from active_call.agent.playbook.check import Surroundings
+from active_call.agent.playbook.check import PlaybookResources
 from active_call.api.console_data.explained import explain_record
 from active_call.api.console_data.live_calls import live_calls_stream
 from active_call.api.console_data.playbook_view import view_of
@@ -99,7 +99,7 @@ Be kind.
 
 
 def test_playbook_is_seen_with_its_mistakes_and_the_ways_between_its_scenes() -> None:
-    view = view_of(BOOK, Surroundings({}, {"llm": ["openai"]}))
+    view = view_of(BOOK, PlaybookResources({}, {"llm": ["openai"]}))
     assert not view["ok"]
     assert [(one["line"], one["level"]) for one in view["findings"]] == [(9, "error")]
     assert [scene["id"] for scene in view["scenes"]] == ["start", "pay", "desk"]
@@ -112,7 +112,7 @@ def test_playbook_is_seen_with_its_mistakes_and_the_ways_between_its_scenes() ->
 
 @pytest.mark.parametrize("text", ["", "---\nllm: [\n---\n", "---\nllm: {temperature: hot}\n---\n# Scene: a\nhi", "\0", "---\n" * 50])
 def test_playbook_that_cannot_be_read_is_findings_and_no_error(text: str) -> None:
-    view = view_of(text, Surroundings({}))
+    view = view_of(text, PlaybookResources({}))
     assert set(view) == {"ok", "findings", "scenes", "edges"}
     assert view["ok"] or view["findings"]
 

@@ -12,7 +12,7 @@ from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
 from active_call.bench.evals.persona import parse_persona
 from active_call.bench.evals.verdict import words_of
-from active_call.testing.phone.rtp import ALIGNED_FRAMES, MediaPlan, Mouth, bind_pair
+from active_call.testing.phone.rtp import ALIGNED_FRAMES, AudioSender, MediaPlan, bind_pair
 from active_call.testing.sound import audio
 
 
@@ -151,7 +151,7 @@ def test_what_is_said_meets_the_same_pieces_of_the_stream_and_the_same_noise_in_
     for n_before in (3, 12):
         far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         far.bind(("127.0.0.1", 0))
-        mouth = Mouth(*bind_pair("127.0.0.1"), MediaPlan(far.getsockname(), 0, -1))
+        mouth = AudioSender(*bind_pair("127.0.0.1"), MediaPlan(far.getsockname(), 0, -1))
         mouth.background = audio.noise(50 * audio.FRAME_SAMPLES, seed=5)
         for _ in range(n_before):
             mouth._send_frame()

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import AnyInput, CallStates, Input, Refuse
 from active_call.call.items import Item, Later
 from active_call.call.log import CallLog
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.machine_types import AnyInput, CallStates, Input, Refuse
 from active_call.call.ports import CallPorts
 from active_call.call.shared_state import CallState
 from active_call.call.state import facts_of

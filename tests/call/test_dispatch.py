@@ -12,11 +12,11 @@ import pytest
 from fake_call_ports import FakeCall
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.company.attention import Why
-from active_call.call.company.machine_types import CallStates, Hold, HoldAnswered, Input, PeerHeld, Reject, Stage
 from active_call.call.dispatch import COMMANDS, Commanded, carry_out
 from active_call.call.events.leg_reports import LegReports, ReportedTo
 from active_call.call.events.quality_series import QualitySeries
+from active_call.call.parties.attention import Why
+from active_call.call.parties.machine_types import CallStates, Hold, HoldAnswered, Input, PeerHeld, Reject, Stage
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events

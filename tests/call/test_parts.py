@@ -14,15 +14,15 @@ from fake_call_ports import FakeCall, FakeMachine
 
 from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.call.call_time import CallTime
-from active_call.call.company.executor import CallExecutor
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import Hold, Input, PeerHeld, Reject, Stage
-from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.dependencies import RecordingPolicy
 from active_call.call.events.event_output import EventOutput
 from active_call.call.events.journal import Journal
 from active_call.call.items import Fatal, FromLeg
 from active_call.call.opening.routing import Accepted, LeftOpen, Refused
+from active_call.call.parties.executor import CallExecutor
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.machine_types import Hold, Input, PeerHeld, Reject, Stage
+from active_call.call.parties.own_leg import OnLeg, OwnLeg
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.recording import Recording

@@ -15,11 +15,11 @@ from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call import call as calls
-from active_call.call.company.attention import Why
 from active_call.call.cost.spending import Spending
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
 from active_call.call.opening.routing import Accepted, Decision, IncomingCall, Playbooks, Router
+from active_call.call.parties.attention import Why
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
@@ -56,7 +56,7 @@ class Voice(WholeTextToSpeech):
         pass
 
 
-class Ear:
+class AudioReceiver:
     """A recogniser that gives the texts it was told, one an utterance, 50 ms after its end."""
 
     name = "ear"
@@ -75,7 +75,7 @@ class Ear:
 
 
 class _Hearing:
-    def __init__(self, ear: Ear, on_event: Callable[[RecognitionEvent], None]) -> None:
+    def __init__(self, ear: AudioReceiver, on_event: Callable[[RecognitionEvent], None]) -> None:
         self._ear, self._on_event = ear, on_event
         self._starts: dict[int, int] = {}
 
@@ -151,11 +151,11 @@ class Records:
 
 @dataclass
 class Engines:
-    ear: Ear = field(default_factory=Ear)
+    ear: AudioReceiver = field(default_factory=AudioReceiver)
     voice: Voice = field(default_factory=Voice)
     model: Model = field(default_factory=Model)
 
-    def get_recogniser(self, _: object, trust: object = None) -> Ear:
+    def get_recogniser(self, _: object, trust: object = None) -> AudioReceiver:
         return self.ear
 
     def get_synthesiser(self, _: object, trust: object = None) -> Voice:
@@ -224,7 +224,7 @@ class Call:
     dependencies: CallDependencies
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> AudioReceiver:
         return self.engines.ear
 
     @property

@@ -9,8 +9,8 @@ import pytest
 from calls_kit import House, a_call
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
-from active_call.call.company.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.events.subscription import CloseReason
+from active_call.call.parties.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.legs.events import LegHeld

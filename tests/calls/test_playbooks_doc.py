@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from calls_kit import Call, House, a_call
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.contract import events
 from active_call.legs.events import LegTransferRequested
 from active_call.testing.fakes.call import FakeLeg
@@ -171,7 +171,7 @@ def a_house(title: str, number: int) -> House:
 @pytest.mark.parametrize(("title", "number", "kind", "block"), BLOCKS, ids=[f"{title} {number}" for title, number, _, _ in BLOCKS])
 def test_example_of_the_guide_does_what_it_says(virtually: Any, title: str, number: int, kind: str, block: str) -> None:
     book = book_of(kind, block).replace("${OPENAI_API_KEY}", "none")
-    findings = check_playbook(book, file="own.md", surroundings=Surroundings({})).findings
+    findings = check_playbook(book, file="own.md", resources=PlaybookResources({})).findings
     assert [entry.text for entry in findings.entries if entry.is_error or "unknown key" in entry.text] == []
 
     async def story() -> None:

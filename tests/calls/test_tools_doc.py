@@ -13,7 +13,7 @@ import httpx
 import pytest
 from calls_kit import a_call
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.call.conversation.mcp_tools import settings_of
 from active_call.call.conversation.posthook import KINDS
@@ -75,7 +75,7 @@ def in_a_call(book: str, model: ScriptedModel | None, story: Callable[[Any], Any
 
 def matter(block: str) -> Any:
     text = f"---\n{block}---\nHelp.\n"
-    reading = check_playbook(text, file="own.md", surroundings=Surroundings({}))
+    reading = check_playbook(text, file="own.md", resources=PlaybookResources({}))
     assert [entry.text for entry in reading.findings.entries if entry.is_error] == []
     assert not [entry.text for entry in reading.findings.entries if "unknown key" in entry.text or "no effect" in entry.text]
     return parse_playbook(text, file="own.md", environment={})

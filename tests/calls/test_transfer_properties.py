@@ -133,10 +133,10 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
                 session, stream = call.session, call.session.state.leg.stream
                 assert stream is not None
                 far = play.far() if session.state.leg is not play.far() else None
-                company = {far.stream} if session.parts.transfers.is_under_way and far is not None else set()
-                company |= {other.leg.stream} if session.parts.bridging.current is not None else set()
-                assert stream.hears == company
-                assert session.parts.attention.state.is_aside == bool(company or session.parts.machine.now.is_on_hold)
+                talking_with = {far.stream} if session.parts.transfers.is_under_way and far is not None else set()
+                talking_with |= {other.leg.stream} if session.parts.bridging.current is not None else set()
+                assert stream.hears == talking_with
+                assert session.parts.attention.state.is_aside == bool(talking_with or session.parts.machine.now.is_on_hold)
                 assert_sounds_as_said(call)
                 session.post(commands.Hangup())
             record = await call.over()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls_kit import Call, Ear, Voice, _Hearing, a_call
+from calls_kit import AudioReceiver, Call, Voice, _Hearing, a_call
 
 from active_call.base.errors import ConfigError
 from active_call.contract import events
@@ -24,7 +24,7 @@ BLOCKS = {
 SCRIPT = "\n## book a table\nGladly.\n## my name is Baker\nHello, Baker.\n## *\nWhat?\n"
 
 
-class StreamingEar(Ear):
+class StreamingEar(AudioReceiver):
     """A recogniser that tells what it has heard so far while the caller speaks."""
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> _Hearing:

@@ -105,9 +105,9 @@ def running_firefox(folder: Path) -> Iterator[FirefoxPage]:
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items()]
     (profile / "user.js").write_text("\n".join(lines), encoding="utf-8")
     command = [program, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port", "0", "about:blank"]
-    surroundings = {**os.environ, "HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
+    resources = {**os.environ, "HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
     with (folder / "firefox.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=surroundings)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=resources)
     try:
         with connect(_address(folder, process) + "/session", max_size=2**26, ping_interval=None, compression=None) as connection:
             yield FirefoxPage(connection, _begin(connection))

@@ -16,7 +16,7 @@ from peers.process import wait_until
 from peers.sipp import SCENARIOS, Sipp
 from running_server import Server, running_server
 
-from active_call.testing.phone.ear import Ear
+from active_call.testing.phone.ear import AudioReceiver
 from active_call.testing.phone.user_agent import Phone
 from active_call.testing.sound import audio, listening
 
@@ -42,7 +42,7 @@ def longest_silence_s(heard: audio.Pcm, first: int, last: int) -> float:
     return float(np.diff(voiced).max() - 1) * 0.02
 
 
-def clock_error_s(ear: Ear) -> float:
+def clock_error_s(ear: AudioReceiver) -> float:
     """How much more time the time stamps of the sound tell than has passed from its first packet to its last."""
     first, last = ear.packets[0], ear.packets[-1]
     return (last.timestamp - first.timestamp) % 2**32 / audio.RATE_HZ - (last.at - first.at)

@@ -30,10 +30,10 @@ from active_call.providers.base import (
     speech_of,
     text_of_reply,
 )
+from active_call.providers.guarding.engine_cache import EngineCache
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText, checked_event
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
-from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.providers.tts.whole_text import WholeTextToSpeech
@@ -353,7 +353,7 @@ class Outer:
 
 def test_thousand_options_keep_few_instances_and_none_in_use_is_closed() -> None:
     async def run() -> None:
-        kept: KeptEngines[Outer] = KeptEngines(lambda engine: engine.inner.close, max_idle=10)
+        kept: EngineCache[Outer] = EngineCache(lambda engine: engine.inner.close, max_idle=10)
         adapters = [Adapter() for _ in range(1000)]
         in_use = kept.get(b"0", lambda: Outer(adapters[0]))
         for i in range(1, 1000):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from active_call.testing.phone.ear import Ear
-from active_call.testing.phone.rtp import MediaPlan, Mouth, bind_pair, srtp_session
+from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.rtp import AudioSender, MediaPlan, bind_pair, srtp_session
 from active_call.testing.sound import audio
 
 TONE = (6000 * np.sin(2 * np.pi * 440 * np.arange(160) / 8000)).astype(np.int16)
@@ -23,10 +23,10 @@ def packet(sequence: int, timestamp: int, payload: bytes | None = None, *, ssrc:
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
+def ear() -> Iterator[AudioReceiver]:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        yield Ear(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
+        yield AudioReceiver(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
 
 
 def test_pair_of_ports_is_even_and_odd() -> None:
@@ -36,7 +36,7 @@ def test_pair_of_ports_is_even_and_odd() -> None:
         assert rtcp.getsockname()[1] == rtp.getsockname()[1] + 1
 
 
-def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(ear: Ear) -> None:
+def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(ear: AudioReceiver) -> None:
     ear._take(packet(65535, 0xFFFFFFFF - 159), 10.030)  # 30 ms late against its successor, across both wraps
     ear._take(packet(0, 0), 10.020)
     timeline = ear.timeline(9.9)
@@ -45,7 +45,7 @@ def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(ear: Ear) -> 
     assert ear.figures().jitter_max_ms == pytest.approx(30, abs=0.1)
 
 
-def test_figures_count_loss_repeats_gaps_and_sources(ear: Ear) -> None:
+def test_figures_count_loss_repeats_gaps_and_sources(ear: AudioReceiver) -> None:
     for sequence, timestamp, ssrc in [(1, 0, 7), (2, 160, 7), (2, 160, 7), (5, 640, 7), (6, 960, 7), (4, 480, 7), (9, 0, 8)]:
         ear._take(packet(sequence, timestamp, ssrc=ssrc, marker=sequence == 1), sequence * 0.02)
     figures = ear.figures()
@@ -56,13 +56,13 @@ def test_figures_count_loss_repeats_gaps_and_sources(ear: Ear) -> None:
     assert figures.repeated_frames == 5
 
 
-def test_digit_is_counted_once_by_its_timestamp(ear: Ear) -> None:
+def test_digit_is_counted_once_by_its_timestamp(ear: AudioReceiver) -> None:
     for number, timestamp in enumerate((800, 800, 800, 4000)):
         ear._take(packet(number, timestamp, bytes([5, 0x8A, 0, 160]), kind=101), 0.02 * number)
     assert ear.digits == ["5", "5"]
 
 
-def test_unknown_payload_type_is_not_heard(ear: Ear) -> None:
+def test_unknown_payload_type_is_not_heard(ear: AudioReceiver) -> None:
     ear._take(packet(1, 0, kind=13), 0.0)
     assert len(ear.timeline(0.0)) == 0
     assert ear.figures().unknown_payload_types == 1
@@ -71,14 +71,14 @@ def test_unknown_payload_type_is_not_heard(ear: Ear) -> None:
 def test_packet_of_another_key_is_rejected() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        ear = Ear(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101, KEY, KEY))
+        ear = AudioReceiver(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101, KEY, KEY))
         ear._take(srtp_session(bytes(30), outbound=True).protect(packet(1, 0)), 0.0)
         ear._take(packet(2, 160), 0.0)
         ear._take(srtp_session(KEY, outbound=True).protect(packet(3, 320)), 0.06)
     assert (ear.figures().rejected, ear.figures().packets) == (2, 1)
 
 
-def frames_of(mouth: Mouth, count: int) -> list[bytes]:
+def frames_of(mouth: AudioSender, count: int) -> list[bytes]:
     sent: list[bytes] = []
     mouth._transmit = lambda _sock, octets, _remote: sent.append(octets)  # type: ignore[method-assign, assignment]
     for _ in range(count):
@@ -89,7 +89,7 @@ def frames_of(mouth: Mouth, count: int) -> list[bytes]:
 def test_mouth_sends_a_digit_as_rfc_4733_section_2_5_1_wants_it() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        mouth = Mouth(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
+        mouth = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
         frames_of(mouth, 2)
         mouth.press("#")
         fields = [(*struct.unpack("!BBHII", one[:12]), one[12:]) for one in frames_of(mouth, 13)]
@@ -108,7 +108,7 @@ def test_mouth_sends_a_digit_as_rfc_4733_section_2_5_1_wants_it() -> None:
 def test_mouth_never_falls_silent_and_marks_only_the_beginning() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        mouth = Mouth(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 8, -1))
+        mouth = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 8, -1))
         mouth.say(np.full(200, 5000, dtype=np.int16))
         packets = frames_of(mouth, 5)
         with pytest.raises(ValueError, match="telephone-event"):

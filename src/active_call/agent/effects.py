@@ -317,7 +317,7 @@ class TurnDecided:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Emit a contract event to the watchers of the call (`addHistory`, `error`, …)."""
 
     event: Event
@@ -333,5 +333,6 @@ class Note:
 
 AgentEffect = (
     Perform | AskModel | Summarise | AbandonModel | PauseReply | PauseOnVoice | ResumeReply | PrepareSpeech | RunTool | SendToolRequest
-    | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
+    | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided
+    | EmitEvent | Note
 )  # fmt: skip

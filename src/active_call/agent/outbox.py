@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from active_call.agent.effects import AgentEffect, Note, Perform, Tell
+from active_call.agent.effects import AgentEffect, EmitEvent, Note, Perform
 from active_call.agent.items import History, Item, turn_of
 from active_call.contract import commands, events
 
@@ -43,7 +43,7 @@ class Outbox:
             return
         self.history.add(item)
         role, text = turn
-        self.put(Tell(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))
+        self.put(EmitEvent(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))
 
     def remember(self, item: Item) -> None:
         """Add `item` to the history without a report: it is for the model only, or the watchers already have it."""

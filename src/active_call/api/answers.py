@@ -30,7 +30,7 @@ def add_error_answers(app: FastAPI) -> None:
         return _answer(error.status_code, str(error.detail), None, dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
-    async def misshapen(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_request(_: Request, error: RequestValidationError) -> Response:
         return _answer(400, "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()) or "bad request")
 
 

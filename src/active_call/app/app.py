@@ -168,8 +168,8 @@ class App:
         """
         given = option or CallOption()
         sip = SipOption(headers=dict(headers)) if headers else given.sip
-        wish = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
-        live = self.server.registry.place(wish, variables=variables)
+        option = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
+        live = self.server.registry.place(option, variables=variables)
         call = Call(live)
         try:
             await call.wait_answered()

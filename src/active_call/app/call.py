@@ -19,8 +19,8 @@ from active_call.app.exchange import Exchange
 from active_call.app.looks import (
     Playback,
     answered,
+    bridge_ended,
     bridge_joined,
-    bridge_parted,
     caller_input,
     hold_agreed,
     key_pressed,
@@ -341,7 +341,7 @@ class Call:
 
     async def bridge(self, other: Call) -> str:
         """Let the two callers talk with each other. Returns the reason when the bridge ends; both calls go on afterwards."""
-        parted = self._exchange.waits.expect(bridge_parted(other.id))
+        parted = self._exchange.waits.expect(bridge_ended(other.id))
         try:
             await self._exchange.do(commands.Bridge(target_session_id=other.id), bridge_joined(other.id))
             return await parted.result()

@@ -111,7 +111,7 @@ def bridge_joined(target_session_id: str) -> Callable[[events.Event], bool | Non
     return look
 
 
-def bridge_parted(target_session_id: str) -> Callable[[events.Event], str | None]:
+def bridge_ended(target_session_id: str) -> Callable[[events.Event], str | None]:
     """The two calls no longer hear each other; returns the reason."""
 
     def look(event: events.Event) -> str | None:

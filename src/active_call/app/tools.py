@@ -24,7 +24,7 @@ _MARK = "__active_call_tool__"
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class ToolOptions:
     """The options of a tool; see `tool`."""
 
     name: str
@@ -63,7 +63,7 @@ def tool(
         raise ValueError(f"result_at: unknown time {result_at!r} (known: {', '.join(RESULT_TIMES)})")
 
     def mark(marked: F) -> F:
-        setattr(marked, _MARK, Manners(name or marked.__name__, say_meanwhile, cancellable, timeout, result_at))
+        setattr(marked, _MARK, ToolOptions(name or marked.__name__, say_meanwhile, cancellable, timeout, result_at))
         return marked
 
     return mark if function is None else mark(function)
@@ -76,7 +76,7 @@ def is_tool(value: object) -> bool:
 
 def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunction]:
     """A marked function in the form for conversation and execution. Raises TypeError for parameters without annotation."""
-    manners: Manners = getattr(function, _MARK)
+    manners: ToolOptions = getattr(function, _MARK)
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     fields: dict[str, Any] = {}
     given: list[str] = []

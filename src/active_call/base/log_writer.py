@@ -199,7 +199,7 @@ class LogWriter:
     def _run(self) -> None:
         while batch := self._next_batch():
             try:
-                self._apply_wishes()
+                self._apply_requests()
                 self._sink.write(b"".join(entry.data for entry in batch))
             except OSError:
                 with self._changed:
@@ -227,7 +227,7 @@ class LogWriter:
             self._n_bytes -= size
             return batch
 
-    def _apply_wishes(self) -> None:
+    def _apply_requests(self) -> None:
         """Apply requests to the sink outside the lock, because they may block."""
         with self._changed:
             is_reopened, next_sink = self._is_reopened, self._next_sink

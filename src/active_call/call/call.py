@@ -18,9 +18,6 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.call_time import CallTime
 from active_call.call.closing import CallClosing
-from active_call.call.company.machine_types import Company, Input
-from active_call.call.company.messages import CallMessage
-from active_call.call.company.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import carry_out
 from active_call.call.events.command_watch import CommandWatch
@@ -45,6 +42,9 @@ from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
 from active_call.call.opening.options import merged
 from active_call.call.opening.routing import Router
+from active_call.call.parties.machine_types import Input, TalkingWith
+from active_call.call.parties.messages import CallMessage
+from active_call.call.parties.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.parts import CallContext, make_parts
 from active_call.call.ports import CallNetwork, CallPorts, NoNetwork
 from active_call.call.renegotiation import renegotiate
@@ -169,7 +169,7 @@ class Call:
 
     def _describe(self) -> CallDescription:
         states, parts = self.parts.machine.now, self.parts
-        mix = parts.transfers.mix or (BRIDGED if states.company is Company.BRIDGED else WITH_AGENT)
+        mix = parts.transfers.mix or (BRIDGED if states.talking_with is TalkingWith.BRIDGED else WITH_AGENT)
         mix = mix.with_role(PEER, Role.AWAY) if states.is_on_hold else mix
         scene = self.state.agent.scene if self.state.agent is not None else ""
         return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because(), scene)

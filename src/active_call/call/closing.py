@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.company.messages import BridgeInvite
 from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg, Item, Requested
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
+from active_call.call.parties.messages import BridgeInvite
 from active_call.call.parts import CallContext, CallParts
 from active_call.call.state import Phase
 from active_call.legs import events as leg_events

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
-from active_call.call.company.attention import Why
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.company.bridging import Bridging
-from active_call.call.company.executor import CallExecutor
-from active_call.call.company.machine_types import Hold, Input, Reject
+from active_call.call.parties.attention import Why
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.parties.bridging import Bridging
+from active_call.call.parties.executor import CallExecutor
+from active_call.call.parties.machine_types import Hold, Input, Reject
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.call.sound.digits import send_digits, way_of

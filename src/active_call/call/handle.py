@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.company.messages import CallMessage
-from active_call.call.company.parties import WITH_AGENT, Mix
 from active_call.call.events.command_watch import CommandWatcher
 from active_call.call.events.subscription import Subscription
+from active_call.call.parties.messages import CallMessage
+from active_call.call.parties.parties import WITH_AGENT, Mix
 from active_call.call.requests import Request
 from active_call.call.sound.taps import Listener
 from active_call.call.state import CallFacts, Phase

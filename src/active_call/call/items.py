@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.agent import effects
-from active_call.call.company.messages import BridgeParted, CallMessage
 from active_call.call.opening.routing import Decision
+from active_call.call.parties.messages import BridgeEnded, CallMessage
 from active_call.call.requests import Request
 from active_call.contract import commands
 from active_call.legs import events as leg_events
@@ -102,7 +102,7 @@ def is_essential(item: Item) -> bool:
         case Requested(command):
             return isinstance(command, commands.Hangup)
         case _:
-            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal | BridgeParted)
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal | BridgeEnded)
 
 
 def sender_of(item: Item) -> str:

@@ -10,12 +10,6 @@ from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.call_time import CallTime
-from active_call.call.company.attention import Music as WantedMusic
-from active_call.call.company.attention_executor import AttentionExecutor, AttentionPorts
-from active_call.call.company.bridging import Bridging
-from active_call.call.company.executor import CallExecutor
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
 from active_call.call.conversation.agent_start import start_agent
 from active_call.call.conversation.realtime_session import ModelSession, SessionPorts
@@ -31,6 +25,12 @@ from active_call.call.items import ForAgent
 from active_call.call.opening.options import choose_speech
 from active_call.call.opening.routing import Router
 from active_call.call.opening.setup import CallSetup, SetupParts
+from active_call.call.parties.attention import Music as WantedMusic
+from active_call.call.parties.attention_executor import AttentionExecutor, AttentionPorts
+from active_call.call.parties.bridging import Bridging
+from active_call.call.parties.executor import CallExecutor
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.own_leg import OnLeg, OwnLeg
 from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from active_call.base.errors import MediaError
-from active_call.call.company.machine_types import AnyInput, CallStates
 from active_call.call.handle import CallHandle
 from active_call.call.items import Item, Later
 from active_call.call.log import CallLog
+from active_call.call.parties.machine_types import AnyInput, CallStates
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg

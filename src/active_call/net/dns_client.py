@@ -48,7 +48,7 @@ Question = tuple[str, RecordType]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CacheEntry:
     """A cache entry; `records` is None if no server responded."""
 
     records: tuple[Record, ...] | None
@@ -65,7 +65,7 @@ class DnsClient:
         self._clock = clock
         self._servers = None if servers is None else tuple(servers)
         self._deadline_s = question_deadline_s
-        self._kept: dict[Question, _Kept] = {}
+        self._kept: dict[Question, _CacheEntry] = {}
         self._asking: dict[Question, asyncio.Task[tuple[Record, ...]]] = {}
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._configured_at: tuple[int, int] | None = None
@@ -117,7 +117,7 @@ class DnsClient:
             return self._stale(question, error)
         limit_s = MAX_KEEP_S if records else MAX_KEEP_NOTHING_S
         now = self._clock.now()
-        self._keep(question, _Kept(records, now + min(ttl_s, limit_s), now + STALE_S))
+        self._keep(question, _CacheEntry(records, now + min(ttl_s, limit_s), now + STALE_S))
         return records
 
     def _stale(self, question: Question, error: DnsUnanswered) -> tuple[Record, ...]:
@@ -127,13 +127,13 @@ class DnsClient:
         records = kept.records if kept is not None and now < kept.usable_until else None
         until = kept.usable_until if kept is not None and records is not None else now
         pause_s = UNANSWERED_PAUSE_S if question[1] in ("A", "AAAA") else UNANSWERED_SERVICE_PAUSE_S
-        self._keep(question, _Kept(records, now + pause_s, until))
+        self._keep(question, _CacheEntry(records, now + pause_s, until))
         if records is None:
             raise error
         log.warning("DNS does not answer; old records are used", extra={"host": question[0], "type": question[1], "reason": str(error)})
         return records
 
-    def _keep(self, question: Question, answer: _Kept) -> None:
+    def _keep(self, question: Question, answer: _CacheEntry) -> None:
         self._kept.pop(question, None)
         while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]

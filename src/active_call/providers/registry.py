@@ -18,13 +18,13 @@ from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, default_model_of, known_providers, load_adapter
+from active_call.providers.guarding.engine_cache import EngineCache
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.guarding.fallbacks import asr_chain, hedge_after_s, llm_chain, tts_chain
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
-from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.guarding.supervisor import SupervisedSpeechToText
 from active_call.providers.key_sets import KeySet, KeySets
 from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
@@ -86,10 +86,10 @@ class Engines:
         self._services = services
         self._prepared = prepared
         self._keys = KeySets(services.environment)
-        self._recognisers: KeptEngines[SupervisedSpeechToText] = KeptEngines(lambda engine: engine.inner.close)
-        self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
-        self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
-        self._realtime: KeptEngines[GuardedRealtimeModel] = KeptEngines(lambda engine: engine.inner.close)
+        self._recognisers: EngineCache[SupervisedSpeechToText] = EngineCache(lambda engine: engine.inner.close)
+        self._synthesisers: EngineCache[CachedTextToSpeech] = EngineCache(lambda engine: engine.inner.close)
+        self._responders: EngineCache[GuardedChatModel] = EngineCache(lambda engine: engine.inner.close)
+        self._realtime: EngineCache[GuardedRealtimeModel] = EngineCache(lambda engine: engine.inner.close)
         self._turn_judges: dict[str, SmartTurn] = {}
         self._loader = EngineLoader()
 

@@ -72,10 +72,10 @@ def select_asr(option: AsrOption, environment: Environment) -> Selection:
 
 def select_tts(option: TtsOption, environment: Environment) -> Selection:
     """The synthesis engine. Raises ConfigError if there is none."""
-    wish = option.speaker or option.model
+    voice = option.speaker or option.model
     chosen = _chosen(TTS, option.provider, _server_key("tts", option.endpoint, option.secret_key))
-    if chosen is None and wish and (engine := _engine_of_voice(wish, option.language, environment)):
-        chosen = Selection("tts", engine, f"it has the voice {wish!r}", _stand_ins(TTS, option.language, environment, after=engine))
+    if chosen is None and voice and (engine := _engine_of_voice(voice, option.language, environment)):
+        chosen = Selection("tts", engine, f"it has the voice {voice!r}", _stand_ins(TTS, option.language, environment, after=engine))
     if chosen is not None and chosen.provider == PIPER:
         chosen = _with_language(chosen, option, environment)
     selection = chosen or _default(TTS, option.language, option.provider == LOCAL, environment)
@@ -188,9 +188,9 @@ def _stand_ins(kind: Kind, language: str | None, environment: Environment, *, af
     return tuple(names[names.index(after) + 1 :]) if after in names else ()
 
 
-def _engine_of_voice(wish: str, language: str | None, environment: Environment) -> str | None:
-    """The local engine that has a voice named `wish`."""
-    usable: dict[str, Callable[[], bool]] = {PIPER: lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
+def _engine_of_voice(voice: str, language: str | None, environment: Environment) -> str | None:
+    """The local engine that has a voice named `voice`."""
+    usable: dict[str, Callable[[], bool]] = {PIPER: lambda: has_voice(environment, voice), "espeak": lambda: not lacks_voice(voice)}
     present = {engine.name for engine in LOCAL_ENGINES["tts"] if engine.is_installed()}
     return next((name for name, has in usable.items() if name in present and has()), None)
 

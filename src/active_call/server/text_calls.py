@@ -105,7 +105,7 @@ class _TextEngines:
         return ()
 
 
-class NothingKept:
+class NoRecords:
     """Accepts the records of calls, and stores none."""
 
     def begin(self, call: OpenCall) -> None: ...
@@ -131,7 +131,7 @@ class TextCall:
 
     def __init__(self, playbook: Playbook, dependencies: CallDependencies, on_event: Callable[[events.Event], None], caller: str) -> None:
         engines = _TextEngines(dependencies.engines)
-        own = replace(dependencies, engines=engines, records=NothingKept(), recording=None, posthooks=None)  # type: ignore[arg-type]
+        own = replace(dependencies, engines=engines, records=NoRecords(), recording=None, posthooks=None)  # type: ignore[arg-type]
         self._words = engines.words
         self._leg = FakeLeg(caller=caller, callee="sip:agent@text")
         self._call = Call("s.text", self._leg, own, direction="inbound", option=AT_ONCE, router=_Always(playbook))  # type: ignore[arg-type]

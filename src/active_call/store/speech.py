@@ -34,7 +34,7 @@ RunInThread = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CacheEntry:
     pcm: bytes
     rate_hz: int
     made_of: str | None
@@ -128,7 +128,7 @@ class SpeechLibrary:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    async def _look_up(self, key: str) -> _Kept | None:
+    async def _look_up(self, key: str) -> _CacheEntry | None:
         """The cached sound of `key`. A disk that does not answer counts as empty and is not asked again for a while, so that speech is not
         delayed.
         """
@@ -137,7 +137,7 @@ class SpeechLibrary:
             return None
         try:
             async with asyncio.timeout(LOOK_UP_S):
-                kept: _Kept | None = await self._run(self._read, key)
+                kept: _CacheEntry | None = await self._run(self._read, key)
         except TimeoutError:
             self._ask_again_at = loop.time() + REST_S
             logger.warning("kept speech is not looked for, the disk does not answer", extra={"seconds": REST_S})
@@ -177,7 +177,7 @@ class SpeechLibrary:
 
     # -- in a thread
 
-    def _read(self, key: str) -> _Kept | None:
+    def _read(self, key: str) -> _CacheEntry | None:
         cached = self._cache.open(_name_of(key))
         if cached is None:
             return None
@@ -190,7 +190,7 @@ class SpeechLibrary:
         rate_hz = cached.facts.get("rate_hz")
         if not isinstance(rate_hz, int) or rate_hz <= 0 or not len(pcm) == cached.n_bytes > 0:
             return None
-        return _Kept(pcm, rate_hz, cached.facts.get("made_of"))
+        return _CacheEntry(pcm, rate_hz, cached.facts.get("made_of"))
 
     def _write(self, key: str, chunks: Sequence[bytes], facts: dict[str, Any]) -> bool:
         """Returns whether it is in the cache now. Raises OSError."""
@@ -209,7 +209,7 @@ def _name_of(key: str) -> str:
     return f"speech {key}"
 
 
-async def _in_pieces(kept: _Kept) -> AsyncGenerator[bytes, None]:
+async def _in_pieces(kept: _CacheEntry) -> AsyncGenerator[bytes, None]:
     """Half a second at a time, yielding to other tasks in between."""
     piece_bytes = samples_in(PIECE_MS, kept.rate_hz) * BYTES_PER_SAMPLE
     for start in range(0, len(kept.pcm), piece_bytes):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.tag_check import ATTRIBUTES
 from active_call.agent.reply import tags as directives
 
@@ -19,7 +19,7 @@ def found(text: str) -> list[tuple[int, bool, str]]:
     def missing(sound: str) -> str:
         return "" if sound == "there.wav" else "there is no file"
 
-    reading = check_playbook(text, file="p.md", surroundings=Surroundings({}, PROVIDERS, missing))
+    reading = check_playbook(text, file="p.md", resources=PlaybookResources({}, PROVIDERS, missing))
     return [(finding.line, finding.is_error, finding.text) for finding in reading.findings.in_order]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.parser import parse_playbook, read_playbook
 from active_call.base.errors import PlaybookError
 
@@ -78,7 +78,7 @@ def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_warning():
 )
 def test_check_finds_collectors_and_languages_that_are_not_there(body, said):
     matter = "---\nllm: {provider: script}\nlanguages: [de]\ndtmfCollectors: {order: {digits: 2}}\n---\n"
-    reading = check_playbook(matter + body, file="t.md", surroundings=Surroundings({}))
+    reading = check_playbook(matter + body, file="t.md", resources=PlaybookResources({}))
     errors = [entry.text for entry in reading.findings.entries if entry.is_error]
     assert len(errors) == bool(said) and all(said in error for error in errors)
 

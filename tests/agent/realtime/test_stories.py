@@ -8,6 +8,7 @@ from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
     CancelTool,
+    EmitEvent,
     FromRealtime,
     Heard,
     Note,
@@ -17,7 +18,6 @@ from active_call.agent.effects import (
     Perform,
     ResumeReply,
     RunTool,
-    Tell,
     ToolFinished,
     ToRealtime,
 )
@@ -291,7 +291,9 @@ def test_session_that_fails_ends_the_call_with_the_error_reply(is_open):
     line.model(SessionFailed("401"))
     (said,) = line.commands(commands.Tts)
     assert said.text
-    assert [effect.event.error for effect in line.effects if isinstance(effect, Tell) and isinstance(effect.event, events.Error)] == ["401"]
+    assert [effect.event.error for effect in line.effects if isinstance(effect, EmitEvent) and isinstance(effect.event, events.Error)] == [
+        "401"
+    ]
     line.call(events.TrackEnd(play_id=said.play_id))
     assert [hangup.reason for hangup in line.commands(commands.Hangup)] == ["error"]
 
@@ -417,7 +419,7 @@ def test_variable_without_words_lets_the_model_go_on(acting):
 
 
 def ends(line: Line) -> list[str]:
-    return [effect.event.outcome for effect in line.effects if isinstance(effect, Tell) and isinstance(effect.event, events.ReplyEnd)]
+    return [effect.event.outcome for effect in line.effects if isinstance(effect, EmitEvent) and isinstance(effect.event, events.ReplyEnd)]
 
 
 def test_reply_of_a_realtime_model_ends_once_heard_or_interrupted() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.agent.conftest import VirtualCall
 
-from active_call.agent.effects import ModelDone, Tell, ToolCall, ToolFinished
+from active_call.agent.effects import EmitEvent, ModelDone, ToolCall, ToolFinished
 from active_call.agent.tools.registry import Tool
 from active_call.contract import commands, events
 
@@ -15,7 +15,7 @@ SCRIPT = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## open\nFrom 
 
 
 def ends(call: VirtualCall) -> list[str]:
-    return [effect.event.outcome for effect in call.effects_of(Tell) if isinstance(effect.event, events.ReplyEnd)]
+    return [effect.event.outcome for effect in call.effects_of(EmitEvent) if isinstance(effect.event, events.ReplyEnd)]
 
 
 def test_reply_that_is_heard_to_its_end_is_over_once(start: Callable[..., VirtualCall]) -> None:

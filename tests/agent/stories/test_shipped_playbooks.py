@@ -8,7 +8,7 @@ import pytest
 
 from active_call.agent.effects import HttpAnswered, MaskInput, ModelDone, SendToolRequest, SwitchLanguage, ToolAnswered, ToolCall
 from active_call.agent.kinds import make_conversation
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.contract import commands, events
 
@@ -37,7 +37,7 @@ def says(call, text: str, s: float = 12) -> str:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)
 def test_shipped_playbook_has_nothing_to_find(path):
-    findings = check_playbook(path.read_text(encoding="utf-8"), file=path.name, surroundings=Surroundings({})).findings
+    findings = check_playbook(path.read_text(encoding="utf-8"), file=path.name, resources=PlaybookResources({})).findings
     assert [entry.text for entry in findings.entries] == []
 
 

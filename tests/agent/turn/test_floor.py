@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.agent.turn.floor import TABLE, Claim, Floor, Happening, Holder
+from active_call.agent.turn.floor import TABLE, Claim, Floor, FloorEvent, Holder
 from active_call.agent.turn.phase import Phase, Signal
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import EndOfTurn, RecogniserTurnDetector, TurnFacts, TurnVerdict, WaitUntil
@@ -26,9 +26,9 @@ def listening() -> Parts:
 
 def test_table_names_every_claim_and_every_happening():
     assert set(TABLE) == set(Claim)
-    assert all(set(row) == set(Happening) for row in TABLE.values())
-    assert all(row[Happening.RELEASE] is Claim.NONE for row in TABLE.values())
-    assert all(row[Happening.BARGE_IN] is Claim.UNDECIDED for row in TABLE.values())
+    assert all(set(row) == set(FloorEvent) for row in TABLE.values())
+    assert all(row[FloorEvent.RELEASE] is Claim.NONE for row in TABLE.values())
+    assert all(row[FloorEvent.BARGE_IN] is Claim.UNDECIDED for row in TABLE.values())
 
 
 @pytest.mark.parametrize(

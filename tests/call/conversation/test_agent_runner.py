@@ -110,7 +110,7 @@ class Scripted:
         return {}
 
     def close(self, heard: tuple[str, str] | None) -> list[effects.AgentEffect]:
-        return [effects.Perform(commands.Pause()), effects.Tell(events.Answer())]
+        return [effects.Perform(commands.Pause()), effects.EmitEvent(events.Answer())]
 
 
 def test_cascade_is_started_once_and_its_effects_are_carried_out():

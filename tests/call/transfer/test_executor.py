@@ -16,12 +16,12 @@ from fake_call_ports import FakeCall, FakeMachine
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllowed
 from active_call.call.call_time import CallTime
-from active_call.call.company.attention import Attention, Claim, Why
-from active_call.call.company.bridging import BridgeListener
-from active_call.call.company.machine_types import Company, Input, TransferBegins
-from active_call.call.company.parties import CONNECTED, WAITING, WITH_AGENT
 from active_call.call.events.subscription import EventLog
 from active_call.call.handle import CallHandle, describe
+from active_call.call.parties.attention import Attention, Claim, Why
+from active_call.call.parties.bridging import BridgeListener
+from active_call.call.parties.machine_types import Input, TalkingWith, TransferBegins
+from active_call.call.parties.parties import CONNECTED, WAITING, WITH_AGENT
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
@@ -162,7 +162,7 @@ def test_target_that_answers_is_joined_and_the_caller_returns_when_it_hangs_up()
         bench.from_target(LegEnded(by="callee", cause="remote_bye"))
         assert bench.states[-1] == "completed"
         assert bench.machine.fed[1:] == [Input.CALLER_RETURNED, Input.TRANSFER_OVER]
-        assert (bench.machine.now.company, bench.transfers.mix) == (Company.AGENT, None)
+        assert (bench.machine.now.talking_with, bench.transfers.mix) == (TalkingWith.AGENT, None)
 
     virtually(story)
 
@@ -274,7 +274,7 @@ def test_leg_with_replaces_takes_over_and_one_that_is_gone_changes_nothing() -> 
     async def story(bench: Bench) -> None:
         gone, comes = FakeLeg(call_id="gone"), FakeLeg(call_id="comes")
         bench.transfers.taken_over(gone)
-        assert bench.machine.now.company is Company.TAKEOVER
+        assert bench.machine.now.talking_with is TalkingWith.TAKEOVER
         gone.sink(LegEnded(by="caller", cause="cancelled", code=487))
         bench.call.work_off()
         assert (bench.states, bench.adopted) == (["progress", "failed"], ["end"])

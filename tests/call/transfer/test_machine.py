@@ -13,6 +13,7 @@ from active_call.call.transfer.machine import (
     Briefed,
     CallerGone,
     Do,
+    EmitEvent,
     FarAnswered,
     FarEnded,
     FarHeard,
@@ -20,10 +21,9 @@ from active_call.call.transfer.machine import (
     Joined,
     JoinFailed,
     Mode,
+    ReferProgress,
     ReferRefused,
-    ReferTold,
     State,
-    Tell,
     Transfer,
     Withdrawn,
     in_words,
@@ -67,7 +67,7 @@ def connected(**options: Any) -> Bench:
 
 def failed(code: int, reason: str = "") -> list[Any]:
     """The end of every transfer that did not come about."""
-    return [Do.RETURN, Tell("failed", code, in_words(code, reason), final=True, returned=True)]
+    return [Do.RETURN, EmitEvent("failed", code, in_words(code, reason), final=True, returned=True)]
 
 
 # -- by REFER ----------------------------------------------------------------------------------------------------------------------------
@@ -75,33 +75,33 @@ def failed(code: int, reason: str = "") -> list[Any]:
 
 def test_refer_that_the_target_takes_hangs_up_the_caller_at_once() -> None:
     bench = Bench()
-    assert bench.done == [Tell("referring"), Do.REFER]
-    assert bench.feed(ReferTold(100), ReferTold(180)) == [Tell("progress", 100), Tell("progress", 180)]
-    assert bench.feed(ReferTold(200, final=True)) == [Tell("completed", 200, final=True), Do.HANG_UP]
+    assert bench.done == [EmitEvent("referring"), Do.REFER]
+    assert bench.feed(ReferProgress(100), ReferProgress(180)) == [EmitEvent("progress", 100), EmitEvent("progress", 180)]
+    assert bench.feed(ReferProgress(200, final=True)) == [EmitEvent("completed", 200, final=True), Do.HANG_UP]
     assert bench.transfer.is_over
 
 
 @pytest.mark.parametrize("code", [400, 403, 405, 480, 486, 488, 500, 501, 603])
 def test_peer_that_refuses_the_refer_has_us_call_the_target(code: int) -> None:
-    assert Bench(AUTO).feed(ReferRefused(code)) == [Tell("calling", code, in_words(code)), Do.MUSIC, Do.CALL]
+    assert Bench(AUTO).feed(ReferRefused(code)) == [EmitEvent("calling", code, in_words(code)), Do.MUSIC, Do.CALL]
     assert Bench(REFER).feed(ReferRefused(code)) == failed(code)
 
 
 @pytest.mark.parametrize("code", [480, 486, 487, 600, 603, 604])
 def test_target_that_refuses_is_not_rung_a_second_time(code: int) -> None:
-    assert Bench(AUTO).feed(ReferTold(code, final=True)) == failed(code)
+    assert Bench(AUTO).feed(ReferProgress(code, final=True)) == failed(code)
 
 
 @pytest.mark.parametrize("code", [0, 403, 404, 408, 500, 503])
 def test_peer_that_cannot_reach_the_target_has_us_call_it(code: int) -> None:
-    assert Bench(AUTO).feed(ReferTold(code, final=True))[-1] is Do.CALL
-    assert Bench(REFER).feed(ReferTold(code, final=True)) == failed(code)
+    assert Bench(AUTO).feed(ReferProgress(code, final=True))[-1] is Do.CALL
+    assert Bench(REFER).feed(ReferProgress(code, final=True)) == failed(code)
 
 
 def test_peer_without_refer_is_not_asked() -> None:
-    assert Bench(AUTO, can_refer=False).done == [Tell("calling"), Do.MUSIC, Do.CALL]
+    assert Bench(AUTO, can_refer=False).done == [EmitEvent("calling"), Do.MUSIC, Do.CALL]
     assert Bench(REFER, can_refer=False).done == failed(405)
-    assert Bench(BRIDGE, can_refer=True).done == [Tell("calling"), Do.MUSIC, Do.CALL]
+    assert Bench(BRIDGE, can_refer=True).done == [EmitEvent("calling"), Do.MUSIC, Do.CALL]
 
 
 def test_silent_peer_is_waited_for_with_music_and_then_passed_over() -> None:
@@ -109,9 +109,9 @@ def test_silent_peer_is_waited_for_with_music_and_then_passed_over() -> None:
     assert bench.transfer.next_timeout() == 101.5
     assert bench.wait(1.5) == [Do.MUSIC]
     assert bench.wait(10) == []
-    assert bench.feed(ReferTold(180)) == [Tell("progress", 180)]
+    assert bench.feed(ReferProgress(180)) == [EmitEvent("progress", 180)]
     assert bench.wait(29.9) == []  # news give it more time
-    assert bench.wait(0.2) == [Tell("calling", 408, in_words(408)), Do.CALL]  # the music plays on
+    assert bench.wait(0.2) == [EmitEvent("calling", 408, in_words(408)), Do.CALL]  # the music plays on
     bench = Bench(REFER)
     assert bench.wait(30) == [Do.MUSIC, Do.SILENCE, *failed(408)]
 
@@ -121,10 +121,10 @@ def test_word_of_a_late_success_is_believed_and_our_call_is_withdrawn() -> None:
     bench.wait(1.5)
     bench.wait(29)
     bench.feed(FarRinging(180))
-    assert bench.feed(ReferTold(200, final=True)) == [Do.END_FAR, Do.SILENCE, Tell("completed", 200, final=True), Do.HANG_UP]
+    assert bench.feed(ReferProgress(200, final=True)) == [Do.END_FAR, Do.SILENCE, EmitEvent("completed", 200, final=True), Do.HANG_UP]
     bench = Bench(AUTO)
     bench.feed(ReferRefused(603), FarAnswered(), Joined())
-    assert bench.feed(ReferTold(200, final=True)) == []  # they talk already
+    assert bench.feed(ReferProgress(200, final=True)) == []  # they talk already
 
 
 # -- by calling the target ---------------------------------------------------------------------------------------------------------------
@@ -132,21 +132,21 @@ def test_word_of_a_late_success_is_believed_and_our_call_is_withdrawn() -> None:
 
 def test_target_that_answers_is_joined_and_the_caller_returns_when_it_hangs_up() -> None:
     bench = Bench(BRIDGE)
-    assert bench.feed(FarRinging(180)) == [Tell("progress", 180)]
+    assert bench.feed(FarRinging(180)) == [EmitEvent("progress", 180)]
     assert bench.feed(FarAnswered()) == [Do.JOIN]
-    assert bench.feed(Joined()) == [Do.SILENCE, Tell("connected", 200)]
-    assert bench.feed(FarEnded(0)) == [Do.RETURN, Tell("completed", 200, final=True, returned=True)]
+    assert bench.feed(Joined()) == [Do.SILENCE, EmitEvent("connected", 200)]
+    assert bench.feed(FarEnded(0)) == [Do.RETURN, EmitEvent("completed", 200, final=True, returned=True)]
 
 
 def test_auto_hangup_ends_the_callers_call_with_the_targets() -> None:
     bench = connected(auto_hangup=True)
-    assert bench.feed(FarEnded(0)) == [Tell("completed", 200, final=True), Do.HANG_UP]
+    assert bench.feed(FarEnded(0)) == [EmitEvent("completed", 200, final=True), Do.HANG_UP]
 
 
 def test_early_sound_of_the_target_takes_the_place_of_the_music() -> None:
     bench = Bench(BRIDGE)
-    assert bench.feed(FarRinging(183), FarHeard()) == [Tell("progress", 183), Do.SILENCE, Do.LISTEN]
-    assert bench.feed(FarAnswered(), Joined()) == [Do.JOIN, Tell("connected", 200)]
+    assert bench.feed(FarRinging(183), FarHeard()) == [EmitEvent("progress", 183), Do.SILENCE, Do.LISTEN]
+    assert bench.feed(FarAnswered(), Joined()) == [Do.JOIN, EmitEvent("connected", 200)]
 
 
 @pytest.mark.parametrize("code", [404, 486, 603, 503, 0])
@@ -174,7 +174,7 @@ def test_two_that_cannot_be_joined_are_told_so() -> None:
 
 # -- the caller, and us ------------------------------------------------------------------------------------------------------------------
 
-GONE = Tell("cancelled", 487, "the caller hung up", final=True)
+GONE = EmitEvent("cancelled", 487, "the caller hung up", final=True)
 
 
 def test_caller_who_hangs_up_ends_everything() -> None:
@@ -183,15 +183,15 @@ def test_caller_who_hangs_up_ends_everything() -> None:
     bench = Bench(BRIDGE)
     bench.feed(FarAnswered())
     assert bench.feed(CallerGone()) == [Do.END_FAR, Do.SILENCE, GONE]
-    assert connected().feed(CallerGone()) == [Do.END_FAR, Tell("completed", final=True)]
+    assert connected().feed(CallerGone()) == [Do.END_FAR, EmitEvent("completed", final=True)]
 
 
 def test_transfer_that_is_withdrawn_gives_the_caller_back() -> None:
     bench = Bench(BRIDGE)
-    last = Tell("cancelled", 487, in_words(487), final=True, returned=True)
+    last = EmitEvent("cancelled", 487, in_words(487), final=True, returned=True)
     assert bench.feed(Withdrawn()) == [Do.END_FAR, Do.SILENCE, Do.RETURN, last]
-    assert connected().feed(Withdrawn()) == [Do.END_FAR, Do.RETURN, Tell("completed", 200, final=True, returned=True)]
-    assert connected(auto_hangup=True).feed(Withdrawn()) == [Do.END_FAR, Tell("completed", 200, final=True), Do.HANG_UP]
+    assert connected().feed(Withdrawn()) == [Do.END_FAR, Do.RETURN, EmitEvent("completed", 200, final=True, returned=True)]
+    assert connected(auto_hangup=True).feed(Withdrawn()) == [Do.END_FAR, EmitEvent("completed", 200, final=True), Do.HANG_UP]
 
 
 def test_refer_cannot_be_taken_back() -> None:
@@ -206,22 +206,22 @@ def test_refer_cannot_be_taken_back() -> None:
 def briefing() -> Bench:
     bench = Bench(WARM)
     bench.feed(FarRinging(180), FarHeard())
-    assert bench.feed(FarAnswered()) == [Tell("briefing", 200), Do.BRIEF]
+    assert bench.feed(FarAnswered()) == [EmitEvent("briefing", 200), Do.BRIEF]
     return bench
 
 
 def test_warm_transfer_calls_the_target_with_music_until_it_accepts_and_the_two_are_joined() -> None:
     bench = briefing()
-    assert bench.done[:3] == [Tell("calling"), Do.MUSIC, Do.CALL]
+    assert bench.done[:3] == [EmitEvent("calling"), Do.MUSIC, Do.CALL]
     assert bench.feed(Briefed(accepted=True)) == [Do.JOIN]
-    assert bench.feed(Joined()) == [Do.SILENCE, Tell("connected", 200)]
+    assert bench.feed(Joined()) == [Do.SILENCE, EmitEvent("connected", 200)]
 
 
 @pytest.mark.parametrize("item", [Briefed(False, 603), FarEnded(0, "gone"), Withdrawn(), CallerGone(), 301.0])
 def test_warm_transfer_that_is_not_accepted_ends_in_one_way(item: Any) -> None:
     bench = briefing()
     done = bench.wait(item) if isinstance(item, float) else bench.feed(item)
-    last = next(each for each in done if isinstance(each, Tell))
+    last = next(each for each in done if isinstance(each, EmitEvent))
     state = "cancelled" if item in (Withdrawn(), CallerGone()) else "failed"
     assert (last.state, last.final, last.returned) == (state, True, item != CallerGone())
     assert Do.SILENCE in done and Do.JOIN not in done
@@ -230,7 +230,7 @@ def test_warm_transfer_that_is_not_accepted_ends_in_one_way(item: Any) -> None:
 
 # -- asked for by the peer ---------------------------------------------------------------------------------------------------------------
 
-ADOPTED = [Do.ADOPT, Tell("completed", 200, final=True, returned=True)]
+ADOPTED = [Do.ADOPT, EmitEvent("completed", 200, final=True, returned=True)]
 
 
 def test_peer_that_has_transferred_us_leaves_and_the_target_takes_its_place() -> None:
@@ -256,7 +256,7 @@ def test_peer_that_leaves_at_once_leaves_us_alone_until_the_target_answers() -> 
     bench = Bench(BRIDGE, asked_by_peer=True)
     assert bench.feed(CallerGone()) == [Do.SILENCE]
     assert bench.transfer.is_alone
-    assert bench.feed(FarRinging(180), FarAnswered()) == [Tell("progress", 180), *ADOPTED]
+    assert bench.feed(FarRinging(180), FarAnswered()) == [EmitEvent("progress", 180), *ADOPTED]
 
 
 @pytest.mark.parametrize("item", [FarEnded(486), Withdrawn(), 30.0])
@@ -265,11 +265,11 @@ def test_target_that_nobody_takes_the_place_of_ends_the_call(item: Any) -> None:
     bench.feed(CallerGone())
     done = bench.wait(item) if isinstance(item, float) else bench.feed(item)
     code = {FarEnded(486): 486, Withdrawn(): 487}.get(item, 408)
-    assert done == [*([] if code == 486 else [Do.END_FAR]), Tell("failed", code, in_words(code), final=True), Do.END]
+    assert done == [*([] if code == 486 else [Do.END_FAR]), EmitEvent("failed", code, in_words(code), final=True), Do.END]
 
 
 def test_target_that_hangs_up_first_leaves_us_with_the_peer() -> None:
-    assert connected(asked_by_peer=True).feed(FarEnded(0)) == [Do.RETURN, Tell("completed", 200, final=True, returned=True)]
+    assert connected(asked_by_peer=True).feed(FarEnded(0)) == [Do.RETURN, EmitEvent("completed", 200, final=True, returned=True)]
 
 
 # -- every order -------------------------------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_target_that_hangs_up_first_leaves_us_with_the_peer() -> None:
 CODES = (0, 100, 180, 183, 200, 202, 302, 403, 404, 408, 480, 486, 487, 503, 603)
 INPUTS = st.one_of(
     st.builds(ReferRefused, st.sampled_from([code for code in CODES if code >= 300])),
-    st.builds(ReferTold, st.sampled_from(CODES), final=st.booleans()),
+    st.builds(ReferProgress, st.sampled_from(CODES), final=st.booleans()),
     st.builds(FarRinging, st.sampled_from((180, 183))),
     st.builds(FarEnded, st.sampled_from(CODES)),
     st.builds(JoinFailed, st.just("full")),
@@ -300,7 +300,7 @@ def test_every_order_of_events_has_one_known_end(
         bench.wait(item) if isinstance(item, float) else bench.feed(item)
     done = bench.done
     assert bench.transfer.is_over
-    finals = [one for one in done if isinstance(one, Tell) and one.final]
+    finals = [one for one in done if isinstance(one, EmitEvent) and one.final]
     assert len(finals) == 1
     (last,) = finals
     assert last.state in ("completed", "failed", "cancelled")

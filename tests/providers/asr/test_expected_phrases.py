@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.providers.asr.expected_phrases import HUMS, hums_for, is_phrase, rivals_of
+from active_call.providers.asr.expected_phrases import HUMS, alternatives_to, hums_for, is_phrase
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ PHRASES = ("where is your shop", "goodbye")
     ],
 )
 def test_phrase_is_weighed_as_it_would_be_written(text, rival):
-    assert rivals_of(text, PHRASES)[0] == rival
+    assert alternatives_to(text, PHRASES)[0] == rival
 
 
 def test_phrase_is_known_behind_what_callers_say_before_it():

@@ -173,7 +173,7 @@ def test_synthesiser_with_wrong_messages_fails_or_reads_what_it_can(
             n_bytes = sum([len(chunk.pcm) async for chunk in stream])
             assert n_bytes
             if isinstance(engine, SocketTextToSpeech):
-                wish = engine.new_wish(TEXT, None, None)
+                wish = engine.new_spoken_text(TEXT, None, None)
                 renamed = [rename(message, received, wish.id) for message in received]
                 engine.ask(wish)
                 assert faults_of(lambda message: checked(engine.read(message, wish)), renamed) == []

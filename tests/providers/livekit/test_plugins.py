@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "conformance"))
 
 from callers import Caller, plain, services
 
-from active_call.agent.playbook.check import Surroundings
+from active_call.agent.playbook.check import PlaybookResources
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import Failed, Final, Partial, speech_of
@@ -78,7 +78,7 @@ def test_playbook_check_knows_them(tmp_path: Path) -> None:
     reading: Any = examine(book, {})
     told = [entry.text for entry in reading.findings.in_order if "unknown provider" in entry.text]
     assert len(told) == 1 and "livekot/murf" in told[0]
-    assert Surroundings is not None
+    assert PlaybookResources is not None
 
 
 @needs("deepgram")

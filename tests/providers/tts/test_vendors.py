@@ -27,9 +27,9 @@ from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.entry_points import TTS, known_providers, load_adapter
 from active_call.providers.registry import create_synthesiser
 from active_call.providers.selection import select_tts
+from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.tencent import vendor_speed
 from active_call.providers.tts.vendors.tencent_basic import MAX_WEIGHT, parts_of
-from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_keys import variables_of
 
 LOCAL = {"piper", "espeak"}
@@ -83,13 +83,13 @@ def test_settings_that_a_vendor_would_refuse_are_refused_at_once(provider: str, 
     asyncio.run(run())
 
 
-def address_of(option: TtsOption, wish: Wish, environment: dict[str, str] | None = None) -> tuple[str, dict[str, str]]:
+def address_of(option: TtsOption, spoken: SpokenText, environment: dict[str, str] | None = None) -> tuple[str, dict[str, str]]:
     """The address without its query, and the query, that `option` comes to."""
 
     async def run() -> str:
         async with services(environment or {}) as given:
             engine: Any = create_synthesiser(option, given).inner
-            return str(engine.address(wish).url)
+            return str(engine.address(spoken).url)
 
     parts = urlsplit(asyncio.run(run()))
     return f"{parts.scheme}://{parts.netloc}{parts.path}", {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -97,16 +97,16 @@ def address_of(option: TtsOption, wish: Wish, environment: dict[str, str] | None
 
 def test_voiceapi_is_found_by_the_variables_of_the_environment() -> None:
     environment = {"VOICEAPI_ENDPOINT": "http://voices.example:8000", "VOICEAPI_SPEAKER_ID": "7"}
-    url, query = address_of(TtsOption(provider="voiceapi", speed=1.5), Wish("Hi", "1"), environment)
+    url, query = address_of(TtsOption(provider="voiceapi", speed=1.5), SpokenText("Hi", "1"), environment)
     assert url == "ws://voices.example:8000/tts" and (query["sid"], query["speed"], query["split"]) == ("7", "1.5", "false")
-    url, query = address_of(TtsOption(provider="voiceapi", endpoint="https://own.example", speaker="3"), Wish("Hi", "1"), environment)
+    url, query = address_of(TtsOption(provider="voiceapi", endpoint="https://own.example", speaker="3"), SpokenText("Hi", "1"), environment)
     assert url == "wss://own.example/tts" and query["sid"] == "3"
 
 
 @pytest.mark.parametrize(("model", "expected"), [("mistv2", "0.5"), ("coda", "2.0"), (None, "2.0")])
 def test_rime_is_told_the_pace_in_the_way_of_its_model(model: str | None, expected: str) -> None:
     option = TtsOption(provider="rime", secret_key="right-key", model=model, language="en-GB")
-    _, query = address_of(option, Wish("Hi", "1", speed=2.0))
+    _, query = address_of(option, SpokenText("Hi", "1", speed=2.0))
     assert query["speedAlpha"] == expected and query["lang"] == "eng" and query["segment"] == "never"
 
 

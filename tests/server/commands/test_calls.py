@@ -199,7 +199,7 @@ def test_call_that_this_machine_places_prints_its_events_as_json(monkeypatch: py
     monkeypatch.setattr(placing, "running", running)
     for as_json in (True, False):
         out = Console(file=io.StringIO(), width=20)
-        wish = placing.CallWish("sip:a@b", "main.md", as_json=as_json)
+        wish = placing.CallRequest("sip:a@b", "main.md", as_json=as_json)
         assert asyncio.run(placing.place_one_call(Config(), {}, out, wish)) is False
         lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
         if as_json:

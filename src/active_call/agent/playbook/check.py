@@ -1,7 +1,7 @@
 """Check a playbook for `playbook check`: tags, templates, scenes, providers, sounds.
 
-In: the text, and what this server has (`Surroundings`). Out: all findings by line: mistakes, and warnings about constructs that are allowed
-but probably not intended. This module opens no file.
+In: the text, and what this server has (`PlaybookResources`). Out: all findings by line: mistakes, and warnings about constructs that are
+allowed but probably not intended. This module opens no file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PlaybookResources:
     """What the server provides that a playbook may refer to."""
 
     environment: Mapping[str, str]
@@ -36,14 +36,14 @@ class Surroundings:
     """The names of the key sets in the config file; None: unknown, so not checked."""
 
 
-def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
+def check_playbook(text: str, *, file: str, resources: PlaybookResources) -> Reading:
     """Read `text` and find all mistakes and warnings; see `Reading.findings`."""
-    reading = read_playbook(text, file=file, environment=surroundings.environment)
+    reading = read_playbook(text, file=file, environment=resources.environment)
     findings = reading.findings
     if not reading.matter.lines and text.strip() and not findings.entries:
         findings.warn(1, "there is no front matter: speech, model and greeting use the server's defaults")
-    _check_providers(reading, surroundings, findings)
-    _check_keys(reading, surroundings, findings)
+    _check_providers(reading, resources, findings)
+    _check_keys(reading, resources, findings)
     _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
     sounds = list(_configured_sounds(reading))
     tags: list[tuple[str, Tag]] = []
@@ -55,7 +55,7 @@ def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Readi
             _check_template(unit, line, findings)
     sounds += [(tag.line, tag.attributes["file"]) for _, tag in tags if tag.name == "play" and tag.attributes.get("file")]
     for line, sound in sounds:
-        why = "" if "{{" in sound or "{%" in sound else surroundings.missing_sound(sound)
+        why = "" if "{{" in sound or "{%" in sound else resources.missing_sound(sound)
         if why:
             findings.error(line, f"the sound {sound!r} cannot be played: {why}")
     _check_gotos(reading, tags, findings)
@@ -65,13 +65,13 @@ def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Readi
     return reading
 
 
-def _check_providers(reading: Reading, surroundings: Surroundings, findings: Findings) -> None:
+def _check_providers(reading: Reading, resources: PlaybookResources, findings: Findings) -> None:
     option, llm = reading.playbook.option, reading.playbook.llm
     named = {"asr": option.asr.provider if option.asr else None, "tts": option.tts.provider if option.tts else None, "llm": llm.provider}
     for section, provider in named.items():
         if provider is not None and not (section == "llm" and provider == "script"):
             also = ("script",) if section == "llm" else ()
-            _check_provider(reading, surroundings, findings, f"{section}.provider", provider, also)
+            _check_provider(reading, resources, findings, f"{section}.provider", provider, also)
     fallbacks = {
         "asr": option.asr.fallback if option.asr else None,
         "tts": option.tts.fallback if option.tts else None,
@@ -79,11 +79,11 @@ def _check_providers(reading: Reading, surroundings: Surroundings, findings: Fin
     }
     for section, names in fallbacks.items():
         for name in names or ():
-            _check_provider(reading, surroundings, findings, f"{section}.fallback", name)
+            _check_provider(reading, resources, findings, f"{section}.fallback", name)
 
 
-def _check_keys(reading: Reading, surroundings: Surroundings, findings: Findings) -> None:
-    name, known = reading.playbook.option.keys, surroundings.key_sets
+def _check_keys(reading: Reading, resources: PlaybookResources, findings: Findings) -> None:
+    name, known = reading.playbook.option.keys, resources.key_sets
     if name is not None and known is not None and name not in known:
         names = sorted(known)
         also = f"(the config file has: {', '.join(names) or 'none'})"
@@ -91,10 +91,10 @@ def _check_keys(reading: Reading, surroundings: Surroundings, findings: Findings
 
 
 def _check_provider(
-    reading: Reading, surroundings: Surroundings, findings: Findings, key: str, provider: str, also: tuple[str, ...] = ()
+    reading: Reading, resources: PlaybookResources, findings: Findings, key: str, provider: str, also: tuple[str, ...] = ()
 ) -> None:
     """`also`: names that are valid here without an adapter."""
-    known = surroundings.providers.get(key.partition(".")[0])
+    known = resources.providers.get(key.partition(".")[0])
     family, _, member = provider.lower().partition("/")
     if known is None or provider.lower() in known or (member and family in known):
         return

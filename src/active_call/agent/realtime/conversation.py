@@ -19,6 +19,7 @@ from active_call.agent.absence import CallerLeaves, CallerReturns, absence_by_br
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
+    EmitEvent,
     FromRealtime,
     Heard,
     HttpAnswered,
@@ -28,7 +29,6 @@ from active_call.agent.effects import (
     PausedOnVoice,
     PauseRefused,
     Summarised,
-    Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
@@ -158,7 +158,7 @@ class RealtimeConversation(PlaybookConversation):
     def _fail(self, error: str, now: float) -> None:
         """The session has failed: say so, and end the call."""
         self._outbox.note("realtime session failed", error=error)
-        self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
+        self._outbox.put(EmitEvent(events.Error(sender="realtime", error=error)))
         self._session.is_open = False
         self._turns.stop(now)
         if not self._phase.fire(Signal.LEAVE):

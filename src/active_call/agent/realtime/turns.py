@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import Tell, ToolAnswered, ToolFinished
+from active_call.agent.effects import EmitEvent, ToolAnswered, ToolFinished
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.dead_air import RealtimeDeadAir
@@ -153,7 +153,7 @@ class RealtimeTurns:
         self._is_answering = False
         if error:
             self._outbox.note("model failed", error=error)
-            self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
+            self._outbox.put(EmitEvent(events.Error(sender="realtime", error=error)))
         if not self._playback.is_sounding:
             self.go_on(now)
 

@@ -14,13 +14,13 @@ from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.effects import (
     AskModel,
+    EmitEvent,
     HttpAnswered,
     ModelDone,
     ModelText,
     ReplyNumber,
     Summarise,
     Summarised,
-    Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
@@ -252,7 +252,7 @@ class ModelAnswers:
     def _on_failed(self, error: str, now: float) -> None:
         """Finish what was begun. If nothing was, apologise, because the caller must not be left in silence."""
         self._outbox.note("model failed", reply=self._reply.number, error=error)
-        self._outbox.put(Tell(events.Error(sender="llm", error=error)))
+        self._outbox.put(EmitEvent(events.Error(sender="llm", error=error)))
         if self._reply.queue.has_spoken:
             self._reply.queue.complete()
             self._pump(now)

@@ -7,7 +7,7 @@ ends first, the event says `hangup`.
 
 from __future__ import annotations
 
-from active_call.agent.effects import Tell
+from active_call.agent.effects import EmitEvent
 from active_call.agent.outbox import Outbox
 from active_call.contract import events
 
@@ -46,4 +46,4 @@ class ReplyOutcome:
     def _end(self, outcome: str) -> None:
         if self._is_open:
             self._is_open = False
-            self._outbox.put(Tell(events.ReplyEnd(reply=self._number, outcome=outcome)))
+            self._outbox.put(EmitEvent(events.ReplyEnd(reply=self._number, outcome=outcome)))

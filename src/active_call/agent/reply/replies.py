@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import PauseReply, ReplyNumber, Tell, ToolCall
+from active_call.agent.effects import EmitEvent, PauseReply, ReplyNumber, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -215,7 +215,7 @@ class Replies:
         if self._has_voice_failed or self.playback is None or self._phase.state is State.ENDING:
             return
         self._has_voice_failed = True
-        self._outbox.put(Tell(events.Error(sender="tts", error="the synthesiser produced no sound")))
+        self._outbox.put(EmitEvent(events.Error(sender="tts", error="the synthesiser produced no sound")))
         self._outbox.perform(commands.Interrupt(fade_out_ms=0))
         self._reply.abandon_model()
         self.begin(self._context.read(self._context.error_reply), now)

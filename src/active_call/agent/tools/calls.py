@@ -15,12 +15,12 @@ import msgspec
 
 from active_call.agent.effects import (
     CancelTool,
+    EmitEvent,
     HttpAnswered,
     ReplyNumber,
     RunTool,
     SendHttp,
     SendToolRequest,
-    Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
@@ -113,7 +113,7 @@ class ToolCalls:
     def _tell(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
         """Report the tool call to the watchers of the call."""
         written = msgspec.json.encode(dict(arguments)).decode()
-        self._outbox.put(Tell(events.FunctionCall(call_id=run_id, name=tool.name, arguments=written)))
+        self._outbox.put(EmitEvent(events.FunctionCall(call_id=run_id, name=tool.name, arguments=written)))
 
     def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
         """Execute an action of the reply in its place between the words."""

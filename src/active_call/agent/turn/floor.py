@@ -45,7 +45,7 @@ class Claim(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Happening(StrEnum):
+class FloorEvent(StrEnum):
     """The events that change the claim."""
 
     VOICE = "voice"
@@ -58,24 +58,24 @@ class Happening(StrEnum):
     """The caller's turn is over."""
 
 
-TABLE: dict[Claim, dict[Happening, Claim]] = {
+TABLE: dict[Claim, dict[FloorEvent, Claim]] = {
     Claim.NONE: {
-        Happening.VOICE: Claim.CALLER,
-        Happening.BARGE_IN: Claim.UNDECIDED,
-        Happening.WORDS: Claim.CALLER,
-        Happening.RELEASE: Claim.NONE,
+        FloorEvent.VOICE: Claim.CALLER,
+        FloorEvent.BARGE_IN: Claim.UNDECIDED,
+        FloorEvent.WORDS: Claim.CALLER,
+        FloorEvent.RELEASE: Claim.NONE,
     },
     Claim.CALLER: {
-        Happening.VOICE: Claim.CALLER,
-        Happening.BARGE_IN: Claim.UNDECIDED,
-        Happening.WORDS: Claim.CALLER,
-        Happening.RELEASE: Claim.NONE,
+        FloorEvent.VOICE: Claim.CALLER,
+        FloorEvent.BARGE_IN: Claim.UNDECIDED,
+        FloorEvent.WORDS: Claim.CALLER,
+        FloorEvent.RELEASE: Claim.NONE,
     },
     Claim.UNDECIDED: {
-        Happening.VOICE: Claim.UNDECIDED,
-        Happening.BARGE_IN: Claim.UNDECIDED,
-        Happening.WORDS: Claim.CALLER,
-        Happening.RELEASE: Claim.NONE,
+        FloorEvent.VOICE: Claim.UNDECIDED,
+        FloorEvent.BARGE_IN: Claim.UNDECIDED,
+        FloorEvent.WORDS: Claim.CALLER,
+        FloorEvent.RELEASE: Claim.NONE,
     },
 }
 
@@ -156,7 +156,7 @@ class Floor:
             facts = replace(facts, interrupts=self._claim is Claim.UNDECIDED and before.interrupts)
         self._facts = replace(facts, expected=before.expected if expected is None else expected)
         if may_claim:
-            self._change(Happening.VOICE, now)
+            self._change(FloorEvent.VOICE, now)
 
     def voice_ended(self, now: float) -> None:
         """The caller's voice ended at `now`. `is_over` decides what that means."""
@@ -207,11 +207,11 @@ class Floor:
         facts = replace(self._facts, since=now, interrupts=True)
         is_old = not facts.is_speaking and facts.final_at is not None and facts.final_at < now
         self._facts = replace(facts, final="", final_at=None) if is_old else facts
-        self._change(Happening.BARGE_IN, now)
+        self._change(FloorEvent.BARGE_IN, now)
 
     def yield_after_words(self, now: float) -> bool:
         """A final text has arrived. True if the turn is over, False if the detector waits for more."""
-        self._claim = TABLE[self._claim][Happening.WORDS]
+        self._claim = TABLE[self._claim][FloorEvent.WORDS]
         if not self._ask(now):
             return False
         self.release()
@@ -233,7 +233,7 @@ class Floor:
 
     def release(self) -> None:
         """End the caller's claim."""
-        self._claim = TABLE[self._claim][Happening.RELEASE]
+        self._claim = TABLE[self._claim][FloorEvent.RELEASE]
         self._is_earlier_text_due = False
         self._timers.clear(Timer.FLOOR)
 
@@ -242,8 +242,8 @@ class Floor:
         self.release()
         self._facts = TurnFacts()
 
-    def _change(self, happening: Happening, now: float) -> None:
-        self._claim = TABLE[self._claim][happening]
+    def _change(self, event: FloorEvent, now: float) -> None:
+        self._claim = TABLE[self._claim][event]
         if self._ask(now):
             self._timers.set(Timer.FLOOR, now)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from active_call.agent.playbook.check import Surroundings
+from active_call.agent.playbook.check import PlaybookResources
 
 
 def _nothing() -> list[dict[str, Any]]:
@@ -25,5 +25,5 @@ class ConsoleFacts:
     """Each registered account with its state."""
     refusals: Callable[[], dict[str, int]] = dict
     """How many requests and calls were refused, by rule."""
-    surroundings: Callable[[], Surroundings] = field(default=lambda: Surroundings({}))
+    resources: Callable[[], PlaybookResources] = field(default=lambda: PlaybookResources({}))
     """The known names that playbooks are checked against."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from active_call.agent.playbook.check import Surroundings, check_playbook, mentions
+from active_call.agent.playbook.check import PlaybookResources, check_playbook, mentions
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.parser import Reading
 from active_call.agent.playbook.tag_check import check_tags
@@ -17,10 +17,10 @@ Edges = dict[tuple[str, str], list[str]]
 """By (from, to), what causes the transition. From `""`: from every scene."""
 
 
-def view_of(text: str, surroundings: Surroundings) -> dict[str, Any]:
+def view_of(text: str, resources: PlaybookResources) -> dict[str, Any]:
     """`ok`, `findings` (`line level text`), `scenes` (`id line text`, the first one is the start) and `edges` (`from to by`)."""
     try:
-        reading = check_playbook(text, file="playbook", surroundings=surroundings)
+        reading = check_playbook(text, file="playbook", resources=resources)
     except PlaybookError as error:
         return {"ok": False, "findings": [{"line": error.line, "level": "error", "text": error.reason}], "scenes": [], "edges": []}
     found = reading.findings.in_order

@@ -41,7 +41,7 @@ def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFa
         content = (await json_object(request)).get("content")
         if not isinstance(content, str):
             raise wire.ContractError("content", "missing; expected the playbook as text")
-        return await asyncio.to_thread(view_of, content, facts.surroundings())
+        return await asyncio.to_thread(view_of, content, facts.resources())
 
     @router.get("/explain/{record_id}", summary="What happened in a call, in plain words")
     async def explain(record_id: str) -> list[dict[str, str]]:

@@ -19,8 +19,8 @@ import numpy as np
 from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, Finding, judge_acts
 from active_call.bench.evals.persona import Persona, Step
-from active_call.testing.phone.ear import Ear
-from active_call.testing.phone.rtp import Mouth
+from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.rtp import AudioSender
 from active_call.testing.phone.user_agent import Phone
 from active_call.testing.sound import audio
 from active_call.testing.sound.audio import FRAME_SAMPLES, RATE_HZ, Pcm
@@ -95,7 +95,7 @@ def _sound_of(step: Step, voice_name: str) -> Pcm:
 class _Actor:
     """Executes the steps on an answered call."""
 
-    def __init__(self, phone: Phone, mouth: Mouth, ear: Ear, played: Played) -> None:
+    def __init__(self, phone: Phone, mouth: AudioSender, ear: AudioReceiver, played: Played) -> None:
         self._phone, self._mouth, self._ear, self._played = phone, mouth, ear, played
         self._mark = time.monotonic()
         """Speech up to this point has been handled."""

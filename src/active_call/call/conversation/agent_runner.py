@@ -177,7 +177,7 @@ class AgentRunner:
         """The call has ended: report what was said and heard so far, and do nothing more. `heard`: the play, and its text."""
         self._tools.close()
         for effect in self._conversation.close(heard):
-            if isinstance(effect, effects.Tell):
+            if isinstance(effect, effects.EmitEvent):
                 self._ports.tell(effect.event)
 
     def leave(self, heard: tuple[str, str] | None) -> None:
@@ -265,7 +265,7 @@ class AgentRunner:
                 self._ports.judge_turn(question)
             case effects.TurnDecided():
                 self._turn.mark("decided_at", self._ports.now())
-            case effects.Tell(event):
+            case effects.EmitEvent(event):
                 self._ports.tell(event)
             case effects.Note(message, fields):
                 self._log.info(message, extra={"fields": dict(fields)})

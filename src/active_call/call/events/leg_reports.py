@@ -8,10 +8,10 @@ from typing import assert_never
 
 from active_call.agent import effects
 from active_call.call.call_time import CallTime
-from active_call.call.company.executor import CallExecutor
-from active_call.call.company.machine_types import HoldAnswered, Input, PeerHeld
 from active_call.call.conversation.turn_taking import pause_sound
 from active_call.call.events.quality_series import QualitySeries
+from active_call.call.parties.executor import CallExecutor
+from active_call.call.parties.machine_types import HoldAnswered, Input, PeerHeld
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.call.sound.answering_watch import AnsweringWatch

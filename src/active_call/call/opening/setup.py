@@ -13,10 +13,6 @@ from typing import Protocol
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
-from active_call.call.company.attention import Music, Why
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, Routed
@@ -24,6 +20,10 @@ from active_call.call.opening.connections import able_to_connect, keep_connected
 from active_call.call.opening.engines import CallEngines
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
+from active_call.call.parties.attention import Music, Why
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.machine_types import Stage
 from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
@@ -133,8 +133,8 @@ class CallSetup:
         if state.agent is not None:
             raise LocalProtocolError("this call already has an agent")
         states = self._machine.now
-        if states.obstacle is not None:
-            raise LocalProtocolError(f"the agent cannot start: {states.obstacle}")
+        if states.blocked_by is not None:
+            raise LocalProtocolError(f"the agent cannot start: {states.blocked_by}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)

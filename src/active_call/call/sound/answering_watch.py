@@ -126,7 +126,7 @@ class AnsweringWatch:
         )
         self._tell_agent(verdict)
         if verdict.kind == "menu" and verdict.n_repeats:
-            self._leave_circle()
+            self._leave_menu_loop()
         if self._is_done or not verdict.is_sure_machine or self._state.option.on_machine == "continue":
             return
         if self._state.option.on_machine == "message-after-beep" and verdict.kind == "voicemail" and self._state.option.machine_message:
@@ -146,7 +146,7 @@ class AnsweringWatch:
 
     # -- actions for a machine
 
-    def _leave_circle(self) -> None:
+    def _leave_menu_loop(self) -> None:
         """The same menu again: its choices lead nowhere."""
         match self._state.option.on_menu_loop:
             case "operator" if not self._has_asked_operator:

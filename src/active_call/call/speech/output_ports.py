@@ -12,14 +12,14 @@ from active_call.providers.base import TextToSpeech
 
 
 @dataclass(frozen=True, slots=True)
-class PauseManner:
+class PauseOptions:
     """How playback pauses: it fades out within `fade_ms`, and continues at the sample or at the beginning of the word."""
 
     fade_ms: int = 0
     resumes_at_word: bool = False
 
 
-PLAIN_PAUSE = PauseManner()
+PLAIN_PAUSE = PauseOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SoundSource(Protocol):
         ...
 
 
-class KeptSpeech(Protocol):
+class SpeechStore(Protocol):
     """The store of speech with a `cacheKey`."""
 
     async def is_kept(self, key: str) -> bool:

@@ -8,9 +8,9 @@ knows of the voice; its report becomes the same claim.
 from __future__ import annotations
 
 from active_call.agent.effects import PauseOnVoice, PauseReply
-from active_call.call.company.attention import Why
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.speech.output_ports import PLAIN_PAUSE, PauseManner, VoicePauseOrder
+from active_call.call.parties.attention import Why
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.speech.output_ports import PLAIN_PAUSE, PauseOptions, VoicePauseOrder
 from active_call.call.speech.speech_output import SpeechOutput
 
 PAUSE_FADE_MS = 8
@@ -30,7 +30,7 @@ class OverlapPause:
         if left_ms is not None and left_ms < order.unless_left_ms:
             return False
         fade_ms = PAUSE_FADE_MS if order.fade_ms is None else order.fade_ms
-        self._speech_output.manner = PauseManner(fade_ms, resumes_at_word=order.resumes_at_word)
+        self._speech_output.pause_options = PauseOptions(fade_ms, resumes_at_word=order.resumes_at_word)
         self._attention.claim(Why.OVERLAP)
         return True
 
@@ -50,4 +50,4 @@ class OverlapPause:
     def end(self) -> None:
         """End the pause; does nothing if there is none."""
         self._attention.release(Why.OVERLAP)
-        self._speech_output.manner = PLAIN_PAUSE
+        self._speech_output.pause_options = PLAIN_PAUSE

@@ -13,12 +13,12 @@ from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.speech import speech_metrics
-from active_call.call.speech.output_ports import KeptSpeech, SoundSource, VoiceOf
+from active_call.call.speech.output_ports import SoundSource, SpeechStore, VoiceOf
 from active_call.call.speech.play import Job, Piece, Play
 from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
 from active_call.call.speech.tts_command import checked, job_of
 from active_call.call.speech.words_heard import Pace
-from active_call.call.speech.written_play import WrittenPlay, manner_of, send_written
+from active_call.call.speech.written_play import WrittenPlay, send_written, voice_settings_of
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.providers.base import TextToSpeech, speech_of
@@ -28,7 +28,7 @@ class SoundMaker:
     """The synthesiser of a call, its sound source, and the speech prepared before it is said."""
 
     def __init__(
-        self, queue: Callable[[Job, bytes], None], clock: Clock, pace: Pace, *, sounds: SoundSource | None, speech: KeptSpeech | None
+        self, queue: Callable[[Job, bytes], None], clock: Clock, pace: Pace, *, sounds: SoundSource | None, speech: SpeechStore | None
     ) -> None:
         """`pace` learns how long texts take; `speech` keeps speech that a command wants cached."""
         self._queue = queue
@@ -86,14 +86,14 @@ class SoundMaker:
 
         Complete text is synthesised sentence by sentence instead, so that it can be cached and shared with other calls.
         """
-        play, manner = job.play, manner_of(job)
-        if play.closed or play.n_jobs != 1 or manner is None or self.synthesiser is None or self._prepared.has(self._key_of(job)):
+        play, settings = job.play, voice_settings_of(job)
+        if play.closed or play.n_jobs != 1 or settings is None or self.synthesiser is None or self._prepared.has(self._key_of(job)):
             return None
         voice = self.voice_of(job.option, self.synthesiser) or self.synthesiser
         if not voice.capabilities.streaming_text:
             return None
         self._prepared.drop()
-        return WrittenPlay(voice, manner, self._clock.now)
+        return WrittenPlay(voice, settings, self._clock.now)
 
     def note_whole(self, job: Job) -> None:
         """All sound of the piece was sent."""

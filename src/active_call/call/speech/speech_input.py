@@ -3,8 +3,8 @@
 An utterance begins with detected speech. It ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
 resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
 
-During a hold, a transfer or a bridge speech input is suspended (`company.attention` says when): the media process neither detects voice nor
-forwards sound, and the current utterance is dropped.
+During a hold, a transfer or a bridge speech input is suspended (`parties.attention` says when): the media process neither detects voice
+nor forwards sound, and the current utterance is dropped.
 """
 
 from __future__ import annotations

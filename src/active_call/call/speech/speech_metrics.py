@@ -9,15 +9,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from active_call.call.speech.output_ports import KeptSpeech
+from active_call.call.speech.output_ports import SpeechStore
 from active_call.call.speech.play import Job
 from active_call.contract import events
 
 Pieces = AsyncGenerator[tuple[bytes, int], None]
-Tell = Callable[[events.Metrics], object]
+EmitEvent = Callable[[events.Metrics], object]
 
 
-def spoken(command_text: str, play_id: str, tell: Tell) -> None:
+def spoken(command_text: str, play_id: str, tell: EmitEvent) -> None:
     """A text will be spoken under that playId."""
     tell(events.Metrics(key="tts_play_id_map", data={"playId": play_id, "text": command_text}))
 
@@ -31,7 +31,7 @@ class Made:
     n_bytes: int
 
 
-def completed(job: Job, made: Made, voice: str, tell: Tell, *, is_cached: bool = False) -> None:
+def completed(job: Job, made: Made, voice: str, tell: EmitEvent, *, is_cached: bool = False) -> None:
     """All sound of `job` has come."""
     data = {
         "speaker": job.speaker or "",
@@ -45,7 +45,9 @@ def completed(job: Job, made: Made, voice: str, tell: Tell, *, is_cached: bool =
     tell(events.Metrics(key=f"completed.tts.{voice}", duration=made.duration_ms, data=data))
 
 
-async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callable[[], float], kept: KeptSpeech | None = None) -> Pieces:
+async def measured(
+    job: Job, pieces: Pieces, voice: str, tell: EmitEvent, now: Callable[[], float], kept: SpeechStore | None = None
+) -> Pieces:
     """`pieces`, with a report when all of them have come; cancelled speech is not reported. `now` gives monotonic seconds."""
     began, first_ms, n_bytes = now(), 0, 0
     is_cached = bool(job.cache_key) and kept is not None and await kept.is_kept(job.cache_key)
@@ -63,7 +65,7 @@ async def measured(job: Job, pieces: Pieces, voice: str, tell: Tell, now: Callab
 class RecogniserMetrics:
     """Observes the events of a call. `recogniser`: the name of the current one."""
 
-    def __init__(self, tell: Tell, recogniser: Callable[[], str]) -> None:
+    def __init__(self, tell: EmitEvent, recogniser: Callable[[], str]) -> None:
         self._tell = tell
         self._recogniser = recogniser
         self._begun = -1

@@ -16,7 +16,7 @@ from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Clock
 from active_call.call.speech import speech_metrics
 from active_call.call.speech.latency import TurnClock
-from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoicePauseOrder
+from active_call.call.speech.output_ports import PLAIN_PAUSE, SoundSource, SpeechStore, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.sound_maker import SoundMaker
 from active_call.call.speech.tts_command import checked, job_of
@@ -45,7 +45,7 @@ class SpeechOutput:
         turn: TurnClock,
         on_auto_hangup: Callable[[], None],
         sounds: SoundSource | None,
-        speech: KeptSpeech | None = None,
+        speech: SpeechStore | None = None,
     ) -> None:
         self._emit = emit
         self._clock = clock
@@ -65,7 +65,7 @@ class SpeechOutput:
         """Tasks that have not ended yet; some may be cancelled."""
         self._pace = Pace()
         self.maker = SoundMaker(self._queue, clock, self._pace, sounds=sounds, speech=speech)
-        self.manner = PLAIN_PAUSE
+        self.pause_options = PLAIN_PAUSE
         """How the next pause fades, and how it resumes."""
         self._is_paused = False
         self._paused_at: float | None = None
@@ -172,7 +172,7 @@ class SpeechOutput:
     def pause(self, paused: bool) -> None:
         """Pause at this sample, or continue from it. It also applies to every stream set by `use` later.
 
-        `manner` says how.
+        `pause_options` says how.
         """
         if paused == self._is_paused:
             return
@@ -180,7 +180,7 @@ class SpeechOutput:
         back_ms = 0 if paused else self._back_ms()
         self._note_pause(back_ms, is_over=not paused)
         if self._stream is not None:
-            self._stream.pause(paused, fade_ms=self.manner.fade_ms if paused else 0, back_ms=back_ms)
+            self._stream.pause(paused, fade_ms=self.pause_options.fade_ms if paused else 0, back_ms=back_ms)
 
     def pause_on_voice(self, order: VoicePauseOrder | None) -> None:
         """Let the media process itself pause when the caller begins to speak, once, or (None) no longer. `paused_on_voice` follows."""
@@ -208,7 +208,7 @@ class SpeechOutput:
 
     def _back_ms(self) -> int:
         """The time from the paused sample back to the beginning of the word."""
-        if not self.manner.resumes_at_word or self._paused_at is None:
+        if not self.pause_options.resumes_at_word or self._paused_at is None:
             return 0
         for play in self._plays.values():
             if play.started_at is not None and not (play.is_over or play.stopped):

@@ -21,7 +21,7 @@ from active_call.providers.speech.written_text import WrittenSpeech
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class VoiceSettings:
     """The voice settings of speech."""
 
     speaker: str | None
@@ -29,31 +29,31 @@ class Manner:
     option: TtsOption | None
 
 
-def manner_of(job: Job) -> Manner | None:
+def voice_settings_of(job: Job) -> VoiceSettings | None:
     """The voice settings for `job`; None if it is not text to synthesise."""
     if job.pcm or job.source or job.cache_key or not as_pronounced(job.text):
         return None
-    return Manner(job.speaker, job.speed, job.option)
+    return VoiceSettings(job.speaker, job.speed, job.option)
 
 
 class WrittenPlay:
     """The text of a play from the first piece on, until it ends or the voice settings change."""
 
-    def __init__(self, voice: TextToSpeech, manner: Manner, now: Callable[[], float]) -> None:
+    def __init__(self, voice: TextToSpeech, settings: VoiceSettings, now: Callable[[], float]) -> None:
         """`now` gives monotonic seconds."""
         self.voice = voice.name
         self.rate_hz = voice.capabilities.rate_hz
         self._now = now
-        self._manner = manner
+        self._settings = settings
         self.pieces: list[Piece] = []
         self._asked_at: list[float] = []
         self._first_at: dict[int, float] = {}
         self._n_bytes: dict[int, int] = {}
-        self._speech = WrittenSpeech(voice, speaker=manner.speaker, speed=manner.speed)
+        self._speech = WrittenSpeech(voice, speaker=settings.speaker, speed=settings.speed)
 
     def takes(self, job: Job) -> bool:
         """Whether `job` continues it."""
-        return not self._speech.is_ended and manner_of(job) == self._manner
+        return not self._speech.is_ended and voice_settings_of(job) == self._settings
 
     def add(self, piece: Piece) -> None:
         """Add text, to be spoken as soon as possible."""

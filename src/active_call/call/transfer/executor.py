@@ -12,25 +12,25 @@ from typing import Any, assert_never
 import msgspec
 
 from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError, NotAllowed
-from active_call.call.company.attention import Music, Why
-from active_call.call.company.machine_types import Input as CallInput
-from active_call.call.company.machine_types import Obstacle, TransferBegins
-from active_call.call.company.parties import CONNECTED, CONNECTED_HEARD, WAITING, Mix
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
+from active_call.call.parties.attention import Music, Why
+from active_call.call.parties.machine_types import BlockedBy, TransferBegins
+from active_call.call.parties.machine_types import Input as CallInput
+from active_call.call.parties.parties import CONNECTED, CONNECTED_HEARD, WAITING, Mix
 from active_call.call.sound.digits import send_digits, way_of
 from active_call.call.transfer.machine import (
     DEFAULT_TIMEOUT_S,
     Briefed,
     CallerGone,
     Do,
+    EmitEvent,
     FarEnded,
     Input,
     Mode,
+    ReferProgress,
     ReferRefused,
-    ReferTold,
     State,
-    Tell,
     Transfer,
     Withdrawn,
 )
@@ -144,11 +144,11 @@ class TransferExecutor:
 
     def _check_free(self) -> None:
         """Raise LocalProtocolError unless only the agent has the caller."""
-        obstacle = self._ports.machine.now.obstacle
-        if obstacle is Obstacle.TRANSFER:
+        blocked_by = self._ports.machine.now.blocked_by
+        if blocked_by is BlockedBy.TRANSFER:
             raise LocalProtocolError(f"a transfer to {self._command.callee!r} is already in progress")
-        if obstacle is not None:
-            raise LocalProtocolError(obstacle)
+        if blocked_by is not None:
+            raise LocalProtocolError(blocked_by)
 
     def _begin(self, command: commands.Refer, option: ReferOption, mode: Mode, request: OutboundRequest) -> None:
         asked_by_peer = request.by == "peer"
@@ -180,7 +180,7 @@ class TransferExecutor:
 
     def progress(self, report: LegTransferProgress) -> None:
         """The peer has reported the progress of a REFER."""
-        told = ReferTold(report.code, report.reason, report.final)
+        told = ReferProgress(report.code, report.reason, report.final)
         self._feed(ReferRefused(report.code, report.reason) if report.refused else told)
 
     def caller_gone(self) -> bool:
@@ -278,12 +278,12 @@ class TransferExecutor:
         current = self._current
         while current is not None and self._current is current and (actions := current.take_actions()):
             for action in actions:
-                if isinstance(action, Tell):
+                if isinstance(action, EmitEvent):
                     self._tell(action)
                 else:
                     self._do(action)
 
-    def _tell(self, told: Tell) -> None:
+    def _tell(self, told: EmitEvent) -> None:
         by_peer = self._current is not None and self._current.asked_by_peer
         if told.state == "connected":
             self._has_talked = True
@@ -315,7 +315,7 @@ class TransferExecutor:
             )
         )
 
-    def _notify(self, told: Tell) -> None:
+    def _notify(self, told: EmitEvent) -> None:
         """Notify the peer that requested it; its subscription ends when the target has answered or failed."""
         leg = transferable(self._state.leg)
         if told.state == "progress":

@@ -106,7 +106,7 @@ class ReferRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferTold:
+class ReferProgress:
     """The peer reports the progress of the accepted transfer; `final`: its last report."""
 
     code: int
@@ -170,7 +170,9 @@ class Withdrawn:
     """The transfer is cancelled by our side."""
 
 
-Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnded | Briefed | Joined | JoinFailed | CallerGone | Withdrawn
+Input = (
+    ReferRefused | ReferProgress | FarRinging | FarHeard | FarAnswered | FarEnded | Briefed | Joined | JoinFailed | CallerGone | Withdrawn
+)
 
 
 # -- actions -----------------------------------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ class Do(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Send a `transfer` event. With `final` none follows it."""
 
     state: str
@@ -217,7 +219,7 @@ class Tell:
     returned: bool = False
 
 
-Action = Do | Tell
+Action = Do | EmitEvent
 
 
 class Transfer:
@@ -257,7 +259,7 @@ class Transfer:
             self.state = State.REFERRING
             self._deadline = now + self._timeout_s
             self._music_at = now + MUSIC_AFTER_S
-            self._actions += [Tell("referring"), Do.REFER]
+            self._actions += [EmitEvent("referring"), Do.REFER]
 
     def next_timeout(self) -> float | None:
         """The next deadline, in monotonic seconds."""
@@ -291,11 +293,11 @@ class Transfer:
             case ReferRefused(code, reason):
                 if self.state is State.REFERRING:
                     self._come_to_nothing(code, reason, now, may_call=True)
-            case ReferTold():
-                self._on_told(item, now)
+            case ReferProgress():
+                self._on_refer_progress(item, now)
             case FarRinging(code):
                 if self.state is State.CALLING:
-                    self._actions.append(Tell("progress", code))
+                    self._actions.append(EmitEvent("progress", code))
             case FarHeard():
                 if self.state is State.CALLING and self.mode is not Mode.WARM:
                     self._silence()
@@ -312,7 +314,7 @@ class Transfer:
                     self.state = State.CONNECTED
                     self._deadline = now + PEER_LEAVES_S if self.asked_by_peer else None
                     self._silence()
-                    self._actions.append(Tell("connected", 200))
+                    self._actions.append(EmitEvent("connected", 200))
             case JoinFailed(reason):
                 if self.state in (State.CALLING, State.BRIEFING, State.JOINING):
                     self._fail(503, reason)
@@ -325,17 +327,17 @@ class Transfer:
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
-    def _on_told(self, told: ReferTold, now: float) -> None:
+    def _on_refer_progress(self, told: ReferProgress, now: float) -> None:
         has_succeeded = told.final and 200 <= told.code < 300
         if has_succeeded and self.state in (State.REFERRING, State.CALLING):
-            self._end(Tell("completed", told.code, final=True), Do.HANG_UP)
+            self._end(EmitEvent("completed", told.code, final=True), Do.HANG_UP)
         elif self.state is not State.REFERRING:
             return
         elif told.final:
             self._come_to_nothing(told.code, told.reason, now, may_call=told.code not in _TARGET_HAS_REFUSED)
         else:
             self._deadline = now + self._timeout_s
-            self._actions.append(Tell("progress", told.code))
+            self._actions.append(EmitEvent("progress", told.code))
 
     def _come_to_nothing(self, code: int, reason: str, now: float, *, may_call: bool) -> None:
         """The REFER has failed."""
@@ -348,7 +350,7 @@ class Transfer:
         self.state = State.CALLING
         self._has_far = True
         self._deadline, self._music_at = now + self._timeout_s, None
-        self._actions.append(Tell("calling", code, in_words(code, reason) if code else ""))
+        self._actions.append(EmitEvent("calling", code, in_words(code, reason) if code else ""))
         self._music()
         self._actions.append(Do.CALL)
 
@@ -357,7 +359,7 @@ class Transfer:
             self._adopt()
         elif self.mode is Mode.WARM:
             self.state, self._deadline = State.BRIEFING, now + MAX_BRIEFING_S
-            self._actions += [Tell("briefing", 200), Do.BRIEF]
+            self._actions += [EmitEvent("briefing", 200), Do.BRIEF]
         else:
             self._join()
 
@@ -389,9 +391,9 @@ class Transfer:
         elif self.asked_by_peer:
             self._adopt()
         elif self.state is State.CONNECTED:
-            self._end(Tell("completed", final=True))
+            self._end(EmitEvent("completed", final=True))
         else:
-            self._end(Tell("cancelled", 487, "the caller hung up", final=True))
+            self._end(EmitEvent("cancelled", 487, "the caller hung up", final=True))
 
     def _on_withdrawn(self) -> None:
         if self.is_alone:
@@ -399,26 +401,26 @@ class Transfer:
         elif self.state is State.CONNECTED:
             self._part()
         elif self.state is not State.REFERRING:  # a REFER cannot be cancelled
-            self._end(Tell("cancelled", 487, in_words(487), final=True, returned=True), Do.RETURN)
+            self._end(EmitEvent("cancelled", 487, in_words(487), final=True, returned=True), Do.RETURN)
 
     def _part(self) -> None:
         """The conversation with the target has ended, the caller's call has not."""
         if self._auto_hangup:
-            self._end(Tell("completed", 200, final=True), Do.HANG_UP)
+            self._end(EmitEvent("completed", 200, final=True), Do.HANG_UP)
         else:
-            self._end(Tell("completed", 200, final=True, returned=True), Do.RETURN)
+            self._end(EmitEvent("completed", 200, final=True, returned=True), Do.RETURN)
 
     def _adopt(self) -> None:
         self._has_far = False
-        self._end(Tell("completed", 200, final=True, returned=True), Do.ADOPT)
+        self._end(EmitEvent("completed", 200, final=True, returned=True), Do.ADOPT)
 
     def _fail(self, code: int, reason: str = "") -> None:
         if self.is_alone:
-            self._end(Tell("failed", code, in_words(code, reason), final=True), Do.END)
+            self._end(EmitEvent("failed", code, in_words(code, reason), final=True), Do.END)
             return
-        self._end(Tell("failed", code, in_words(code, reason), final=True, returned=True), Do.RETURN)
+        self._end(EmitEvent("failed", code, in_words(code, reason), final=True, returned=True), Do.RETURN)
 
-    def _end(self, last: Tell, *then: Do) -> None:
+    def _end(self, last: EmitEvent, *then: Do) -> None:
         self.state = State.OVER
         self._deadline = self._music_at = None
         if self._has_far:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from active_call.call.call_time import CallTime
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.company.bridging import Bridging
 from active_call.call.dependencies import JoinStreams
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.parties.bridging import Bridging
 from active_call.call.ports import CallNetwork, CallPorts, Emit, HangUp, MachinePort
 from active_call.call.shared_state import CallState
 from active_call.call.sound.music import Music

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.transfer.machine import Tell
+from active_call.call.transfer.machine import EmitEvent
 
 
 class TransferTarget(Protocol):
@@ -61,7 +61,7 @@ class TransferRecords:
         """The latest transfer calls a target."""
         self._transfers[-1][1].append(target)
 
-    def note(self, told: Tell, at: datetime) -> None:
+    def note(self, told: EmitEvent, at: datetime) -> None:
         """The progress of the latest transfer."""
         entry, _ = self._transfers[-1]
         if told.state == "connected":

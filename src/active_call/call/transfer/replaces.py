@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from active_call.base.errors import ActiveCallError
-from active_call.call.company.machine_types import Input
+from active_call.call.parties.machine_types import Input
 from active_call.call.transfer.machine import in_words
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import events

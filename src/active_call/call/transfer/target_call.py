@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from active_call.call.company.bridging import BridgeListener, Bridging
 from active_call.call.handle import CallHandle
+from active_call.call.parties.bridging import BridgeListener, Bridging
 from active_call.call.ports import CallPorts
 from active_call.call.transfer.machine import FarAnswered, FarEnded, Input, Joined, JoinFailed
 

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
 from active_call.call.cost.telephone import leg_use
 from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, choose_speech, given
+from active_call.call.parties.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
 from active_call.call.sound.call_progress import gain_of
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition

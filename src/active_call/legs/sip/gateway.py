@@ -214,7 +214,7 @@ class SipGateway:
             return
         leg = SipLeg(
             self,
-            self._media(self.own_address_for(_address_to_face(event)), trunk, peer=event.flow.remote.host),
+            self._media(self.own_address_for(_address_in_media_family(event)), trunk, peer=event.flow.remote.host),
             caller=caller_of(event.request),
             callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
@@ -383,7 +383,7 @@ class SipGateway:
         return SipMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
 
 
-def _address_to_face(event: sip.IncomingCall) -> str:
+def _address_in_media_family(event: sip.IncomingCall) -> str:
     """The caller's address, or its media address if that has the other IP family, because media is answered in its own family."""
     caller = event.flow.remote.host
     sdp = event.sdp or b""

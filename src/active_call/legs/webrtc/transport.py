@@ -188,14 +188,14 @@ class BrowserTransport:
                 self._media.sendto(datagram, self._stream_address)
         elif 20 <= first <= 63 and not self._is_closed:
             try:
-                self._shake_hands(dtls, datagram)
+                self._do_handshake(dtls, datagram)
             except ActiveCallError as error:
                 self._lose(str(error))
             except Exception as error:  # contains the errors of one browser
                 log.exception("browser's packets could not be handled")
                 self._lose(f"unforeseen {type(error).__name__}")
 
-    def _shake_hands(self, dtls: Dtls, datagram: bytes) -> None:
+    def _do_handshake(self, dtls: Dtls, datagram: bytes) -> None:
         had_keys = dtls.keys is not None
         dtls.receive(datagram)
         if dtls.keys is not None and not had_keys:

@@ -177,7 +177,7 @@ class Leg:
         return self._intake.last_arrival.item(self.slot)
 
     @property
-    def last_sign_of_life(self) -> float:
+    def last_received_at(self) -> float:
         """When the last RTP or RTCP of the peer arrived. A participant has left if both are missing (RFC 3550 §6.3.5)."""
         return max(self.last_arrival, self.control_heard_at)
 

@@ -39,7 +39,7 @@ class Housekeeping:
         quality = stream.quality.look(stream.number, leg, control, now)
         if quality is not None:
             self._emit(quality)
-        silent_s = now - leg.last_sign_of_life
+        silent_s = now - leg.last_received_at
         limit_s = leg.config.rtp_timeout_s
         if limit_s and leg.is_silent_by_agreement:
             limit_s = max(limit_s, AGREED_SILENCE_S)

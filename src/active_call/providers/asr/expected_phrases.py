@@ -37,7 +37,7 @@ _QUESTION = re.compile(r"(?:what|where|when|who|how|why|which|can|could|do|does|
 
 
 @functools.lru_cache(maxsize=512)
-def rivals_of(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
+def alternatives_to(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
     """Texts with one of `phrases` that `text` may have been, the nearest first. None for a long text or one that is already a phrase."""
     if not phrases or len(text.split()) > MAX_WORDS:
         return ()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, hums_for, is_phrase, rivals_of
+from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, alternatives_to, hums_for, is_phrase
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -144,7 +144,7 @@ class Moonshine:
             return Heard("", 0.0, 0)
         heard = Heard(text, log_probability, len(tokens) + 1)
         hums = hums_for(text, log_probability, len(samples) / LISTEN_RATE_HZ)
-        rivals = [self._rate(sound, rival) for rival in (*rivals_of(text, phrases), *hums)]
+        rivals = [self._rate(sound, rival) for rival in (*alternatives_to(text, phrases), *hums)]
         best = max(rivals, key=lambda rival: rival.log_probability, default=heard)
         nearness = best.log_probability - log_probability
         if best is heard or nearness + PRIOR <= 0:

@@ -1,7 +1,7 @@
 """PocketSphinx inside its engine process: one decoder, one acoustic model, a grammar for each set of phrases.
 
 Speech (s16le, 16 kHz) and phrases enter; the spoken phrase leaves, or nothing. A grammar alone maps any sound to one of its phrases, so
-each utterance is decoded a second time with free phones, and the phrase must score well against them: see `Evidence`.
+each utterance is decoded a second time with free phones, and the phrase must score well against them: see `PhraseScore`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SILENCES = frozenset({"<sil>", "(NULL)", "<s>", "</s>", "SIL", "[NOISE]", "[SPEE
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class PhraseScore:
     """How well a phrase explains the sound, against free phones. Smaller is better.
 
     `loss` is what the grammar loses in log likelihood for each frame of speech (times 1000, in the decoder's scaled units). 80 frames are
@@ -129,15 +129,15 @@ class _Engine:
         free = self._decode(FREE_PHONES, sound)
         if free is None:
             return "", 0.0
-        evidence = self._weigh(heard, free)
+        evidence = self._score(heard, free)
         return (phrase if evidence.doubt <= MAX_DOUBT else ""), round(evidence.confidence, 3)
 
-    def _weigh(self, heard: _Decoded, free: _Decoded) -> Evidence:
+    def _score(self, heard: _Decoded, free: _Decoded) -> PhraseScore:
         n_frames = sum(n for _, n in heard.spoken)
         phones = [phone for word, _ in heard.spoken for phone in (self._decoder.lookup_word(word) or "").split()]
         free_phones = [phone for phone, _ in free.spoken]
         distance = edit_distance(phones, free_phones) / max(len(phones), len(free_phones), 1)
-        return Evidence((free.score - heard.score) * 1000 / (n_frames + EXTRA_FRAMES), distance)
+        return PhraseScore((free.score - heard.score) * 1000 / (n_frames + EXTRA_FRAMES), distance)
 
     def _decode(self, search: str, sound: bytes) -> _Decoded | None:
         """One pass over `sound`; None if nothing fits, which the grammar's beam may cause."""

@@ -45,7 +45,7 @@ def limits_of(engine: object, attempts: int | None = None) -> Limits:
     return limits if attempts is None else replace(limits, attempts=attempts)
 
 
-class SignsOfLife:
+class ResultDeadline:
     """Reports for one stream that the vendor is working without a result yet (a reasoning model), or that no result is due.
 
     `is_due` says whether a result is due; while it is not, no deadline runs.
@@ -103,7 +103,7 @@ class Guard:
                 self.note_success()
                 return result
 
-    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncGenerator[T, None]:
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: ResultDeadline | None = None) -> AsyncGenerator[T, None]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
 
         With `life`, a sign of life extends the deadline to that of a further result.

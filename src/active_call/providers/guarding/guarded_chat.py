@@ -20,7 +20,7 @@ from active_call.providers.chat import (
     ToolCallDelta,
     Usage,
 )
-from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
+from active_call.providers.guarding.guard import Guard, ResultDeadline, limits_of
 from active_call.providers.sources import close_source, connect_ahead, warm
 from active_call.providers.usage.billing import billed_by
 from active_call.providers.usage.metering import Meter, current_meter
@@ -45,7 +45,7 @@ class GuardedChatModel:
         self.inner = inner
 
     def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
-        life = SignsOfLife(self.guard.limits.next_result_s)
+        life = ResultDeadline(self.guard.limits.next_result_s)
         request, meter = replace(_valid(request), on_progress=life.tell), current_meter()
         return self.guard.stream(lambda: self._checked(request, meter), life)
 

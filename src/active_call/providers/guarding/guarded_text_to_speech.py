@@ -9,7 +9,7 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
-from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
+from active_call.providers.guarding.guard import Guard, ResultDeadline, limits_of
 from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, WordTime
@@ -66,7 +66,7 @@ class GuardedSynthesis:
         self._text = RecordedText()
         self._has_begun = False
         self._meter = current_meter()
-        self._life = SignsOfLife(engine.guard.limits.next_result_s, self._is_due)
+        self._life = ResultDeadline(engine.guard.limits.next_result_s, self._is_due)
         self._chunks = engine.guard.stream(self._attempt, self._life)
 
     def push_text(self, text: str) -> None:

@@ -119,9 +119,9 @@ class GeminiChatModel:
 
     def _thinking(self) -> dict[str, Any] | None:
         """The reasoning setting: a budget up to 2.5 (Pro cannot turn it off), a level from 3 on; None for models that do not reason."""
-        wish = self._settings.reasoning
-        if wish:
-            return {"thinkingBudget": int(wish)} if wish.isdecimal() else {"thinkingLevel": wish}
+        effort = self._settings.reasoning
+        if effort:
+            return {"thinkingBudget": int(effort)} if effort.isdecimal() else {"thinkingLevel": effort}
         generation = re.match(r"gemini-(\d+(?:\.\d+)?)", self._model)
         number = float(generation.group(1)) if generation else 0.0
         if number >= 3:

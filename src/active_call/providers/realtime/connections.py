@@ -63,7 +63,7 @@ class Dialect(Protocol):
         """The first messages to send."""
         ...
 
-    def retell(self) -> Iterable[Json]:
+    def history_messages(self) -> Iterable[Json]:
         """The messages after session set-up: the history so far, if the vendor does not know it."""
         ...
 
@@ -180,7 +180,7 @@ class Connections:
                     await socket.send(json.dumps(message))
                 while not self._dialect.is_ready(message := read_object(self._dialect.name, await socket.recv())):
                     self._refuse(message)
-                for message in self._dialect.retell():
+                for message in self._dialect.history_messages():
                     await socket.send(json.dumps(message))
         except ConnectionClosed as error:
             raise closed_error(self._dialect.name, error) from error

@@ -131,7 +131,7 @@ class GeminiDialect:
         model = self._option.model or DEFAULT_MODEL
         yield setup(session, model, self._option.turn_detection, self._option.extra, self.reader.handle)
 
-    def retell(self) -> Iterator[Json]:
+    def history_messages(self) -> Iterator[Json]:
         lines = list(self._history.lines())
         if lines and not self.reader.handle:
             yield turns(lines, is_complete=False)

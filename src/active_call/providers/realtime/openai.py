@@ -195,7 +195,7 @@ class OpenAiDialect:
     def begin(self) -> Iterator[Json]:
         yield self.update()
 
-    def retell(self) -> Iterator[Json]:
+    def history_messages(self) -> Iterator[Json]:
         for speaker, text in self.history.lines():
             yield text_item(text, speaker)
 

@@ -93,8 +93,8 @@ class PiperTextToSpeech:
         self._speed = option.speed or 1.0
         self._gain = BASE_GAIN * (option.volume or DEFAULT_VOLUME) / DEFAULT_VOLUME
         self._unknown: set[str] = set()
-        if wish := option.speaker or option.model:
-            self._note_unknown(wish, voice)
+        if spoken := option.speaker or option.model:
+            self._note_unknown(spoken, voice)
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
@@ -122,10 +122,10 @@ class PiperTextToSpeech:
         self._note_unknown(speaker, voice)
         return voice
 
-    def _note_unknown(self, wish: str, voice: PiperVoice) -> None:
-        if wish.lower() not in (voice.name.lower(), voice.speaker) and wish not in self._unknown and len(self._unknown) < 100:
-            self._unknown.add(wish)
-            logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": wish})
+    def _note_unknown(self, spoken: str, voice: PiperVoice) -> None:
+        if spoken.lower() not in (voice.name.lower(), voice.speaker) and spoken not in self._unknown and len(self._unknown) < 100:
+            self._unknown.add(spoken)
+            logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": spoken})
 
     async def _speak(self, text: str, voice: PiperVoice, speed: float) -> AsyncGenerator[SpeechChunk, None]:
         parts = parts_of(text, spoken_words if voice.speaks("en") else as_written)

@@ -53,11 +53,11 @@ def installed_voices(environment: Mapping[str, str]) -> tuple[PiperVoice, ...]:
     return (*_voices_of_packages(), *_voices_of_folder(str(voices_folder(environment))))
 
 
-def find_voice(environment: Mapping[str, str], wish: str | None, language: str | None) -> PiperVoice | None:
-    """The voice named `wish`, else the first one of `language` (English if none is given); None if there is none."""
+def find_voice(environment: Mapping[str, str], spoken: str | None, language: str | None) -> PiperVoice | None:
+    """The voice named `spoken`, else the first one of `language` (English if none is given); None if there is none."""
     voices = installed_voices(environment)
     for voice in voices:
-        if wish and wish.lower() in (voice.name.lower(), voice.speaker):
+        if spoken and spoken.lower() in (voice.name.lower(), voice.speaker):
             return voice
     wanted = language if language and language.lower() != "auto" else "en"
     same = [voice for voice in voices if voice.language == plain_code(wanted)]

@@ -32,7 +32,7 @@ from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.playbook_files import find_playbook
 from active_call.server.setup.outside import outgoing_policy
-from active_call.server.text_calls import NothingKept, TextCall
+from active_call.server.text_calls import NoRecords, TextCall
 
 
 def chat(
@@ -71,7 +71,7 @@ async def _chat(name: str, config: Config, environment: dict[str, str], as_json:
             engines=engines,
             http=http,
             guarded=clients.shared(),
-            records=NothingKept(),
+            records=NoRecords(),
             playbooks=playbooks,
             defaults=default_option(config),
         )

@@ -131,7 +131,7 @@ def call(
     playbook = str(handler) if handler is not None else playbook
     from active_call.call.opening.routing import Playbooks
     from active_call.server import launching
-    from active_call.server.commands.placing import CallWish, place_one_call
+    from active_call.server.commands.placing import CallRequest, place_one_call
     from active_call.server.playbook_files import find_playbook
     from active_call.server.setup.trunks import dial_plan
     from active_call.server.starter_files import write_starter_playbook
@@ -145,8 +145,8 @@ def call(
             err.print(f"wrote {path}", highlight=False)
         Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
         with launching.logged(config, level="warn"):
-            wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp, as_json=as_json)
-            answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), wish))
+            request = CallRequest(uri, playbook, caller=caller, username=username, password=password, srtp=srtp, as_json=as_json)
+            answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), request))
     raise typer.Exit(0 if answered else 1)
 
 

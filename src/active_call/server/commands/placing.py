@@ -14,7 +14,7 @@ from active_call.server.config.config import Config
 
 
 @dataclass(frozen=True, slots=True)
-class CallWish:
+class CallRequest:
     """The callee and the settings. None: as configured."""
 
     uri: str
@@ -27,24 +27,24 @@ class CallWish:
     """Print only JSON, one event per line."""
 
 
-async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, wish: CallWish) -> bool:
+async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, request: CallRequest) -> bool:
     """Place the call and wait for its end. True if it was answered. Raises ActiveCallError for an address that cannot be dialled."""
     config = config.model_copy(update={"udp_port": 0, "tls_port": None, "http_addr": "127.0.0.1:0", "handler": None})
     async with running(config, environment) as server:
-        book = server.playbooks.load(wish.playbook)
-        login = SipOption(username=wish.username, password=wish.password, enable_srtp=wish.srtp)
-        option = CallOption(callee=wish.uri, caller=wish.caller, sip=login)
+        book = server.playbooks.load(request.playbook)
+        login = SipOption(username=request.username, password=request.password, enable_srtp=request.srtp)
+        option = CallOption(callee=request.uri, caller=request.caller, sip=login)
         call = server.registry.place(option, playbook=book)
         events_of_call = call.subscribe()
-        if not wish.as_json:
-            _print(f"calling {wish.uri} …", out)
+        if not request.as_json:
+            _print(f"calling {request.uri} …", out)
         async for item in events_of_call:
-            if wish.as_json:
+            if request.as_json:
                 _print(wire.encode_event(item.event).decode(), out)
             else:
                 _show(item.event, out)
         described = call.describe()
-        if described.answered_at is None and not wish.as_json:
+        if described.answered_at is None and not request.as_json:
             why = described.error or f"{described.sip_code or ''} {described.end_reason}".strip()
             _print(f"not answered: {why}", out, style="red")
         return described.answered_at is not None

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.findings import Finding
 from active_call.agent.playbook.parser import Reading
 from active_call.base.errors import ActiveCallError, PlaybookError
@@ -100,7 +100,7 @@ def examine(file: Path, environment: Mapping[str, str], key_sets: Collection[str
         return error.strerror or str(error)
     except UnicodeDecodeError as error:
         return f"it is not UTF-8: {error.reason} at byte {error.start}"
-    return check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound, key_sets))
+    return check_playbook(text, file=str(file), resources=PlaybookResources(environment, known_by_section(), missing_sound, key_sets))
 
 
 def _unreadable(file: Path, why: str) -> tuple[dict[str, object], list[tuple[str, str]]]:

@@ -79,10 +79,10 @@ def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
 
 def _lacks(engine: str, tts: TtsOption, environment: Mapping[str, str]) -> bool:
     """Whether the requested voice does not exist."""
-    wish = tts.speaker or tts.model
+    voice = tts.speaker or tts.model
     if engine == "espeak":
-        return lacks_voice(wish or tts.language or "")
-    return wish is not None and not has_voice(environment, wish)
+        return lacks_voice(voice or tts.language or "")
+    return voice is not None and not has_voice(environment, voice)
 
 
 def _voice(name: str, tts: TtsOption, spoken: str, made: dict[str, object], environment: Mapping[str, str]) -> Iterator[Finding]:

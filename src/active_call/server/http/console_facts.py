@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
-from active_call.agent.playbook.check import Surroundings
+from active_call.agent.playbook.check import PlaybookResources
 from active_call.api.console_data.facts import ConsoleFacts
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
@@ -40,7 +40,7 @@ def console_facts(
         trunks=lambda: list(_trunks(config(), watch, endpoint)),
         accounts=lambda: list(_accounts(config(), registrations)),
         refusals=lambda: dict(refusals),
-        surroundings=lambda: Surroundings(environment, known_by_section(), key_sets=config().keys),
+        resources=lambda: PlaybookResources(environment, known_by_section(), key_sets=config().keys),
     )
 
 

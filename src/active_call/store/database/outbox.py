@@ -81,7 +81,7 @@ class Outbox:
                 await self._idle.wait()
         return self._idle.is_set()
 
-    async def revive(self) -> None:
+    async def retry_now(self) -> None:
         """Make dead letters and rows waiting for a retry due now, because the configuration may have been corrected."""
         values = {"state": "waiting", "attempts": 0, "due_at": self._world.clock.utc_now()}
         async with self._database.transaction() as connection:

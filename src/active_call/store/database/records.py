@@ -201,7 +201,7 @@ class DatabaseRecords:
             await self._take_over_spools()
             await self._take_over_journals()
             await nodes.bury()
-            await self._outbox.revive()
+            await self._outbox.retry_now()
         except _FAILURES as error:
             cause = getattr(error, "orig", None) or error
             self._troubles.note(PART, f"{self._database.name} cannot be used: {type(cause).__name__}: {cause}"[:400])

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from active_call.testing.phone.ear import Ear
-from active_call.testing.phone.rtp import Mouth
+from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.rtp import AudioSender
 from active_call.testing.phone.story import DEFAULT_SILENCE_MS, Event, Story
 from active_call.testing.phone.user_agent import Phone
 from active_call.testing.sound import audio, listening, voice
@@ -88,7 +88,7 @@ class Caller:
             self._phone.hang_up()
             self._phone.wait_ended(5)
 
-    def _play(self, mouth: Mouth, ear: Ear) -> None:
+    def _play(self, mouth: AudioSender, ear: AudioReceiver) -> None:
         for number, step in enumerate(self._story.steps):
             if self._phone.ended is not None and step["do"] not in ("expect_hangup", "listen"):
                 self.failures.append(f"steps[{number}] ({step['do']}): the call had ended")
@@ -98,7 +98,7 @@ class Caller:
                 self.failures.append(f"steps[{number}] ({step['do']}): {failure}")
                 return
 
-    def _take(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
+    def _take(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
         """Play one step. Returns what went wrong, or an empty text."""
         match step["do"]:
             case "listen":
@@ -124,7 +124,7 @@ class Caller:
                 return "" if ended and ended.by == "agent" else "the agent did not hang up"
         return ""
 
-    def _say(self, text: str, mouth: Mouth) -> float:
+    def _say(self, text: str, mouth: AudioSender) -> float:
         """Say it to the end. Returns when its first packet of speech left the phone."""
         asked_at = time.monotonic()
         mouth.say(self._speech[text])
@@ -134,7 +134,7 @@ class Caller:
         self._emit("caller", text=text, at=voiced[0], seconds=round(voiced[-1] - voiced[0], 2))
         return voiced[0]
 
-    def _listen(self, step: Mapping[str, Any], ear: Ear) -> str:
+    def _listen(self, step: Mapping[str, Any], ear: AudioReceiver) -> str:
         """Hear utterances until all expected lines were among them; without an expectation one utterance of any kind will do."""
         expected = [self._story.lines[name] for name in step.get("expect", ())]
         deadline = time.monotonic() + float(step.get("timeout_s", 15))
@@ -148,7 +148,7 @@ class Caller:
                 return ""
             self._own_end = 0.0
 
-    def _ask(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
+    def _ask(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
         """Ask until the expected answer comes, each time in other words. Returns what went wrong, or an empty text."""
         heard: list[str] = []
         for text in (step["text"], *step.get("again", ())):
@@ -163,7 +163,7 @@ class Caller:
                 break
         return f"{step['text']!r} was answered by {heard}"
 
-    def _answer(self, step: Mapping[str, Any], ear: Ear) -> str | None:
+    def _answer(self, step: Mapping[str, Any], ear: AudioReceiver) -> str | None:
         """Hear the answer to a question. `None` when it is the expected one, else what was heard."""
         expected = [self._story.lines[name] for name in step.get("expect", ())]
         deadline = time.monotonic() + float(step.get("timeout_s", 12))
@@ -182,7 +182,7 @@ class Caller:
             self.turns[-1].pop("decoy", None)  # not a fault of the story: it asks again
             deadline = min(deadline, time.monotonic() + _REST_OF_ANSWER_S)
 
-    def _wait_speech(self, ear: Ear, deadline: float) -> float | None:
+    def _wait_speech(self, ear: AudioReceiver, deadline: float) -> float | None:
         """When the first packet of the next speech arrived; None if the time or the call is over."""
         while True:
             voiced = ear.voiced_at
@@ -193,7 +193,7 @@ class Caller:
                 return None
             time.sleep(_POLL_S)
 
-    def _wait_utterance(self, ear: Ear, silence_ms: float, deadline: float) -> tuple[float, float] | None:
+    def _wait_utterance(self, ear: AudioReceiver, silence_ms: float, deadline: float) -> tuple[float, float] | None:
         """When the first and the last packet of the next utterance arrived."""
         start = self._wait_speech(ear, deadline)
         if start is None:
@@ -202,7 +202,7 @@ class Caller:
             time.sleep(_POLL_S)
         return start, ear.voiced_at[-1]
 
-    def _agent_turn(self, span: tuple[float, float], ear: Ear, *, cut: bool = False) -> Recognition:
+    def _agent_turn(self, span: tuple[float, float], ear: AudioReceiver, *, cut: bool = False) -> Recognition:
         """Recognise and report what was heard between two moments."""
         start, end = span
         self._mark = end
@@ -225,7 +225,7 @@ class Caller:
         self._emit("agent", text=recognition.text, at=start, **details)
         return recognition
 
-    def _interrupt(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
+    def _interrupt(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
         started = self._wait_speech(ear, time.monotonic() + float(step.get("timeout_s", 15)))
         if started is None:
             return "the agent said nothing that could be interrupted"
@@ -244,7 +244,7 @@ class Caller:
         self._emit("interruption", text=step["text"], at=own_start, barge_in_ms=barge_in_ms)
         return ""
 
-    def _silent_since(self, ear: Ear, after: float) -> float:
+    def _silent_since(self, ear: AudioReceiver, after: float) -> float:
         """The arrival of the last packet of speech before the agent's first silence of `_CUT_SILENCE_MS` after a moment."""
         while True:
             voiced = ear.voiced_at[max(bisect_right(ear.voiced_at, after) - 1, 0) :]

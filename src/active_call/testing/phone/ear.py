@@ -65,7 +65,7 @@ class StreamFigures:
         return asdict(self)
 
 
-class Ear:
+class AudioReceiver:
     """Receives until `stop`."""
 
     def __init__(self, rtp: socket.socket, rtcp: socket.socket, plan: MediaPlan) -> None:

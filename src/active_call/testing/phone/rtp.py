@@ -73,7 +73,7 @@ def bind_pair(local_ip: str) -> tuple[socket.socket, socket.socket]:
     raise OSError(f"no free pair of ports on {local_ip}")
 
 
-class Mouth:
+class AudioSender:
     """Sends sound until `stop`. `say` and `press` queue; in between there is the faint noise of a line."""
 
     def __init__(self, rtp: socket.socket, rtcp: socket.socket, plan: MediaPlan) -> None:

@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 
 from active_call.testing.phone import sip as phone_sip
-from active_call.testing.phone.ear import Ear
-from active_call.testing.phone.rtp import MediaPlan, Mouth, bind_pair
+from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.rtp import AudioSender, MediaPlan, bind_pair
 from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
 from active_call.testing.phone.wire import Peer, Wire
 from active_call.testing.sound import voice
@@ -111,8 +111,8 @@ class Phone:
         self.requests: list[Message] = []
         """Every request the other side sent in the dialog."""
         self.responses: list[tuple[float, Message]] = []
-        self.mouth: Mouth | None = None
-        self.ear: Ear | None = None
+        self.mouth: AudioSender | None = None
+        self.ear: AudioReceiver | None = None
 
     # -- calling -------------------------------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Phone:
         """Queue a digit (RFC 4733)."""
         self._talking().press(digit)
 
-    def _talking(self) -> Mouth:
+    def _talking(self) -> AudioSender:
         if self.mouth is None:
             raise RuntimeError("the call is not answered")
         return self.mouth
@@ -353,7 +353,7 @@ class Phone:
             return
         events = phone_sip.EVENT_TYPE if phone_sip.EVENT_TYPE in description.types else -1
         plan = MediaPlan(description.remote, codec, events, self._key, description.key)
-        self.mouth, self.ear = Mouth(self._rtp, self._rtcp, plan), Ear(self._rtp, self._rtcp, plan)
+        self.mouth, self.ear = AudioSender(self._rtp, self._rtcp, plan), AudioReceiver(self._rtp, self._rtcp, plan)
         self.ear.start()
         self.mouth.start()
 

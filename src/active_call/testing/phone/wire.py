@@ -170,7 +170,7 @@ class Hub:
         except OSError:
             return  # an ICMP error for something sent earlier; the transaction's timeout tells
         if octets.strip(b"\r\n\0"):
-            self._hand_up(octets, (source[0], source[1]))
+            self._deliver(octets, (source[0], source[1]))
 
     def _read_stream(self, sock: socket.socket) -> None:
         buffer = self._buffers.get(sock)
@@ -195,14 +195,14 @@ class Hub:
                     self.send(b"\r\n", sock)
                 if message is None:
                     break
-                self._hand_up(message, sock)
+                self._deliver(message, sock)
         except ValueError as error:
             self._on_fault(str(error))
             ended = True
         if ended:
             self._forget(sock)
 
-    def _hand_up(self, octets: bytes, peer: Peer) -> None:
+    def _deliver(self, octets: bytes, peer: Peer) -> None:
         try:
             message = parse(octets)
         except (ValueError, UnicodeDecodeError) as error:

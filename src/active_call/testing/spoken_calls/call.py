@@ -18,7 +18,7 @@ from active_call.legs.events import LegMedia
 from active_call.media.link.messages import Link
 from active_call.testing.sound.audio import Pcm
 from active_call.testing.spoken_calls.line import Line
-from active_call.testing.spoken_calls.recogniser import Ear, OfflineRecogniser
+from active_call.testing.spoken_calls.recogniser import CachedRecogniser, OfflineRecogniser
 from active_call.testing.virtual_caller import Caller, is_end
 from active_call.testing.virtual_server import VirtualServer, WatchedLeg
 from active_call.testing.virtual_time import run_virtually
@@ -61,12 +61,12 @@ class PlayedCall:
     ended_by: str = ""
 
 
-def play_call(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: Ear) -> PlayedCall:
+def play_call(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: CachedRecogniser) -> PlayedCall:
     """Call `playbook`, say each of `said` (8 kHz) when the agent has finished, and hang up."""
     return run_virtually(_play(playbook, said, background, ear))
 
 
-async def _play(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: Ear) -> PlayedCall:
+async def _play(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: CachedRecogniser) -> PlayedCall:
     async with httpx.AsyncClient() as http, VirtualServer(App(), http, playbook=playbook, recogniser=OfflineRecogniser(ear)) as server:
         leg = WatchedLeg(direction="inbound", allowed=frozenset({"INVITE", "BYE", "REFER"}))
         caller = _Caller(leg, server.party(leg), background)

@@ -22,7 +22,7 @@ BASE_S, SHARE = 0.035, 0.035
 """How long the tiny model takes for an utterance, and for each second of it, on a free core of the machine of benchmarks/RESULTS.md."""
 
 
-class Ear:
+class CachedRecogniser:
     """The model with a cache of its results. `file`: where the results are stored, and read from at the beginning."""
 
     def __init__(self, file: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class OfflineRecogniser:
     name = "moonshine"
     capabilities = SpeechToTextCapabilities(languages=("en",), partials=True)
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, ear: CachedRecogniser) -> None:
         self._ear = ear
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:

@@ -23,7 +23,7 @@ from active_call.providers.speech_to_text import Partial, RecognitionEvent
 from active_call.testing.sound import audio
 from active_call.testing.sound.audio import RATE_HZ, Pcm
 from active_call.testing.spoken_calls.line import TICK_S, Line
-from active_call.testing.spoken_calls.recogniser import BASE_S, SHARE, Ear, OfflineRecogniser
+from active_call.testing.spoken_calls.recogniser import BASE_S, SHARE, CachedRecogniser, OfflineRecogniser
 from active_call.testing.virtual_time import run_virtually
 
 BEFORE_S = 0.6
@@ -84,7 +84,7 @@ class TurnTrace:
         return [report for _, report in self.reports if isinstance(report, SpeechEnded)]
 
 
-def record_turn(said: Pcm, background: Pcm, ear: Ear, judge: Judge | None = None) -> TurnTrace:
+def record_turn(said: Pcm, background: Pcm, ear: CachedRecogniser, judge: Judge | None = None) -> TurnTrace:
     """Hear `said` over the line's `background`."""
     reports, pieces = _reports(with_silence(said), background)
     trace = TurnTrace(BEFORE_S, BEFORE_S + len(said) / RATE_HZ, reports)
@@ -145,7 +145,9 @@ def _last_within(trace: TurnTrace, first: int) -> int:
     return last
 
 
-async def _partials(start: SpeechStarted, pieces: Sequence[tuple[float, CallerAudio]], trace: TurnTrace, last: int, ear: Ear) -> HeardFrom:
+async def _partials(
+    start: SpeechStarted, pieces: Sequence[tuple[float, CallerAudio]], trace: TurnTrace, last: int, ear: CachedRecogniser
+) -> HeardFrom:
     loop = asyncio.get_running_loop()
     heard = HeardFrom()
 
@@ -181,7 +183,7 @@ def _note_whole(heard: HeardFrom, recognition: PartialRecognition, now: float) -
         heard.whole.append((round(now, 3), text, confidence))
 
 
-def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: Ear) -> tuple[str, float, float]:
+def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: CachedRecogniser) -> tuple[str, float, float]:
     begin = max(0, trace.starts()[first].sample - LEAD_SAMPLES)
     end = trace.ends()[last].sample + int(CLOSED_AFTER_S * LISTEN_RATE_HZ)
     sound = pcm[2 * begin : 2 * end]

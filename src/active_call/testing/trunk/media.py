@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from active_call.testing.phone.ear import Ear, Heard
-from active_call.testing.phone.rtp import MediaPlan, Mouth
+from active_call.testing.phone.ear import AudioReceiver, Heard
+from active_call.testing.phone.rtp import AudioSender, MediaPlan
 from active_call.testing.sound.audio import LAWS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _WRAP_AT = 65_536 - 25
 """A first sequence number half a second before the rollover."""
 
 
-class GatewayMouth(Mouth):
+class GatewaySender(AudioSender):
     """A sender whose stream can change as gateways change theirs."""
 
     def wrap_soon(self) -> None:
@@ -63,7 +63,7 @@ class Sound:
         theirs = media.crypto[0][2] if media.crypto else b""
         plan = MediaPlan((media.address, media.port), codec, events, key if theirs else b"", theirs)
         self._rtp = rtp
-        self.mouth, self.ear = GatewayMouth(rtp, rtcp, plan), Ear(rtp, rtcp, plan)
+        self.mouth, self.ear = GatewaySender(rtp, rtcp, plan), AudioReceiver(rtp, rtcp, plan)
         if wraps:
             self.mouth.wrap_soon()
         self.ear.start()

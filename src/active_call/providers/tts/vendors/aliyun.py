@@ -26,8 +26,8 @@ from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
 from active_call.providers.tts.vendors.spelling import Spelling
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, speed_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language
 
 DEFAULT_MODEL: Final = "cosyvoice-v3-flash"
@@ -89,12 +89,12 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
         """Task ids are UUIDs."""
         return self._uuid()
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         return VoiceAddress(self.endpoint, tuple(headers_of(self._key).items()), (self._key,))
 
-    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+    async def prepare(self, socket: ClientConnection, spoken: SpokenText) -> None:
         """Begin a task; the vendor accepts text once it has begun."""
-        await socket.send(self._run_task(wish))
+        await socket.send(self._run_task(spoken))
         while True:
             event = read_object(NAME, await socket.recv())
             match mapping(event.get("header")).get("event"):
@@ -105,9 +105,9 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
                 case _:
                     pass
 
-    def _run_task(self, wish: Wish) -> str:
+    def _run_task(self, spoken: SpokenText) -> str:
         option = self._option
-        voice = wish.speaker or option.speaker or DEFAULT_VOICE
+        voice = spoken.speaker or option.speaker or DEFAULT_VOICE
         parameters: dict[str, Any] = {
             "text_type": "PlainText",
             "voice": voice,
@@ -115,7 +115,7 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
             "sample_rate": self.rate_hz,
             "word_timestamp_enabled": True,
         }
-        if (speed := speed_in(option, wish.speed, 0.5, 2.0)) is not None:
+        if (speed := speed_in(option, spoken.speed, 0.5, 2.0)) is not None:
             parameters["rate"] = speed
         if option.volume is not None:
             parameters["volume"] = round(100 * option.volume / MAX_VOLUME)
@@ -129,43 +129,43 @@ class CosyVoiceTextToSpeech(SocketTextToSpeech):
             "parameters": {**parameters, **option.extra},
             "input": {},
         }
-        return _order("run-task", wish, payload)
+        return _order("run-task", spoken, payload)
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (*self.say(wish, wish.text), *self.finish(wish))
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (*self.say(spoken, spoken.text), *self.finish(spoken))
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
-        self._spoken.setdefault(wish.id, _Spoken()).spelling.add(clause)
-        return (_order("continue-task", wish, {"input": {"text": clause}}),)
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
+        self._spoken.setdefault(spoken.id, _Spoken()).spelling.add(clause)
+        return (_order("continue-task", spoken, {"input": {"text": clause}}),)
 
-    def finish(self, wish: Wish) -> Sequence[Message]:
-        return (_order("finish-task", wish, {"input": {}}),)
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
+        return (_order("finish-task", spoken, {"input": {}}),)
 
-    def abandon(self, wish: Wish) -> None:
-        self._spoken.pop(wish.id, None)
+    def abandon(self, spoken: SpokenText) -> None:
+        self._spoken.pop(spoken.id, None)
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
-        spoken = self._spoken.setdefault(wish.id, _Spoken())
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
+        task = self._spoken.setdefault(spoken.id, _Spoken())
         if isinstance(message, bytes):
-            spoken.sound_ms += len(message) / BYTES_PER_SAMPLE * 1000 / self.rate_hz
+            task.sound_ms += len(message) / BYTES_PER_SAMPLE * 1000 / self.rate_hz
             return SpeechChunk(message)
         event = read_object(NAME, message)
         match mapping(event.get("header")).get("event"):
             case "task-finished":
-                self._spoken.pop(wish.id, None)
+                self._spoken.pop(spoken.id, None)
                 return None
             case "task-failed":
-                self._spoken.pop(wish.id, None)
+                self._spoken.pop(spoken.id, None)
                 raise task_error(event, (self._key,))
             case "result-generated":
-                words, ends_clause = spoken.take(mapping(mapping(event.get("payload")).get("output")))
+                words, ends_clause = task.take(mapping(mapping(event.get("payload")).get("output")))
                 return SpeechChunk(b"", words, ends_flush=ends_clause)
             case _:
                 return SpeechChunk(b"")
 
 
-def _order(action: str, wish: Wish, payload: Mapping[str, Any]) -> str:
-    return write_object({"header": {"action": action, "task_id": wish.id, "streaming": "duplex"}, "payload": payload})
+def _order(action: str, spoken: SpokenText, payload: Mapping[str, Any]) -> str:
+    return write_object({"header": {"action": action, "task_id": spoken.id, "streaming": "duplex"}, "payload": payload})
 
 
 @dataclass(slots=True)

@@ -17,8 +17,8 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, speed_in
-from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "azure"
@@ -83,21 +83,21 @@ class AzureTextToSpeech(HttpTextToSpeech):
         self.model = "neural-hd" if "HD" in (option.speaker or option.model or DEFAULT_VOICE) else "neural"
         """The model name for billing."""
 
-    def request(self, wish: Wish) -> SpeechRequest:
+    def request(self, spoken: SpokenText) -> SpeechRequest:
         headers = {"Ocp-Apim-Subscription-Key": self._key, "X-Microsoft-OutputFormat": FORMATS[self.rate_hz], "User-Agent": "active-call"}
-        return SpeechRequest(self.endpoint, self._ssml(wish), headers, "application/ssml+xml")
+        return SpeechRequest(self.endpoint, self._ssml(spoken), headers, "application/ssml+xml")
 
-    def _ssml(self, wish: Wish) -> str:
+    def _ssml(self, spoken: SpokenText) -> str:
         option = self._option
-        voice = wish.speaker or option.speaker or option.model or DEFAULT_VOICE
+        voice = spoken.speaker or option.speaker or option.model or DEFAULT_VOICE
         language = tag_of(option.language) or "-".join(voice.split("-")[:2])
-        said = escape(wish.text)
-        speed = speed_in(option, wish.speed, 0.5, 2.0)
-        manner = [f"rate={quoteattr(f'{round((speed - 1) * 100):+d}%')}"] if speed is not None else []
+        said = escape(spoken.text)
+        speed = speed_in(option, spoken.speed, 0.5, 2.0)
+        prosody = [f"rate={quoteattr(f'{round((speed - 1) * 100):+d}%')}"] if speed is not None else []
         if option.volume is not None:
-            manner.append(f"volume={quoteattr(str(round(100 * option.volume / MAX_VOLUME)))}")
-        if manner:
-            said = f"<prosody {' '.join(manner)}>{said}</prosody>"
+            prosody.append(f"volume={quoteattr(str(round(100 * option.volume / MAX_VOLUME)))}")
+        if prosody:
+            said = f"<prosody {' '.join(prosody)}>{said}</prosody>"
         if option.emotion:
             said = f"<mstts:express-as style={quoteattr(option.emotion)}>{said}</mstts:express-as>"
         names = 'xmlns="http://www.w3.org/2001/10/synthesis" xmlns:mstts="https://www.w3.org/2001/mstts"'

@@ -20,8 +20,8 @@ from active_call.providers.json_values import mapping, read_object, text, write_
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, words_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "cartesia"
@@ -73,53 +73,53 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
     takes_written_text = True
     context_idle_s = 0.7  # the vendor forgets a context a second after its last sound
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         version = str(self._option.extra.get("cartesia_version", API_VERSION))
         headers = (("X-API-Key", self._key),) if self._key else ()
         return VoiceAddress(with_parameters(self.endpoint, {"cartesia_version": version}, {}), headers, (self._key,))
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (self._order(wish, wish.text, goes_on=False),)
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (self._order(spoken, spoken.text, goes_on=False),)
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         """The clause, and a flush, which is a separate message without text."""
-        return (self._order(wish, clause.rstrip() + " ", goes_on=True), self._order(wish, "", goes_on=True, flush=True))
+        return (self._order(spoken, clause.rstrip() + " ", goes_on=True), self._order(spoken, "", goes_on=True, flush=True))
 
-    def finish(self, wish: Wish) -> Sequence[Message]:
-        return (self._order(wish, "", goes_on=False),)
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
+        return (self._order(spoken, "", goes_on=False),)
 
-    def _order(self, wish: Wish, transcript: str, *, goes_on: bool, flush: bool = False) -> str:
+    def _order(self, spoken: SpokenText, transcript: str, *, goes_on: bool, flush: bool = False) -> str:
         option = self._option
         request: dict[str, Any] = {
             "model_id": option.model or DEFAULT_MODEL,
             "transcript": transcript,
-            "voice": {"mode": "id", "id": wish.speaker or option.speaker or DEFAULT_VOICE},
+            "voice": {"mode": "id", "id": spoken.speaker or option.speaker or DEFAULT_VOICE},
             "language": base_language(option.language) or "en",
-            "context_id": wish.id,
+            "context_id": spoken.id,
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.rate_hz},
             "add_timestamps": True,
             "continue": goes_on,
         }
-        manner: dict[str, Any] = {}
-        if (speed := speed_in(option, wish.speed, 0.6, 1.5)) is not None:
-            manner["speed"] = speed
+        generation: dict[str, Any] = {}
+        if (speed := speed_in(option, spoken.speed, 0.6, 1.5)) is not None:
+            generation["speed"] = speed
         if option.emotion:
-            manner["emotion"] = option.emotion
-        if manner:
-            request["generation_config"] = manner
+            generation["emotion"] = option.emotion
+        if generation:
+            request["generation_config"] = generation
         if flush:
             request["flush"] = True
         return write_object({**request, **parameters_in(option.extra, "cartesia_version")})
 
-    def abandon(self, wish: Wish) -> Sequence[Message]:
-        return (write_object({"context_id": wish.id, "cancel": True}),)
+    def abandon(self, spoken: SpokenText) -> Sequence[Message]:
+        return (write_object({"context_id": spoken.id, "cancel": True}),)
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         event = read_object(NAME, message)
-        if event.get("type") == "error" and text(event.get("context_id")) in ("", wish.id):
+        if event.get("type") == "error" and text(event.get("context_id")) in ("", spoken.id):
             reason = text(event.get("error")) or text(event.get("message")) or text(event.get("title")) or "an error without a reason"
             raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable=event.get("status_code") in RETRYABLE_STATUS)
-        if text(event.get("context_id")) != wish.id:
+        if text(event.get("context_id")) != spoken.id:
             return SpeechChunk(b"")
         match event.get("type"):
             case "chunk":

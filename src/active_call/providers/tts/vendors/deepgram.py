@@ -22,7 +22,7 @@ from active_call.providers.json_values import read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.vendor_parameters import with_parameters
 
 DEFAULT_VOICE: Final = "aura-2-thalia-en"
@@ -77,7 +77,7 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
         """The model name for billing, taken from the voice name."""
         self._n_texts: WeakKeyDictionary[ClientConnection, int] = WeakKeyDictionary()
 
-    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+    async def prepare(self, socket: ClientConnection, spoken: SpokenText) -> None:
         self._n_texts[socket] = self._n_texts.get(socket, 0) + 1
 
     def keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
@@ -87,19 +87,19 @@ class DeepgramTextToSpeech(SocketTextToSpeech):
         else:
             self.close_later(socket)
 
-    def address(self, wish: Wish) -> VoiceAddress:
-        voice = wish.speaker or self._option.speaker or self._option.model or DEFAULT_VOICE
+    def address(self, spoken: SpokenText) -> VoiceAddress:
+        voice = spoken.speaker or self._option.speaker or self._option.model or DEFAULT_VOICE
         parameters = {"model": voice, "encoding": "linear16", "sample_rate": self.rate_hz}
         url = with_parameters(self.endpoint, parameters, self._option.extra)
         return VoiceAddress(url, tuple(headers_of(self._key).items()), (self._key,))
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (write_object({"type": "Speak", "text": wish.text}), '{"type":"Flush"}')
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (write_object({"type": "Speak", "text": spoken.text}), '{"type":"Flush"}')
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         return (write_object({"type": "Speak", "text": clause}), '{"type":"Flush"}')
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         if isinstance(message, bytes):
             return SpeechChunk(message)
         event = read_object(NAME, message)

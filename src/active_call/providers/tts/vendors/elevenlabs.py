@@ -21,8 +21,8 @@ from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
 from active_call.providers.tts.vendors.spelling import Spelling
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "elevenlabs"
@@ -81,9 +81,9 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         self._spelt: dict[str, Spelling] = {}
         """For each text being spoken: the part that has sounded."""
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         option = self._option
-        voice = wish.speaker or option.speaker or DEFAULT_VOICE
+        voice = spoken.speaker or option.speaker or DEFAULT_VOICE
         parameters = {
             "model_id": option.model or DEFAULT_MODEL,
             "output_format": f"pcm_{self.rate_hz}",
@@ -97,38 +97,38 @@ class ElevenLabsTextToSpeech(SocketTextToSpeech):
         )
         return VoiceAddress(url, (("xi-api-key", self._key),) if self._key else (), (self._key,))
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (*self.begin(wish), *self.say(wish, wish.text), *self.finish(wish))
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (*self.begin(spoken), *self.say(spoken, spoken.text), *self.finish(spoken))
 
-    def begin(self, wish: Wish) -> Sequence[Message]:
+    def begin(self, spoken: SpokenText) -> Sequence[Message]:
         settings: dict[str, Any] = {name: self._option.extra[name] for name in _SETTINGS if name in self._option.extra}
-        if (speed := speed_in(self._option, wish.speed, 0.7, 1.2)) is not None:
+        if (speed := speed_in(self._option, spoken.speed, 0.7, 1.2)) is not None:
             settings["speed"] = speed
-        self._spelt[wish.id] = Spelling()
-        return (write_object({"text": " ", "context_id": wish.id, **({"voice_settings": settings} if settings else {})}),)
+        self._spelt[spoken.id] = Spelling()
+        return (write_object({"text": " ", "context_id": spoken.id, **({"voice_settings": settings} if settings else {})}),)
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
-        self._spelt.setdefault(wish.id, Spelling()).add(clause)
-        return (write_object({"text": clause.rstrip() + " ", "context_id": wish.id, "flush": True}),)
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
+        self._spelt.setdefault(spoken.id, Spelling()).add(clause)
+        return (write_object({"text": clause.rstrip() + " ", "context_id": spoken.id, "flush": True}),)
 
-    def finish(self, wish: Wish) -> Sequence[Message]:
-        return (write_object({"context_id": wish.id, "close_context": True}),)
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
+        return (write_object({"context_id": spoken.id, "close_context": True}),)
 
-    def abandon(self, wish: Wish) -> Sequence[Message]:
+    def abandon(self, spoken: SpokenText) -> Sequence[Message]:
         """The context is closed already, or will be: its remaining messages are ignored by its id."""
-        self._spelt.pop(wish.id, None)
-        return (write_object({"context_id": wish.id, "close_context": True}),)
+        self._spelt.pop(spoken.id, None)
+        return (write_object({"context_id": spoken.id, "close_context": True}),)
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         event = read_object(NAME, message)
         if reason := text(event.get("error")) or (text(event.get("message")) if not event.get("audio") else ""):
             raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable="quota" not in reason)
-        if (text(event.get("contextId")) or text(event.get("context_id"))) != wish.id:
+        if (text(event.get("contextId")) or text(event.get("context_id"))) != spoken.id:
             return SpeechChunk(b"")
         if event.get("isFinal") is True or event.get("is_final") is True:
-            self._spelt.pop(wish.id, None)
+            self._spelt.pop(spoken.id, None)
             return None
         pcm = sound_in(NAME, event.get("audio")) if event.get("audio") else b""
-        spelling = self._spelt.setdefault(wish.id, Spelling())
+        spelling = self._spelt.setdefault(spoken.id, Spelling())
         words, ends_clause = spelling.take(mapping(event.get("alignment")), len(pcm) / BYTES_PER_SAMPLE * 1000 / self.rate_hz)
         return SpeechChunk(pcm, words, ends_flush=ends_clause)

@@ -15,8 +15,8 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header
-from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "google"
@@ -74,14 +74,18 @@ class GoogleTextToSpeech(HttpTextToSpeech):
         self.model = family_of(option.speaker or option.model or DEFAULT_VOICE)
         """The model name for billing."""
 
-    def request(self, wish: Wish) -> SpeechRequest:
+    def request(self, spoken: SpokenText) -> SpeechRequest:
         option = self._option
-        voice = wish.speaker or option.speaker or option.model or DEFAULT_VOICE
+        voice = spoken.speaker or option.speaker or option.model or DEFAULT_VOICE
         sound: dict[str, Any] = {"audioEncoding": "LINEAR16", "sampleRateHertz": self.rate_hz}
-        if (speed := speed_in(option, wish.speed, 0.25, 2.0)) is not None:
+        if (speed := speed_in(option, spoken.speed, 0.25, 2.0)) is not None:
             sound["speakingRate"] = speed
         language = tag_of(option.language) or "-".join(voice.split("-")[:2])
-        body = {"input": {"text": wish.text}, "voice": {"languageCode": language, "name": voice}, "audioConfig": {**sound, **option.extra}}
+        body = {
+            "input": {"text": spoken.text},
+            "voice": {"languageCode": language, "name": voice},
+            "audioConfig": {**sound, **option.extra},
+        }
         return SpeechRequest(self.endpoint, body, {"X-Goog-Api-Key": self._key} if self._key else {})
 
     def read(self, answer: Mapping[str, Any]) -> SpeechChunk:

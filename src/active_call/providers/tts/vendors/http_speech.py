@@ -21,8 +21,8 @@ from active_call.providers.http import lines_of, open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.vendor_voice import rate_in
-from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.tts.whole_text import WholeTextStream
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -64,8 +64,8 @@ class HttpTextToSpeech:
     def capabilities(self) -> TextToSpeechCapabilities:
         return replace(self.can, rate_hz=self.rate_hz)
 
-    def request(self, wish: Wish) -> SpeechRequest:
-        """The request for `wish`."""
+    def request(self, spoken: SpokenText) -> SpeechRequest:
+        """The request for `spoken`."""
         raise NotImplementedError
 
     def read(self, answer: Mapping[str, Any]) -> SpeechChunk:
@@ -73,12 +73,12 @@ class HttpTextToSpeech:
         raise NotImplementedError
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
-        return WholeTextStream(lambda text: self._speak(Wish(text, "", speaker, speed)), self.rate_hz)
+        return WholeTextStream(lambda text: self._speak(SpokenText(text, "", speaker, speed)), self.rate_hz)
 
     async def connect_ahead(self) -> None:
         """Open a connection for the next text."""
         with contextlib.suppress(ConfigError, ProviderError):
-            await open_connection(self._http, self.request(Wish("", "")).url)
+            await open_connection(self._http, self.request(SpokenText("", "")).url)
 
     async def close(self) -> None:
         """Does nothing: the HTTP client belongs to the server."""
@@ -87,10 +87,10 @@ class HttpTextToSpeech:
         """An error whose text contains no secret."""
         return ProviderError(self.name, without_secrets(reason, self._secrets), retryable=retryable)
 
-    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
-        if not wish.text.strip():
+    async def _speak(self, spoken: SpokenText) -> AsyncGenerator[SpeechChunk, None]:
+        if not spoken.text.strip():
             return
-        asked = self.request(wish)
+        asked = self.request(spoken)
         content: dict[str, Any] = {"content": asked.body.encode()} if isinstance(asked.body, str) else {"json": dict(asked.body)}
         headers = {**asked.headers, "Content-Type": asked.content_type}
         timeout = httpx.Timeout(self.limits.first_result_s)

@@ -17,8 +17,8 @@ from active_call.providers.json_values import text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header
-from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "hume"
 BASE_URL: Final = "https://api.hume.ai"
@@ -63,14 +63,14 @@ class HumeTextToSpeech(HttpTextToSpeech):
     can = CAPABILITIES
     answer = "lines"
 
-    def request(self, wish: Wish) -> SpeechRequest:
+    def request(self, spoken: SpokenText) -> SpeechRequest:
         option = self._option
-        voice = wish.speaker or option.speaker or DEFAULT_VOICE
+        voice = spoken.speaker or option.speaker or DEFAULT_VOICE
         is_id = re.fullmatch(r"[0-9a-f]{8}-[0-9a-f-]{27}", voice) is not None
-        said: dict[str, Any] = {"text": wish.text, "voice": {"id": voice} if is_id else {"name": voice, "provider": "HUME_AI"}}
+        said: dict[str, Any] = {"text": spoken.text, "voice": {"id": voice} if is_id else {"name": voice, "provider": "HUME_AI"}}
         if option.emotion:
             said["description"] = option.emotion
-        if (speed := speed_in(option, wish.speed, 0.5, 2.0)) is not None:
+        if (speed := speed_in(option, spoken.speed, 0.5, 2.0)) is not None:
             said["speed"] = speed
         body = {"utterances": [said], "format": {"type": "pcm"}, "strip_headers": True, "instant_mode": True, **option.extra}
         return SpeechRequest(self.endpoint, body, {"X-Hume-Api-Key": self._key} if self._key else {})

@@ -19,8 +19,8 @@ from active_call.providers.json_values import mapping, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, without_wav_header, words_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 NAME: Final = "inworld"
 BASE_URL: Final = "wss://api.inworld.ai"
@@ -72,51 +72,51 @@ class InworldTextToSpeech(SocketTextToSpeech):
     takes_written_text = True
     times_of_clause = True
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         return VoiceAddress(self.endpoint, (("Authorization", f"Basic {self._key}"),) if self._key else (), (self._key,))
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (*self.begin(wish), *self.say(wish, wish.text), *self.finish(wish))
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (*self.begin(spoken), *self.say(spoken, spoken.text), *self.finish(spoken))
 
-    def begin(self, wish: Wish) -> Sequence[Message]:
+    def begin(self, spoken: SpokenText) -> Sequence[Message]:
         option = self._option
         sound: dict[str, Any] = {"audioEncoding": "LINEAR16", "sampleRateHertz": self.rate_hz}
-        if (speed := speed_in(option, wish.speed, 0.5, 1.5)) is not None:
+        if (speed := speed_in(option, spoken.speed, 0.5, 1.5)) is not None:
             sound["speakingRate"] = speed
         settings = {
-            "voiceId": wish.speaker or option.speaker or DEFAULT_VOICE,
+            "voiceId": spoken.speaker or option.speaker or DEFAULT_VOICE,
             "modelId": option.model or DEFAULT_MODEL,
             "audioConfig": sound,
             "timestampType": "WORD",
             "autoMode": False,  # otherwise the vendor also flushes by itself, and reports `flushCompleted` for each
             **option.extra,
         }
-        return (write_object({"create": settings, "contextId": wish.id}),)
+        return (write_object({"create": settings, "contextId": spoken.id}),)
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         said = clause.rstrip() + " "
         parts = [said[start : start + MAX_TEXT_CHARS] for start in range(0, len(said), MAX_TEXT_CHARS)]
         return (
-            *(write_object({"send_text": {"text": part}, "contextId": wish.id}) for part in parts),
-            write_object({"flush_context": {}, "contextId": wish.id}),
+            *(write_object({"send_text": {"text": part}, "contextId": spoken.id}) for part in parts),
+            write_object({"flush_context": {}, "contextId": spoken.id}),
         )
 
-    def finish(self, wish: Wish) -> Sequence[Message]:
-        return (write_object({"close_context": {}, "contextId": wish.id}),)
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
+        return (write_object({"close_context": {}, "contextId": spoken.id}),)
 
-    def abandon(self, wish: Wish) -> Sequence[Message]:
+    def abandon(self, spoken: SpokenText) -> Sequence[Message]:
         """Close the context; `read` ignores its remaining messages. The close of a whole text's context was sent with the text."""
-        return () if wish.text else self.finish(wish)
+        return () if spoken.text else self.finish(spoken)
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         event = read_object(NAME, message)
         result = mapping(event.get("result"))
         of = text(result.get("contextId"))
         status = mapping(event.get("error")) or mapping(result.get("status"))
-        if (code := number(status.get("code"))) and of in ("", wish.id):
+        if (code := number(status.get("code"))) and of in ("", spoken.id):
             reason = without_secrets(text(status.get("message")) or "an error without a reason", (self._key,))
             raise ProviderError(NAME, reason, retryable=int(code) not in REFUSED_FOR_GOOD)
-        if of != wish.id:
+        if of != spoken.id:
             return SpeechChunk(b"")
         if "contextClosed" in result:
             return None

@@ -20,8 +20,8 @@ from active_call.providers.json_values import mapping, read_object, text, write_
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import sound_in, speed_in, words_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "rime"
@@ -77,33 +77,33 @@ class RimeTextToSpeech(SocketTextToSpeech):
     has_contexts = False
     times_of_clause = True
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         option = self._option
         model = option.model or DEFAULT_MODEL
         language = base_language(option.language)
         parameters = {
-            "speaker": wish.speaker or option.speaker or DEFAULT_VOICE,
+            "speaker": spoken.speaker or option.speaker or DEFAULT_VOICE,
             "modelId": model,
             "audioFormat": "pcm",
             "samplingRate": self.rate_hz,
             "segment": "never",
             "lang": LANGUAGES.get(language, language) if language else None,
         }
-        if (speed := speed_in(option, wish.speed, 0.5, 2.0)) is not None:
+        if (speed := speed_in(option, spoken.speed, 0.5, 2.0)) is not None:
             parameters["speedAlpha"] = round(1 / speed if model in SLOWER_IF_GREATER else speed, 3)
         headers = (("Authorization", f"Bearer {self._key}"),) if self._key else ()
         return VoiceAddress(with_parameters(self.endpoint, parameters, option.extra), headers, (self._key,))
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return self.say(wish, wish.text)
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return self.say(spoken, spoken.text)
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         return (
-            write_object({"text": clause.rstrip() + " ", "contextId": wish.id}),
-            write_object({"operation": "flush", "contextId": wish.id}),
+            write_object({"text": clause.rstrip() + " ", "contextId": spoken.id}),
+            write_object({"operation": "flush", "contextId": spoken.id}),
         )
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         event = read_object(NAME, message)
         match event.get("type"):
             case "chunk":

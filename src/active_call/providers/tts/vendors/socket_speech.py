@@ -23,8 +23,8 @@ from active_call.contract.options import TtsOption
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeechCapabilities
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import rate_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.tts.vendors.written_text import WrittenTextStream
 from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.providers.websocket import closed_error, open_socket
@@ -34,7 +34,7 @@ MAX_KEPT: Final = 8
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CacheEntry:
     """Connections of one address, the newest last, each with the time since when it is idle."""
 
     waiting: list[tuple[float, ClientConnection]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class SocketTextToSpeech:
         self._option = option
         self._key = key
         self._services = services
-        self._kept: dict[VoiceAddress, _Kept] = {}
+        self._kept: dict[VoiceAddress, _CacheEntry] = {}
         self._numbers = count(1)
         self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -84,60 +84,60 @@ class SocketTextToSpeech:
         """A new text id, unique on this server."""
         return f"text-{next(self._numbers)}"
 
-    def address(self, wish: Wish) -> VoiceAddress:
-        """The address for `wish`. Raises ConfigError, ProviderError."""
+    def address(self, spoken: SpokenText) -> VoiceAddress:
+        """The address for `spoken`. Raises ConfigError, ProviderError."""
         raise NotImplementedError
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        """The messages for `wish`."""
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        """The messages for `spoken`."""
         raise NotImplementedError
 
-    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+    async def prepare(self, socket: ClientConnection, spoken: SpokenText) -> None:
         """Messages to exchange before a text is sent; called for each text."""
 
-    def begin(self, wish: Wish) -> Sequence[Message]:
+    def begin(self, spoken: SpokenText) -> Sequence[Message]:
         """For streamed text: the messages before its first clause."""
         return ()
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]:
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         """For streamed text: the messages for the next clause, whose sound must come at once."""
         raise NotImplementedError
 
-    def finish(self, wish: Wish) -> Sequence[Message]:
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
         """For streamed text: the messages after its last clause."""
         return ()
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         """The sound in `message`; None at its end. An empty chunk for a message without sound. Raises ProviderError."""
         raise NotImplementedError
 
-    def abandon(self, wish: Wish) -> Sequence[Message] | None:
-        """The messages that cancel `wish`, so that the connection can be reused; None: it must be closed."""
+    def abandon(self, spoken: SpokenText) -> Sequence[Message] | None:
+        """The messages that cancel `spoken`, so that the connection can be reused; None: it must be closed."""
         return None
 
     # -- what the wall uses
 
-    def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish:
+    def new_spoken_text(self, text: str, speaker: str | None, speed: float | None) -> SpokenText:
         """A text with its own id."""
-        return Wish(text, self.new_id(), speaker, speed)
+        return SpokenText(text, self.new_id(), speaker, speed)
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
         if self.takes_written_text:
             return WrittenTextStream(self, speaker, speed)
-        return WholeTextStream(lambda text: self.speak(self.new_wish(text, speaker, speed)), self.rate_hz)
+        return WholeTextStream(lambda text: self.speak(self.new_spoken_text(text, speaker, speed)), self.rate_hz)
 
     async def warm(self) -> None:
         """Open a connection for the first text. A failure is not reported: the first text reports it."""
         if not self.keeps_s:
             return
         with contextlib.suppress(ProviderError):
-            address = self.address(Wish("", "warm"))
+            address = self.address(SpokenText("", "warm"))
             self.keep(address, await self.connect(address))
 
     async def connect_ahead(self) -> None:
         """Open a connection that lasts at least some seconds. A failure is not reported."""
         with contextlib.suppress(ProviderError):
-            kept = self._kept.get(self.address(Wish("", "warm")))
+            kept = self._kept.get(self.address(SpokenText("", "warm")))
             young = asyncio.get_running_loop().time() - self.keeps_s / 2
             if kept is None or not any(since > young and socket.state is State.OPEN for since, socket in kept.waiting):
                 await self.warm()
@@ -149,42 +149,42 @@ class SocketTextToSpeech:
         self._kept.clear()
         await asyncio.gather(*(_close(socket) for socket in sockets), *self._closing)
 
-    async def speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, spoken: SpokenText) -> AsyncGenerator[SpeechChunk, None]:
         """The sound of one complete text."""
-        if not wish.text.strip():
+        if not spoken.text.strip():
             return
-        address = self.address(wish)
+        address = self.address(spoken)
         socket, is_kept = await self.take(address)
         try:
             try:
-                first = await self._begin(socket, wish)
+                first = await self._begin(socket, spoken)
             except ConnectionClosed:
                 if not is_kept:
                     raise
                 await _close(socket)  # it was closed meanwhile: nothing of this text was sent
                 socket = await self.connect(address)
-                first = await self._begin(socket, wish)
-            async for chunk in self._chunks(socket, wish, first):
+                first = await self._begin(socket, spoken)
+            async for chunk in self._chunks(socket, spoken, first):
                 yield chunk
             self.keep(address, socket)
         except ConnectionClosed as error:
             raise closed_error(self.name, error, address.secrets) from error
         except (GeneratorExit, asyncio.CancelledError):
-            await self.give_up(address, socket, wish)
+            await self.give_up(address, socket, spoken)
             raise
         except BaseException:
             self.close_later(socket)  # its further messages may be wrong
             raise
 
-    async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
-        await self.prepare(socket, wish)
-        for message in self.ask(wish):
+    async def _begin(self, socket: ClientConnection, spoken: SpokenText) -> Message:
+        await self.prepare(socket, spoken)
+        for message in self.ask(spoken):
             await socket.send(message)
         return await socket.recv()
 
-    async def _chunks(self, socket: ClientConnection, wish: Wish, first: Message) -> AsyncIterator[SpeechChunk]:
+    async def _chunks(self, socket: ClientConnection, spoken: SpokenText, first: Message) -> AsyncIterator[SpeechChunk]:
         message = first
-        while (chunk := self.read(message, wish)) is not None:
+        while (chunk := self.read(message, spoken)) is not None:
             if chunk.pcm or chunk.words:
                 yield chunk
             message = await socket.recv()
@@ -208,7 +208,7 @@ class SocketTextToSpeech:
 
     def keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
         """The connection is free for another text."""
-        kept = self._kept.get(address) or _Kept()
+        kept = self._kept.get(address) or _CacheEntry()
         if self.keeps_s and not self._is_closed and len(kept.waiting) < MAX_KEPT and socket.state is State.OPEN:
             kept.waiting.append((asyncio.get_running_loop().time(), socket))
             self._kept[address] = kept
@@ -225,9 +225,9 @@ class SocketTextToSpeech:
         """Close a connection that cannot be reused."""
         self.close_later(socket)
 
-    async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
-        """Cancel `wish`, and keep the connection if possible."""
-        messages = self.abandon(wish)
+    async def give_up(self, address: VoiceAddress, socket: ClientConnection, spoken: SpokenText) -> None:
+        """Cancel `spoken`, and keep the connection if possible."""
+        messages = self.abandon(spoken)
         try:
             if messages is None:
                 raise ConnectionAbortedError

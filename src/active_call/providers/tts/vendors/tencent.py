@@ -23,8 +23,8 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import speed_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
 DEFAULT_VOICE: Final = "101001"
@@ -75,19 +75,19 @@ def check_voice(option: TtsOption) -> None:
         raise ConfigError("tts.speaker", f"expected the number of a voice, such as {DEFAULT_VOICE}, found {option.speaker!r}")
 
 
-def manner_of(option: TtsOption, wish: Wish) -> dict[str, Any]:
+def voice_settings_of(option: TtsOption, spoken: SpokenText) -> dict[str, Any]:
     """The voice parameters that both APIs share. Raises ProviderError for a voice that is not a number."""
-    voice = wish.speaker or option.speaker or DEFAULT_VOICE
+    voice = spoken.speaker or option.speaker or DEFAULT_VOICE
     if not voice.isdecimal():
         raise ProviderError(NAME, f"voices are numbers, such as {DEFAULT_VOICE}; asked for {voice!r}")
-    manner: dict[str, Any] = {"VoiceType": int(voice), "ModelType": 1}
-    if (speed := speed_in(option, wish.speed, SPEEDS[0][0], SPEEDS[-1][0])) is not None:
-        manner["Speed"] = vendor_speed(speed)
+    parameters: dict[str, Any] = {"VoiceType": int(voice), "ModelType": 1}
+    if (speed := speed_in(option, spoken.speed, SPEEDS[0][0], SPEEDS[-1][0])) is not None:
+        parameters["Speed"] = vendor_speed(speed)
     if option.volume is not None:
-        manner["Volume"] = 2 * (option.volume - 5)
+        parameters["Volume"] = 2 * (option.volume - 5)
     if option.emotion:
-        manner["EmotionCategory"] = option.emotion
-    return manner
+        parameters["EmotionCategory"] = option.emotion
+    return parameters
 
 
 def vendor_speed(pace: float) -> float:
@@ -127,7 +127,7 @@ class TencentTextToSpeech(SocketTextToSpeech):
         """Session ids are UUIDs."""
         return self._world.randomness.uuid()
 
-    def address(self, wish: Wish) -> VoiceAddress:
+    def address(self, spoken: SpokenText) -> VoiceAddress:
         now = int(self._world.clock.utc_now().timestamp())
         parameters = {
             "Action": "TextToStreamAudioWSv2",
@@ -135,31 +135,31 @@ class TencentTextToSpeech(SocketTextToSpeech):
             "SecretId": self._account.secret_id,
             "Timestamp": now,
             "Expired": now + LIFETIME_S,
-            "SessionId": wish.id,
+            "SessionId": spoken.id,
             "Codec": "pcm",
             "SampleRate": self.rate_hz,
             "EnableSubtitle": True,
-            **manner_of(self._option, wish),
+            **voice_settings_of(self._option, spoken),
             **self._option.extra,
         }
         url = signed_url(self.endpoint, parameters, self._account.secret_key, before="GET", name="Signature")
         return VoiceAddress(url, (), self._account.secrets)
 
-    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+    async def prepare(self, socket: ClientConnection, spoken: SpokenText) -> None:
         """The vendor accepts text once the session is ready."""
         while True:
             event = self._event(await socket.recv())
             if event.get("ready") == 1:
                 return
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        orders = (("ACTION_SYNTHESIS", wish.text), ("ACTION_COMPLETE", ""))
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        orders = (("ACTION_SYNTHESIS", spoken.text), ("ACTION_COMPLETE", ""))
         return [
-            write_object({"session_id": wish.id, "message_id": f"{wish.id}-{number}", "action": action, "data": data})
+            write_object({"session_id": spoken.id, "message_id": f"{spoken.id}-{number}", "action": action, "data": data})
             for number, (action, data) in enumerate(orders)
         ]
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         if isinstance(message, bytes):
             return SpeechChunk(message)
         event = self._event(message)

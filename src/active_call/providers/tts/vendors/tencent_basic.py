@@ -22,9 +22,9 @@ from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
 from active_call.providers.tts.vendors.socket_speech import parameters_in
-from active_call.providers.tts.vendors.tencent import DEFAULT_VOICE, OPTIONS, check_voice, manner_of, words_of_subtitles
+from active_call.providers.tts.vendors.spoken_text import SpokenText
+from active_call.providers.tts.vendors.tencent import DEFAULT_VOICE, OPTIONS, check_voice, voice_settings_of, words_of_subtitles
 from active_call.providers.tts.vendors.vendor_voice import sound_in, without_wav_header
-from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "tencent_basic"
 URL: Final = "https://tts.tencentcloudapi.com"
@@ -84,26 +84,26 @@ class TencentBasicTextToSpeech(HttpTextToSpeech):
         self._account = account
         self._world = services.world
 
-    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+    async def _speak(self, spoken: SpokenText) -> AsyncGenerator[SpeechChunk, None]:
         began_ms = 0.0
-        for part in parts_of(wish.text):
+        for part in parts_of(spoken.text):
             n_bytes = 0
-            async for chunk in super()._speak(replace(wish, text=part)):
+            async for chunk in super()._speak(replace(spoken, text=part)):
                 n_bytes += len(chunk.pcm)
                 words = tuple(WordTime(word.text, word.start_ms + began_ms, word.end_ms + began_ms) for word in chunk.words)
                 yield SpeechChunk(chunk.pcm, words)
             began_ms += n_bytes / 2 * 1000 / self.rate_hz
 
-    def request(self, wish: Wish) -> SpeechRequest:
+    def request(self, spoken: SpokenText) -> SpeechRequest:
         option = self._option
         body = write_object(
             {
-                "Text": wish.text,
+                "Text": spoken.text,
                 "SessionId": self._world.randomness.uuid(),
                 "Codec": "pcm",
                 "SampleRate": self.rate_hz,
                 "EnableSubtitle": True,
-                **manner_of(option, wish),
+                **voice_settings_of(option, spoken),
                 **parameters_in(option.extra, "Region"),
             }
         )

@@ -18,8 +18,8 @@ from active_call.providers.json_values import number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import speed_in
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import with_parameters
 
 NAME: Final = "voiceapi"
@@ -71,20 +71,20 @@ class VoiceApiTextToSpeech(SocketTextToSpeech):
         super().__init__(option, services, url)
         self._speaker = speaker
 
-    def address(self, wish: Wish) -> VoiceAddress:
-        speaker = wish.speaker or self._speaker
+    def address(self, spoken: SpokenText) -> VoiceAddress:
+        speaker = spoken.speaker or self._speaker
         if not speaker.isdecimal():
             raise ProviderError(NAME, f"voices are numbers; asked for {speaker!r}")
-        speed = speed_in(self._option, wish.speed, 0.5, 2.0)
+        speed = speed_in(self._option, spoken.speed, 0.5, 2.0)
         parameters = {"samplerate": self.rate_hz, "sid": speaker, "speed": speed or 1.0, "chunk_size": PIECE_BYTES, "split": False}
         key = self._option.secret_key
         headers = (("Authorization", f"Bearer {key}"),) if key else ()
         return VoiceAddress(with_parameters(self.endpoint, parameters, self._option.extra), headers, (key,) if key else ())
 
-    def ask(self, wish: Wish) -> Sequence[Message]:
-        return (wish.text,)
+    def ask(self, spoken: SpokenText) -> Sequence[Message]:
+        return (spoken.text,)
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
         if isinstance(message, bytes):
             return SpeechChunk(message)
         event = read_object(NAME, message)

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.providers.text_to_speech import SpeechChunk, WordTime
-from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
+from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.websocket import closed_error
 
 SENTENCE_ENDS: Final = (".", "!", "?", "。", "！", "？")
@@ -49,21 +49,21 @@ class Voice(Protocol):
     @property
     def speaks_sentences(self) -> bool: ...
 
-    def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish: ...
+    def new_spoken_text(self, text: str, speaker: str | None, speed: float | None) -> SpokenText: ...
 
-    def address(self, wish: Wish) -> VoiceAddress: ...
+    def address(self, spoken: SpokenText) -> VoiceAddress: ...
 
-    async def prepare(self, socket: ClientConnection, wish: Wish) -> None: ...
+    async def prepare(self, socket: ClientConnection, spoken: SpokenText) -> None: ...
 
-    def begin(self, wish: Wish) -> Sequence[Message]: ...
+    def begin(self, spoken: SpokenText) -> Sequence[Message]: ...
 
-    def say(self, wish: Wish, clause: str) -> Sequence[Message]: ...
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]: ...
 
-    def finish(self, wish: Wish) -> Sequence[Message]: ...
+    def finish(self, spoken: SpokenText) -> Sequence[Message]: ...
 
-    def read(self, message: Message, wish: Wish) -> SpeechChunk | None: ...
+    def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None: ...
 
-    def speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]: ...
+    def speak(self, spoken: SpokenText) -> AsyncGenerator[SpeechChunk, None]: ...
 
     async def take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]: ...
 
@@ -71,7 +71,7 @@ class Voice(Protocol):
 
     def keep(self, address: VoiceAddress, socket: ClientConnection) -> None: ...
 
-    async def give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None: ...
+    async def give_up(self, address: VoiceAddress, socket: ClientConnection, spoken: SpokenText) -> None: ...
 
     async def drop(self, socket: ClientConnection) -> None: ...
 
@@ -139,7 +139,7 @@ class WrittenTextStream:
         if not isinstance(first, _Clause):
             return
         if self._is_ended and self._n_flushed == 1:
-            async with aclosing(self._voice.speak(self._voice.new_wish(first.text, self._speaker, self._speed))) as chunks:
+            async with aclosing(self._voice.speak(self._voice.new_spoken_text(first.text, self._speaker, self._speed))) as chunks:
                 async for chunk in chunks:
                     yield replace(chunk, ends_flush=False) if chunk.ends_flush else chunk
             yield SpeechChunk(b"", ends_flush=True)
@@ -160,7 +160,7 @@ class _Dictation:
         self._inbox = inbox
         self._speaker = speaker
         self._speed = speed
-        self._wish = voice.new_wish("", speaker, speed)
+        self._spoken = voice.new_spoken_text("", speaker, speed)
         self._is_begun = False
         self._n_owed = 0
         """Clauses whose sound is not complete."""
@@ -177,7 +177,7 @@ class _Dictation:
 
     async def chunks(self, first: _Clause) -> AsyncGenerator[SpeechChunk, None]:
         voice = self._voice
-        address = voice.address(self._wish)
+        address = voice.address(self._spoken)
         socket, is_kept = await voice.take(address)
         try:
             try:
@@ -199,7 +199,7 @@ class _Dictation:
             raise closed_error(voice.name, error, address.secrets) from error
         except (GeneratorExit, asyncio.CancelledError):
             await self._stop_listening()
-            await voice.give_up(address, socket, self._wish)
+            await voice.give_up(address, socket, self._spoken)
             raise
         except BaseException:
             await self._stop_listening()
@@ -277,7 +277,7 @@ class _Dictation:
         return is_old and not self._voice.speaks_sentences
 
     async def _finish(self, socket: ClientConnection) -> None:
-        for order in self._voice.finish(self._wish):
+        for order in self._voice.finish(self._spoken):
             await socket.send(order)
 
     async def _say_held(self, socket: ClientConnection) -> None:
@@ -295,18 +295,18 @@ class _Dictation:
             return
         if self._is_begun and self._is_idle():
             self._is_begun = False
-            self._wish = self._voice.new_wish("", self._speaker, self._speed)
+            self._spoken = self._voice.new_spoken_text("", self._speaker, self._speed)
         if not self._is_begun:
             self._began_ms = self._sounded_ms
             was_listening = await self._stop_listening()  # the preparation reads the vendor's answer
-            await self._voice.prepare(socket, self._wish)
+            await self._voice.prepare(socket, self._spoken)
             if was_listening:
                 self._begin_to_listen(socket)
-            for order in self._voice.begin(self._wish):
+            for order in self._voice.begin(self._spoken):
                 await socket.send(order)
             self._is_begun = True
         self._n_owed += 1
-        for order in self._voice.say(self._wish, clause.text):
+        for order in self._voice.say(self._spoken, clause.text):
             await socket.send(order)
         if self._voice.speaks_sentences and not clause.text.rstrip().endswith(SENTENCE_ENDS):
             self._is_ending = True
@@ -314,7 +314,7 @@ class _Dictation:
 
     def _read(self, message: Message) -> SpeechChunk | None:
         """The content of `message`. Raises ProviderError."""
-        chunk = self._voice.read(message, self._wish) if self._is_begun else SpeechChunk(b"")
+        chunk = self._voice.read(message, self._spoken) if self._is_begun else SpeechChunk(b"")
         if chunk is None:
             return self._end_of_sound()
         if chunk.ends_flush and not self._n_owed:
@@ -342,7 +342,7 @@ class _Dictation:
         self._is_begun = False
         if self._is_ending:
             self._is_ending = False
-            self._wish = self._voice.new_wish("", self._speaker, self._speed)
+            self._spoken = self._voice.new_spoken_text("", self._speaker, self._speed)
             owed, self._n_owed = self._n_owed, 0
             return SpeechChunk(b"", ends_flush=True) if owed else None
         if self._n_owed and not self._is_ended:

@@ -85,7 +85,7 @@ class _Listen:
                 return
             if isinstance(message, bytes):
                 await self._hear(message)
-            elif not await self._obey(message):
+            elif not await self._handle_control(message):
                 return
 
     async def _hear(self, sound: bytes) -> None:
@@ -98,7 +98,7 @@ class _Listen:
         if self._hearing.words and self._hearing.silence_s >= self._endpointing_s:
             await self._send(self._hearing.take(), is_final=True, speech_final=True)
 
-    async def _obey(self, message: str) -> bool:
+    async def _handle_control(self, message: str) -> bool:
         """Handle a control message. False: the connection closes."""
         try:
             kind = json.loads(message).get("type")
@@ -174,7 +174,7 @@ class _Flux:
             message = await self._socket.receive()
             if isinstance(message, bytes):
                 await self._hear(message)
-            elif not await self._obey(message):
+            elif not await self._handle_control(message):
                 return
 
     async def _hear(self, sound: bytes) -> None:
@@ -201,7 +201,7 @@ class _Flux:
         self._state = "initial"
         self._turn += 1
 
-    async def _obey(self, message: str) -> bool:
+    async def _handle_control(self, message: str) -> bool:
         try:
             order = json.loads(message)
             kind = order.get("type")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from active_call.call.company.attention import Claim, Why
+from active_call.call.parties.attention import Claim, Why
 from active_call.contract import events
 
 
@@ -20,7 +20,7 @@ class Stage(StrEnum):
     ANSWERED = "answered"
 
 
-class Company(StrEnum):
+class TalkingWith(StrEnum):
     """Who talks with the caller."""
 
     AGENT = "agent"
@@ -31,7 +31,7 @@ class Company(StrEnum):
     TAKEOVER = "takeover"
 
 
-class Obstacle(StrEnum):
+class BlockedBy(StrEnum):
     """Why the agent does not have the caller to itself."""
 
     NOT_ANSWERED = "the call is not answered"
@@ -47,7 +47,7 @@ class CallStates:
     is_inbound: bool
     stage: Stage = Stage.NEW
     is_ending: bool = False
-    company: Company = Company.AGENT
+    talking_with: TalkingWith = TalkingWith.AGENT
     wants_hold: bool = False
     held_by_us: bool = False
     held_by_peer: bool = False
@@ -63,18 +63,18 @@ class CallStates:
         return "caller" if self.is_inbound else "callee"
 
     @property
-    def obstacle(self) -> Obstacle | None:
+    def blocked_by(self) -> BlockedBy | None:
         """Why no bridge, transfer or takeover can begin; None if one can."""
         if self.stage is not Stage.ANSWERED:
-            return Obstacle.NOT_ANSWERED
-        return _OBSTACLES.get(self.company)
+            return BlockedBy.NOT_ANSWERED
+        return _BLOCKED_BY.get(self.talking_with)
 
 
-_OBSTACLES = {
-    Company.TRANSFER: Obstacle.TRANSFER,
-    Company.TAKEOVER: Obstacle.TAKEOVER,
-    Company.JOINING: Obstacle.BRIDGED,
-    Company.BRIDGED: Obstacle.BRIDGED,
+_BLOCKED_BY = {
+    TalkingWith.TRANSFER: BlockedBy.TRANSFER,
+    TalkingWith.TAKEOVER: BlockedBy.TAKEOVER,
+    TalkingWith.JOINING: BlockedBy.BRIDGED,
+    TalkingWith.BRIDGED: BlockedBy.BRIDGED,
 }
 
 
@@ -216,7 +216,7 @@ class HoldLeg:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Emit a contract event."""
 
     event: events.Event
@@ -229,4 +229,4 @@ class Release:
     why: Why
 
 
-Action = Do | Refuse | RejectLeg | HangUp | HoldLeg | Tell | Claim | Release
+Action = Do | Refuse | RejectLeg | HangUp | HoldLeg | EmitEvent | Claim | Release

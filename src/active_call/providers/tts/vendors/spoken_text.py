@@ -17,7 +17,7 @@ class VoiceAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SpokenText:
     """One text; `id` is unique on this server."""
 
     text: str

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.call.company.attention import Attention, Claim, Music, Why
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import (
+from active_call.call.parties.attention import Attention, Claim, Music, Why
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.machine_types import (
     Action,
     AnyInput,
+    BlockedBy,
     CallStates,
-    Company,
     Do,
+    EmitEvent,
     Failed,
     HangUp,
     Hold,
@@ -24,14 +25,13 @@ from active_call.call.company.machine_types import (
     HoldLeg,
     HoldNotAsked,
     Input,
-    Obstacle,
     PeerHeld,
     Refuse,
     Reject,
     RejectLeg,
     Release,
     Stage,
-    Tell,
+    TalkingWith,
     TransferBegins,
 )
 from active_call.contract import events
@@ -55,9 +55,9 @@ INPUTS: list[AnyInput] = [
     TransferBegins(hears=True),
 ]
 STATES = [
-    CallStates(is_inbound, stage, is_ending, company, wants, by_us, by_peer)
-    for is_inbound, stage, is_ending, company, wants, by_us, by_peer in itertools.product(
-        (True, False), Stage, (False, True), Company, (False, True), (False, True), (False, True)
+    CallStates(is_inbound, stage, is_ending, talking_with, wants, by_us, by_peer)
+    for is_inbound, stage, is_ending, talking_with, wants, by_us, by_peer in itertools.product(
+        (True, False), Stage, (False, True), TalkingWith, (False, True), (False, True), (False, True)
     )
 ]
 
@@ -81,8 +81,8 @@ def test_any_input_in_any_state_refuses_and_changes_nothing_or_acts(item: AnyInp
         assert machine.now.is_inbound == state.is_inbound
         assert not (state.stage is Stage.ANSWERED and machine.now.stage is not Stage.ANSWERED)
         assert state.is_ending <= machine.now.is_ending or item in (Input.LEG_REPLACED, Input.NOT_REJECTED)
-        if machine.now.company is not state.company:
-            assert Company.AGENT in (state.company, machine.now.company) or item is Input.BRIDGE_JOINED
+        if machine.now.talking_with is not state.talking_with:
+            assert TalkingWith.AGENT in (state.talking_with, machine.now.talking_with) or item is Input.BRIDGE_JOINED
         assert sum(isinstance(action, RejectLeg | HangUp) for action in actions) <= 1
         assert _held(actions, state) == machine.now.is_on_hold
 
@@ -107,8 +107,8 @@ def test_claims_follow_the_company_along_any_path(is_inbound: bool, items: list[
                 attention = attention.with_claim(action)
             elif isinstance(action, Release):
                 attention = attention.without(action.why)
-        assert attention.has(Why.BRIDGE) == (machine.now.company is Company.BRIDGED)
-        assert attention.has(Why.TAKEOVER) == (machine.now.company is Company.TAKEOVER)
+        assert attention.has(Why.BRIDGE) == (machine.now.talking_with is TalkingWith.BRIDGED)
+        assert attention.has(Why.TAKEOVER) == (machine.now.talking_with is TalkingWith.TAKEOVER)
         assert attention.has(Why.HOLD) == machine.now.is_on_hold
 
 
@@ -140,14 +140,14 @@ def test_reject_that_the_leg_cannot_carry_out_leaves_the_call_open() -> None:
     machine = CallMachine(is_inbound=True)
     machine.receive(Input.BEGIN)
     actions = machine.receive(Reject(200, ""))
-    assert actions == [RejectLeg(200), Do.FORGET_DEADLINE, Tell(events.Reject(code=200, reason=""))]
+    assert actions == [RejectLeg(200), Do.FORGET_DEADLINE, EmitEvent(events.Reject(code=200, reason=""))]
     assert machine.receive(Input.ACCEPT) == [Refuse("the call is over or ending")]
     machine.receive(Input.NOT_REJECTED)
     assert machine.receive(Input.ACCEPT) == [Do.FORGET_DEADLINE, Do.ANSWER]
 
 
 def test_failure_refuses_an_inbound_call_and_hangs_up_any_other() -> None:
-    told = Tell(events.Error(sender="call", error="no engine", code=500))
+    told = EmitEvent(events.Error(sender="call", error="no engine", code=500))
     inbound, outbound = CallMachine(is_inbound=True), CallMachine(is_inbound=False)
     assert outbound.receive(Input.BEGIN) == [Do.DIAL]
     assert outbound.receive(Failed("no engine", 500)) == [told, HangUp("no engine")]
@@ -164,11 +164,11 @@ def test_hold_is_told_when_the_peer_has_agreed_and_plays_music() -> None:
     machine = answered()
     assert machine.receive(Hold("sendonly", "m.wav")) == [HoldLeg(True)]
     assert not machine.now.is_on_hold
-    told = Tell(events.Hold(on_hold=True, initiator="system"))
+    told = EmitEvent(events.Hold(on_hold=True, initiator="system"))
     assert machine.receive(HoldAnswered(True, 200)) == [Claim(Why.HOLD_MUSIC, music=Music("m.wav")), Claim(Why.HOLD), told]
     assert machine.receive(Hold()) == [Refuse("the call is already on hold")]
     assert machine.receive(Input.UNHOLD) == [HoldLeg(False)]
-    back = Tell(events.Hold(on_hold=False, initiator="system"))
+    back = EmitEvent(events.Hold(on_hold=False, initiator="system"))
     assert machine.receive(HoldAnswered(False, 200)) == [Release(Why.HOLD_MUSIC), Release(Why.HOLD), back]
 
 
@@ -176,16 +176,16 @@ def test_hold_that_is_refused_may_be_tried_again() -> None:
     machine = answered()
     machine.receive(Hold("inactive"))
     (told,) = machine.receive(HoldAnswered(False, 488))
-    assert told == Tell(events.Error(sender="hold", error="the peer refuses to be put on hold (488)", code=488))
+    assert told == EmitEvent(events.Error(sender="hold", error="the peer refuses to be put on hold (488)", code=488))
     assert machine.receive(Hold("inactive")) == [HoldLeg(True, inactive=True)]
-    assert machine.receive(HoldAnswered(True, 200)) == [Claim(Why.HOLD), Tell(events.Hold(on_hold=True, initiator="system"))]
+    assert machine.receive(HoldAnswered(True, 200)) == [Claim(Why.HOLD), EmitEvent(events.Hold(on_hold=True, initiator="system"))]
 
 
 def test_hold_by_both_sides_lasts_until_both_have_ended_it() -> None:
     machine = answered(is_inbound=False)
     machine.receive(Hold("inactive"))
     machine.receive(HoldAnswered(True, 200))
-    assert machine.receive(PeerHeld(True)) == [Claim(Why.HOLD), Tell(events.Hold(on_hold=True, initiator="callee"))]
+    assert machine.receive(PeerHeld(True)) == [Claim(Why.HOLD), EmitEvent(events.Hold(on_hold=True, initiator="callee"))]
     machine.receive(Input.UNHOLD)
     assert machine.receive(HoldAnswered(False, 200))[1] == Claim(Why.HOLD)
     assert machine.receive(PeerHeld(False))[0] == Release(Why.HOLD)
@@ -193,32 +193,32 @@ def test_hold_by_both_sides_lasts_until_both_have_ended_it() -> None:
 
 def test_leg_that_is_replaced_takes_its_holds_with_it() -> None:
     machine = machine_in(replace(answered().now, held_by_peer=True, is_ending=True))
-    told = Tell(events.Hold(on_hold=False, initiator="caller"))
+    told = EmitEvent(events.Hold(on_hold=False, initiator="caller"))
     assert machine.receive(Input.LEG_REPLACED) == [Release(Why.HOLD_MUSIC), Release(Why.HOLD), told]
     assert machine.now == answered().now
     assert machine.receive(Input.LEG_REPLACED) == [Release(Why.HOLD_MUSIC)]
 
 
 @pytest.mark.parametrize(
-    ("company", "obstacle"),
+    ("talking_with", "blocked_by"),
     [
-        (Company.JOINING, Obstacle.BRIDGED),
-        (Company.BRIDGED, Obstacle.BRIDGED),
-        (Company.TRANSFER, Obstacle.TRANSFER),
-        (Company.TAKEOVER, Obstacle.TAKEOVER),
+        (TalkingWith.JOINING, BlockedBy.BRIDGED),
+        (TalkingWith.BRIDGED, BlockedBy.BRIDGED),
+        (TalkingWith.TRANSFER, BlockedBy.TRANSFER),
+        (TalkingWith.TAKEOVER, BlockedBy.TAKEOVER),
     ],
 )
 @pytest.mark.parametrize("item", [Input.BRIDGE_BEGINS, Input.TAKEOVER_BEGINS, TransferBegins()])
-def test_caller_has_one_company_at_a_time(company: Company, obstacle: Obstacle, item: AnyInput) -> None:
-    assert machine_in(replace(answered().now, company=company)).receive(item) == [Refuse(obstacle)]
-    assert CallMachine(is_inbound=True).receive(item) == [Refuse(Obstacle.NOT_ANSWERED)]
+def test_caller_talks_with_one_party_at_a_time(talking_with: TalkingWith, blocked_by: BlockedBy, item: AnyInput) -> None:
+    assert machine_in(replace(answered().now, talking_with=talking_with)).receive(item) == [Refuse(blocked_by)]
+    assert CallMachine(is_inbound=True).receive(item) == [Refuse(BlockedBy.NOT_ANSWERED)]
 
 
 def test_transfer_gives_the_caller_back_before_it_is_over() -> None:
     machine = answered()
     assert machine.receive(TransferBegins(hears=True)) == [Claim(Why.TRANSFER, hears=True)]
     assert machine.receive(Input.CALLER_RETURNED) == [Release(Why.TRANSFER)]
-    assert machine.now.company is Company.TRANSFER
+    assert machine.now.talking_with is TalkingWith.TRANSFER
     assert machine.receive(Input.TRANSFER_OVER) == []
     assert machine.receive(Input.TRANSFER_OVER) == []
     assert machine.receive(Input.BRIDGE_BEGINS) == []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from active_call.call.company.attention import Attention, Change, Claim, Music, Why, changes
+from active_call.call.parties.attention import Attention, Change, Claim, Music, Why, changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
-from active_call.call.company.machine_types import Input, Obstacle
-from active_call.call.company.messages import BridgeAccepted, BridgeInvite, BridgeJoined, BridgeParted, BridgeRefused, CallMessage
-from active_call.call.company.parties import BRIDGED, PARTNER, PEER, Join
 from active_call.call.dependencies import JoinStreams
 from active_call.call.handle import CallHandle
+from active_call.call.parties.machine_types import BlockedBy, Input
+from active_call.call.parties.messages import BridgeAccepted, BridgeEnded, BridgeInvite, BridgeJoined, BridgeRefused, CallMessage
+from active_call.call.parties.parties import BRIDGED, PARTNER, PEER, Join
 from active_call.call.ports import CallNetwork, CallPorts, MachinePort
 from active_call.call.shared_state import CallState
 from active_call.call.state import Phase
@@ -75,7 +75,7 @@ class Bridging:
         if busy_because:
             raise LocalProtocolError(busy_because)
         self._machine.feed(Input.BRIDGE_BEGINS)
-        self.invite(other, BridgeListener(partial(self._joined, other.id), self._refused, partial(self._parted, other.id)))
+        self.invite(other, BridgeListener(partial(self._joined, other.id), self._refused, partial(self._bridge_ended, other.id)))
 
     def unbridge(self, target_session_id: str | None) -> None:
         """Execute `unbridge`. Raises LocalProtocolError if there is no such bridge."""
@@ -85,12 +85,12 @@ class Bridging:
 
     def busy_because(self) -> str:
         """Why this call cannot be bridged now; empty if it can."""
-        obstacle = self._machine.now.obstacle
-        if self._state.leg.stream is None or self._state.facts.phase is not Phase.ANSWERED or obstacle is Obstacle.NOT_ANSWERED:
+        blocked_by = self._machine.now.blocked_by
+        if self._state.leg.stream is None or self._state.facts.phase is not Phase.ANSWERED or blocked_by is BlockedBy.NOT_ANSWERED:
             return f"the call {self._id!r} is not answered"
-        if obstacle is Obstacle.BRIDGED or self.current is not None:
+        if blocked_by is BlockedBy.BRIDGED or self.current is not None:
             return f"the call {self._id!r} is already bridged"
-        return f"the call {self._id!r} is being transferred" if obstacle is not None else ""
+        return f"the call {self._id!r} is being transferred" if blocked_by is not None else ""
 
     # -- a bridge, from start to end
 
@@ -112,7 +112,7 @@ class Bridging:
 
     def _not_answered(self, bridge: _Bridge) -> None:
         if self.current is bridge and not bridge.is_accepted:
-            bridge.partner.send(BridgeParted(bridge.id, self._id, "withdrawn"))
+            bridge.partner.send(BridgeEnded(bridge.id, self._id, "withdrawn"))
             self._refuse(bridge, f"the call {bridge.partner.id!r} does not answer")
 
     def handle(self, message: CallMessage) -> None:
@@ -130,14 +130,14 @@ class Bridging:
         elif isinstance(message, BridgeJoined):
             bridge.relay = message.relay
             bridge.listener.joined()
-        elif isinstance(message, BridgeParted):
+        elif isinstance(message, BridgeEnded):
             self._end(bridge, message.reason)
 
     def part(self, reason: str) -> None:
         """End the bridge, and notify both sides. Does nothing if there is none."""
         bridge = self.current
         if bridge is not None:
-            bridge.partner.send(BridgeParted(bridge.id, self._id, reason))
+            bridge.partner.send(BridgeEnded(bridge.id, self._id, reason))
             self._end(bridge, reason)
 
     def end(self) -> None:
@@ -146,7 +146,7 @@ class Bridging:
         if bridge is not None:
             if bridge.relay is not None:
                 bridge.relay.close()
-            bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call ended"))
+            bridge.partner.send(BridgeEnded(bridge.id, self._id, "the other call ended"))
 
     def refuse(self, invite: BridgeInvite, why: str) -> None:
         """Refuse an invitation that this call no longer handles; `why` is the reason."""
@@ -163,7 +163,7 @@ class Bridging:
             asking.send(BridgeRefused(invite.bridge_id, self._id, busy_because))
             return
         self._machine.feed(Input.BRIDGE_BEGINS)
-        listener = BridgeListener(partial(self._joined, asking.id), self._refused, partial(self._parted, asking.id))
+        listener = BridgeListener(partial(self._joined, asking.id), self._refused, partial(self._bridge_ended, asking.id))
         self.current = _Bridge(invite.bridge_id, asking, listener, is_accepted=True)
         asking.send(BridgeAccepted(invite.bridge_id, self._id, stream))
 
@@ -211,6 +211,6 @@ class Bridging:
         self._machine.feed(Input.BRIDGE_OVER)
         self._ports.emit(events.Error(sender="command", error=f"bridge: {reason}"))
 
-    def _parted(self, partner_id: str, reason: str) -> None:
+    def _bridge_ended(self, partner_id: str, reason: str) -> None:
         self._machine.feed(Input.BRIDGE_OVER)
         self._ports.emit(events.Bridge(state="parted", target_session_id=partner_id, reason=reason))

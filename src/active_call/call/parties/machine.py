@@ -4,7 +4,7 @@ Three independent regions, and `is_ending`:
 
     stage     NEW ──> DECIDING ──accept──> ANSWERING ──leg answered──> ANSWERED          (inbound)
               NEW ──> DIALLING ────────────────────────leg answered──> ANSWERED          (outbound)
-    company   AGENT ──> JOINING ──joined──> BRIDGED ──parted──> AGENT
+    talking   AGENT ──> JOINING ──joined──> BRIDGED ──ended──> AGENT
               AGENT ──> TRANSFER ──over──> AGENT          AGENT ──> TAKEOVER ──over──> AGENT
     hold      by us (requested, accepted), by the peer
 
@@ -17,7 +17,7 @@ Three independent regions, and `is_ending`:
 | ANSWERED  | refused          | refused       | refused | too late  | -             | hang up         | -            |
 | ending    | refused          | refused       | refused | too late  | -             | -               | as above     |
 
-| company   | bridge, transfer or takeover begins   | joined  | bridge over | transfer over | takeover over |
+| talking   | bridge, transfer or takeover begins   | joined  | bridge over | transfer over | takeover over |
 |-----------|---------------------------------------|---------|-------------|---------------|---------------|
 | AGENT     | JOINING, TRANSFER, TAKEOVER; refused before the answer | - | -       | -             | -             |
 | JOINING   | refused                               | BRIDGED | AGENT       | -             | -             |
@@ -34,13 +34,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from active_call.call.company.attention import Claim, Music, Why
-from active_call.call.company.machine_types import (
+from active_call.call.parties.attention import Claim, Music, Why
+from active_call.call.parties.machine_types import (
     Action,
     AnyInput,
+    BlockedBy,
     CallStates,
-    Company,
     Do,
+    EmitEvent,
     Failed,
     HangUp,
     Hold,
@@ -48,14 +49,13 @@ from active_call.call.company.machine_types import (
     HoldLeg,
     HoldNotAsked,
     Input,
-    Obstacle,
     PeerHeld,
     Refuse,
     Reject,
     RejectLeg,
     Release,
     Stage,
-    Tell,
+    TalkingWith,
     TransferBegins,
 )
 from active_call.contract import events
@@ -93,7 +93,7 @@ class CallMachine:
             case PeerHeld(on_hold):
                 return self._on_peer_held(on_hold)
             case TransferBegins(hears):
-                return self._begin(Company.TRANSFER, Claim(Why.TRANSFER, hears))
+                return self._begin(TalkingWith.TRANSFER, Claim(Why.TRANSFER, hears))
             case _:
                 assert_never(item)
 
@@ -126,7 +126,7 @@ class CallMachine:
             case Input.LEG_REPLACED:
                 return self._on_leg_replaced()
             case _:
-                return self._on_company(item)
+                return self._on_talking_with(item)
 
     # -- set-up
 
@@ -159,7 +159,7 @@ class CallMachine:
         return [Do.FORGET_DEADLINE, Do.ANSWER]
 
     def _on_reject(self, code: int, reason: str) -> list[Action]:
-        actions = self._unless_settled([RejectLeg(code, reason), Do.FORGET_DEADLINE, Tell(events.Reject(code=code, reason=reason))])
+        actions = self._unless_settled([RejectLeg(code, reason), Do.FORGET_DEADLINE, EmitEvent(events.Reject(code=code, reason=reason))])
         if not isinstance(actions[0], Refuse):
             self._become(is_ending=True)
         return actions
@@ -174,7 +174,7 @@ class CallMachine:
     def _on_failed(self, reason: str, code: int) -> list[Action]:
         if self.now.is_ending:
             return [Do.DROP_FAILURE]
-        told = Tell(events.Error(sender="call", error=reason, code=code))
+        told = EmitEvent(events.Error(sender="call", error=reason, code=code))
         if self.now.stage is Stage.ANSWERED or not self.now.is_inbound:
             return [told, HangUp(reason)]
         self._become(is_ending=True)
@@ -190,7 +190,7 @@ class CallMachine:
         if mode not in HOLD_MODES:
             return [Refuse(f"hold: unknown mode {mode!r}; expected 'sendonly' or 'inactive'")]
         if self.now.stage is not Stage.ANSWERED:
-            return [Refuse(Obstacle.NOT_ANSWERED)]
+            return [Refuse(BlockedBy.NOT_ANSWERED)]
         if self.now.wants_hold:
             return [Refuse("the call is already on hold")]
         self._become(wants_hold=True)
@@ -207,8 +207,8 @@ class CallMachine:
         actions: list[Action] = []
         if code >= 300:
             self._become(wants_hold=on_hold)
-            wish = "taken back from hold" if on_hold else "put on hold"
-            actions.append(Tell(events.Error(sender="hold", error=f"the peer refuses to be {wish} ({code})", code=code)))
+            state = "taken back from hold" if on_hold else "put on hold"
+            actions.append(EmitEvent(events.Error(sender="hold", error=f"the peer refuses to be {state} ({code})", code=code)))
         if on_hold == self.now.held_by_us:
             return actions
         self._become(held_by_us=on_hold)
@@ -216,13 +216,13 @@ class CallMachine:
             actions.append(Release(Why.HOLD_MUSIC))
         elif self._hold_music is not None:
             actions.append(Claim(Why.HOLD_MUSIC, music=self._hold_music))
-        return [*actions, self._hold_claim(), Tell(events.Hold(on_hold=on_hold, initiator="system"))]
+        return [*actions, self._hold_claim(), EmitEvent(events.Hold(on_hold=on_hold, initiator="system"))]
 
     def _on_peer_held(self, on_hold: bool) -> list[Action]:
         if on_hold == self.now.held_by_peer:
             return []
         self._become(held_by_peer=on_hold)
-        return [self._hold_claim(), Tell(events.Hold(on_hold=on_hold, initiator=self.now.peer_role))]
+        return [self._hold_claim(), EmitEvent(events.Hold(on_hold=on_hold, initiator=self.now.peer_role))]
 
     def _hold_claim(self) -> Action:
         return Claim(Why.HOLD) if self.now.is_on_hold else Release(Why.HOLD)
@@ -232,41 +232,41 @@ class CallMachine:
         self._become(wants_hold=False, held_by_us=False, held_by_peer=False, is_ending=False)
         actions: list[Action] = [Release(Why.HOLD_MUSIC)]
         if before.wants_hold != before.held_by_us:
-            actions.append(Tell(events.Error(sender="hold", error="the call now uses another leg")))
+            actions.append(EmitEvent(events.Error(sender="hold", error="the call now uses another leg")))
         if before.is_on_hold:
             initiator = before.peer_role if before.held_by_peer else "system"
-            actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=initiator))]
+            actions += [Release(Why.HOLD), EmitEvent(events.Hold(on_hold=False, initiator=initiator))]
         return actions
 
     # -- who talks with the caller
 
-    def _begin(self, company: Company, *claims: Claim) -> list[Action]:
-        obstacle = self.now.obstacle
-        if obstacle is not None:
-            return [Refuse(obstacle)]
-        self._become(company=company)
+    def _begin(self, talking_with: TalkingWith, *claims: Claim) -> list[Action]:
+        blocked_by = self.now.blocked_by
+        if blocked_by is not None:
+            return [Refuse(blocked_by)]
+        self._become(talking_with=talking_with)
         return list(claims)
 
-    def _on_company(self, item: Input) -> list[Action]:
-        company = self.now.company
-        match item, company:
+    def _on_talking_with(self, item: Input) -> list[Action]:
+        talking_with = self.now.talking_with
+        match item, talking_with:
             case Input.BRIDGE_BEGINS, _:
-                return self._begin(Company.JOINING)
+                return self._begin(TalkingWith.JOINING)
             case Input.TAKEOVER_BEGINS, _:
-                return self._begin(Company.TAKEOVER, Claim(Why.TAKEOVER))
-            case Input.BRIDGE_JOINED, Company.JOINING:
-                self._become(company=Company.BRIDGED)
+                return self._begin(TalkingWith.TAKEOVER, Claim(Why.TAKEOVER))
+            case Input.BRIDGE_JOINED, TalkingWith.JOINING:
+                self._become(talking_with=TalkingWith.BRIDGED)
                 return [Claim(Why.BRIDGE)]
-            case Input.CALLER_RETURNED, Company.TRANSFER:
+            case Input.CALLER_RETURNED, TalkingWith.TRANSFER:
                 return [Release(Why.TRANSFER)]
-            case Input.BRIDGE_OVER, Company.JOINING | Company.BRIDGED:
-                self._become(company=Company.AGENT)
+            case Input.BRIDGE_OVER, TalkingWith.JOINING | TalkingWith.BRIDGED:
+                self._become(talking_with=TalkingWith.AGENT)
                 return [Release(Why.BRIDGE)]
-            case Input.TRANSFER_OVER, Company.TRANSFER:
-                self._become(company=Company.AGENT)
+            case Input.TRANSFER_OVER, TalkingWith.TRANSFER:
+                self._become(talking_with=TalkingWith.AGENT)
                 return []
-            case Input.TAKEOVER_OVER, Company.TAKEOVER:
-                self._become(company=Company.AGENT)
+            case Input.TAKEOVER_OVER, TalkingWith.TAKEOVER:
+                self._become(talking_with=TalkingWith.AGENT)
                 return [Release(Why.TAKEOVER)]
             case _:
                 return []

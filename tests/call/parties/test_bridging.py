@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError, MediaError
-from active_call.call.company.bridging import ANSWER_DEADLINE_S, Bridging
-from active_call.call.company.machine_types import Company, Input
-from active_call.call.company.messages import CallMessage
-from active_call.call.company.parties import WITH_AGENT
 from active_call.call.events.subscription import EventLog
 from active_call.call.handle import CallDescription, CallHandle, describe
+from active_call.call.parties.bridging import ANSWER_DEADLINE_S, Bridging
+from active_call.call.parties.machine_types import Input, TalkingWith
+from active_call.call.parties.messages import CallMessage
+from active_call.call.parties.parties import WITH_AGENT
 from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.testing.fakes.call import FakeStream, join_fakes
@@ -101,12 +101,12 @@ def test_bridge_is_told_by_both_and_parted_by_either(leaver: str) -> None:
         await settle(one, two)
         assert (one.told(), two.told()) == ([("joined", "two", None)], [("joined", "one", None)])
         assert (one.hears, two.hears) == ({two.call.leg.stream}, {one.call.leg.stream})
-        assert {one.machine.now.company, two.machine.now.company} == {Company.BRIDGED}
+        assert {one.machine.now.talking_with, two.machine.now.talking_with} == {TalkingWith.BRIDGED}
         (one if leaver == "one" else two).bridging.unbridge(None)
         await settle(one, two)
         assert (one.told()[1:], two.told()[1:]) == ([("parted", "two", "unbridged")], [("parted", "one", "unbridged")])
         assert (one.hears, two.hears) == (set(), set())
-        assert {one.machine.now.company, two.machine.now.company} == {Company.AGENT}
+        assert {one.machine.now.talking_with, two.machine.now.talking_with} == {TalkingWith.AGENT}
 
     with_two(story)
 
@@ -135,7 +135,7 @@ def test_invitation_that_nobody_answers_is_given_up() -> None:
         await asyncio.sleep(ANSWER_DEADLINE_S)
         await settle(one, two)
         assert one.errors() == ["bridge: the call 'two' does not answer"]
-        assert (one.told(), one.machine.now.company, one.bridging.current) == ([], Company.AGENT, None)
+        assert (one.told(), one.machine.now.talking_with, one.bridging.current) == ([], TalkingWith.AGENT, None)
 
     with_two(story)
 
@@ -146,7 +146,7 @@ def test_call_that_is_taken_meanwhile_refuses() -> None:
         two.machine.feed(Input.TAKEOVER_BEGINS)
         await settle(one, two)
         assert one.errors() == ["bridge: the call 'two' is being transferred"]
-        assert (one.machine.now.company, two.told()) == (Company.AGENT, [])
+        assert (one.machine.now.talking_with, two.told()) == (TalkingWith.AGENT, [])
 
     with_two(story)
 
@@ -159,7 +159,7 @@ def test_streams_that_cannot_be_joined_part_both() -> None:
         one.bridging.bridge("two")
         await settle(one, two)
         assert (one.told(), two.told()) == ([("parted", "two", "no relay")], [("parted", "one", "no relay")])
-        assert {one.machine.now.company, two.machine.now.company} == {Company.AGENT}
+        assert {one.machine.now.talking_with, two.machine.now.talking_with} == {TalkingWith.AGENT}
 
     with_two(story, no_join)
 
@@ -207,7 +207,7 @@ def test_whatever_happens_nobody_stays_on_a_bridge_alone(steps: list[tuple[str, 
         is_joined = bool(one.hears or two.hears)
         for side in (one, two):
             if not side.is_deaf:
-                assert (side.machine.now.company is Company.BRIDGED) == is_joined
+                assert (side.machine.now.talking_with is TalkingWith.BRIDGED) == is_joined
                 assert (side.bridging.current is not None) == is_joined
         assert not (is_joined and (one.is_deaf or two.is_deaf))
 

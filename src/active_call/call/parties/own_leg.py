@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.company.machine_types import Input, PeerHeld
 from active_call.call.events.journal import Journal
 from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.setup import CallSetup
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.parties.machine_types import Input, PeerHeld
 from active_call.call.ports import CallPorts, MachinePort
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.call.company.parties import (
+from active_call.call.parties.parties import (
     AGENT,
     BRIDGED,
     CONNECTED,

@@ -30,7 +30,7 @@ MAX_IDLE = 32
 CLOSE_S = 5.0
 
 
-class KeptEngines(Generic[E]):
+class EngineCache(Generic[E]):
     """Instances of one kind. `close_of` returns a function that closes the engine of an instance, without a reference to the instance."""
 
     def __init__(self, close_of: Callable[[E], Callable[[], Awaitable[object]]], max_idle: int = MAX_IDLE) -> None:

@@ -51,7 +51,7 @@ class BridgeJoined(CallMessage):
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeParted(CallMessage):
+class BridgeEnded(CallMessage):
     """The bridge has ended, or could not be set up."""
 
     reason: str

@@ -7,15 +7,15 @@ from typing import assert_never
 import msgspec
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
-from active_call.call.company import machine_types as states
-from active_call.call.company.attention import Claim, Why
-from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import Action, AnyInput, CallStates, Do, Input
 from active_call.call.items import Fatal
 from active_call.call.opening.options import merged
 from active_call.call.opening.routing import Accepted, Decision, LeftOpen, Refused
 from active_call.call.opening.setup import CallSetup
+from active_call.call.parties import machine_types as states
+from active_call.call.parties.attention import Claim, Why
+from active_call.call.parties.attention_executor import AttentionExecutor
+from active_call.call.parties.machine import CallMachine
+from active_call.call.parties.machine_types import Action, AnyInput, CallStates, Do, Input
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.contract import commands
@@ -108,7 +108,7 @@ class CallExecutor:
                 self._hang_up(by="system", cause="error", reason=reason)
             case states.HoldLeg(on_hold, inactive):
                 self._hold_leg(on_hold, inactive=inactive)
-            case states.Tell(event):
+            case states.EmitEvent(event):
                 self._ports.emit(event)
             case Claim(why, hears, music):
                 self._attention.claim(why, hears=hears, music=music)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.call.company.attention import Attention, Change, Claim, Holder, Music, Why, changes
-from active_call.call.company.attention_executor import AttentionExecutor, AttentionPorts
+from active_call.call.parties.attention import Attention, Change, Claim, Holder, Music, Why, changes
+from active_call.call.parties.attention_executor import AttentionExecutor, AttentionPorts
 
 
 @pytest.mark.parametrize(
