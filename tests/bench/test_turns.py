@@ -10,7 +10,7 @@ from active_call.bench.evals import speech
 from active_call.testing.sound import audio
 from active_call.testing.sound.audio import MULAW, Pcm
 from active_call.testing.spoken_calls.call import PlayedCall, play_call
-from active_call.testing.spoken_calls.recogniser import AudioReceiver
+from active_call.testing.spoken_calls.recogniser import CachedRecogniser
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("moonshine_voice")
@@ -18,7 +18,7 @@ pytest.importorskip("moonshine_voice")
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors" / "speech"
 SENTENCES = (VECTORS / "sentences.txt").read_text(encoding="utf-8").splitlines()
-EAR = AudioReceiver()
+EAR = CachedRecogniser()
 
 
 def recorded(voice: str, sentence: str) -> Pcm:

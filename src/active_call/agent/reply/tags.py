@@ -176,7 +176,7 @@ def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
     option = ReferOption(
         mode=attributes.get("mode") or None,
         moh=attributes.get("moh") or None,
-        timeout=int(timeout) if re.fullmatch(r"[0-9]{1,4}", timeout) else None,
+        timeout=int(timeout) if re.fullmatch(r"[0-9]{1,9}", timeout) else None,
         auto_hangup=hangup.lower() in _TRUE if hangup else None,
         forward_dtmf=digits.lower() in _TRUE if digits else None,
         call_id=attributes.get("callid") or None,
