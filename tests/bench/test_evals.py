@@ -151,7 +151,8 @@ def test_what_is_said_meets_the_same_pieces_of_the_stream_and_the_same_noise_in_
     for n_before in (3, 12):
         far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         far.bind(("127.0.0.1", 0))
-        mouth = AudioSender(*bind_pair("127.0.0.1"), MediaPlan(far.getsockname(), 0, -1))
+        rtp, rtcp = bind_pair("127.0.0.1")
+        mouth = AudioSender(rtp, rtcp, MediaPlan(far.getsockname(), 0, -1))
         mouth.background = audio.noise(50 * audio.FRAME_SAMPLES, seed=5)
         for _ in range(n_before):
             mouth._send_frame()
@@ -160,5 +161,6 @@ def test_what_is_said_meets_the_same_pieces_of_the_stream_and_the_same_noise_in_
             mouth._send_frame()
         assert first % ALIGNED_FRAMES == 0 and n_before <= first < n_before + ALIGNED_FRAMES
         found.append(np.concatenate([one.pcm for one in mouth.sent[first : first + 5] if one.pcm is not None]))
-        far.close()
+        for sock in (far, rtp, rtcp):
+            sock.close()
     assert np.array_equal(*found)
