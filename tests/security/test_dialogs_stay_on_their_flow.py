@@ -11,6 +11,8 @@ import pytest
 from raw_peer import SDP, RawPeer
 from running_server import Server, running_server
 
+from ports import free_port
+
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## hello\nHello.\n"
 
 
@@ -54,9 +56,10 @@ def test_requests_inside_a_call_come_by_its_connection(server: Server, transport
 
 @pytest.mark.parametrize("parameters", ["", ";transport=udp", ";transport=tcp"])
 def test_bye_after_the_tls_connection_is_gone_is_not_sent_in_the_clear(server: Server, parameters: str) -> None:
-    with RawPeer("udp") as eavesdropper, RawPeer("tls", ("127.0.0.1", server.tls_port)) as peer:
-        contact = f"<sip:peer@127.0.0.1:{eavesdropper.port}{parameters}>"
-        listener = socket.create_server(("127.0.0.1", eavesdropper.port))
+    port = free_port()
+    with RawPeer("udp", port=port) as eavesdropper, RawPeer("tls", ("127.0.0.1", server.tls_port)) as peer:
+        contact = f"<sip:peer@127.0.0.1:{port}{parameters}>"
+        listener = socket.create_server(("127.0.0.1", port))
         listener.settimeout(5)
         peer.call(f"sip:agent@127.0.0.1:{server.tls_port}", contact, f"gone{len(parameters)}{parameters[-3:]}")
         (session_id,) = calls(server)

@@ -22,7 +22,7 @@ from active_call.media.ring.opening import open_sender
 from active_call.media.send import opus_batch
 from active_call.media.worker.engine import Engine
 from media.engine_box import KEYS, SUITE, BoxClock
-from ports import RTP_OF_SERVERS
+from ports import rtp_of_servers
 
 N_STREAMS = 3
 NARROW, WIDE = (0, 1, 2, 3), (8, 9, 10, 11)
@@ -44,7 +44,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.reports = BoxClock(), list[link.Link]()
         self.engine = Engine(
-            capacity=8, ports=PortPool(*RTP_OF_SERVERS), world=World(self.clock, SystemRandomness()), watch=self,
+            capacity=8, ports=PortPool(*rtp_of_servers()), world=World(self.clock, SystemRandomness()), watch=self,
             emit=self.reports.append, emit_audio=self.reports.append,
         )  # fmt: skip
         self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
