@@ -89,6 +89,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def server(one_server: Server) -> Iterator[Server]:
     """The server without a call, before and after."""
+    one_server.begin_anew()
     yield one_server
     for call in one_server.get("/list")["active_calls"]:
         one_server.get(f"/kill/{call['id']}")

@@ -42,6 +42,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def server(one_server: Server) -> Iterator[Server]:
     """The server without a call, before and after."""
+    one_server.begin_anew()
     yield one_server
     for call in one_server.get("/list")["active_calls"]:
         with contextlib.suppress(urllib.error.HTTPError):  # it has just ended by itself
