@@ -39,7 +39,7 @@ def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> No
         "end_of_turn_ms_median",
     ):
         assert total[name] is not None, name
-    assert 1 <= total["turns"] <= 4
+    assert 1 <= total["turns"] <= 7, "the two callers say seven things that end a turn"
     assert code == (0 if total["ok"] else 1)
     # How well the agent did is for the bounds to judge; here every failure has to be told, and told alike.
     assert not (total["ok"] and total["failures"])
