@@ -62,10 +62,10 @@ def test_markup_is_not_interpreted(services_with: Callable[..., Any]) -> None:
     assert len(marked) / RATE_HZ < 5  # the tag's words may be said, but it is not obeyed
 
 
-@pytest.mark.parametrize(("spoken", "same_as"), [("de_DE", "de"), ("en_US", "en-us"), ("zh-CN", "cmn"), ("en_GB", "en-gb")])
-def test_language_codes_of_all_shapes_find_their_voice(spoken: str, same_as: str, services_with: Callable[..., Any]) -> None:
-    wished = sound_of(TtsOption(language=spoken), services_with, "eins zwei drei")
-    assert np.array_equal(wished, sound_of(TtsOption(speaker=same_as), services_with, "eins zwei drei"))
+@pytest.mark.parametrize(("wanted", "same_as"), [("de_DE", "de"), ("en_US", "en-us"), ("zh-CN", "cmn"), ("en_GB", "en-gb")])
+def test_language_codes_of_all_shapes_find_their_voice(wanted: str, same_as: str, services_with: Callable[..., Any]) -> None:
+    said = sound_of(TtsOption(language=wanted), services_with, "eins zwei drei")
+    assert np.array_equal(said, sound_of(TtsOption(speaker=same_as), services_with, "eins zwei drei"))
 
 
 def test_accents_and_variants_are_different_voices(services_with: Callable[..., Any]) -> None:

@@ -108,23 +108,23 @@ class EspeakTextToSpeech(WholeTextToSpeech):
 
     async def _voice_for(self, speaker: str | None) -> str:
         """The first requested voice that exists; an unknown one is logged once."""
-        for spoken in [speaker, *self._voices] if speaker else self._voices:
-            if spoken not in self._known:
-                self._known[spoken] = await self._find_voice(spoken)
+        for wanted in [speaker, *self._voices] if speaker else self._voices:
+            if wanted not in self._known:
+                self._known[wanted] = await self._find_voice(wanted)
                 if len(self._known) > MAX_KNOWN_VOICES:
                     self._known.popitem(last=False)
-            voice = self._known.get(spoken)
+            voice = self._known.get(wanted)
             if voice is not None:
                 return voice
         return DEFAULT_VOICE
 
-    async def _find_voice(self, spoken: str) -> str | None:
-        plain = spoken.replace("_", "-").lower()
+    async def _find_voice(self, wanted: str) -> str | None:
+        plain = wanted.replace("_", "-").lower()
         short = plain.partition("-")[0]
-        for name in (spoken, plain, OTHER_NAMES.get(short, short)):
+        for name in (wanted, plain, OTHER_NAMES.get(short, short)):
             if await self._local.run(espeak_engine.has_voice, name):
                 return name
-        logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": spoken})
+        logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": wanted})
         return None
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from active_call.providers.tts.espeak import OTHER_NAMES
 
 
-def lacks_voice(spoken: str) -> bool:
-    """Whether no voice is named `spoken` or speaks it (`en-us`, `de`, `en-gb+f3`); False if the data cannot be read."""
+def lacks_voice(wanted: str) -> bool:
+    """Whether no voice is named `wanted` or speaks it (`en-us`, `de`, `en-gb+f3`); False if the data cannot be read."""
     known = _voices()
-    plain = spoken.replace("_", "-").lower().partition("+")[0]
+    plain = wanted.replace("_", "-").lower().partition("+")[0]
     short = plain.partition("-")[0]
     return bool(known) and not {plain, OTHER_NAMES.get(short, short)} & known
 

@@ -93,8 +93,8 @@ class PiperTextToSpeech:
         self._speed = option.speed or 1.0
         self._gain = BASE_GAIN * (option.volume or DEFAULT_VOLUME) / DEFAULT_VOLUME
         self._unknown: set[str] = set()
-        if spoken := option.speaker or option.model:
-            self._note_unknown(spoken, voice)
+        if wanted := option.speaker or option.model:
+            self._note_unknown(wanted, voice)
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
@@ -122,10 +122,10 @@ class PiperTextToSpeech:
         self._note_unknown(speaker, voice)
         return voice
 
-    def _note_unknown(self, spoken: str, voice: PiperVoice) -> None:
-        if spoken.lower() not in (voice.name.lower(), voice.speaker) and spoken not in self._unknown and len(self._unknown) < 100:
-            self._unknown.add(spoken)
-            logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": spoken})
+    def _note_unknown(self, wanted: str, voice: PiperVoice) -> None:
+        if wanted.lower() not in (voice.name.lower(), voice.speaker) and wanted not in self._unknown and len(self._unknown) < 100:
+            self._unknown.add(wanted)
+            logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": wanted})
 
     async def _speak(self, text: str, voice: PiperVoice, speed: float) -> AsyncGenerator[SpeechChunk, None]:
         parts = parts_of(text, spoken_words if voice.speaks("en") else as_written)
