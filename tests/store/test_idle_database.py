@@ -94,7 +94,7 @@ def test_dead_servers_are_looked_for_once_in_a_file_and_always_in_a_shared_datab
         database = CountingDatabase(is_sqlite=is_sqlite)
         nodes = nodes_on(database, freed)
         for _ in range(3):
-            assert await nodes.bury() == 0
+            assert await nodes.close_calls_of_dead() == 0
         return database.n_transactions
 
     assert asyncio.run(story(is_sqlite=True, freed=["other"])) == 1

@@ -123,14 +123,14 @@ def test_server_of_another_machine_is_dead_when_it_has_not_been_seen_for_a_minut
         await far.flush()
         async with opened(url, tmp_path / "near") as near:
             assert near._nodes is not None
-            await near._nodes.bury()
+            await near._nodes.close_calls_of_dead()
             assert await statuses(near) == []
             await die(far)
-            await near._nodes.bury()
+            await near._nodes.close_calls_of_dead()
             assert await statuses(near) == []  # it may be alive, and only its folder is not ours
             postgres.sql("UPDATE nodes SET seen_at = seen_at - interval '61 seconds'", "lease")
             await near._nodes.beat()
-            await near._nodes.bury()
+            await near._nodes.close_calls_of_dead()
             assert await statuses(near) == [("s.far", "crashed")]
 
     run(story)
@@ -154,7 +154,7 @@ def test_two_survivors_close_the_calls_of_the_dead_once(postgres, tmp_path: Path
             assert b._nodes is not None
             postgres.sql("UPDATE nodes SET seen_at = seen_at - interval '61 seconds' ", "survivors")
             await asyncio.gather(a._nodes.beat(), b._nodes.beat())
-            closed = await asyncio.gather(a._nodes.bury(), b._nodes.bury())
+            closed = await asyncio.gather(a._nodes.close_calls_of_dead(), b._nodes.close_calls_of_dead())
             assert sorted(closed) == [0, 50]
             await asyncio.gather(a.flush(), b.flush())
             assert len(list(tmp_path.rglob("*.json"))) == 50

@@ -137,7 +137,7 @@ class WebhookDelivery:
         fields = {"webhook": delivery.target, "delivery": delivery.id, "type": delivery.type, "reason": error}
         if not may_try_again or self._now() - delivery.created_at > GIVE_UP_AFTER_S:
             log.error("webhook was refused for good; it is a dead letter", extra=fields)
-            await self._spool.bury(delivery, error)
+            await self._spool.make_dead_letter(delivery, error)
             return
         log.warning("webhook is tried again later", extra={**fields, "attempts": delivery.attempts + 1})
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(delivery.attempts, 20), MAX_PAUSE_S) * self._world.randomness.uniform(0.8, 1.2)

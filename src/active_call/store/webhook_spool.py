@@ -84,7 +84,7 @@ class WebhookSpool:
         self.waiting[delivery.id] = later
         await self._write(self._waiting_folder, later)
 
-    async def bury(self, delivery: Delivery, error: str) -> None:
+    async def make_dead_letter(self, delivery: Delivery, error: str) -> None:
         """It will never be accepted: make it a dead letter."""
         dead = replace(delivery, attempts=delivery.attempts + 1, error=error[:500])
         await self._write(self._dead_folder, dead)

@@ -31,7 +31,7 @@ class Limits:
     """The limits of one provider. An adapter may set its own in the attribute `limits`."""
 
     first_result_s: float = 4.5
-    """Until the first result or sign of life. A second attempt also fits into the agent's patience (10 s)."""
+    """Until the first result or sign of deadline. A second attempt also fits into the agent's patience (10 s)."""
     next_result_s: float = 10.0
     attempts: int = 2
     retry_delay_s: float = 0.2
@@ -46,7 +46,7 @@ def limits_of(engine: object, attempts: int | None = None) -> Limits:
 
 
 class ResultDeadline:
-    """Reports for one stream that the vendor is working without a result yet (a reasoning model), or that no result is due.
+    """The deadline for the next result of one stream. A vendor that works without a result yet (a reasoning model) extends it.
 
     `is_due` says whether a result is due; while it is not, no deadline runs.
     """
@@ -61,11 +61,11 @@ class ResultDeadline:
         """Wait for a result within `limit`, which is `limit_s` long while one is due."""
         self._limit, self._limit_s = limit, limit_s
 
-    def tell(self) -> None:
+    def extend(self) -> None:
         """The vendor is working: the deadline is extended."""
         self._reschedule(self._more_s)
 
-    def ask(self) -> None:
+    def start(self) -> None:
         """A result is due from now on: start the deadline unless it runs."""
         if self._limit is not None and self._limit.when() is None and self._limit_s is not None:
             self._reschedule(self._limit_s)
@@ -103,10 +103,10 @@ class Guard:
                 self.note_success()
                 return result
 
-    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: ResultDeadline | None = None) -> AsyncGenerator[T, None]:
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]], deadline: ResultDeadline | None = None) -> AsyncGenerator[T, None]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
 
-        With `life`, a sign of life extends the deadline to that of a further result.
+        With `deadline`, a sign that the vendor works extends the deadline to that of a further result.
         """
         number = 0
         while True:
@@ -117,10 +117,10 @@ class Guard:
             limit_s = self.limits.first_result_s
             try:
                 while True:
-                    is_due = life is None or life.is_due()
+                    is_due = deadline is None or deadline.is_due()
                     async with asyncio.timeout(limit_s if is_due else None) as limit:
-                        if life is not None:
-                            life.wait(limit, limit_s)
+                        if deadline is not None:
+                            deadline.wait(limit, limit_s)
                         try:
                             item = await anext(source)
                         except StopAsyncIteration:

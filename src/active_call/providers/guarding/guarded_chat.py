@@ -45,9 +45,9 @@ class GuardedChatModel:
         self.inner = inner
 
     def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
-        life = ResultDeadline(self.guard.limits.next_result_s)
-        request, meter = replace(_valid(request), on_progress=life.tell), current_meter()
-        return self.guard.stream(lambda: self._checked(request, meter), life)
+        deadline = ResultDeadline(self.guard.limits.next_result_s)
+        request, meter = replace(_valid(request), on_progress=deadline.extend), current_meter()
+        return self.guard.stream(lambda: self._checked(request, meter), deadline)
 
     async def _checked(self, request: ReplyRequest, meter: Meter) -> AsyncGenerator[ChatEvent, None]:
         """One attempt. Its usage is reported at its end, however it ends."""

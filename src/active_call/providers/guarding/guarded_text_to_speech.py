@@ -66,8 +66,8 @@ class GuardedSynthesis:
         self._text = RecordedText()
         self._has_begun = False
         self._meter = current_meter()
-        self._life = ResultDeadline(engine.guard.limits.next_result_s, self._is_due)
-        self._chunks = engine.guard.stream(self._attempt, self._life)
+        self._deadline = ResultDeadline(engine.guard.limits.next_result_s, self._is_due)
+        self._chunks = engine.guard.stream(self._attempt, self._deadline)
 
     def push_text(self, text: str) -> None:
         self._text.push_text(valid_unicode(text))
@@ -94,7 +94,7 @@ class GuardedSynthesis:
 
     def _ask(self) -> None:
         if self._is_due():
-            self._life.ask()
+            self._deadline.start()
 
     async def _attempt(self) -> AsyncGenerator[SpeechChunk, None]:
         engine = self._engine

@@ -54,7 +54,7 @@ class Nodes:
             if not cast("sa.CursorResult[Any]", seen).rowcount:
                 await connection.execute(sa.insert(nodes).values(node=self._node, slot=self._slot, seen_at=now))
 
-    async def bury(self) -> int:
+    async def close_calls_of_dead(self) -> int:
         """Close the calls that dead nodes left open; returns their number."""
         if self._database.is_sqlite and not self._freed:
             return 0  # nodes of other machines have no lease here
@@ -63,7 +63,7 @@ class Nodes:
         n_calls = 0
         for node in dead:
             async with self._database.transaction() as connection:
-                n_calls += await self._bury(connection, node)
+                n_calls += await self._close_calls_of(connection, node)
         self._freed = ()  # a slot that was free may now be taken by another server
         if n_calls:
             self.n_closed += n_calls
@@ -82,7 +82,7 @@ class Nodes:
             if not n_open and not n_waiting:
                 await connection.execute(sa.delete(nodes).where(nodes.c.node == self._node))
 
-    async def _bury(self, connection: Connection, node: str) -> int:
+    async def _close_calls_of(self, connection: Connection, node: str) -> int:
         """Close the calls of one node. The node's row is the lock: the server that deletes it does the work."""
         claim = sa.delete(nodes).where(nodes.c.node == node, self._is_dead()).returning(nodes.c.seen_at)
         seen_at = (await connection.execute(claim)).scalar()

@@ -200,7 +200,7 @@ class DatabaseRecords:
             await nodes.beat()
             await self._take_over_spools()
             await self._take_over_journals()
-            await nodes.bury()
+            await nodes.close_calls_of_dead()
             await self._outbox.retry_now()
         except _FAILURES as error:
             cause = getattr(error, "orig", None) or error
@@ -269,7 +269,7 @@ class DatabaseRecords:
                 continue
             with contextlib.suppress(*_FAILURES):
                 await nodes.beat()
-                await nodes.bury()
+                await nodes.close_calls_of_dead()
 
 
 async def _ended(task: asyncio.Task[Any], within_s: float) -> None:
