@@ -46,7 +46,7 @@ class Page:
             message = json.loads(self._connection.recv(timeout=60))
             if message.get("id") == number:
                 if "error" in message:
-                    raise PageError(f"{method}: {message['error']}")
+                    raise PageError(f"{method}: {message['error']} {message.get('message', '')}")
                 return dict(message["result"])
             self._note(message)
 

@@ -51,18 +51,9 @@ class FirefoxPage(Page):
         self.faults: list[str] = []
         self.order("session.subscribe", events=["log.entryAdded"])
 
-    def order(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol, and its result."""
-        number = next(self._ids)
-        self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self._connection.recv(timeout=60))
-            if message.get("id") == number:
-                if message["type"] == "error":
-                    raise PageError(f"{method}: {message['error']}: {message.get('message')}")
-                return dict(message["result"])
-            if message.get("method") == "log.entryAdded" and message["params"]["level"] == "error":
-                self.faults.append(str(message["params"]["text"]))
+    def _note(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "log.entryAdded" and message["params"]["level"] == "error":
+            self.faults.append(str(message["params"]["text"]))
 
     def before_each_page(self, script: str) -> None:
         """Run `script` in every page before its own scripts."""
