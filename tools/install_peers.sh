@@ -3,7 +3,7 @@
 # otherwise it prints what is missing and exits 1. Does nothing, quickly, when everything is there.
 set -eu
 
-programs="chromium:chromium baresip:baresip-core linphonec:linphone-cli sipp:sip-tester kamailio:kamailio ffmpeg:ffmpeg espeak-ng:espeak-ng sox:sox"
+programs="chromium:chromium baresip:baresip-core linphonec:linphone-cli sipp:sip-tester kamailio:kamailio ffmpeg:ffmpeg espeak-ng:espeak-ng flite:flite sox:sox"
 missing=""
 for pair in $programs; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
