@@ -56,7 +56,7 @@ def judge(record: dict, heard: Path) -> None:  # type: ignore[type-arg]
     # What can be recognised in what baresip recorded.
     sentences = [one.sentences for one in recognise_wav(heard, [GREETING, HOURS], DECOYS)]
     assert [sentence for group in sentences for sentence in group] == [GREETING, HOURS]
-    assert recognise_wav(heard, ["Right behind the market hall."], DECOYS)[0].sentences == ()
+    assert all("market hall" not in one for one in recognise_wav(heard, ["Right behind the market hall."], DECOYS)[0].sentences)
 
 
 @pytest.mark.parametrize(
