@@ -119,7 +119,7 @@ def test_baresip_hangs_up_in_the_middle_of_a_sentence(tmp_path: Path) -> None:
 
 def test_recording_by_the_server_holds_both_sides_aligned(tmp_path: Path) -> None:
     with (
-        shared_server(PLAYBOOK) as server,
+        shared_server(PLAYBOOK, recording=True) as server,
         Baresip(tmp_path / "caller", speech=question()) as caller,
     ):
         caller.start(dial=f"sip:bakery@127.0.0.1:{server.udp_port};transport=udp")
