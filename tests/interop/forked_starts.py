@@ -9,6 +9,7 @@ itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -19,10 +20,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 ARGUMENTS: Final = ("serve",)
 _MOST_BYTES: Final = 1024 * 1024
@@ -169,6 +172,37 @@ def _import_the_program() -> None:
         "active_call.app.app",
     ):
         importlib.import_module(name)
+    _prepare_the_program()
+
+
+def _prepare_the_program() -> None:
+    """What every start works out anew and always alike, in half of its time: the commands, the prices, how options are read."""
+    import typer.main
+
+    from active_call.agent.playbook.parser import parse_playbook
+    from active_call.providers.usage.prices import shipped_prices
+    from active_call.server.commands import main
+    from active_call.server.config.loading import load_config
+
+    command = typer.main.get_command(main.app)
+    typer.main.get_command = lambda app: command
+    shipped_prices()
+    parse_playbook(_SAMPLE, file="sample.md", environment={})
+    with tempfile.TemporaryDirectory() as folder:
+        sample = Path(folder, "sample.toml")
+        sample.write_text("media_workers = 1\n[asr]\nprovider = 'pocketsphinx'\n[tts]\nprovider = 'espeak'\n", encoding="utf-8")
+        load_config(sample)
+
+
+_SAMPLE: Final = """---
+llm: {provider: script}
+tts: {provider: espeak}
+asr: {provider: pocketsphinx}
+greeting: Hello.
+---
+## press 1
+Bye. <hangup/>
+"""
 
 
 def _serve(requests: socket.socket) -> None:
@@ -229,8 +263,22 @@ def _become_server(request: dict[str, Any], log: int) -> None:
 
     from active_call.server.cli import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        _exit(end)
     raise AssertionError("the command line always ends the program")
+
+
+def _exit(end: SystemExit) -> NoReturn:
+    """End as the interpreter does, but free no object: most lie in pages that all starts share, which would be copied."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if isinstance(end.code, str):
+        print(end.code, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 if __name__ == "__main__":

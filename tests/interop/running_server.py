@@ -32,6 +32,14 @@ provider = "pocketsphinx"
 provider = "espeak"
 """
 """Engines that load in no time, for tests that are about something else. A server starts their processes when it needs them."""
+NOBODY_SPEAKS = """
+[asr]
+provider = "none"
+
+[tts]
+provider = "espeak"
+"""
+"""For callers without a voice: no process of a recogniser, which takes 0.25 CPU-seconds to start."""
 START_S = 60
 """A start takes four seconds; this is for a machine that has much else to do."""
 
@@ -136,16 +144,18 @@ def running_server(
     status: str = "ok",
     cold: bool = False,
     engines: str = LIGHT_ENGINES,
+    recording: bool = False,
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
     `tls` says how outbound TLS verifies, `callrecord` stands below `[callrecord]`, whose folder is `root`. It has
     started when `/health` says `status`. `cold` starts the program itself, instead of forking a process that has imported it,
     with its engine processes: for what is judged by time or memory. `engines`: the configuration's defaults for speech; empty: what the
-    program chooses by itself.
+    program chooses by itself. `recording`: calls are recorded, in `recordings`, by a process of its own.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
-    speaks = any("greeting" in text for text in books.values())  # its engines are needed at once, and are ready then
+    at_once = engines == LIGHT_ENGINES and any("greeting" in text for text in books.values())  # they are ready then
+    is_heavy = engines not in (LIGHT_ENGINES, NOBODY_SPEAKS)
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
     for name, text in books.items():
         (folder / "playbooks" / name).write_text(text, encoding="utf-8")
@@ -165,13 +175,13 @@ http_addr = "127.0.0.1:{http_port}"
 {"" if "rtp_start_port" in extra else f"rtp_start_port = {rtp_of_servers()[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
-load_engines = "{"start" if cold or engines != LIGHT_ENGINES or speaks else "use"}"
+load_engines = "{"start" if cold or is_heavy or at_once else "use"}"
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {rtp_of_servers()[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
 
 [recording]
-enabled = true
+enabled = {str(recording).lower()}
 path = "recordings"
 
 {"" if "[asr]" in extra or "[tts]" in extra else engines}

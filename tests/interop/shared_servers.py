@@ -29,17 +29,22 @@ class _Shared:
         self.stack.close()
 
 
-_alive: dict[tuple[str, str, str], _Shared] = {}
+_alive: dict[tuple[str, str, str, bool], _Shared] = {}
 
 
 @contextmanager
 def shared_server(
-    playbook: str | dict[str, str], *, extra: str = "", tls: str = "tls_verify = false", addr: str = "127.0.0.1"
+    playbook: str | dict[str, str],
+    *,
+    extra: str = "",
+    tls: str = "tls_verify = false",
+    addr: str = "127.0.0.1",
+    recording: bool = False,
 ) -> Iterator[Server]:
     """A server with that configuration, running already or started now, with these playbooks."""
-    key = (extra, tls, addr)
+    key = (extra, tls, addr, recording)
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
-    shared = _alive.pop(key, None) or _started(books, extra, tls, addr)
+    shared = _alive.pop(key, None) or _started(books, extra, tls, addr, recording)
     while len(_alive) >= _MOST:
         _alive.pop(next(iter(_alive))).stop()
     server = shared.server
@@ -61,11 +66,11 @@ def stop_shared_servers() -> None:
         _alive.popitem()[1].stop()
 
 
-def _started(books: dict[str, str], extra: str, tls: str, addr: str) -> _Shared:
+def _started(books: dict[str, str], extra: str, tls: str, addr: str, recording: bool) -> _Shared:
     stack = ExitStack()
     with contextlib.ExitStack() as undo:
         undo.callback(stack.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shared-server-")))
-        server = stack.enter_context(running_server(folder, books, extra=extra, tls=tls, addr=addr))
+        server = stack.enter_context(running_server(folder, books, extra=extra, tls=tls, addr=addr, recording=recording))
         undo.pop_all()
     return _Shared(server, stack)

@@ -56,7 +56,7 @@ def judge(record: dict, heard: Path) -> None:  # type: ignore[type-arg]
     # What can be recognised in what baresip recorded.
     sentences = [one.sentences for one in recognise_wav(heard, [GREETING, HOURS], DECOYS)]
     assert [sentence for group in sentences for sentence in group] == [GREETING, HOURS]
-    assert recognise_wav(heard, ["Right behind the market hall."], DECOYS)[0].sentences == ()
+    assert all("market hall" not in one for one in recognise_wav(heard, ["Right behind the market hall."], DECOYS)[0].sentences)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_baresip_hangs_up_in_the_middle_of_a_sentence(tmp_path: Path) -> None:
 
 def test_recording_by_the_server_holds_both_sides_aligned(tmp_path: Path) -> None:
     with (
-        shared_server(PLAYBOOK) as server,
+        shared_server(PLAYBOOK, recording=True) as server,
         Baresip(tmp_path / "caller", speech=question()) as caller,
     ):
         caller.start(dial=f"sip:bakery@127.0.0.1:{server.udp_port};transport=udp")

@@ -96,7 +96,7 @@ DIRECTIONS = ("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with shared_server(PLAYBOOK) as running:
+    with shared_server(PLAYBOOK, recording=True) as running:
         yield running
 
 

@@ -98,7 +98,7 @@ window.heardAsBase64 = async () => {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     extra = f'http_token = "{TOKEN}"\n[[trunks]]\nname = "office"\nserver = "127.0.0.1:9"\n'
-    with running_server(tmp_path_factory.mktemp("server"), BOOK, extra=extra) as running:
+    with running_server(tmp_path_factory.mktemp("server"), BOOK, extra=extra, recording=True) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), BOOK, extra=f'http_token = "{TOKEN}"\n') as running:
+    with running_server(tmp_path_factory.mktemp("server"), BOOK, extra=f'http_token = "{TOKEN}"\n', recording=True) as running:
         yield running
 
 

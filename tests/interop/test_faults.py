@@ -168,7 +168,7 @@ def listening_phone(server: Server) -> Iterator[Phone]:
 
 @pytest.mark.load
 def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_call(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
+    with running_server(tmp_path / "server", PLAYBOOK, recording=True) as server, callers(server, tmp_path / "sipp") as run:
         with listening_phone(server) as phone:
             assert phone.ear is not None
             n_before = len(phone.ear.voiced_at)
@@ -186,7 +186,10 @@ def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_ca
 
 @pytest.mark.load
 def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_record(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, extra="media_workers = 2") as server, callers(server, tmp_path / "sipp") as run:
+    with (
+        running_server(tmp_path / "server", PLAYBOOK, extra="media_workers = 2", recording=True) as server,
+        callers(server, tmp_path / "sipp") as run,
+    ):
         workers = server.health()["media"]
         lost, going_on = (worker["streams"] for worker in workers)
         assert lost + going_on == N_CALLERS
@@ -205,7 +208,7 @@ def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_re
 
 @pytest.mark.load
 def test_engine_processes_stopped_and_killed_under_load_are_not_heard_and_are_replaced(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
+    with running_server(tmp_path / "server", PLAYBOOK, recording=True) as server, callers(server, tmp_path / "sipp") as run:
         with listening_phone(server):
             engines = _engines(server)
             assert engines

@@ -57,7 +57,7 @@ def _grown(now: dict[int, int], before: dict[int, int]) -> dict[int, int]:
 
 @pytest.mark.parametrize("n_calls", [FEW, pytest.param(MANY, marks=pytest.mark.load)])
 def test_calls_by_udp_and_by_tcp_at_20_a_second_with_rtp_all_succeed_and_leave_nothing(tmp_path: Path, n_calls: int) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, cold=True) as server:
+    with running_server(tmp_path / "server", PLAYBOOK, cold=True, recording=True) as server:
         target = f"127.0.0.1:{server.udp_port}"
         with Sipp("agent_hangs_up", tmp_path / "first", target=target, calls=1) as warm_up:
             assert warm_up.result().successful == 1

@@ -60,7 +60,7 @@ def test_server_with_calls_coming_and_going_does_not_grow(tmp_path: Path) -> Non
     n_calls = int(MINUTES * 60 * RATE)
     scenario = (SCENARIOS / "caller_hangs_up.xml").read_text(encoding="utf-8")
     (tmp_path / "caller_stays.xml").write_text(scenario.replace('milliseconds="2000"', f'milliseconds="{STAY_S * 1000}"'), encoding="utf-8")
-    with running_server(tmp_path / "server", PLAYBOOK, cold=True) as server:
+    with running_server(tmp_path / "server", PLAYBOOK, cold=True, recording=True) as server:
         target = f"127.0.0.1:{server.udp_port}"
         with Sipp("caller_hangs_up", tmp_path / "first", target=target, calls=4, rate=4) as warm_up:
             assert warm_up.result().successful == 4  # every process is there now

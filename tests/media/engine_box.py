@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from loopback import wait_arrival
 from pylibsrtp import Policy, Session
 
 from active_call.base.world import SystemRandomness, World
@@ -225,14 +226,21 @@ class Box:
                     far_end.speak()
                 for at, packet in far_end.network.take_arrived(due_at):
                     self.clock.at = at
-                    far_end.rtp.sendto(packet, far_end.target)
-                    on_readable = self._on_readable.get(self._fds[far_end.stream])  # none when the stream was given up
-                    if on_readable is not None:
-                        on_readable(at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
+                    self.deliver(far_end, packet)
             self.clock.at = due_at
             self.engine.run_send(self._tick)
             self.engine.run_receive(due_at)
             self._tick += 1
+
+    def deliver(self, far_end: FarEnd, packet: bytes) -> None:
+        """The engine gets a packet of a far end, now."""
+        far_end.rtp.sendto(packet, far_end.target)
+        fd = self._fds[far_end.stream]
+        on_readable = self._on_readable.get(fd)
+        if on_readable is None:
+            return  # the stream was given up
+        wait_arrival(fd)
+        on_readable(self.clock.at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
 
     def heard(self, far_end: FarEnd) -> Heard:
         """What has been forwarded of a far end so far."""
@@ -282,9 +290,8 @@ def _tones(sound: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def box(first_port: int | None = None) -> Iterator[Box]:
-    if first_port is None:
-        first_port = rtp_of_servers()[0]
+def box() -> Iterator[Box]:
+    first_port = rtp_of_servers()[0]
     made = Box((first_port, first_port + 199))
     try:
         yield made

@@ -13,7 +13,6 @@ from active_call.bench.speech import speech
 from active_call.media.link import messages as link
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 
-PORTS = 32_480
 S = 16_000
 """Samples of a second of what is forwarded."""
 
@@ -44,7 +43,7 @@ def spans(pieces: list[CallerAudio]) -> list[tuple[int, int]]:
 
 def heard_by(sound: np.ndarray[Any, Any], *orders: link.Listen) -> list[Fed]:
     """The same sound, listened to in each of these ways at one time."""
-    with box(PORTS) as made:
+    with box() as made:
         streams = [Fed(made, order.stream, 8000) for order in orders]
         for stream, order in zip(streams, orders, strict=True):
             stream.order(order)
@@ -79,7 +78,7 @@ def test_pause_within_an_utterance_is_forwarded_whole() -> None:
 @pytest.mark.parametrize("order", [link.Listen(1, True, False), link.Listen(1, False, False)])
 def test_sound_that_nobody_wants_any_more_does_not_come(order: link.Listen) -> None:
     sound = scene(1.0, 3.0)
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1, 8000)
         stream.order(link.Listen(1, True, True, only_speech=True))
         talk({stream: sound[: 8000 // 2]}, 25)
@@ -90,7 +89,7 @@ def test_sound_that_nobody_wants_any_more_does_not_come(order: link.Listen) -> N
 
 def test_listener_who_comes_in_silence_hears_from_then_on() -> None:
     sound = scene(6.0)
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1, 8000)
         stream.order(link.Listen(1, True, True, only_speech=True))
         talk({stream: sound[:16_000]}, 100)

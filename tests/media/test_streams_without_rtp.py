@@ -18,7 +18,6 @@ from active_call.media.link.messages import CallerAudio, OrderRefused, Recording
 from active_call.testing.fakes.net import Conditions
 from active_call.testing.sound.voice import speak
 
-PORTS = 32_400
 Samples = np.ndarray[Any, Any]
 
 
@@ -63,7 +62,7 @@ def talk(sounds: dict[Fed, Samples], n_ticks: int) -> None:
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
 def test_fed_sound_is_forwarded_at_16_khz(rate_hz: int) -> None:
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1, rate_hz)
         stream.order(link.Listen(1, False, True))
         talk({stream: tone(1000, 1.0, rate_hz)}, 60)
@@ -76,7 +75,7 @@ def test_fed_sound_is_forwarded_at_16_khz(rate_hz: int) -> None:
 
 
 def test_fed_sound_at_16_khz_is_forwarded_bit_by_bit() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         stream.order(link.Listen(1, False, True))
         sound = tone(700, 1.0, 16_000)
@@ -93,7 +92,7 @@ def test_speech_in_fed_sound_is_detected(rate_hz: int) -> None:
     narrow = spoken_of.frames[first : first + 200].reshape(-1)
     spoken = narrow if rate_hz == 8000 else np.repeat(narrow, 2)
     sound = np.concatenate((np.zeros(rate_hz // 2, np.int16), spoken, np.zeros(rate_hz, np.int16)))
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1, rate_hz)
         stream.order(link.Listen(1, True, False))
         talk({stream: sound}, len(sound) * 50 // rate_hz)
@@ -106,7 +105,7 @@ def test_speech_in_fed_sound_is_detected(rate_hz: int) -> None:
 
 def test_fed_sound_is_recorded_left_and_what_is_sent_right(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         stream.order(link.StartRecording(1, str(path), 16_000))
         stream.order(link.QueueAudio(1, "a", tone(500, 1.0, 16_000).tobytes(), end=True))
@@ -120,7 +119,7 @@ def test_fed_sound_is_recorded_left_and_what_is_sent_right(tmp_path: Path) -> No
 
 
 def test_what_is_sent_comes_back_sample_by_sample() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         sound = tone(440, 0.5, 16_000)
         stream.order(link.ForwardSent(1, True))
@@ -139,7 +138,7 @@ def test_what_is_sent_comes_back_sample_by_sample() -> None:
 def test_ambience_is_in_what_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "office.pcm"
     path.write_bytes(tone(300, 1.0, 16_000).tobytes())
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         stream.order(link.ForwardSent(1, True))
         stream.order(link.StartAmbience(1, str(path), normal_level=0.5, duck_level=0.5))
@@ -153,7 +152,7 @@ def test_ambience_is_in_what_comes_back(tmp_path: Path) -> None:
 
 
 def test_two_streams_without_rtp_hear_each_other() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         one, two = Fed(made, 1), Fed(made, 2, 8000)
         for stream in (one, two):
             stream.order(link.ForwardSent(stream.number, True, 100))
@@ -164,7 +163,7 @@ def test_two_streams_without_rtp_hear_each_other() -> None:
 
 
 def test_fed_stream_and_a_call_hear_each_other() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end = made.call(Conditions(), 1)
         fed = Fed(made, 9)
         fed.order(link.ForwardSent(9, True))
@@ -174,14 +173,14 @@ def test_fed_stream_and_a_call_hear_each_other() -> None:
 
 
 def test_sound_for_a_stream_with_rtp_is_refused() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end = made.call(Conditions(), 1)
         made.engine.handle(link.FeedAudio(far_end.stream, bytes(640)), made.clock.at)
         assert [report.order for report in far_end.reports if isinstance(report, OrderRefused)] == ["FeedAudio"]
 
 
 def test_half_a_sample_is_refused_and_the_stream_goes_on() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         stream.order(link.Listen(1, False, True))
         stream.order(link.FeedAudio(1, bytes(641)))
@@ -191,7 +190,7 @@ def test_half_a_sample_is_refused_and_the_stream_goes_on() -> None:
 
 
 def test_stream_that_is_closed_reports_no_more_sound() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1)
         stream.order(link.ForwardSent(1, True, 1000))
         made.run(10)
@@ -236,7 +235,7 @@ def test_pauses_are_told_at_their_moments_to_those_who_ask(rate_hz: int) -> None
     narrow = speak("Where were you all year long? We were rowing along a lonely river.", "en")
     spoken = narrow if rate_hz == 8000 else np.repeat(narrow, 2)
     sound = np.concatenate((np.zeros(rate_hz // 2, np.int16), spoken, np.zeros(2 * rate_hz, np.int16)))
-    with box(PORTS) as made:
+    with box() as made:
         asking, other = Fed(made, 1, rate_hz), Fed(made, 2, rate_hz)
         asking.order(link.Listen(1, True, False, pauses=True))
         other.order(link.Listen(2, True, False))
@@ -253,7 +252,7 @@ def test_pauses_are_told_at_their_moments_to_those_who_ask(rate_hz: int) -> None
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
 def test_stream_of_any_rate_is_recorded_at_any_rate(tmp_path: Path, rate_hz: int, recording_hz: int) -> None:
     path = tmp_path / "call.wav"
-    with box(PORTS) as made:
+    with box() as made:
         stream = Fed(made, 1, rate_hz)
         stream.order(link.StartRecording(1, str(path), recording_hz))
         stream.order(link.QueueAudio(1, "a", tone(500, 1.0, rate_hz).tobytes(), end=True))

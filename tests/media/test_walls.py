@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from engine_box import Box, FarEnd, box
+from loopback import arrived
 
 from active_call.media.link import messages as link
 from active_call.testing.fakes.net import Conditions
@@ -19,14 +20,7 @@ def told(far_end: FarEnd, kind: type) -> list[Any]:
 
 def n_sent(far_end: FarEnd) -> int:
     """Packets that the far end has got since this was asked last."""
-    far_end.rtp.setblocking(False)
-    n = 0
-    while True:
-        try:
-            far_end.rtp.recv(2048)
-        except BlockingIOError:
-            return n
-        n += 1
+    return len(arrived(far_end.rtp))
 
 
 def raise_it(*_: object, **__: object) -> Any:
@@ -72,7 +66,7 @@ def break_housekeeping(made: Box, far_end: FarEnd) -> None:
 
 @pytest.mark.parametrize("break_it", [break_plays, break_encoder, break_housekeeping])
 def test_stream_that_fails_in_the_tick_is_given_up_alone(break_it: Callable[[Box, FarEnd], None]) -> None:
-    with box(31_800) as made:
+    with box() as made:
         broken, well = made.call(Conditions(), 1), made.call(Conditions(), 2)
         made.run(20)
         n_sent(well)
@@ -93,7 +87,7 @@ def test_stream_that_fails_in_the_tick_is_given_up_alone(break_it: Callable[[Box
 
 
 def test_every_stream_goes_on_being_heard_when_one_fails_in_the_hearing_half() -> None:
-    with box(31_800) as made:
+    with box() as made:
         broken, well = (
             made.call(Conditions(), 1, codec="l16_8000", payload_type=96, encode=lambda _: bytes(320)),
             made.call(Conditions(), 2),
@@ -119,15 +113,14 @@ def test_every_stream_goes_on_being_heard_when_one_fails_in_the_hearing_half() -
 
 
 def test_datagram_that_cannot_be_judged_is_dropped_and_its_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    with box(31_800) as made:
+    with box() as made:
         hit, well = made.call(Conditions(), 1), made.call(Conditions(), 2)
         made.run(10)
         stream = made.engine._slots.get(hit.stream)
         assert stream is not None
         assert stream.leg is not None
         monkeypatch.setattr(type(stream.leg), "take_packet", raise_it)
-        hit.rtp.sendto(b"\x90" + bytes(40), hit.target)  # not the simple kind
-        made._on_readable[made._fds[hit.stream]](made.clock.at, 0.0)
+        made.deliver(hit, b"\x90" + bytes(40))  # not the simple kind
         monkeypatch.undo()
         made.run(50)
         assert not told(hit, link.StreamFailed)
@@ -137,7 +130,7 @@ def test_datagram_that_cannot_be_judged_is_dropped_and_its_stream_goes_on(monkey
 
 
 def test_order_that_fails_is_refused_and_its_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    with box(31_800) as made:
+    with box() as made:
         far_end = made.call(Conditions(), 1)
         monkeypatch.setattr(made.engine._sending, "set_ambience", raise_it)
         made.engine.handle(link.StartAmbience(far_end.stream, "x"), made.clock.at)
@@ -148,7 +141,7 @@ def test_order_that_fails_is_refused_and_its_stream_goes_on(monkeypatch: pytest.
 
 
 def test_close_that_fails_in_part_frees_the_stream_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with box(31_800) as made:
+    with box() as made:
         far_end = made.call(Conditions(), 1)
         made.run(5)
         monkeypatch.setattr(made.engine._recording, "end", raise_it)
@@ -162,7 +155,7 @@ def test_close_that_fails_in_part_frees_the_stream_and_is_told(monkeypatch: pyte
 
 
 def test_tick_that_fails_for_no_stream_goes_on_for_a_while_and_then_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    with box(31_800) as made:
+    with box() as made:
         made.call(Conditions(), 1)
         n_failures = [0]
 

@@ -88,7 +88,7 @@ def phone_takes(server: Server) -> float:
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_recorder_process_that_hangs_or_dies_hurts_no_call(tmp_path: Path, number: signal.Signals) -> None:
-    with running_server(tmp_path, PLAYBOOK) as server, Phone() as phone:
+    with running_server(tmp_path, PLAYBOOK, recording=True) as server, Phone() as phone:
         call_up(server, phone)
         assert wait_until(lambda: bool(recorders(server)), 5)
         for recorder in recorders(server):

@@ -83,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, private: Private) -> Iterat
             file.setframerate(8000)
             file.writeframes(b"\1\0" * 800)
     (folder / "sounds/link.wav").symlink_to(folder / "recordings/other.wav")
-    with running_server(folder, PLAYBOOK) as running:
+    with running_server(folder, PLAYBOOK, recording=True) as running:
         yield running
 
 

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ import psutil
 import pytest
 from peers.postgres import own_cluster
 from peers.sipp import SCENARIOS, Sipp
-from running_server import Server, running_server
+from running_server import NOBODY_SPEAKS, Server
+from running_server import running_server as running_server_with
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
+running_server = partial(running_server_with, engines=NOBODY_SPEAKS)
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
 
@@ -281,7 +284,7 @@ def test_health_tells_a_full_disk_of_recordings_for_as_long_as_it_is_full(tmp_pa
     try:
         (tmp_path / "server").mkdir()
         (tmp_path / "server" / "recordings").symlink_to(disk)
-        with running_server(tmp_path / "server", PLAYBOOK) as server:
+        with running_server(tmp_path / "server", PLAYBOOK, recording=True) as server:
             ballast = disk / "ballast"
             with contextlib.suppress(OSError), ballast.open("wb") as file:
                 while True:

@@ -14,7 +14,7 @@ import pytest
 from running_server import Server, running_server
 
 from active_call.testing.sound import audio
-from active_call.testing.sound.listening import Recogniser, utterances
+from active_call.testing.sound.listening import Recogniser, Utterance, utterances
 from active_call.testing.trunk import Trunk, generic_pbx, twilio_origination
 
 LONG = "We are open from nine in the morning until five in the afternoon, and on Saturday until noon."
@@ -79,10 +79,21 @@ def events_of(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [event for event in record["events"] if event["event"] == name]
 
 
-def has_finished_speaking(timeline: Any) -> bool:
-    """There was speech of some length, and then a second of silence."""
-    spoken = utterances(timeline, gap_ms=1000)
-    return bool(spoken) and spoken[0].end - spoken[0].start > 3 * audio.RATE_HZ and len(timeline) - spoken[0].end > audio.RATE_HZ
+def wait_begun(leg: Any) -> None:
+    """Wait until the agent is in the middle of its greeting."""
+    assert leg.wait(lambda: len(leg.sound.ear.voiced_at) > 50, 15)
+
+
+def wait_finished(leg: Any, n_before: int = 0) -> None:
+    """Wait until the agent has spoken for two seconds, without the packets of speech before, and is silent for one."""
+    voiced_at = leg.sound.ear.voiced_at
+    assert leg.wait(lambda: len(voiced_at) > n_before + 100 and time.monotonic() - voiced_at[-1] > 1.0, 30)
+
+
+def tones_of(leg: Any, epoch: float) -> list[Utterance]:
+    """Where its tones are, each with the silence after it."""
+    timeline = leg.sound.ear.timeline(epoch)
+    return [one for one in utterances(timeline, gap_ms=40) if len(timeline) - one.end > 40 * audio.RATE_HZ // 1000]
 
 
 def voiced_of(timeline: Any) -> Any:
@@ -107,14 +118,15 @@ def test_agent_stops_on_hold_and_goes_on_at_the_sample(server: Server, direction
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         leg = called(trunk, server)
         epoch = time.monotonic()
-        leg.wait(lambda: False, 2.0)
+        wait_begun(leg)
         assert leg.wait_final(leg.reinvite(direction=direction, zero_address=zero)) == 200
         leg.wait(lambda: False, 0.2)
         silent_from = len(leg.sound.ear.packets)
         leg.wait(lambda: False, 2.0)
         assert len(leg.sound.ear.packets) - silent_from <= 1  # nothing is sent to who holds us
+        n_before = len(leg.sound.ear.voiced_at)
         assert leg.wait_final(leg.reinvite()) == 200
-        leg.wait(lambda: False, 5.5)
+        wait_finished(leg, n_before)
         recogniser = Recogniser([LONG], DECOYS)
         assert recogniser.recognise(voiced_of(leg.sound.ear.timeline(epoch))).sentences == (LONG,)
         assert leg.hang_up() == 200
@@ -136,21 +148,21 @@ def test_hold_by_command_is_sendonly_with_music_and_back(server: Server, transpo
     with Trunk(twilio_origination(transport, supports_media=True)) as trunk:
         leg = called(trunk, server)
         epoch = time.monotonic()
-        leg.wait(lambda: False, 1.5)
+        wait_begun(leg)
         command(server, "hold")
         hold = leg.wait_request("INVITE", 3)
         assert hold is not None
         assert b"a=sendonly" in hold.body
-        held_at = time.monotonic()
-        leg.wait(lambda: False, 3.0)
+        held_at, n_before = time.monotonic(), len(leg.sound.ear.packets)
+        assert leg.wait(lambda: len(leg.sound.ear.packets) > n_before + 150, 15)
         music = leg.sound.ear.timeline(epoch)[int((held_at - epoch + 0.5) * 8000) :][: 2 * 8000]
         assert audio.frame_levels(music).min() > 50  # it never stops
-        assert Recogniser([LONG], DECOYS).recognise(music).sentences == ()
+        assert LONG not in Recogniser([LONG], DECOYS).recognise(music).sentences
         command(server, "unhold")
         back = leg.wait_request("INVITE", 3, count=2)
         assert back is not None
         assert b"a=sendrecv" in back.body
-        leg.wait(lambda: False, 6.0)
+        wait_finished(leg, len(leg.sound.ear.voiced_at))
         assert leg.hang_up() == 200
         leg.sound.judge(trunk.judge)
         trunk.check()
@@ -195,7 +207,7 @@ def test_call_on_hold_is_not_ended_for_want_of_packets_and_can_be_hung_up(server
 def test_headers_of_the_playbook_and_its_variables_reach_the_bye(server: Server) -> None:
     with Trunk(twilio_origination("tls", supports_media=True)) as trunk:
         leg = called(trunk, server)
-        leg.wait(lambda: False, 6.5)
+        wait_finished(leg)
         leg.sound.mouth.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         bye = leg.wait_request("BYE", 1)
@@ -240,13 +252,14 @@ def test_digits_go_by_info_where_no_telephone_event_was_agreed_on(server: Server
 def test_digits_as_tones_are_heard_as_those_of_the_keys(server: Server) -> None:
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         leg = called(trunk, server)
-        leg.wait(lambda: False, 6.5)  # the greeting
+        wait_finished(leg)
         epoch = time.monotonic()
         command(server, "dtmf", digits="59", duration=200, method="inband")
-        leg.wait(lambda: False, 1.5)
+        assert leg.wait(lambda: len(tones_of(leg, epoch)) == 2, 10)
+        leg.wait(lambda: False, 0.5)  # and no more
         timeline = leg.sound.ear.timeline(epoch).astype(float)
         found = []
-        for one in utterances(leg.sound.ear.timeline(epoch), gap_ms=40):
+        for one in tones_of(leg, epoch):
             spectrum = abs(np.fft.rfft(timeline[one.start : one.end], 8000))
             low, high = int(spectrum[600:1000].argmax()) + 600, int(spectrum[1100:1700].argmax()) + 1100
             found.append((low, high))
@@ -286,7 +299,7 @@ def test_early_media_of_a_call_of_ours_is_told_and_the_agent_waits_for_the_answe
         recogniser = Recogniser([LONG], DECOYS)
         assert leg.sound is not None
         ear = leg.sound.ear
-        assert leg.wait(lambda: has_finished_speaking(ear.timeline(epoch)), 12)
+        wait_finished(leg)
         assert recogniser.recognise(voiced_of(ear.timeline(epoch))).sentences == (LONG,)  # from its first word on
         assert leg.hang_up() == 200
         trunk.check()

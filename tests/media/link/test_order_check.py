@@ -71,7 +71,7 @@ def refused(made: Box, order: Any) -> list[str]:
 
 
 def test_sound_that_waits_is_bounded_and_the_stream_goes_on() -> None:
-    with box(31_400) as made:
+    with box() as made:
         far_end = made.call(Conditions(), 1)
         minute = b"\1\0" * 8000 * 60
         told = [refused(made, link.QueueAudio(far_end.stream, f"a{n}", minute)) for n in range(12)]
@@ -125,7 +125,7 @@ _ORDERS = st.one_of(
 @searching(20)
 @given(st.lists(_ORDERS, max_size=6))
 def test_property_no_order_stops_the_tick_or_another_stream(orders: list[Any]) -> None:
-    with box(31_600) as made:
+    with box() as made:
         made.call(Conditions(), 1)
         other = made.call(Conditions(), 2)
         for order in orders:

@@ -9,22 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from engine_box import KEYS, SUITE, Box, FarEnd, box
+from loopback import arrived, wait_arrival
 from pylibsrtp import Policy, Session
 
 from active_call.media.link import messages as link
 from active_call.testing.fakes.net import Conditions
-
-PORTS = 32_700
-
-
-def received(sock: socket.socket) -> list[bytes]:
-    sock.setblocking(False)
-    packets = []
-    while True:
-        try:
-            packets.append(sock.recv(2048))
-        except BlockingIOError:
-            return packets
 
 
 def call_without_keys(made: Box, *, secured: bool = True) -> tuple[FarEnd, link.ConfigureRtp]:
@@ -47,11 +36,11 @@ def play(made: Box, far_end: FarEnd) -> None:
 
 @pytest.mark.parametrize("secured", [True, False], ids=["packets with a key", "plain packets"])
 def test_before_the_keys_nothing_is_accepted_and_nothing_leaves(secured: bool) -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end, _ = call_without_keys(made, secured=secured)
         play(made, far_end)
         made.run(400)  # long enough for RTCP, too
-        assert received(far_end.rtp) == []
+        assert arrived(far_end.rtp) == []
         assert told(far_end, link.MediaStarted) == []
         assert told(far_end, link.PlayStarted) == []
         closed = made.close(far_end)
@@ -60,7 +49,7 @@ def test_before_the_keys_nothing_is_accepted_and_nothing_leaves(secured: bool) -
 
 
 def test_with_the_keys_sound_flows_both_ways_from_the_first_sample() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end, keys = call_without_keys(made)
         play(made, far_end)
         made.run(50)
@@ -68,7 +57,7 @@ def test_with_the_keys_sound_flows_both_ways_from_the_first_sample() -> None:
         made.run(100)
         policy = Policy(key=KEYS[0], ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
         session = Session(policy)
-        packets = [session.unprotect(packet) for packet in received(far_end.rtp)]
+        packets = [session.unprotect(packet) for packet in arrived(far_end.rtp)]
         assert len(packets) >= 99
         assert packets[0][1] & 0x80  # a talkspurt begins
         assert [struct.unpack("!H", packet[2:4])[0] for packet in packets[:2]] == [
@@ -80,27 +69,29 @@ def test_with_the_keys_sound_flows_both_ways_from_the_first_sample() -> None:
 
 
 def test_keys_that_are_awaited_anew_close_the_stream_until_they_come() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end, keys = call_without_keys(made)
         made.engine.handle(keys, made.clock.at)
         made.run(50)
         waiting = msgspec.structs.replace(keys, suite="", send_key=b"", receive_key=b"", awaits_keys=True)
         made.engine.handle(waiting, made.clock.at)
-        received(far_end.rtp)
+        arrived(far_end.rtp)
         made.run(50)
-        assert received(far_end.rtp) == []
+        assert arrived(far_end.rtp) == []
         made.engine.handle(keys, made.clock.at)
         made.run(50)
-        assert len(received(far_end.rtp)) >= 49
+        assert len(arrived(far_end.rtp)) >= 49
 
 
 def test_plain_rtcp_is_not_believed_before_the_keys_are_there() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end, _ = call_without_keys(made)
         report = struct.pack("!BBHI", 0x80, 201, 1, far_end.ssrc)
         rtcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         rtcp.sendto(report, (far_end.target[0], far_end.target[1] + 1))
-        for on_readable in list(made._on_readable.values()):
+        for fd, on_readable in list(made._on_readable.items()):
+            if fd != made._fds[far_end.stream]:
+                wait_arrival(fd)
             on_readable(made.clock.at, 0.0)
         made.run(1)
         rtcp.close()
@@ -108,7 +99,7 @@ def test_plain_rtcp_is_not_believed_before_the_keys_are_there() -> None:
 
 
 def test_suite_and_awaited_keys_together_are_refused() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end, keys = call_without_keys(made)
         made.engine.handle(msgspec.structs.replace(keys, awaits_keys=True), made.clock.at)
         assert [report.order for report in told(far_end, link.OrderRefused)] == ["ConfigureRtp"]

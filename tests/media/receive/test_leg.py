@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from loopback import wait_arrival
 
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import OPUS
@@ -46,6 +47,12 @@ def raise_it(leg: Leg, error: Exception) -> None:
 ARRIVALS = PacketBatchReader(INTAKE, raise_it)
 
 
+def take(leg: Leg, now: float) -> None:
+    """The leg takes the datagram that it was sent."""
+    wait_arrival(leg.fd)
+    ARRIVALS.take([leg], now, time.time())
+
+
 @pytest.fixture
 def leg() -> Iterator[Leg]:
     pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*rtp_of_servers(), 2))
@@ -76,7 +83,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
         """Send one packet; returns how many the leg has let in then."""
         packet = struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes([sequence]) * 160
         peer.sendto(session.protect(packet), ("127.0.0.1", leg.port))
-        ARRIVALS.take([leg], now, time.time())
+        take(leg, now)
         return leg.n_received
 
     leg.configure(configured(peer, first, suite), 10.0)
@@ -97,7 +104,7 @@ def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg
 
     def receive() -> None:
         peer.sendto(receiver_report, ("127.0.0.1", leg.port))
-        ARRIVALS.take([leg], 1.0, time.time())
+        take(leg, 1.0)
 
     leg.configure(configured(peer, b"", "", rtcp_mux=True), 1.0)
     receive()
@@ -113,7 +120,7 @@ def test_sound_changes_its_codec_with_the_payload_type_and_what_waits_is_played_
 
     def receive(payload_type: int, sequence: int, payload: bytes) -> None:
         peer.sendto(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + payload, ("127.0.0.1", leg.port))
-        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+        take(leg, 1.0 + sequence * 0.02)
 
     loud_in_mu_law, loud_in_a_law = b"\x80" * 160, b"\xaa" * 160
     for sequence in range(3):
@@ -137,7 +144,7 @@ def test_codec_that_cannot_be_had_changes_nothing(leg: Leg, peer: socket.socket,
     leg.configure(configured(peer, b"", ""), 1.0)
     for sequence in range(4):
         peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
-        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+        take(leg, 1.0 + sequence * 0.02)
     monkeypatch.setattr(incoming, "new_decoder", unavailable)
     with pytest.raises(OpusError):
         leg.sound.use(OPUS)

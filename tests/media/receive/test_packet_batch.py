@@ -14,6 +14,7 @@ import pylibsrtp
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from loopback import wait_arrival
 
 from active_call.codec.table import TELEPHONE_EVENT
 from active_call.media.link.messages import ConfigureRtp, Link
@@ -97,6 +98,8 @@ class Scene:
         for peer in self.peers:
             peer.bind(("127.0.0.1", 0))
         self.senders: list[pylibsrtp.Session | None] = [None] * N_LEGS
+        self.n_waiting = [0] * N_LEGS
+        """Datagrams that each leg has been sent and has not taken."""
         self.now = 100.0
         self.next_sequence = 0
 
@@ -126,10 +129,20 @@ class Scene:
                 return  # it would not send this: too old
         for side in (self.together, self.alone):
             self.peers[peer].sendto(datagram, ("127.0.0.1", side.legs[index].port))
+        self.n_waiting[index] += 1
+
+    def wait_next(self, indices: list[int]) -> None:
+        """Wait until the next datagram of each of these has come, where there is one."""
+        for index in indices:
+            if self.n_waiting[index]:
+                self.n_waiting[index] -= 1
+                for side in (self.together, self.alone):
+                    wait_arrival(side.legs[index].fd)
 
     def take(self, indices: list[int]) -> None:
         """One datagram of each of these, if it has one; the kernel's time is not believed, so that both sides have the same."""
         self.now += 0.02
+        self.wait_next(indices)
         self.arrivals.take([self.together.legs[index] for index in indices], self.now, 0.0)
         for index in indices:
             leg, intake = self.alone.legs[index], self.alone.intake
@@ -281,6 +294,8 @@ def test_calls_under_way_are_taken_in_without_their_legs(monkeypatch: pytest.Mon
         for number in range(3, 9):
             for index in range(N_LEGS):
                 scene.send(index, packet(number), 0, sealed=True)
+            for leg in scene.together.legs:
+                wait_arrival(leg.fd)
             scene.arrivals.take(scene.together.legs, scene.now, 0.0)
         assert asked == []
         assert [leg.n_received for leg in scene.together.legs] == [9] * N_LEGS

@@ -12,7 +12,6 @@ from active_call.media.link import messages as link
 from active_call.testing.fakes.net import Conditions
 from active_call.testing.sound import audio
 
-PORTS = 32_900
 N_TICKS = 150
 
 
@@ -33,7 +32,7 @@ def linear(number: int) -> bytes:
 
 
 def test_same_sound_from_the_batch_decoded_alone_and_fed_is_the_same_sample_by_sample() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         batched = made.call(Conditions(), 1, encode=mulaw)
         alone = made.call(Conditions(), 2, codec="l16_8000", encode=linear, payload_type=97)
         made.engine.handle(link.OpenStream(9, "", 8000), made.clock.at)

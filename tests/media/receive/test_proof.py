@@ -8,21 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 from engine_box import Box, FarEnd, box
+from loopback import arrived
 
 from active_call.media.link import messages as link
 from active_call.testing.fakes.net import Conditions
 
 BASE = link.ConfigureRtp(0, "127.0.0.1", 0, "pcmu", 0, 0, -1, -1, receive_formats=((0, "pcmu"),), rtp_timeout_s=0)
-
-
-def received(sock: socket.socket) -> list[bytes]:
-    sock.setblocking(False)
-    packets = []
-    while True:
-        try:
-            packets.append(sock.recv(2048))
-        except BlockingIOError:
-            return packets
 
 
 def silent_call(made: Box, **changes: Any) -> FarEnd:
@@ -44,38 +35,38 @@ def speak(made: Box, far_end: FarEnd) -> None:
 
 
 def test_stream_that_waits_sends_nothing_and_then_from_the_first_sample() -> None:
-    with box(32_000) as made:
+    with box() as made:
         waiting, plain = silent_call(made), silent_call(made, waits=False)
         for far_end in (waiting, plain):
             speak(made, far_end)
         made.run(400)  # long enough for RTCP, too
-        assert received(waiting.rtp) == []
-        heard_by_plain = [packet[12:] for packet in received(plain.rtp)]
+        assert arrived(waiting.rtp) == []
+        heard_by_plain = [packet[12:] for packet in arrived(plain.rtp)]
         made.engine.handle(link.StartSending(waiting.stream), made.clock.at)
         made.run(60)
-        packets = received(waiting.rtp)
+        packets = arrived(waiting.rtp)
         assert packets[0][1] & 0x80  # a talkspurt begins
         assert [packet[12:] for packet in packets[:50]] == heard_by_plain[:50]
 
 
 @pytest.mark.parametrize("ip", ["0.0.0.0", ""])
 def test_stream_without_a_destination_sends_nothing_whatever_is_proven(ip: str) -> None:
-    with box(32_000) as made:
+    with box() as made:
         far_end = silent_call(made, remote_ip=ip, waits=False)
         speak(made, far_end)
         made.engine.handle(link.StartSending(far_end.stream), made.clock.at)
         made.run(600)
-        assert received(far_end.rtp) == []
+        assert arrived(far_end.rtp) == []
 
 
 @pytest.mark.parametrize(("changes", "goes"), [({}, True), ({"send": False, "receive": False}, False), ({"remote_ip": "0.0.0.0"}, False)])
 def test_rtcp_goes_where_it_was_signalled_and_nowhere_on_hold(changes: dict[str, Any], goes: bool) -> None:
-    with box(32_000) as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    with box() as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         control.bind(("127.0.0.1", 0))
         port = control.getsockname()[1]
         silent_call(made, **({"waits": False, "remote_rtcp_port": port} | changes))
         made.run(600)
-        assert bool(received(control)) is goes
+        assert bool(arrived(control)) is goes
 
 
 def moved(far_end: FarEnd, port: int, **changes: Any) -> link.ConfigureRtp:
@@ -84,27 +75,27 @@ def moved(far_end: FarEnd, port: int, **changes: Any) -> link.ConfigureRtp:
 
 
 def test_proof_holds_for_the_address_that_it_was_given_for() -> None:
-    with box(32_000) as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    with box() as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         far_end = silent_call(made, waits=False)
         speak(made, far_end)
         first, second = far_end.rtp.getsockname()[1], other.getsockname()[1]
         made.run(50)
-        assert received(far_end.rtp)
+        assert arrived(far_end.rtp)
         made.engine.handle(moved(far_end, second), made.clock.at)
         made.run(400)  # long enough for RTCP, too
-        assert received(other) == received(far_end.rtp) == []
+        assert arrived(other) == arrived(far_end.rtp) == []
         made.engine.handle(link.StartSending(far_end.stream), made.clock.at)
         made.run(50)
-        assert received(other)
-        assert received(far_end.rtp) == []
+        assert arrived(other)
+        assert arrived(far_end.rtp) == []
         made.engine.handle(moved(far_end, first), made.clock.at)
         made.run(50)
-        assert received(far_end.rtp)
+        assert arrived(far_end.rtp)
 
 
 def test_leg_remembers_a_few_proofs_and_forgets_the_oldest() -> None:
-    with box(32_000) as made:
+    with box() as made:
         far_end = silent_call(made, waits=False)
         speak(made, far_end)
         for port in range(20_000, 20_100):
@@ -112,4 +103,4 @@ def test_leg_remembers_a_few_proofs_and_forgets_the_oldest() -> None:
             made.engine.handle(link.StartSending(far_end.stream), made.clock.at)
         made.engine.handle(moved(far_end, far_end.rtp.getsockname()[1]), made.clock.at)
         made.run(50)
-        assert received(far_end.rtp) == []
+        assert arrived(far_end.rtp) == []

@@ -14,8 +14,6 @@ from active_call.media.link import messages as link
 from active_call.rtp import rtcp
 from active_call.testing.fakes.net import Conditions
 
-PORTS = 33_600
-
 
 def opus_call(made: Box, parameters: str) -> FarEnd:
     encoder = OpusEncoder(16_000)
@@ -49,7 +47,7 @@ def report(made: Box, far_end: FarEnd, fraction_lost: int) -> int:
 
 
 def test_loss_that_the_peer_reports_is_repaired_and_recorded() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         far_end = opus_call(made, "useinbandfec=1")
         assert report(made, far_end, 64) == 25
         assert report(made, far_end, 0) == 19
@@ -59,7 +57,7 @@ def test_loss_that_the_peer_reports_is_repaired_and_recorded() -> None:
 
 
 def test_peer_that_wants_no_fec_gets_none() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         assert report(made, opus_call(made, ""), 64) == 0
 
 

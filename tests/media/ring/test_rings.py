@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from loopback import wait_arrival
 
 from active_call.media.receive.sockets import MAX_WAIT_S, open_pair
 from active_call.media.ring import opening
@@ -66,6 +67,7 @@ def test_one_datagram_of_each_socket_is_read_with_its_time_and_source(wire: Wire
     sent_at = time.time()
     for number in (0, 2, 2, 4):
         wire.peer.sendto(bytes([number]) * (10 + number), wire.sockets[number].getsockname())
+    wait_arrival(wire.fds[4])
     lengths, arrived = wire.read()
     assert lengths == [10, 0, 12, 0, 14]
     lasted_s = time.time() - sent_at
@@ -82,6 +84,7 @@ def test_one_datagram_of_each_socket_is_read_with_its_time_and_source(wire: Wire
 def test_long_datagrams_are_cut_and_empty_ones_have_a_source(wire: Wire) -> None:
     wire.peer.sendto(b"x" * 250, wire.sockets[0].getsockname())
     wire.peer.sendto(b"", wire.sockets[1].getsockname())
+    wait_arrival(wire.fds[1])
     assert wire.read()[0] == [200, 0, 0, 0, 0]
     assert wire.reader.address_of(1) == wire.peer.getsockname()
     assert wire.reader.address_of(2) is None

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import soxr
+from loopback import wait_arrival
 
 from active_call.codec.stream import new_encoder
 from active_call.media.enhance.gain import GainSettings
@@ -25,6 +26,7 @@ from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.pipeline import ReceivePipeline
 from active_call.media.receive.sockets import open_pair
 from active_call.media.worker.slots import Stream
+from ports import rtp_of_servers
 
 pytestmark = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng, which speaks here, is not installed")
 
@@ -57,7 +59,7 @@ class Caller:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
-        pairs = ((port, open_pair("127.0.0.1", port)) for port in range(29_200, 29_400, 2))
+        pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*rtp_of_servers(), 2))
         port, pair = next((port, pair) for port, pair in pairs if pair is not None)
         intake = ReceiveColumns(4)
         self._arrivals = PacketBatchReader(intake, raise_it)
@@ -90,6 +92,7 @@ class Caller:
             header = struct.pack("!BBHII", 0x80, TYPES[self._codec], self.tick, timestamp, 7)
             self._socket.sendto(header + payload, ("127.0.0.1", self.leg.port))
             now = START_S + self.tick * 0.02
+            wait_arrival(self.leg.fd)
             self._arrivals.take([self.leg], now, time.time())
             if self.hearing.is_stale or self.tick == 0:
                 self.hearing.regroup([self.stream])

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pylibsrtp
 import pytest
+from loopback import arrived
 from numpy.typing import NDArray
 
 from active_call.base.world import SystemRandomness, World
@@ -49,7 +50,6 @@ class Scene:
         )  # fmt: skip
         self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.peer.bind(("127.0.0.1", 0))
-        self.peer.setblocking(False)
         self.opened = {number: pylibsrtp.Session(self._policy()) for number in range(1, N_STREAMS + 1) if number % 2}
         self.tick = 0
         for number in range(1, N_STREAMS + 1):
@@ -81,11 +81,7 @@ class Scene:
         for _ in range(n_ticks):
             self.tick += 1
             self.engine.run_send(self.tick)
-            while True:
-                try:
-                    datagram = self.peer.recv(2048)
-                except BlockingIOError:
-                    break
+            for datagram in arrived(self.peer):
                 kind = datagram[1] & 0x7F
                 if kind == 101:
                     continue

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pylibsrtp
 import pytest
+from loopback import arrived
 
 from active_call.media.link.messages import ConfigureRtp
 from active_call.media.receive.columns import ReceiveColumns
@@ -17,6 +18,7 @@ from active_call.media.receive.sockets import open_pair
 from active_call.media.ring.opening import open_sender
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.sender import PacketSender
+from ports import rtp_of_servers
 
 KEY = bytes(range(30))
 SUITES = ("", "AES_CM_128_HMAC_SHA1_80", "", "AES_CM_128_HMAC_SHA1_80")
@@ -28,12 +30,11 @@ class Scene:
     def __init__(self, *, is_ring: bool) -> None:
         self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.peer.bind(("127.0.0.1", 0))
-        self.peer.setblocking(False)
         self.batch = SendBatch(4)
         self.ring = open_sender(self.batch.memory.rows) if is_ring else None
         self.departures = PacketSender(self.batch.memory, self.ring)
         ip, port = self.peer.getsockname()
-        pairs = ((number, open_pair("127.0.0.1", number)) for number in range(29_400, 29_600, 2))
+        pairs = ((number, open_pair("127.0.0.1", number)) for number in range(*rtp_of_servers(), 2))
         intake, self.legs = ReceiveColumns(4), []
         for slot, suite in enumerate(SUITES):
             number, pair = next((number, pair) for number, pair in pairs if pair is not None)
@@ -48,17 +49,14 @@ class Scene:
         self.batch.build(np.arange(4), self.batch.rows(4), tick)
         self.departures.send()
         come: list[tuple[int, int]] = []
-        while True:
-            try:
-                datagram = self.peer.recv(2048)
-            except BlockingIOError:
-                return come
+        for datagram in arrived(self.peer):
             ssrc = struct.unpack_from("!I", datagram, 8)[0]
             assert len(datagram) == (182 if SUITES[ssrc - 1] else 172)
             if SUITES[ssrc - 1]:
                 policy = pylibsrtp.Policy(key=KEY, ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND)
                 datagram = pylibsrtp.Session(policy).unprotect(datagram)
             come.append((ssrc, struct.unpack_from("!H", datagram, 2)[0]))
+        return come
 
 
 @pytest.fixture(params=[False, True], ids=["one by one", "ring"])

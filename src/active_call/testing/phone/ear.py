@@ -71,7 +71,9 @@ class AudioReceiver:
     def __init__(self, rtp: socket.socket, rtcp: socket.socket, plan: MediaPlan) -> None:
         self._rtp, self._rtcp, self._plan = rtp, rtcp, plan
         self._law = audio.LAWS[plan.payload_type]
+        # One session for each thread: pylibsrtp works in a buffer of the session, without the interpreter's lock.
         self._srtp = srtp_session(plan.receive_key, outbound=False) if plan.receive_key else None
+        self._srtcp = srtp_session(plan.receive_key, outbound=False) if plan.receive_key else None
         self._stopping = threading.Event()
         self._to_monotonic = time.monotonic() - time.time()
         self.packets: list[Heard] = []
@@ -122,7 +124,7 @@ class AudioReceiver:
             except OSError:
                 continue
             try:
-                plain = self._srtp.unprotect_rtcp(packet) if self._srtp else packet
+                plain = self._srtcp.unprotect_rtcp(packet) if self._srtcp else packet
             except pylibsrtp.Error:
                 self.counts["rtcp_rejected"] += 1
                 continue

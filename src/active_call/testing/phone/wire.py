@@ -46,6 +46,7 @@ class Hub:
         self._buffers: dict[socket.socket, bytearray] = {}
         self._guard = threading.Lock()
         self._stopping = threading.Event()
+        self._is_closed = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._server_tls = self._make_tls() if transport == "tls" else None
         self.used_at: dict[socket.socket, float] = {}
@@ -98,8 +99,12 @@ class Hub:
         return sock
 
     def _adopt(self, sock: socket.socket) -> None:
+        """Raises OSError if the hub has been closed meanwhile: nobody would close the connection."""
         sock.setblocking(False)
         with self._guard:
+            if self._is_closed:
+                sock.close()
+                raise ConnectionAbortedError("the hub is closed")
             self._buffers[sock] = bytearray()
             self.used_at[sock] = time.monotonic()
         self._wake_in.send(b"x")
@@ -133,8 +138,10 @@ class Hub:
             self._wake_in.send(b"x")
         if self._thread is not threading.current_thread():
             self._thread.join(3)
-        for sock in (*self._buffers, self.listener, self._wake_in, self._wake_out):
-            sock.close()
+        with self._guard:
+            self._is_closed = True
+            for sock in (*self._buffers, self.listener, self._wake_in, self._wake_out):
+                sock.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
