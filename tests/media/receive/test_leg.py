@@ -145,3 +145,29 @@ def test_codec_that_cannot_be_had_changes_nothing(leg: Leg, peer: socket.socket,
     assert leg.losses.received == 4
     heard = [INTAKE.jitter.pop(np.zeros(1, np.intp))[1][0] for _ in range(8)]
     assert sum(heard) == 4
+
+
+def test_sound_that_comes_while_we_hold_the_call_is_not_lost(leg: Leg, peer: socket.socket) -> None:
+    def receive(sequences: range) -> None:
+        for sequence in sequences:
+            peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    receive(range(10))
+    leg.configure(configured(peer, b"", "", receive=False), 1.2)
+    receive(range(10, 110))
+    leg.configure(configured(peer, b"", ""), 3.2)
+    receive(range(110, 120))
+    assert (leg.losses.lost, leg.n_lost) == (0, 0)
+
+
+def test_packets_that_come_twice_make_up_for_none_that_is_lost(leg: Leg, peer: socket.socket) -> None:
+    leg.configure(configured(peer, b"", ""), 1.0)
+    for sequence in [*range(0, 40, 2), *range(41, 60)]:
+        packet = struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160)
+        for _ in range(2):
+            peer.sendto(packet, ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+    assert leg.n_lost == 21
+    assert leg.losses.duplicate == 39

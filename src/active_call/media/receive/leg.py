@@ -209,8 +209,9 @@ class Leg:
 
     @property
     def n_lost(self) -> int:
-        """Packets sent to us that did not arrive, over all sources."""
-        return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
+        """Packets sent to us that did not arrive, over all sources and restarts of their numbers."""
+        lost = self.prior_lost + (self.reception.lost if self.reception else 0)
+        return max(lost + self.losses.duplicate, 0)  # a duplicate makes up for no packet
 
     def configure(self, order: ConfigureRtp, now: float) -> None:
         """Apply offer/answer. What it does not change continues: the latched source, and roll-over counters of unchanged keys.
@@ -328,6 +329,7 @@ class Leg:
             return
         intake.note_accepted(self._slots, np.array([now]))
         if not config.receive:
+            self.sound.jitter.note_other(sequence)
             return
         if payload_type != self._audio_type and payload_type in self._types.audio:
             self._take_type(payload_type)
@@ -364,7 +366,7 @@ class Leg:
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Start a new timeline and new statistics for another SSRC (RFC 3550 §8)."""
         if self.reception is not None:
-            self.prior_lost += max(self.reception.lost, 0)
+            self.prior_lost += self.reception.lost
             self.sound.reset()
             self.digits_in.reset()
         intake = self._intake
