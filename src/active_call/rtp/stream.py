@@ -31,7 +31,6 @@ class ReceiveStream:
         "_last_report_at",
         "_last_report_ntp",
         "_received_prior",
-        "_restart_lost",
         "row",
         "ssrc",
         "table",
@@ -60,7 +59,6 @@ class ReceiveStream:
         self._jitter = 0.0
         self._expected_prior = 0
         self._received_prior = 0
-        self._restart_lost = 0
         self._last_report_ntp = 0
         self._last_report_at = 0.0
 
@@ -81,7 +79,6 @@ class ReceiveStream:
 
     def _restart(self, sequence: int, timestamp: int, arrival: float) -> None:
         """Restart the statistics with this packet, which is counted next, relative to itself, so without jitter."""
-        self._restart_lost += self.expected - self.received
         self._base_sequence = self._max_sequence = sequence
         self._bad_sequence = _NO_SEQUENCE
         self._cycles = self.received = self._received_prior = self._expected_prior = 0
@@ -101,8 +98,8 @@ class ReceiveStream:
 
     @property
     def lost(self) -> int:
-        """Expected minus received, also before restarts; negative after duplicates."""
-        return self._restart_lost + self.expected - self.received
+        """Expected minus received; negative after duplicates."""
+        return self.expected - self.received
 
     @property
     def jitter_ms(self) -> float:

@@ -6,11 +6,13 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from active_call.base.world import SystemRandomness
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import OPUS
 from active_call.media.link.messages import ConfigureRtp
@@ -18,6 +20,7 @@ from active_call.media.receive import codec_input as incoming
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
+from active_call.media.receive.rtcp import RtcpSession, Sent
 from active_call.media.receive.sockets import open_pair
 from active_call.media.receive.srtp_keys import OLD_KEY_S
 from active_call.rtp.srtp import SrtpSession
@@ -92,7 +95,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
 
 def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg: Leg, peer: socket.socket) -> None:
     told: list[bytes] = []
-    leg.on_control = lambda datagram, address, now, unix_now: told.append(datagram)
+    leg.on_control = lambda datagram, address, now: told.append(datagram)
     receiver_report = struct.pack("!BBHI", 0x80, 201, 1, 7)
 
     def receive() -> None:
@@ -171,3 +174,46 @@ def test_packets_that_come_twice_make_up_for_none_that_is_lost(leg: Leg, peer: s
             ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
     assert leg.n_lost == 21
     assert leg.losses.duplicate == 39
+
+
+def test_losses_before_the_sender_has_restarted_its_numbers_stay_counted_and_two_numberings_at_once_are_no_loss(
+    leg: Leg, peer: socket.socket
+) -> None:
+    def receive(*sequences: int) -> None:
+        for sequence in sequences:
+            peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0, time.time())
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    receive(*range(0, 100, 2))
+    receive(*range(30_000, 30_050))
+    assert leg.n_lost in (49, 50)
+    for n in range(50, 150, 3):
+        receive(30_000 + n, 30_001 + n, 30_002 + n, 32_900 + n)
+    assert leg.n_lost < 160
+
+
+class SteppedClock:
+    """A monotonic clock, and a time of day that somebody sets."""
+
+    def __init__(self) -> None:
+        self.at, self.time_of_day = 100.0, datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+
+    def now(self) -> float:
+        return self.at
+
+    def utc_now(self) -> datetime:
+        return self.time_of_day
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=400), timedelta(seconds=2)])
+def test_round_trip_does_not_change_with_the_time_of_day(leg: Leg, peer: socket.socket, step: timedelta) -> None:
+    clock = SteppedClock()
+    leg.configure(configured(peer, b"", "", rtcp_mux=True), clock.at)
+    control = RtcpSession(leg, 5, clock, SystemRandomness())
+    control.send_report(Sent(5, 10, 1600, 1600), clock.at)
+    middle_of_ntp = peer.recv(1500)[10:14]
+    clock.time_of_day += step
+    block = struct.pack("!III", 5, 0, 10) + bytes(4) + middle_of_ntp + (65_536 // 10).to_bytes(4, "big")
+    control.take(struct.pack("!BBHI", 0x81, 201, 7, 7) + block, peer.getsockname(), clock.at + 0.15)
+    assert control.round_trip_ms == pytest.approx(50, abs=1)

@@ -73,7 +73,6 @@ class Leg:
         "on_control",
         "on_sending_changed",
         "port",
-        "prior_lost",
         "receiving",
         "reception",
         "refused",
@@ -133,12 +132,12 @@ class Leg:
         self.digits_out = DigitSender(CLOCK_HZ)
         self.reception: ReceiveStream | None = None
         self.started = False
-        self.prior_lost = self.send_errors = 0
+        self.send_errors = 0
         self.refused = Refused()
         self._audio_type = -1
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
-        self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
+        self.on_control: Callable[[bytes, tuple[Any, ...], float], None] = _ignore
         """Takes RTCP from the RTP port if rtcp-mux is negotiated (RFC 5761)."""
 
     @property
@@ -209,9 +208,8 @@ class Leg:
 
     @property
     def n_lost(self) -> int:
-        """Packets sent to us that did not arrive, over all sources and restarts of their numbers."""
-        lost = self.prior_lost + (self.reception.lost if self.reception else 0)
-        return max(lost + self.losses.duplicate, 0)  # a duplicate makes up for no packet
+        """Packets sent to us that did not arrive, over all sources. Unlike RTCP's figure, no duplicate makes up for one."""
+        return max(self.losses.lost, 0)
 
     def configure(self, order: ConfigureRtp, now: float) -> None:
         """Apply offer/answer. What it does not change continues: the latched source, and roll-over counters of unchanged keys.
@@ -282,12 +280,12 @@ class Leg:
             self.srtp_in.refuse(status)
         self.refused.unauthentic += 1
 
-    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float) -> None:
         """Take the datagram of `size` bytes in `row`, which arrived at `now` from `address`."""
         intake = self._intake
         datagram = intake.datagram(row, size)
         if self._is_muxed and is_rtcp(datagram):
-            self.on_control(datagram.tobytes(), address, now, unix_now)
+            self.on_control(datagram.tobytes(), address, now)
             return
         if self.keys.forget_old(now):
             self._update_columns()
@@ -366,7 +364,6 @@ class Leg:
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Start a new timeline and new statistics for another SSRC (RFC 3550 §8)."""
         if self.reception is not None:
-            self.prior_lost += self.reception.lost
             self.sound.reset()
             self.digits_in.reset()
         intake = self._intake
@@ -444,7 +441,7 @@ class Leg:
         self.rtcp_socket.close()
 
 
-def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+def _ignore(datagram: bytes, address: tuple[Any, ...], now: float) -> None:
     """Default of `on_control`."""
 
 
