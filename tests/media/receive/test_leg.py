@@ -217,3 +217,19 @@ def test_round_trip_does_not_change_with_the_time_of_day(leg: Leg, peer: socket.
     block = struct.pack("!III", 5, 0, 10) + bytes(4) + middle_of_ntp + (65_536 // 10).to_bytes(4, "big")
     control.take(struct.pack("!BBHI", 0x81, 201, 7, 7) + block, peer.getsockname(), clock.at + 0.15)
     assert control.round_trip_ms == pytest.approx(50, abs=1)
+
+
+def test_codec_that_changes_with_every_packet_changes_seldom_and_sound_of_one_is_heard(leg: Leg, peer: socket.socket) -> None:
+    changes: list[object] = []
+    leg.emit = changes.append
+    leg.configure(configured(peer, b"", "", receive_formats=((0, "pcmu"), (8, "pcma"))), 1.0)
+    n_heard = 0
+    for sequence in range(200):
+        payload_type = 8 * (sequence & 1)
+        packet = struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + bytes(160)
+        peer.sendto(packet, ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+        n_heard += INTAKE.jitter.pop(np.zeros(1, np.intp))[1].item() if leg.is_g711_in else leg.sound.pop() is not None
+    assert len(changes) <= 1 + 3 * 4
+    assert n_heard >= 70
+    assert leg.n_lost >= 80

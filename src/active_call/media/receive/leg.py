@@ -21,6 +21,7 @@ import numpy as np
 
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
+from active_call.base.rate import Rate
 from active_call.codec.opus import OpusEncoder
 from active_call.codec.stream import Encoder, new_encoder
 from active_call.codec.table import PCMU
@@ -42,6 +43,8 @@ CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 NOWHERE: Final = ("", "0.0.0.0", "::")
 """Unknown, or the old form of hold (RFC 3264 §8.4). The kernel would interpret these as this host."""
+CODEC_CHANGES_PER_S: Final = 3
+"""Each change regroups all streams of the process. A new offer causes two, if packets of the old codec follow its first one."""
 MAX_PROVEN: Final = 8
 """Addresses stored per call, because a hold or a transfer may return to one."""
 
@@ -51,6 +54,7 @@ class Leg:
 
     __slots__ = (
         "_audio_type",
+        "_codec_changes",
         "_comfort_noise_at",
         "_encoder",
         "_event_clocks_hz",
@@ -135,6 +139,7 @@ class Leg:
         self.send_errors = 0
         self.refused = Refused()
         self._audio_type = -1
+        self._codec_changes = Rate(CODEC_CHANGES_PER_S)
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
         self.on_control: Callable[[bytes, tuple[Any, ...], float], None] = _ignore
@@ -330,6 +335,9 @@ class Leg:
             self.sound.jitter.note_other(sequence)
             return
         if payload_type != self._audio_type and payload_type in self._types.audio:
+            if self._types.audio[payload_type] is not self.sound.codec and not self._codec_changes.take(now):
+                self.refused.codec_changes += 1
+                return
             self._take_type(payload_type)
         if payload_type == self._audio_type:
             intake.last_timestamp[slot] = timestamp
