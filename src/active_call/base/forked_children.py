@@ -30,7 +30,7 @@ UNKNOWN_CODE: Final = -signal.SIGKILL
 assumed."""
 CODE_AFTER_S: Final = 1.0
 """How long the fork server may take to tell the exit code."""
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 5.0
 """How long it may take to fork, with the imports before the first child."""
 END_S: Final = 2.0
 """How long it may take to end."""
@@ -46,6 +46,8 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._pidfd = pidfd
         self._ended = asyncio.Event()
+        self.code_after_s = CODE_AFTER_S
+        """How long to wait for its exit code; 0 if the fork server is gone."""
         asyncio.get_running_loop().add_reader(pidfd, self._expect_code)
 
     async def wait(self) -> int:
@@ -75,7 +77,7 @@ class ForkedProcess:
         """Its pidfd reports its end. Its exit code follows, unless the fork server hangs or is gone."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
-        loop.call_later(CODE_AFTER_S, self.note_end, UNKNOWN_CODE)
+        loop.call_later(self.code_after_s, self.note_end, UNKNOWN_CODE)
 
 
 class ForkServer:
@@ -177,4 +179,6 @@ class ForkServer:
             if not starting.done():
                 starting.set_exception(ConnectionError("the process that forks has ended"))
         self._starting.clear()
+        for child in self._running.values():
+            child.code_after_s = 0.0
         self._running.clear()
