@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from active_call.base.world import SystemClock, World
+from active_call.store import webhook_spool
 from active_call.store.webhook_delivery import WebhookDelivery, WebhookTarget, signature
 from active_call.store.webhook_spool import Delivery, WebhookSpool
 
@@ -176,3 +177,19 @@ def test_clock_that_was_set_neither_delays_a_delivery_nor_makes_it_a_dead_letter
     deliver(tmp_path, service, second, world=World(SetClock(timedelta(days=days))))
     assert len(service.requests) == 3
     assert files(tmp_path) == []
+
+
+def test_deliveries_beyond_those_that_may_wait_are_dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_spool, "MAX_WAITING", 3)
+
+    async def story() -> None:
+        spool = WebhookSpool(tmp_path)
+        for n in range(5):
+            await spool.add(a_delivery(f"wh_{n}"))
+        assert sorted(spool.waiting) == ["wh_0", "wh_1", "wh_2"]
+        assert {one.id: one.error for one in spool.dead.values()} == dict.fromkeys(("wh_3", "wh_4"), "too many deliveries wait")
+        assert await spool.replay("wh_3")
+        assert len(spool.waiting) == 4
+
+    asyncio.run(story())
+    assert files(tmp_path) == ["dead/wh_4.json", *(f"waiting/wh_{n}.json" for n in range(4))]
