@@ -22,7 +22,7 @@ from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.rtcp import RtcpSession, Sent
 from active_call.media.receive.sockets import open_pair
-from active_call.media.receive.srtp_keys import OLD_KEY_S
+from active_call.media.receive.srtp_keys import MAX_SOURCES, OLD_KEY_S
 from active_call.rtp.srtp import SrtpSession
 from active_call.rtp.srtp_suites import SUITES
 from ports import rtp_of_servers
@@ -233,3 +233,48 @@ def test_codec_that_changes_with_every_packet_changes_seldom_and_sound_of_one_is
     assert len(changes) <= 1 + 3 * 4
     assert n_heard >= 70
     assert leg.n_lost >= 80
+
+
+@pytest.mark.parametrize("suite", [SUITES[0], "AEAD_AES_128_GCM"])
+def test_peer_with_many_sources_is_heard_and_only_the_last_ones_are_remembered(leg: Leg, peer: socket.socket, suite: str) -> None:
+    key = key_for(suite, 0)
+    leg.configure(configured(peer, key, suite), 1.0)
+
+    def receive(*packets: bytes) -> int:
+        """How many of these the leg lets in."""
+        before = leg.n_received
+        for packet in packets:
+            peer.sendto(packet, ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0, time.time())
+        return leg.n_received - before
+
+    def packet(ssrc: int, sequence: int = 1, payload_type: int = 0) -> bytes:
+        sender = SrtpSession(suite, key, key_for(suite, 60))
+        return sender.protect(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, ssrc) + bytes(160))
+
+    first = packet(1000)
+    assert receive(first, first, packet(1001), first) == 2  # the others are replays
+    forgotten: list[int] = []
+    forget, leg.keys.incoming = leg.keys.incoming, Forgetting(leg.keys.incoming, forgotten)  # type: ignore[assignment]
+    assert forget is not None
+    assert receive(*(packet(1002 + n) for n in range(60))) == 60
+    receive(*(packet(3000 + n, payload_type=77) for n in range(60)))
+    assert len(forgotten) == 122 - MAX_SOURCES
+    assert set(forgotten) == {*range(1000, 1061), *range(3000, 3060 - MAX_SOURCES + 1)}
+    assert 1061 not in forgotten, "the source that is heard is never forgotten"
+    assert receive(packet(1061, 2)) == 1
+
+
+class Forgetting:
+    """A session that says what it forgets."""
+
+    def __init__(self, session: SrtpSession | None, forgotten: list[int]) -> None:
+        self._session, self._forgotten = session, forgotten
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def forget(self, ssrc: int) -> None:
+        assert self._session is not None
+        self._session.forget(ssrc)
+        self._forgotten.append(ssrc)

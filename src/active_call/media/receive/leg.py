@@ -308,6 +308,7 @@ class Leg:
             self.refused.malformed += 1
             return
         flags, kind, sequence, timestamp, ssrc = unpack_header(packet)
+        self.note_source(ssrc)
         start, end = HEADER_BYTES, size
         if flags != PLAIN_HEADER:
             try:
@@ -348,6 +349,12 @@ class Leg:
             self._comfort_noise_at = now
         else:
             self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
+
+    def note_source(self, ssrc: int) -> None:
+        """A packet with this SSRC has arrived, authentic if the stream is secured."""
+        current = self.reception.ssrc if self.reception is not None else None
+        if ssrc != current and self.srtp_in is not None:
+            self.keys.note_source(ssrc, current)
 
     def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
         latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot

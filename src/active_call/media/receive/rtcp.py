@@ -101,6 +101,7 @@ class RtcpSession:
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None
             return
+        leg.note_source(int.from_bytes(compound[4:8], "big"))
         try:
             packets = rtcp.parse_compound(compound)
         except ParseError:
