@@ -2,7 +2,8 @@
 
 Plain packets go in and protected ones come out, and vice versa. The roll-over counter and the replay window are per SSRC and direction. An
 unknown stream starts with a roll-over counter of 0 and becomes known by its first authentic packet. libsrtp searches its streams one after
-another, so the owner must `forget` some if a peer uses many. Keys come from and go to the offer/answer; this module does not know their base64 form, lifetimes and tags.
+another, so the owner must `forget` some if a peer uses many. Keys come from and go to the offer/answer; this module does not know their
+base64 form, lifetimes and tags.
 
 A session lives as long as its keys: an offer that repeats the keys must keep the session (and its roll-over counters); new keys need a new
 session.
