@@ -110,3 +110,14 @@ def test_pieces_of_frames_that_came_whole_are_not_kept() -> None:
         buffer.push(2 * n + 1, n * FRAME + 40, b"\x22" * 40, n * 0.02)
         buffer.pop()
     assert len(buffer._partial) < 30
+
+
+def test_packets_that_overlap_are_not_kept_and_do_not_count_as_sound_that_waits() -> None:
+    line = Packets()
+    for n in range(500):
+        line.push(2 * n, n * FRAME, n * 0.02)
+        line.push(2 * n + 1, n * FRAME + 40, n * 0.02)
+        line.tick()
+        assert line.buffer.waiting_ticks <= 6 * FRAME
+    assert line.n_played >= 495
+    assert line.buffer.late >= 490

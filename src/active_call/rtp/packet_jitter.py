@@ -131,10 +131,11 @@ class PacketJitterBuffer(PlayoutDelay):
         if packet is not None:
             self._waiting -= packet.ticks
             self._cursor = (cursor + packet.ticks) & MASK
+            self._drop_overlapped()
             return packet
         distance = min(((timestamp - cursor) & MASK for timestamp in self._packets), default=HALF)
         if distance >= HALF:
-            self._pass_overlapped()
+            self._drop_overlapped()
             return None
         following = self._packets[(cursor + distance) & MASK]
         is_last = distance <= max(following.ticks, wanted_ticks)
@@ -143,11 +144,12 @@ class PacketJitterBuffer(PlayoutDelay):
         self._concealed_ticks += gap.ticks
         return gap
 
-    def _pass_overlapped(self) -> None:
-        """The remaining packets are before the cursor, because a packet overlapped them: drop them."""
-        self.late += len(self._packets)
-        self._packets.clear()
-        self._waiting = 0
+    def _drop_overlapped(self) -> None:
+        """Drop the packets before the cursor, because a packet overlapped them."""
+        cursor = self._cursor
+        for timestamp in [at for at in self._packets if (at - cursor) & MASK >= HALF]:
+            self._waiting -= self._packets.pop(timestamp).ticks
+            self.late += 1
 
     def stall(self, ticks: int) -> bool:
         """The buffer was empty and `ticks` of sound were concealed. False if the talkspurt is over because of that."""
