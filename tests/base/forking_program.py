@@ -106,6 +106,21 @@ async def story(server: ForkServer) -> dict[str, Any]:
     return found
 
 
+async def hung(server: ForkServer) -> dict[str, Any]:
+    child = await Child.start(server, "before")
+    os.kill(server.pid, signal.SIGSTOP)
+    code = await child.end()
+    after = await Child.start(server, "after")
+    found = {"code": code, "after": after.facts, "after_code": await after.end()}
+    again = await Child.start(server, "again")
+    return {"hung": {**found, "again": again.facts, "again_code": await again.end()}}
+
+
+async def hang_at_the_end(server: ForkServer) -> dict[str, Any]:
+    os.kill(server.pid, signal.SIGSTOP)
+    return {}
+
+
 async def fallback(server: ForkServer) -> dict[str, Any]:
     child = await Child.start(server, "without")
     await child.end()
@@ -118,10 +133,13 @@ if __name__ == "__main__":
     os.environ["TAKEN"] = "yes"
     started = start_fork_server(f"{MODULE}:load", REST_AFTER_S)
     broken = start_fork_server("no_such_module:load")
-    assert started is not None
-    assert broken is not None
-    forks, without = ForkServer(*started), ForkServer(*broken)
-    found = asyncio.run(asyncio.wait_for(story(forks), 60)) | asyncio.run(asyncio.wait_for(fallback(without), 60))
+    stopped = start_fork_server(f"{MODULE}:load")
+    stopped_later = start_fork_server(f"{MODULE}:load")
+    assert started and broken and stopped and stopped_later
+    stories = {story: started, fallback: broken, hung: stopped, hang_at_the_end: stopped_later}
+    found: dict[str, Any] = {}
+    for tell, server in stories.items():
+        forks = ForkServer(*server, answer_s=0.5 if tell is hung else 30)
+        found |= asyncio.run(asyncio.wait_for(tell(forks), 60))
+        forks.close()
     print(json.dumps(found | {"own_has_loaded": LOADED in sys.modules}))
-    forks.close()
-    without.close()

@@ -74,6 +74,13 @@ def test_children_outlive_the_process_that_forks_and_the_next_is_a_program(found
     assert found["its_code"] == 7
 
 
+def test_fork_server_that_hangs_holds_nobody_up(found: dict[str, Any]) -> None:
+    hung = found["hung"]
+    assert hung["code"] == -9  # it ended with 7, which only the fork server knows
+    assert (hung["after"]["parent"], hung["after_code"]) == (found["own"], 7)
+    assert (hung["again"]["parent"], hung["again_code"]) == (found["own"], 7)
+
+
 def test_process_with_threads_is_not_forked() -> None:
     release = threading.Event()
     thread = threading.Thread(target=release.wait)

@@ -150,8 +150,8 @@ class Box:
     def watch_rtp(self, fd: int) -> None:
         self._on_readable[fd] = lambda now, unix_now: self.engine.take_in([fd], now, unix_now)
 
-    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
-        self._on_readable[fd] = on_readable
+    def watch(self, fd: int, on_readable: Callable[[float], None]) -> None:
+        self._on_readable[fd] = lambda now, _: on_readable(now)
 
     def unwatch(self, fd: int) -> None:
         del self._on_readable[fd]

@@ -17,6 +17,7 @@ from active_call.rtp.delay import (
     MASK,
     MAX_AHEAD_MS,
     MAX_DEPTH_MS,
+    MAX_MISSING,
     MAX_SEQUENCE_STEP,
     MAX_TARGET_MS,
     PEAK_DECAY,
@@ -43,10 +44,12 @@ class _ScalarDelay:
         self._frame_s = frame_ms / 1000
         self._max_target = MAX_TARGET_MS // frame_ms
         self.lost = self.loss_runs = self._last_run = 0
+        self._missing: list[int] = []
         self._forget_network()
 
     def _forget_network(self) -> None:
         """Another source sends: nothing is known of its way."""
+        self._missing.clear()
         self._peak = _FIRST_PEAK_S
         self._packet_frames = 1
         self._set_target()
@@ -71,16 +74,23 @@ class _ScalarDelay:
             self._peak *= PEAK_DECAY
             self._set_target()
 
-    def _note_missing(self, n_packets: int) -> None:
-        """So many numbers were left out before the packet at hand."""
+    def _note_missing(self, n_packets: int, sequence: int) -> None:
+        """So many numbers were left out before the packet at hand, which has this number."""
         if n_packets:
             self.lost += n_packets
             self.loss_runs += 1
             self._last_run = n_packets
+            self._missing = [*self._missing, *((sequence - n_packets + index) & 0xFFFF for index in range(n_packets))][-MAX_MISSING:]
 
-    def _note_overtaken(self, timestamp: int, arrival: float) -> None:
-        """A packet has come that others have overtaken; it had counted as lost."""
-        self.lost -= self.lost > 0
+    def _note_found(self, sequence: int) -> None:
+        """A packet with this number has come; perhaps it had counted as lost."""
+        if sequence in self._missing:
+            self._missing.remove(sequence)
+            self.lost -= self.lost > 0
+
+    def _note_overtaken(self, sequence: int, timestamp: int, arrival: float) -> None:
+        """A packet of sound has come that others have overtaken."""
+        self._note_found(sequence)
         if self._last_run:
             self._last_run -= 1
             self.loss_runs -= self._last_run == 0
@@ -192,8 +202,10 @@ class ScalarJitterBuffer(_ScalarDelay):
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
-            self._note_missing(step - 1)
+            self._note_missing(step - 1, sequence)
             self._sequence = sequence
+        else:
+            self._note_found(sequence)
 
     def pop(self) -> bytes | None:
         """Return the frame of this tick, None when there is none to play: lost, late or silent. Call it once in 20 ms."""
@@ -222,15 +234,16 @@ class ScalarJitterBuffer(_ScalarDelay):
         step = (sequence - self._sequence) & 0xFFFF
         is_new = self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP
         if is_new:
+            self._missing.clear()
             self._begin(timestamp, arrival)
             return True
         if step == 0:
             self.duplicate += 1
             return False
         if step >= 0x8000:
-            self._admit_old(timestamp, payload, arrival)
+            self._admit_old(sequence, timestamp, payload, arrival)
             return False
-        self._note_missing(step - 1)
+        self._note_missing(step - 1, sequence)
         if self._waited < 0:
             self._begin(timestamp, arrival)
             return True
@@ -252,12 +265,13 @@ class ScalarJitterBuffer(_ScalarDelay):
         elif not self.depth and not self._partial:
             self._cursor = (self._cursor + ahead % FRAME_BYTES) & MASK
 
-    def _admit_old(self, timestamp: int, payload: bytes, arrival: float) -> None:
+    def _admit_old(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take a packet that others have overtaken, if its turn has not passed."""
-        if timestamp in self._frames:
+        is_filling = not self._playing and self._waited >= 0
+        if timestamp in self._frames or (sequence not in self._missing and not is_filling):
             self.duplicate += 1
             return
-        self._note_overtaken(timestamp, arrival)
+        self._note_overtaken(sequence, timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         if behind >= HALF and (1 << 32) - behind >= _MAX_DEPTH:
             self.late += 1  # an old number with a stamp from nowhere
@@ -283,10 +297,17 @@ class ScalarJitterBuffer(_ScalarDelay):
             if len(piece) == FRAME_BYTES:
                 self._frames[cell] = piece
                 continue
+            if cell not in self._partial:
+                self._drop_passed_pieces()
             pieces = self._partial.setdefault(cell, {})
             pieces[within] = piece
             if sum(map(len, pieces.values())) >= FRAME_BYTES:
                 self._frames[cell] = self._join(self._partial.pop(cell))
+
+    def _drop_passed_pieces(self) -> None:
+        """Drop the pieces behind the cursor: a whole frame was there too, and was played."""
+        for cell in [cell for cell in self._partial if (cell - self._cursor) & MASK >= HALF]:
+            del self._partial[cell]
 
     def _join(self, pieces: dict[int, bytes]) -> bytes:
         frame = bytearray(self._silence)
@@ -334,6 +355,7 @@ class ScalarJitterBuffer(_ScalarDelay):
         if pieces is not None:
             self._move_cursor(1)
             return self._join(pieces)
+        self._drop_passed_pieces()
         if self.depth or self._partial:
             self._move_cursor(1)
             self.concealed += 1

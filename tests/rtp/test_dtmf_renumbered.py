@@ -105,3 +105,19 @@ def test_property_each_press_is_one_digit_however_its_last_ends_are_numbered(
         sequence += len(sent) + pause_frames
         timestamp += (n_frames + 2 + pause_frames + 3 * n_moved) * 160
     assert told(packets, start) == "".join(EVENTS[code] for code, _, _ in keys)
+
+
+def test_key_presses_that_all_have_one_timestamp_are_told_each_once() -> None:
+    codes = (1, 2, 2, 5, 5, 0)
+    packets = [packet for index, code in enumerate(codes) for packet in press(code, 8, 20 * index, 10_000)]
+    assert told(packets) == "122550"
+    assert told(packets, start=65_500) == "122550"
+    twice = [packet for packet in packets for _ in range(2)]
+    assert told(twice) == "122550"
+    without_ends = [packet for packet in packets if not packet.end or packet.code == 0]
+    assert told(without_ends).replace("22", "2").replace("55", "5") == "1250"  # the ends alone tell a digit from its repetition
+
+
+def test_overtaken_packets_of_a_key_press_before_are_no_new_one() -> None:
+    first, second = press(1, 8, 0, 10_000), press(2, 8, 20, 10_000)
+    assert told([*first, *second[:4], first[0], first[-1], *second[4:], first[3]]) == "12"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -195,8 +196,6 @@ def test_record_that_is_refused_for_good_is_a_dead_letter_until_the_next_start(u
 
 
 def test_clock_that_was_set_back_delays_no_delivery_for_long(tmp_path: Path) -> None:
-    import sqlite3
-
     async def story() -> None:
         busy = Sink(SinkBusy("down"))
         async with opened(sqlite(tmp_path), tmp_path, busy) as store:
@@ -210,6 +209,26 @@ def test_clock_that_was_set_back_delays_no_delivery_for_long(tmp_path: Path) -> 
                 raw.close()
 
             await asyncio.to_thread(set_later)  # the store's own transaction needs the loop to end
+            store._outbox.wake()
+            await until(lambda: busy.taken == ["a"])
+
+    run(story)
+
+
+def test_clock_that_was_set_forward_makes_no_dead_letters(tmp_path: Path) -> None:
+    async def story() -> None:
+        busy = Sink(SinkBusy("down"), SinkBusy("down"))
+        async with opened(sqlite(tmp_path), tmp_path, busy) as store:
+            store.write(record("a"))
+            await until(lambda: len(busy.failures) == 1)
+            await store.flush()
+
+            def set_before() -> None:
+                with sqlite3.connect(tmp_path / "records.db", timeout=5) as raw:
+                    raw.execute("UPDATE outbox SET due_at = '2001-01-01 00:00:00.000000', created_at = '2001-01-01 00:00:00.000000'")
+                raw.close()
+
+            await asyncio.to_thread(set_before)
             store._outbox.wake()
             await until(lambda: busy.taken == ["a"])
 

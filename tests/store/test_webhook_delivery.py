@@ -8,16 +8,29 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from active_call.base.world import World
+from active_call.base.world import SystemClock, World
+from active_call.store import webhook_spool
 from active_call.store.webhook_delivery import WebhookDelivery, WebhookTarget, signature
 from active_call.store.webhook_spool import Delivery, WebhookSpool
 
+WORLD = World()
 TARGET = WebhookTarget("crm", "https://crm.example/hook?key=1", "s3cret", {"X-Tenant": "7"})
+
+
+class SetClock(SystemClock):
+    """The machine's clock after somebody has set it."""
+
+    def __init__(self, by: timedelta) -> None:
+        self.by = by
+
+    def utc_now(self) -> datetime:
+        return super().utc_now() + self.by
 
 
 class Service:
@@ -35,10 +48,17 @@ class Service:
         return httpx.Response(status)
 
 
-def deliver(folder: Path, service: Service, work: Callable[[WebhookDelivery], Awaitable[None]], *, target: WebhookTarget = TARGET) -> None:
+def deliver(
+    folder: Path,
+    service: Service,
+    work: Callable[[WebhookDelivery], Awaitable[None]],
+    *,
+    target: WebhookTarget = TARGET,
+    world: World = WORLD,
+) -> None:
     async def story() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(service.handle)) as client:
-            delivery = WebhookDelivery(WebhookSpool(folder), {target.name: target}, client, World())
+            delivery = WebhookDelivery(WebhookSpool(folder), {target.name: target}, client, world)
             running = asyncio.create_task(delivery.run())
             await asyncio.sleep(0.01)
             try:
@@ -139,3 +159,37 @@ def test_damaged_file_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFi
 
     deliver(tmp_path, Service(), work)
     assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("days", [-1000, 1000])
+def test_clock_that_was_set_neither_delays_a_delivery_nor_makes_it_a_dead_letter(tmp_path: Path, days: int) -> None:
+    service = Service(503, 503)
+
+    async def first(delivery: WebhookDelivery) -> None:
+        await delivery.add(a_delivery())
+        await until(lambda: delivery.spool.waiting["wh_1"].attempts == 1)
+
+    async def second(delivery: WebhookDelivery) -> None:
+        await until(lambda: len(service.requests) == 2)
+        await until(lambda: not delivery.spool.waiting)
+
+    deliver(tmp_path, service, first)
+    deliver(tmp_path, service, second, world=World(SetClock(timedelta(days=days))))
+    assert len(service.requests) == 3
+    assert files(tmp_path) == []
+
+
+def test_deliveries_beyond_those_that_may_wait_are_dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_spool, "MAX_WAITING", 3)
+
+    async def story() -> None:
+        spool = WebhookSpool(tmp_path)
+        for n in range(5):
+            await spool.add(a_delivery(f"wh_{n}"))
+        assert sorted(spool.waiting) == ["wh_0", "wh_1", "wh_2"]
+        assert {one.id: one.error for one in spool.dead.values()} == dict.fromkeys(("wh_3", "wh_4"), "too many deliveries wait")
+        assert await spool.replay("wh_3")
+        assert len(spool.waiting) == 4
+
+    asyncio.run(story())
+    assert files(tmp_path) == ["dead/wh_4.json", *(f"waiting/wh_{n}.json" for n in range(4))]

@@ -4,7 +4,8 @@
 |-------------------------|----------------------------------------------------------------|
 | lives                   | are forked                                                     |
 | cannot fork, or is gone | are started as separate programs; this is logged               |
-| dies                    | continue; their end is reported by pidfd, without an exit code |
+| does not answer         | the same; it is killed                                         |
+| dies or hangs           | continue; their end is reported by pidfd, without an exit code |
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,7 +26,14 @@ from active_call.base.child_processes import ChildProcess, Programs
 from active_call.base.fork_server import MAX_BYTES, STDERR
 
 UNKNOWN_CODE: Final = -signal.SIGKILL
-"""The exit code for a child whose end only its pidfd reported: the fork server, which knew the code, is gone, so a failure is assumed."""
+"""The exit code for a child whose end only its pidfd reported: the fork server knows the code and does not tell it, so a failure is
+assumed."""
+CODE_AFTER_S: Final = 1.0
+"""How long the fork server may take to tell the exit code."""
+ANSWER_S: Final = 5.0
+"""How long it may take to fork, with the imports before the first child."""
+END_S: Final = 2.0
+"""How long it may take to end."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,9 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._pidfd = pidfd
         self._ended = asyncio.Event()
+        self.code_after_s = CODE_AFTER_S
+        """How long to wait for its exit code; 0 if the fork server is gone."""
+        asyncio.get_running_loop().add_reader(pidfd, self._expect_code)
 
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
@@ -61,17 +73,19 @@ class ForkedProcess:
             os.close(self._pidfd)
             self._ended.set()
 
-    def watch(self) -> None:
-        """Watch its pidfd for its end, because the fork server is gone."""
-        if self.returncode is None:
-            asyncio.get_running_loop().add_reader(self._pidfd, self.note_end, UNKNOWN_CODE)
+    def _expect_code(self) -> None:
+        """Its pidfd reports its end. Its exit code follows, unless the fork server hangs or is gone."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        loop.call_later(self.code_after_s, self.note_end, UNKNOWN_CODE)
 
 
 class ForkServer:
     """The client of the fork server. Used on one loop; `close` it when that has ended."""
 
-    def __init__(self, connection: socket.socket, pid: int) -> None:
+    def __init__(self, connection: socket.socket, pid: int, answer_s: float = ANSWER_S) -> None:
         self.pid = pid
+        self._answer_s = answer_s
         self._socket = connection
         self._socket.setblocking(False)
         self._environment = dict(os.environ)
@@ -94,7 +108,13 @@ class ForkServer:
         """Let the fork server end. Children that still run are not stopped."""
         self._socket.close()
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+            deadline = time.monotonic() + END_S
+            while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > deadline:
+                    os.kill(self.pid, signal.SIGKILL)
+                    os.waitpid(self.pid, 0)
+                    return
+                time.sleep(0.01)
 
     async def _fork(self, module: str, arguments: Sequence[str], fd: int, environment: dict[str, str]) -> ForkedProcess:
         """Raises OSError."""
@@ -110,7 +130,13 @@ class ForkServer:
         socket.send_fds(self._socket, [json.dumps(request).encode()], [fd, STDERR])
         answer: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._starting.append(answer)
-        return await answer
+        try:
+            async with asyncio.timeout(self._answer_s):
+                return await answer
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # `_lose` follows
+            raise ConnectionError(f"the process that forks has not answered within {self._answer_s:g} s") from None
 
     def _attach(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,5 +180,5 @@ class ForkServer:
                 starting.set_exception(ConnectionError("the process that forks has ended"))
         self._starting.clear()
         for child in self._running.values():
-            child.watch()
+            child.code_after_s = 0.0
         self._running.clear()

@@ -46,6 +46,8 @@ PEAK_IGNORED_S: Final = 0.001
 _FRAME_S: Final = FRAME_MS / 1000
 MAX_TARGET: Final = MAX_TARGET_MS // FRAME_MS
 """In frames."""
+MAX_MISSING: Final = 100
+"""Missing sequence numbers that are remembered: MAX_MISORDER of RFC 3550 appendix A.1."""
 _MAX_PEAK_S: Final = MAX_TARGET * _FRAME_S
 _DEFAULT_CLOCK_HZ: Final = 8000
 
@@ -129,7 +131,7 @@ class PlayoutDelay:
     `lost` counts packets that are missing by their sequence numbers and have not arrived so far, `loss_runs` the runs that they form.
     """
 
-    __slots__ = ("_last_run", "loss_runs", "lost", "row", "table")
+    __slots__ = ("_last_run", "_missing", "loss_runs", "lost", "row", "table")
 
     table: DelayTable
     target_frames = Cell[int]()
@@ -147,10 +149,13 @@ class PlayoutDelay:
         self.row = row
         self._clock_hz = clock_hz
         self.lost = self.loss_runs = self._last_run = 0
+        self._missing: dict[int, None] = {}
+        """The last of the missing sequence numbers, in order: what tells an overtaken packet from a late duplicate."""
         self._forget_network()
 
     def _forget_network(self) -> None:
         """The source has changed: reset the measured delays."""
+        self._missing.clear()
         self._packet_frames = 1
         self._set_peak(_FIRST_PEAK_S)
         self._begin_measuring(0, 0.0)
@@ -166,16 +171,26 @@ class PlayoutDelay:
         """A packet with a higher sequence number than all before arrived at `arrival` (seconds)."""
         self.table.note_packets(self.row, timestamp, arrival)
 
-    def _note_missing(self, n_packets: int) -> None:
-        """`n_packets` sequence numbers are missing before this packet."""
+    def _note_missing(self, n_packets: int, sequence: int) -> None:
+        """`n_packets` sequence numbers are missing before the packet with number `sequence`."""
         if n_packets:
             self.lost += n_packets
             self.loss_runs += 1
             self._last_run = n_packets
+            missing = self._missing
+            missing.update(((sequence - step) & 0xFFFF, None) for step in range(min(n_packets, MAX_MISSING), 0, -1))
+            while len(missing) > MAX_MISSING:
+                del missing[next(iter(missing))]
 
-    def _note_overtaken(self, timestamp: int, arrival: float) -> None:
-        """An overtaken packet has arrived. It was counted as lost."""
-        self.lost -= self.lost > 0
+    def _note_found(self, sequence: int) -> None:
+        """The packet with this number has arrived; it may have been counted as lost."""
+        if sequence in self._missing:
+            del self._missing[sequence]
+            self.lost -= self.lost > 0
+
+    def _note_overtaken(self, sequence: int, timestamp: int, arrival: float) -> None:
+        """An overtaken packet of sound has arrived."""
+        self._note_found(sequence)
         if self._last_run:
             self._last_run -= 1
             self.loss_runs -= self._last_run == 0

@@ -7,7 +7,9 @@ segments (§2.5.1.3), which are joined.
 
 Some gateways change the timestamp within one event, against §2.5.1.2. A packet with another timestamp belongs to the same key press if the
 digit is the same, there is no marker, its sequence number follows, its duration is not smaller, and its timestamp is no further ahead than
-the event has lasted, with some tolerance. A new key press begins with the marker, with a small duration, or after sound.
+the event has lasted, with some tolerance. A new key press begins with the marker, with a small duration, or after sound. Others do not
+advance the timestamp between two key presses: another digit in a later packet is a key press of its own, and so is the same digit if its
+marker follows an end.
 
 Sending: digits go in, and each 20 ms tick one packet comes out instead of sound: constant timestamp, growing duration, the end three times
 at the update interval (§2.5.1.4), a long event in segments.
@@ -111,6 +113,9 @@ class DigitReceiver:
             duration = payload[2] << 8 | payload[3]
             if not marker and self._is_renumbered(code, timestamp, duration, sequence):
                 self._timestamp = timestamp
+            if self._is_press_of_same_timestamp(code, timestamp, duration, sequence, marker=marker):
+                self._tell_unended()
+                self._begin(code, timestamp, duration)
             self._follow(code, timestamp, duration, is_end=flags >= _END)
             self._note_sequence(sequence)
         return self._ready.popleft() if self._ready else None
@@ -136,6 +141,13 @@ class DigitReceiver:
         furthest = self._duration + _MOVED_SLACK_FRAMES * self._frame_ticks
         return 0 < step <= furthest and 0 < (sequence - self._sequence) & 0xFFFF <= _MOVED_SEQUENCE
 
+    def _is_press_of_same_timestamp(self, code: int, timestamp: int, duration: int, sequence: int | None, *, marker: bool) -> bool:
+        """Whether a packet begins another key press although the sender has not advanced its timestamp."""
+        if self._code < 0 or timestamp != self._timestamp or sequence is None or self._sequence is None:
+            return False
+        is_newer = 0 < (sequence - self._sequence) & 0xFFFF < 0x8000
+        return is_newer and (code != self._code or (marker and self._ended and duration < self._duration))
+
     def _note_sequence(self, sequence: int | None) -> None:
         """Record the highest sequence number of the events. An overtaken packet does not lower it."""
         if sequence is None:
@@ -159,8 +171,7 @@ class DigitReceiver:
             if self._ended:
                 return  # reported when it seemed to be over
         else:
-            if not self._ended:
-                self._tell()
+            self._tell_unended()
             self._begin(code, timestamp, duration)
         if is_end:
             self._tell()
@@ -180,6 +191,10 @@ class DigitReceiver:
         self._code, self._timestamp, self._duration = code, timestamp, duration
         self._extra = 0
         self._ended = False
+
+    def _tell_unended(self) -> None:
+        if not self._ended:
+            self._tell()
 
     def _tell(self) -> None:
         self._ended = True

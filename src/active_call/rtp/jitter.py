@@ -116,8 +116,10 @@ class JitterBuffer(PlayoutDelay):
         """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
-            self._note_missing(step - 1)
+            self._note_missing(step - 1, sequence)
             self._sequence = sequence
+        else:
+            self._note_found(sequence)
 
     def pop(self) -> bytes | None:
         """The frame of this tick, None if there is none to play (lost, late or silent). Call once per 20 ms."""
@@ -151,15 +153,16 @@ class JitterBuffer(PlayoutDelay):
         step = (sequence - self._sequence) & 0xFFFF
         is_new = self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP
         if is_new:
+            self._missing.clear()
             self._begin(timestamp, arrival)
             return True
         if step == 0:
             self.duplicate += 1
             return False
         if step >= 0x8000:
-            self._admit_old(timestamp, payload, arrival)
+            self._admit_old(sequence, timestamp, payload, arrival)
             return False
-        self._note_missing(step - 1)
+        self._note_missing(step - 1, sequence)
         if self._waited < 0:
             self._begin(timestamp, arrival)
             return True
@@ -181,12 +184,13 @@ class JitterBuffer(PlayoutDelay):
         elif not self.depth and not self._partial:
             self._cursor = (self._cursor + ahead % FRAME_BYTES) & MASK
 
-    def _admit_old(self, timestamp: int, payload: bytes, arrival: float) -> None:
+    def _admit_old(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take an overtaken packet if its playout time has not passed."""
-        if timestamp in self._frames:
+        is_filling = not self._playing and self._waited >= 0
+        if timestamp in self._frames or (sequence not in self._missing and not is_filling):
             self.duplicate += 1
             return
-        self._note_overtaken(timestamp, arrival)
+        self._note_overtaken(sequence, timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         if behind >= HALF and (1 << 32) - behind >= _MAX_DEPTH:
             self.late += 1  # an old number with an unrelated timestamp
@@ -212,10 +216,17 @@ class JitterBuffer(PlayoutDelay):
             if len(piece) == FRAME_BYTES:
                 self._frames[cell] = piece
                 continue
+            if cell not in self._partial:
+                self._drop_passed_pieces()
             pieces = self._partial.setdefault(cell, {})
             pieces[within] = piece
             if sum(map(len, pieces.values())) >= FRAME_BYTES:
                 self._frames[cell] = self._join(self._partial.pop(cell))
+
+    def _drop_passed_pieces(self) -> None:
+        """Drop the pieces behind the cursor: a whole frame was there too, and was played."""
+        for cell in [cell for cell in self._partial if (cell - self._cursor) & MASK >= HALF]:
+            del self._partial[cell]
 
     def _join(self, pieces: dict[int, bytes]) -> bytes:
         frame = bytearray(self._silence)
@@ -258,6 +269,7 @@ class JitterBuffer(PlayoutDelay):
         if pieces is not None:
             self._move_cursor(1)
             return self._join(pieces)
+        self._drop_passed_pieces()
         if self.depth or self._partial:
             self._move_cursor(1)
             self.concealed += 1

@@ -91,15 +91,16 @@ class PacketJitterBuffer(PlayoutDelay):
         self.received += 1
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP:
+            self._missing.clear()
             self._begin(timestamp, arrival)
         elif step == 0:
             self.duplicate += 1
             return
         elif step >= 0x8000:
-            self._admit_old(timestamp, payload, ticks, arrival)
+            self._admit_old(sequence, timestamp, payload, ticks, arrival)
             return
         else:
-            self._note_missing(step - 1)
+            self._note_missing(step - 1, sequence)
             self._admit(timestamp, ticks, arrival)
         self._sequence = sequence
         self.note_packet(timestamp, arrival)
@@ -110,8 +111,10 @@ class PacketJitterBuffer(PlayoutDelay):
         """Record a packet of this source that is not sound (an event, comfort noise), so that it does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
-            self._note_missing(step - 1)
+            self._note_missing(step - 1, sequence)
             self._sequence = sequence
+        else:
+            self._note_found(sequence)
 
     def start_tick(self) -> bool:
         """Whether anything is to be played in this tick. Call once per 20 ms."""
@@ -128,10 +131,11 @@ class PacketJitterBuffer(PlayoutDelay):
         if packet is not None:
             self._waiting -= packet.ticks
             self._cursor = (cursor + packet.ticks) & MASK
+            self._drop_overlapped()
             return packet
         distance = min(((timestamp - cursor) & MASK for timestamp in self._packets), default=HALF)
         if distance >= HALF:
-            self._pass_overlapped()
+            self._drop_overlapped()
             return None
         following = self._packets[(cursor + distance) & MASK]
         is_last = distance <= max(following.ticks, wanted_ticks)
@@ -140,11 +144,12 @@ class PacketJitterBuffer(PlayoutDelay):
         self._concealed_ticks += gap.ticks
         return gap
 
-    def _pass_overlapped(self) -> None:
-        """The remaining packets are before the cursor, because a packet overlapped them: drop them."""
-        self.late += len(self._packets)
-        self._packets.clear()
-        self._waiting = 0
+    def _drop_overlapped(self) -> None:
+        """Drop the packets before the cursor, because a packet overlapped them."""
+        cursor = self._cursor
+        for timestamp in [at for at in self._packets if (at - cursor) & MASK >= HALF]:
+            self._waiting -= self._packets.pop(timestamp).ticks
+            self.late += 1
 
     def stall(self, ticks: int) -> bool:
         """The buffer was empty and `ticks` of sound were concealed. False if the talkspurt is over because of that."""
@@ -175,12 +180,13 @@ class PacketJitterBuffer(PlayoutDelay):
         elif ahead >= self._max_depth:
             self._catch_up((timestamp + ticks - self.target_frames * self._frame_ticks) & MASK)
 
-    def _admit_old(self, timestamp: int, payload: bytes, ticks: int, arrival: float) -> None:
+    def _admit_old(self, sequence: int, timestamp: int, payload: bytes, ticks: int, arrival: float) -> None:
         """Take an overtaken packet if its playout time has not passed."""
-        if timestamp in self._packets:
+        is_filling = not self._playing and self._waited >= 0
+        if timestamp in self._packets or (sequence not in self._missing and not is_filling):
             self.duplicate += 1
             return
-        self._note_overtaken(timestamp, arrival)
+        self._note_overtaken(sequence, timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         is_ahead = behind == 0 or (behind >= HALF and (1 << 32) - behind < self._max_depth)
         is_before_the_start = not self._playing and behind <= MAX_TARGET * self._frame_ticks

@@ -1,8 +1,9 @@
 """SRTP and SRTCP with libsrtp and the suites of SDES (RFC 3711, RFC 4568 §6.2; AES-256 of RFC 6188, GCM of RFC 7714).
 
 Plain packets go in and protected ones come out, and vice versa. The roll-over counter and the replay window are per SSRC and direction. An
-unknown stream starts with a roll-over counter of 0 and becomes known by its first authentic packet. Keys come from and go to the
-offer/answer; this module does not know their base64 form, lifetimes and tags.
+unknown stream starts with a roll-over counter of 0 and becomes known by its first authentic packet. libsrtp searches its streams one after
+another, so the owner must `forget` some if a peer uses many. Keys come from and go to the offer/answer; this module does not know their
+base64 form, lifetimes and tags.
 
 A session lives as long as its keys: an offer that repeats the keys must keep the session (and its roll-over counters); new keys need a new
 session.
@@ -13,6 +14,7 @@ take and return bytes copy.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -175,6 +177,11 @@ class SrtpSession:
             self._refuse(error)
             return None
         return rtcp
+
+    def forget(self, ssrc: int) -> None:
+        """Forget the roll-over counter and the replay window of one of the peer's streams."""
+        with contextlib.suppress(Error):  # it is not known
+            self._receiver.remove_stream(ssrc)
 
     def _refuse(self, error: Exception) -> None:
         if "replay" in str(error):

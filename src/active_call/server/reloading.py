@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
-from active_call.server.config.document import read_environment
+from active_call.server.config.document import read_document, read_environment
 from active_call.server.config.loading import load_config
 from active_call.server.logs import LogOutput, settings_of
 
@@ -43,7 +43,15 @@ class ConfigSource:
     """The server started with this file: without it there is nothing to reload, because the defaults would be less strict than the file."""
 
     def load(self) -> Config:
-        """Read the current configuration. Raises ConfigError."""
+        """Read the current configuration. Raises ConfigError.
+
+        A file that is empty is being written by somebody: it must not count as one with defaults. A pipe would block.
+        """
+        if self.had_file and self.file.exists():
+            if not self.file.is_file():
+                raise ConfigError("", "is not a regular file", file=str(self.file))
+            if not read_document(self.file).values:
+                raise ConfigError("", "has no settings", file=str(self.file))
         return load_config(self.file if self.had_file or self.file.exists() else None, self.flags, self.process_environment)
 
     def environment(self) -> dict[str, str]:

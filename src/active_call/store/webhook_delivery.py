@@ -27,6 +27,8 @@ DEADLINE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 600.0
 GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
+GIVE_UP_AFTER_ATTEMPTS: Final = 100
+"""At least; three days have over 400. Without it, a clock that is set forward would make dead letters of all that waits."""
 AT_ONCE: Final = 8
 """The most deliveries at a time."""
 LOOK_AGAIN_S: Final = 5.0
@@ -90,8 +92,10 @@ class WebhookDelivery:
                         await self._wake.wait()
 
     def _due(self) -> list[Delivery]:
+        """Due deliveries. A pause longer than any rule allows means that the clock was set back."""
         now = self._now()
-        due = [one for one in self._spool.waiting.values() if one.due_at <= now and one.id not in self._under_way]
+        waiting = [one for one in self._spool.waiting.values() if one.id not in self._under_way]
+        due = [one for one in waiting if one.due_at <= now or one.due_at > now + 2 * MAX_PAUSE_S]
         return sorted(due, key=lambda one: one.id)[: AT_ONCE - len(self._under_way)]
 
     def _wait_s(self) -> float:
@@ -135,7 +139,8 @@ class WebhookDelivery:
             await self._spool.taken(delivery)
             return
         fields = {"webhook": delivery.target, "delivery": delivery.id, "type": delivery.type, "reason": error}
-        if not may_try_again or self._now() - delivery.created_at > GIVE_UP_AFTER_S:
+        is_over = self._now() - delivery.created_at > GIVE_UP_AFTER_S and delivery.attempts >= GIVE_UP_AFTER_ATTEMPTS
+        if is_over or not may_try_again:
             log.error("webhook was refused for good; it is a dead letter", extra=fields)
             await self._spool.make_dead_letter(delivery, error)
             return

@@ -3,7 +3,7 @@ letter.
 
     waiting/ID.json ── taken ──> (removed)
          │ └── busy ──> waiting, later
-         └── refused, or too old ──> dead/ID.json ── replayed ──> waiting
+         └── refused, too old, too many ──> dead/ID.json ── replayed ──> waiting
 
 Deliveries enter; due ones leave, in the order of their ids. Blocking work is done in threads. A folder that is not writable raises OSError,
 and the delivery is then tried from memory alone.
@@ -24,6 +24,8 @@ from active_call.store.private_files import create_private, private_folder
 
 log = logging.getLogger("active_call.store")
 
+MAX_WAITING: Final = 20_000
+"""The most deliveries that wait for services that are down; further ones become dead letters at once."""
 MAX_DEAD: Final = 10_000
 """The most dead letters kept; the oldest is dropped first."""
 
@@ -69,7 +71,13 @@ class WebhookSpool:
             await self._remove(self._waiting_folder, both)
 
     async def add(self, delivery: Delivery) -> None:
-        """Store a delivery until it was accepted."""
+        """Store a delivery until it was accepted. Beyond `MAX_WAITING` it becomes a dead letter."""
+        if len(self.waiting) >= MAX_WAITING:
+            await self.make_dead_letter(delivery, "too many deliveries wait")
+            return
+        await self._keep(delivery)
+
+    async def _keep(self, delivery: Delivery) -> None:
         await self._write(self._waiting_folder, delivery)
         self.waiting[delivery.id] = delivery
 
@@ -101,7 +109,7 @@ class WebhookSpool:
         dead = self.dead.pop(delivery_id, None)
         if dead is None:
             return False
-        await self.add(replace(dead, attempts=0, due_at=0.0))
+        await self._keep(replace(dead, attempts=0, due_at=0.0))
         await self._remove(self._dead_folder, delivery_id)
         return True
 

@@ -6,12 +6,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import numpy as np
 import pytest
 from loopback import wait_arrival
 
+from active_call.base.world import SystemRandomness
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import OPUS
 from active_call.media.link.messages import ConfigureRtp
@@ -19,8 +21,9 @@ from active_call.media.receive import codec_input as incoming
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
+from active_call.media.receive.rtcp import RtcpSession, Sent
 from active_call.media.receive.sockets import open_pair
-from active_call.media.receive.srtp_keys import OLD_KEY_S
+from active_call.media.receive.srtp_keys import MAX_SOURCES, OLD_KEY_S
 from active_call.rtp.srtp import SrtpSession
 from active_call.rtp.srtp_suites import SUITES
 from ports import rtp_of_servers
@@ -99,7 +102,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
 
 def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg: Leg, peer: socket.socket) -> None:
     told: list[bytes] = []
-    leg.on_control = lambda datagram, address, now, unix_now: told.append(datagram)
+    leg.on_control = lambda datagram, address, now: told.append(datagram)
     receiver_report = struct.pack("!BBHI", 0x80, 201, 1, 7)
 
     def receive() -> None:
@@ -152,3 +155,133 @@ def test_codec_that_cannot_be_had_changes_nothing(leg: Leg, peer: socket.socket,
     assert leg.losses.received == 4
     heard = [INTAKE.jitter.pop(np.zeros(1, np.intp))[1][0] for _ in range(8)]
     assert sum(heard) == 4
+
+
+def test_sound_that_comes_while_we_hold_the_call_is_not_lost(leg: Leg, peer: socket.socket) -> None:
+    def receive(sequences: range) -> None:
+        for sequence in sequences:
+            peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    receive(range(10))
+    leg.configure(configured(peer, b"", "", receive=False), 1.2)
+    receive(range(10, 110))
+    leg.configure(configured(peer, b"", ""), 3.2)
+    receive(range(110, 120))
+    assert (leg.losses.lost, leg.n_lost) == (0, 0)
+
+
+def test_packets_that_come_twice_make_up_for_none_that_is_lost(leg: Leg, peer: socket.socket) -> None:
+    leg.configure(configured(peer, b"", ""), 1.0)
+    for sequence in [*range(0, 40, 2), *range(41, 60)]:
+        packet = struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160)
+        for _ in range(2):
+            peer.sendto(packet, ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+    assert leg.n_lost == 21
+    assert leg.losses.duplicate == 39
+
+
+def test_losses_before_the_sender_has_restarted_its_numbers_stay_counted_and_two_numberings_at_once_are_no_loss(
+    leg: Leg, peer: socket.socket
+) -> None:
+    def receive(*sequences: int) -> None:
+        for sequence in sequences:
+            peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0, time.time())
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    receive(*range(0, 100, 2))
+    receive(*range(30_000, 30_050))
+    assert leg.n_lost in (49, 50)
+    for n in range(50, 150, 3):
+        receive(30_000 + n, 30_001 + n, 30_002 + n, 32_900 + n)
+    assert leg.n_lost < 160
+
+
+class SteppedClock:
+    """A monotonic clock, and a time of day that somebody sets."""
+
+    def __init__(self) -> None:
+        self.at, self.time_of_day = 100.0, datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+
+    def now(self) -> float:
+        return self.at
+
+    def utc_now(self) -> datetime:
+        return self.time_of_day
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=400), timedelta(seconds=2)])
+def test_round_trip_does_not_change_with_the_time_of_day(leg: Leg, peer: socket.socket, step: timedelta) -> None:
+    clock = SteppedClock()
+    leg.configure(configured(peer, b"", "", rtcp_mux=True), clock.at)
+    control = RtcpSession(leg, 5, clock, SystemRandomness())
+    control.send_report(Sent(5, 10, 1600, 1600), clock.at)
+    middle_of_ntp = peer.recv(1500)[10:14]
+    clock.time_of_day += step
+    block = struct.pack("!III", 5, 0, 10) + bytes(4) + middle_of_ntp + (65_536 // 10).to_bytes(4, "big")
+    control.take(struct.pack("!BBHI", 0x81, 201, 7, 7) + block, peer.getsockname(), clock.at + 0.15)
+    assert control.round_trip_ms == pytest.approx(50, abs=1)
+
+
+def test_codec_that_changes_with_every_packet_changes_seldom_and_sound_of_one_is_heard(leg: Leg, peer: socket.socket) -> None:
+    changes: list[object] = []
+    leg.emit = changes.append
+    leg.configure(configured(peer, b"", "", receive_formats=((0, "pcmu"), (8, "pcma"))), 1.0)
+    n_heard = 0
+    for sequence in range(200):
+        payload_type = 8 * (sequence & 1)
+        packet = struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + bytes(160)
+        peer.sendto(packet, ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+        n_heard += INTAKE.jitter.pop(np.zeros(1, np.intp))[1].item() if leg.is_g711_in else leg.sound.pop() is not None
+    assert len(changes) <= 1 + 3 * 4
+    assert n_heard >= 70
+    assert leg.n_lost >= 80
+
+
+@pytest.mark.parametrize("suite", [SUITES[0], "AEAD_AES_128_GCM"])
+def test_peer_with_many_sources_is_heard_and_only_the_last_ones_are_remembered(leg: Leg, peer: socket.socket, suite: str) -> None:
+    key = key_for(suite, 0)
+    leg.configure(configured(peer, key, suite), 1.0)
+
+    def receive(*packets: bytes) -> int:
+        """How many of these the leg lets in."""
+        before = leg.n_received
+        for packet in packets:
+            peer.sendto(packet, ("127.0.0.1", leg.port))
+            ARRIVALS.take([leg], 1.0, time.time())
+        return leg.n_received - before
+
+    def packet(ssrc: int, sequence: int = 1, payload_type: int = 0) -> bytes:
+        sender = SrtpSession(suite, key, key_for(suite, 60))
+        return sender.protect(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, ssrc) + bytes(160))
+
+    first = packet(1000)
+    assert receive(first, first, packet(1001), first) == 2  # the others are replays
+    forgotten: list[int] = []
+    forget, leg.keys.incoming = leg.keys.incoming, Forgetting(leg.keys.incoming, forgotten)  # type: ignore[assignment]
+    assert forget is not None
+    assert receive(*(packet(1002 + n) for n in range(60))) == 60
+    receive(*(packet(3000 + n, payload_type=77) for n in range(60)))
+    assert len(forgotten) == 122 - MAX_SOURCES
+    assert set(forgotten) == {*range(1000, 1061), *range(3000, 3060 - MAX_SOURCES + 1)}
+    assert 1061 not in forgotten, "the source that is heard is never forgotten"
+    assert receive(packet(1061, 2)) == 1
+
+
+class Forgetting:
+    """A session that says what it forgets."""
+
+    def __init__(self, session: SrtpSession | None, forgotten: list[int]) -> None:
+        self._session, self._forgotten = session, forgotten
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def forget(self, ssrc: int) -> None:
+        assert self._session is not None
+        self._session.forget(ssrc)
+        self._forgotten.append(ssrc)

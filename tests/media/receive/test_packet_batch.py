@@ -63,7 +63,7 @@ class Side:
             pairs = ((port, open_pair("127.0.0.1", port)) for port in ports())
             port, pair = next((port, pair) for port, pair in pairs if pair is not None)
             leg = Leg(index, port, pair, self.intake, N_LEGS - index, self.told.append)
-            leg.on_control = lambda datagram, address, now, unix_now, index=index: self.control.append((index, datagram))  # type: ignore[misc]
+            leg.on_control = lambda datagram, address, now, index=index: self.control.append((index, datagram))  # type: ignore[misc]
             self.legs.append(leg)
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Scene:
                 size, _, _, address = leg.rtp_socket.recvmsg_into([intake.datagram(0)], 64)
             except OSError:
                 continue
-            leg.take_datagram(0, size, address, self.now, 0.0)
+            leg.take_datagram(0, size, address, self.now)
 
     def agree(self) -> None:
         assert self.together.state() == self.alone.state()

@@ -38,7 +38,7 @@ def report(made: Box, far_end: FarEnd, fraction_lost: int) -> int:
         peer.sendto(packet, (far_end.target[0], far_end.target[1] + 1))
         stream.leg.rtcp_socket.setblocking(True)
         assert stream.control is not None
-        stream.control.receive(made.clock.at, 0.0)
+        stream.control.receive(made.clock.at)
         stream.leg.rtcp_socket.setblocking(False)
     made.run(60)
     encoder = stream.leg._encoder

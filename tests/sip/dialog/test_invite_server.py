@@ -644,3 +644,22 @@ def test_reinvite_before_the_ack_of_the_first_is_answered_and_both_acks_count_54
     bench.feed(wire.request("ACK", branch="z9hG4bKa1", cseq=100, to=ok.get("To")))
     assert bench.advance(40) == []
     assert len(bench.of(CallConfirmed)) == 1
+
+
+def test_reinvites_whose_answers_are_never_acknowledged_are_refused_after_some(bench, wire):
+    bench.feed(wire.request("INVITE", body=wire.OFFER))
+    call = bench.of(IncomingCall)[0].call
+    (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    bench.feed(wire.request("ACK", branch="z9hG4bKa0", cseq=100, to=ok.get("To")))
+
+    def offer(cseq):
+        (*_, last) = bench.feed(wire.request("INVITE", branch=f"z9hG4bKre{cseq}", cseq=cseq, to=ok.get("To"), body=wire.OFFER))
+        if last.code == 100:
+            (last,) = bench.do(lambda now: bench.endpoint.answer_offer(call, wire.ANSWER, now))
+        return last
+
+    assert [offer(cseq).code for cseq in range(101, 105)] == [200] * 4
+    refused = [offer(cseq) for cseq in range(105, 125)]
+    assert {(message.code, bool(message.get("Retry-After"))) for message in refused} == {(500, True)}
+    bench.feed(wire.request("ACK", branch="z9hG4bKa1", cseq=102, to=ok.get("To")))
+    assert offer(125).code == 200

@@ -17,6 +17,12 @@ from active_call.store.records import CallRecord, OpenCall, SipMessageLine, Tran
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk. A call with more events keeps the first ones, and the record says so."""
+MAX_EVENT_CHARACTERS = 4_000_000
+"""In the texts of all events: a caller may send a MESSAGE of 32 kB again and again."""
+MAX_LINES = 5_000
+"""Of the transcript."""
+MAX_LINE_CHARACTERS = 4_000_000
+MAX_PROBLEMS = 200
 AGENT_SPEAKERS = frozenset({"agent", "assistant"})
 
 
@@ -27,6 +33,9 @@ class Journal:
         self._facts = facts
         self._events: list[events.Event] = []
         self._n_left_out = 0
+        self._n_event_characters = 0
+        self._n_lines_left_out = 0
+        self._n_line_characters = 0
         self._turns: list[TranscriptLine] = []
         self._latency: events.Turn | None = None
         self._interrupted = False
@@ -51,8 +60,10 @@ class Journal:
         """Store an event with its time stamp."""
         if not event.refer:
             self._note_own(event)
-        if len(self._events) < MAX_EVENTS:
+        size = _characters_of(event)
+        if len(self._events) < MAX_EVENTS and self._n_event_characters + size <= MAX_EVENT_CHARACTERS:
             self._events.append(event)
+            self._n_event_characters += size
         else:
             self._n_left_out += 1
 
@@ -195,19 +206,26 @@ class Journal:
             facts["problems"] = self._problems
         if self._n_left_out:
             facts["events_left_out"] = self._n_left_out
+        if self._n_lines_left_out:
+            facts["lines_left_out"] = self._n_lines_left_out
         return facts
 
     def _note_problem(self, event: events.MediaProblem) -> None:
         """Note each problem once, with its beginning and its end."""
         at = datetime.fromtimestamp(event.timestamp / 1000, UTC).isoformat()
         if not event.over:
-            self._problems.append({"problem": event.problem, "detail": event.detail, "at": at})
+            if len(self._problems) < MAX_PROBLEMS:
+                self._problems.append({"problem": event.problem, "detail": event.detail, "at": at})
             return
         for problem in self._problems:
             if problem["problem"] == event.problem:
                 problem.setdefault("overAt", at)
 
     def _add_line(self, event: events.AddHistory) -> None:
+        self._n_line_characters += len(event.text)
+        if len(self._turns) >= MAX_LINES or self._n_line_characters > MAX_LINE_CHARACTERS:
+            self._n_lines_left_out += 1
+            return
         is_agent = event.speaker in AGENT_SPEAKERS
         began_ms = (self._reply_began_ms if is_agent else self._speech_began_ms) or event.timestamp
         if not is_agent and is_pressed(event.text):
@@ -232,6 +250,18 @@ class Journal:
                 waits=tuple(trace.waits),
             )
         self._turns.append(line)
+
+
+def _characters_of(event: events.Event) -> int:
+    """About how long the texts of an event are."""
+    n_characters = 0
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if type(value) is str:
+            n_characters += len(value)
+        elif isinstance(value, dict | list | tuple):
+            n_characters += len(repr(value))
+    return n_characters
 
 
 def _told(ended: LegEnded | None, cause: str) -> dict[str, Any] | None:

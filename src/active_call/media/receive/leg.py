@@ -21,6 +21,7 @@ import numpy as np
 
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
+from active_call.base.rate import Rate
 from active_call.codec.opus import OpusEncoder
 from active_call.codec.stream import Encoder, new_encoder
 from active_call.codec.table import PCMU
@@ -42,6 +43,8 @@ CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 NOWHERE: Final = ("", "0.0.0.0", "::")
 """Unknown, or the old form of hold (RFC 3264 §8.4). The kernel would interpret these as this host."""
+CODEC_CHANGES_PER_S: Final = 3
+"""Each change regroups all streams of the process. A new offer causes two, if packets of the old codec follow its first one."""
 MAX_PROVEN: Final = 8
 """Addresses stored per call, because a hold or a transfer may return to one."""
 
@@ -51,6 +54,7 @@ class Leg:
 
     __slots__ = (
         "_audio_type",
+        "_codec_changes",
         "_comfort_noise_at",
         "_encoder",
         "_event_clocks_hz",
@@ -73,7 +77,6 @@ class Leg:
         "on_control",
         "on_sending_changed",
         "port",
-        "prior_lost",
         "receiving",
         "reception",
         "refused",
@@ -133,12 +136,13 @@ class Leg:
         self.digits_out = DigitSender(CLOCK_HZ)
         self.reception: ReceiveStream | None = None
         self.started = False
-        self.prior_lost = self.send_errors = 0
+        self.send_errors = 0
         self.refused = Refused()
         self._audio_type = -1
+        self._codec_changes = Rate(CODEC_CHANGES_PER_S)
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
-        self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
+        self.on_control: Callable[[bytes, tuple[Any, ...], float], None] = _ignore
         """Takes RTCP from the RTP port if rtcp-mux is negotiated (RFC 5761)."""
 
     @property
@@ -209,8 +213,8 @@ class Leg:
 
     @property
     def n_lost(self) -> int:
-        """Packets sent to us that did not arrive, over all sources."""
-        return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
+        """Packets sent to us that did not arrive, over all sources. Unlike RTCP's figure, no duplicate makes up for one."""
+        return max(self.losses.lost, 0)
 
     def configure(self, order: ConfigureRtp, now: float) -> None:
         """Apply offer/answer. What it does not change continues: the latched source, and roll-over counters of unchanged keys.
@@ -281,12 +285,12 @@ class Leg:
             self.srtp_in.refuse(status)
         self.refused.unauthentic += 1
 
-    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float) -> None:
         """Take the datagram of `size` bytes in `row`, which arrived at `now` from `address`."""
         intake = self._intake
         datagram = intake.datagram(row, size)
         if self._is_muxed and is_rtcp(datagram):
-            self.on_control(datagram.tobytes(), address, now, unix_now)
+            self.on_control(datagram.tobytes(), address, now)
             return
         if self.keys.forget_old(now):
             self._update_columns()
@@ -304,6 +308,7 @@ class Leg:
             self.refused.malformed += 1
             return
         flags, kind, sequence, timestamp, ssrc = unpack_header(packet)
+        self.note_source(ssrc)
         start, end = HEADER_BYTES, size
         if flags != PLAIN_HEADER:
             try:
@@ -328,8 +333,12 @@ class Leg:
             return
         intake.note_accepted(self._slots, np.array([now]))
         if not config.receive:
+            self.sound.jitter.note_other(sequence)
             return
         if payload_type != self._audio_type and payload_type in self._types.audio:
+            if self._types.audio[payload_type] is not self.sound.codec and not self._codec_changes.take(now):
+                self.refused.codec_changes += 1
+                return
             self._take_type(payload_type)
         if payload_type == self._audio_type:
             intake.last_timestamp[slot] = timestamp
@@ -340,6 +349,12 @@ class Leg:
             self._comfort_noise_at = now
         else:
             self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
+
+    def note_source(self, ssrc: int) -> None:
+        """A packet with this SSRC has arrived, authentic if the stream is secured."""
+        current = self.reception.ssrc if self.reception is not None else None
+        if ssrc != current and self.srtp_in is not None:
+            self.keys.note_source(ssrc, current)
 
     def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
         latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
@@ -364,7 +379,6 @@ class Leg:
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Start a new timeline and new statistics for another SSRC (RFC 3550 §8)."""
         if self.reception is not None:
-            self.prior_lost += max(self.reception.lost, 0)
             self.sound.reset()
             self.digits_in.reset()
         intake = self._intake
@@ -442,7 +456,7 @@ class Leg:
         self.rtcp_socket.close()
 
 
-def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+def _ignore(datagram: bytes, address: tuple[Any, ...], now: float) -> None:
     """Default of `on_control`."""
 
 

@@ -37,13 +37,15 @@ class Refused:
     wrong_source: int = 0
     """The source is neither the accepted nor the signalled address."""
     malformed: int = 0
+    codec_changes: int = 0
+    """The codec changes too often."""
     unjudged: int = 0
     """Our code raised an error for them."""
 
     @property
     def total(self) -> int:
         """Sum of all reasons."""
-        return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.unjudged
+        return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.codec_changes + self.unjudged
 
 
 @dataclass(frozen=True, slots=True)

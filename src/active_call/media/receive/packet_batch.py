@@ -91,7 +91,7 @@ class PacketBatchReader:
                     if lengths[row] > 0:
                         leg.take_packet(row, int(lengths[row]), address, at)
                 else:
-                    leg.take_datagram(row, int(received.lengths[row]), address, at, unix_now)
+                    leg.take_datagram(row, int(received.lengths[row]), address, at)
             except Exception as error:  # noqa: BLE001 (a wall)
                 self._on_failed(leg, error)
 

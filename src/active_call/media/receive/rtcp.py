@@ -32,12 +32,13 @@ class Sent:
 class RtcpSession:
     """The RTCP of a leg. `due_at` is the time of the next report."""
 
-    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "n_judged", "round_trip_ms", "sum_lost")
+    __slots__ = ("_cname", "_leg", "_random", "_ssrc", "_unix_at_zero", "due_at", "fraction_lost", "n_judged", "round_trip_ms", "sum_lost")
 
     def __init__(self, leg: Leg, ssrc: int, clock: Clock, randomness: Randomness) -> None:
         self._leg = leg
         self._ssrc = ssrc
-        self._clock = clock
+        self._unix_at_zero = clock.utc_now().timestamp() - clock.now()
+        """Unix time at zero of the monotonic clock. Not updated: the round trip must not depend on changes of the system clock."""
         self._random = randomness
         self._cname = randomness.token(12)
         """Short-term persistent and random (RFC 7022 §4.2), so that it does not identify the user."""
@@ -59,13 +60,15 @@ class RtcpSession:
         """Send a last report with a BYE: this SSRC leaves."""
         self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
 
+    def _ntp_time(self, now: float) -> int:
+        return rtcp.ntp_time(self._unix_at_zero + now)
+
     def _build(self, sent: Sent, now: float) -> bytes:
         reception = self._leg.reception
         blocks = (reception.take_report(now),) if reception is not None else ()
         if not sent.n_packets:
             return rtcp.build_receiver_report(rtcp.ReceiverReport(sent.ssrc, blocks), self._cname)
-        ntp = rtcp.ntp_time(self._clock.utc_now().timestamp())
-        report = rtcp.SenderReport(sent.ssrc, ntp, sent.rtp_timestamp, sent.n_packets, sent.n_octets, blocks)
+        report = rtcp.SenderReport(sent.ssrc, self._ntp_time(now), sent.rtp_timestamp, sent.n_packets, sent.n_octets, blocks)
         return rtcp.build_sender_report(report, self._cname)
 
     def _send(self, compound: bytes) -> None:
@@ -81,15 +84,15 @@ class RtcpSession:
         except (OSError, OverflowError):
             leg.send_errors += 1
 
-    def receive(self, now: float, unix_now: float) -> None:
+    def receive(self, now: float) -> None:
         """Take one datagram from the RTCP socket, if there is one."""
         try:
             datagram, address = self._leg.rtcp_socket.recvfrom(DATAGRAM_BYTES)
         except OSError:
             return
-        self.take(datagram, address, now, unix_now)
+        self.take(datagram, address, now)
 
-    def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+    def take(self, datagram: bytes, address: tuple[Any, ...], now: float) -> None:
         """Take a datagram. One that is not authentic, not from the peer or not RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
@@ -98,6 +101,7 @@ class RtcpSession:
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None
             return
+        leg.note_source(int.from_bytes(compound[4:8], "big"))
         try:
             packets = rtcp.parse_compound(compound)
         except ParseError:
@@ -110,7 +114,7 @@ class RtcpSession:
         leg.take_control_proof(address)
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
-                self._take(packet, now, rtcp.ntp_time(unix_now))
+                self._take(packet, now, self._ntp_time(now))
 
     @property
     def peer_loss_percent(self) -> float:

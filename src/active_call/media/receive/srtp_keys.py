@@ -14,12 +14,14 @@ from active_call.rtp.srtp import Context, SrtpSession
 
 OLD_KEY_S: Final = 2.0
 """Packets with the key before a re-key are still in transit."""
+MAX_SOURCES: Final = 16
+"""The peer's SSRCs whose replay windows are kept. A peer with a new SSRC in each packet would slow down every packet of the process."""
 
 
 class SrtpKeys:
     """The keys of one stream whose datagrams are in `columns`."""
 
-    __slots__ = ("_columns", "_old", "_old_until", "are_awaited", "incoming", "outgoing")
+    __slots__ = ("_columns", "_old", "_old_until", "_sources", "are_awaited", "incoming", "outgoing")
 
     def __init__(self, columns: ReceiveColumns) -> None:
         self._columns = columns
@@ -30,6 +32,8 @@ class SrtpKeys:
         """The keys are negotiated elsewhere (DTLS) and arrive later."""
         self._old: SrtpSession | None = None
         self._old_until = 0.0
+        self._sources: dict[int, None] = {}
+        """The SSRCs that `incoming` knows, the most recent last."""
 
     @property
     def receiving(self) -> Context | None:
@@ -57,8 +61,20 @@ class SrtpKeys:
         incoming = SrtpSession(*keys) if is_new or before is None or before.receive_key != order.receive_key else self.incoming
         if incoming is not self.incoming and self.incoming is not None:
             self._old, self._old_until = self.incoming, now + OLD_KEY_S
+            self._sources.clear()
         self.outgoing, self.incoming = outgoing, incoming
         self.are_awaited = False
+
+    def note_source(self, ssrc: int, current: int | None) -> None:
+        """An authentic packet with this SSRC has arrived, and it is not the `current` source. The oldest of too many is forgotten."""
+        sources = self._sources
+        sources.pop(ssrc, None)
+        sources[ssrc] = None
+        if len(sources) <= MAX_SOURCES or self.incoming is None:
+            return
+        oldest = next(source for source in sources if source != current)
+        del sources[oldest]
+        self.incoming.forget(oldest)
 
     def forget_old(self, now: float) -> bool:
         """Drop the key before a re-key after its time. Returns whether it was dropped now."""

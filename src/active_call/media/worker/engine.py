@@ -56,8 +56,8 @@ class Watch(Protocol):
         """Call `Engine.take_in` whenever `fd` is readable, once for all readable ones."""
         ...
 
-    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
-        """Call `on_readable(now, unix_now)` whenever `fd` is readable. It takes one datagram."""
+    def watch(self, fd: int, on_readable: Callable[[float], None]) -> None:
+        """Call `on_readable(now)` whenever `fd` is readable. It takes one datagram."""
         ...
 
     def unwatch(self, fd: int) -> None:
@@ -325,10 +325,10 @@ class Engine:
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
 
-    def _guarded(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
-        def take(now: float, unix_now: float) -> None:
+    def _guarded(self, leg: Leg, receive: Callable[[float], None]) -> Callable[[float], None]:
+        def take(now: float) -> None:
             try:
-                receive(now, unix_now)
+                receive(now)
             except Exception as error:  # noqa: BLE001 (contains errors)
                 self._datagram_failed(leg, error)
 

@@ -62,7 +62,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._on_readable: dict[int, Callable[[float, float], None]] = {}
+        self._on_readable: dict[int, Callable[[float], None]] = {}
         self._n_watched = 0
         self.on_rtp: Callable[[list[int], float, float], None] = _ignore
 
@@ -71,8 +71,8 @@ class Readiness:
         self._epoll.register(fd, select.EPOLLIN)
         self._n_watched += 1
 
-    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
-        """Call `on_readable(now, unix_now)` whenever `fd` is readable."""
+    def watch(self, fd: int, on_readable: Callable[[float], None]) -> None:
+        """Call `on_readable(now)` whenever `fd` is readable."""
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, select.EPOLLIN)
         self._n_watched += 1
@@ -97,7 +97,7 @@ class Readiness:
             for fd in on_readable.keys() & fds:
                 receive = on_readable.get(fd)
                 if receive is not None:  # closed by an order earlier in this pass
-                    receive(now, unix_now)
+                    receive(now)
 
 
 def _ignore(fds: list[int], now: float, unix_now: float) -> None:
@@ -183,7 +183,7 @@ class Worker:
             emit_audio=self._link.emit_audio,
         )
         self._readiness.on_rtp = self._engine.take_in
-        self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
+        self._readiness.watch(sock.fileno(), lambda now: self._link.read(self._engine, now))
         self._grid = TickClock(time.monotonic())
         self._load = self._new_meter()
         self._shedding = Shedding()

@@ -4,7 +4,7 @@ One offer at a time:
 
     ours open, theirs arrives   491. If ours gets a 491, it is sent again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1).
                                 If we answered theirs meanwhile, ours is obsolete, and the leg gets the 491
-    two of theirs               500 with Retry-After of 0-10 s (§14.2)
+    two of theirs               500 with Retry-After of 0-10 s (§14.2), also if they leave many answers without an ACK
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
 Requests and responses of the dialog go in, and the leg's offers and answers. Out come re-INVITE, ACK, OfferReceived, OfferAcknowledged and
@@ -32,6 +32,8 @@ from active_call.sip.transaction.timers import Timer
 
 _MAX_GLARES = 8
 """After this many collisions in a row one side is broken: the leg gets the 491."""
+_MAX_UNACKNOWLEDGED = 4
+"""Answers without an ACK at a time. Each is repeated for 32 s, and its ACK may be late, but a peer must not make hundreds of them."""
 _REINVITE_LIFETIME_S = 64.0
 """No person answers a re-INVITE: without a final response after this time it is cancelled."""
 
@@ -177,7 +179,7 @@ class OfferExchange:
 
         `is_busy`: the first INVITE of the call is not answered yet.
         """
-        refusal = self._collision(is_busy=is_busy)
+        refusal = self._collision(is_busy=is_busy or len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED)
         if refusal is not None:
             return refusal
         self._port.respond(transaction, Reply(100, "Trying"), now)

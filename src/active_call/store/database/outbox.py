@@ -33,6 +33,8 @@ BATCH: Final = 50
 FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 300.0
 GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
+GIVE_UP_AFTER_ATTEMPTS: Final = 100
+"""At least; three days have over 800. Without it, a clock that is set forward would make dead letters of all that waits."""
 LOOK_AGAIN_S: Final = 5.0
 """The period without a wake-up, while rows wait."""
 LOOK_AT_REST_S: Final = 60.0
@@ -165,7 +167,8 @@ class Outbox:
     def _try_later(self, row: sa.Row[Any], reason: str) -> dict[str, Any]:
         now = self._world.clock.utc_now()
         self._troubles.note(PART, reason)
-        is_over = self._sink is not None and self._sink.gives_up and (now - row.created_at).total_seconds() > GIVE_UP_AFTER_S
+        is_late = (now - row.created_at).total_seconds() > GIVE_UP_AFTER_S and row.attempts >= GIVE_UP_AFTER_ATTEMPTS
+        is_over = is_late and self._sink is not None and self._sink.gives_up
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(row.attempts, 20), MAX_PAUSE_S) * self._world.randomness.uniform(0.8, 1.2)
         asyncio.get_running_loop().call_later(pause_s, self.wake)
         return {
