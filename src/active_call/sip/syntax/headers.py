@@ -347,7 +347,12 @@ class CSeq:
 
 
 def parse_cseq(text: str) -> CSeq:
-    """Parse a CSeq value. Raises ParseError."""
+    """Parse a CSeq value. Raises ParseError. Recent results are cached: most calls have the same few."""
+    return _read_cseq(text) if len(text) <= MAX_KEPT else _read_cseq.__wrapped__(text)
+
+
+@lru_cache(maxsize=256)
+def _read_cseq(text: str) -> CSeq:
     match = _CSEQ.match(text.strip(LWS))
     if match is None or not is_token(match.group(2)):
         raise ParseError("CSeq", expected="a number and a method", found=text)

@@ -72,13 +72,15 @@ def _check_presence(values: Mapping[str, Sequence[str]]) -> None:
 
 def _check_sizes(values: Mapping[str, Sequence[str]]) -> None:
     """Limit the size of the headers that are parsed, because the sender controls the cost of parsing."""
-    n_delimiters = 0
+    found: list[str] = []
     for key, name in _TAKEN_APART.items():
         lines = values.get(key, ())
         if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
             raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
-        for line in lines:
-            n_delimiters += line.count('"') + line.count("<") + line.count(";") + line.count(",")
+        found += lines
+    if sum(map(len, found)) <= MAX_DELIMITERS:
+        return
+    n_delimiters = sum(line.count('"') + line.count("<") + line.count(";") + line.count(",") for line in found)
     if n_delimiters > MAX_DELIMITERS:
         raise BadRequest(400, "Too Many Delimiters", found=str(n_delimiters))
 
@@ -121,8 +123,11 @@ def _few(elements: list[str], name: str) -> list[str]:
 
 def _check_uri(value: NameAddr) -> None:
     """Check that the URI is well-formed if its scheme is one that we parse. Raises ParseError."""
-    if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
+    try:
         parse_uri(value.uri_text)
+    except ParseError:
+        if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
+            raise
 
 
 def _check_cseq(request: Request) -> None:
