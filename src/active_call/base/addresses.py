@@ -39,6 +39,7 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 _COMPATIBLE: Final = ip_network("::/96")
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str) -> IpAddress | None:
     """An address literal, with or without brackets or a zone; IPv4 mapped into IPv6 as IPv4. None for anything else."""
     try:

@@ -28,6 +28,8 @@ def valid_unicode(text: str) -> str:
 
 def clean_text(text: str) -> str:
     """`text` in a form that every encoder and database accepts."""
+    if text.isascii():
+        return text.replace("\0", "")
     return valid_unicode(text.replace("\0", ""))
 
 

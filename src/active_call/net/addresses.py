@@ -26,6 +26,7 @@ def is_wildcard(host: str) -> bool:
     return host in ("", "0.0.0.0", "::")
 
 
+@functools.lru_cache(maxsize=1024)
 def is_ip(host: str) -> bool:
     """Whether `host` is an IP address literal and not a name."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 from active_call.base.addresses import Reach, reach_of
@@ -18,6 +19,7 @@ _NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?\Z")
 _LOCAL: Final = {Reach.LOOPBACK: "a loopback", Reach.LINK: "a link-local"}
 
 
+@lru_cache(maxsize=1024)
 def is_ip_address(text: str) -> bool:
     """Whether `text` is an address literal without brackets."""
     try:

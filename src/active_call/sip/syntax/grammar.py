@@ -100,6 +100,8 @@ def split_list(text: str) -> list[str]:
 
 def find_bracket(text: str) -> int | None:
     """The index of the first `<` outside quoted strings; -1 if there is none, None if a quote before it is never closed."""
+    if text[:1] == "<":
+        return 0
     match = _UP_TO_BRACKET.match(text)
     end = match.end() if match is not None else 0
     if end == len(text):

@@ -7,7 +7,7 @@ values are frozen. `validation` knows which headers a message needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -70,6 +70,12 @@ def header_key(name: str) -> str:
     return COMPACT_FORMS.get(key, key) if len(key) == 1 else key
 
 
+@lru_cache(maxsize=512)
+def is_header_name(name: str) -> bool:
+    """Whether `name` is a token. Cached like `header_key`."""
+    return is_token(name)
+
+
 class Headers:
     """The header fields of one message, in order. Names compare case-insensitively and with compact forms; they are sent as written."""
 
@@ -109,9 +115,17 @@ class Headers:
         self._by_key = by_key
         return by_key
 
+    @property
+    def by_key(self) -> Mapping[str, Sequence[str]]:
+        """The values of all lines by `header_key`, for a reader of many headers. Valid until the next change."""
+        return self._by_key or self._index()
+
     def split(self, name: str) -> list[str]:
         """All comma-separated values of all lines with that name."""
-        return [element for value in self.get_all(name) for element in split_list(value)]
+        values = (self._by_key or self._index()).get(header_key(name))
+        if values is None:
+            return []
+        return split_list(values[0]) if len(values) == 1 else [element for value in values for element in split_list(value)]
 
     def add(self, name: str, value: str) -> None:
         """Append a line. Raises LocalProtocolError for a name or value that would corrupt the message."""
@@ -172,7 +186,7 @@ class Headers:
 
 
 def _checked(name: str, value: str) -> tuple[str, str, str]:
-    if not is_token(name):
+    if not is_header_name(name):
         raise LocalProtocolError(f"header name {name!r} is not a token")
     if "\r" in value or "\n" in value:
         raise LocalProtocolError(f"the value of header {name} holds a line break")
@@ -333,7 +347,12 @@ class CSeq:
 
 
 def parse_cseq(text: str) -> CSeq:
-    """Parse a CSeq value. Raises ParseError."""
+    """Parse a CSeq value. Raises ParseError. Recent results are cached: most calls have the same few."""
+    return _read_cseq(text) if len(text) <= MAX_KEPT else _read_cseq.__wrapped__(text)
+
+
+@lru_cache(maxsize=256)
+def _read_cseq(text: str) -> CSeq:
     match = _CSEQ.match(text.strip(LWS))
     if match is None or not is_token(match.group(2)):
         raise ParseError("CSeq", expected="a number and a method", found=text)

@@ -10,11 +10,12 @@ from active_call.base.errors import ParseError
 from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.body import find_session_description
 from active_call.sip.syntax.grammar import LWS, decode_text, encode_text, is_token, split_list
-from active_call.sip.syntax.headers import CSeq, Headers, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
+from active_call.sip.syntax.headers import CSeq, Headers, NameAddr, Via, is_header_name, parse_cseq, parse_name_addr, parse_via
 from active_call.sip.syntax.uri import Uri, parse_uri
 
 SIP_VERSION = "SIP/2.0"
 MIN_CODE, MAX_CODE = 100, 699
+_BLANKS = (" ", "\t")
 
 
 class _Message:
@@ -40,33 +41,37 @@ class _Message:
     def cseq(self) -> CSeq:
         """The parsed CSeq. Raises ParseError if it is missing or malformed."""
         text = self._require("CSeq")
-        if self._cseq is None or self._cseq[0] != text:
-            self._cseq = (text, parse_cseq(text))
-        return self._cseq[1]
+        known = self._cseq
+        if known is None or known[0] != text:
+            known = self._cseq = (text, parse_cseq(text))
+        return known[1]
 
     @property
     def from_(self) -> NameAddr:
         """The parsed From. Raises ParseError if it is missing or malformed."""
         text = self._require("From")
-        if self._from is None or self._from[0] != text:
-            self._from = (text, parse_name_addr(text, is_strict=True))
-        return self._from[1]
+        known = self._from
+        if known is None or known[0] != text:
+            known = self._from = (text, parse_name_addr(text, is_strict=True))
+        return known[1]
 
     @property
     def to(self) -> NameAddr:
         """The parsed To. Raises ParseError if it is missing or malformed."""
         text = self._require("To")
-        if self._to is None or self._to[0] != text:
-            self._to = (text, parse_name_addr(text, is_strict=True))
-        return self._to[1]
+        known = self._to
+        if known is None or known[0] != text:
+            known = self._to = (text, parse_name_addr(text, is_strict=True))
+        return known[1]
 
     @property
     def top_via(self) -> Via:
         """The first Via of the first Via line, without empty list elements. Raises ParseError if it is missing or malformed."""
         text = self._require("Via")
-        if self._via is None or self._via[0] != text:
-            self._via = (text, parse_via(next(iter(split_list(text)), "")))
-        return self._via[1]
+        known = self._via
+        if known is None or known[0] != text:
+            known = self._via = (text, parse_via(next(iter(split_list(text)), "")))
+        return known[1]
 
     def _require(self, name: str) -> str:
         value = self.headers.get(name)
@@ -192,9 +197,11 @@ def _is_number(text: str) -> bool:
 
 
 def _unfold(lines: list[str]) -> list[str]:
+    if not any(line[:1] in _BLANKS for line in lines):
+        return lines
     unfolded: list[list[str]] = []
     for line in lines:
-        if line[:1] in (" ", "\t") and unfolded:
+        if line[:1] in _BLANKS and unfolded:
             unfolded[-1].append(line.strip(LWS))
         else:
             unfolded.append([line])
@@ -210,7 +217,7 @@ def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
     for line in _unfold(lines):
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t")
-        is_named = bool(colon) and is_token(name)
+        is_named = bool(colon) and is_header_name(name)
         if is_named and "\r" not in value and "\n" not in value:
             fields.append((name, value.strip(LWS)))
         elif not skips:

@@ -7,18 +7,17 @@ methods and extensions; `access/request_admission` checks the source address.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from active_call.base.errors import ParseError
 from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.grammar import find_bracket
-from active_call.sip.syntax.headers import NameAddr, parse_name_addr, parse_via
+from active_call.sip.syntax.headers import NameAddr, header_key, parse_name_addr, parse_via
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
 MAX_BODY_BYTES = 65_535
-_TAKEN_APART = ("Via", "From", "To", "Contact", "Route", "Record-Route")
+_TAKEN_APART = {header_key(name): name for name in ("Via", "From", "To", "Contact", "Route", "Record-Route")}
 MAX_ELEMENTS = 70
 """Maximum number of values of one of these headers: as many hops as Max-Forwards allows."""
 MAX_TAKEN_APART_BYTES = 8192
@@ -30,8 +29,8 @@ each in Via, and the same in Record-Route.
 _NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
 """Methods whose Contact and Record-Route are not used and therefore not checked."""
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
-_SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
+_MANDATORY = {header_key(name): name for name in ("Via", "From", "To", "Call-ID", "CSeq")}
+_SINGLE = {header_key(name): name for name in ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")}
 
 
 def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
@@ -41,8 +40,9 @@ def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) 
     """
     if request.version != "SIP/2.0":
         raise BadRequest(505, "Version Not Supported", found=request.version)
-    _check_presence(request)
-    _check_sizes(request)
+    values = request.headers.by_key
+    _check_presence(values)
+    _check_sizes(values)
     _check_routing_headers(request)
     _check_request_uri(request.uri)
     if len(request.body) > max_body_bytes:
@@ -53,31 +53,34 @@ def validate_response(response: Response) -> None:
     """Check that the response can be matched to a transaction and a dialog. Raises ParseError if it must be dropped."""
     if response.version != "SIP/2.0":
         raise ParseError("version", expected="SIP/2.0", found=response.version)
-    for name in _MANDATORY:
-        if name not in response.headers:
+    values = response.headers.by_key
+    for key, name in _MANDATORY.items():
+        if key not in values:
             raise ParseError(f"Missing {name}")
-    _check_sizes(response)
+    _check_sizes(values)
     _ = response.cseq, response.from_, response.to, response.top_via
 
 
-def _check_presence(request: Request) -> None:
-    missing = [name for name in _MANDATORY if not request.headers.get(name)]
+def _check_presence(values: Mapping[str, Sequence[str]]) -> None:
+    missing = [name for key, name in _MANDATORY.items() if key not in values or not values[key][0]]
     if missing:
         raise BadRequest(400, "Missing " + ", ".join(missing))
-    for name in _SINGLE:
-        if len(request.headers.get_all(name)) > 1:
+    for key, name in _SINGLE.items():
+        if key in values and len(values[key]) > 1:
             raise BadRequest(400, f"Multiple {name}")
 
 
-def _check_sizes(message: Request | Response) -> None:
+def _check_sizes(values: Mapping[str, Sequence[str]]) -> None:
     """Limit the size of the headers that are parsed, because the sender controls the cost of parsing."""
-    n_delimiters = 0
-    for name in _TAKEN_APART:
-        lines = message.headers.get_all(name)
+    found: list[str] = []
+    for key, name in _TAKEN_APART.items():
+        lines = values.get(key, ())
         if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
             raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
-        for line in lines:
-            n_delimiters += line.count('"') + line.count("<") + line.count(";") + line.count(",")
+        found += lines
+    if sum(map(len, found)) <= MAX_DELIMITERS:
+        return
+    n_delimiters = sum(line.count('"') + line.count("<") + line.count(";") + line.count(",") for line in found)
     if n_delimiters > MAX_DELIMITERS:
         raise BadRequest(400, "Too Many Delimiters", found=str(n_delimiters))
 
@@ -90,16 +93,22 @@ def _check_routing_headers(request: Request) -> None:
             parse_via(text)
     except ParseError as error:
         raise BadRequest(400, "Malformed Via", found=error.found) from error
-    _check_name_addr("From", lambda: request.from_)
-    _check_name_addr("To", lambda: request.to)
+    for name in ("From", "To"):
+        try:
+            _check_uri(request.from_ if name == "From" else request.to)
+        except ParseError as error:
+            raise BadRequest(400, f"Malformed {name}", found=error.found) from error
     if find_bracket(headers.get("To") or "") is None:
         raise BadRequest(400, "Malformed To", found=headers.get("To") or "")  # RFC 4475 §3.1.2.6; From is the caller's own name
     if _CONTROL.search(request.call_id):
         raise BadRequest(400, "Malformed Call-ID", found=request.call_id)
     for name in ("Route",) if request.method in _NO_CONTACT else ("Contact", "Route", "Record-Route"):
         for text in _few(headers.split(name), name):
-            if text != "*":
-                _check_name_addr(name, partial(parse_name_addr, text))
+            try:
+                if text != "*":
+                    _check_uri(parse_name_addr(text))
+            except ParseError as error:
+                raise BadRequest(400, f"Malformed {name}", found=error.found) from error
     _check_cseq(request)
     hops = headers.get("Max-Forwards")
     if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) <= 9 and int(hops) <= 255):
@@ -112,14 +121,13 @@ def _few(elements: list[str], name: str) -> list[str]:
     return elements
 
 
-def _check_name_addr(name: str, read: Callable[[], NameAddr]) -> None:
-    """Check that the value is a name-addr. Its URI must be well-formed if its scheme is one that we parse."""
+def _check_uri(value: NameAddr) -> None:
+    """Check that the URI is well-formed if its scheme is one that we parse. Raises ParseError."""
     try:
-        value = read()
+        parse_uri(value.uri_text)
+    except ParseError:
         if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
-            parse_uri(value.uri_text)
-    except ParseError as error:
-        raise BadRequest(400, f"Malformed {name}", found=error.found) from error
+            raise
 
 
 def _check_cseq(request: Request) -> None:

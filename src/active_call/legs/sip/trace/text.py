@@ -18,14 +18,11 @@ SHOWN: Final = (
     "Require", "Retry-After", "Server", "Session-Expires", "Subscription-State", "To", "Unsupported", "User-Agent", "Warning",
 )  # fmt: skip
 """The headers of a summary."""
-_COMPACT: Final = {b"c": "Content-Type", b"f": "From", b"m": "Contact", b"r": "Refer-To", b"t": "To", b"x": "Session-Expires"}
-_FULL: Final = {name.lower().encode(): name for name in SHOWN} | _COMPACT
-_SHOWN_LINE: Final = re.compile(
-    rb"\n(" + b"|".join(map(re.escape, _FULL)) + rb")[ \t]*:((?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*)",
-    re.IGNORECASE,
-)
-"""One header of a summary with its folded lines (RFC 3261 §7.3.1). It begins at the line break, so the start line is never one."""
-_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
+_COMPACT: Final = {"c": "Content-Type", "f": "From", "m": "Contact", "r": "Refer-To", "t": "To", "x": "Session-Expires"}
+_FULL: Final = {name.lower(): name for name in SHOWN} | _COMPACT
+_FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
+"""A line break inside a header (RFC 3261 §7.3.1)."""
+_BLANKS: Final = " \t\r\n\v\f"
 MAX_VALUE: Final = 300
 """Maximum length of a header value or a start line in a summary."""
 
@@ -53,11 +50,15 @@ def headers_of(data: bytes) -> dict[str, str]:
     """The headers of a summary by full name. Repeated ones are joined (RFC 3261 §7.3.1)."""
     shown: dict[str, str] = {}
     end = _END_OF_HEAD.search(data)
-    for found in _SHOWN_LINE.finditer(data, 0, end.start() if end is not None else len(data)):
-        full = _FULL[found[1].lower()]
-        value = _FOLD.sub(b" ", found[2]) if b"\n" in found[2] else found[2]
-        text = _without_passwords(plain(_text(value.strip())))
-        shown[full] = (f"{shown[full]}, {text}" if full in shown else text)[:MAX_VALUE]
+    head = _text(data if end is None else data[: end.start()])
+    if "\n " in head or "\n\t" in head:
+        head = _FOLD.sub(" ", head)
+    for line in head.split("\n")[1:]:
+        name, colon, value = line.partition(":")
+        full = _FULL.get(name.rstrip(" \t").lower()) if colon else None
+        if full is not None:
+            text = _without_passwords(plain(value.strip(_BLANKS)))
+            shown[full] = f"{shown[full]}, {text}"[:MAX_VALUE] if full in shown else text[:MAX_VALUE]
     return shown
 
 
