@@ -117,6 +117,7 @@ class PauseWatch:
             self._prosody[slot] = prosody
 
     def _energy_db(self, slot: int, now: int) -> float:
-        last = now // _WIDE_FRAME - 1
-        sound = self._sound[slot, [(last - back) % _FRAMES for back in range(_RECENT_FRAMES)]].astype(np.float32)
+        end = now // _WIDE_FRAME % _FRAMES
+        begin, kept = end - _RECENT_FRAMES, self._sound[slot]
+        sound = (kept[begin:end] if begin >= 0 else np.concatenate((kept[begin:], kept[:end]))).astype(np.float32)
         return 10 * math.log10(max(float(np.vdot(sound, sound)) / sound.size / _FULL_SCALE**2, _SOFTEST))

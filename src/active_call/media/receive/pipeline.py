@@ -38,6 +38,10 @@ KEPT_TICKS: Final = 60
 """Sound stored for a stream that forwards only speech: what precedes the start of speech, or the pause before it."""
 AFTER_SPEECH_TICKS: Final = 25
 """How long sound is forwarded after the end of speech was reported: recognisers need 0.4 s after the last voiced packet."""
+DUE_TOGETHER: Final = 64
+"""This many streams have their chunks for the voice detector in the same ticks, so that its weights are loaded for all of them at once. A
+process with more streams has them in other ticks as well, so that no tick has much more work than the others.
+"""
 _ALWAYS: Final = np.iinfo(np.int64).max
 _NEVER: Final = -1
 
@@ -217,7 +221,7 @@ class ReceivePipeline:
                 if before.detect:
                     detector.configure(stream.slot, *settings)
                 else:
-                    detector.reset(stream.slot, *settings, phase=stream.slot % N_PHASES)
+                    detector.reset(stream.slot, *settings)
             if order.pauses and not (before.detect and before.pauses):
                 self._pauses.begin(stream.slot)
             if not before.detect:
@@ -263,6 +267,7 @@ class ReceivePipeline:
             if stream.is_judged_narrow is None and stream.input is not None:
                 sound = stream.input.sound
                 stream.is_judged_narrow = sound.is_batched or (stream.fed is not None and sound.rate_hz == _NARROW_RATE_HZ)
+                self._detector_of(stream).align(stream.slot, stream.slot // DUE_TOGETHER % N_PHASES)
         judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
         self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
         self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
