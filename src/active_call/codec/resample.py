@@ -67,7 +67,7 @@ class Upsampler8to16:
 
     def process(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return (k, 320) float32 in [-1, 1) for `frames` (k, 160): int16, or float32 in [-1, 1). `slots` (k,) must be distinct."""
-        samples = self._joined(frames if frames.dtype == np.int16 else frames * _FULL_SCALE, slots)
+        samples = self.join(frames if frames.dtype == np.int16 else frames * _FULL_SCALE, slots)
         output = np.empty((len(frames), 160, 2), np.float32)
         output[:, :, 0] = samples[:, _TAPS // 2 : _TAPS // 2 + 160]
         output[:, :, 1] = _convolved(samples[:, 1:], self._matrix)
@@ -76,22 +76,24 @@ class Upsampler8to16:
         return np.clip(result, -1, _LARGEST, out=result)
 
     def process_pcm(self, frames: NDArray[np.int16], slots: NDArray[np.intp]) -> NDArray[np.int16]:
-        """Like `process`, but returns int16. The frames of all calls pass here in every tick."""
-        samples = self._joined(frames, slots)
-        odd = _convolved(samples[:, 1:], self._matrix)
-        output = np.empty((len(frames), 160, 2), np.int16)
-        output[:, : _TAPS // 2, 0] = samples[:, _TAPS // 2 : _TAPS]
-        output[:, _TAPS // 2 :, 0] = frames[:, : 160 - _TAPS // 2]
-        output[:, :, 1] = np.clip(odd, -32768, 32767, out=odd)
-        return output.reshape(len(frames), 320)
+        """Like `process`, but returns int16."""
+        return self.convert_pcm(self.join(frames, slots))
 
-    def _joined(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The history before each frame, and the frame. All in units of one 16-bit step."""
+    def join(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Take `frames` in units of one 16-bit step. Returns each with the history before it, for `convert_pcm`, if that is needed."""
         samples = np.empty((len(frames), _TAPS + 160), np.float32)
         samples[:, :_TAPS] = self._history[slots]
         samples[:, _TAPS:] = frames
         self._history[slots] = samples[:, 160:]
         return samples
+
+    def convert_pcm(self, samples: NDArray[np.float32]) -> NDArray[np.int16]:
+        """The result of `process_pcm` for frames that were joined."""
+        odd = _convolved(samples[:, 1:], self._matrix)
+        output = np.empty((len(samples), 160, 2), np.int16)
+        output[:, :, 0] = samples[:, _TAPS // 2 : _TAPS // 2 + 160]
+        output[:, :, 1] = np.clip(odd, -32768, 32767, out=odd)
+        return output.reshape(len(samples), 320)
 
 
 class Downsampler16to8:

@@ -207,3 +207,23 @@ def test_streams_that_begin_together_in_other_phases_tell_the_same_and_fall_due_
         assert sorted(each.slot for each in told) == list(range(N_PHASES))
         assert [each.at - START_S for each in told] == pytest.approx([at_s] * N_PHASES, abs=0.08)
         assert [each.sample / 16_000 for each in told] == pytest.approx([at_s] * N_PHASES, abs=0.08)
+
+
+@pytest.mark.parametrize(("n_groups", "n_pushes"), [(1, 5), (2, 6), (3, 7), (4, 8), (8, 8)])
+def test_streams_of_a_group_fall_due_together_whenever_they_began(n_groups: int, n_pushes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_slots = 3 * n_groups
+    detector, due = SpeechDetector(n_slots), []
+    monkeypatch.setattr(detector._network, "infer_windows", lambda windows, ready: due.append(ready) or np.zeros(len(ready), np.float32))
+    patterns = []
+    for push in range(60):
+        if push < n_slots:  # one more stream begins
+            detector.reset(push)
+            detector.align(push, push % n_groups)
+        slots = np.arange(min(push + 1, n_slots))
+        n_before = len(due)
+        detector.push(np.zeros((len(slots), 320), np.float32), slots, np.zeros(len(slots)))
+        patterns.append(due[-1].tolist() if len(due) > n_before else [])
+    settled = patterns[-16:]
+    assert sum(bool(ready) for ready in settled) == 2 * n_pushes
+    for ready in settled:
+        assert sorted(slot for slot in range(n_slots) if slot % n_groups in {each % n_groups for each in ready}) == sorted(ready)

@@ -321,3 +321,20 @@ def test_control_process_killed_ends_the_streams_the_recording_and_the_media_pro
             peer.close()
 
     run(story())
+
+
+def test_media_process_with_a_call_sleeps_until_its_tick_unless_orders_come(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool() as pool, media.call(pool=pool) as call:
+            process = psutil.Process(call.stream.pid)
+            before, begun_at = process.num_ctx_switches().voluntary, time.monotonic()
+            await asyncio.sleep(1.0)
+            n_ticks = (time.monotonic() - begun_at) / 0.020
+            n_wakings = process.num_ctx_switches().voluntary - before  # the tick, the end of its rest, its few orders
+            assert n_wakings < 4 * n_ticks, f"{n_wakings} in {n_ticks:.0f} ticks"
+            asked_at = time.monotonic()
+            stream = await pool.open_stream(lambda report: None)
+            await stream.close()
+            assert time.monotonic() - asked_at < 1.0  # orders are answered between ticks
+
+    run(story())

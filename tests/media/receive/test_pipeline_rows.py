@@ -50,3 +50,29 @@ def test_same_sound_from_the_batch_decoded_alone_and_fed_is_the_same_sample_by_s
         assert heard[0].packets_received == heard[1].packets_received
         assert heard[0].packets_lost == heard[1].packets_lost == 0
         assert heard[0].jitter_ms == pytest.approx(heard[1].jitter_ms)
+
+
+def heard_from(made: Box, stream: int, sample: int) -> np.ndarray[Any, Any]:
+    """What was forwarded of a stream from `sample` on."""
+    reports = [report for report in made.reports if isinstance(report, link.CallerAudio) and report.stream == stream]
+    pieces = [report for report in reports if report.sample >= sample]
+    assert pieces[0].sample == sample
+    return np.frombuffer(b"".join(piece.pcm for piece in pieces), "<i2")
+
+
+def test_sound_that_nobody_heard_before_joins_as_if_it_had_been_forwarded_all_the_time() -> None:
+    with box(PORTS) as made:
+        always = made.call(Conditions(), 1, encode=mulaw, detect=True)
+        made.run(N_TICKS)
+        whole = heard_from(made, always.stream, 0)
+    with box(PORTS) as made:
+        later = made.call(Conditions(), 1, encode=mulaw, detect=True)
+        made.engine.handle(link.Listen(later.stream, True, False), made.clock.at)
+        made.run(N_TICKS // 2)
+        made.engine.handle(link.Listen(later.stream, True, True), made.clock.at)
+        made.run(N_TICKS // 2)
+        first = min(report.sample for report in made.reports if isinstance(report, link.CallerAudio))
+        tail = heard_from(made, later.stream, first)
+    assert len(tail) > 320 * (N_TICKS // 2 - 10)
+    assert first > 0
+    assert np.array_equal(tail, whole[first : first + len(tail)])

@@ -22,7 +22,7 @@ class Staged:
 
     def read(self) -> np.ndarray:
         rows = np.zeros((1, FRAME), np.int16)
-        if not self.staging.take(SLOT, rows)[0] and self.plays.read(rows[0]):
+        if self.staging.take(SLOT, rows) and self.plays.read(rows[0]):
             self.staging.stage(3, self.plays)
         return rows[0]
 
@@ -93,5 +93,5 @@ def test_staging_takes_from_many_slots_at_once() -> None:
         plays.read(np.zeros(2, np.int16))
         staging.stage(slot, plays)
     rows = np.zeros((4, 2), np.int16)
-    assert staging.take(np.array([2, 3, 0, 1], np.intp), rows) == [True, False, True, True]
+    assert staging.take(np.array([2, 3, 0, 1], np.intp), rows) == [1]
     assert rows.tolist() == [[204, 205], [0, 0], [4, 5], [104, 105]]

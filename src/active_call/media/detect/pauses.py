@@ -8,6 +8,7 @@ not delay a tick.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,9 @@ _NEVER: Final = np.iinfo(np.int64).max
 _MOMENT_SAMPLES: Final = tuple(round(moment * 16_000) for moment in MOMENTS_S)
 _RECENT_FRAMES: Final = 5
 """The energy of the pause is measured over its last 100 ms."""
+_SOFTEST: Final = 1e-9
+"""The least energy that is reported: -90 dB."""
+_FULL_SCALE: Final = 32768
 
 Slots = NDArray[np.intp]
 
@@ -86,17 +90,16 @@ class PauseWatch:
             return []
         due, now = slots[is_due][:MAX_A_TICK], n_heard[is_due][:MAX_A_TICK]
         self._measure(due, now)
-        energy = self._energy_db(due, now)
-        return [self._tell(int(slot), int(at), float(db)) for slot, at, db in zip(due, now, energy, strict=True)]
+        return [self._tell(slot, at) for slot, at in zip(due.tolist(), now.tolist(), strict=True)]
 
-    def _tell(self, slot: int, now: int, energy_db: float) -> Pause:
+    def _tell(self, slot: int, now: int) -> Pause:
         silence = now - int(self._ended[slot])
         moment = int(self._moment[slot])
         while moment < len(_MOMENT_SAMPLES) and _MOMENT_SAMPLES[moment] <= silence:
             moment += 1
         self._moment[slot] = moment
         self._due[slot] = int(self._ended[slot]) + _MOMENT_SAMPLES[moment] if moment < len(_MOMENT_SAMPLES) else _NEVER
-        return Pause(slot, float(self._ended_at[slot]), silence // 16, energy_db, self._prosody[slot])
+        return Pause(slot, float(self._ended_at[slot]), silence // 16, self._energy_db(slot, now), self._prosody[slot])
 
     def _measure(self, due: Slots, now: NDArray[np.int64]) -> None:
         """Measure the prosody before all new pauses in one batch. Sound that is no longer stored cannot be measured."""
@@ -113,8 +116,8 @@ class PauseWatch:
         for slot, prosody in zip(slots.tolist(), prosody_of(sound.astype(np.float32)), strict=True):
             self._prosody[slot] = prosody
 
-    def _energy_db(self, due: Slots, now: NDArray[np.int64]) -> NDArray[np.float64]:
-        places = ((now // _WIDE_FRAME)[:, None] - 1 - np.arange(_RECENT_FRAMES)) % _FRAMES
-        sound = self._sound[due[:, None], places].astype(np.float64) / 32768
-        energy: NDArray[np.float64] = 10 * np.log10(np.maximum(np.mean(sound**2, axis=(1, 2)), 1e-9))
-        return energy
+    def _energy_db(self, slot: int, now: int) -> float:
+        end = now // _WIDE_FRAME % _FRAMES
+        begin, kept = end - _RECENT_FRAMES, self._sound[slot]
+        sound = (kept[begin:end] if begin >= 0 else np.concatenate((kept[begin:], kept[:end]))).astype(np.float32)
+        return 10 * math.log10(max(float(np.vdot(sound, sound)) / sound.size / _FULL_SCALE**2, _SOFTEST))

@@ -6,12 +6,15 @@ Theory. The pitch period is the lag of the highest normalised autocorrelation be
 kHz. The telephone band lacks the fundamental of most voices, but not its period. Of lags with nearly equal correlation the shortest is
 used, because an octave too low is the common error. Remaining octave errors are folded to the median. Falling pitch at the end of a
 statement and a lengthened last syllable are the classic cues of a finished phrase. A lengthened syllable at level pitch indicates that the
-speaker holds the turn. One row costs about 0.4 ms.
+speaker holds the turn.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -24,7 +27,7 @@ SPAN_SAMPLES: Final = int(SPAN_S * RATE_HZ)
 _HALF_RATE: Final = RATE_HZ // 2
 _FRAME: Final = 160
 """40 ms at 4 kHz: two periods of the lowest voices."""
-_HOP: Final = 80
+_HOP: Final = _FRAME // 2
 _MIN_LAG: Final = _HALF_RATE // 400
 _MAX_LAG: Final = _HALF_RATE // 70
 _FFT: Final = 256
@@ -77,46 +80,63 @@ def prosody_of(sound: Sound) -> list[Prosody]:
 
 
 def _pitch(sound: Sound) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The pitch period in samples of 4 kHz and whether a frame is voiced, both (k, frames)."""
+    """The pitch period in samples of 4 kHz (of voiced frames only), and whether a frame is voiced, both (k, frames)."""
     halved = (sound[:, 0::2] + sound[:, 1::2]) / 2
-    frames = np.lib.stride_tricks.sliding_window_view(halved, _FRAME, axis=1)[:, ::_HOP]
+    hops = halved.reshape(len(sound), -1, _HOP)
+    frames = np.concatenate((hops[:, :-1], hops[:, 1:]), axis=2)
     frames = (frames - frames.mean(axis=2, keepdims=True)) * _WINDOW
-    power = np.abs(np.fft.rfft(frames, _FFT, axis=2)) ** 2
-    correlation = np.fft.irfft(power, _FFT, axis=2)[:, :, : _MAX_LAG + 2]
-    energy = correlation[:, :, 0]
-    normal = correlation / np.maximum(energy, 1e-12)[:, :, None] / _GAIN
-    inside = normal[:, :, _MIN_LAG : _MAX_LAG + 1]
-    is_peak = (inside >= normal[:, :, _MIN_LAG - 1 : _MAX_LAG]) & (inside >= normal[:, :, _MIN_LAG + 1 : _MAX_LAG + 2])
-    height = np.where(is_peak, inside, 0.0)
-    best = height.max(axis=2)
-    lag = _MIN_LAG + (height >= _NEARLY * best[:, :, None]).argmax(axis=2)
+    energy = np.einsum("ijk,ijk->ij", frames, frames)
     loudest = energy.max(axis=1, keepdims=True)
-    voiced = (best >= _VOICED) & (energy >= _AUDIBLE * loudest) & (loudest > 0)
-    return lag + _offset(normal, lag), voiced
+    voiced = (energy >= _AUDIBLE * loudest) & (loudest > 0)
+    lags = np.zeros(voiced.shape)
+    normal = _correlation(frames[voiced]) / (energy[voiced][:, None] * _GAIN)
+    inside = normal[:, _MIN_LAG : _MAX_LAG + 1]
+    is_peak = (inside >= normal[:, _MIN_LAG - 1 : _MAX_LAG]) & (inside >= normal[:, _MIN_LAG + 1 : _MAX_LAG + 2])
+    height = inside * is_peak
+    best = height.max(axis=1)
+    lag = _MIN_LAG + (height >= _NEARLY * best[:, None]).argmax(axis=1)
+    lags[voiced] = lag + _offset(normal, lag)
+    voiced[voiced] = best >= _VOICED
+    return lags, voiced
 
 
-def _offset(normal: NDArray[np.float64], lag: NDArray[np.intp]) -> NDArray[np.float64]:
+def _correlation(frames: Sound) -> Sound:
+    """The autocorrelation of each row of `frames` at the lags up to one above `_MAX_LAG`."""
+    spectrum = np.fft.rfft(frames, _FFT, axis=1)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    return np.asarray(np.fft.irfft(power, _FFT, axis=1)[:, : _MAX_LAG + 2], np.float32)
+
+
+def _offset(normal: Sound, lag: NDArray[np.intp]) -> NDArray[np.float64]:
     """Position of the peak between the samples, by a parabola through the peak and its neighbours."""
-    below, peak, above = (np.take_along_axis(normal, (lag + step)[:, :, None], axis=2)[:, :, 0] for step in (-1, 0, 1))
+    rows = np.arange(len(lag))
+    below, peak, above = (normal[rows, lag + step].astype(np.float64) for step in (-1, 0, 1))
     bend = below - 2 * peak + above
     offset = np.where(np.abs(bend) > 1e-9, 0.5 * (below - above) / np.where(bend == 0, 1.0, bend), 0.0)
-    clipped: NDArray[np.float64] = np.clip(offset, -0.5, 0.5)
-    return clipped
+    return np.minimum(np.maximum(offset, -0.5), 0.5)
 
 
 def _judge(lags: NDArray[np.float64], voiced: NDArray[np.bool_]) -> Prosody:
-    places = np.flatnonzero(voiced)
+    """The prosody of one row. Plain numbers: numpy's calls would take longer than the arithmetic on some fifty frames."""
+    places = voiced.nonzero()[0].tolist()
     if len(places) < _MIN_VOICED:
         return Prosody(None, None)
-    semitones = -12 * np.log2(lags[places])
-    middle = np.median(semitones)
-    semitones = (semitones - middle + 6) % 12 - 6  # folds octave errors
-    final = semitones[places > places[-1] - _FINAL_FRAMES]
-    change = float(np.median(final) - np.median(semitones)) if len(final) >= _MIN_FINAL else None
+    semitones = [-12 * math.log2(lag) for lag in lags[voiced].tolist()]
+    middle = median(semitones)
+    semitones = [(each - middle + 6) % 12 - 6 for each in semitones]  # folds octave errors
+    final = [each for place, each in zip(places, semitones, strict=True) if place > places[-1] - _FINAL_FRAMES]
+    change = median(final) - median(semitones) if len(final) >= _MIN_FINAL else None
     return Prosody(change, _lengthening(places))
 
 
-def _lengthening(places: NDArray[np.intp]) -> float | None:
+def _lengthening(places: list[int]) -> float | None:
     """Length of the last voiced stretch relative to the median of the earlier ones; None with fewer than two earlier ones."""
-    runs = [len(run) for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(run) >= _MIN_RUN]
-    return float(runs[-1] / np.median(runs[:-1])) if len(runs) >= 3 else None
+    lengths = [1]
+    for before, place in pairwise(places):
+        if place == before + 1:
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+    syllables = [length for length in lengths if length >= _MIN_RUN]
+    return syllables[-1] / median(syllables[:-1]) if len(syllables) >= 3 else None

@@ -137,7 +137,7 @@ class SpeechDetector:
         self._last_at = np.zeros(n_slots, np.float64)
         self._onset = np.zeros(n_slots, np.int64)
         """Voiced chunks after which the onset of speech is reported (`take_onsets`); 0: never."""
-        self._n_watched = 0
+        self._n_watched = self._n_pushes = 0
         self._onsets: list[tuple[int, bool]] = []
         self._recent = np.zeros((n_slots, _RECENT), np.float32)
         """The probabilities of the last chunks."""
@@ -145,13 +145,11 @@ class SpeechDetector:
     def reset(self, slot: int, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100, *, phase: int = 0) -> None:
         """Start a stream in `slot`: clear its state and count samples from 0. Durations are rounded to chunks of 32 ms.
 
-        `phase` (0 to 7) starts the first chunk that many times 4 ms before the sound, so that the chunks of streams that started together
-        are not all due in the same five of eight ticks.
+        `phase` (0 to 7) starts the first chunk that many times 4 ms before the sound.
         """
         self._network.reset(slot)
         self._buffer[slot] = 0
-        self._units[slot] = _CONTEXT_UNITS + phase
-        self._chunk_end[slot] = -phase * _UNIT_MS * _SAMPLES_PER_MS
+        self._set_phase(slot, phase)
         for array in (self._frames, self._state, self._voiced, self._unvoiced, self._calm):
             array[slot] = 0
         self._confidence[slot] = 0
@@ -159,6 +157,16 @@ class SpeechDetector:
         self._recent[slot] = 0
         self._gate.reset(slot)
         self.configure(slot, threshold, min_speech_ms, silence_ms)
+
+    def align(self, slot: int, group: int) -> None:
+        """Choose the phase of a slot whose first frame comes with the next `push`: the chunks of the slots of one `group` (0 to 7) fall due
+        in the same five of eight pushes. Each further group adds other pushes.
+        """
+        self._set_phase(slot, (group + self._n_pushes * _FRAME_UNITS) % N_PHASES)
+
+    def _set_phase(self, slot: int, phase: int) -> None:
+        self._units[slot] = _CONTEXT_UNITS + phase
+        self._chunk_end[slot] = -phase * _UNIT_MS * _SAMPLES_PER_MS
 
     def configure(self, slot: int, threshold: float, min_speech_ms: int, silence_ms: int) -> None:
         """Change the settings of `slot` from its next chunk on. The state is kept."""
@@ -197,6 +205,7 @@ class SpeechDetector:
 
         Pass silence with the time of the tick for a missing frame, so that samples count time.
         """
+        self._n_pushes += 1
         self._store(frames, slots, arrivals)
         ready = slots[self._units[slots] >= _CONTEXT_UNITS + _CHUNK_UNITS]
         if not len(ready):

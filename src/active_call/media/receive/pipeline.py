@@ -38,6 +38,10 @@ KEPT_TICKS: Final = 60
 """Sound stored for a stream that forwards only speech: what precedes the start of speech, or the pause before it."""
 AFTER_SPEECH_TICKS: Final = 25
 """How long sound is forwarded after the end of speech was reported: recognisers need 0.4 s after the last voiced packet."""
+DUE_TOGETHER: Final = 64
+"""This many streams have their chunks for the voice detector in the same ticks, so that its weights are loaded for all of them at once. A
+process with more streams has them in other ticks as well, so that no tick has much more work than the others.
+"""
 _ALWAYS: Final = np.iinfo(np.int64).max
 _NEVER: Final = -1
 
@@ -100,7 +104,7 @@ class ReceivePipeline:
     """All streams whose caller's sound is needed. Call `regroup` after any change in that set, and `run` once per tick.
 
     The rows of a tick: first the streams with G.711, decoded in one batch; then those decoded individually at 8 kHz; then those at 16 kHz.
-    All rows at 8 kHz are resampled to 16 kHz in one batch.
+    All rows at 8 kHz are resampled to 16 kHz in one batch, if anything needs that.
     """
 
     def __init__(self, intake: ReceiveColumns, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
@@ -157,8 +161,12 @@ class ReceivePipeline:
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
         """The 8 kHz frames of this tick: the first rows."""
-        self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
-        """The frames of all rows at 16 kHz."""
+        self._joined: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        """The same, as the upsampler needs them."""
+        self._came_wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+        """The 16 kHz frames of this tick: the last rows."""
+        self._widened: Samples | None = None
+        """The frames of all rows at 16 kHz, if they were requested in this tick."""
         self._narrowed: Samples | None = None
         """The frames of all rows at 8 kHz, if they were requested in this tick."""
         self._enhanced: NDArray[np.float32] | None = None
@@ -213,7 +221,7 @@ class ReceivePipeline:
                 if before.detect:
                     detector.configure(stream.slot, *settings)
                 else:
-                    detector.reset(stream.slot, *settings, phase=stream.slot % N_PHASES)
+                    detector.reset(stream.slot, *settings)
             if order.pauses and not (before.detect and before.pauses):
                 self._pauses.begin(stream.slot)
             if not before.detect:
@@ -259,6 +267,7 @@ class ReceivePipeline:
             if stream.is_judged_narrow is None and stream.input is not None:
                 sound = stream.input.sound
                 stream.is_judged_narrow = sound.is_batched or (stream.fed is not None and sound.rate_hz == _NARROW_RATE_HZ)
+                self._detector_of(stream).align(stream.slot, stream.slot // DUE_TOGETHER % N_PHASES)
         judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
         self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
         self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
@@ -267,9 +276,9 @@ class ReceivePipeline:
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None if there was none. Valid until the next `run`."""
         row = self._row_of.get(number)
-        if row is None or row >= len(self._wide):
+        if row is None or row >= len(self._narrow) + len(self._came_wide):
             return None
-        frames = self._wide if rate_hz == LISTEN_RATE_HZ else self._all_narrow()
+        frames = self._all_wide() if rate_hz == LISTEN_RATE_HZ else self._all_narrow()
         frame: Samples = frames[row]
         return frame
 
@@ -285,21 +294,22 @@ class ReceivePipeline:
             arrivals = self._take_frames(now)
             if not self.inband.is_idle:
                 self.inband.run(self._all_narrow(), self._slots, self._number_in, now)
-            self._enhanced = None if self.enhance.is_idle else self.enhance.process(_as_float(self._wide), self._slots)
+            self._enhanced = None if self.enhance.is_idle else self.enhance.process(_as_float(self._all_wide()), self._slots)
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
     def _take_frames(self, now: float) -> Seconds:
-        """Fill `_wide` with the due frames. Returns when each arrived."""
+        """Get the due frames of all rows. Returns when each arrived."""
         arrivals = self._decode(now)
         if self._narrow_sources:
             frames, arrived = self._pop_each(self._narrow_sources, FRAME_SAMPLES, now)
             self._narrow = np.concatenate((self._narrow, frames))
             arrivals = np.concatenate((arrivals, arrived))
-        self._wide = self._upsampler.process_pcm(self._narrow, self._slots[: len(self._narrow)])
+        self._joined = self._upsampler.join(self._narrow, self._slots[: len(self._narrow)])
+        self._widened = None
+        self._came_wide = self._came_wide[:0]
         if self._wide_sources:
-            frames, arrived = self._pop_each(self._wide_sources, WIDE_SAMPLES, now)
-            self._wide = np.concatenate((self._wide, frames))
+            self._came_wide, arrived = self._pop_each(self._wide_sources, WIDE_SAMPLES, now)
             arrivals = np.concatenate((arrivals, arrived))
         return arrivals
 
@@ -328,19 +338,29 @@ class ReceivePipeline:
     def _all_narrow(self) -> Samples:
         """The frames of this tick at 8 kHz, rows as in `_slots`."""
         if self._narrowed is None:
-            first = len(self._narrow)
             self._narrowed = self._narrow
-            if first < len(self._wide):
-                more = self._narrower.process(self._wide[first:], self._slots[first:])
+            if len(self._came_wide):
+                more = self._narrower.process(self._came_wide, self._slots[len(self._narrow) :])
                 self._narrowed = np.concatenate((self._narrow, np.asarray(more * _FULL_SCALE, np.int16)))
         return self._narrowed
+
+    def _all_wide(self) -> Samples:
+        """The frames of this tick at 16 kHz, rows as in `_slots`."""
+        if self._widened is None:
+            self._widened = self._upsampler.convert_pcm(self._joined)
+            if len(self._came_wide):
+                self._widened = np.concatenate((self._widened, self._came_wide))
+        return self._widened
 
     def _number_in(self, slot: int) -> int:
         return self._stream_of[slot].number
 
     def _wide_sound(self, rows: Slots) -> NDArray[np.float32]:
-        """The sound of these rows at 16 kHz, as it is analysed."""
-        return _as_float(self._wide[rows]) if self._enhanced is None else self._enhanced[rows]
+        """The sound of these ascending rows at 16 kHz, as it is analysed."""
+        if self._enhanced is not None:
+            return self._enhanced[rows]
+        n_narrow = len(self._narrow)
+        return _as_float(self._came_wide[rows - n_narrow] if rows[0] >= n_narrow else self._all_wide()[rows])
 
     def _decode(self, now: float) -> Seconds:
         """Fill `_narrow` with the frames of the batch.
@@ -382,7 +402,7 @@ class ReceivePipeline:
         as_it_came = rows[rows < len(self._narrow)]
         frames = self._narrow[as_it_came]
         if len(as_it_came) < len(rows):
-            wide = self._wide[rows[len(as_it_came) :]].astype(np.int32)
+            wide = self._came_wide[rows[len(as_it_came) :] - len(self._narrow)].astype(np.int32)
             frames = np.concatenate((frames, ((wide[:, 0::2] + wide[:, 1::2]) // 2).astype(np.int16)))
         self._pauses.push(frames, slots, n_heard)
         for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
@@ -403,7 +423,7 @@ class ReceivePipeline:
 
     def _forwarded(self) -> Samples:
         if self._enhanced is None:
-            return self._wide
+            return self._all_wide()
         samples: Samples = np.clip(self._enhanced * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
         return samples
 

@@ -98,7 +98,8 @@ class OpusBatch:
         self.prefetch = Prefetch(batch.capacity, OPUS_FRAME_SAMPLES)
         self.slots: Slots = np.zeros(0, np.intp)
         self._is_shedding = False
-        self._streams: list[Stream] = []
+        self.streams: list[Stream] = []
+        """By row."""
         self._silence: list[_SilentPayloads] = []
         self._encoders: list[int] = []
         first, step = self._pcm.ctypes.data, self._pcm.strides[0]
@@ -107,12 +108,12 @@ class OpusBatch:
         self._payloads_at = [first + row * step for row in range(batch.capacity)]
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self.streams)
 
     @property
     def rows(self) -> Samples:
         """The frames of the streams, (n, 320). Always the same memory."""
-        return self._pcm[: len(self._streams)]
+        return self._pcm[: len(self.streams)]
 
     def set_shedding(self, is_shedding: bool) -> None:
         """Encode with less effort, or as configured again."""
@@ -125,12 +126,12 @@ class OpusBatch:
         """Update the set of streams. All of them fulfil `is_opus_batched`, and they are in the order of the slots."""
         before = {silence.encoder: silence for silence in self._silence}
         kept = {stream.number for stream in streams}
-        for stream in self._streams:
+        for stream in self.streams:
             if stream.number not in kept:
                 self.prefetch.give_back(stream.slot)
         legs = [stream.leg for stream in streams if stream.leg is not None]
         encoders = [leg.opus_encoder for leg in legs if leg.opus_encoder is not None]
-        self._streams = streams
+        self.streams = streams
         self.slots = np.array([stream.slot for stream in streams], np.intp)
         self._silence = [before.get(encoder) or _SilentPayloads(encoder) for encoder in encoders]
         for silence in self._silence:
@@ -140,7 +141,7 @@ class OpusBatch:
 
     def send(self, tick: int) -> list[Stream]:
         """Encode `rows` and send the packets of `tick`. Returns the streams whose sound could not be encoded."""
-        n_rows = len(self._streams)
+        n_rows = len(self.streams)
         if not n_rows:
             return []
         is_sound: list[bool] = (self.rows != 0).any(axis=1).tolist()
@@ -153,7 +154,7 @@ class OpusBatch:
         self._memory.lengths[:n_rows] = sizes
         self._memory.lengths[:n_rows] += HEADER_BYTES
         self._departures.send()
-        return [self._streams[row] for row in failed]
+        return [self.streams[row] for row in failed]
 
     def _encode(self, is_sound: list[bool]) -> list[int]:
         """Write all payloads. Returns their sizes, or for a stream that cannot be encoded libopus' error number."""

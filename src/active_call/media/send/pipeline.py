@@ -39,6 +39,8 @@ from active_call.media.worker.slots import Stream
 _BATCH_RATE_HZ: Final = 8000
 
 _Marked = list[tuple[Stream, list[Mark]]]
+_Unread = tuple[Stream, Prefetch | None, Samples]
+"""A stream whose frame must be read from its plays, where to read ahead, and the frame."""
 
 
 class _Single:
@@ -88,8 +90,8 @@ class SendPipeline:
         self.opus = OpusBatch(batch) if opus is None else opus
         """The streams with Opus."""
         self._staging = Prefetch(batch.capacity, FRAME_SAMPLES)
-        self._rows: dict[int, tuple[Prefetch, int]] = {}
-        """By stream number, for the batched streams: where their frames are read ahead, and the row."""
+        self._together: list[Stream] = []
+        """The batched streams, by row."""
         self._reports = reports
         self._clock = clock
         self._playing: dict[int, Stream] = {}
@@ -123,13 +125,12 @@ class SendPipeline:
                 singles[stream.number] = self._single(stream, stream.leg)
             else:
                 together.append(stream)
-        before = self._rows
-        self._rows = {stream.number: (self._staging, row) for row, stream in enumerate(together)}
+        before, after = {stream.number for stream in self._together}, {stream.number for stream in together}
         for stream in streams:
-            if stream.number in before and before[stream.number][0] is self._staging and stream.number not in self._rows:
+            if stream.number in before and stream.number not in after:
                 self._staging.give_back(stream.slot)
+        self._together = together
         self.opus.regroup(opus)
-        self._rows |= {stream.number: (self.opus.prefetch, row) for row, stream in enumerate(opus)}
         self._slots = np.array([stream.slot for stream in together], np.intp)
         self._pcm = self._batch.rows(len(together))
         self._departures.regroup([stream.leg for stream in together if stream.leg is not None])
@@ -206,7 +207,8 @@ class SendPipeline:
         """Send the packets of `tick`."""
         slots, pcm, opus = self._slots, self._pcm, self.opus
         pcm.fill(0)
-        opus.rows.fill(0)
+        if len(opus):
+            opus.rows.fill(0)
         for single in self._singles.values():
             single.frame.fill(0)
         for _, frame in self._unsent:
@@ -219,9 +221,8 @@ class SendPipeline:
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0
-        muted = self._batch.muted[opus.slots]
-        if muted.any():
-            opus.rows[muted] = 0
+        if len(opus):
+            opus.rows[self._batch.muted[opus.slots]] = 0
         self._batch.build(slots, pcm, tick)
         begun_at = self._clock.now()
         self._departures.send()
@@ -234,25 +235,27 @@ class SendPipeline:
 
     def _read_plays(self) -> _Marked:
         marked: _Marked = []
-        frames, singles, rows = self._frames, self._singles, self._rows
-        is_filled = {self._staging: self._staging.take(self._slots, self._pcm)}
-        is_filled[self.opus.prefetch] = self.opus.prefetch.take(self.opus.slots, self.opus.rows)
-        for number, stream in list(self._playing.items()):
-            place = rows.get(number)
-            if place is not None and is_filled[place[0]][place[1]]:
-                continue
-            frame = frames.get(number)
-            if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
-                continue  # on hold, or digits are being sent: the plays wait
+        for stream, prefetch, frame in self._unread():
             try:
-                marks = self._read_play(stream, place[0] if place else None, frame)
+                marks = self._read_play(stream, prefetch, frame)
             except Exception as error:  # noqa: BLE001 (contains errors)
-                del self._playing[number]
+                del self._playing[stream.number]
                 self.on_failed(stream, error)
                 continue
             if marks:
                 marked.append((stream, marks))
         return marked
+
+    def _unread(self) -> list[_Unread]:
+        """Fill the frames that were read ahead. Returns the other playing streams, except those on hold and those that send digits:
+        their plays wait.
+        """
+        staging, opus = self._staging, self.opus
+        unread: list[_Unread] = [(self._together[row], staging, self._pcm[row]) for row in staging.take(self._slots, self._pcm)]
+        unread += [(opus.streams[row], opus.prefetch, opus.rows[row]) for row in opus.prefetch.take(opus.slots, opus.rows)]
+        unread += [(single.stream, None, single.frame) for single in self._singles.values() if single.leg.digits_out.is_idle]
+        unread += [(stream, None, frame) for stream, frame in self._unsent]
+        return [each for each in unread if each[0].number in self._playing]
 
     def _read_play(self, stream: Stream, staging: Prefetch | None, frame: Samples) -> list[Mark]:
         plays = stream.plays

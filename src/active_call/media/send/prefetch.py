@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from active_call.media.send.mixer import Samples
 from active_call.media.send.play_queue import PlayQueue
 
-STAGED_FRAMES: Final = 8
-"""160 ms: enough to make reading rare, and little enough to be given back quickly."""
+STAGED_FRAMES: Final = 16
+"""320 ms: enough to make reading rare."""
 
 Slots = NDArray[np.intp]
 
@@ -29,16 +29,22 @@ class Prefetch:
         self.n_left: NDArray[np.intp] = np.zeros(capacity, np.intp)
         self._plays: dict[int, PlayQueue] = {}
 
-    def take(self, slots: Slots, rows: Samples) -> list[bool]:
-        """Fill the rows of `rows` (as in `slots`) whose slots have a staged frame. Returns for each row whether it was filled."""
+    def take(self, slots: Slots, rows: Samples) -> list[int]:
+        """Fill the rows of `rows` (as in `slots`) whose slots have a staged frame. Returns the other rows, in order."""
+        if not len(slots):
+            return []
         left = self.n_left[slots]
-        filled = np.flatnonzero(left)
+        if left.all():
+            rows[:] = self._frames[slots, STAGED_FRAMES - left]
+            self.n_left[slots] = left - 1
+            return []
+        filled = left.nonzero()[0]
         if len(filled):
-            chosen = slots[filled]
-            rows[filled] = self._frames[chosen, STAGED_FRAMES - left[filled]]
-            self.n_left[chosen] -= 1
-        is_filled: list[bool] = (left > 0).tolist()
-        return is_filled
+            chosen, left_there = slots[filled], left[filled]
+            rows[filled] = self._frames[chosen, STAGED_FRAMES - left_there]
+            self.n_left[chosen] = left_there - 1
+        unfilled: list[int] = (left == 0).nonzero()[0].tolist()
+        return unfilled
 
     def stage(self, slot: int, plays: PlayQueue) -> None:
         """Read ahead for `slot`, which has no staged frame: as far as nothing begins or ends, but less at first, by a different amount per

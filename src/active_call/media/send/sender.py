@@ -27,7 +27,8 @@ class PacketSender:
     def __init__(self, memory: PacketMemory, ring: RingSender | None = None) -> None:
         """`ring` sends the packets. Without it, each packet is sent by its own system call."""
         self._memory = memory
-        self._sizes = np.zeros(0, np.intc)
+        self._sizes = b""
+        """The sizes of the protected packets, as they are in the memory."""
         self._ring = ring
         self._legs: list[Leg] = []
         self._sockets: list[socket.socket] = []
@@ -51,7 +52,7 @@ class PacketSender:
         self._contexts = [each.sending for each in sessions if each is not None]
         self._starts = [places[row][0] for row in self._secured]
         self._lengths = [places[row][1] for row in self._secured]
-        self._sizes = np.zeros(0, np.intc)
+        self._sizes = b""
         if self._ring is not None:
             self._ring.regroup([leg.fd for leg in legs])
 
@@ -74,9 +75,9 @@ class PacketSender:
     def _fit_sizes(self) -> None:
         """Follow the sizes of the protected packets, which are the same in every tick with G.711."""
         sizes = self._memory.lengths[: len(self._legs)]
-        if np.array_equal(sizes, self._sizes):
+        if sizes.tobytes() == self._sizes:
             return
-        self._sizes = sizes.copy()
+        self._sizes = sizes.tobytes()
         if self._ring is not None:
             self._ring.set_sizes(sizes)
         view, row_bytes = self._memory.view, self._memory.rows.shape[1]
@@ -90,8 +91,9 @@ class PacketSender:
             logger.error("packets are sent one by one from now on", extra={"reason": str(error)})
             self._ring = None
             return
-        for row in np.flatnonzero(results < 0).tolist():
-            self._legs[row].send_errors += 1
+        if results.min(initial=0) < 0:
+            for row in np.flatnonzero(results < 0).tolist():
+                self._legs[row].send_errors += 1
 
     @staticmethod
     def _send(legs: list[Leg], sockets: list[socket.socket], packets: list[memoryview]) -> None:

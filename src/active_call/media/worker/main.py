@@ -8,7 +8,7 @@ a terminal or a service manager sends to a whole process group, because the cont
 | moment            | action                                                                                |
 |-------------------|---------------------------------------------------------------------------------------|
 | tick (every 20 ms)| take orders; send; read datagrams; decode, detect, record; one write to control       |
-| between ticks     | take orders                                                                           |
+| between ticks     | take orders when they come, see `REST_S`                                              |
 | slack of a tick   | collect garbage if due; the collector is off otherwise                                |
 | no stream         | sleep until an order arrives                                                          |
 """
@@ -40,9 +40,9 @@ from active_call.media.worker.outbox import Outbox
 from active_call.media.worker.shedding import Shedding
 from active_call.media.worker.tick_clock import TICK_S, TickClock
 
-LOOK_S: Final = 0.0025
-"""How often the loop checks for orders, because a call that is being answered waits for its stream. Waking up for every order would cost
-too much, because the sound of all calls arrives in orders.
+REST_S: Final = 0.0025
+"""How long orders wait at most after a tick and after other orders. At any other time they are taken at once, because a call that is being
+answered waits for its stream. Waking up for every order would cost too much: many come together, most of them after the reports of a tick.
 """
 MAX_PASSES: Final = 8
 """Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
@@ -110,8 +110,6 @@ class ControlLink:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._reader = OrderReader()
-        self._arrivals = select.poll()
-        self._arrivals.register(sock, select.POLLIN)
         self.outbox = Outbox()
         self.is_lost = False
 
@@ -123,9 +121,9 @@ class ControlLink:
         """Queue a report with sound. It is dropped first if the control process does not read."""
         self.outbox.put_audio(frame(report))
 
-    def has_orders(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self._arrivals.poll(0))
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for something to read, at most `timeout_s` (exact to the microsecond, unlike poll and epoll). Returns whether there is."""
+        return bool(select.select((self._socket,), (), (), timeout_s)[0])
 
     def read(self, engine: Engine, now: float) -> None:
         """Read available orders once and apply them."""
@@ -190,6 +188,8 @@ class Worker:
         self._collected_at = time.monotonic()
         self._capacity = capacity
         self._told_alive_at = 0.0
+        self._rests_until = 0.0
+        """Until then orders wait."""
 
     @staticmethod
     def _new_meter() -> LoadMeter:
@@ -220,16 +220,19 @@ class Worker:
         self._link.flush()
 
     def _run_until_tick(self) -> None:
-        wait_s = self._grid.due_at - time.monotonic()
-        if wait_s > 0:
-            time.sleep(min(wait_s, LOOK_S))
-        now = time.monotonic()
-        if now >= self._grid.due_at:
+        """Run the next tick if it is due, else wait for it and take the orders that come first."""
+        due_at, now = self._grid.due_at, time.monotonic()
+        rest_s = min(self._rests_until, due_at) - now
+        if rest_s > 0:
+            time.sleep(rest_s)
+            now = time.monotonic()
+        if now >= due_at or not self._link.wait(due_at - now):
             self._run_tick()
             return
-        if self._link.has_orders():
-            self._link.read(self._engine, now)
+        now = time.monotonic()
+        self._link.read(self._engine, now)
         self._link.flush()
+        self._rests_until = now + REST_S
 
     def _run_tick(self) -> None:
         index, late_s, skipped = self._grid.begin(time.monotonic())
@@ -246,6 +249,7 @@ class Worker:
         self._report_load()
         self._link.flush()
         self._collect_garbage()
+        self._rests_until = time.monotonic() + REST_S
 
     def _report_load(self) -> None:
         now = time.monotonic()
