@@ -22,7 +22,9 @@ VOICES = {
     "fresh": ("flite:slt", "piper:joe*1.2"),
     "tune-2": ("piper:joe*0.88", "flite:kal16"),
     "tune-3": ("flite:slt", "flite:awb", "piper:joe*1.2", "piper:joe*1.35"),
+    "tune-4": ("piper:joe", "piper:joe*0.88", "flite:rms"),
     "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
+    "fresh-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
 }
 """The sets used to tune rules and weights, and the sets used to evaluate them. `tune-2` are the sentences of `tune` in other voices."""
 SAID_BY = {"tune-2": "tune"}
@@ -83,9 +85,9 @@ def _record(lacking: dict[str, Entry], kept: dict[str, Any], say: Callable[[Entr
     from active_call.bench.evals.speech import bed
     from active_call.providers.turn.smart_turn import find_model
     from active_call.providers.turn.smart_turn_engine import judge
-    from active_call.testing.spoken_calls.recogniser import Ear
+    from active_call.testing.spoken_calls.recogniser import CachedRecogniser
 
-    ear, model = Ear(), str(find_model(None)) if judged else ""
+    ear, model = CachedRecogniser(), str(find_model(None)) if judged else ""
     file.parent.mkdir(exist_ok=True)
     for number, (name, entry) in enumerate(lacking.items(), 1):
         said = sound_of(name, entry, say)

@@ -18,7 +18,7 @@ from active_call.agent.matching.spoken_form import spoken_words
 from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import word_errors
 from active_call.testing.spoken_calls.call import play_call
-from active_call.testing.spoken_calls.recogniser import Ear
+from active_call.testing.spoken_calls.recogniser import CachedRecogniser
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n## *\nI see.\n"
 SENTENCES = Path(__file__).parent / "sentences.txt"
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--errors", action="store_true", help="print what was misheard")
     chosen = parser.parse_args()
     sentences = SENTENCES.read_text(encoding="utf-8").splitlines()[:: chosen.every]
-    ear = Ear(chosen.cache)
+    ear = CachedRecogniser(chosen.cache)
     with TemporaryDirectory() as folder:
         playbook = Path(folder) / "words.md"
         playbook.write_text(PLAYBOOK, encoding="utf-8")
@@ -44,7 +44,7 @@ def main() -> None:
                 ear.keep()
 
 
-def _row(voice: str, snr_db: float, sentences: list[str], playbook: Path, ear: Ear, *, tell: bool) -> None:
+def _row(voice: str, snr_db: float, sentences: list[str], playbook: Path, ear: CachedRecogniser, *, tell: bool) -> None:
     count: Counter[str] = Counter()
     for sentence in sentences:
         played = play_call(playbook, [speech.say(sentence, voice)], speech.bed("hiss", snr_db), ear)

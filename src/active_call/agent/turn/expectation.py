@@ -88,6 +88,8 @@ class Expectation:
     asked: Asked = Asked.ANYTHING
     n_digits: int | None = None
     at_least: int = 1
+    is_invitation: bool = False
+    """The question leaves open what the caller says, and a statement is seldom all of it: "Anything else?", "What happened?" """
     n_questions: int = 1
     """How many things were asked at once: "How many people, and on which day?" """
 
@@ -120,10 +122,13 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
         return Expectation(Asked.DIGITS, n_digits, PHONE_DIGITS if is_phone else n_digits or 2)
     if not is_polar and words.ask_address.search(question):
         return Expectation(Asked.ADDRESS)
+    invites = words.invites is not None and words.invites.search(question) is not None
     if is_polar:
-        return Expectation(Asked.YES_NO)
-    is_specific = question.endswith(_QUESTION_MARKS) and words.invites is not None and not words.invites.search(question)
-    return Expectation(Asked.SOMETHING, n_questions=_n_questions(question, words)) if is_specific else NOTHING_EXPECTED
+        return Expectation(Asked.YES_NO, is_invitation=invites)
+    if not question.endswith(_QUESTION_MARKS) or words.invites is None or invites:
+        return NOTHING_EXPECTED
+    narrates = words.narrates is not None and words.narrates.search(question.lower().rstrip(" ?")) is not None
+    return Expectation(Asked.SOMETHING, is_invitation=narrates, n_questions=_n_questions(question, words))
 
 
 def _n_questions(question: str, words: TurnWords) -> int:
@@ -170,15 +175,18 @@ def _counted(question: str, words: TurnWords) -> int | None:
 
 
 def completeness_of(text: str, expected: Expectation, language: str | None = None) -> Completeness:
-    """How complete `text` is as an answer to `expected`. If anything was asked, a statement is the answer."""
+    """How complete `text` is as an answer to `expected`. If anything definite was asked, a statement is the answer."""
     words = turn_words(language)
     said = spoken_words(text)
     if not said:
         return Completeness.OPEN
+    if words.asks_to_wait(said):
+        return Completeness.UNFINISHED
     found = _as_asked(said, text, expected, words)
     if expected.n_questions > 1 and found in _ANSWERS and len(said) < PART_WORDS and not words.joins.intersection(said):
         return Completeness.LEADING
-    return Completeness.COMPLETE if found is Completeness.TOLD and expected.asked is not Asked.ANYTHING else found
+    is_answer = expected.asked is not Asked.ANYTHING and not expected.is_invitation
+    return Completeness.COMPLETE if found is Completeness.TOLD and is_answer else found
 
 
 def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWords) -> Completeness:
@@ -199,6 +207,8 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
         case Asked.SOMETHING:
             general = _general(said, text, words)
             return Completeness.ANSWER if general is Completeness.OPEN else general
+        case Asked.YES_NO if expected.is_invitation and all(word in words.yes for word in said):
+            return Completeness.UNFINISHED  # "Anything else?" "Yes."
         case Asked.YES_NO if " ".join(said) in words.nods:
             return Completeness.COMPLETE
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
@@ -274,8 +284,12 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.ANSWER if words.ends_with_thanks(said) else Completeness.SURE
     if " ".join(said) in words.leading:
         return Completeness.LEADING
+    if words.says_goodbye(said):
+        return Completeness.SURE
+    if words.begins_with_thanks(said):
+        return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "...")) or " ".join(said) in words.nods  # a hum, if no yes or no was asked for
-    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words):
+    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words) or words.lacks_a_verb(said):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP

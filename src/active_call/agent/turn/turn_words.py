@@ -52,6 +52,11 @@ class TurnWords:
     asking: frozenset[str] = frozenset()
     nods: frozenset[str] = frozenset()
     joins: frozenset[str] = frozenset()
+    determiners: frozenset[str] = frozenset()
+    clauses: frozenset[str] = frozenset()
+    holding: frozenset[str] = frozenset()
+    farewells: frozenset[str] = frozenset()
+    narrates: re.Pattern[str] | None = None
 
     def asks_for_something(self, said: list[str]) -> bool:
         """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""
@@ -69,6 +74,22 @@ class TurnWords:
         """Whether a question must follow. A single word after the announcement is a misrecognised filler: "I would like to know none"."""
         places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
         return any(" ".join(said[first:last]) in self.asking for first, last in places)
+
+    def begins_with_thanks(self, said: list[str]) -> bool:
+        """Whether the text thanks, in any words: "thanks for your help"."""
+        return any(" ".join(said[:n]) in self.thanks for n in (1, 2))
+
+    def says_goodbye(self, said: list[str]) -> bool:
+        """Whether the text ends with a farewell."""
+        return any(" ".join(said[-n:]) in self.farewells for n in (1, 2, 3))
+
+    def asks_to_wait(self, said: list[str]) -> bool:
+        """Whether the caller asks the agent to wait: "one moment"."""
+        return any(" ".join(said[-n:]) in self.holding for n in range(1, LONGEST_ENDING + 1))
+
+    def lacks_a_verb(self, said: list[str]) -> bool:
+        """Whether the last clause has a subject and nothing else: "whether my order"."""
+        return len(said) > 2 and said[-3] in self.clauses and said[-2] in self.determiners
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """Whether the text ends with words after which more must follow."""

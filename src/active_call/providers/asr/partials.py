@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.providers.asr.partial_timing import PartialTiming
-from active_call.providers.asr.utterances import LEAD_SAMPLES, Transcript, Utterance, UtteranceRecognition
+from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
 from active_call.providers.speech_to_text import Partial, RecognitionEvent
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class PartialRecognition(UtteranceRecognition):
         """Send partial texts until they are up to date."""
         while utterance.done_to < utterance.wanted_to:
             end = utterance.wanted_to
-            first = max(self._ring.start, utterance.start_sample - LEAD_SAMPLES)
+            first = self._first_of(utterance.start_sample)
             sound = self._ring.cut(first, end)
             try:
                 transcript = await self._transcribe_sound(sound, True, self._phrases)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.onset import MAX_LEAD_SAMPLES, speech_from
 from active_call.providers.asr.sound_ring import SoundRing
 from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent, Word
 
 logger = logging.getLogger(__name__)
 
 LEAD_SAMPLES = samples_in(250, LISTEN_RATE_HZ)
-"""Sound kept before the detected start: a detector is late for soft onsets (`f`, `h`)."""
+"""Sound kept before the detected start: a detector is late for soft onsets (`f`, `h`). `onset` keeps more where it is later."""
 TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound kept after the end, as far as it has arrived; the transcription does not wait for it."""
 RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
@@ -82,6 +83,8 @@ class UtteranceRecognition:
         self._on_event = on_event
         self._ring = SoundRing(RING_SAMPLES)
         self._open: dict[int, int] = {}
+        self._ended_to = 0
+        """The end of the last utterance."""
         self._ended: deque[Utterance] = deque()
         self._current: Utterance | None = None
         self._arrived = asyncio.Event()
@@ -92,7 +95,7 @@ class UtteranceRecognition:
         self._worker = self._loop.create_task(self._work(), name="utterance recognition")
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
-        keep_from = min(self._open.values()) - LEAD_SAMPLES if self._open else None
+        keep_from = min(self._open.values()) - MAX_LEAD_SAMPLES if self._open else None
         self._ring.push(pcm, sample, keep_from=keep_from)
 
     def start_utterance(self, index: int, sample: int) -> None:
@@ -100,8 +103,9 @@ class UtteranceRecognition:
 
     def end_utterance(self, index: int, sample: int) -> None:
         start = self._open.pop(index, sample)
-        first = max(self._ring.start, start - LEAD_SAMPLES)
+        first = self._first_of(start)
         pcm = self._ring.cut(first, sample + TAIL_SAMPLES)
+        self._ended_to = sample
         self._ended.append(Utterance(index, start, sample, pcm, first))
         self._arrived.set()
 
@@ -110,6 +114,10 @@ class UtteranceRecognition:
         self._ended = deque(utterance for utterance in self._ended if utterance.index != index)
         if self._current is not None and self._current.index == index:
             self._current = None
+
+    def _first_of(self, start: int) -> int:
+        """The first sample of the utterance whose speech was reported from `start` on."""
+        return speech_from(self._ring, start, LEAD_SAMPLES, self._ended_to)
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         """Does nothing; an adapter that can use phrases overrides this."""

@@ -17,7 +17,9 @@ import numpy as np
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
 from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr.onset import speech_from
 from active_call.providers.asr.partials import PartialRecognition
+from active_call.providers.asr.sound_ring import SoundRing
 from active_call.providers.asr.utterances import LEAD_SAMPLES, MIN_UTTERANCE_SAMPLES, Transcript
 from active_call.providers.speech_to_text import Partial, RecognitionEvent
 from active_call.testing.sound import audio
@@ -184,7 +186,9 @@ def _note_whole(heard: HeardFrom, recognition: PartialRecognition, now: float) -
 
 
 def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: CachedRecogniser) -> tuple[str, float, float]:
-    begin = max(0, trace.starts()[first].sample - LEAD_SAMPLES)
+    ring = SoundRing(len(pcm))
+    ring.push(pcm, 0)
+    begin = speech_from(ring, trace.starts()[first].sample, LEAD_SAMPLES, trace.ends()[first - 1].sample if first else 0)
     end = trace.ends()[last].sample + int(CLOSED_AFTER_S * LISTEN_RATE_HZ)
     sound = pcm[2 * begin : 2 * end]
     is_speech = end - trace.starts()[first].sample >= MIN_UTTERANCE_SAMPLES
