@@ -61,11 +61,11 @@ def heard_from(made: Box, stream: int, sample: int) -> np.ndarray[Any, Any]:
 
 
 def test_sound_that_nobody_heard_before_joins_as_if_it_had_been_forwarded_all_the_time() -> None:
-    with box(PORTS) as made:
+    with box() as made:
         always = made.call(Conditions(), 1, encode=mulaw, detect=True)
         made.run(N_TICKS)
         whole = heard_from(made, always.stream, 0)
-    with box(PORTS) as made:
+    with box() as made:
         later = made.call(Conditions(), 1, encode=mulaw, detect=True)
         made.engine.handle(link.Listen(later.stream, True, False), made.clock.at)
         made.run(N_TICKS // 2)

@@ -289,7 +289,8 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if words.begins_with_thanks(said):
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "...")) or " ".join(said) in words.nods  # a hum, if no yes or no was asked for
-    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words) or words.lacks_a_verb(said):
+    is_open = words.is_open_at_end(said) or words.announces_a_question(said) or words.lacks_a_verb(said)
+    if is_cut or is_open or _lacks_main_clause(text, words):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP
