@@ -208,6 +208,7 @@ def test_two_callers(tmp_path: Path) -> None:
 
 
 def test_reminder(tmp_path: Path) -> None:
+    (tmp_path / "active-call.toml").write_text(LIGHT_ENGINES, encoding="utf-8")
     with desk() as (trunk, address):
         output = tmp_path / "output.txt"
         with output.open("wb") as file:

@@ -10,56 +10,68 @@ import asyncio
 import base64
 import io
 import json
-import subprocess
-import sys
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked_starts import forked_starts
+from peers.process import wait_until
+from running_server import START_S
 
 SPEECH = (9000 * np.sin(np.arange(16_000) / 10)).astype("<i2").tobytes()
 SILENCE = bytes(len(SPEECH))
 VOICE = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
 KEY = "right-key-0123456789abcdef"
 SERVING = """
-import asyncio, importlib, json, sys
+import asyncio, importlib, json, signal, sys
 async def main():
-    servers = {}
-    for name in sys.argv[1:]:
-        module, _, kind = name.rpartition(".")
-        servers[name] = await getattr(importlib.import_module("active_call.testing.vendors." + module), kind)().__aenter__()
-    print(json.dumps({name: server.port for name, server in servers.items()}), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    print(json.dumps([complaint for server in servers.values() for complaint in server.complaints]), flush=True)
+    module, _, kind = sys.argv[1].rpartition(".")
+    server = await getattr(importlib.import_module("active_call.testing.vendors." + module), kind)().__aenter__()
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    print(server.port, flush=True)
+    await stopped.wait()
+    print(json.dumps(server.complaints), flush=True)
 asyncio.run(main())
 """
+pytestmark = pytest.mark.xdist_group("vendors' SDKs")  # one process loads them: it takes seconds of CPU
 
 
 class Vendor:
     """A simulated vendor in a process of its own, because some SDKs block the thread."""
 
-    def __init__(self, name: str) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", SERVING, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = json.loads(self._line())[name]
+    def __init__(self, name: str, folder: Path) -> None:
+        program, self._output = folder / "vendor.py", folder / "vendor.txt"
+        program.write_text(SERVING, encoding="utf-8")
+        with self._output.open("wb") as output:
+            self._process = forked_starts().start(folder, output.fileno(), dict(os.environ), str(program), [name])
+        if not wait_until(lambda: bool(self._lines()), START_S):
+            self._process.kill()
+            raise AssertionError("the vendor has not started")
+        self.port = int(self._lines()[0])
         self.http, self.ws = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}"
 
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+    def _lines(self) -> list[str]:
+        """Whole lines that it has printed."""
+        return self._output.read_text(encoding="utf-8").split("\n")[:-1]
 
     def close(self) -> list[str]:
         """Stop it; returns its complaints."""
-        output, _ = self._process.communicate("\n", 10)
-        return list(json.loads(output))
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(20) == 0
+        return list(json.loads(self._lines()[1]))
 
 
 @pytest.fixture
-def vendor(request: pytest.FixtureRequest) -> Iterator[Vendor]:
+def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vendor]:
     """The simulator that the test names. It must not have complained."""
-    one = Vendor(request.param)
+    one = Vendor(request.param, tmp_path)
     try:
         yield one
     finally:

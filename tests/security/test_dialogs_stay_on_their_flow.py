@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from raw_peer import SDP, RawPeer
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 from ports import free_port
 
@@ -18,7 +19,7 @@ PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## hello\nHe
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra="media_workers = 1") as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra="media_workers = 1") as running:
         yield running
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from running_server import Server, running_server
+from running_server import Server
 from sip_attacker import Call, Closed, Wire
+from speechless_server import speechless_server
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -39,7 +40,7 @@ def _closed_wires() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("hostile"), PLAYBOOK, extra=CONFIG) as running:
+    with speechless_server(tmp_path_factory.mktemp("hostile"), PLAYBOOK, extra=CONFIG) as running:
         yield running
 
 

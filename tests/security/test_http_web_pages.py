@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from forked_starts import forked_starts
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 CALL = json.dumps({"callee": "sip:victim@127.0.0.1:9", "playbook": "main.md"})
@@ -25,7 +26,7 @@ WRITE = json.dumps({"content": PLAYBOOK})
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
         yield running
 
 
@@ -126,7 +127,7 @@ def test_with_a_token_any_name_will_do_and_no_page_of_others(tmp_path: Path) -> 
 
 def prepare(folder: Path, extra: str) -> int:
     """A config file as `running_server` writes it, for all addresses; gives the HTTP port."""
-    with running_server(folder, PLAYBOOK) as running:
+    with speechless_server(folder, PLAYBOOK) as running:
         port = running.http_port
     file = folder / "active-call.toml"
     config = file.read_text(encoding="utf-8").replace(f'"127.0.0.1:{port}"', f'"[::]:{port}"')
