@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "active_call.server.cli", "eval"]
 
 LATE_MS = 20.0
-"""Where the caller's packets leave so late, the machine gives it no time to speak: the call says nothing of the agent, and is made again."""
+"""Where the caller's packets leave so late, the machine gives it no time to speak: the call says nothing of the agent and is repeated."""
 N_TRIES = 3
 
 
