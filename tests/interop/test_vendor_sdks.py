@@ -88,31 +88,38 @@ def packets(sound: bytes, size: int = 3200) -> list[bytes]:
 
 @at("chat.anthropic.AnthropicServer")
 def test_anthropic_streams_a_message(vendor: Vendor) -> None:
-    client = pytest.importorskip("anthropic").Anthropic(api_key=KEY, base_url=vendor.http, max_retries=0)
     tool = {"name": "weather", "description": "tells it", "input_schema": {"type": "object", "properties": {}}}
     asked = {"model": "claude-haiku-4-5", "max_tokens": 100, "system": "Be brief.", "tools": [tool]}
-    with client.messages.stream(messages=[{"role": "user", "content": "Hi"}], **asked) as stream:
+    with (
+        pytest.importorskip("anthropic").Anthropic(api_key=KEY, base_url=vendor.http, max_retries=0) as client,
+        client.messages.stream(messages=[{"role": "user", "content": "Hi"}], **asked) as stream,
+    ):
         said, message = "".join(stream.text_stream), stream.get_final_message()
     assert (said, message.stop_reason, message.usage.output_tokens) == ("Hello there.", "end_turn", 15)
 
 
 @at("chat.openai_responses.ResponsesServer")
 def test_openai_streams_a_response(vendor: Vendor) -> None:
-    client = pytest.importorskip("openai").OpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", max_retries=0)
-    with client.responses.stream(model="gpt-4o-mini", input="hi", store=False) as stream:
+    with (
+        pytest.importorskip("openai").OpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", max_retries=0) as client,
+        client.responses.stream(model="gpt-4o-mini", input="hi", store=False) as stream,
+    ):
         said = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         response = stream.get_final_response()
     assert said == response.output_text == "Hello there." and response.usage.output_tokens == 15
 
 
+def async_openai(vendor: Vendor) -> Any:
+    return pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
+
+
 @at("realtime.openai.OpenAiRealtimeServer")
 def test_openai_realtime_speaks(vendor: Vendor) -> None:
     async def run() -> set[str]:
-        client = pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
         sound = {"type": "audio/pcm", "rate": 24_000}
         session = {"type": "realtime", "output_modalities": ["audio"], "audio": {"input": {"format": sound}, "output": {"format": sound}}}
         heard = set()
-        async with client.realtime.connect(model="gpt-realtime") as connection:
+        async with async_openai(vendor) as client, client.realtime.connect(model="gpt-realtime") as connection:
             await connection.session.update(session=session)
             await connection.conversation.item.create(
                 item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
@@ -131,13 +138,13 @@ def test_openai_realtime_speaks(vendor: Vendor) -> None:
 @at("stt.openai_transcription.OpenAiTranscriptionServer")
 def test_openai_realtime_transcribes(vendor: Vendor) -> None:
     async def run() -> str:
-        client = pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
         given = {
             "format": {"type": "audio/pcm", "rate": 24_000},
             "transcription": {"model": "gpt-4o-transcribe"},
             "turn_detection": None,
         }
-        async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        transcription = {"intent": "transcription"}
+        async with async_openai(vendor) as client, client.realtime.connect(extra_query=transcription) as connection:
             await connection.session.update(session={"type": "transcription", "audio": {"input": given}})
             for packet in packets(SPEECH):
                 await connection.input_audio_buffer.append(audio=base64.b64encode(packet).decode())

@@ -35,7 +35,7 @@ def send(port: int, request: str, body: str = "", *, address: str = "127.0.0.1",
     lines = [f"{request} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()), "Connection: close"]
     if body:
         lines.append(f"Content-Length: {len(body.encode())}")
-    with socket.create_connection((address, port), timeout=5) as sock:
+    with socket.create_connection((address, port), timeout=30) as sock:
         sock.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
         answer = b""
         while data := sock.recv(65536):
@@ -81,7 +81,7 @@ def test_request_of_a_foreign_page_is_refused(server: Server, request_line: str,
 def test_socket_of_a_foreign_page_is_not_opened(server: Server) -> None:
     upgrade = {"Host": "127.0.0.1", "Upgrade": "websocket", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Version": "13"}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in upgrade.items()]
-    with socket.create_connection(("127.0.0.1", server.http_port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as sock:
         request = ["GET /call HTTP/1.1", *lines, "Connection: Upgrade", "Origin: http://evil.example"]
         sock.sendall(("\r\n".join(request) + "\r\n\r\n").encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 403")

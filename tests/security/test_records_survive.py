@@ -347,7 +347,7 @@ def test_records_answer_the_filters_over_http(tmp_path: Path) -> None:
             with callers(server, 1) as (caller,):
                 caller.send("BYE", 2, to=_to(caller))
         server.wait_records(5)
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/api/records?limit=2&direction=inbound", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/api/records?limit=2&direction=inbound", timeout=30) as response:
             page, link = json.loads(response.read()), response.headers["Link"]
             assert response.headers["X-Total-Count"] == "5"
         assert page[0].keys() >= {"id", "date", "duration", "status"}
