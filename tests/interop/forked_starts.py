@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -256,18 +257,35 @@ def _become_server(request: dict[str, Any], log: int) -> None:
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path)]
     program = request["program"]
     sys.argv = [program or "active-call", *request["arguments"]]
-    if program:
-        sys.path[0] = str(Path(program).parent.resolve())
-        runpy.run_path(program, run_name="__main__")
-        raise SystemExit(0)
-
-    from active_call.server.cli import main
-
     try:
-        main()
+        if program:
+            _run(program)
+        else:
+            from active_call.server.cli import main
+
+            main()
     except SystemExit as end:
         _exit(end)
-    raise AssertionError("the command line always ends the program")
+    except BaseException:
+        traceback.print_exc()
+        _exit(SystemExit(1))
+    _exit(SystemExit(0))
+
+
+def _run(program: str) -> None:
+    """Run a Python file. Its media and engine processes are forked, as those of the command line; else each would import its code."""
+    from active_call.server import composition
+    from active_call.server.preloading import preload
+
+    children = preload()
+    if children is not None:
+        composition.Programs = lambda: children  # type: ignore[assignment, misc]
+    sys.path[0] = str(Path(program).parent.resolve())
+    try:
+        runpy.run_path(program, run_name="__main__")
+    finally:
+        if children is not None:
+            children.close()
 
 
 def _exit(end: SystemExit) -> NoReturn:

@@ -42,6 +42,8 @@ provider = "espeak"
 """For callers without a voice: no process of a recogniser, which takes 0.25 CPU-seconds to start."""
 START_S = 60
 """A start takes four seconds; this is for a machine that has much else to do."""
+HTTP_S = 30
+"""An answer takes milliseconds; the same."""
 
 
 @dataclass
@@ -74,14 +76,14 @@ class Server:
         self._begun_at = datetime.now(UTC)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=HTTP_S) as response:
             return json.loads(response.read())
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.http_port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=HTTP_S) as response:
             return json.loads(response.read())
 
     def health(self) -> dict[str, Any]:

@@ -371,7 +371,7 @@ def test_unknown_calls_are_404_with_a_body(server: Server) -> None:
     for path, body in (("/kill/nobody", None), ("/command/nobody", b'{"command": "interrupt"}')):
         request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}{path}", body, {"Content-Type": "application/json"})
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=5)
+            urllib.request.urlopen(request, timeout=30)
         assert refused.value.code == 404
         assert json.loads(refused.value.read()) == {"status": "not_found", "id": "nobody"}
 
@@ -380,8 +380,8 @@ def test_playbook_is_read_and_written_as_text(server: Server) -> None:
     url = f"http://127.0.0.1:{server.http_port}/api/playbooks/written.md"
     for content_type in ("text/plain;charset=UTF-8", "text/markdown", "application/x-www-form-urlencoded"):
         request = urllib.request.Request(url, PLAYBOOK.encode(), {"Content-Type": content_type}, method="POST")
-        assert urllib.request.urlopen(request, timeout=5).status == 200
-    with urllib.request.urlopen(url, timeout=5) as response:
+        assert urllib.request.urlopen(request, timeout=30).status == 200
+    with urllib.request.urlopen(url, timeout=30) as response:
         assert re.match("text/markdown", response.headers["Content-Type"])
         assert response.read().decode() == PLAYBOOK
 

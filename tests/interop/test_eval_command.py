@@ -17,6 +17,10 @@ from active_call.testing.sound.still_voice import write_still_voice
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "active_call.server.cli", "eval"]
 
+LATE_MS = 20.0
+"""Where the caller's packets leave so late, the machine gives it no time to speak: the call says nothing of the agent and is repeated."""
+N_TRIES = 3
+
 
 def run(*arguments: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
     command, more = [*COMMAND, *arguments, "--json"], {**os.environ, **environment}
@@ -68,10 +72,14 @@ def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path
     )
     personas = (str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml"))
     files = ("--playbook", str(tmp_path / "shop.md"), "--junit", str(tmp_path / "eval.xml"))
-    code, lines, complaint = run(*personas, *files, **write_still_voice(tmp_path / "voices"))
-    assert complaint == ""
-    first, second, total = lines
-    assert first["ok"], first["failures"]
+    voice = write_still_voice(tmp_path / "voices")
+    for _ in range(N_TRIES):
+        code, lines, complaint = run(*personas, *files, **voice)
+        assert complaint == ""
+        first, second, total = lines
+        if first["ok"] or total["own_late_ms_p99"] < LATE_MS:  # type: ignore[operator]
+            break
+    assert first["ok"], first
     assert not second["ok"]
     assert len(second["failures"]) == 2  # type: ignore[arg-type]
     assert (code, total["ok"]) == (1, False)

@@ -69,7 +69,7 @@ def test_twilio_call_from_the_answer_document_to_the_last_word() -> None:
         base = f"127.0.0.1:{server.http_port}"
         form = b"From=%2B15550001&To=%2B15559999&CallSid=CA1"
         asked = urllib.request.Request(f"http://{base}/call/stream/twilio/twiml?playbook=main.md&token=s3cret", form)
-        with urllib.request.urlopen(asked, timeout=5) as response:
+        with urllib.request.urlopen(asked, timeout=30) as response:
             stream = ElementTree.fromstring(response.read()).find("Connect/Stream")
         assert stream is not None
         values = {str(one.get("name")): str(one.get("value")) for one in stream.findall("Parameter")}

@@ -83,6 +83,16 @@ class Caller:
                 found += recogniser.recognise(self.between(starts[event["playId"]] - 20, event["timestamp"] + 20)).sentences
         return found
 
+    @property
+    def n_voiced(self) -> int:
+        """How many packets with speech it has received."""
+        return len(self.leg.sound.ear.voiced_at)
+
+    def listens(self, n_before: int, n_least: int = 25) -> None:
+        """Wait until somebody has spoken `n_least` packets, after so many before, and has ended a second ago."""
+        voiced_at = self.leg.sound.ear.voiced_at
+        assert self.leg.wait(lambda: len(voiced_at) > n_before + n_least and time.monotonic() - voiced_at[-1] > 1.0, 30)
+
     def wait(self, seconds: float) -> None:
         self.leg.wait(lambda: False, seconds)
 
@@ -114,7 +124,7 @@ def dialled(trunk: Trunk, server: Server) -> Caller:
     assert leg.wait_answered()
     assert leg.sound is not None
     caller = Caller(leg, time.monotonic(), time.time() * 1000)
-    caller.wait(3.0)  # the greeting
+    caller.listens(0)
     return caller
 
 
@@ -131,10 +141,11 @@ def test_refused_refer_is_bridged_to_baresip_and_the_two_hear_each_other(tmp_pat
         caller.leg.sound.mouth.press("1")
         assert caller.leg.wait_request("REFER", 8) is not None
         assert sales.wait_established(10), sales.log + server.log
-        caller.wait(6.5)  # the sales department speaks
+        caller.listens(caller.n_voiced, 100)  # the sales department speaks, after what is left of the music
         caller.say(ORDER)
+        n_before = caller.n_voiced
         sales.command("hangup")
-        caller.wait(5.0)  # the agent is back
+        caller.listens(n_before, 100)  # the agent is back
         assert [one for one in caller.heard if one != CONNECTING] == [GREETING, SALES, BACK]  # that is close to music
         caller.leg.sound.judge(trunk.judge)
         assert caller.leg.hang_up() == 200
@@ -257,11 +268,13 @@ def test_two_callers_are_bridged_by_command_and_given_back(tmp_path: Path, worke
         calls = {entry["cs.option"]["caller"]: entry["id"] for entry in server.get("/list")["active_calls"]}
         ours = next(call for who, call in calls.items() if "+15550100" in who)
         theirs = next(call for call in calls.values() if call != ours)
+        n_before = our_caller.n_voiced
         server.post(f"/command/{ours}", {"command": "bridge", "targetSessionId": theirs})
-        our_caller.wait(8.0)
+        our_caller.listens(n_before)
         our_caller.say(ORDER)
+        n_before = our_caller.n_voiced
         server.post(f"/command/{theirs}", {"command": "unbridge"})
-        our_caller.wait(5.0)
+        our_caller.listens(n_before)
         assert our_caller.heard == [GREETING, SALES, BACK]
         our_caller.leg.hang_up()
         baresip.command("hangup")
@@ -346,7 +359,7 @@ def test_call_that_is_replaced_goes_on_with_who_replaces_it(tmp_path: Path) -> N
         assert leg.wait_answered()
         caller = Caller(leg, time.monotonic(), time.time() * 1000)
         assert secretary.leg.wait_ended(5) == "peer hung up"
-        caller.wait(3.5)
+        caller.listens(0)
         caller.leg.sound.mouth.press("9")
         assert caller.leg.wait_ended(8) == "peer hung up"
         trunk.check()

@@ -10,56 +10,68 @@ import asyncio
 import base64
 import io
 import json
-import subprocess
-import sys
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked_starts import forked_starts
+from peers.process import wait_until
+from running_server import START_S
 
 SPEECH = (9000 * np.sin(np.arange(16_000) / 10)).astype("<i2").tobytes()
 SILENCE = bytes(len(SPEECH))
 VOICE = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
 KEY = "right-key-0123456789abcdef"
 SERVING = """
-import asyncio, importlib, json, sys
+import asyncio, importlib, json, signal, sys
 async def main():
-    servers = {}
-    for name in sys.argv[1:]:
-        module, _, kind = name.rpartition(".")
-        servers[name] = await getattr(importlib.import_module("active_call.testing.vendors." + module), kind)().__aenter__()
-    print(json.dumps({name: server.port for name, server in servers.items()}), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    print(json.dumps([complaint for server in servers.values() for complaint in server.complaints]), flush=True)
+    module, _, kind = sys.argv[1].rpartition(".")
+    server = await getattr(importlib.import_module("active_call.testing.vendors." + module), kind)().__aenter__()
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    print(server.port, flush=True)
+    await stopped.wait()
+    print(json.dumps(server.complaints), flush=True)
 asyncio.run(main())
 """
+pytestmark = pytest.mark.xdist_group("vendors' SDKs")  # one process loads them: it takes seconds of CPU
 
 
 class Vendor:
     """A simulated vendor in a process of its own, because some SDKs block the thread."""
 
-    def __init__(self, name: str) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", SERVING, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = json.loads(self._line())[name]
+    def __init__(self, name: str, folder: Path) -> None:
+        program, self._output = folder / "vendor.py", folder / "vendor.txt"
+        program.write_text(SERVING, encoding="utf-8")
+        with self._output.open("wb") as output:
+            self._process = forked_starts().start(folder, output.fileno(), dict(os.environ), str(program), [name])
+        if not wait_until(lambda: bool(self._lines()), START_S):
+            self._process.kill()
+            raise AssertionError("the vendor has not started")
+        self.port = int(self._lines()[0])
         self.http, self.ws = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}"
 
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+    def _lines(self) -> list[str]:
+        """Whole lines that it has printed."""
+        return self._output.read_text(encoding="utf-8").split("\n")[:-1]
 
     def close(self) -> list[str]:
         """Stop it; returns its complaints."""
-        output, _ = self._process.communicate("\n", 10)
-        return list(json.loads(output))
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(20) == 0
+        return list(json.loads(self._lines()[1]))
 
 
 @pytest.fixture
-def vendor(request: pytest.FixtureRequest) -> Iterator[Vendor]:
+def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vendor]:
     """The simulator that the test names. It must not have complained."""
-    one = Vendor(request.param)
+    one = Vendor(request.param, tmp_path)
     try:
         yield one
     finally:
@@ -76,31 +88,38 @@ def packets(sound: bytes, size: int = 3200) -> list[bytes]:
 
 @at("chat.anthropic.AnthropicServer")
 def test_anthropic_streams_a_message(vendor: Vendor) -> None:
-    client = pytest.importorskip("anthropic").Anthropic(api_key=KEY, base_url=vendor.http, max_retries=0)
     tool = {"name": "weather", "description": "tells it", "input_schema": {"type": "object", "properties": {}}}
     asked = {"model": "claude-haiku-4-5", "max_tokens": 100, "system": "Be brief.", "tools": [tool]}
-    with client.messages.stream(messages=[{"role": "user", "content": "Hi"}], **asked) as stream:
+    with (
+        pytest.importorskip("anthropic").Anthropic(api_key=KEY, base_url=vendor.http, max_retries=0) as client,
+        client.messages.stream(messages=[{"role": "user", "content": "Hi"}], **asked) as stream,
+    ):
         said, message = "".join(stream.text_stream), stream.get_final_message()
     assert (said, message.stop_reason, message.usage.output_tokens) == ("Hello there.", "end_turn", 15)
 
 
 @at("chat.openai_responses.ResponsesServer")
 def test_openai_streams_a_response(vendor: Vendor) -> None:
-    client = pytest.importorskip("openai").OpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", max_retries=0)
-    with client.responses.stream(model="gpt-4o-mini", input="hi", store=False) as stream:
+    with (
+        pytest.importorskip("openai").OpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", max_retries=0) as client,
+        client.responses.stream(model="gpt-4o-mini", input="hi", store=False) as stream,
+    ):
         said = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         response = stream.get_final_response()
     assert said == response.output_text == "Hello there." and response.usage.output_tokens == 15
 
 
+def async_openai(vendor: Vendor) -> Any:
+    return pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
+
+
 @at("realtime.openai.OpenAiRealtimeServer")
 def test_openai_realtime_speaks(vendor: Vendor) -> None:
     async def run() -> set[str]:
-        client = pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
         sound = {"type": "audio/pcm", "rate": 24_000}
         session = {"type": "realtime", "output_modalities": ["audio"], "audio": {"input": {"format": sound}, "output": {"format": sound}}}
         heard = set()
-        async with client.realtime.connect(model="gpt-realtime") as connection:
+        async with async_openai(vendor) as client, client.realtime.connect(model="gpt-realtime") as connection:
             await connection.session.update(session=session)
             await connection.conversation.item.create(
                 item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
@@ -119,13 +138,13 @@ def test_openai_realtime_speaks(vendor: Vendor) -> None:
 @at("stt.openai_transcription.OpenAiTranscriptionServer")
 def test_openai_realtime_transcribes(vendor: Vendor) -> None:
     async def run() -> str:
-        client = pytest.importorskip("openai").AsyncOpenAI(api_key=KEY, base_url=f"{vendor.http}/v1", websocket_base_url=f"{vendor.ws}/v1")
         given = {
             "format": {"type": "audio/pcm", "rate": 24_000},
             "transcription": {"model": "gpt-4o-transcribe"},
             "turn_detection": None,
         }
-        async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        transcription = {"intent": "transcription"}
+        async with async_openai(vendor) as client, client.realtime.connect(extra_query=transcription) as connection:
             await connection.session.update(session={"type": "transcription", "audio": {"input": given}})
             for packet in packets(SPEECH):
                 await connection.input_audio_buffer.append(audio=base64.b64encode(packet).decode())

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
+PATIENCE_S = 20.0
+"""What has to come comes in milliseconds; this is for a machine that has much else to do."""
 SDP = (
     "v=0\r\no=peer 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 41000 RTP/AVP 0 101\r\n"
     "a=rtpmap:101 telephone-event/8000\r\n"
@@ -120,7 +122,7 @@ class RawPeer:
             self.inbox.append(parse(head + "\r\n\r\n" + rest[:n_body]))
             self._buffer = rest[n_body:].lstrip("\r\n")
 
-    def wait(self, what: str | int, seconds: float = 6.0) -> Message | None:
+    def wait(self, what: str | int, seconds: float = PATIENCE_S) -> Message | None:
         """The next request of that method, or response of that code; None when there is none in time."""
         deadline = time.monotonic() + seconds
         while True:
@@ -132,7 +134,7 @@ class RawPeer:
                 return None
             self.poll(left)
 
-    def expect(self, what: str | int, seconds: float = 6.0) -> Message:
+    def expect(self, what: str | int, seconds: float = PATIENCE_S) -> Message:
         found = self.wait(what, seconds)
         assert found is not None, f"no {what} within {seconds:g} s; there were {[message.start for message in self.inbox]}"
         return found

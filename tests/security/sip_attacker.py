@@ -58,11 +58,11 @@ class Wire:
         """All of them in one segment or record."""
         self.socket.sendall(b"".join(message if isinstance(message, bytes) else message.encode() for message in messages))
 
-    def read(self, seconds: float) -> list[str]:
-        """Whole messages that come within that time. Raises Closed."""
+    def read(self, seconds: float, n_most: int = 1_000_000) -> list[str]:
+        """Whole messages that come within that time, until there are `n_most`. Raises Closed."""
         found: list[str] = []
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        while len(found) < n_most and (left := deadline - time.monotonic()) > 0:
             self.socket.settimeout(left)
             try:
                 data = self.socket.recv(65_535)

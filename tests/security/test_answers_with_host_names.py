@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 from raw_peer import Message, RawPeer, tag_of
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 from udp_caller import HOST, Sink, description, rtp, sink
 
 NEWS = "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. " * 6
@@ -20,7 +21,7 @@ PLAYBOOK = f"---\nllm: {{provider: script}}\ngreeting: {NEWS}\ninterruption: {{s
 def trunk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, RawPeer]]:
     with RawPeer("udp") as carrier:
         extra = f'media_workers = 1\nrtp_timeout = 6\n[[trunks]]\nname = "carrier"\nserver = "{HOST}:{carrier.port}"\n'
-        with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra=extra) as server:
+        with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra=extra) as server:
             carrier.server = (HOST, server.udp_port)
             yield server, carrier
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from raw_peer import SDP, RawPeer
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 from ports import free_port
 
@@ -18,12 +19,12 @@ PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## hello\nHe
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra="media_workers = 1") as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra="media_workers = 1") as running:
         yield running
 
 
-def calls(server: Server) -> list[str]:
-    return [entry["id"] for entry in server.get("/list")["active_calls"]]
+def calls(server: Server) -> set[str]:
+    return {str(entry["id"]) for entry in server.get("/list")["active_calls"]}
 
 
 @pytest.mark.parametrize("transport", ["tls", "tcp"])
@@ -33,9 +34,9 @@ def test_requests_inside_a_call_come_by_its_connection(server: Server, transport
     port = server.tls_port if transport == "tls" else server.udp_port
     call_id = f"flow-{transport}-{len(parameters)}-{method}"
     with RawPeer("udp") as eavesdropper, RawPeer(transport, ("127.0.0.1", port)) as peer:
-        contact = f"<sip:peer@127.0.0.1:{eavesdropper.port}{parameters}>"
+        contact, before = f"<sip:peer@127.0.0.1:{eavesdropper.port}{parameters}>", calls(server)
         peer.call(f"sip:agent@127.0.0.1:{port}", contact, call_id)
-        (session_id,) = calls(server)
+        (session_id,) = calls(server) - before
         commands = {
             "MESSAGE": {"command": "message", "body": "hello"},
             "REFER": {"command": "refer", "callee": "sip:+15550123@127.0.0.1", "options": {"mode": "refer"}},
@@ -51,7 +52,7 @@ def test_requests_inside_a_call_come_by_its_connection(server: Server, transport
         peer.respond(peer.expect("BYE"), 200)
         eavesdropper.poll(0.3)
         assert eavesdropper.inbox == []
-    server.wait(lambda: not calls(server), 5, "the end of the call")
+    server.wait(lambda: session_id not in calls(server), 20, "the end of the call")
 
 
 @pytest.mark.parametrize("parameters", ["", ";transport=udp", ";transport=tcp"])
@@ -61,8 +62,9 @@ def test_bye_after_the_tls_connection_is_gone_is_not_sent_in_the_clear(server: S
         contact = f"<sip:peer@127.0.0.1:{port}{parameters}>"
         listener = socket.create_server(("127.0.0.1", port))
         listener.settimeout(5)
+        before = calls(server)
         peer.call(f"sip:agent@127.0.0.1:{server.tls_port}", contact, f"gone{len(parameters)}{parameters[-3:]}")
-        (session_id,) = calls(server)
+        (session_id,) = calls(server) - before
         peer.close()
         server.get(f"/kill/{session_id}")
         connection, _ = listener.accept()
@@ -72,7 +74,7 @@ def test_bye_after_the_tls_connection_is_gone_is_not_sent_in_the_clear(server: S
             assert first[:2] == b"\x16\x03", f"expected the beginning of a TLS handshake, found {first!r}"
         eavesdropper.poll(0.5)
         assert eavesdropper.inbox == []
-    server.wait(lambda: not calls(server), 5, "the end of the call")
+    server.wait(lambda: session_id not in calls(server), 20, "the end of the call")
 
 
 def test_call_that_we_place_over_tls_ends_over_tls(server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
-from running_server import running_server
+from speechless_server import speechless_server
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
@@ -48,7 +48,7 @@ def invite(port: int, number: int, agent: bytes) -> bytes:
 def test_headers_of_strangers_are_single_values_of_single_lines(tmp_path: Path) -> None:
     """Each comes from an address of its own: of one address and rule only the first refusal is told at once."""
     handler = '[handler]\ntype = "playbook"\ndefault = "main.md"\n' + TRUNK
-    with running_server(tmp_path, BOOK, handler=handler) as server:
+    with speechless_server(tmp_path, BOOK, handler=handler) as server:
         for number, agent in enumerate(AGENTS):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
                 stranger.settimeout(5)

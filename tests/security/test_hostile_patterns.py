@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import running_server
 from sip_attacker import Call, Wire
+from speechless_server import speechless_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Welcome.\n---\n# Scene: main\n## hello\nHello.\n"
 HANDLER = r"""
@@ -29,7 +29,7 @@ def _closed_wires() -> Iterator[None]:
 
 
 def test_number_that_a_rule_cannot_judge_in_time_gets_the_default_and_others_are_served(tmp_path: Path) -> None:
-    with running_server(tmp_path, {"main.md": PLAYBOOK, "pbx.md": PLAYBOOK}, handler=HANDLER) as server:
+    with speechless_server(tmp_path, {"main.md": PLAYBOOK, "pbx.md": PLAYBOOK}, handler=HANDLER) as server:
         call = Call(Wire("udp", server.udp_port))
         begun = time.monotonic()
         call.wire.send(call.invite().replace("<sip:+15550100@", f"<sip:{'1' * 60}@", 1))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 from active_call.testing.phone.user_agent import Phone
 
@@ -23,7 +24,7 @@ JSON_HEAD = "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
         yield running
 
 
@@ -87,7 +88,7 @@ def test_connections_leave_room_for_calls_and_records_where_descriptors_are_few(
     shell.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     shell.chmod(0o755)
     monkeypatch.setattr("running_server.sys.executable", str(shell))
-    with running_server(tmp_path / "server", PLAYBOOK, cold=True) as server, ExitStack() as stack:
+    with speechless_server(tmp_path / "server", PLAYBOOK, cold=True) as server, ExitStack() as stack:
         monkeypatch.undo()
         assert psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == 256
         open_many(stack, server, 400)

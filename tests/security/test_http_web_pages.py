@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from forked_starts import forked_starts
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 CALL = json.dumps({"callee": "sip:victim@127.0.0.1:9", "playbook": "main.md"})
@@ -25,7 +26,7 @@ WRITE = json.dumps({"content": PLAYBOOK})
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
         yield running
 
 
@@ -34,7 +35,7 @@ def send(port: int, request: str, body: str = "", *, address: str = "127.0.0.1",
     lines = [f"{request} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()), "Connection: close"]
     if body:
         lines.append(f"Content-Length: {len(body.encode())}")
-    with socket.create_connection((address, port), timeout=5) as sock:
+    with socket.create_connection((address, port), timeout=30) as sock:
         sock.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
         answer = b""
         while data := sock.recv(65536):
@@ -80,7 +81,7 @@ def test_request_of_a_foreign_page_is_refused(server: Server, request_line: str,
 def test_socket_of_a_foreign_page_is_not_opened(server: Server) -> None:
     upgrade = {"Host": "127.0.0.1", "Upgrade": "websocket", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Version": "13"}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in upgrade.items()]
-    with socket.create_connection(("127.0.0.1", server.http_port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as sock:
         request = ["GET /call HTTP/1.1", *lines, "Connection: Upgrade", "Origin: http://evil.example"]
         sock.sendall(("\r\n".join(request) + "\r\n\r\n").encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 403")
@@ -126,7 +127,7 @@ def test_with_a_token_any_name_will_do_and_no_page_of_others(tmp_path: Path) -> 
 
 def prepare(folder: Path, extra: str) -> int:
     """A config file as `running_server` writes it, for all addresses; gives the HTTP port."""
-    with running_server(folder, PLAYBOOK) as running:
+    with speechless_server(folder, PLAYBOOK) as running:
         port = running.http_port
     file = folder / "active-call.toml"
     config = file.read_text(encoding="utf-8").replace(f'"127.0.0.1:{port}"', f'"[::]:{port}"')

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from raw_peer import RawPeer
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## hello\nHello.\n"
 CHALLENGE = f'Proxy-Authenticate: Digest realm="carrier", nonce="{"n" * 300}", opaque="{"o" * 300}", qop="auth", algorithm=MD5'
@@ -64,7 +65,7 @@ password = "secret"
 headers = {{"X-Long" = "{"x" * 300}"}}
 {settings}
 """
-        with running_server(tmp_path, PLAYBOOK, extra=extra) as server:
+        with speechless_server(tmp_path, PLAYBOOK, extra=extra) as server:
             carrier.server = ("127.0.0.1", server.udp_port)
             first, second, third = (set_up_s(server, carrier) for _ in range(3))
     print(f"{settings!r}: {first:.2f} s, {second:.2f} s, {third:.2f} s")

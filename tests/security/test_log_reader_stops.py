@@ -89,7 +89,7 @@ def serving(folder: Path, extra: str = "") -> Iterator[Serving]:
     (folder / "active-call.toml").write_text(
         f'addr = "127.0.0.1"\nudp_port = {udp_port}\nhttp_addr = "127.0.0.1:{http_port}"\nmedia_workers = 1\n'
         f'graceful_shutdown_timeout = 1\n{extra}\n[handler]\ntype = "playbook"\ndefault = "main.md"\n'
-        '[asr]\nprovider = "pocketsphinx"\n[tts]\nprovider = "espeak"\n',
+        '[asr]\nprovider = "none"\n[tts]\nprovider = "espeak"\n',
         encoding="utf-8",
     )
     reads, writes = os.pipe()

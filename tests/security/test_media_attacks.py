@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 from udp_caller import HOST, Sink, UdpCaller, description, rtp, sink, udp_caller
 
 NEWS = "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. " * 6
@@ -28,7 +29,7 @@ Bye. <hangup/>
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
-    with running_server(folder, PLAYBOOK, extra="rtp_timeout = 6\n") as running:
+    with speechless_server(folder, PLAYBOOK, extra="rtp_timeout = 6\n") as running:
         yield running
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 from active_call.testing.phone.user_agent import Phone
 
@@ -83,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, private: Private) -> Iterat
             file.setframerate(8000)
             file.writeframes(b"\1\0" * 800)
     (folder / "sounds/link.wav").symlink_to(folder / "recordings/other.wav")
-    with running_server(folder, PLAYBOOK, recording=True) as running:
+    with speechless_server(folder, PLAYBOOK, recording=True) as running:
         yield running
 
 
@@ -175,7 +176,7 @@ One. <http url="{listed.url}/listed?who={{{{ caller }}}}" set_var="a"/>
 Two. <http url="http://{{{{ where }}}}/x" set_var="b"/>
 """
     try:
-        with running_server(tmp_path, book) as server, a_call(server) as (phone, session_id):
+        with speechless_server(tmp_path, book) as server, a_call(server) as (phone, session_id):
             events_after(server, session_id, {"command": "setVar", "key": "where", "value": other.url.removeprefix("http://")})
             for digit in "12":
                 phone.press(digit)
@@ -216,7 +217,7 @@ def test_hosts_and_folders_of_one_playbook_are_for_its_own_calls_alone(tmp_path:
     (tmp_path / "inside/corp.md").write_text(PLAYBOOK.replace("main\n", f'main\n<play file="{inner}"/>\n'), encoding="utf-8")
     speech = {"provider": "openai", "endpoint": f"{private.url}/v1", "secretKey": "k", "model": "tts-1"}
     begun = len(private.paths)
-    with running_server(tmp_path, PLAYBOOK, handler=RULES) as server:
+    with speechless_server(tmp_path, PLAYBOOK, handler=RULES) as server:
         with a_call(server, "corp") as (_, corp_id):
             server.wait(lambda: "/corp.wav" in private.paths[begun:], 10, "the sound that the playbook names")
             for url in (inner, "inside/welcome.wav"):

@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,10 @@ import psutil
 import pytest
 from peers.postgres import own_cluster
 from peers.sipp import SCENARIOS, Sipp
-from running_server import NOBODY_SPEAKS, Server
-from running_server import running_server as running_server_with
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
-running_server = partial(running_server_with, engines=NOBODY_SPEAKS)
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
 
@@ -123,7 +121,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("n_calls", [5, pytest.param(100, marks=pytest.mark.load)])
 def test_kill_9_under_calls_leaves_exactly_one_closed_record_each(tmp_path: Path, database: str, n_calls: int) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         scenario, target = staying(tmp_path / "scenario"), f"127.0.0.1:{server.udp_port}"
         with Sipp(scenario, tmp_path / "sipp", target=target, calls=n_calls, rate=20, limit=n_calls) as run:
             run.start()
@@ -131,7 +129,7 @@ def test_kill_9_under_calls_leaves_exactly_one_closed_record_each(tmp_path: Path
             server.wait(lambda: all(call["answerTime"] for call in server.get("/list")["active_calls"]), 20, "their answers")
             alive = {call["id"] for call in server.get("/list")["active_calls"]}
             kill(server)
-    with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         found = listed(server)
         assert {record["id"] for record in found} == alive
         assert len(found) == n_calls
@@ -145,12 +143,12 @@ def test_kill_9_under_calls_leaves_exactly_one_closed_record_each(tmp_path: Path
         assert whole == files[oldest]
         assert "+15550100" in whole["caller"]
         assert "'answered'" in whole["error"]
-    with running_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK, callrecord=database) as server:
         assert len(listed(server)) == n_calls
 
 
 def test_kill_9_while_calls_come_loses_none_that_was_answered(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server:
         made = [Caller(server) for _ in range(60)]
         answered: list[str] = []
         for caller in made:
@@ -161,7 +159,7 @@ def test_kill_9_while_calls_come_loses_none_that_was_answered(tmp_path: Path) ->
         kill(server)
         for caller in made:
             caller.sock.close()
-    with running_server(tmp_path / "server", PLAYBOOK) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server:
         server.wait_records(30)
         found = [record["callId"] for record in server.records()]
         assert sorted(found) == sorted(answered)
@@ -169,7 +167,7 @@ def test_kill_9_while_calls_come_loses_none_that_was_answered(tmp_path: Path) ->
 
 @pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)])
 def test_second_stop_signal_ends_calls_at_once_each_with_bye_and_record(tmp_path: Path, signals: tuple[int, int]) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 5) as made:
+    with speechless_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 5) as made:
         server.process.send_signal(signals[0])
         time.sleep(1)
         assert server.process.poll() is None
@@ -187,7 +185,7 @@ def test_second_stop_signal_ends_calls_at_once_each_with_bye_and_record(tmp_path
 
 def test_calls_under_a_storm_of_two_signals_get_bye_and_record(tmp_path: Path) -> None:
     """Both signals in the same instant, as a terminal and a wrapper send them."""
-    with running_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 3) as made:
+    with speechless_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 3) as made:
         server.process.send_signal(signal.SIGINT)
         server.process.send_signal(signal.SIGTERM)
         for caller in made:
@@ -197,13 +195,13 @@ def test_calls_under_a_storm_of_two_signals_get_bye_and_record(tmp_path: Path) -
 
 
 def test_third_stop_signal_leaves_at_once_and_the_next_start_closes_the_calls(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 2):
+    with speechless_server(tmp_path / "server", PLAYBOOK, graceful_s=60) as server, callers(server, 2):
         server.was_killed = True
         for _ in range(3):
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.05)
         assert server.process.wait(3) == 130
-    with running_server(tmp_path / "server", PLAYBOOK) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server:
         found = [(record["status"], record["id"]) for record in listed(server)]
         assert len(found) == 2
         assert {status for status, _ in found} <= {"crashed", "answered"}
@@ -215,7 +213,7 @@ def test_start_that_fails_when_a_call_has_come_already_ends_the_call(tmp_path: P
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         folder = tmp_path / "server"
-        with running_server(folder, PLAYBOOK) as server:
+        with speechless_server(folder, PLAYBOOK) as server:
             pass
         config = (folder / "active-call.toml").read_text(encoding="utf-8")
         config = re.sub(r'http_addr = ".*"', f'http_addr = "127.0.0.1:{taken.getsockname()[1]}"', config)
@@ -229,7 +227,7 @@ def test_start_that_fails_when_a_call_has_come_already_ends_the_call(tmp_path: P
 
 def test_refused_calls_have_records_and_a_flood_of_them_only_counts(tmp_path: Path) -> None:
     extra = '[admission]\nmax_calls = 2\nstrangers = "reject"\n[[trunks]]\nname = "mine"\naddresses = ["127.0.0.1"]\nmax_calls = 1\n'
-    with running_server(tmp_path / "server", PLAYBOOK, extra=extra.replace("addresses", "allow")) as server, callers(server, 1):
+    with speechless_server(tmp_path / "server", PLAYBOOK, extra=extra.replace("addresses", "allow")) as server, callers(server, 1):
         refused = Caller(server)
         with contextlib.closing(refused.sock):
             assert refused.call(user="+15550999").startswith("SIP/2.0 503")
@@ -254,7 +252,7 @@ def test_full_disk_is_told_and_records_are_written_when_there_is_room_again(tmp_
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
         pytest.skip("no file system of one megabyte can be mounted here")
     try:
-        with running_server(tmp_path / "server", PLAYBOOK, root=str(disk)) as server:
+        with speechless_server(tmp_path / "server", PLAYBOOK, root=str(disk)) as server:
             ballast = disk / "ballast"
             with callers(server, 1) as (caller,):
                 with contextlib.suppress(OSError), ballast.open("wb") as file:
@@ -284,7 +282,7 @@ def test_health_tells_a_full_disk_of_recordings_for_as_long_as_it_is_full(tmp_pa
     try:
         (tmp_path / "server").mkdir()
         (tmp_path / "server" / "recordings").symlink_to(disk)
-        with running_server(tmp_path / "server", PLAYBOOK, recording=True) as server:
+        with speechless_server(tmp_path / "server", PLAYBOOK, recording=True) as server:
             ballast = disk / "ballast"
             with contextlib.suppress(OSError), ballast.open("wb") as file:
                 while True:
@@ -306,7 +304,7 @@ def test_health_tells_a_full_disk_of_recordings_for_as_long_as_it_is_full(tmp_pa
 
 
 def test_record_that_ends_when_descriptors_are_short_is_written_later(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
         usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (psutil.Process(server.pid).num_fds() - 5, usual[1]))
         caller.send("BYE", 2, to=_to(caller))
@@ -320,7 +318,7 @@ def test_record_that_ends_when_descriptors_are_short_is_written_later(tmp_path: 
 
 
 def test_folder_that_is_in_the_way_is_told_and_the_record_is_written_later(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
         day = server.folder / "cdr" / time.strftime("%Y%m%d", time.gmtime())
         day.write_text("in the way")
         caller.send("BYE", 2, to=_to(caller))
@@ -334,7 +332,7 @@ def test_folder_that_is_in_the_way_is_told_and_the_record_is_written_later(tmp_p
 def test_read_only_folder_of_records_is_told_and_calls_are_taken(tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "cdr").write_text("no folder")
-    with running_server(tmp_path / "server", PLAYBOOK, status="degraded") as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK, status="degraded") as server:
         assert {problem["part"] for problem in server.health()["problems"]} == {"records", "records folder"}
         with callers(server, 1) as (caller,):
             caller.send("BYE", 2, to=_to(caller))
@@ -344,12 +342,12 @@ def test_read_only_folder_of_records_is_told_and_calls_are_taken(tmp_path: Path)
 
 
 def test_records_answer_the_filters_over_http(tmp_path: Path) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK) as server:
+    with speechless_server(tmp_path / "server", PLAYBOOK) as server:
         for _ in range(5):
             with callers(server, 1) as (caller,):
                 caller.send("BYE", 2, to=_to(caller))
         server.wait_records(5)
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/api/records?limit=2&direction=inbound", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/api/records?limit=2&direction=inbound", timeout=30) as response:
             page, link = json.loads(response.read()), response.headers["Link"]
             assert response.headers["X-Total-Count"] == "5"
         assert page[0].keys() >= {"id", "date", "duration", "status"}

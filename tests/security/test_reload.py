@@ -13,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 from test_log_reader_stops import PCMU, Caller, to_header
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -35,7 +36,7 @@ def reload(server: Server, words: str) -> None:
 
 
 def test_hangup_signal_reloads_trunks_handlers_and_log_and_calls_go_on(tmp_path: Path) -> None:
-    with running_server(tmp_path, {"main.md": BOOK, "other.md": BOOK.replace("Hello", "Other")}) as server:
+    with speechless_server(tmp_path, {"main.md": BOOK, "other.md": BOOK.replace("Hello", "Other")}) as server:
         file = tmp_path / "active-call.toml"
         first = file.read_text()
         running, answered = answer(server, "running")
@@ -79,7 +80,7 @@ def test_hangup_signal_reloads_trunks_handlers_and_log_and_calls_go_on(tmp_path:
 
 def test_config_file_that_is_gone_opens_nothing(tmp_path: Path) -> None:
     """The defaults let everybody in: a file that is being replaced must not look like one that says nothing."""
-    with running_server(tmp_path, BOOK) as server:
+    with speechless_server(tmp_path, BOOK) as server:
         file = tmp_path / "active-call.toml"
         file.write_text(file.read_text() + TRUNK)
         reload(server, "configuration reloaded")
@@ -92,7 +93,7 @@ def test_config_file_that_is_gone_opens_nothing(tmp_path: Path) -> None:
 
 
 def test_hangup_signal_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
-    with running_server(tmp_path, BOOK) as server:
+    with speechless_server(tmp_path, BOOK) as server:
         for _ in range(20):
             server.process.send_signal(signal.SIGHUP)
         time.sleep(0.5)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from running_server import Server, running_server
+from running_server import Server
 from sip_attacker import CRYPTO, SOUND, Call, Wire
+from speechless_server import speechless_server
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -49,7 +50,7 @@ def _closed_wires() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("one-read"), PLAYBOOK, extra=SECURED_TRUNK) as running:
+    with speechless_server(tmp_path_factory.mktemp("one-read"), PLAYBOOK, extra=SECURED_TRUNK) as running:
         yield running
 
 

@@ -16,7 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -111,7 +112,7 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+    with speechless_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
         yield running
 
 

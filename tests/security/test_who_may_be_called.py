@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from raw_peer import SDP, Message, RawPeer, tag_of
-from running_server import Server, running_server
+from running_server import Server
+from speechless_server import speechless_server
 
 PLAYBOOK = """---
 llm: {provider: script}
@@ -40,7 +41,7 @@ password = "secret"
 [outbound]
 {outbound}
 """
-        with running_server(folder, PLAYBOOK, extra=extra) as server:
+        with speechless_server(folder, PLAYBOOK, extra=extra) as server:
             carrier.server = ("127.0.0.1", server.udp_port)
             yield server, carrier
 
@@ -338,7 +339,7 @@ def test_value_of_a_callers_header_is_not_dialled(tmp_path: Path) -> None:
     )
     with RawPeer("udp") as carrier, RawPeer("udp", host="127.0.0.2") as victim:
         extra = f'media_workers = 1\n[[trunks]]\nname = "carrier"\nserver = "127.0.0.1:{carrier.port}"\n'
-        with running_server(tmp_path, playbook, extra=extra) as server:
+        with speechless_server(tmp_path, playbook, extra=extra) as server:
             carrier.server = ("127.0.0.1", server.udp_port)
             carrier.request(
                 "INVITE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -117,3 +118,30 @@ def test_mouth_never_falls_silent_and_marks_only_the_beginning() -> None:
     levels = [audio.frame_levels(audio.ALAW.decode(one[12:]))[0] for one in packets]
     assert levels[0] > 4000
     assert all(5 < level < 40 for level in levels[2:])
+
+
+def test_secured_sound_and_reports_that_come_at_once_are_all_opened() -> None:
+    """Each thread of the receiver has a libsrtp session: pylibsrtp works in a buffer of the session, without the interpreter's lock."""
+    n_packets, key = 4000, bytes(range(30))
+    (ours, our_rtcp), (theirs, their_rtcp) = bind_pair("127.0.0.1"), bind_pair("127.0.0.1")
+    ear = AudioReceiver(ours, our_rtcp, MediaPlan(("127.0.0.1", 9), 0, -1, b"", key))
+    sound = [struct.pack("!BBHII", 0x80, 0, n, n * 160, 7) + bytes([n % 251]) * 160 for n in range(n_packets)]
+    report = struct.pack("!BBHI", 0x80, 201, 1, 7) + bytes(1000)
+    sessions = srtp_session(key, outbound=True), srtp_session(key, outbound=True)
+    sound = [sessions[0].protect(packet) for packet in sound]
+    reports = [sessions[1].protect_rtcp(report) for _ in range(n_packets)]
+    ear.start()
+    try:
+        for n in range(n_packets):
+            their_rtcp.sendto(reports[n], our_rtcp.getsockname())
+            theirs.sendto(sound[n], ours.getsockname())
+            if n % 50 == 49:  # no more than its buffers hold
+                deadline = time.monotonic() + 20
+                while len(ear.packets) + ear.counts.total() < 2 * (n + 1) and time.monotonic() < deadline:
+                    time.sleep(0.0005)
+        counts = dict(ear.counts)
+    finally:
+        ear.stop()
+        for sock in (ours, our_rtcp, theirs, their_rtcp):
+            sock.close()
+    assert (len(ear.packets), counts) == (n_packets, {"rtcp": n_packets})
