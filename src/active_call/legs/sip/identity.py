@@ -65,6 +65,7 @@ def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
     `diversion_reason`: who forwarded the call to us. `verstat`: the carrier's verification of the caller's signature (STIR/SHAKEN).
     `anonymous`: `yes` if the caller withholds its identity.
     """
+    headers = {name.lower(): value for name, value in headers.items()}
     sender, asserted = _address(_get(headers, "from")), _address(_first(headers, "p-asserted-identity"))
     is_anonymous = sender is None or _is_nobody(sender) or _wants_privacy(headers)
     diverted, reason = _diversion(headers)
@@ -132,7 +133,8 @@ def _first(headers: Mapping[str, str], name: str) -> str:
 
 
 def _get(headers: Mapping[str, str], name: str) -> str:
-    return next((value for key, value in headers.items() if key.lower() == name), "")
+    """The value under `name`; the keys of `headers` are in lower case."""
+    return headers.get(name, "")
 
 
 def _spelt(key: str) -> str:

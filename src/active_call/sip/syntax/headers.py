@@ -143,6 +143,10 @@ class Headers:
         Raises like `add`.
         """
         checked = _checked(name, value)
+        if checked[0] not in [entry[0] for entry in self._fields]:
+            self._fields.append(checked)
+            self._by_key = None
+            return
         kept: list[tuple[str, str, str]] = []
         placed = False
         for entry in self._fields:
@@ -151,8 +155,6 @@ class Headers:
             elif not placed:
                 kept.append((entry[0], entry[1], checked[2]))
                 placed = True
-        if not placed:
-            kept.append(checked)
         self._fields, self._by_key = kept, None
 
     def remove(self, name: str) -> None:

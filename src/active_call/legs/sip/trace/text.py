@@ -51,13 +51,17 @@ def headers_of(data: bytes) -> dict[str, str]:
     shown: dict[str, str] = {}
     end = _END_OF_HEAD.search(data)
     head = _text(data if end is None else data[: end.start()])
+    is_plain = head.replace("\r", "").replace("\n", "").isprintable()
+    if is_plain:  # nearly every message: its passwords are removed at once
+        head = _without_passwords(head)
     if "\n " in head or "\n\t" in head:
         head = _FOLD.sub(" ", head)
     for line in head.split("\n")[1:]:
         name, colon, value = line.partition(":")
         full = _FULL.get(name.rstrip(" \t").lower()) if colon else None
         if full is not None:
-            text = _without_passwords(plain(value.strip(_BLANKS)))
+            text = value.strip(_BLANKS)
+            text = text if is_plain else _without_passwords(plain(text))
             shown[full] = f"{shown[full]}, {text}"[:MAX_VALUE] if full in shown else text[:MAX_VALUE]
     return shown
 
