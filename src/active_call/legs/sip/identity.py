@@ -24,12 +24,16 @@ _SPELT = {"call-id": "Call-ID"}
 def header_map(message: Request | Response) -> dict[str, str]:
     """All headers by full name. The values of a repeated header are joined with commas, in order."""
     names: dict[str, str] = {}
-    values: dict[str, list[str]] = {}
+    joined: dict[str, str] = {}
     for name, value in message.headers.items():
         key = header_key(name)
-        names.setdefault(key, _spelt(key) if name.lower() in COMPACT_FORMS else name)
-        values.setdefault(key, []).append(value)
-    return {names[key]: plain(", ".join(found)) for key, found in values.items()}
+        full = names.get(key)
+        if full is None:
+            full = names[key] = _spelt(key) if len(name) == 1 and name.lower() in COMPACT_FORMS else name
+            joined[full] = value
+        else:
+            joined[full] += f", {value}"
+    return {name: plain(value) for name, value in joined.items()}
 
 
 def allowed_methods(message: Request | Response) -> frozenset[str]:

@@ -100,6 +100,11 @@ class Headers:
         values = (self._by_key or self._index()).get(header_key(name))
         return values[0] if values else None
 
+    def first(self, key: str) -> str | None:
+        """As `get`, by `header_key`."""
+        values = (self._by_key or self._index()).get(key)
+        return values[0] if values else None
+
     def get_all(self, name: str) -> list[str]:
         """The value of each line with that name, not split."""
         values = (self._by_key or self._index()).get(header_key(name))
