@@ -118,7 +118,10 @@ def test_failure_to_make_the_application_is_the_request_s_and_is_tried_again(mon
 
 
 def test_start_of_a_server_loads_none_of_what_few_calls_need() -> None:
-    unwanted = ("fastapi", "alembic", "aioice", "OpenSSL", "cryptography", "av", "dns", "rich", "openai", "sqlalchemy.orm", "onnxruntime")
+    unwanted = (
+        *("fastapi", "alembic", "aioice", "OpenSSL", "cryptography", "av", "dns", "rich", "openai", "sqlalchemy.orm", "onnxruntime"),
+        "active_call.testing",
+    )
     program = (
         "import sys\nfrom active_call.server.preloading import load_httpx, preload_modules\npreload_modules()\n"
         "before = set(sys.modules)\nload_httpx()\n"

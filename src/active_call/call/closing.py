@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError
@@ -21,7 +21,7 @@ from active_call.store.records import CallRecord
 
 RELEASE_DEADLINE_S = 3.0
 
-Closers = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
+Closers = Iterator[tuple[str, Callable[[], Awaitable[object]]]]
 """Names of parts, with the functions that close them."""
 
 
@@ -50,13 +50,14 @@ class CallClosing:
             self.close_record()
 
     def _closers(self) -> Closers:
-        return (
-            ("transfers", self._close_transfers),
-            ("recording", lambda: self._parts.recording.complete(self._next_report)),
-            ("leg", self._release_leg),
-            ("hearing", self._parts.speech_input.close),
-            ("agent", self._release_agent),
-        )
+        """The parts that have something to close, in order."""
+        yield "transfers", self._close_transfers
+        if self._parts.recording.is_running:
+            yield "recording", lambda: self._parts.recording.complete(self._next_report)
+        yield "leg", self._release_leg
+        yield "hearing", self._parts.speech_input.close
+        if self._context.state.is_realtime:
+            yield "agent", self._release_agent
 
     async def _close_transfers(self) -> None:
         self._parts.bridging.end()
@@ -115,7 +116,7 @@ class CallClosing:
     def _report(self, record: CallRecord) -> None:
         """Send the report to the playbook's URL if the call was answered."""
         playbook, posthooks = self._context.state.playbook, self._context.dependencies.posthooks
-        if playbook is not None and posthooks is not None and record.answer_time is not None:
+        if playbook is not None and playbook.posthook is not None and posthooks is not None and record.answer_time is not None:
             posthooks.begin(replace(playbook, trust=self._context.state.trust), record)  # its model uses the keys of this call
 
     def refuse(self, item: Item) -> None:

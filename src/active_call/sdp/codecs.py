@@ -5,7 +5,7 @@ A media section goes in, matches come out. A new codec is one line in `CODECS`; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from active_call.sdp.description import Attribute, MediaDescription, RtpMap
@@ -90,37 +90,36 @@ def offered_maps(section: MediaDescription) -> list[RtpMap]:
     return [rtpmap for rtpmap in found if rtpmap is not None]
 
 
-def first_common_codec(section: MediaDescription, names: tuple[str, ...]) -> tuple[Codec, int] | None:
-    """The first codec in the section's order that is among `names`, and its payload type."""
+def first_common_codec(maps: Sequence[RtpMap], names: tuple[str, ...]) -> tuple[Codec, int] | None:
+    """The first codec in the order of `offered_maps` that is among `names`, and its payload type."""
     ours = [CODECS[name] for name in names if name in CODECS]
-    for rtpmap in offered_maps(section):
+    for rtpmap in maps:
         for codec in ours:
             if codec.is_named_by(rtpmap):
                 return codec, rtpmap.payload_type
     return None
 
 
-def find_codec(section: MediaDescription, codec: Codec) -> int | None:
-    """The payload type of that codec in the section."""
-    return next((rtpmap.payload_type for rtpmap in offered_maps(section) if codec.is_named_by(rtpmap)), None)
+def find_codec(maps: Sequence[RtpMap], codec: Codec) -> int | None:
+    """The payload type of that codec among `offered_maps`."""
+    return next((rtpmap.payload_type for rtpmap in maps if codec.is_named_by(rtpmap)), None)
 
 
-def find_event(section: MediaDescription, clock_hz: int) -> RtpMap | None:
+def find_event(maps: Sequence[RtpMap], clock_hz: int) -> RtpMap | None:
     """The telephone-event with the clock of a codec, else the first one (Twilio offers only 8000 Hz, even with Opus)."""
-    events = [rtpmap for rtpmap in offered_maps(section) if rtpmap.name.lower() == TELEPHONE_EVENT]
+    events = [rtpmap for rtpmap in maps if rtpmap.name.lower() == TELEPHONE_EVENT]
     return next((event for event in events if event.clock_hz == clock_hz), events[0] if events else None)
 
 
-def receivable_formats(sections: Iterable[MediaDescription], names: tuple[str, ...]) -> tuple[Format, ...]:
-    """What may arrive with which payload type: the codecs among `names` and the telephone events. The first section takes precedence."""
+def receivable_formats(maps: Iterable[RtpMap], names: tuple[str, ...]) -> tuple[Format, ...]:
+    """What may arrive with which payload type: the codecs among `names` and the telephone events. Of equal types the first one counts."""
     codecs = [CODECS[name] for name in names if name in CODECS]
     formats: dict[int, Format] = {}
-    for section in sections:
-        for rtpmap in offered_maps(section):
-            is_event = rtpmap.name.lower() == TELEPHONE_EVENT
-            name = TELEPHONE_EVENT if is_event else next((codec.name for codec in codecs if codec.is_named_by(rtpmap)), None)
-            if name is not None:
-                formats.setdefault(rtpmap.payload_type, Format(rtpmap.payload_type, name, rtpmap.clock_hz))
+    for rtpmap in maps:
+        is_event = rtpmap.name.lower() == TELEPHONE_EVENT
+        name = TELEPHONE_EVENT if is_event else next((codec.name for codec in codecs if codec.is_named_by(rtpmap)), None)
+        if name is not None:
+            formats.setdefault(rtpmap.payload_type, Format(rtpmap.payload_type, name, rtpmap.clock_hz))
     return tuple(formats.values())
 
 

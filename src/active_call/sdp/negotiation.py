@@ -201,7 +201,8 @@ def negotiate_answer(
     remote_ip, remote_host = _remote_address(theirs, section, local.peer)
     _require_family(remote_ip, local)
     crypto = _answer_crypto(section, local, key_for)
-    event = find_event(section, codec.clock_hz)
+    maps = offered_maps(section)
+    event = find_event(maps, codec.clock_hz)
     peer_sends, peer_takes, on_hold = _peer_flows(theirs, section, remote_ip)
     ours = _direction_of(direction in _SENDING and peer_takes, direction in _RECEIVING and peer_sends)
     keys = () if crypto is None else (CryptoKey(crypto.tag, crypto.suite, crypto.send_key),)
@@ -233,7 +234,7 @@ def negotiate_answer(
         on_hold=on_hold,
         ptime_ms=_wanted_ptime(section),
         crypto=crypto,
-        formats=_agreed_first(receivable_formats((section,), local.codecs), payload_type),
+        formats=_agreed_first(receivable_formats(maps, local.codecs), payload_type),
         send_parameters=section.fmtp(payload_type) or "",
         rtcp_mux=is_muxed,
         remote_host=remote_host,
@@ -266,14 +267,15 @@ def accept_answer(
     ours = parse_description(offer) if isinstance(offer, bytes) else offer
     theirs = parse_description(answer) if isinstance(answer, bytes) else answer
     offered, section = _answered_pair(ours, theirs)
-    receive_types = {codec.name: found for codec in CODECS.values() if (found := find_codec(offered, codec)) is not None}
-    common = first_common_codec(section, tuple(receive_types))
+    our_maps, their_maps = offered_maps(offered), offered_maps(section)
+    receive_types = {codec.name: found for codec in CODECS.values() if (found := find_codec(our_maps, codec)) is not None}
+    common = first_common_codec(their_maps, tuple(receive_types))
     if common is None:
         raise NegotiationError(f"no codec of our offer in the answer: it has {_codec_names(section)}, we offered {_codec_names(offered)}")
     codec, send_type = common
     remote_ip, remote_host = _remote_address(theirs, section, peer)
-    send_event = find_event(section, codec.clock_hz)
-    receive_event = find_event(offered, codec.clock_hz if send_event is None else send_event.clock_hz)
+    send_event = find_event(their_maps, codec.clock_hz)
+    receive_event = find_event(our_maps, codec.clock_hz if send_event is None else send_event.clock_hz)
     peer_sends, peer_takes, held = _peer_flows(theirs, section, remote_ip)
     direction = ours.direction_of(offered)
     crypto = _accepted_crypto(offered, section, keys)
@@ -293,7 +295,7 @@ def accept_answer(
         on_hold=direction in _SENDING and held,
         ptime_ms=_wanted_ptime(section),
         crypto=crypto,
-        formats=_agreed_first(receivable_formats((offered, section), tuple(receive_types)), receive_types[codec.name]),
+        formats=_agreed_first(receivable_formats((*our_maps, *their_maps), tuple(receive_types)), receive_types[codec.name]),
         send_parameters=section.fmtp(send_type) or "",
         remote_host=remote_host,
         may_be_silent=_may_be_silent(theirs, section),
@@ -311,7 +313,7 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
         for index, section in enumerate(theirs.media):
             if section.media != "audio" or section.port == 0 or section.protocol not in protocols:
                 continue
-            choice = first_common_codec(section, local.codecs)
+            choice = first_common_codec(offered_maps(section), local.codecs)
             if choice is None:
                 refusals.append(f"no common codec: offered {_codec_names(section)}, supported {', '.join(local.codecs)}")
             elif protocols is SECURE_PROTOCOLS and first_usable(section.cryptos(), local.suites) is None:

@@ -6,7 +6,6 @@ import gc
 import sys
 
 from active_call.base.numeric_threads import single_threaded
-from active_call.base.quick_dataclasses import quick_dataclasses
 from active_call.server.preloading import load_httpx, preload
 
 
@@ -14,12 +13,10 @@ def main() -> None:
     """Run the command of the arguments."""
     gc.disable()  # imported objects stay alive: collecting during the imports takes a tenth of the start-up time
     is_server = begins_server(sys.argv[1:])
-    with quick_dataclasses():  # also in the fork server, which is forked here
-        children = preload() if is_server else None
-        load_httpx()
-        with single_threaded():
-            from active_call.server.commands.main import app
-
+    children = preload() if is_server else None
+    load_httpx()
+    with single_threaded():
+        from active_call.server.commands.main import app
     if not is_server:  # a server enables the collector after it has loaded more modules
         gc.freeze()
         gc.enable()

@@ -63,6 +63,7 @@ from active_call.server.http.console_facts import console_facts
 from active_call.server.http.health import kept, media_and_calls, sip_connections
 from active_call.server.http.server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http.settings import HttpSettings
+from active_call.server.http.text_talks import begin_talk
 from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
@@ -75,7 +76,6 @@ from active_call.server.setup.sip import listen, make_sip, refuse_taken_ports
 from active_call.server.setup.spending import configure_spending, kept_spending
 from active_call.server.setup.trunks import accounts, trunk_warnings
 from active_call.server.setup.webhooks import make_webhooks
-from active_call.server.text_calls import TextCall
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
@@ -292,7 +292,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
-        begin_talk=lambda playbook, on_event: TextCall(playbook, settings.services, on_event, caller="sip:you@console"),
+        begin_talk=lambda playbook, on_event: begin_talk(playbook, settings.services, on_event),
         media=pool,
         browsers=browser_settings(settings.config),
         streams=stream_settings(settings.config),

@@ -4,6 +4,7 @@ name.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,23 @@ def find_playbook(name: str, config: Config) -> Path:
     file inside one of the folders or the working directory, symbolic links followed.
     """
     is_own = name in _configured_names(config)
-    path = Path(name)
     if not is_own:
         _refuse_leaving(name)
-    candidates = [path] if path.is_absolute() else [*(folder / path for folder in PLAYBOOK_FOLDERS), path]
+    candidates = _candidates(name)
     for candidate in candidates:
         if candidate.is_file():
-            if not is_own and not candidate.resolve().is_relative_to(_root_of(candidate, path)):
+            if not is_own and not candidate.resolve().is_relative_to(_root_of(candidate, Path(name))):
                 raise PlaybookError(name, 0, f"the playbook {name!r} leads out of its folder")
             return candidate
     looked = ", ".join(str(candidate.absolute()) for candidate in candidates)
     raise PlaybookError(name, 0, f"there is no playbook {name!r} (looked for {looked})")
+
+
+@lru_cache(maxsize=64)
+def _candidates(name: str) -> tuple[Path, ...]:
+    """Where the playbook may be, in order. Cached, because each call asks, mostly for the same one."""
+    path = Path(name)
+    return (path,) if path.is_absolute() else (*(folder / path for folder in PLAYBOOK_FOLDERS), path)
 
 
 def _refuse_leaving(name: str) -> None:

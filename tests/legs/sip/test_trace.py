@@ -175,6 +175,20 @@ def test_credentials_keys_and_passwords_are_in_no_form_of_a_message(data: bytes)
     assert call_id_of(data) == b"quiet@peer"
 
 
+@pytest.mark.parametrize("odd", ["\r", "\x1c", "\x00", "\n"])
+def test_control_characters_of_one_header_neither_stay_nor_show_a_password(odd: str) -> None:
+    data = f"BYE sip:a@b SIP/2.0\r\nFrom: <sip:bob:hun{odd}ter2@example.com>;tag=1\r\nCall-ID: 1\r\n\r\nTo: body\r\n".encode()
+    shown = headers_of(data)
+    assert set(shown) == {"From"}
+    assert shown["From"].isprintable()
+    assert "ter2" not in shown["From"]
+
+
+def test_summary_ends_at_the_first_empty_line_whatever_its_line_ends() -> None:
+    assert headers_of(b"BYE sip:a@b SIP/2.0\r\nFrom: a\n\r\nTo: b\r\n\r\n") == {"From": "a"}
+    assert headers_of(b"BYE sip:a@b SIP/2.0\nFrom: a\n\nTo: b\r\n\r\n") == {"From": "a"}
+
+
 def test_message_that_no_parser_takes_is_shown_as_clean_text() -> None:
     data = b"INVITE \xff\x1b[31m\r\nCall-ID:\r\nTo: \xe9\x00\r\n no colon here\r\n"
     assert start_line_of(data).isprintable()

@@ -24,12 +24,16 @@ _SPELT = {"call-id": "Call-ID"}
 def header_map(message: Request | Response) -> dict[str, str]:
     """All headers by full name. The values of a repeated header are joined with commas, in order."""
     names: dict[str, str] = {}
-    values: dict[str, list[str]] = {}
+    joined: dict[str, str] = {}
     for name, value in message.headers.items():
         key = header_key(name)
-        names.setdefault(key, _spelt(key) if name.lower() in COMPACT_FORMS else name)
-        values.setdefault(key, []).append(value)
-    return {names[key]: plain(", ".join(found)) for key, found in values.items()}
+        full = names.get(key)
+        if full is None:
+            full = names[key] = _spelt(key) if len(name) == 1 and name.lower() in COMPACT_FORMS else name
+            joined[full] = value
+        else:
+            joined[full] += f", {value}"
+    return {name: plain(value) for name, value in joined.items()}
 
 
 def allowed_methods(message: Request | Response) -> frozenset[str]:
@@ -65,6 +69,7 @@ def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
     `diversion_reason`: who forwarded the call to us. `verstat`: the carrier's verification of the caller's signature (STIR/SHAKEN).
     `anonymous`: `yes` if the caller withholds its identity.
     """
+    headers = {name.lower(): value for name, value in headers.items()}
     sender, asserted = _address(_get(headers, "from")), _address(_first(headers, "p-asserted-identity"))
     is_anonymous = sender is None or _is_nobody(sender) or _wants_privacy(headers)
     diverted, reason = _diversion(headers)
@@ -132,7 +137,8 @@ def _first(headers: Mapping[str, str], name: str) -> str:
 
 
 def _get(headers: Mapping[str, str], name: str) -> str:
-    return next((value for key, value in headers.items() if key.lower() == name), "")
+    """The value under `name`; the keys of `headers` are in lower case."""
+    return headers.get(name, "")
 
 
 def _spelt(key: str) -> str:

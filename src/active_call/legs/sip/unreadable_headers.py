@@ -6,13 +6,13 @@ request …).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from active_call.base.errors import ParseError
 from active_call.sip.dialog.session_expires import parse_session_expires
 from active_call.sip.events import CallAnswered, CallEnded, IncomingCall, SipEvent
 from active_call.sip.syntax.grammar import split_list
-from active_call.sip.syntax.headers import parse_name_addr
+from active_call.sip.syntax.headers import header_key, parse_name_addr
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.reason import parse_reason
 from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
@@ -27,15 +27,18 @@ def _read_address(text: str) -> None:
         parse_uri(address.uri_text)
 
 
-_READERS: Mapping[str, Callable[[str], object]] = {
-    "P-Asserted-Identity": _read_address,
-    "P-Preferred-Identity": _read_address,
-    "Remote-Party-ID": _read_address,
-    "Diversion": _read_address,
-    "History-Info": _read_address,
-    "Referred-By": _read_address,
-    "Reason": parse_reason,
-    "Session-Expires": parse_session_expires,
+_READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    header_key(name): (name, read)
+    for name, read in {
+        "P-Asserted-Identity": _read_address,
+        "P-Preferred-Identity": _read_address,
+        "Remote-Party-ID": _read_address,
+        "Diversion": _read_address,
+        "History-Info": _read_address,
+        "Referred-By": _read_address,
+        "Reason": parse_reason,
+        "Session-Expires": parse_session_expires,
+    }.items()
 }
 
 
@@ -53,11 +56,11 @@ def ignored_headers(event: SipEvent) -> list[str]:
 
 
 def _unreadable(message: Request | Response) -> list[str]:
-    values = ((name, message.headers.get_all(name), read) for name, read in _READERS.items())
-    return [name for name, lines, read in values if lines and not _is_readable(lines, read)]
+    values = message.headers.by_key
+    return [name for key, (name, read) in _READERS.items() if key in values and not _is_readable(values[key], read)]
 
 
-def _is_readable(lines: list[str], read: Callable[[str], object]) -> bool:
+def _is_readable(lines: Sequence[str], read: Callable[[str], object]) -> bool:
     try:
         for text in [element for line in lines[:MAX_VALUES] for element in split_list(line)][:MAX_VALUES]:
             read(text)

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from active_call.base.numeric_threads import single_threaded
-from active_call.base.quick_dataclasses import quick_dataclasses
 from active_call.base.version import __version__
 from active_call.client.connection import DEFAULT_URL
 from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
@@ -103,7 +102,7 @@ def serve(
 
 def _load_server() -> None:
     """Import the server, then enable the garbage collector; it skips the objects that exist by then."""
-    with single_threaded(), quick_dataclasses():
+    with single_threaded():
         importlib.import_module("active_call.server.launching")
     gc.freeze()
     gc.enable()

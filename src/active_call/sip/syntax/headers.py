@@ -100,6 +100,11 @@ class Headers:
         values = (self._by_key or self._index()).get(header_key(name))
         return values[0] if values else None
 
+    def first(self, key: str) -> str | None:
+        """As `get`, by `header_key`."""
+        values = (self._by_key or self._index()).get(key)
+        return values[0] if values else None
+
     def get_all(self, name: str) -> list[str]:
         """The value of each line with that name, not split."""
         values = (self._by_key or self._index()).get(header_key(name))
@@ -143,6 +148,10 @@ class Headers:
         Raises like `add`.
         """
         checked = _checked(name, value)
+        if checked[0] not in [entry[0] for entry in self._fields]:
+            self._fields.append(checked)
+            self._by_key = None
+            return
         kept: list[tuple[str, str, str]] = []
         placed = False
         for entry in self._fields:
@@ -151,8 +160,6 @@ class Headers:
             elif not placed:
                 kept.append((entry[0], entry[1], checked[2]))
                 placed = True
-        if not placed:
-            kept.append(checked)
         self._fields, self._by_key = kept, None
 
     def remove(self, name: str) -> None:

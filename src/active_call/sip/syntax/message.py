@@ -35,12 +35,17 @@ class _Message:
     @property
     def call_id(self) -> str:
         """The Call-ID. Raises ParseError if it is missing."""
-        return self._require("Call-ID")
+        text = self.headers.first("call-id")
+        if text is None:
+            raise ParseError("Missing Call-ID")
+        return text
 
     @property
     def cseq(self) -> CSeq:
         """The parsed CSeq. Raises ParseError if it is missing or malformed."""
-        text = self._require("CSeq")
+        text = self.headers.first("cseq")
+        if text is None:
+            raise ParseError("Missing CSeq")
         known = self._cseq
         if known is None or known[0] != text:
             known = self._cseq = (text, parse_cseq(text))
@@ -49,7 +54,9 @@ class _Message:
     @property
     def from_(self) -> NameAddr:
         """The parsed From. Raises ParseError if it is missing or malformed."""
-        text = self._require("From")
+        text = self.headers.first("from")
+        if text is None:
+            raise ParseError("Missing From")
         known = self._from
         if known is None or known[0] != text:
             known = self._from = (text, parse_name_addr(text, is_strict=True))
@@ -58,7 +65,9 @@ class _Message:
     @property
     def to(self) -> NameAddr:
         """The parsed To. Raises ParseError if it is missing or malformed."""
-        text = self._require("To")
+        text = self.headers.first("to")
+        if text is None:
+            raise ParseError("Missing To")
         known = self._to
         if known is None or known[0] != text:
             known = self._to = (text, parse_name_addr(text, is_strict=True))
@@ -67,17 +76,13 @@ class _Message:
     @property
     def top_via(self) -> Via:
         """The first Via of the first Via line, without empty list elements. Raises ParseError if it is missing or malformed."""
-        text = self._require("Via")
+        text = self.headers.first("via")
+        if text is None:
+            raise ParseError("Missing Via")
         known = self._via
         if known is None or known[0] != text:
             known = self._via = (text, parse_via(next(iter(split_list(text)), "")))
         return known[1]
-
-    def _require(self, name: str) -> str:
-        value = self.headers.get(name)
-        if value is None:
-            raise ParseError(f"Missing {name}")
-        return value
 
     def _to_bytes(self, start_line: str) -> bytes:
         self.headers.set("Content-Length", str(len(self.body)))

@@ -19,7 +19,7 @@ SHOWN: Final = (
 )  # fmt: skip
 """The headers of a summary."""
 _COMPACT: Final = {"c": "Content-Type", "f": "From", "m": "Contact", "r": "Refer-To", "t": "To", "x": "Session-Expires"}
-_FULL: Final = {name.lower(): name for name in SHOWN} | _COMPACT
+_FULL: Final = {spelt: name for name in SHOWN for spelt in (name, name.lower())} | _COMPACT
 _FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 """A line break inside a header (RFC 3261 §7.3.1)."""
 _BLANKS: Final = " \t\r\n\v\f"
@@ -32,7 +32,7 @@ _END_OF_HEADERS: Final = re.compile(r"\r?\n\r?\n")
 _CREDENTIALS: Final = re.compile(r"(?im)^((?:proxy-)?authorization[ \t]*:[ \t]*)(?:[^\r\n]|\r?\n[ \t])*")
 _DIGITS: Final = re.compile(r"(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf")
 """Matches SIP INFO with pressed keys, because a caller may have entered a card number."""
-_PASSWORD: Final = re.compile(r"(?i)(sips?:[^\s:@<>;?]+):[^\s@<>]*@")
+_PASSWORD: Final = re.compile(r"([sS][iI][pP][sS]?:[^\s:@<>;?]+):[^\s@<>]*@")
 
 
 def call_id_of(data: bytes) -> bytes:
@@ -49,15 +49,18 @@ def start_line_of(data: bytes) -> str:
 def headers_of(data: bytes) -> dict[str, str]:
     """The headers of a summary by full name. Repeated ones are joined (RFC 3261 §7.3.1)."""
     shown: dict[str, str] = {}
-    end = _END_OF_HEAD.search(data)
-    head = _text(data if end is None else data[: end.start()])
+    head = _text(_head_of(data))
+    is_plain = head.replace("\r\n", "").isprintable()
+    if is_plain:  # nearly every message: its passwords are removed at once
+        head = _without_passwords(head)
     if "\n " in head or "\n\t" in head:
         head = _FOLD.sub(" ", head)
     for line in head.split("\n")[1:]:
         name, colon, value = line.partition(":")
-        full = _FULL.get(name.rstrip(" \t").lower()) if colon else None
+        full = (_FULL.get(name) or _FULL.get(name.rstrip(" \t").lower())) if colon else None
         if full is not None:
-            text = _without_passwords(plain(value.strip(_BLANKS)))
+            text = value.strip(_BLANKS)
+            text = text if is_plain else _without_passwords(plain(text))
             shown[full] = f"{shown[full]}, {text}"[:MAX_VALUE] if full in shown else text[:MAX_VALUE]
     return shown
 
@@ -69,6 +72,15 @@ def whole_text_of(data: bytes) -> str:
     head, rest = (text[: end.start()], text[end.start() :]) if end is not None else (text, "")
     rest = f"\r\n\r\n{STARS}" if rest and _DIGITS.search(head) is not None else without_keys(rest)
     return _without_passwords(_CREDENTIALS.sub(rf"\g<1>{STARS}", head)) + rest
+
+
+def _head_of(data: bytes) -> bytes:
+    """The bytes before the first empty line."""
+    head, blank, _ = data.partition(b"\r\n\r\n")
+    if blank and head.count(b"\n") == head.count(b"\r\n"):  # nearly every message; the pattern takes ten times as long
+        return head
+    found = _END_OF_HEAD.search(data)
+    return data if found is None else data[: found.start()]
 
 
 def _text(data: bytes) -> str:
