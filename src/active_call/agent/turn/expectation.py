@@ -286,10 +286,16 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.LEADING
     if words.says_goodbye(said):
         return Completeness.SURE
-    if words.begins_with_thanks(said):
+    if words.begins_with_thanks(said) or words.has_a_question(said):
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "...")) or " ".join(said) in words.nods  # a hum, if no yes or no was asked for
-    if is_cut or words.is_open_at_end(said) or words.announces_a_question(said) or _lacks_main_clause(text, words) or words.lacks_a_verb(said):
+    if (
+        is_cut
+        or words.is_open_at_end(said)
+        or words.announces_a_question(said)
+        or _lacks_main_clause(text, words)
+        or words.lacks_a_verb(said)
+    ):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
         return Completeness.GROUP

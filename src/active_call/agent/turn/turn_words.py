@@ -56,6 +56,7 @@ class TurnWords:
     clauses: frozenset[str] = frozenset()
     holding: frozenset[str] = frozenset()
     farewells: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
     narrates: re.Pattern[str] | None = None
 
     def asks_for_something(self, said: list[str]) -> bool:
@@ -78,6 +79,10 @@ class TurnWords:
     def begins_with_thanks(self, said: list[str]) -> bool:
         """Whether the text thanks, in any words: "thanks for your help"."""
         return any(" ".join(said[:n]) in self.thanks for n in (1, 2))
+
+    def has_a_question(self, said: list[str]) -> bool:
+        """Whether the caller says that there is a question, and nothing about it."""
+        return any(" ".join(said[-n:]) in self.topics for n in (2, 3, 4))
 
     def says_goodbye(self, said: list[str]) -> bool:
         """Whether the text ends with a farewell."""
