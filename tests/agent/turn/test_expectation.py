@@ -183,6 +183,9 @@ def test_statement_after_an_invitation_is_seldom_all(asked, text, completeness):
     [
         ("One moment.", UNFINISHED),
         ("Let me check.", UNFINISHED),
+        ("Yes, um, just a second, please.", UNFINISHED),
+        ("Yes, I can wait.", TOLD),
+        ("I would like to give it to her.", COMPLETE),
         ("Can you check whether my order?", UNFINISHED),
         ("Can you check whether it works?", QUESTION),
         ("I was told that.", UNFINISHED),

@@ -89,8 +89,9 @@ class TurnWords:
         return any(" ".join(said[-n:]) in self.farewells for n in (1, 2, 3))
 
     def asks_to_wait(self, said: list[str]) -> bool:
-        """Whether the caller asks the agent to wait: "one moment"."""
-        return any(" ".join(said[-n:]) in self.holding for n in range(1, LONGEST_ENDING + 1))
+        """Whether the caller asks the agent to wait: "yes, one moment". "I can wait" does not."""
+        ends = (n for n in range(1, LONGEST_ENDING + 2) if " ".join(said[-n:]) in self.holding)
+        return any(all(word in self.yes or word in self.unfinished for word in said[:-n]) for n in ends)
 
     def lacks_a_verb(self, said: list[str]) -> bool:
         """Whether the last clause has a subject and nothing else: "whether my order"."""
