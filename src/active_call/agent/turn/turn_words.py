@@ -71,6 +71,11 @@ class TurnWords:
         """Whether the last two words may be misrecognised words after which more must follow."""
         return " ".join(said[-2:]) in self.unsure
 
+    def is_a_beginning(self, text: str) -> bool:
+        """Whether `text` is a single word after which more must follow."""
+        said = spoken_words(text)
+        return len(said) == 1 and said[0] in self.unfinished
+
     def announces_a_question(self, said: list[str]) -> bool:
         """Whether a question must follow. A single word after the announcement is a misrecognised filler: "I would like to know none"."""
         places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
