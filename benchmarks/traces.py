@@ -22,9 +22,9 @@ VOICES = {
     "fresh": ("flite:slt", "piper:joe*1.2"),
     "tune-2": ("piper:joe*0.88", "flite:kal16"),
     "tune-3": ("flite:slt", "flite:awb", "piper:joe*1.2", "piper:joe*1.35"),
-    "tune-4": ("piper:joe", "piper:joe*0.88", "flite:rms"),
     "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
-    "fresh-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
+    "tune-4": ("piper:joe", "piper:joe*0.88", "flite:rms"),
+    "fresh-2": ("flite:slt", "piper:joe*1.2"),
 }
 """The sets used to tune rules and weights, and the sets used to evaluate them. `tune-2` are the sentences of `tune` in other voices."""
 SAID_BY = {"tune-2": "tune"}

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from active_call.bench.evals import speech
-from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
+from active_call.bench.evals.measuring import (
+    Act,
+    Finding,
+    figures_of,
+    judge_act,
+    judge_acts,
+    out_of_bounds,
+    with_given_up_replies,
+    word_errors,
+)
 from active_call.bench.evals.persona import parse_persona
 from active_call.bench.evals.verdict import words_of
 from active_call.testing.phone.rtp import ALIGNED_FRAMES, AudioSender, MediaPlan, bind_pair
@@ -82,6 +91,15 @@ def test_pause_for_a_back_channel_is_allowed_and_a_stop_is_not() -> None:
     assert not paused.falsely_interrupted
     assert judge_act(Act("backchannel", "mm", 2.0, 2.2), talk((0.0, 2.1)), 9.0).falsely_interrupted
     assert not judge_act(Act("sound", "cough", 2.0, 2.5), talk((0.0, 6.0)), 9.0).falsely_interrupted
+
+
+def test_reply_that_was_given_up_for_another_one_is_a_false_interruption() -> None:
+    went_on, stopped = Finding("backchannel", "okay"), Finding("backchannel", "uh huh", falsely_interrupted=True)
+    interrupts = Finding("interrupt", "stop")
+    assert with_given_up_replies([interrupts, went_on], 2)[1].falsely_interrupted
+    assert with_given_up_replies([went_on, went_on], 1) == [went_on, Finding("backchannel", "okay", falsely_interrupted=True)]
+    assert with_given_up_replies([interrupts, went_on, stopped], 2) == [interrupts, went_on, stopped]
+    assert with_given_up_replies([Finding("say", "hello"), Finding("sound", "cough", void=True)], 1)[1].falsely_interrupted is False
 
 
 def test_figures_outside_their_bounds_are_named() -> None:

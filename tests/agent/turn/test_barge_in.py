@@ -125,6 +125,14 @@ def test_short_sound_that_the_recogniser_is_not_sure_of_lets_the_reply_go_on(par
         assert parts.barge_in.is_overlapping is takes, "else the reply goes on at once"
 
 
+@pytest.mark.parametrize(("text", "takes"), [("So,", False), ("But", False), ("Roses", True), ("But roses", True)])
+def test_single_word_after_which_more_must_follow_does_not_take_the_turn(parts, text, takes):
+    parts.voice(5.0)
+    parts.floor.voice_ended(5.4)
+    assert parts.barge_in.takes_turn(text, 5.6, 0.95) is takes
+    assert parts.barge_in.is_overlapping, "the reply waits for more"
+
+
 def test_two_sounds_in_vain_in_a_row_make_words_necessary_for_a_while(parts):
     for n in range(MAX_RESUMES):
         parts.voice(5.0 + n)

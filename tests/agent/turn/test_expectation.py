@@ -158,3 +158,53 @@ def test_yes_or_no_is_whole_at_once_and_more_words_are_judged_as_any():
     assert completeness_of("yeah sure", polar) is SURE
     assert completeness_of("no but", polar) is UNFINISHED
     assert completeness_of("ja genau", polar, "de-DE") is SURE
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "completeness"),
+    [
+        ("I see. Anything else?", "My mother has her birthday on Sunday.", TOLD),
+        ("Is there anything else I can do for you?", "We are coming with a small child.", TOLD),
+        ("I see. Anything else?", "Yes.", UNFINISHED),
+        ("I see. Anything else?", "No.", ANSWER),
+        ("I see. Anything else?", "Do you take credit cards?", QUESTION),
+        ("What is the problem with the car?", "The brakes make a noise,", TOLD),
+        ("What happened?", "I lost my key.", TOLD),
+        ("Which day would suit you?", "Next Tuesday would be fine.", COMPLETE),
+        ("Is the address still correct?", "I have moved house.", COMPLETE),
+    ],
+)
+def test_statement_after_an_invitation_is_seldom_all(asked, text, completeness):
+    assert completeness_of(text, expected_after(asked)) is completeness
+
+
+@pytest.mark.parametrize(
+    ("text", "completeness"),
+    [
+        ("One moment.", UNFINISHED),
+        ("Let me check.", UNFINISHED),
+        ("Yes, um, just a second, please.", UNFINISHED),
+        ("Yes, I can wait.", TOLD),
+        ("I would like to give it to her.", COMPLETE),
+        ("Can you check whether my order?", UNFINISHED),
+        ("Can you check whether it works?", QUESTION),
+        ("I was told that.", UNFINISHED),
+        ("Do you have?", UNFINISHED),
+        ("Could you please?", UNFINISHED),
+        ("We have been customers since.", UNFINISHED),
+        ("I think so.", SURE),
+        ("Thanks for your help.", LEADING),
+        ("Thank you so much, have a nice day.", SURE),
+        ("That is all, thank you, goodbye.", SURE),
+        ("I have a question.", LEADING),
+        ("But I have another question.", LEADING),
+        ("I have a question about my last bill.", TOLD),
+    ],
+)
+def test_ending_says_whether_more_follows(text, completeness):
+    assert completeness_of(text, NOTHING_EXPECTED) is completeness
+
+
+def test_caller_who_asks_to_wait_before_a_number_has_not_begun_it():
+    expected = expected_after("Please tell me your customer number.")
+    assert completeness_of("One moment.", expected) is UNFINISHED

@@ -15,8 +15,8 @@ from active_call.testing.virtual_time import run_virtually
 
 
 def samples(first: int, n: int) -> bytes:
-    """`n` samples whose values are their numbers."""
-    return b"".join(((i % 30_000) + 1).to_bytes(2, "little") for i in range(first, first + n))
+    """`n` samples of nearly equal loudness whose values tell their numbers."""
+    return b"".join(((i % 9_973) + 20_000).to_bytes(2, "little") for i in range(first, first + n))
 
 
 class Listening:

@@ -40,6 +40,8 @@ _WHOLE = {
     "ok": "okay",
     "bye": "goodbye",
     "oclock": "",
+    "email": "e mail",
+    "emails": "e mails",
 }
 """Words without apostrophes that the suffix rule would corrupt or does not cover."""
 _ENDINGS = (

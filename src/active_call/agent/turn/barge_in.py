@@ -22,6 +22,7 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful, is_unsure
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_words import turn_words
 from active_call.contract import commands
 
 SETTLE_S = 0.3
@@ -168,6 +169,8 @@ class BargeIn:
             if self.is_overlapping:
                 self.go_on(now)
             return False
+        if read.kind is Kind.WORDS and not self._is_asking and turn_words(self._language()).is_a_beginning(text):
+            read = OverlapText(Kind.NOTHING)  # "so", "but": who wants the turn goes on
         if read.kind in (Kind.WORDS, Kind.STOP):
             return True
         self._outbox.note("speech over the agent not answered", reason=str(read.kind))

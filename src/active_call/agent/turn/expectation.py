@@ -286,7 +286,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.LEADING
     if words.says_goodbye(said):
         return Completeness.SURE
-    if words.begins_with_thanks(said):
+    if words.begins_with_thanks(said) or words.has_a_question(said):
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "...")) or " ".join(said) in words.nods  # a hum, if no yes or no was asked for
     is_open = words.is_open_at_end(said) or words.announces_a_question(said) or words.lacks_a_verb(said)

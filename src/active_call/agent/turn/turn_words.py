@@ -56,6 +56,7 @@ class TurnWords:
     clauses: frozenset[str] = frozenset()
     holding: frozenset[str] = frozenset()
     farewells: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
     narrates: re.Pattern[str] | None = None
 
     def asks_for_something(self, said: list[str]) -> bool:
@@ -70,6 +71,11 @@ class TurnWords:
         """Whether the last two words may be misrecognised words after which more must follow."""
         return " ".join(said[-2:]) in self.unsure
 
+    def is_a_beginning(self, text: str) -> bool:
+        """Whether `text` is a single word after which more must follow."""
+        said = spoken_words(text)
+        return len(said) == 1 and said[0] in self.unfinished
+
     def announces_a_question(self, said: list[str]) -> bool:
         """Whether a question must follow. A single word after the announcement is a misrecognised filler: "I would like to know none"."""
         places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))
@@ -79,13 +85,18 @@ class TurnWords:
         """Whether the text thanks, in any words: "thanks for your help"."""
         return any(" ".join(said[:n]) in self.thanks for n in (1, 2))
 
+    def has_a_question(self, said: list[str]) -> bool:
+        """Whether the caller says that there is a question, and nothing about it."""
+        return any(" ".join(said[-n:]) in self.topics for n in (2, 3, 4))
+
     def says_goodbye(self, said: list[str]) -> bool:
         """Whether the text ends with a farewell."""
         return any(" ".join(said[-n:]) in self.farewells for n in (1, 2, 3))
 
     def asks_to_wait(self, said: list[str]) -> bool:
-        """Whether the caller asks the agent to wait: "one moment"."""
-        return any(" ".join(said[-n:]) in self.holding for n in range(1, LONGEST_ENDING + 1))
+        """Whether the caller asks the agent to wait: "yes, one moment". "I can wait" does not."""
+        ends = (n for n in range(1, LONGEST_ENDING + 2) if " ".join(said[-n:]) in self.holding)
+        return any(all(word in self.yes or word in self.unfinished for word in said[:-n]) for n in ends)
 
     def lacks_a_verb(self, said: list[str]) -> bool:
         """Whether the last clause has a subject and nothing else: "whether my order"."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -59,6 +59,22 @@ def judge_acts(acts: Sequence[Act], voiced: Sequence[float], end: float) -> list
     """Each act with its result until the next act, the last one until `end` of the call; empty for a caller who only listened."""
     untils = [*(act.start for act in acts[1:]), end]
     return [judge_act(act, voiced, until) for act, until in zip(acts, untils, strict=False)]
+
+
+def with_given_up_replies(findings: Sequence[Finding], n_interruptions: int) -> list[Finding]:
+    """The findings with the replies that the server gave up. `n_interruptions`: how many its record has.
+
+    An agent that says something else at once sounds like one that goes on. So if there were more interruptions than the caller made, the
+    last back-channels and sounds that seemed to have no effect have interrupted.
+    """
+    made = sum(one.kind == "interrupt" or one.cut_off or one.falsely_interrupted for one in findings)
+    n_more = n_interruptions - made
+    result: list[Finding] = []
+    for one in reversed(findings):
+        may_have = n_more > 0 and one.kind in ("backchannel", "sound") and not one.void and not one.falsely_interrupted
+        n_more -= may_have
+        result.append(replace(one, falsely_interrupted=True) if may_have else one)
+    return result[::-1]
 
 
 def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.turn.interruption import is_filler
 from active_call.bench.evals.call import Played
-from active_call.bench.evals.measuring import figures_of, out_of_bounds, word_errors
+from active_call.bench.evals.measuring import figures_of, out_of_bounds, with_given_up_replies, word_errors
 from active_call.bench.evals.persona import Persona
 
 
@@ -44,6 +44,7 @@ def judge(persona: Persona, played: Played, record: Mapping[str, Any] | None, he
     if needs_record and record is None:
         failures.append(f"{', '.join(sorted(needs_record))}: there is no record of the call; give --url")
         needs_record = set()
+    played.findings = with_given_up_replies(played.findings, names.count("interruption"))
     failures += _missing("heard", persona, words_of(heard), phrases=True)
     if needs_record:
         failures += _missing("understood", persona, words_of(caller), phrases=True)

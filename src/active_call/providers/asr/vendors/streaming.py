@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.onset import speech_from
 from active_call.providers.asr.segments import Segment, SegmentedRecognition, Utterance
 from active_call.providers.asr.sound_ring import SoundRing
 from active_call.providers.asr.vendors.sound_format import SoundEncoder
@@ -211,7 +212,8 @@ class StreamingRecognition(SegmentedRecognition):
         super().start_utterance(index, sample)
         if self._ring is not None:
             if not self._n_open:
-                self._ring_sent_to = max(self._ring_sent_to, self._ring.start, sample - GATE_LEAD_SAMPLES)
+                first = speech_from(self._ring, sample, GATE_LEAD_SAMPLES, self._ring_sent_to)
+                self._ring_sent_to = max(self._ring_sent_to, first)
             self._n_open += 1
             self._send_ring()
 
