@@ -23,7 +23,6 @@ from active_call.sip.transaction.failover import FailoverRequest
 from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
-
 MAX_FORKS: Final = 32
 """Dialogs that one INVITE may create. Responses of further ones are dropped: a proxy forks to a few phones, not to hundreds."""
 
