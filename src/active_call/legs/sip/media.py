@@ -20,7 +20,7 @@ from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from active_call.rtp.srtp_suites import new_key
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
-from active_call.sdp.media_address import address_refusal, is_behind_nat
+from active_call.sdp.media_address import address_refusal, is_behind_nat, is_name_behind_nat
 from active_call.sdp.negotiation import (
     Agreement,
     CryptoKey,
@@ -304,7 +304,7 @@ class SipMedia:
     def _begin_look_up(self, agreement: Agreement) -> None:
         if self._looking_up is not None:
             self._looking_up.cancel()
-        if self._n_look_ups >= MAX_LOOK_UPS:
+        if self._n_look_ups >= MAX_LOOK_UPS or is_name_behind_nat(agreement.remote_host, self.peer):
             return
         self._n_look_ups += 1
         self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # cancelled by `close`
