@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from active_call.base.trust import NO_TRUST, Trust
 from active_call.net.outgoing import (
+    MAX_LOOK_UPS,
     GuardedClients,
     OutgoingPolicy,
     guarded_client,
@@ -247,5 +249,35 @@ def test_cookie_set_for_one_call_is_not_sent_for_another() -> None:
                     assert (await client.get(f"http://127.0.0.1:{port}/")).text == "ok"
             assert len(received) == 2
             assert b"cookie" not in received[1].lower()
+
+    asyncio.run(go())
+
+
+def test_names_that_no_dns_answers_do_not_hold_up_those_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 0))]
+
+    def look(host: Any, *_: Any, **__: Any) -> Any:
+        if host.startswith("tarpit"):
+            release.wait(20)
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+
+    async def go() -> None:
+        general = OutgoingPolicy(trusted=frozenset({("vendor.example", 443)}))
+        hanging = [asyncio.create_task(general.trusting([]).addresses(f"tarpit{n}.example", 80)) for n in range(100)]
+        await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(2):
+                assert await general.addresses("vendor.example", 443) == ["8.8.8.8"]
+            refused = [task for task in hanging if task.done()]
+            assert len(refused) == 100 - MAX_LOOK_UPS
+            assert "too many look-ups" in str(refused[0].exception())
+        finally:
+            for task in hanging:
+                task.cancel()
+            release.set()
+            await asyncio.gather(*hanging, return_exceptions=True)
 
     asyncio.run(go())

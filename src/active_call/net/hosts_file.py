@@ -59,12 +59,13 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
 class SystemResolver:
     """getaddrinfo in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_threads: int = MAX_THREADS) -> None:
+        self._max_threads = max_threads
         self._n_running = 0
 
     async def addresses(self, name: str) -> tuple[str, ...]:
         """The addresses of `name` in the order of the system's policy (RFC 6724). Raises OSError or UnicodeError."""
-        if self._n_running >= MAX_THREADS:
+        if self._n_running >= self._max_threads:
             raise OSError("too many look-ups are hanging")
         loop = asyncio.get_running_loop()
         found: asyncio.Future[tuple[str, ...]] = loop.create_future()

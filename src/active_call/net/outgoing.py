@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
@@ -26,8 +25,11 @@ from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
 from active_call.base.trust import Place, Trust
 from active_call.net.bounded_bodies import ACCEPTED, bounded
+from active_call.net.hosts_file import SystemResolver
 
 RESOLVE_S: Final = 5.0
+MAX_LOOK_UPS: Final = 32
+"""Names of clients that are resolved at a time. Those of the operator do not wait for them: DNS of a client's choice may never answer."""
 KEEP_S: Final = 30.0
 """How long an idle connection is kept for the next request: a caller's turn often takes more than ten seconds."""
 MAX_CONNECTIONS: Final = 200
@@ -113,6 +115,8 @@ class OutgoingPolicy:
 
     allowed: tuple[AllowedPlace, ...] = ()
     trusted: frozenset[Place] = frozenset()
+    trusted_names: SystemResolver = field(default_factory=SystemResolver, compare=False, repr=False)
+    other_names: SystemResolver = field(default_factory=lambda: SystemResolver(MAX_LOOK_UPS), compare=False, repr=False)
 
     def trusting(self, places: Iterable[Place]) -> OutgoingPolicy:
         """This policy with `places` also allowed."""
@@ -127,9 +131,9 @@ class OutgoingPolicy:
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """The allowed addresses of `host`, in the system's order. Raises OutgoingRefused, or OSError if there are none."""
+        is_trusted = (host.lower().rstrip(".").strip("[]"), port) in self.trusted
         async with asyncio.timeout(RESOLVE_S):
-            found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+            addresses = await (self.trusted_names if is_trusted else self.other_names).addresses(host.strip("[]"))
         good = [text for text in addresses if self.may_ask(host, ipaddress.ip_address(text), port)]
         if not good:
             raise OutgoingRefused(

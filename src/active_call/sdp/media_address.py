@@ -54,3 +54,9 @@ def address_refusal(address: str, peer: str) -> str:
 def is_behind_nat(address: str, peer: str) -> bool:
     """Whether a peer with a public signalling address names a private one, which is on its side of a NAT and means another host on ours."""
     return reach_of(peer) is Reach.WORLD and reach_of(address) in (Reach.PRIVATE, Reach.LOOPBACK)
+
+
+def is_name_behind_nat(name: str, peer: str) -> bool:
+    """The same for a name of the peer's own network: without a dot, or below .local (RFC 6762) or .localhost (RFC 6761)."""
+    name = name.rstrip(".").lower()
+    return reach_of(peer) is Reach.WORLD and ("." not in name or name.endswith((".local", ".localhost")))

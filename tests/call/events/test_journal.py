@@ -27,7 +27,7 @@ def characters(record: Any) -> int:
 
 def test_long_messages_of_a_caller_are_kept_up_to_a_limit_and_the_rest_is_counted(journal: Journal) -> None:
     for n in range(300):
-        journal.note(events.Message(track_id="t", timestamp=n, body="x" * 32_000))
+        journal.note(events.Message(track_id="t", timestamp=n, body="x" * 32_100))
     record = journal.record()
     assert characters(record) < 6_000_000
     assert record.media["events_left_out"] == 300 - len(record.events)

@@ -234,6 +234,46 @@ def test_name_that_leads_to_a_private_address_of_a_public_peer_gets_nothing_unti
     assert stream.setting["remote_ip"] == ""
 
 
+@pytest.mark.parametrize("name", ["media", "sbc.local", "SBC.Local.", "x.localhost"])
+@pytest.mark.parametrize("peer", ["198.51.100.7", "10.0.0.9"])
+def test_names_of_its_own_network_are_looked_up_for_a_peer_of_ours_alone(name: str, peer: str) -> None:
+    """Look-ups of such names take the system's few threads, and lead a public peer nowhere."""
+    asked: list[str] = []
+
+    async def look_up(name: str) -> tuple[str, ...]:
+        asked.append(name)
+        return ("10.0.0.10",)
+
+    media = sound_of(Listening())
+    media.peer, media._look_up = peer, look_up
+
+    async def answered() -> None:
+        media.answer(public_offer(name))
+        await asyncio.sleep(0)
+
+    asyncio.run(answered())
+    assert asked == ([name] if peer.startswith("10.") else [])
+
+
+def test_peer_that_names_another_host_with_every_offer_is_looked_up_a_few_times() -> None:
+    asked: list[str] = []
+
+    async def look_up(name: str) -> tuple[str, ...]:
+        asked.append(name)
+        return ("198.51.100.9",)
+
+    media = sound_of(Listening())
+    media.peer, media._look_up = "198.51.100.7", look_up
+
+    async def answered() -> None:
+        for n in range(100):
+            media.answer(public_offer(f"media{n}.attacker.example"))
+            await asyncio.sleep(0)
+
+    asyncio.run(answered())
+    assert 1 <= len(asked) <= 20
+
+
 @pytest.mark.parametrize("peer", ["198.51.100.7", "10.0.0.9"])
 def test_rtcp_of_a_public_peer_does_not_go_to_a_private_address(peer: str) -> None:
     stream = Listening()

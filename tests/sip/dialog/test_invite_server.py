@@ -663,3 +663,23 @@ def test_reinvites_whose_answers_are_never_acknowledged_are_refused_after_some(b
     assert {(message.code, bool(message.get("Retry-After"))) for message in refused} == {(500, True)}
     bench.feed(wire.request("ACK", branch="z9hG4bKa1", cseq=102, to=ok.get("To")))
     assert offer(125).code == 200
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_offers_beyond_ten_a_second_are_refused_and_later_ones_are_taken(bench, wire, method):
+    bench.feed(wire.request("INVITE", body=wire.OFFER))
+    call = bench.of(IncomingCall)[0].call
+    (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    bench.feed(wire.request("ACK", branch="z9hG4bKa0", cseq=100, to=ok.get("To")))
+
+    def offer(cseq):
+        sent = bench.feed(wire.request(method, branch=f"z9hG4bKre{cseq}", cseq=cseq, to=ok.get("To"), body=wire.OFFER))
+        if not sent or sent[-1].code == 100:
+            sent = bench.do(lambda now: bench.endpoint.answer_offer(call, wire.ANSWER, now))
+        if method == "INVITE":
+            bench.feed(wire.request("ACK", branch=f"z9hG4bKa{cseq}", cseq=cseq, to=ok.get("To")))
+        return sent[-1].code
+
+    assert [offer(cseq) for cseq in range(101, 131)] == [200] * 10 + [500] * 20
+    bench.advance(1.1)
+    assert offer(140) == 200

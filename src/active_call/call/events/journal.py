@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -255,13 +256,19 @@ class Journal:
 def _characters_of(event: events.Event) -> int:
     """About how long the texts of an event are."""
     n_characters = 0
-    for name in event.__struct_fields__:
+    for name in _fields_with_text(type(event)):
         value = getattr(event, name)
         if type(value) is str:
             n_characters += len(value)
         elif isinstance(value, dict | list | tuple):
             n_characters += len(repr(value))
     return n_characters
+
+
+@cache
+def _fields_with_text(kind: type[events.Event]) -> tuple[str, ...]:
+    numbers = (int, float, bool, int | None, float | None, bool | None)
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.name != "track_id" and field.type not in numbers)
 
 
 def _told(ended: LegEnded | None, cause: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
@@ -19,7 +20,7 @@ from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from active_call.rtp.srtp_suites import new_key
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
-from active_call.sdp.media_address import address_refusal, is_behind_nat
+from active_call.sdp.media_address import address_refusal, is_behind_nat, is_name_behind_nat
 from active_call.sdp.negotiation import (
     Agreement,
     CryptoKey,
@@ -37,6 +38,9 @@ log = logging.getLogger("active_call.sip")
 
 LOOK_UP_TIMEOUT_S = 2.0
 """Timeout for a host name in SDP. The call continues meanwhile. Without an address it sends to the source of the peer's packets."""
+
+MAX_LOOK_UPS: Final = 20
+"""Look-ups for one call. A peer must not have us ask for a new name with every offer."""
 
 LookUpHost = Callable[[str], Awaitable[tuple[str, ...]]]
 """The addresses of a host name. Raises ActiveCallError."""
@@ -98,6 +102,7 @@ class SipMedia:
         """
         self._look_up = look_up
         self._looking_up: asyncio.Task[None] | None = None
+        self._n_look_ups = 0
         self._found: dict[str, str] = {}
         """By host name: its address, empty if there is no usable one."""
         self._session_id = int(randomness.token(4), 16)
@@ -299,6 +304,9 @@ class SipMedia:
     def _begin_look_up(self, agreement: Agreement) -> None:
         if self._looking_up is not None:
             self._looking_up.cancel()
+        if self._n_look_ups >= MAX_LOOK_UPS or is_name_behind_nat(agreement.remote_host, self.peer):
+            return
+        self._n_look_ups += 1
         self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # cancelled by `close`
 
     async def _find(self, agreement: Agreement) -> None:

@@ -8,7 +8,7 @@ that 2xx, which the transaction passes on for 64*T1. The owner decides what a su
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.credentials import Authenticator
@@ -22,6 +22,9 @@ from active_call.sip.transaction.ack import Ack
 from active_call.sip.transaction.failover import FailoverRequest
 from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
+
+MAX_FORKS: Final = 32
+"""Dialogs that one INVITE may create. Responses of further ones are dropped: a proxy forks to a few phones, not to hundreds."""
 
 
 class ClientInviteOwner(Protocol):
@@ -144,6 +147,8 @@ class ClientInvite:
             sent = self._acks[key]
             if sent is not None:
                 sent.repeat()
+            return
+        if len(self._acks) >= MAX_FORKS:
             return
         self._acks[key] = None
         self._owner.on_invite_success(self, response, flow, now)

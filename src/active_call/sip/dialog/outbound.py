@@ -15,7 +15,7 @@ from active_call.sip.dialog.call import Call, CallTable
 from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.info import DialogInfo, uri_text_of
-from active_call.sip.dialog.invite_client import ClientInvite
+from active_call.sip.dialog.invite_client import MAX_FORKS, ClientInvite
 from active_call.sip.dialog.provisional import ProvisionalReceiver, rseq_of
 from active_call.sip.dialog.redirection import Redirections
 from active_call.sip.dialog.requests import Attempt, add_body, outside
@@ -131,9 +131,11 @@ class OutboundCall(Call):
         if invite.is_reinvite:
             super().on_invite_progress(invite, response, flow, now)
             return
-        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100 or not self._reliable.is_news(response):
+        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100:
             return
         tag = response.to.tag
+        if (tag and tag not in self._early and len(self._early) >= MAX_FORKS) or not self._reliable.is_news(response):
+            return
         if tag and tag in self._early:
             self._early[tag].learn(response, flow)
         elif tag:

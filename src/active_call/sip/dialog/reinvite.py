@@ -4,7 +4,7 @@ One offer at a time:
 
     ours open, theirs arrives   491. If ours gets a 491, it is sent again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1).
                                 If we answered theirs meanwhile, ours is obsolete, and the leg gets the 491
-    two of theirs               500 with Retry-After of 0-10 s (§14.2), also if they leave many answers without an ACK
+    two of theirs               500 with Retry-After of 0-10 s (§14.2), also for more than ten a second or many answers without an ACK
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
 Requests and responses of the dialog go in, and the leg's offers and answers. Out come re-INVITE, ACK, OfferReceived, OfferAcknowledged and
@@ -16,6 +16,7 @@ only if the peer's answer has changed (RFC 4028 §7.4).
 from __future__ import annotations
 
 from active_call.base.errors import LocalProtocolError
+from active_call.base.rate import Rate
 from active_call.sip.dialog.decisions import Decision, EndCall, peer_is_gone
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.invite_client import ClientInvite
@@ -34,6 +35,8 @@ _MAX_GLARES = 8
 """After this many collisions in a row one side is broken: the leg gets the 491."""
 _MAX_UNACKNOWLEDGED = 4
 """Answers without an ACK at a time. Each is repeated for 32 s, and its ACK may be late, but a peer must not make hundreds of them."""
+_MAX_OFFERS_PER_S = 10
+"""Each offer changes the media stream, which costs all calls of its process something. People hold and resume more slowly."""
 _REINVITE_LIFETIME_S = 64.0
 """No person answers a re-INVITE: without a final response after this time it is cancelled."""
 
@@ -58,6 +61,7 @@ class OfferExchange:
         self._theirs: ServerInvite | ServerTransaction | None = None
         self._unacknowledged: dict[int, ServerInvite] = {}
         self._is_stopped = False
+        self._rate = Rate(_MAX_OFFERS_PER_S)
 
     # -- ours ---------------------------------------------------------------------------------------------------------------------------
 
@@ -179,7 +183,8 @@ class OfferExchange:
 
         `is_busy`: the first INVITE of the call is not answered yet.
         """
-        refusal = self._collision(is_busy=is_busy or len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED)
+        is_busy = is_busy or len(self._unacknowledged) >= _MAX_UNACKNOWLEDGED
+        refusal = self._collision(is_busy=is_busy) or self._excess(now)
         if refusal is not None:
             return refusal
         self._port.respond(transaction, Reply(100, "Trying"), now)
@@ -195,7 +200,7 @@ class OfferExchange:
         if sdp is None:
             self._dialog.refresh_target(request)
             return self._update_reply(request, b"", now)
-        refusal = self._collision(is_busy=is_busy)
+        refusal = self._collision(is_busy=is_busy) or self._excess(now)
         if refusal is not None:
             return refusal
         self._dialog.refresh_target(request)
@@ -304,11 +309,18 @@ class OfferExchange:
     def _collision(self, *, is_busy: bool) -> Reply | None:
         """The refusal of an offer while another one is open (RFC 3261 §14.2); None if none is open."""
         if is_busy or self._theirs is not None:
-            seconds = int(self._port.randomness.uniform(0, 11))
-            return Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),))
+            return self._not_now()
         if self._ours is not None or self._ack_owed is not None:
             return Reply(491, "Request Pending")
         return None
+
+    def _excess(self, now: float) -> Reply | None:
+        """The refusal of an offer beyond `_MAX_OFFERS_PER_S`; None if it may pass."""
+        return None if self._rate.take(now) else self._not_now()
+
+    def _not_now(self) -> Reply:
+        seconds = int(self._port.randomness.uniform(0, 11))
+        return Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),))
 
     def _update_reply(self, request: Request, sdp: bytes, now: float) -> Reply:
         """The 200 to an UPDATE or to a PRACK with an offer. Only an UPDATE refreshes target and session."""
