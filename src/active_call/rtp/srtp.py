@@ -91,7 +91,10 @@ def protect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Ite
 
 
 def unprotect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Iterable[Any]) -> list[int]:
-    """Unprotect one packet in place with each of the `receiving` contexts. Returns statuses: 0, or the argument of `SrtpSession.refuse`."""
+    """Unprotect one packet in place with each of the `receiving` contexts. There may be more places.
+
+    Returns statuses: 0, or the argument of `SrtpSession.refuse`.
+    """
     return list(map(_srtp_unprotect, contexts, starts, lengths))
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.media.engine_box import Box, FarEnd, box
 
 from active_call.media.link import messages as link
+from active_call.media.send.play_queue import PlayQueue
 from active_call.testing.fakes.net import Conditions
 
 SPEECH = Path(__file__).parents[2] / "vectors" / "speech" / "joe_01.ulaw"
@@ -151,3 +152,31 @@ def test_closed_stream_leaves_nothing_armed_for_the_next_in_its_slot(engine: Box
     engine.close(far_end)
     slot_watched = engine.engine._hearing._narrow_detector._n_watched
     assert slot_watched == 0
+
+
+def test_paused_plays_are_not_read_until_they_go_on_at_their_sample(engine: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    far_end, n_read, read = call(engine, b""), [0], PlayQueue.read
+    engine.run(20)
+
+    def counted(queue: PlayQueue, out: np.ndarray) -> bool:
+        n_read[0] += 1
+        return read(queue, out)
+
+    monkeypatch.setattr(PlayQueue, "read", counted)
+    engine.engine.handle(link.PausePlay(far_end.stream, True, fade_ms=40), engine.clock.at)
+    engine.run(5)
+    n_fading, heard = n_read[0], plays(engine, far_end).sounding[1]
+    engine.run(50)
+    assert 0 < n_fading <= 3
+    assert n_read[0] == n_fading
+    engine.engine.handle(link.QueueAudio(far_end.stream, "b", PLAY[:800].tobytes(), end=True), engine.clock.at)
+    engine.run(5)
+    assert plays(engine, far_end).sounding[1] == heard
+    engine.engine.handle(link.PausePlay(far_end.stream, False), engine.clock.at)
+    engine.run(1)
+    assert plays(engine, far_end).sounding[1] > heard
+    engine.run(1100)
+    assert [(ended.play, ended.completed, ended.heard_ms) for ended in of(far_end, link.PlayEnded)] == [
+        ("a", True, 20_000),
+        ("b", True, 100),
+    ]

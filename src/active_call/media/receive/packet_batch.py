@@ -161,8 +161,11 @@ class PacketBatchReader:
     def _unprotect(self, legs: list[Leg], secured: NDArray[np.intp]) -> None:
         """Unprotect the datagrams in these rows. Their lengths become those of the packets, -1 for refused ones."""
         intake, rows = self._intake, secured.tolist()
-        contexts = [legs[row].receiving for row in rows]
-        statuses = unprotect_all(contexts, [intake.starts[row] for row in rows], [intake.lengths[row] for row in rows])
+        if len(rows) == len(legs):
+            statuses = unprotect_all([leg.receiving for leg in legs], intake.starts, intake.lengths)
+        else:
+            contexts = [legs[row].receiving for row in rows]
+            statuses = unprotect_all(contexts, [intake.starts[row] for row in rows], [intake.lengths[row] for row in rows])
         if any(statuses):
             for row, status in zip(rows, statuses, strict=True):
                 if status:

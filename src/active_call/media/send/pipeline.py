@@ -154,9 +154,13 @@ class SendPipeline:
         self._playing[stream.number] = stream
 
     def before_change(self, stream: Stream) -> None:
-        """The plays of the stream are about to be changed: undo read-ahead, so that they stand after the last sent frame."""
+        """The plays of the stream are about to be changed: undo read-ahead, so that they stand after the last sent frame. Plays that stand
+        still are read again from the next tick on.
+        """
         self._staging.give_back(stream.slot)
         self.opus.prefetch.give_back(stream.slot)
+        if not stream.plays.is_idle:
+            self.wake(stream)
 
     def set_ambience(self, stream: Stream, order: StartAmbience) -> None:
         """Start, change or stop the background sound of a stream."""
@@ -264,7 +268,7 @@ class SendPipeline:
                 staging.stage(stream.slot, plays)
             return []
         marks = plays.take_marks()
-        if plays.is_idle:
+        if plays.is_idle or plays.stands_still:
             del self._playing[stream.number]
         return marks
 

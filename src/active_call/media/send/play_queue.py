@@ -242,6 +242,11 @@ class PlayQueue:
         return not (self._plays or self._tails or self._marks)
 
     @property
+    def stands_still(self) -> bool:
+        """It is paused, and nothing is fading or to be reported. Reading would yield silence until the plays are changed."""
+        return self.paused and not (self._tails or self._marks)
+
+    @property
     def n_plays(self) -> int:
         """Number of current and waiting plays."""
         return len(self._plays)

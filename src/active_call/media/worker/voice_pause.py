@@ -91,4 +91,5 @@ class VoicePause:
 
     def _go_on(self, stream: Stream) -> None:
         if self._unsure.pop(stream.number, None) is not None:
+            self._before_change(stream)
             stream.plays.resume()
