@@ -163,18 +163,6 @@ def test_second_fork_that_answers_is_acknowledged_and_hung_up_3261_13_2_2_4(benc
     assert bench.endpoint.n_dialogs == 1
 
 
-def test_forks_without_end_leave_a_few_dialogs_and_the_first_answer_is_the_call(bench, wire):
-    call, invite = place(bench, wire)
-    for n in range(200):
-        bench.feed(wire.response(invite, 180, tag=f"early-{n}"))
-    assert bench.endpoint.n_dialogs == 32
-    bench.feed(wire.response(invite, 200, tag="first", body=wire.ANSWER))
-    sent = [message.method for n in range(200) for message in bench.feed(wire.response(invite, 200, tag=f"more-{n}", body=wire.ANSWER))]
-    assert sent == ["ACK", "BYE"] * 31
-    assert bench.endpoint.dialog_info(call).remote_tag == "first"
-    assert [m.method for m in bench.feed(wire.response(invite, 200, tag="first", body=wire.ANSWER))] == ["ACK"]
-
-
 def test_route_set_of_the_early_dialog_is_computed_anew_by_the_200(bench, wire):
     _, invite = place(bench, wire)
     bench.feed(wire.response(invite, 180, extra=(("Record-Route", "<sip:old.example;lr>"),)))
