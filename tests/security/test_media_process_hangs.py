@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -109,8 +110,9 @@ def test_recorder_process_that_hangs_or_dies_hurts_no_call(tmp_path: Path, numbe
 
 
 def recorders(server: Server) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process(server.pid).children(recursive=True)
-        if "active_call.media.record.process" in " ".join(process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process(server.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if "active_call.media.record.process" in " ".join(process.cmdline()):
+                found.append(process)
+    return found

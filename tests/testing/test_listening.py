@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ LINES = [
     "Press one for sales, or two for support.",
 ]
 DECOYS = ["Please hold while I connect you."]
+CALLBACK = Path(__file__).parents[1] / "vectors" / "speech" / "said_callback.ulaw"
 STRANGERS = ["The weather in Paris is sunny today.", "I would like to order a large pizza.", "The train to London leaves at nine.", "Yes."]
 
 
@@ -92,3 +95,11 @@ def test_voice_without_the_name_is_an_error_that_names_it() -> None:
 
 def test_grammar_needs_two_words_before_a_sentence_may_break_off() -> None:
     assert listening.grammar(["One two three."], incomplete=True).endswith("( one two three )* ( one two [ three ] ) ;")
+
+
+def test_sentence_that_is_not_recognised_at_the_first_hearing_is_heard_again() -> None:
+    """Three words and a soft end, as they came over the wire; the decoder, fresh, finds no path through them."""
+    timeline = audio.MULAW.decode(CALLBACK.read_bytes())
+    (one,) = utterances(timeline)
+    recogniser = Recogniser(["This is your callback."], ["Your balance is forty two dollars.", "Please leave a message after the tone."])
+    assert recogniser.recognise(timeline[one.start : one.end]).sentences == ("This is your callback.",)

@@ -144,14 +144,19 @@ class Recogniser:
         return decoder
 
     def recognise(self, pcm: Pcm) -> Recognition:
-        """The sentences of an utterance (8 kHz); if none is found, it is decoded a second time with wider beams."""
+        """The sentences of an utterance (8 kHz). If none is found, it is decoded again, and then twice with wider beams.
+
+        A decoder learns the channel's mean spectrum while it hears (cepstral mean normalisation), so it hears the same sound better the
+        second time.
+        """
         first = self._recognise(self._prepared[0], pcm)
         if first.sentences or self._incomplete:
             return first
         if len(self._prepared) == 1:
             self._prepared.append(self._prepare(_decoder(is_wide=True)))
-        again = self._recognise(self._prepared[1], pcm)
-        return again if again.sentences else first
+        narrow, wide = self._prepared
+        hearings = (self._recognise(decoder, pcm) for decoder in (narrow, wide, wide))
+        return next((one for one in hearings if one.sentences), first)
 
     def _recognise(self, decoder: Any, pcm: Pcm) -> Recognition:
         padded = np.concatenate((audio.silence(200), pcm, audio.silence(300)))
