@@ -161,7 +161,7 @@ def test_tick_that_fails_for_no_stream_goes_on_for_a_while_and_then_ends_the_pro
 
         def fail_once(*_: object) -> None:
             n_failures[0] += 1
-            if len(made.engine._sending._rows) != 0 and n_failures[0] % 2:
+            if len(made.engine._sending._together) != 0 and n_failures[0] % 2:
                 raise RuntimeError("now and then")
 
         monkeypatch.setattr(made.engine._sending, "run", fail_once)
