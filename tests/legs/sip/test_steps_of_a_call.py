@@ -1,0 +1,53 @@
+"""How many steps (calls of functions) the set-up of a call takes in its most frequent parts. A count, not a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from active_call.legs.abilities import has_telephone_events, replaced_by, signalling_of
+from active_call.legs.sip.trace.text import headers_of
+from active_call.sip.syntax.message import Request, parse_message
+from active_call.sip.syntax.validation import validate_request
+from active_call.testing.fakes.call import FakeLeg
+
+
+def steps(work: Callable[[int], object]) -> int:
+    """The number of calls that `work` makes when it runs again with other values."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    work(1)
+    sys.setprofile(count)
+    try:
+        work(2)
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+def invite(number: int) -> bytes:
+    return (
+        f"INVITE sip:bench@127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:40000;branch=z9hG4bK{number};rport\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:caller@127.0.0.1>;tag=t{number}\r\nTo: <sip:bench@127.0.0.1:5060>\r\nCall-ID: c{number}@127.0.0.1\r\n"
+        "CSeq: 1 INVITE\r\nContact: <sip:caller@127.0.0.1:40000>\r\nContent-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n"
+    ).encode()
+
+
+def test_request_is_parsed_checked_and_summarised_in_few_steps() -> None:
+    def handle(number: int) -> None:
+        message = parse_message(invite(number))
+        assert isinstance(message, Request)
+        validate_request(message)
+        headers_of(invite(number))
+
+    assert steps(handle) < 370
+
+
+def test_abilities_of_a_leg_are_looked_up_once_for_its_class() -> None:
+    leg = FakeLeg()
+    assert steps(lambda _: (has_telephone_events(leg), replaced_by(leg), signalling_of(leg, whole=False))) < 30
