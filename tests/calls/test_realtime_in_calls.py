@@ -70,10 +70,10 @@ async def heard(call: Call, n_items: int = 1) -> None:
 async def says(model: FakeRealtimeModel, text: str) -> None:
     """The model notices that the caller says `text`, and answers with the next of its script."""
     stream = stream_of(model)
-    stream._tell(UserTurn(True, 0))
+    stream._report(UserTurn(True, 0))
     await asyncio.sleep(1)
-    stream._tell(UserTurn(False, 1000))
-    stream._tell(Transcript("said", "user", text, True))
+    stream._report(UserTurn(False, 1000))
+    stream._report(Transcript("said", "user", text, True))
     stream.request_reply()
 
 
@@ -150,13 +150,13 @@ def test_reply_that_is_cancelled_before_its_sound_is_never_played(virtually: Any
         async with realtime_call(GREETING, LONG, "Yes.") as (call, model):
             await heard(call)
             stream = stream_of(model)
-            stream._tell(UserTurn(True, 0))
-            stream._tell(UserTurn(False, 500))
+            stream._report(UserTurn(True, 0))
+            stream._report(UserTurn(False, 500))
             await asyncio.sleep(0.05)
             stream.request_reply()  # the model begins by itself
-            stream._tell(UserTurn(True, 600))  # and the caller goes on at once
+            stream._report(UserTurn(True, 600))  # and the caller goes on at once
             await asyncio.sleep(1)
-            stream._tell(UserTurn(False, 1600))
+            stream._report(UserTurn(False, 1600))
             stream.request_reply()
             await heard(call, 2)
             await asyncio.sleep(5)
@@ -366,7 +366,7 @@ def test_session_that_fails_ends_the_call_with_words_of_our_own_voice(virtually:
     async def story() -> None:
         async with realtime_call(GREETING) as (call, model):
             await heard(call)
-            stream_of(model)._tell(RealtimeFailed(ProviderError("fake", "the connection is lost", retryable=False)))
+            stream_of(model)._report(RealtimeFailed(ProviderError("fake", "the connection is lost", retryable=False)))
             record = await call.over()
             assert call.spoken
             assert record.hangup_by == "agent"
@@ -432,7 +432,7 @@ def test_budget_of_tokens_ends_the_session_and_the_last_sentence_is_spoken_by_th
         async with a_call(book, engines=MeteredEngines(model)) as call:
             await heard(call)
             stream = stream_of(model)
-            stream._tell(ReplyDone(usage=Usage(80, 40, audio_input_tokens=60, audio_output_tokens=40)))
+            stream._report(ReplyDone(usage=Usage(80, 40, audio_input_tokens=60, audio_output_tokens=40)))
             record = await call.over()
             assert call.spoken == ["Time is up."] and stream.is_closed and record.hangup_reason == "budget"
             (row,) = [row for row in record.usage if row["kind"] == "realtime"]

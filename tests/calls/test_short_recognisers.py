@@ -216,20 +216,20 @@ class VendorStream:
 
     def start_utterance(self, index: int, sample: int) -> None:
         if self._does == "dies while one speaks":
-            self._tell(Failed(ProviderError("vendor", "connection lost", retryable=True)))
+            self._report(Failed(ProviderError("vendor", "connection lost", retryable=True)))
 
     def end_utterance(self, index: int, sample: int) -> None:
         match self._does:
             case "answers":
-                self._tell(Final("hello", index, 0, sample, 0.9))
+                self._report(Final("hello", index, 0, sample, 0.9))
             case "dies":
-                self._tell(Failed(ProviderError("vendor", "connection lost", retryable=True)))
+                self._report(Failed(ProviderError("vendor", "connection lost", retryable=True)))
             case "dies for good":
-                self._tell(Failed(ProviderError("vendor", "no more credit")))
+                self._report(Failed(ProviderError("vendor", "no more credit")))
             case "raises":
                 raise RuntimeError("odd")
 
-    def _tell(self, event: RecognitionEvent) -> None:
+    def _report(self, event: RecognitionEvent) -> None:
         asyncio.get_running_loop().call_later(0.05, self._on_event, event)
 
     def cancel_utterance(self, index: int) -> None:

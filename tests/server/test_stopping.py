@@ -7,10 +7,10 @@ import signal
 from active_call.server.stopping import EXIT_CODE, Stopping
 
 
-def test_signals_cancel_once_then_hurry_then_leave() -> None:
+def test_signals_cancel_once_then_end_calls_then_leave() -> None:
     said: list[object] = []
     stopping = Stopping(exit_now=said.append)
-    stopping.hurry = lambda: said.append("hurry")
+    stopping.end_calls_now = lambda: said.append("end_calls_now")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         stopping.handle(number, lambda: said.append("cancel"))
-    assert said == ["cancel", "hurry", EXIT_CODE]
+    assert said == ["cancel", "end_calls_now", EXIT_CODE]

@@ -176,7 +176,7 @@ class _Forks:
                 wait_ms = None  # exec failed: do not try again
             for pidfd in ready:
                 if pidfd in self._pid_of:
-                    self._tell_end(pidfd)
+                    self._report_end(pidfd)
             if self._requests.fileno() in ready and not self._take_request():
                 return
 
@@ -195,23 +195,23 @@ class _Forks:
                 self._become(json.loads(message), *descriptors)
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            self._tell({"failed": error.strerror or str(error)})
+            self._report({"failed": error.strerror or str(error)})
         else:
             self._pid_of[pidfd] = pid
             self._poll.register(pidfd, select.POLLIN)
-            self._tell({"started": pid}, pidfd)
+            self._report({"started": pid}, pidfd)
         for descriptor in descriptors:
             os.close(descriptor)
         return True
 
-    def _tell_end(self, pidfd: int) -> None:
+    def _report_end(self, pidfd: int) -> None:
         pid = self._pid_of.pop(pidfd)
         self._poll.unregister(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(pidfd)
-        self._tell({"ended": pid, "code": code})
+        self._report({"ended": pid, "code": code})
 
-    def _tell(self, message: dict[str, Any], *descriptors: int) -> None:
+    def _report(self, message: dict[str, Any], *descriptors: int) -> None:
         with contextlib.suppress(OSError):
             socket.send_fds(self._requests, [json.dumps(message).encode()], descriptors)
 

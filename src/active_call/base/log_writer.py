@@ -140,7 +140,7 @@ class LogWriter:
                 self._drop(1)
                 return False
             if self._n_untold:
-                self._tell_dropped()
+                self._report_dropped()
             self._append(_Entry(data))
             self._changed.notify()
             return True
@@ -187,7 +187,7 @@ class LogWriter:
         self._entries.append(entry)
         self._n_bytes += len(entry.data)
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         if self._notice is not None:
             lasted_s = time.monotonic() - self._dropping_since if self._dropping_since is not None else 0.0
             line = self._notice(self._n_untold, lasted_s)
@@ -214,7 +214,7 @@ class LogWriter:
         with self._changed:
             while not self._entries:
                 if self._n_untold and self._notice is not None:
-                    self._tell_dropped()
+                    self._report_dropped()
                 elif self._is_closing:
                     return []
                 else:

@@ -101,7 +101,7 @@ class Call:
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
         self._before_step = dependencies.before_step
-        self._faults = Faults(self._log, self._tell_fault, self._give_up, self._before_step)
+        self._faults = Faults(self._log, self._report_fault, self._give_up, self._before_step)
         ports = CallPorts(self._output.emit, self.post, self.spawn, self._time.now, self._log)
         context = CallContext(
             self.state,
@@ -183,7 +183,7 @@ class Call:
         task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not started its coroutine
         return task
 
-    def _tell_fault(self, sender: str, error: str) -> None:
+    def _report_fault(self, sender: str, error: str) -> None:
         self._output.emit(events.Error(sender=sender, error=error))
 
     def _give_up(self, reason: str) -> None:

@@ -30,7 +30,7 @@ class Faults:
         before_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
-        self._tell = tell
+        self._report = tell
         self._give_up = give_up
         self._before_step = before_step
         self.n_faults = 0
@@ -59,7 +59,7 @@ class Faults:
         fields = {"sender": sender, "error": str(error), "n_faults": self.n_faults}
         self._log.error("part of a call failed", extra=fields, exc_info=None if is_expected else error)
         try:
-            self._tell(sender, str(error) if is_expected else f"unforeseen {type(error).__name__}: {error}")
+            self._report(sender, str(error) if is_expected else f"unforeseen {type(error).__name__}: {error}")
         except Exception:  # noqa: BLE001 - reporting a fault must not raise
             self._log.exception("fault could not be told")
         if self.n_faults == MAX_FAULTS:

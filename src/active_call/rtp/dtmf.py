@@ -114,7 +114,7 @@ class DigitReceiver:
             if not marker and self._is_renumbered(code, timestamp, duration, sequence):
                 self._timestamp = timestamp
             if self._is_press_of_same_timestamp(code, timestamp, duration, sequence, marker=marker):
-                self._tell_unended()
+                self._report_unended()
                 self._begin(code, timestamp, duration)
             self._follow(code, timestamp, duration, is_end=flags >= _END)
             self._note_sequence(sequence)
@@ -129,7 +129,7 @@ class DigitReceiver:
             passed = (now_timestamp - self._timestamp) & _MASK
             passed = passed - (1 << 32) if passed >= _HALF else passed
             if passed * self._clock_rate // self._timestamp_rate - self._duration >= _LOST_END_FRAMES * self._frame_ticks:
-                self._tell()
+                self._report()
                 self._ended_by_silence = True
         return self._ready.popleft() if self._ready else None
 
@@ -171,10 +171,10 @@ class DigitReceiver:
             if self._ended:
                 return  # reported when it seemed to be over
         else:
-            self._tell_unended()
+            self._report_unended()
             self._begin(code, timestamp, duration)
         if is_end:
-            self._tell()
+            self._report()
 
     def _is_next_segment(self, step: int) -> bool:
         """Whether an event `step` later continues the last one: it starts at its end, which is close to the maximum duration.
@@ -192,11 +192,11 @@ class DigitReceiver:
         self._extra = 0
         self._ended = False
 
-    def _tell_unended(self) -> None:
+    def _report_unended(self) -> None:
         if not self._ended:
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._ended = True
         self._ended_by_silence = False
         self._ready.append(Digit(EVENTS[self._code], (self._extra + self._duration) * 1000 // self._clock_rate))

@@ -88,7 +88,7 @@ async def serve_until_stopped(
         if program is not None:
             program.begin(server)
         if stopping is not None:
-            stopping.hurry = server.registry.hurry
+            stopping.end_calls_now = server.registry.end_calls_now
         if source is not None:
             reloader = Reloader(source, server.settings, output)
             tasks.create_task(reloader.run(), name="reloading")

@@ -21,12 +21,12 @@ EXIT_CODE: Final = 130
 
 
 class Stopping:
-    """Counts the signals. The draining code sets `hurry`; `exit_now` ends the process."""
+    """Counts the signals. The draining code sets `end_calls_now`; `exit_now` ends the process."""
 
     def __init__(self, exit_now: Callable[[int], object] = os._exit) -> None:
         self._exit_now = exit_now
         self._n_signals = 0
-        self.hurry: Callable[[], object] = lambda: None
+        self.end_calls_now: Callable[[], object] = lambda: None
 
     def attach(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
         """Handle the signals from now on; the first calls `cancel`."""
@@ -43,7 +43,7 @@ class Stopping:
                 cancel()
             case 2:
                 log.warning("asked to stop again: ending calls now", extra={"signal": name})
-                self.hurry()
+                self.end_calls_now()
             case _:
                 log.error("asked to stop a third time: exiting at once", extra={"signal": name})
                 self._exit_now(EXIT_CODE)

@@ -179,7 +179,7 @@ class Registration:
     def _on_outcome(self, code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
         self._is_busy = False
         if self._has_left:
-            self._tell("unregistered", code, reason, 0)
+            self._report("unregistered", code, reason, 0)
             self._forget()
         elif response is not None and code < 300:
             self._succeed(response, flow, now)
@@ -211,7 +211,7 @@ class Registration:
             return
         self._n_moves = 0
         self._set_timer(now + max(_MIN_REFRESH_S, granted_s * self._port.randomness.uniform(0.5, 0.9)))
-        self._tell("registered", response.code, response.reason, granted_s)
+        self._report("registered", response.code, response.reason, granted_s)
 
     def _is_seen_elsewhere(self) -> bool:
         """Whether the registrar's response shows another address of ours than the registered Contact."""
@@ -233,7 +233,7 @@ class Registration:
         wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._port.randomness.uniform(0.5, 1.0)
         self._n_failures += 1
         self._set_timer(now + max(wait_s, min(retry_after_s(response), _MAX_RETRY_AFTER_S)))
-        self._tell("failed", code, reason, None)
+        self._report("failed", code, reason, None)
 
     def _raise_interval(self, response: Response) -> bool:
         """Whether a 423 asks for a longer interval than ours, so that a retry makes sense (§10.2.8)."""
@@ -246,17 +246,17 @@ class Registration:
     def _leave(self, now: float) -> None:
         """Send the last REGISTER, unless there is no binding to remove."""
         if now >= self._bound_until:
-            self._tell("unregistered", 0, "", 0)
+            self._report("unregistered", 0, "", 0)
             self._forget()
             return
         self._has_left = True
         try:
             self._send(now)
         except LocalProtocolError as error:
-            self._tell("unregistered", 503, str(error), 0)
+            self._report("unregistered", 503, str(error), 0)
             self._forget()
 
-    def _tell(self, state: RegistrationState, code: int, reason: str, expires_s: int | None) -> None:
+    def _report(self, state: RegistrationState, code: int, reason: str, expires_s: int | None) -> None:
         event = RegistrationChanged(self._spec.name, state, code, reason, expires_s)
         told, self._told = self._told, event
         if told is None or (told.state, told.expires_s) != (state, expires_s) or (state == "failed" and told.code != code):

@@ -160,14 +160,14 @@ def test_drain_is_told_once_however_often_it_is_asked_for(caplog: pytest.LogCapt
     assert [record.message for record in caplog.records].count("stopping, no new calls are taken") == 1
 
 
-def test_hurry_ends_the_waiting_of_a_drain() -> None:
+def test_end_calls_now_ends_the_waiting_of_a_drain() -> None:
     async def story() -> None:
         records, leg = Records(), FakeLeg()
         async with httpx.AsyncClient() as http:
             registry = a_registry(http, records)
             registry.handle_incoming(leg)
             await asyncio.sleep(0.01)
-            asyncio.get_running_loop().call_later(20, registry.hurry)
+            asyncio.get_running_loop().call_later(20, registry.end_calls_now)
             began = asyncio.get_running_loop().time()
             await registry.drain(3600)
             assert 20 <= asyncio.get_running_loop().time() - began < 30

@@ -136,7 +136,7 @@ def test_request_that_is_abandoned_in_the_moment_of_its_end_raises_nothing_in_th
         loop.set_exception_handler(lambda _, context: errors.append(str(context.get("exception"))))
         request = engine_pool.Request(time.sleep, (0,), loop.create_future(), 0.0)
         async with asyncio.timeout(5) as limit:
-            forget = engine_pool.hurry_when_abandoned(request, limit, 1.0)
+            forget = engine_pool.shorten_when_abandoned(request, limit, 1.0)
             request.answer.cancel()  # its callback runs in the loop's next round
             forget()
         await asyncio.sleep(0)

@@ -56,33 +56,33 @@ class Session:
         before = len(self._outbox.history.items)
         started = self._tools.call(ToolCall(ReplyNumber(0), event.id, event.name, event.arguments))
         if started is None or started.action is not None:
-            self._tell_since(before + 1)  # the call itself is the model's own item
+            self._report_since(before + 1)  # the call itself is the model's own item
         return started
 
     def tool_finished(self, item: ToolFinished | ToolAnswered) -> bool:
         """Send the result of a tool to the model. False if no call waits for it."""
         before = len(self._outbox.history.items)
         is_awaited = self._tools.finished(item) is not None
-        self._tell_since(before)
+        self._report_since(before)
         return is_awaited
 
     def interrupt_tools(self) -> None:
         """The caller has interrupted: cancel the cancellable tools and inform the model."""
         before = len(self._outbox.history.items)
         self._tools.interrupt()
-        self._tell_since(before)
+        self._report_since(before)
 
     def give_up_tools(self) -> None:
         """The results take too long: inform the model."""
         before = len(self._outbox.history.items)
         self._tools.give_up()
-        self._tell_since(before)
+        self._report_since(before)
 
     def close(self) -> None:
         """The call is over."""
         self._tools.close()
         self.order(CloseSession())
 
-    def _tell_since(self, before: int) -> None:
+    def _report_since(self, before: int) -> None:
         for item in self._outbox.history.items[before:]:
             self.order(AddItem(item))

@@ -110,7 +110,7 @@ class ToolCalls:
             return self._act(run_id, tool, arguments, is_text=is_text)
         return self._start(run_id, tool, arguments, is_text=is_text)
 
-    def _tell(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
+    def _report(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
         """Report the tool call to the watchers of the call."""
         written = msgspec.json.encode(dict(arguments)).decode()
         self._outbox.put(EmitEvent(events.FunctionCall(call_id=run_id, name=tool.name, arguments=written)))
@@ -121,7 +121,7 @@ class ToolCalls:
         if isinstance(action, UnknownTag):
             self._refuse(run_id, tool.name, action.reason, is_text=is_text)
             return None
-        self._tell(run_id, tool, arguments)
+        self._report(run_id, tool, arguments)
         if not is_text:
             self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
             self._outbox.remember(ToolResultItem(run_id, DONE))
@@ -137,7 +137,7 @@ class ToolCalls:
         run.is_attached, run.is_text = tool.result_at != AT_NEXT_TURN, is_text
         if not is_text:
             self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
-        self._tell(run_id, tool, arguments)
+        self._report(run_id, tool, arguments)
         self._runs.start(run)
         if request is None:
             self._outbox.put(RunTool(run_id, tool.name, arguments, tool.timeout_s))

@@ -169,7 +169,7 @@ class CallSocket:
         if found is not None:
             self._join(found)
         reading = asyncio.create_task(self._read(), name="socket reads")
-        telling = asyncio.create_task(self._tell(), name="socket tells")
+        telling = asyncio.create_task(self._report(), name="socket tells")
         pinging = asyncio.create_task(self._ping(), name="socket pings")
         sounding = asyncio.create_task(self._send_sound(), name="socket sounds")
         tasks = (reading, telling, pinging, sounding)
@@ -334,7 +334,7 @@ class CallSocket:
 
     # -- events
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         """Send the call's events until it ends, then close."""
         call = await self._begun
         # A call placed by this socket has no events yet; for a joined one, events start now, or after the client's last one.

@@ -113,7 +113,7 @@ def _judged(persona: Persona, played: Played, target: Target, chosen: argparse.N
     else:
         heard = _words_heard(played) if persona.expect.get("heard") else ""
         verdict = judge(persona, played, target.record_of(played.caller), heard)
-    _tell(verdict, as_json=chosen.json)
+    _report(verdict, as_json=chosen.json)
     return verdict
 
 
@@ -130,7 +130,7 @@ def _words_heard(played: Played) -> str:
     return " ".join(texts)
 
 
-def _tell(verdict: Verdict, *, as_json: bool) -> None:
+def _report(verdict: Verdict, *, as_json: bool) -> None:
     replies = [round(one.reply_ms) for one in verdict.played.findings if one.reply_ms is not None]
     line = {
         "persona": verdict.persona.name,

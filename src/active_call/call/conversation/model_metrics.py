@@ -27,14 +27,14 @@ class ModelMetrics:
     """The metrics of one conversation. `now` gives monotonic seconds."""
 
     def __init__(self, tell: Callable[[Metrics], object], now: Callable[[], float]) -> None:
-        self._tell = tell
+        self._report = tell
         self._now = now
         self._asked: dict[effects.ReplyNumber, _Asked] = {}
 
     def asked(self, reply: effects.ReplyNumber) -> None:
         """The model is asked for `reply`."""
         self._asked[reply] = _Asked(self._now())
-        self._tell(Metrics(key="llm_call_start", data={"playId": _play_id(reply)}))
+        self._report(Metrics(key="llm_call_start", data={"playId": _play_id(reply)}))
 
     def hear(self, item: effects.AgentInput) -> None:
         """A piece of a reply, or its end, has arrived. Other events are ignored."""
@@ -59,7 +59,7 @@ class ModelMetrics:
         duration_ms, first_ms = _ms(self._now() - asked.at), _ms(asked.first_at - asked.at)
         text = "".join(asked.parts)[:MAX_TEXT]
         data = {"response": text, "duration": duration_ms, "ttfb": first_ms, "playId": _play_id(item.reply)}
-        self._tell(Metrics(key="llm_response", duration=duration_ms, data=data))
+        self._report(Metrics(key="llm_response", duration=duration_ms, data=data))
 
 
 def _play_id(reply: effects.ReplyNumber) -> str:

@@ -46,14 +46,14 @@ class DayBudget:
         """Restore the stored sum if it is today's."""
         if day == self._today():
             self.day, self.spent = day, max(spent, 0.0)
-            self._tell()
+            self._report()
 
     def add(self, cost: float) -> None:
         """Add a use."""
         self._turn_page()
         if cost > 0:
             self.spent += cost
-            self._tell()
+            self._report()
             self.on_change(self)
 
     def limit(self, per_day: float | None) -> None:
@@ -62,7 +62,7 @@ class DayBudget:
             self.per_day, self._told = per_day, 0.0
             self._turn_page()
             self.on_all_clear()
-            self._tell()
+            self._report()
 
     @property
     def share(self) -> float:
@@ -90,7 +90,7 @@ class DayBudget:
             self.day, self.spent, self._told = today, 0.0, 0.0
             self.on_all_clear()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Log each threshold once a day."""
         share = self.spent / self.per_day if self.per_day else 0.0
         reached = 1.0 if share >= 1.0 else WARN_AT if share >= WARN_AT else 0.0

@@ -68,7 +68,7 @@ class Subscription:
     def notify(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, after each event, and at the end; it may `take` the waiting events. A failure is logged."""
         self._callback = callback
-        self._tell()
+        self._report()
 
     def put(self, item: NumberedEvent) -> None:
         """Add an event; on overflow close the subscription. Does nothing if it is closed."""
@@ -80,7 +80,7 @@ class Subscription:
                 self._end(CloseReason.OVERFLOW)
                 return
             self._waiting.append(item)
-        self._tell()
+        self._report()
 
     def finish(self) -> None:
         """No event follows: the subscription ends with `OVER` when the waiting events have been read. May be called again."""
@@ -126,9 +126,9 @@ class Subscription:
         if self.closed is None:
             self.closed = reason
             self._on_close(self)
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._has_news.set()
         try:
             self._callback()

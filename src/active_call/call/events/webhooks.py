@@ -51,7 +51,7 @@ class CallWebhooks:
         """A new call: send its events until its end."""
         if not self._wanted:
             return
-        self._tell(call, "call.started", {})
+        self._report(call, "call.started", {})
         subscription = call.subscribe()
         subscription.notify(lambda: self._take(call, subscription))
 
@@ -63,12 +63,12 @@ class CallWebhooks:
         for item in subscription.take():
             event = item.event
             if isinstance(event, events.Hangup) and not event.refer:
-                self._spawn(self._tell_recording(call))
+                self._spawn(self._report_recording(call))
             kind = _kind_of(event)
             if kind:
-                self._tell(call, kind, json.loads(wire.encode_event(event)), event.timestamp)
+                self._report(call, kind, json.loads(wire.encode_event(event)), event.timestamp)
 
-    def _tell(self, call: CallHandle, kind: str, data: Mapping[str, Any], at_ms: int = 0) -> None:
+    def _report(self, call: CallHandle, kind: str, data: Mapping[str, Any], at_ms: int = 0) -> None:
         now = self._world.clock.utc_now()
         at_ms = at_ms or int(now.timestamp() * 1000)
         for wanted in self._wanted:
@@ -79,7 +79,7 @@ class CallWebhooks:
                 text = json.dumps(body, ensure_ascii=False)
                 self._spawn(self._deliver(Delivery(identity, wanted.target, kind, now.timestamp(), text, call.id)))
 
-    async def _tell_recording(self, call: CallHandle) -> None:
+    async def _report_recording(self, call: CallHandle) -> None:
         """The recording is complete when the call's record exists."""
         if not any(wanted.wants("recording.ready") for wanted in self._wanted):
             return
@@ -92,7 +92,7 @@ class CallWebhooks:
                 if record.get("recording"):
                     path = f"/api/records/{call.id}/recording"
                     told = {"path": path, "durationMs": record.get("recordingMs"), "error": record.get("recordingError")}
-                    self._tell(call, "recording.ready", {key: value for key, value in told.items() if value is not None})
+                    self._report(call, "recording.ready", {key: value for key, value in told.items() if value is not None})
                 return
             pause_s = min(2.0, pause_s * 2)
 

@@ -90,7 +90,7 @@ class CallRegistry:
         """Records of calls that were refused before set-up."""
         self.is_draining = False
         self._beginnings = OnePerPass(services.before_step, is_held=True)
-        self._is_hurrying = asyncio.Event()
+        self._ends_now = asyncio.Event()
         self.n_calls_total = 0
 
     def reconfigure(self, services: CallDependencies, router: Router | None, max_calls: int | None) -> None:
@@ -215,14 +215,14 @@ class CallRegistry:
         self._start(call)
         return call.handle()
 
-    def hurry(self) -> None:
+    def end_calls_now(self) -> None:
         """End the waiting of a current or later drain: calls are ended at once, each with BYE and record."""
-        self._is_hurrying.set()
+        self._ends_now.set()
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more calls; wait for live ones, and end the rest after `timeout_s`.
 
-        Cancelling acts like `hurry` and is passed on at the end: every call still gets its BYE and its record.
+        Cancelling acts like `end_calls_now` and is passed on at the end: every call still gets its BYE and its record.
         """
         if not self.is_draining:
             log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
@@ -236,7 +236,7 @@ class CallRegistry:
                 if draining.cancelled():
                     raise
                 cancelled = error
-                self.hurry()
+                self.end_calls_now()
         if cancelled is not None:
             raise cancelled
         draining.result()
@@ -260,20 +260,20 @@ class CallRegistry:
             call.close_record()
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
-        """Wait until the last call has ended, the time is over, or `hurry` is called; the rest is logged at intervals."""
+        """Wait until the last call has ended, the time is over, or `end_calls_now` is called; the rest is logged at intervals."""
         clock = self._services.world.clock
-        hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
+        ending_now = asyncio.get_running_loop().create_task(self._ends_now.wait())
         deadline = clock.now() + timeout_s
         tell_at = clock.now() + TELL_EVERY_S
         try:
-            while self._tasks and not hurrying.done() and (now := clock.now()) < deadline:
+            while self._tasks and not ending_now.done() and (now := clock.now()) < deadline:
                 if now >= tell_at:
                     tell_at = now + TELL_EVERY_S
                     log.info("stopping", extra={"n_calls": len(self._tasks), "left_s": round(deadline - now)})
                 wait_s = max(min(deadline, tell_at) - now, 0.001)
-                await asyncio.wait([hurrying, *self._tasks.values()], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([ending_now, *self._tasks.values()], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hurrying.cancel()
+            ending_now.cancel()
 
     async def _wait(self, timeout_s: float) -> None:
         if self._tasks:

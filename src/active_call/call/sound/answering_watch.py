@@ -124,7 +124,7 @@ class AnsweringWatch:
                 start_time=verdict.start_ms, end_time=verdict.end_ms, text=verdict.text, kind=verdict.kind, confidence=verdict.confidence
             )
         )
-        self._tell_agent(verdict)
+        self._report_agent(verdict)
         if verdict.kind == "menu" and verdict.n_repeats:
             self._leave_menu_loop()
         if self._is_done or not verdict.is_sure_machine or self._state.option.on_machine == "continue":
@@ -134,7 +134,7 @@ class AnsweringWatch:
         else:
             self._end(verdict.kind)
 
-    def _tell_agent(self, verdict: Verdict) -> None:
+    def _report_agent(self, verdict: Verdict) -> None:
         """Advice for the model about a menu, screening or hold music, as data."""
         text = _FOR_AGENT.get(verdict.kind)
         if text is None:

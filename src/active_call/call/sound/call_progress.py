@@ -41,7 +41,7 @@ class CallProgressWatch:
         self._ports = ports
         self._time = time
         self._sounds = sounds
-        self._tell = tell
+        self._report = tell
         self._is_aside = is_aside
         self._last: tuple[str, float] | None = None
         self._n_states = 0
@@ -88,7 +88,7 @@ class CallProgressWatch:
                 file = await self._sounds.whole(path, stream.rate_hz)
         except MediaError as error:
             told = events.Error(sender="ambiance", error=str(error))
-            self._ports.later(lambda: self._tell(told))
+            self._ports.later(lambda: self._report(told))
             return
         if self._is_aside():
             return

@@ -32,7 +32,7 @@ class MediaWatchdog:
     def problem(self, report: MediaProblem) -> None:
         """A problem has begun or ended."""
         if self._is_answered and report.name not in self._early:
-            self._tell(report)
+            self._report(report)
         elif report.over:
             self._early.pop(report.name, None)
             self._early_dead = None
@@ -53,21 +53,21 @@ class MediaWatchdog:
 
     async def _look_again(self) -> None:
         await asyncio.sleep(NOTHING_S)
-        self._ports.later(self._tell_what_is_left)
+        self._ports.later(self._report_what_is_left)
         waited_s = self._early_dead.silent_s if self._early_dead is not None else 0.0
         await asyncio.sleep(max(waited_s - NOTHING_S, 0.0))
         self._ports.later(self._end_if_dead)
 
-    def _tell_what_is_left(self) -> None:
+    def _report_what_is_left(self) -> None:
         left, self._early = self._early, {}
         for report in left.values():
-            self._tell(report)
+            self._report(report)
 
     def _end_if_dead(self) -> None:
         if self._early_dead is not None:
             self._hang_up(2 * self._early_dead.silent_s)
 
-    def _tell(self, report: MediaProblem) -> None:
+    def _report(self, report: MediaProblem) -> None:
         if report.over:
             self._early_dead = None
         else:

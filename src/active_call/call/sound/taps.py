@@ -60,7 +60,7 @@ class SoundTaps:
 
     def caller(self, report: CallerAudio) -> None:
         """More of the caller's sound."""
-        self._tell(CALLERS, report.pcm)
+        self._report(CALLERS, report.pcm)
 
     def sent(self, report: SentAudio) -> None:
         """More of the sound sent to the caller, at the rate of the stream's plays."""
@@ -69,7 +69,7 @@ class SoundTaps:
         rate_hz = self._stream.rate_hz
         frame = BYTES_PER_SAMPLE * samples_in(FRAME_MS, rate_hz)
         for at in range(0, len(report.pcm) // frame * frame, frame):
-            self._tell(OURS, self._at_16_khz(report.pcm[at : at + frame], rate_hz))
+            self._report(OURS, self._at_16_khz(report.pcm[at : at + frame], rate_hz))
 
     def _at_16_khz(self, pcm: bytes, rate_hz: int) -> bytes:
         if rate_hz == RATE_HZ:
@@ -78,7 +78,7 @@ class SoundTaps:
             self._resampler = OneStreamResampler(rate_hz, RATE_HZ)
         return self._resampler.process(np.frombuffer(pcm, "<i2")).astype("<i2", copy=False).tobytes()
 
-    def _tell(self, side: int, pcm: bytes) -> None:
+    def _report(self, side: int, pcm: bytes) -> None:
         for listener in list(self._listeners):
             try:
                 listener(side, pcm)

@@ -66,7 +66,7 @@ class RecogniserMetrics:
     """Observes the events of a call. `recogniser`: the name of the current one."""
 
     def __init__(self, tell: EmitEvent, recogniser: Callable[[], str]) -> None:
-        self._tell = tell
+        self._report = tell
         self._recogniser = recogniser
         self._begun = -1
         """The utterance for which some words were reported."""
@@ -78,6 +78,6 @@ class RecogniserMetrics:
         duration_ms, data = max(0, event.timestamp - event.start_time), {"index": event.index}
         if self._begun != event.index:
             self._begun = event.index
-            self._tell(events.Metrics(key=f"ttfb.asr.{self._recogniser()}", duration=duration_ms, data=data))
+            self._report(events.Metrics(key=f"ttfb.asr.{self._recogniser()}", duration=duration_ms, data=data))
         if isinstance(event, events.AsrFinal):
-            self._tell(events.Metrics(key=f"completed.asr.{self._recogniser()}", duration=duration_ms, data=data))
+            self._report(events.Metrics(key=f"completed.asr.{self._recogniser()}", duration=duration_ms, data=data))

@@ -279,11 +279,11 @@ class TransferExecutor:
         while current is not None and self._current is current and (actions := current.take_actions()):
             for action in actions:
                 if isinstance(action, EmitEvent):
-                    self._tell(action)
+                    self._report(action)
                 else:
                     self._do(action)
 
-    def _tell(self, told: EmitEvent) -> None:
+    def _report(self, told: EmitEvent) -> None:
         by_peer = self._current is not None and self._current.asked_by_peer
         if told.state == "connected":
             self._has_talked = True

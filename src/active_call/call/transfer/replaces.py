@@ -33,7 +33,7 @@ class ReplacesExecutor:
     def begin(self) -> None:
         """Answer the new leg."""
         self._ports.machine.feed(Input.TAKEOVER_BEGINS)
-        self._tell("progress")
+        self._report("progress")
         self._ports.call.spawn(self._answer(), "takeover")
 
     async def _answer(self) -> None:
@@ -78,9 +78,9 @@ class ReplacesExecutor:
         self._over()
         self._ports.machine.feed(Input.TAKEOVER_OVER)
         self._record |= {"state": state, "code": code, "endTime": self._ports.time.utc_now().isoformat()}
-        self._tell(state, code, returned=True)
+        self._report(state, code, returned=True)
 
-    def _tell(self, state: str, code: int | None = None, *, returned: bool | None = None) -> None:
+    def _report(self, state: str, code: int | None = None, *, returned: bool | None = None) -> None:
         self._ports.call.emit(
             events.Transfer(
                 state=state,
@@ -98,4 +98,4 @@ class ReplacesExecutor:
             self._is_over = True
             self._leg.hang_up(headers={}, by="system", cause="cancelled", reason="")
             self._record |= {"state": "cancelled", "code": 487}
-            self._tell("cancelled", 487, returned=False)
+            self._report("cancelled", 487, returned=False)

@@ -102,14 +102,14 @@ class TargetLeg:
             return
         ports, vad = self._ports, self._option.vad or VadOption()
         hearing = self._hearing = SpeechInput(
-            emit=self._tell, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
+            emit=self._report, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
         )
         if asr is not None:
             try:
                 recogniser = ports.engines.get_recogniser(asr, ports.state.trust)
                 hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=asr.language))
             except ActiveCallError as error:  # the caller is connected, whether or not the target's words are transcribed
-                self._call.later(partial(self._tell, events.Error(sender="asr", error=str(error))))
+                self._call.later(partial(self._report, events.Error(sender="asr", error=str(error))))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
@@ -125,7 +125,7 @@ class TargetLeg:
     def brief(self, option: BriefingOption) -> None:
         """Tell the target who is waiting, and ask whether it accepts the call; Briefed follows."""
         is_inband = not has_telephone_events(self.leg)
-        self._briefing = Briefing(self._ports, option, self.leg.stream, self._tell, self._feed, has_inband_digits=is_inband)
+        self._briefing = Briefing(self._ports, option, self.leg.stream, self._report, self._feed, has_inband_digits=is_inband)
         self._briefing.begin()
 
     def listen(self) -> None:
@@ -195,7 +195,7 @@ class TargetLeg:
         if self._hearing is not None:
             self._call.later(partial(self._hearing.failed, error, self._call.now()))
 
-    def _tell(self, event: events.Event) -> None:
+    def _report(self, event: events.Event) -> None:
         """An event of this leg."""
         self._call.emit(msgspec.structs.replace(event, refer=True))
         if self._briefing is not None and isinstance(event, events.AsrFinal):
@@ -210,23 +210,23 @@ class TargetLeg:
             case leg_events.LegRinging(early_media=early_media, code=code):
                 self._ringing_at = self._ringing_at or now
                 self._has_early_media = self._has_early_media or early_media
-                self._tell(events.Ringing(early_media=early_media))
+                self._report(events.Ringing(early_media=early_media))
                 self._feed(FarRinging(code))
             case leg_events.LegAnswered(sdp):
                 self._answered_at = now
                 if self.leg.stream is not None and not has_telephone_events(self.leg):
                     self.leg.stream.hear_tones(digits=True, tones=False)
-                self._tell(events.Answer(sdp=sdp))
+                self._report(events.Answer(sdp=sdp))
                 self._feed(FarAnswered())
             case leg_events.LegHeld(on_hold):
-                self._tell(events.Hold(on_hold=on_hold, initiator="callee"))
+                self._report(events.Hold(on_hold=on_hold, initiator="callee"))
                 self._listener.held(on_hold, event.is_silent)
             case leg_events.LegMessage(body, content_type):
-                self._tell(events.Message(body=body, content_type=content_type))
+                self._report(events.Message(body=body, content_type=content_type))
             case leg_events.LegDigit(digit):
                 self._digit(digit)
             case leg_events.LegRequestRefused(method, code, reason):
-                self._tell(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
+                self._report(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
             case leg_events.LegTransferRequested():
                 transferable(self.leg).answer_transfer(False)
             case leg_events.LegMedia(report):
@@ -250,14 +250,14 @@ class TargetLeg:
             case link.SpeechEnded() if self._hearing is not None:
                 self._hearing.speech_ended(report)
             case link.MediaProblem():
-                self._tell(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
+                self._report(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
             case link.StreamDead() | StreamLost():
                 self.hang_up(cause="rtp_timeout" if isinstance(report, link.StreamDead) else "media_lost")
             case _:
                 pass
 
     def _digit(self, digit: str) -> None:
-        self._tell(events.Dtmf(digit=digit))
+        self._report(events.Dtmf(digit=digit))
         if self._briefing is not None and not self._briefing.is_over:
             self._briefing.digit(digit)
         else:
@@ -292,12 +292,12 @@ class TargetLeg:
 
     def _over(self, ended: leg_events.LegEnded) -> None:
         """The leg has ended: report it, free its stream, and inform the transfer."""
-        if self._tell_end(ended):
+        if self._report_end(ended):
             self._call.spawn(self.release(), "far leg's end")
             code = ended.code or _CODES.get(ended.cause, 0)
             self._feed(FarEnded(code, ended.reason))
 
-    def _tell_end(self, ended: leg_events.LegEnded) -> bool:
+    def _report_end(self, ended: leg_events.LegEnded) -> bool:
         """Report the hangup, once."""
         self._ended = self._ended or ended
         if self._is_told:
@@ -308,7 +308,7 @@ class TargetLeg:
             self._briefing.close()
         if self._relay is not None:
             self._relay.close()
-        self._tell(
+        self._report(
             events.Hangup(
                 reason=ended.cause,
                 initiator=ended.by,
@@ -340,7 +340,7 @@ class TargetLeg:
         if self._is_adopted:
             return
         self.hang_up()
-        self._tell_end(self._ended or _TAKEN_BACK)
+        self._report_end(self._ended or _TAKEN_BACK)
 
     def _note_use(self) -> None:
         """Report to the call's meter how long this leg was connected; once, and not if it is the call's own now."""

@@ -90,9 +90,9 @@ class PauseWatch:
             return []
         due, now = slots[is_due][:MAX_A_TICK], n_heard[is_due][:MAX_A_TICK]
         self._measure(due, now)
-        return [self._tell(slot, at) for slot, at in zip(due.tolist(), now.tolist(), strict=True)]
+        return [self._report(slot, at) for slot, at in zip(due.tolist(), now.tolist(), strict=True)]
 
-    def _tell(self, slot: int, now: int) -> Pause:
+    def _report(self, slot: int, now: int) -> Pause:
         silence = now - int(self._ended[slot])
         moment = int(self._moment[slot])
         while moment < len(_MOMENT_SAMPLES) and _MOMENT_SAMPLES[moment] <= silence:

@@ -160,7 +160,7 @@ class SupervisedWorker:
             self._logger.error("media process died", extra=fields)
         for stream, on_report in callbacks.items():
             if stream not in self._opening and stream not in self._closing:
-                self._tell(on_report, StreamLost(stream, reason))
+                self._report(on_report, StreamLost(stream, reason))
 
     async def open_stream(
         self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int = 8000
@@ -228,7 +228,7 @@ class SupervisedWorker:
                 self._logger.error("stream failed", extra={"worker": self._options.index, "stream": stream, "reason": reason})
                 on_report = self._callbacks.get(stream)
                 if on_report is not None:
-                    self._tell(on_report, StreamLost(stream, reason))
+                    self._report(on_report, StreamLost(stream, reason))
                 return
             case Opened():
                 self._settle_open(report.stream, report)
@@ -247,9 +247,9 @@ class SupervisedWorker:
                 self._forget(report.stream)
         on_report = self._callbacks.get(report.stream)
         if on_report is not None:
-            self._tell(on_report, report)
+            self._report(on_report, report)
 
-    def _tell(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
+    def _report(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
         """Call one callback. An error in it is logged and does not affect other streams."""
         try:
             on_report(report)

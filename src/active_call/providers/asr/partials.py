@@ -123,4 +123,4 @@ class PartialRecognition(UtteranceRecognition):
             before, utterance.latest, utterance.done_to = utterance.latest, transcript, end
             if transcript.text and (before is None or transcript.text != before.text):
                 words = transcript.words_from(first)
-                self._tell(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence, words))
+                self._report(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence, words))

@@ -105,7 +105,7 @@ class SegmentedRecognition:
         if self._is_of_cancelled(segment):
             return
         self._interim = segment
-        self._tell_partial()
+        self._report_partial()
 
     def note_final(self, segment: Segment) -> None:
         """A segment is final, no longer interim."""
@@ -118,7 +118,7 @@ class SegmentedRecognition:
         if not self.acknowledges and ended is not None:
             self._settle(ended.index)
         elif segment.text.strip():
-            self._tell_partial()
+            self._report_partial()
 
     def note_finished(self) -> None:
         """The vendor has finished the oldest request to finish."""
@@ -129,12 +129,12 @@ class SegmentedRecognition:
 
     def note_turn(self, change: TurnChange, sample: int, *, text: str = "", confidence: float | None = None) -> None:
         """A report of the vendor's own turn detector."""
-        self._tell(TurnEvent(change, sample, text, confidence))
+        self._report(TurnEvent(change, sample, text, confidence))
 
     def fail(self, error: ActiveCallError) -> None:
         """The connection is lost or cannot be made: no more events follow."""
         if not self._is_over:
-            self._tell(Failed(error))
+            self._report(Failed(error))
             self._end()
 
     def to_sample(self, sent_samples: float) -> int:
@@ -210,11 +210,11 @@ class SegmentedRecognition:
             self._interim = None
         self._forget(utterance)
         end_sample = utterance.end_sample if utterance.end_sample is not None else utterance.start_sample
-        self._tell(
+        self._report(
             Final(_text_of(segments), utterance.index, utterance.start_sample, end_sample, _confidence_of(segments), _words_of(segments))
         )
 
-    def _tell_partial(self) -> None:
+    def _report_partial(self) -> None:
         """Send the text so far of the next utterance."""
         utterance = next(iter(self._utterances), None)
         if utterance is None or self._is_over:
@@ -225,7 +225,7 @@ class SegmentedRecognition:
         if segments:
             start_sample = utterance.start_sample
             end_sample = max(segment.end_sample or start_sample for segment in segments)
-            self._tell(
+            self._report(
                 Partial(_text_of(segments), utterance.index, start_sample, end_sample, _confidence_of(segments), _words_of(segments))
             )
 
@@ -250,7 +250,7 @@ class SegmentedRecognition:
         if utterance.timer is not None:
             utterance.timer.cancel()
 
-    def _tell(self, event: RecognitionEvent) -> None:
+    def _report(self, event: RecognitionEvent) -> None:
         if not self._is_over:
             self._on_event(event)
 

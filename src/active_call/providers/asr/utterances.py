@@ -156,9 +156,9 @@ class UtteranceRecognition:
 
     def _deliver(self, utterance: Utterance, event: RecognitionEvent) -> None:
         if self._current is utterance:
-            self._loop.call_soon(self._tell, event)
+            self._loop.call_soon(self._report, event)
 
-    def _tell(self, event: RecognitionEvent) -> None:
+    def _report(self, event: RecognitionEvent) -> None:
         if not self._closed:
             self._on_event(event)
 

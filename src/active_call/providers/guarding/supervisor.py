@@ -384,9 +384,9 @@ class SupervisedRecognition:
     def _give_up(self, utterance: Utterance, error: ActiveCallError) -> None:
         del self._utterances[utterance.index]
         self._note_unanswered()
-        self._loop.call_soon(self._tell, Failed(error, utterance.index))
+        self._loop.call_soon(self._report, Failed(error, utterance.index))
 
-    def _tell(self, event: RecognitionEvent) -> None:
+    def _report(self, event: RecognitionEvent) -> None:
         if not self._is_closed:
             self._on_event(event)
 

@@ -212,7 +212,7 @@ class _Carrier:
                 self._link = await EngineLink.start(name, self._pool.children)
                 after_s = ABANDONED_WHILE_LOADING_S
             async with asyncio.timeout(self._pool.request_limit_s) as limit:
-                forget = hurry_when_abandoned(request, limit, after_s)
+                forget = shorten_when_abandoned(request, limit, after_s)
                 try:
                     succeeded, value, cpu_s = await self._link.ask(request.function, request.args)
                 finally:
@@ -259,22 +259,22 @@ class _Carrier:
         logger.log(level, "engine request served", extra=fields)
 
 
-def hurry_when_abandoned(request: Request, limit: asyncio.Timeout, after_s: float) -> Callable[[], object]:
+def shorten_when_abandoned(request: Request, limit: asyncio.Timeout, after_s: float) -> Callable[[], object]:
     """Shorten `limit` to `after_s` once `request` is abandoned, unless it is in the background. Returns a function that stops this."""
     loop = asyncio.get_running_loop()
     is_over = False
 
-    def hurry(answer: asyncio.Future[Any]) -> None:
+    def shorten(answer: asyncio.Future[Any]) -> None:
         due = limit.when()
         if answer.cancelled() and due is not None and not (is_over or request.is_background or limit.expired()):
             limit.reschedule(min(due, loop.time() + after_s))
 
     def forget() -> None:
-        nonlocal is_over  # `hurry` may be scheduled on the loop already, where it cannot be removed
+        nonlocal is_over  # `shorten` may be scheduled on the loop already, where it cannot be removed
         is_over = True
-        request.answer.remove_done_callback(hurry)
+        request.answer.remove_done_callback(shorten)
 
-    request.answer.add_done_callback(hurry)
+    request.answer.add_done_callback(shorten)
     return forget
 
 

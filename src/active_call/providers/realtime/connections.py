@@ -103,7 +103,7 @@ class Connections:
 
     def __init__(self, dialect: Dialect, tell: Callable[[RealtimeEvent], None]) -> None:
         self._dialect = dialect
-        self._tell = tell
+        self._report = tell
         self._waiting: deque[Json | bytes] = deque()
         self._sound_bytes = 0
         """The bytes of sound in `_waiting`."""
@@ -155,7 +155,7 @@ class Connections:
                 socket = await self._use(socket)
         except ProviderError as error:
             self._is_closed = True
-            self._tell(RealtimeFailed(error))
+            self._report(RealtimeFailed(error))
         finally:
             if socket is not None:
                 await _close(socket)
@@ -225,8 +225,8 @@ class Connections:
             raise failure
         logger.warning("connection lost", extra={"provider": self._dialect.name, "reason": failure.reason})
         if self._dialect.is_replying:
-            self._tell(RealtimeFailed(failure, is_over=False))
-            self._tell(ReplyDone(is_cancelled=True))
+            self._report(RealtimeFailed(failure, is_over=False))
+            self._report(ReplyDone(is_cancelled=True))
         return await self._open(is_first=False)
 
     async def _send_all(self, socket: ClientConnection) -> None:
@@ -249,7 +249,7 @@ class Connections:
             for event in self._dialect.read(message):
                 if isinstance(event, RealtimeFailed) and event.is_over:
                     raise ProviderError(self._dialect.name, _reason_of(event))
-                self._tell(event)
+                self._report(event)
 
     async def _renew(self) -> ClientConnection:
         """Wait until it is due, then for a new connection and a moment when neither side speaks."""

@@ -99,9 +99,9 @@ class CachedTextToSpeech:
     def _note_hit(self, text: str) -> None:
         """`text` is cached, or being synthesised for another call: it costs nothing."""
         self.hits += 1
-        self._tell_kept(text)
+        self._report_kept(text)
 
-    def _tell_kept(self, text: str) -> None:
+    def _report_kept(self, text: str) -> None:
         current_meter()(Used(self.billed, {Unit.CACHED_CHARACTERS: float(len(text))}))
 
     async def connect_ahead(self) -> None:
@@ -131,7 +131,7 @@ class CachedTextToSpeech:
                     is_prepared = True
                     yield SpeechChunk(pcm)
             if is_prepared:
-                self._tell_kept(text)
+                self._report_kept(text)
                 return
         async with aclosing(speech_of(self.inner, text, speaker=speaker, speed=speed)) as chunks:
             async for chunk in chunks:

@@ -67,16 +67,16 @@ class SpeechMeter:
         """More sound came, after the engine had been given `n_chars` of text."""
         self._n_bytes += n_bytes
         if not self._told_chars:
-            self._tell_characters(n_chars, {Unit.REQUESTS: 1.0})
+            self._report_characters(n_chars, {Unit.REQUESTS: 1.0})
 
     def close(self, n_chars: int, *, was_refused: bool = False) -> None:
         """The attempt has ended, after `n_chars` of text in total. `was_refused`: it ended with the engine's error."""
         if was_refused and not self._n_bytes:
             return
         seconds = self._n_bytes / BYTES_PER_SAMPLE / self._rate_hz
-        self._tell_characters(n_chars, {Unit.SECONDS: seconds} if seconds else {}, is_estimated=not self._n_bytes)
+        self._report_characters(n_chars, {Unit.SECONDS: seconds} if seconds else {}, is_estimated=not self._n_bytes)
 
-    def _tell_characters(self, n_chars: int, beside: dict[Unit, float], *, is_estimated: bool = False) -> None:
+    def _report_characters(self, n_chars: int, beside: dict[Unit, float], *, is_estimated: bool = False) -> None:
         more, self._told_chars = n_chars - self._told_chars, max(n_chars, self._told_chars)
         amounts = {Unit.CHARACTERS: float(more), **beside} if more > 0 else beside
         if amounts:
@@ -105,7 +105,7 @@ class RealtimeMeter:
     def reply_done(self, usage: Usage | None) -> None:
         """A reply has ended, with the vendor's count if it gave one."""
         if usage is None:
-            self._tell_estimate()
+            self._report_estimate()
             return
         self._heard_bytes = self._spoken_bytes = 0
         self._meter(Used(self._billed, {**amounts_of(usage), Unit.REQUESTS: 1.0}))
@@ -113,9 +113,9 @@ class RealtimeMeter:
     def close(self) -> None:
         """The conversation has ended. A reply that was cut short is estimated; sound without a reply is left out."""
         if self._spoken_bytes:
-            self._tell_estimate()
+            self._report_estimate()
 
-    def _tell_estimate(self) -> None:
+    def _report_estimate(self) -> None:
         amounts = {
             Unit.AUDIO_INPUT_TOKENS: self._heard_bytes / BYTES_PER_SAMPLE / self._input_rate_hz * IN_TOKENS_PER_S,
             Unit.AUDIO_OUTPUT_TOKENS: self._spoken_bytes / BYTES_PER_SAMPLE / self._output_rate_hz * OUT_TOKENS_PER_S,

@@ -54,7 +54,7 @@ class Outbox:
         self._database, self._node, self._sink, self._world, self._troubles, self._log = database, node, sink, world, troubles, logger
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._look_again = asyncio.Event()
         """Skip the pause: a caller waits."""
         self._counted_at = float("-inf")
         self._is_stopping = False
@@ -71,13 +71,13 @@ class Outbox:
     def stop(self) -> None:
         """Deliver due records, then let `run` return."""
         self._is_stopping = True
-        self._hurry.set()
+        self._look_again.set()
         self._wake.set()
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until all due records were tried; False if the time runs out first."""
         self.wake()
-        self._hurry.set()
+        self._look_again.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
@@ -122,8 +122,8 @@ class Outbox:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PACE_S):
-                await self._hurry.wait()
-        self._hurry.clear()
+                await self._look_again.wait()
+        self._look_again.clear()
 
     async def _round(self) -> int:
         """Deliver due rows; returns their number."""

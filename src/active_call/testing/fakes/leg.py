@@ -85,13 +85,13 @@ class BareFakeLeg:
         if isinstance(event, LegMedia) and isinstance(event.report, link.CallerAudio) and not self._forwards_sound:
             return
         if isinstance(event, LegMedia) or (self.ended is None and self._is_news(event)):
-            self._tell(event)
+            self._report(event)
 
     @property
     def _forwards_sound(self) -> bool:
         return self.stream is None or (self.stream.listen_order is not None and self.stream.listen_order.forward_audio)
 
-    def _tell(self, event: LegEvent) -> None:
+    def _report(self, event: LegEvent) -> None:
         if self._listener is None:
             self._untold.append(event)
         else:
@@ -247,7 +247,7 @@ class BareFakeLeg:
         """The far end, or somebody, ends the call."""
         if self.ended is None:
             self.ended = LegEnded(by=by, cause=cause, code=code, reason=reason, q850=q850)
-            self._tell(self.ended)
+            self._report(self.ended)
 
     def confirm(self) -> None:
         """The caller acknowledges our answer, unless it has already done so by itself."""

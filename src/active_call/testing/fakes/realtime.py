@@ -77,10 +77,10 @@ class FakeRealtimeStream:
         self.cancel_reply()
         while self._heard:
             said = str(self._heard.popleft())
-            self._tell(Transcript(self._add("user", said), "user", said, is_final=True))
+            self._report(Transcript(self._add("user", said), "user", said, is_final=True))
         text = self._script.popleft() if self._script else ""
         self._reply = asyncio.get_running_loop().create_task(self._speak(text), name="fake realtime reply")
-        self._reply.add_done_callback(lambda reply: self._tell(ReplyDone(is_cancelled=reply.cancelled())))
+        self._reply.add_done_callback(lambda reply: self._report(ReplyDone(is_cancelled=reply.cancelled())))
 
     def cancel_reply(self) -> None:
         if self._reply is not None and not self._reply.done():
@@ -101,14 +101,14 @@ class FakeRealtimeStream:
             self._reply.cancel()
             await asyncio.gather(self._reply, return_exceptions=True)
 
-    def _tell(self, event: RealtimeEvent) -> None:
+    def _report(self, event: RealtimeEvent) -> None:
         if not self.is_closed:
             self._on_event(event)
 
     def _add(self, speaker: Speaker, text: str) -> str:
         item, after = f"item_{len(self.items) + 1}", next(reversed(self.items), "")
         self.items[item] = (speaker, text)
-        asyncio.get_running_loop().call_soon(self._tell, ItemAdded(item, speaker, after))
+        asyncio.get_running_loop().call_soon(self._report, ItemAdded(item, speaker, after))
         return item
 
     async def _speak(self, text: str) -> None:
@@ -116,7 +116,7 @@ class FakeRealtimeStream:
         await asyncio.sleep(0)
         if text.startswith("call "):
             name, _, arguments = text.removeprefix("call ").partition(" ")
-            self._tell(ToolRequested(item, f"call_{item}", name, arguments or "{}"))
+            self._report(ToolRequested(item, f"call_{item}", name, arguments or "{}"))
         else:
             await self._sound(item, text)
 
@@ -124,6 +124,6 @@ class FakeRealtimeStream:
         sound = tone(samples_in(len(text) * MS_PER_CHAR, RATE_HZ), RATE_HZ)
         piece_bytes = samples_in(PIECE_MS, RATE_HZ) * BYTES_PER_SAMPLE
         for start in range(0, len(sound), piece_bytes):
-            self._tell(AgentSound(item, sound[start : start + piece_bytes]))
+            self._report(AgentSound(item, sound[start : start + piece_bytes]))
             await asyncio.sleep(0)
-        self._tell(Transcript(item, "agent", text, is_final=True))
+        self._report(Transcript(item, "agent", text, is_final=True))

@@ -218,7 +218,7 @@ class Phone:
             cancel = self._request("CANCEL", self._invite.uri, self._invite.sequence, to=self._invite.get("to"), branch=branch.group(1))
             self._transmit_reliably("CANCEL", cancel)
 
-    def vanish(self) -> None:
+    def stop_responding(self) -> None:
         """Fall silent: no RTP, no RTCP, nothing more is answered."""
         if self.mouth is not None:
             self.mouth.on_silence = True

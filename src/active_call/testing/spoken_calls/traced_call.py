@@ -132,7 +132,7 @@ class _TracedRecognition:
         tell: Callable[[Recognised], None],
     ) -> None:
         self._trace = trace
-        self._do_at, self._now, self._tell = do_at, now, tell
+        self._do_at, self._now, self._emit = do_at, now, tell
         self._samples = [start.sample for start in trace.starts()]
         self._open: dict[int, int] = {}
         """The utterances that are open, each with its first stretch of speech."""
@@ -141,7 +141,7 @@ class _TracedRecognition:
         first = min(range(len(self._samples)), key=lambda number: abs(self._samples[number] - sample))
         self._open[index] = first
         for at, text, confidence in self._heard(first).partials:
-            self._do_at(at, lambda text=text, confidence=confidence: self._tell_partial(index, text, confidence))  # type: ignore[misc]
+            self._do_at(at, lambda text=text, confidence=confidence: self._emit_partial(index, text, confidence))  # type: ignore[misc]
 
     def end_utterance(self, index: int, sample: int) -> None:
         first = self._open.pop(index)
@@ -149,7 +149,7 @@ class _TracedRecognition:
         heard, now = self._heard(first), self._now()
         whole = heard.whole_at(now)
         text, confidence, latency = (*whole, 0.0) if whole is not None else heard.finals.get(last, ("", 0.0, 0.0))
-        self._do_at(now + latency, lambda: self._tell(Final(text, index, 0, 0, confidence)))
+        self._do_at(now + latency, lambda: self._emit(Final(text, index, 0, 0, confidence)))
 
     def cancel_utterance(self, index: int) -> None:
         self._open.pop(index, None)
@@ -163,6 +163,6 @@ class _TracedRecognition:
     def _heard(self, first: int) -> HeardFrom:
         return self._trace.heard[first] if first < len(self._trace.heard) else HeardFrom()
 
-    def _tell_partial(self, index: int, text: str, confidence: float) -> None:
+    def _emit_partial(self, index: int, text: str, confidence: float) -> None:
         if index in self._open:
-            self._tell(Partial(text, index, 0, 0, confidence))
+            self._emit(Partial(text, index, 0, 0, confidence))

@@ -40,7 +40,7 @@ class Admission:
             return False
         before = next((one for one in self.refused if one.uri == invite.uri and one.get("from") == invite.get("from")), None)
         if before is not None:
-            self._judge.blame("retried-refusal", "a refused call was sent again", invite)
+            self._judge.add_violation("retried-refusal", "a refused call was sent again", invite)
         self._trunk.respond(invite, peer, 100, self._switches.trying)
         if self._switches.challenge and not self._proves_itself(invite, peer, "proxy-authorization", registers=False):
             self._trunk.expect_ack(invite)
@@ -60,7 +60,7 @@ class Admission:
             host = request.uri
         if host.lower() == self._switches.domain:
             return True
-        self._judge.blame("domain", f"{request.uri} does not name {self._switches.domain}", request)
+        self._judge.add_violation("domain", f"{request.uri} does not name {self._switches.domain}", request)
         return False
 
     def _proves_itself(self, request: Message, peer: Peer, header: str, *, registers: bool) -> bool:
@@ -77,7 +77,7 @@ class Admission:
             return False
         wrong = self.challenger.wrong(value, request.method, request.uri)
         for what, detail in wrong:
-            self._judge.blame(what, detail, request)
+            self._judge.add_violation(what, detail, request)
         if wrong:
             self._trunk.respond(request, peer, 403, "Forbidden")
             self.refused.append(request)
@@ -89,9 +89,9 @@ class Admission:
     def _judge_second(self, request: Message, issued: Issued) -> None:
         """The request with credentials continues the one that was challenged (RFC 3261 section 22.2)."""
         if (request.get("call-id"), tag_of(request.get("from"))) != (issued.call_id, issued.from_tag):
-            self._judge.blame("challenge-dialog", "credentials came with another Call-ID or From tag", request)
+            self._judge.add_violation("challenge-dialog", "credentials came with another Call-ID or From tag", request)
         elif request.sequence <= issued.sequence:
-            self._judge.blame("challenge-dialog", f"CSeq {request.sequence} is not above the challenged {issued.sequence}", request)
+            self._judge.add_violation("challenge-dialog", f"CSeq {request.sequence} is not above the challenged {issued.sequence}", request)
 
     # -- registrar -----------------------------------------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Admission:
         """REGISTER: refused if the trunk is not a registrar, otherwise 401, 423, or the binding in the carrier's form."""
         self._judge.judge_request_form(request)
         if self._switches.registers != "telnyx":
-            self._judge.blame("register-trunk", "this trunk is no registrar", request)
+            self._judge.add_violation("register-trunk", "this trunk is no registrar", request)
             self._trunk.respond(request, peer, 405, "Method Not Allowed")
             return
         if not self._proves_itself(request, peer, "authorization", registers=True):
@@ -126,7 +126,7 @@ class Admission:
         now = time.monotonic()
         self._options = [one for one in self._options if now - one < _BAN_WINDOW_S] + [now]
         if self._switches.ban_after_options and len(self._options) > self._switches.ban_after_options:
-            self._judge.blame("rate", f"{len(self._options)} OPTIONS within {_BAN_WINDOW_S:g} s", request)
+            self._judge.add_violation("rate", f"{len(self._options)} OPTIONS within {_BAN_WINDOW_S:g} s", request)
             return
         self._trunk.respond(request, peer, 200, "OK")
 

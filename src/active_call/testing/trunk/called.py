@@ -74,15 +74,15 @@ class CalledLeg(Leg):
         switches, invite = self.switches, self.invite
         number, caller = _user(invite.uri), _user(uri_of(invite.get("from")))
         if switches.checks_numbers and not (_E164.fullmatch(number) and _E164.fullmatch(caller)):
-            self.judge.blame("number", f"{number!r} called by {caller!r}: both must be +E.164", invite)
+            self.judge.add_violation("number", f"{number!r} called by {caller!r}: both must be +E.164", invite)
             return Refusal(code=400, reason="Invalid Phone Number")
         asserted = invite.get("p-preferred-identity") or invite.get("p-asserted-identity")
         caller = _user(uri_of(asserted)) if asserted and switches.carrier_headers == "telnyx" else caller
         if switches.caller_ids and caller not in switches.caller_ids:
-            self.judge.blame("caller-id", f"{caller!r} is none of {switches.caller_ids}", invite)
+            self.judge.add_violation("caller-id", f"{caller!r} is none of {switches.caller_ids}", invite)
             return switches.caller_refusal
         if switches.token and invite.get("x-telnyx-token") != switches.token:
-            self.judge.blame("token", f"X-Telnyx-Token {invite.get('x-telnyx-token')!r}", invite)
+            self.judge.add_violation("token", f"X-Telnyx-Token {invite.get('x-telnyx-token')!r}", invite)
             return Refusal(code=403, reason="Forbidden")
         return self._security_objection()
 
@@ -93,9 +93,9 @@ class CalledLeg(Leg):
             return None
         is_secure = sound.profile == "RTP/SAVP" and bool(sound.crypto)
         if switches.secure_media and not is_secure:
-            self.judge.blame("security", f"secure media required, {sound.profile} offered", self.invite)
+            self.judge.add_violation("security", f"secure media required, {sound.profile} offered", self.invite)
         elif not switches.secure_media and (sound.profile != "RTP/AVP" or sound.crypto):
-            self.judge.blame("security", f"secure media not accepted, {sound.profile} offered", self.invite)
+            self.judge.add_violation("security", f"secure media not accepted, {sound.profile} offered", self.invite)
         else:
             return None
         return Refusal(code=488, reason="Not Acceptable Here")
@@ -103,15 +103,15 @@ class CalledLeg(Leg):
     def _read_offer(self) -> bool:
         invite = self.invite
         if not invite.body:
-            self.judge.blame("sdp", "the INVITE has no offer", invite)
+            self.judge.add_violation("sdp", "the INVITE has no offer", invite)
             self.refuse(Refusal(code=488, reason="Not Acceptable Here"))
             return False
         self.offered_by_peer = descriptions.read(invite.body)
         for text in self.offered_by_peer.wrong:
-            self.judge.blame("sdp", text, invite)
+            self.judge.add_violation("sdp", text, invite)
         sound = self.offered_by_peer.sound
         if sound is None or not set(sound.types) & set(self.switches.payload_types) & set(descriptions.SOUND_TYPES):
-            self.judge.blame("codec", f"none of {self.switches.payload_types} in the offer", invite)
+            self.judge.add_violation("codec", f"none of {self.switches.payload_types} in the offer", invite)
             self.refuse(Refusal(code=415, reason="Unsupported media type"))
             return False
         self.peer_session = self.offered_by_peer
@@ -148,7 +148,7 @@ class CalledLeg(Leg):
             self._progress(code, "Again", suffix, headers, body)
 
         def missed() -> None:
-            self.judge.blame("prack", f"no PRACK for RSeq {number}", self.invite)
+            self.judge.add_violation("prack", f"no PRACK for RSeq {number}", self.invite)
             self.refuse(Refusal(code=500, reason="Server Internal Error"))
 
         self._reliable[number] = self.trunk.timers.repeat(T1_S, T2_S, self.switches.ack_limit_s, again, missed)
@@ -184,7 +184,7 @@ class CalledLeg(Leg):
     def _miss_second_bye(self) -> None:
         missing = {"ACK", "BYE"} - self.second_requests
         if missing:
-            self.judge.blame("no-bye", f"a second branch answered and got no {' and no '.join(sorted(missing))}", self.invite)
+            self.judge.add_violation("no-bye", f"a second branch answered and got no {' and no '.join(sorted(missing))}", self.invite)
 
     _second_tag = ""
 
@@ -218,7 +218,7 @@ class CalledLeg(Leg):
     def _miss_crossed_bye(self) -> None:
         """A caller that has cancelled and still gets a 2xx ends the call by BYE (RFC 3261 section 15)."""
         if not self.ended:
-            self.judge.blame("no-bye", "a 2xx crossed the CANCEL: ACK and BYE were due within 3 s", self.invite)
+            self.judge.add_violation("no-bye", "a 2xx crossed the CANCEL: ACK and BYE were due within 3 s", self.invite)
             self.give_up("crossed CANCEL")
 
     def _accept(self, request: Message, peer: Peer) -> None:
@@ -234,7 +234,7 @@ class CalledLeg(Leg):
         found = re.fullmatch(r"(\d+) (\d+) INVITE", request.get("rack"))
         timer = self._reliable.get(int(found.group(1))) if found else None
         if timer is None or found is None or int(found.group(2)) != self.invite.sequence:
-            self.judge.blame("prack", f"RAck {request.get('rack')!r} names no provisional response of ours", request)
+            self.judge.add_violation("prack", f"RAck {request.get('rack')!r} names no provisional response of ours", request)
             self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
             return
         timer.cancel()
@@ -242,7 +242,7 @@ class CalledLeg(Leg):
 
     def _on_other_connection(self, request: Message) -> None:
         if self.switches.transport == "tls":
-            self.judge.blame("connection-reuse", f"{request.method} came over a second connection, the first one is open", request)
+            self.judge.add_violation("connection-reuse", f"{request.method} came over a second connection, the first one is open", request)
 
     def finish(self, why: str) -> None:
         """The call is over; nothing more is sent for it."""

@@ -114,11 +114,11 @@ class CallingLeg(Leg):
 
     def _judge_cancel(self, _exchange: Exchange, response: Message) -> None:
         if response.status != 200:
-            self.judge.blame("cancel", f"CANCEL of a call that was not answered got {response.status}", response)
+            self.judge.add_violation("cancel", f"CANCEL of a call that was not answered got {response.status}", response)
 
     def _accept(self, request: Message, peer: Peer) -> None:
         if request.method == "BYE" and not self.has_acknowledged:
-            self.judge.blame("bye-before-ack", "the callee may not send BYE before its 2xx is acknowledged", request)
+            self.judge.add_violation("bye-before-ack", "the callee may not send BYE before its 2xx is acknowledged", request)
         super()._accept(request, peer)
 
     def acknowledge(self, uri: str, sequence: int, body: bytes = b"") -> Message:
@@ -131,7 +131,7 @@ class CallingLeg(Leg):
     def _on_silence(self, exchange: Exchange) -> None:
         if exchange.responses or self.ended or self.exchange is not exchange:
             return
-        self.judge.blame("slow-response", f"no response within {self.switches.no_response_s:g} s", exchange.request)
+        self.judge.add_violation("slow-response", f"no response within {self.switches.no_response_s:g} s", exchange.request)
         self._go_on("no response")
 
     def _go_on(self, why: str) -> None:
@@ -164,7 +164,7 @@ class CallingLeg(Leg):
         if response.get("rseq"):
             self._acknowledge_provisional(response)
         elif self.switches.requires_100rel:
-            self.judge.blame("prack", f"{response.status} without RSeq though 100rel was required", response)
+            self.judge.add_violation("prack", f"{response.status} without RSeq though 100rel was required", response)
 
     def _acknowledge_provisional(self, response: Message) -> None:
         self.remote, self.target = response.get("to"), uri_of(response.get("contact")) or self.target
@@ -172,12 +172,12 @@ class CallingLeg(Leg):
 
     def _judge_prack(self, _exchange: Exchange, response: Message) -> None:
         if response.status >= 300:
-            self.judge.blame("prack", f"PRACK answered {response.status}", response)
+            self.judge.add_violation("prack", f"PRACK answered {response.status}", response)
 
     def _on_2xx(self, exchange: Exchange, response: Message) -> None:
         if self.answer is not None:
             if tag_of(response.get("to")) != tag_of(self.remote):
-                self.judge.blame("to-tag", "a second To tag from one user agent", response)
+                self.judge.add_violation("to-tag", "a second To tag from one user agent", response)
             self.n_repeated_2xx += 1
             if self.switches.acknowledges:
                 self.acknowledge(self.target, exchange.request.sequence, self._ack_body)
@@ -186,7 +186,7 @@ class CallingLeg(Leg):
         self.remote, self.target = response.get("to"), uri_of(response.get("contact"))
         self.judge.judge_contact(response, self.dialled, self.switches.transport)
         if not response.get("content-type").lower().startswith("application/sdp"):
-            self.judge.blame("sdp", f"200 with Content-Type {response.get('content-type')!r}", response)
+            self.judge.add_violation("sdp", f"200 with Content-Type {response.get('content-type')!r}", response)
         self._judge_answer(response)
         if self.switches.acknowledges:
             self.acknowledge(self.target, exchange.request.sequence, self._ack_body)
@@ -207,19 +207,19 @@ class CallingLeg(Leg):
             self._ack_body = self._answer_to(response)
             return
         for name, detail in descriptions.wrong_in_answer(self.offered, response.body):
-            self.judge.blame(name, detail, response)
+            self.judge.add_violation(name, detail, response)
         self._agree(descriptions.read(response.body), response)
 
     def _judge_repetition(self) -> None:
         """Without an ACK the 2xx comes again after T1, and twice within 1.6 s (section 13.3.1.4), over any transport."""
         if self.n_repeated_2xx < 2 and not self.ended:
-            self.judge.blame("no-retransmission", f"the 2xx came {self.n_repeated_2xx} more times within 1.6 s", self.answer)
+            self.judge.add_violation("no-retransmission", f"the 2xx came {self.n_repeated_2xx} more times within 1.6 s", self.answer)
 
     def _on_refusal(self, response: Message) -> None:
         """The ACK has been sent by the transaction; failover or the end."""
         if self._cancelled:
             if response.status != 487:
-                self.judge.blame("cancel", f"the cancelled INVITE was answered {response.status}, expected 487", response)
+                self.judge.add_violation("cancel", f"the cancelled INVITE was answered {response.status}, expected 487", response)
             self.finish(f"cancelled, {response.status}")
             return
         if self.state == "answered":

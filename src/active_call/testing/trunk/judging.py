@@ -94,7 +94,7 @@ class Judge:
         """The names found so far."""
         return {one.name for one in self.violations}
 
-    def blame(self, name: str, detail: str, message: Message | None = None) -> None:
+    def add_violation(self, name: str, detail: str, message: Message | None = None) -> None:
         """Record a violation of the peer. Raises KeyError for a name that `PUNISHED` does not list."""
         _ = PUNISHED[name]
         shown = b""
@@ -118,36 +118,38 @@ class Judge:
                 name = "contact"
             elif "tag" in wrong:
                 name = "to-tag"
-            self.blame(name, wrong, response)
+            self.add_violation(name, wrong, response)
 
     def judge_request_form(self, request: Message) -> None:
         """What every request must have (RFC 3261 section 8.1.1)."""
         if "branch=z9hG4bK" not in request.get("via"):
-            self.blame("via-branch", f"{request.method}: Via {request.get('via')!r} without the RFC 3261 branch", request)
+            self.add_violation("via-branch", f"{request.method}: Via {request.get('via')!r} without the RFC 3261 branch", request)
         hops = request.get("max-forwards")
         if not hops.isdigit() or int(hops) == 0:
-            self.blame("max-forwards", f"{request.method}: Max-Forwards {hops!r}", request)
+            self.add_violation("max-forwards", f"{request.method}: Max-Forwards {hops!r}", request)
         if not tag_of(request.get("from")):
-            self.blame("dialog", f"{request.method} without a From tag", request)
+            self.add_violation("dialog", f"{request.method} without a From tag", request)
 
     def judge_route(self, request: Message, *, contact: str, routes: Sequence[str]) -> str:
         """Whether the request reaches the gateway (section 12.2.1.1): empty, or the name of the violation in its route."""
         is_ack = request.method == "ACK"
         if [_bare(one) for one in request.all("route")] != [_bare(one) for one in routes]:
             name = "ack-route" if is_ack else "route"
-            self.blame(name, f"{request.method}: Route {request.all('route')} is not the route set {list(routes)}", request)
+            self.add_violation(name, f"{request.method}: Route {request.all('route')} is not the route set {list(routes)}", request)
             return "route"
         if request.uri != contact:
-            self.blame("ack-uri" if is_ack else "request-uri", f"{request.method}: {request.uri} is not our Contact {contact}", request)
+            self.add_violation(
+                "ack-uri" if is_ack else "request-uri", f"{request.method}: {request.uri} is not our Contact {contact}", request
+            )
             return "request-uri"
         return ""
 
     def judge_contact(self, message: Message, dialled: tuple[str, int], transport: str) -> None:
         """Whether the Contact of a 2xx leads back to the listener that was dialled."""
         for wrong in phone_sip.wrong_in_contact(message, dialled, transport):
-            self.blame("contact", wrong, message)
+            self.add_violation("contact", wrong, message)
         if uri_of(message.get("contact")).count(";transport=") > 1:
-            self.blame("contact", "transport named twice", message)
+            self.add_violation("contact", "transport named twice", message)
 
 
 def _bare(route: str) -> str:

@@ -79,7 +79,9 @@ class Leg:
     def wait_final(self, exchange: Exchange, timeout_s: float = 5.0) -> int:
         """The final status of a request of ours; 0, and a violation, when none comes."""
         if not self.wait(lambda: exchange.final is not None, timeout_s):
-            self.judge.blame("unanswered", f"{exchange.request.method} has no final response after {timeout_s:g} s", exchange.request)
+            self.judge.add_violation(
+                "unanswered", f"{exchange.request.method} has no final response after {timeout_s:g} s", exchange.request
+            )
         return exchange.status
 
     def wait_request(self, method: str, timeout_s: float = 5.0, *, count: int = 1) -> Message | None:
@@ -100,7 +102,7 @@ class Leg:
             exchange = self.request("BYE", headers=[reason], on_response=lambda _exchange, response: self._on_bye(response))
         status = self.wait_final(exchange, timeout_s)
         if status not in (0, 200):
-            self.judge.blame("unexpected-status", f"BYE answered {status}", exchange.final)
+            self.judge.add_violation("unexpected-status", f"BYE answered {status}", exchange.final)
         return status
 
     def reinvite(
@@ -196,7 +198,7 @@ class Leg:
         try:
             self.peer = self.trunk.reach(self.target)
         except (OSError, ValueError) as error:
-            self.judge.blame("contact", f"{self.target} cannot be reached: {error}")
+            self.judge.add_violation("contact", f"{self.target} cannot be reached: {error}")
         return self.peer
 
     def acknowledge(self, uri: str, sequence: int, body: bytes = b"") -> Message:
@@ -219,7 +221,7 @@ class Leg:
         if self._offering is exchange:
             self._offering = None
         if self._has_glared and exchange.request is self._crossing and response.status != 491:
-            self.judge.blame("glare", f"{response.status} answers a re-INVITE that crossed the peer's own, expected 491", response)
+            self.judge.add_violation("glare", f"{response.status} answers a re-INVITE that crossed the peer's own, expected 491", response)
         if response.status >= 300:
             return  # the transaction has sent the ACK
         answer = b""
@@ -234,10 +236,10 @@ class Leg:
         """The answer to the offer in a 2xx."""
         session = descriptions.read(response.body)
         if session.sound is None or session.wrong:
-            self.judge.blame("sdp", f"a 2xx to an INVITE without offer must have one: {session.wrong}", response)
+            self.judge.add_violation("sdp", f"a 2xx to an INVITE without offer must have one: {session.wrong}", response)
             return b""
         if (session.sound.profile == "RTP/SAVP") != self.switches.secure_media:
-            self.judge.blame("sdp-profile", f"{session.sound.profile} offered by the peer in its 2xx", response)
+            self.judge.add_violation("sdp-profile", f"{session.sound.profile} offered by the peer in its 2xx", response)
         self._agree(session, response)
         self.version += 1
         return descriptions.answer(self.switches, self.place, session, version=self.version)
@@ -247,11 +249,11 @@ class Leg:
         if not request.body:
             return
         if not response.body:
-            self.judge.blame("sdp", "a re-INVITE with an offer has no answer in its 2xx", response)
+            self.judge.add_violation("sdp", "a re-INVITE with an offer has no answer in its 2xx", response)
             return
         held = b"c=IN IP4 0.0.0.0" in request.body
         for name, detail in descriptions.wrong_in_answer(request.body, response.body, held=held):
-            self.judge.blame(name, detail, response)
+            self.judge.add_violation(name, detail, response)
         self._agree(descriptions.read(response.body), response)
 
     def _on_update(self, exchange: Exchange, response: Message) -> None:
@@ -264,13 +266,13 @@ class Leg:
         """Take the peer's new description; its version may only stay when nothing else changes (RFC 3264 section 8)."""
         before = self.peer_session
         if before is not None and len(session.media) < len(before.media):
-            self.judge.blame("sdp", f"{len(before.media)} m-lines have become {len(session.media)} (RFC 3264 section 8)", message)
+            self.judge.add_violation("sdp", f"{len(before.media)} m-lines have become {len(session.media)} (RFC 3264 section 8)", message)
         if before is not None and session.version >= 0:
             changed = session.media != before.media
             if session.version < before.version or session.version > before.version + 1:
-                self.judge.blame("sdp-version", f"version {session.version} after {before.version}", message)
+                self.judge.add_violation("sdp-version", f"version {session.version} after {before.version}", message)
             elif changed and session.version == before.version:
-                self.judge.blame("sdp-version", f"the description changed, its version {session.version} did not", message)
+                self.judge.add_violation("sdp-version", f"the description changed, its version {session.version} did not", message)
         self.peer_session = session
         if self.sound is not None and session.sound is not None:
             self.sound.redirect(session.sound)
@@ -286,7 +288,7 @@ class Leg:
         """A request of this Call-ID with a To tag, or an ACK; repetitions have been answered before."""
         self.judge.judge_request_form(request)
         if not self._is_local(tag_of(request.get("to"))) or tag_of(request.get("from")) != tag_of(self.remote):
-            self.judge.blame("dialog", f"{request.method} with tags of another dialog", request)
+            self.judge.add_violation("dialog", f"{request.method} with tags of another dialog", request)
             self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
             return
         if self.switches.checks_routes:
@@ -299,10 +301,10 @@ class Leg:
             self._receive_ack(request)
             return
         if request.sequence == self.remote_sequence:
-            self.judge.blame("cseq-repeated", f"{request.method} with CSeq {request.sequence} again", request)
+            self.judge.add_violation("cseq-repeated", f"{request.method} with CSeq {request.sequence} again", request)
             return
         if request.sequence < self.remote_sequence:
-            self.judge.blame("cseq-order", f"{request.method}: CSeq {request.sequence} after {self.remote_sequence}", request)
+            self.judge.add_violation("cseq-order", f"{request.method}: CSeq {request.sequence} after {self.remote_sequence}", request)
             self.refuse_request(request, peer, 500, "CSeq Out Of Order")
             return
         self.remote_sequence = request.sequence
@@ -318,7 +320,7 @@ class Leg:
         if self.state == "ended" and request.method != "BYE":
             self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
         elif request.method not in self.switches.allow:
-            self.judge.blame("method-not-allowed", f"{request.method} is not in our Allow", request)
+            self.judge.add_violation("method-not-allowed", f"{request.method} is not in our Allow", request)
             self.refuse_request(request, peer, 405, "Method Not Allowed")
         else:
             self._answer_request(request, peer)
@@ -361,7 +363,7 @@ class Leg:
         if request.body:
             session = descriptions.read(request.body)
             for text in session.wrong:
-                self.judge.blame("sdp", text, request)
+                self.judge.add_violation("sdp", text, request)
             if session.sound is None:
                 self.refuse_request(request, peer, 488, "Not Acceptable Here")
                 return
@@ -402,14 +404,14 @@ class Leg:
 
     def _miss_ack(self) -> None:
         if not self.ended:
-            self.judge.blame("ack-missing", f"no ACK of CSeq {self._awaited[0]} within {self.switches.ack_limit_s:g} s")
+            self.judge.add_violation("ack-missing", f"no ACK of CSeq {self._awaited[0]} within {self.switches.ack_limit_s:g} s")
             self.give_up("no ACK")
 
     def _receive_ack(self, ack: Message) -> None:
         self.acks.append(ack)
         sequence, wants_answer = self._awaited
         if ack.sequence != sequence:
-            self.judge.blame("ack-missing", f"ACK of CSeq {ack.sequence}, awaited {sequence}", ack)
+            self.judge.add_violation("ack-missing", f"ACK of CSeq {ack.sequence}, awaited {sequence}", ack)
             return
         if self._repeating is not None:
             self._repeating.cancel()
@@ -420,10 +422,10 @@ class Leg:
         if not wants_answer:
             return
         if not ack.body:
-            self.judge.blame("ack-body", "the 2xx had an offer, the ACK has no answer", ack)
+            self.judge.add_violation("ack-body", "the 2xx had an offer, the ACK has no answer", ack)
             return
         for name, detail in descriptions.wrong_in_answer(self.offered, ack.body):
-            self.judge.blame(name, detail, ack)
+            self.judge.add_violation(name, detail, ack)
 
     # -- the end -------------------------------------------------------------------------------------------------------------------------
 
@@ -443,7 +445,7 @@ class Leg:
                 timer.cancel()
         self.timer.stop()
         if self.sound is not None:
-            self.sound.hush()
+            self.sound.stop_sending()
 
     def close(self) -> None:
         """Release the sound's sockets and threads."""

@@ -73,7 +73,7 @@ class Sound:
         """Send to where the peer's new description says."""
         self.mouth.redirect((media.address, media.port))
 
-    def hush(self) -> None:
+    def stop_sending(self) -> None:
         """Stop sending."""
         self.mouth.on_silence = True
 
@@ -87,14 +87,14 @@ class Sound:
         """Record violations of the peer's stream: markers inside speech, long gaps, no packets at all."""
         packets = list(self.ear.packets)
         if not packets:
-            judge.blame("rtp-destination", "no RTP came where our description says")
+            judge.add_violation("rtp-destination", "no RTP came where our description says")
             return
         markers = sum(one.marker for one in packets)
         if markers > 2 + len(packets) / 10:
-            judge.blame("rtp-marker", f"{markers} of {len(packets)} packets have the marker")
+            judge.add_violation("rtp-marker", f"{markers} of {len(packets)} packets have the marker")
         for before, after in _pairs(packets):
             if after - before > _LONG_GAP_S:
-                judge.blame("rtp-silence", f"nothing came for {after - before:.1f} s")
+                judge.add_violation("rtp-silence", f"nothing came for {after - before:.1f} s")
 
 
 def _pairs(packets: Sequence[Heard]) -> Iterator[tuple[float, float]]:

@@ -61,15 +61,15 @@ class SessionTimer:
             return
         if not seconds:
             if wanted == "uas":
-                judge.blame("session-timer", "the peer was to refresh, its 2xx has no Session-Expires", response)
+                judge.add_violation("session-timer", "the peer was to refresh, its 2xx has no Session-Expires", response)
             self._start(asked, we_refresh=True)
             return
         if seconds > asked or seconds < self._leg.switches.min_se_s:
-            judge.blame("session-timer", f"Session-Expires {seconds} answers {asked}", response)
+            judge.add_violation("session-timer", f"Session-Expires {seconds} answers {asked}", response)
         if refresher not in ("uac", "uas") or (wanted and refresher != wanted):
-            judge.blame("session-timer", f"refresher {refresher!r} answers {wanted!r}", response)
+            judge.add_violation("session-timer", f"refresher {refresher!r} answers {wanted!r}", response)
         if refresher == "uac" and "timer" not in response.get("require"):
-            judge.blame("session-timer", "refresher=uac without Require: timer", response)
+            judge.add_violation("session-timer", "refresher=uac without Require: timer", response)
         self._start(seconds, we_refresh=refresher == "uac")
 
     def on_request(self, request: Message) -> None:
@@ -78,7 +78,7 @@ class SessionTimer:
         if self.agreed_s:
             self.n_refreshes += 1
             if refresher and (refresher == "uas") != self.we_refresh:
-                self._leg.judge.blame("session-timer", f"refresher={refresher} makes the other party refresh", request)
+                self._leg.judge.add_violation("session-timer", f"refresher={refresher} makes the other party refresh", request)
         if not asked and not self.agreed_s:
             return
         supported = "timer" in ",".join(request.all("supported"))
@@ -130,5 +130,5 @@ class SessionTimer:
 
     def _expire(self) -> None:
         if not self._leg.ended:
-            self._leg.judge.blame("session-expired", f"no refresh within {self.agreed_s} s")
+            self._leg.judge.add_violation("session-expired", f"no refresh within {self.agreed_s} s")
             self._leg.give_up("session expired")

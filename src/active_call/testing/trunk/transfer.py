@@ -36,7 +36,7 @@ class Transfer:
             leg.refuse_request(request, peer, 603, "Decline")
             return
         if not target.startswith(("sip:", "tel:")):
-            leg.judge.blame("unexpected-status", f"Refer-To {request.get('refer-to')!r} is no address", request)
+            leg.judge.add_violation("unexpected-status", f"Refer-To {request.get('refer-to')!r} is no address", request)
             leg.refuse_request(request, peer, 400, "Bad Refer-To")
             return
         self.target = target
@@ -63,10 +63,10 @@ class Transfer:
 
     def _judge(self, _exchange: Exchange, response: Message) -> None:
         if response.status >= 300:
-            self._leg.judge.blame("unexpected-status", f"NOTIFY of a transfer answered {response.status}", response)
+            self._leg.judge.add_violation("unexpected-status", f"NOTIFY of a transfer answered {response.status}", response)
 
     def _miss_bye(self) -> None:
         leg = self._leg
         if not leg.ended:
-            leg.judge.blame("refer-bye", f"no BYE within {leg.switches.refer_bye_limit_s:g} s after the transfer was done")
+            leg.judge.add_violation("refer-bye", f"no BYE within {leg.switches.refer_bye_limit_s:g} s after the transfer was done")
             leg.give_up("transfer")

@@ -149,7 +149,7 @@ class Trunk:
                 self.hub.send(octets, peer)
 
         def missed() -> None:
-            self.judge.blame("unanswered", f"{message.method} was never answered", message)
+            self.judge.add_violation("unanswered", f"{message.method} was never answered", message)
 
         most = TIMEOUT_S if message.method == "INVITE" else T2_S
         self._repetitions[key] = self.timers.repeat(T1_S, most, TIMEOUT_S, again, missed)
@@ -191,7 +191,7 @@ class Trunk:
         """A refusal of an INVITE was sent: its ACK belongs to the same transaction (RFC 3261 section 17.1.1.3)."""
 
         def missed() -> None:
-            self.judge.blame("ack-for-failure", f"no ACK for the refusal of CSeq {invite.sequence}", invite)
+            self.judge.add_violation("ack-for-failure", f"no ACK for the refusal of CSeq {invite.sequence}", invite)
 
         self._unacknowledged[branch_of(invite)] = self.timers.after(_ACK_LIMIT_S, missed)
 
@@ -203,7 +203,7 @@ class Trunk:
 
     def _fault(self, text: str) -> None:
         with self.lock:
-            self.judge.blame("unreadable", text)
+            self.judge.add_violation("unreadable", text)
 
     def _tick(self) -> None:
         with self._changed:
@@ -231,7 +231,7 @@ class Trunk:
         key = (branch_of(response), response.method)
         exchange = self._exchanges.get(key)
         if exchange is None:
-            self.judge.blame("response-echo", "a response to nothing of ours", response)
+            self.judge.add_violation("response-echo", "a response to nothing of ours", response)
             return
         repetition = self._repetitions.get(key)
         if repetition is not None and (response.status >= 200 or response.method == "INVITE"):
@@ -272,7 +272,7 @@ class Trunk:
         elif request.method == "OPTIONS":
             self.admission.options(request, peer)
         elif request.method != "ACK":
-            self.judge.blame("dialog", f"{request.method} outside any call", request)
+            self.judge.add_violation("dialog", f"{request.method} outside any call", request)
             self.respond(request, peer, 481, "Call/Transaction Does Not Exist")
 
     def _receive_in_dialog(self, request: Message, peer: Peer) -> None:
@@ -281,17 +281,17 @@ class Trunk:
             leg.receive(request, peer)
             return
         if request.method != "ACK":
-            self.judge.blame("dialog", f"{request.method} with a Call-ID that we do not know", request)
+            self.judge.add_violation("dialog", f"{request.method} with a Call-ID that we do not know", request)
             self.respond(request, peer, 481, "Call/Transaction Does Not Exist")
 
     def _receive_cancel(self, cancel: Message, peer: Peer) -> None:
         branch = branch_of(cancel)
         if branch in self._delayed:
-            self.judge.blame("cancel", "CANCEL before any response to the INVITE", cancel)
+            self.judge.add_violation("cancel", "CANCEL before any response to the INVITE", cancel)
             return
         leg = next((one for one in self.called if branch_of(one.invite) == branch), None)
         if leg is None or not same_call(leg.invite, cancel) or leg.invite.uri != cancel.uri:
-            self.judge.blame("cancel", "CANCEL matches no INVITE in branch, Call-ID and Request-URI", cancel)
+            self.judge.add_violation("cancel", "CANCEL matches no INVITE in branch, Call-ID and Request-URI", cancel)
             self.respond(cancel, peer, 481, "Call/Transaction Does Not Exist")
             return
         leg.receive_cancel(cancel, peer)

@@ -122,10 +122,10 @@ class SpeechmaticsRecognition(StreamingRecognition):
             case "RecognitionStarted":
                 self.note_ready()
             case "AddPartialTranscript":
-                self._tell_interim(mappings(message.get("results")))
+                self._report_interim(mappings(message.get("results")))
             case "AddTranscript":
                 self._results = [*self._results, *mappings(message.get("results"))][-MAX_RESULTS:]
-                self._tell_interim([])
+                self._report_interim([])
             case "EndOfUtterance":
                 self._end_utterance()
             case "Error":
@@ -135,7 +135,7 @@ class SpeechmaticsRecognition(StreamingRecognition):
             case _:
                 pass
 
-    def _tell_interim(self, pending: Sequence[Mapping[str, Any]]) -> None:
+    def _report_interim(self, pending: Sequence[Mapping[str, Any]]) -> None:
         segment = self._segment([*self._results, *pending])
         if segment.text:
             if not self._turn_is_open:

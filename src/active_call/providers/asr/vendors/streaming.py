@@ -284,7 +284,7 @@ class StreamingRecognition(SegmentedRecognition):
         elif is_mute and not self.ends_by_itself:  # a vendor that ends turns by itself reports nothing for a noise
             self._forget(utterance)
             error = ProviderError(self.provider, f"sent nothing for {waited_s:.1f} s after an utterance", retryable=True)
-            self._tell(Failed(error, index))
+            self._report(Failed(error, index))
         else:
             super()._handle_late(index)
 

@@ -33,9 +33,9 @@ class DashScopeServer(TaskServer):
                     await self.fail(socket, task, "CLIENT_ERROR", "no task is running")
                     return
                 if hearing.feed(message):
-                    await self._tell(socket, task, hearing, is_end=False)
+                    await self._report(socket, task, hearing, is_end=False)
                 if hearing.words and hearing.silence_s >= SILENCE_S:
-                    await self._tell(socket, task, hearing, is_end=True)
+                    await self._report(socket, task, hearing, is_end=True)
                     n_words += len(hearing.take())
                 continue
             order = order_in(message)
@@ -51,7 +51,7 @@ class DashScopeServer(TaskServer):
                 case "finish-task" if hearing is not None and header.get("task_id") == task:
                     if words := hearing.take():
                         hearing.words = list(words)
-                        await self._tell(socket, task, hearing, is_end=True)
+                        await self._report(socket, task, hearing, is_end=True)
                         n_words += len(words)
                     hearing = None
                     await self.tell(socket, task, "task-finished", {"output": {}, "usage": None})
@@ -72,7 +72,7 @@ class DashScopeServer(TaskServer):
             and isinstance(parameters.get("sample_rate"), int)
         )
 
-    async def _tell(self, socket: VendorSocket, task: str, hearing: Hearing, *, is_end: bool) -> None:
+    async def _report(self, socket: VendorSocket, task: str, hearing: Hearing, *, is_end: bool) -> None:
         words = hearing.words
         sentence = {
             "begin_time": round(words[0].start_s * 1000),

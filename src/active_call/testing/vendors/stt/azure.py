@@ -52,7 +52,7 @@ class AzureSpeechServer(VendorServer):
                     raise ValueError("audio before speech.config")
                 if request_id != turn:
                     turn, hearing = request_id, _hearing_of(body, n_words)
-                    await self._tell(socket, turn, "turn.start", {"context": {"serviceTag": "t"}})
+                    await self._report(socket, turn, "turn.start", {"context": {"serviceTag": "t"}})
                     continue
                 if hearing is None:
                     raise ValueError("audio after the end of its turn")
@@ -63,14 +63,14 @@ class AzureSpeechServer(VendorServer):
             if not body:
                 words = hearing.take()
                 n_words += len(words)
-                await self._tell(socket, turn, "speech.phrase", _phrase(words))
-                await self._tell(socket, turn, "turn.end", {})
+                await self._report(socket, turn, "speech.phrase", _phrase(words))
+                await self._report(socket, turn, "turn.end", {})
                 hearing = None
             elif hearing.feed(body):
                 span = _span(hearing.words[0].start_s, hearing.words[-1].end_s)
-                await self._tell(socket, turn, "speech.hypothesis", {"Text": hearing.text, **span})
+                await self._report(socket, turn, "speech.hypothesis", {"Text": hearing.text, **span})
 
-    async def _tell(self, socket: VendorSocket, turn: str, path: str, body: Mapping[str, Any]) -> None:
+    async def _report(self, socket: VendorSocket, turn: str, path: str, body: Mapping[str, Any]) -> None:
         head = f"X-RequestId:{turn}\r\nContent-Type:application/json; charset=utf-8\r\nPath:{path}\r\n\r\n"
         await socket.send_json(body, head=head)
 

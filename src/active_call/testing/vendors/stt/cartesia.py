@@ -48,17 +48,17 @@ class InkServer(VendorServer):
             if new and state == "idle":
                 await socket.send_json({"type": "turn.start", "request_id": "r"})
             elif new and state == "eager":
-                await self._tell(socket, "turn.resume", hearing)
+                await self._report(socket, "turn.resume", hearing)
             if new:
                 state = "speaking"
-                await self._tell(socket, "turn.update", hearing)
+                await self._report(socket, "turn.update", hearing)
             if state == "speaking" and hearing.silence_s >= EAGER_S:
                 state = "eager"
-                await self._tell(socket, "turn.eager_end", hearing)
+                await self._report(socket, "turn.eager_end", hearing)
             if state == "eager" and hearing.silence_s >= END_S:
                 state = "idle"
-                await self._tell(socket, "turn.end", hearing)
+                await self._report(socket, "turn.end", hearing)
                 hearing.take()
 
-    async def _tell(self, socket: VendorSocket, kind: str, hearing: Hearing) -> None:
+    async def _report(self, socket: VendorSocket, kind: str, hearing: Hearing) -> None:
         await socket.send_json({"type": kind, "request_id": "r", "transcript": hearing.text})

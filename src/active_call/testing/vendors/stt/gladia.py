@@ -70,14 +70,14 @@ class GladiaServer(VendorServer):
                 is_speaking = True
                 await socket.send_json({"type": "speech_start", "session_id": "s", "data": {"time": hearing.heard_s, "channel": 0}})
             if new and messages.get("receive_partial_transcripts"):
-                await self._tell(socket, hearing, n_segments, is_final=False)
+                await self._report(socket, hearing, n_segments, is_final=False)
             if hearing.words and hearing.silence_s >= settings.get("endpointing", 0.05):
                 await socket.send_json({"type": "speech_end", "session_id": "s", "data": {"time": hearing.heard_s, "channel": 0}})
-                await self._tell(socket, hearing, n_segments, is_final=True)
+                await self._report(socket, hearing, n_segments, is_final=True)
                 hearing.take()
                 n_segments, is_speaking = n_segments + 1, False
 
-    async def _tell(self, socket: VendorSocket, hearing: Hearing, n_segments: int, *, is_final: bool) -> None:
+    async def _report(self, socket: VendorSocket, hearing: Hearing, n_segments: int, *, is_final: bool) -> None:
         words = [
             {"word": f" {word.text}", "start": word.start_s, "end": word.end_s, "confidence": word.confidence} for word in hearing.words
         ]

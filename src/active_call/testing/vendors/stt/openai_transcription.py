@@ -112,7 +112,7 @@ class _Session:
         self._buffered_s += self._hearing.heard_s - before_s
         if self._model == "gpt-live-transcribe":
             for word in new:
-                await self._tell("delta", f"item{self._n_items}", delta=f"{word.text} ")
+                await self._report("delta", f"item{self._n_items}", delta=f"{word.text} ")
 
     async def _commit(self) -> None:
         if self._hearing is None or self._buffered_s < LEAST_COMMIT_S - 1e-6:
@@ -124,12 +124,12 @@ class _Session:
         words = self._hearing.take()
         if self._model != "gpt-live-transcribe":
             for word in words:
-                await self._tell("delta", item, delta=f"{word.text} ")
+                await self._report("delta", item, delta=f"{word.text} ")
         transcript = " ".join(word.text for word in words)
         usage = {"type": "duration", "seconds": 1}
-        await self._tell("completed", item, transcript=transcript, usage=usage)
+        await self._report("completed", item, transcript=transcript, usage=usage)
 
-    async def _tell(self, event: str, item: str, **more: Any) -> None:
+    async def _report(self, event: str, item: str, **more: Any) -> None:
         kind = f"conversation.item.input_audio_transcription.{event}"
         await self._socket.send_json({"type": kind, "event_id": "e", "item_id": item, "content_index": 0, **more})
 

@@ -48,17 +48,17 @@ class SonioxServer(VendorServer):
                 await self._refuse(socket, 408, "Request timeout.")
                 return
             if not message:
-                await self._tell(socket, _tokens(hearing.take(), is_final=True), hearing, finished=True)
+                await self._report(socket, _tokens(hearing.take(), is_final=True), hearing, finished=True)
                 return
             if isinstance(message, bytes):
                 if hearing.feed(message):
-                    await self._tell(socket, _tokens(hearing.words, is_final=False), hearing)
+                    await self._report(socket, _tokens(hearing.words, is_final=False), hearing)
                 if hearing.words and config.get("enable_endpoint_detection") and hearing.silence_s >= SILENCE_S:
-                    await self._tell(socket, [*_tokens(hearing.take(), is_final=True), _mark("<end>")], hearing)
+                    await self._report(socket, [*_tokens(hearing.take(), is_final=True), _mark("<end>")], hearing)
                 continue
             match order_in(message).get("type"):
                 case "finalize":
-                    await self._tell(socket, [*_tokens(hearing.take(), is_final=True), _mark("<fin>")], hearing)
+                    await self._report(socket, [*_tokens(hearing.take(), is_final=True), _mark("<fin>")], hearing)
                 case "keepalive":
                     pass
                 case _:
@@ -66,7 +66,7 @@ class SonioxServer(VendorServer):
                     await self._refuse(socket, 400, "Control request invalid type.")
                     return
 
-    async def _tell(self, socket: VendorSocket, tokens: Sequence[Mapping[str, Any]], hearing: Hearing, *, finished: bool = False) -> None:
+    async def _report(self, socket: VendorSocket, tokens: Sequence[Mapping[str, Any]], hearing: Hearing, *, finished: bool = False) -> None:
         milliseconds = round(hearing.heard_s * 1000)
         response = {"tokens": list(tokens), "final_audio_proc_ms": milliseconds, "total_audio_proc_ms": milliseconds}
         await socket.send_json(response | ({"finished": True} if finished else {}))

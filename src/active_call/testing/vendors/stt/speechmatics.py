@@ -47,7 +47,7 @@ class SpeechmaticsServer(VendorServer):
                 if n_packets % 50 == 0:
                     await socket.send_json({"message": "AudioAdded", "seq_no": n_packets})
                 if hearing.feed(message) and config.get("enable_partials"):
-                    await self._tell(socket, "AddPartialTranscript", hearing.words)
+                    await self._report(socket, "AddPartialTranscript", hearing.words)
                 if pause_s and hearing.words and hearing.silence_s >= pause_s:
                     await self._end(socket, hearing)
                 continue
@@ -60,7 +60,7 @@ class SpeechmaticsServer(VendorServer):
                 case "EndOfStream":
                     if order.get("last_seq_no") != n_packets:
                         self.complain(f"last_seq_no {order.get('last_seq_no')}, but {n_packets} packets came")
-                    await self._tell(socket, "AddTranscript", hearing.take())
+                    await self._report(socket, "AddTranscript", hearing.take())
                     await socket.send_json({"message": "EndOfTranscript"})
                     return
                 case _:
@@ -71,11 +71,11 @@ class SpeechmaticsServer(VendorServer):
     async def _end(self, socket: VendorSocket, hearing: Hearing) -> None:
         words = hearing.take()
         if words:
-            await self._tell(socket, "AddTranscript", words)
+            await self._report(socket, "AddTranscript", words)
         times = {"start_time": words[-1].end_s if words else hearing.heard_s, "end_time": hearing.heard_s}
         await socket.send_json({"message": "EndOfUtterance", "metadata": times})
 
-    async def _tell(self, socket: VendorSocket, kind: str, words: Sequence[HeardWord]) -> None:
+    async def _report(self, socket: VendorSocket, kind: str, words: Sequence[HeardWord]) -> None:
         results: list[Mapping[str, Any]] = [
             {
                 "type": "word",

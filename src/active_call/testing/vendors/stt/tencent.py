@@ -75,13 +75,13 @@ class TencentServer(VendorServer):
                 return
             had_words = bool(hearing.words)
             if hearing.feed(message):
-                await self._tell(socket, voice_id, hearing, index, 1 if had_words else 0)
+                await self._report(socket, voice_id, hearing, index, 1 if had_words else 0)
             if hearing.words and hearing.silence_s >= pause_s:
-                await self._tell(socket, voice_id, hearing, index, 2)
+                await self._report(socket, voice_id, hearing, index, 2)
                 hearing.take()
                 index += 1
 
-    async def _tell(self, socket: VendorSocket, voice_id: str, hearing: Hearing, index: int, slice_type: int) -> None:
+    async def _report(self, socket: VendorSocket, voice_id: str, hearing: Hearing, index: int, slice_type: int) -> None:
         words = [
             {"word": word.text, "start_time": round(word.start_s * 1000), "end_time": round(word.end_s * 1000), "stable_flag": 1}
             for word in hearing.words

@@ -55,19 +55,19 @@ class InworldServer(VendorServer):
                     self.n_contexts += 1
                     used.add(name)
                     contexts[name] = (order["create"], [])
-                    await self._tell(socket, name, contextCreated={})
+                    await self._report(socket, name, contextCreated={})
                 case "send_text":
                     settings, pending = contexts[name]
                     pending.append(order["send_text"]["text"])
                     if settings.get("autoMode", True) and "".join(pending).rstrip()[-1:] in (".", "!", "?"):
                         await self._say(socket, name, settings, pending)
-                        await self._tell(socket, name, flushCompleted={})
+                        await self._report(socket, name, flushCompleted={})
                 case "flush_context":
                     await self._say(socket, name, *contexts[name])
-                    await self._tell(socket, name, flushCompleted={})
+                    await self._report(socket, name, flushCompleted={})
                 case "close_context":
                     await self._say(socket, name, *contexts.pop(name))
-                    await self._tell(socket, name, contextClosed={})
+                    await self._report(socket, name, contextClosed={})
 
     def _wrong(self, kind: str, order: Mapping[str, Any], name: str, contexts: Mapping[str, Any], used: set[str]) -> str:
         if kind not in ORDERS or not name:
@@ -99,8 +99,8 @@ class InworldServer(VendorServer):
                 "wordEndTimeSeconds": [word[2] for word in mine],
             }
             sound = base64.b64encode(wav_of(piece, rate_hz)).decode()
-            await self._tell(socket, name, audioChunk={"audioContent": sound, "timestampInfo": {"wordAlignment": times}})
+            await self._report(socket, name, audioChunk={"audioContent": sound, "timestampInfo": {"wordAlignment": times}})
             await asyncio.sleep(0)
 
-    async def _tell(self, socket: VendorSocket, name: str, **what: Any) -> None:
+    async def _report(self, socket: VendorSocket, name: str, **what: Any) -> None:
         await socket.send_json({"result": {"contextId": name, **what, "status": {"code": 0, "message": "", "details": []}}})

@@ -51,13 +51,13 @@ class TencentSpeechServer(VendorServer):
         wrong = self._wrong(query)
         if wrong:
             self.complain(wrong)
-            await self._tell(socket, query, code=10_001, message=wrong)
+            await self._report(socket, query, code=10_001, message=wrong)
         elif self.faults.wrong_key or not self._is_signed(request):
-            await self._tell(socket, query, code=10_003, message="signature check failed")
+            await self._report(socket, query, code=10_003, message="signature check failed")
         elif self.faults.quota:
-            await self._tell(socket, query, code=10_002, message="resource pack exhausted")
+            await self._report(socket, query, code=10_002, message="resource pack exhausted")
         else:
-            await self._tell(socket, query, ready=1)
+            await self._report(socket, query, ready=1)
             await self._listen(socket, query)
 
     def _wrong(self, query: Mapping[str, str]) -> str:
@@ -87,7 +87,7 @@ class TencentSpeechServer(VendorServer):
             order = order_in(await socket.receive(60))
             if order.get("session_id") != query["SessionId"] or not order.get("message_id"):
                 self.complain(f"not of this session: {order}")
-                await self._tell(socket, query, code=10_001, message="session_id")
+                await self._report(socket, query, code=10_001, message="session_id")
                 return
             match order.get("action"):
                 case "ACTION_SYNTHESIS":
@@ -98,15 +98,17 @@ class TencentSpeechServer(VendorServer):
                     break
                 case _:
                     self.complain(f"unknown action {order}")
-                    await self._tell(socket, query, code=10_001, message="action")
+                    await self._report(socket, query, code=10_001, message="action")
                     return
-        await self._tell(socket, query, result={"subtitles": subtitles_of(said)})
+        await self._report(socket, query, result={"subtitles": subtitles_of(said)})
         for piece in pieces_of(said, rate_hz):
             await socket.send(piece)
             await asyncio.sleep(0)
-        await self._tell(socket, query, final=1)
+        await self._report(socket, query, final=1)
 
-    async def _tell(self, socket: VendorSocket, query: Mapping[str, str], *, code: int = 0, message: str = "success", **more: Any) -> None:
+    async def _report(
+        self, socket: VendorSocket, query: Mapping[str, str], *, code: int = 0, message: str = "success", **more: Any
+    ) -> None:
         ids = {"session_id": query.get("SessionId", ""), "request_id": "r", "message_id": "m"}
         await socket.send_json({"code": code, "message": message, **ids, **more})
         if code:
