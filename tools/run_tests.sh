@@ -2,7 +2,7 @@
 # Runs the tests as `make test` does. Three parts:
 #   real-time   what talks to real programs and waits for real time: five processes
 #   alone       browsers, and what recognises speech by ear: two processes, when the real-time part is over
-#   pure        all else: two processes in the background, which take what time the other two leave
+#   pure        all else: three processes in the background, which take what time the other two leave
 # With `load` as first argument, as `make test-load` does, one part:
 #   load        what judges load, timing or a whole machine: one test after another, with nothing beside it
 # Each part keeps its own cache, so --last-failed alone runs what failed in each of them, one by one; a part that did not come to its end
@@ -67,7 +67,7 @@ unset PYTHONDONTWRITEBYTECODE
 compiled() { "$python" -m compileall -q -j 2 src; }
 
 usual="not slow and not alone and not load"
-run_pure() { part pure "$usual" $pure $without -- --timeout=900 --processes 2; }
+run_pure() { part pure "$usual" $pure $without -- --timeout=900 --processes 3; }
 run_real_time() { part real-time "$usual" $real_time -- --processes 5; }
 run_alone() { part alone "alone and not load and not slow" $alone -- --processes 2; }
 run_load() { part load "load and not slow" $load --; }

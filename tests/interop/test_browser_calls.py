@@ -107,7 +107,7 @@ async def until(line: Any, name: str, timeout_s: float = 20.0, **fields: Any) ->
             seen.append(event)
             if event["event"] == name and fields.items() <= event.items():
                 return dict(event)
-            assert event["event"] != "error" or name == "error", seen
+            assert event["event"] != "error" or name == "error", json.dumps(seen[-1])
 
 
 def url(server: Server, path: str) -> str:
@@ -118,7 +118,9 @@ def url(server: Server, path: str) -> str:
 def test_browser_is_answered_hears_the_agent_and_is_heard(server: Server) -> None:
     async def story() -> None:
         async with a_browser() as browser, connect(url(server, "/call/webrtc?dump=true"), max_size=2**20) as line:
-            await line.send(json.dumps({"command": "invite", "option": {"offer": await browser.offer(), "asr": {}}}))
+            await line.send(
+                json.dumps({"command": "invite", "option": {"offer": await browser.offer(), "asr": {"extra": {"phrases": ["hello"]}}}})
+            )
             answer = await until(line, "answer")
             await browser.take(answer["sdp"])
             await until(line, "mediaReady")
