@@ -439,7 +439,7 @@ class Speaker(Client):
 def test_client_with_sound_hears_the_agent_and_is_heard(server: Server, query: str, codec: str, rate_hz: int) -> None:
     """`tests/legs/websocket/test_formats` holds each format; the other ones are slow here."""
     client = Speaker(server, query)
-    client.send("invite", option={"codec": codec, "caller": "page", "asr": {}})
+    client.send("invite", option={"codec": codec, "caller": "page", "asr": {"extra": {"phrases": ["hello"]}}})
     client.until("answer")
     client.send("tts", text="Good morning to you.", playId="1")
     client.until("trackEnd", playId="1")
