@@ -78,14 +78,15 @@ def test_external_ip_auto_asks_stun_by_the_sip_socket_and_says_what_it_has_learn
         with running_server(tmp_path / "server", PLAYBOOK, extra=extra) as server:
             assert {source for _, source in stun.received} == {("127.0.0.1", server.udp_port)}
             assert f"public address learnt by STUN  address={PUBLIC} port={server.udp_port}" in server.log
-            assert f"sip:{PUBLIC}:{server.tls_port};transport=tls" in server.log
+            banner = f"sip:{PUBLIC}:{server.tls_port};transport=tls"
+            assert wait_until(lambda: banner in server.log, 10), server.log
 
 
 def test_start_goes_on_with_an_error_in_the_log_where_no_stun_server_answers(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, extra='external_ip = "auto"\nstun_servers = ["127.0.0.1:9"]\n') as server:
         assert "ERROR" in server.log
         assert "no STUN server answers" in server.log
-        assert f"sip:127.0.0.1:{server.udp_port}" in server.log
+        assert wait_until(lambda: f"sip:127.0.0.1:{server.udp_port}" in server.log, 10), "the banner follows the line that says ready"
 
 
 def test_registration_moves_to_the_address_at_which_the_registrar_sees_us(tmp_path: Path) -> None:

@@ -202,9 +202,9 @@ def test_third_stop_signal_leaves_at_once_and_the_next_start_closes_the_calls(tm
             time.sleep(0.05)
         assert server.process.wait(3) == 130
     with speechless_server(tmp_path / "server", PLAYBOOK) as server:
-        found = [(record["status"], record["id"]) for record in listed(server)]
+        found = [(record["outcome"], record["id"]) for record in listed(server)]
         assert len(found) == 2
-        assert {status for status, _ in found} <= {"crashed", "answered"}
+        assert {outcome for outcome, _ in found} <= {"crashed", "answered"}
 
 
 def test_start_that_fails_when_a_call_has_come_already_ends_the_call(tmp_path: Path) -> None:
