@@ -23,6 +23,8 @@ Peer = socket.socket | tuple[str, int]
 """Where a message came from: a connection, or a UDP address."""
 _CONNECT_TIMEOUT_S = 5.0
 _TICK_S = 0.02
+_MEDIA = range(128, 192)
+"""First octets of RTP and RTCP (RFC 7983). They come late for a call that had this port before, and are not for this socket."""
 
 
 class Hub:
@@ -176,7 +178,7 @@ class Hub:
             octets, source = self.listener.recvfrom(65535)
         except OSError:
             return  # an ICMP error for something sent earlier; the transaction's timeout tells
-        if octets.strip(b"\r\n\0"):
+        if octets.strip(b"\r\n\0") and octets[0] not in _MEDIA:
             self._deliver(octets, (source[0], source[1]))
 
     def _read_stream(self, sock: socket.socket) -> None:
