@@ -207,9 +207,7 @@ def negotiate_answer(
     ours = _direction_of(direction in _SENDING and peer_takes, direction in _RECEIVING and peer_sends)
     keys = () if crypto is None else (CryptoKey(crypto.tag, crypto.suite, crypto.send_key),)
     is_muxed = local.rtcp_mux and section.get("rtcp-mux") is not None
-    attributes = describe_codec(codec, payload_type)
-    if event is not None:
-        attributes += describe_event(event.payload_type, event.clock_hz)
+    attributes = describe_codec(codec, payload_type) + ([] if event is None else describe_event(event.payload_type, event.clock_hz))
     answered = MediaDescription(
         "audio",
         local.port,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ
 from active_call.codec import g711
 from active_call.codec.conceal import Concealer
-from active_call.codec.resample import Downsampler16to8, Upsampler8to16
+from active_call.codec.resample import Downsampler16to8
 from active_call.codec.table import PCMA
 from active_call.media.detect.inband import InbandDetectors
 from active_call.media.detect.pauses import PauseWatch
@@ -26,6 +26,7 @@ from active_call.media.enhance.pipeline import EnhancePipeline
 from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
+from active_call.media.receive.tick_frames import TickFrames
 from active_call.media.send.mixer import Samples
 from active_call.media.send.packet_batch import FRAME_SAMPLES, Slots
 from active_call.media.worker.slots import Stream
@@ -123,15 +124,14 @@ class ReceivePipeline:
         """Improves sound for detection and recognition. Recordings and bridges get the original."""
         self.inband = InbandDetectors(capacity, emit)
         """In-band digits and tones."""
-        self._upsampler = Upsampler8to16(capacity)
+        self._frames = TickFrames(capacity)
         self._detector = SpeechDetector(capacity)
         self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ, is_gated=True)
         self._pauses = PauseWatch(capacity)
         self._watched: Slots = np.zeros(0, np.intp)
         """Rows whose pauses are reported."""
         self._downsampler = Downsampler16to8(capacity)
-        """For the analysed sound. The sound for bridges and recordings has its own, because it is not improved:"""
-        self._narrower = Downsampler16to8(capacity)
+        """For the analysed sound. `TickFrames` has its own, because the sound for bridges and recordings is not improved."""
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._bulk: NDArray[np.int16] = np.zeros((capacity, KEPT_TICKS, WIDE_SAMPLES), np.int16)
@@ -159,29 +159,19 @@ class ReceivePipeline:
         """Rows in which speech is detected, for either rate."""
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
-        self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
-        """The 8 kHz frames of this tick: the first rows."""
-        self._joined: NDArray[np.float32] = np.zeros((0, 0), np.float32)
-        """The same, as the upsampler needs them."""
-        self._came_wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
-        """The 16 kHz frames of this tick: the last rows."""
-        self._widened: Samples | None = None
-        """The frames of all rows at 16 kHz, if they were requested in this tick."""
-        self._narrowed: Samples | None = None
-        """The frames of all rows at 8 kHz, if they were requested in this tick."""
         self._enhanced: NDArray[np.float32] | None = None
-        """The same in [-1, 1) if any stream was improved: this is analysed and forwarded."""
+        """The frames of all rows at 16 kHz in [-1, 1) if any stream was improved: this is analysed and forwarded."""
 
     def warm_up(self) -> None:
         """Call the numeric libraries once, so that the first call does not wait for their initialisation."""
         slots = np.arange(min(2, len(self._n_heard)))
         for _ in range(2):
-            wide = _as_float(self._upsampler.process_pcm(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots))
+            wide = _as_float(self._frames.warm_up(slots))
             self._detector.push(wide, slots, np.zeros(len(slots)))
             self._narrow_detector.push(self._downsampler.process(wide, slots), slots, np.zeros(len(slots)))
         prosody_of(np.zeros((1, SPAN_SAMPLES), np.float32))
         for slot in slots.tolist():
-            self._upsampler.reset(slot)
+            self._frames.reset(slot)
             self._downsampler.reset(slot)
             self._detector.reset(slot)
             self._narrow_detector.reset(slot)
@@ -196,9 +186,8 @@ class ReceivePipeline:
         self._concealer.begin(slot)
         self.enhance.use(slot, denoise=False, gain=None)
         self.inband.forget(slot)
-        self._upsampler.reset(slot)
+        self._frames.reset(slot)
         self._downsampler.reset(slot)
-        self._narrower.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
         self._forwards_until[slot] = _ALWAYS
@@ -276,9 +265,9 @@ class ReceivePipeline:
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None if there was none. Valid until the next `run`."""
         row = self._row_of.get(number)
-        if row is None or row >= len(self._narrow) + len(self._came_wide):
+        if row is None or row >= len(self._frames):
             return None
-        frames = self._all_wide() if rate_hz == LISTEN_RATE_HZ else self._all_narrow()
+        frames = self._frames.all_wide() if rate_hz == LISTEN_RATE_HZ else self._frames.all_narrow()
         frame: Samples = frames[row]
         return frame
 
@@ -289,28 +278,25 @@ class ReceivePipeline:
         """Take the frame of `tick` from every started stream."""
         self._tick = tick
         self._skip_unheard()
-        self._narrowed = None
         if len(self._slots):
             arrivals = self._take_frames(now)
             if not self.inband.is_idle:
-                self.inband.run(self._all_narrow(), self._slots, self._number_in, now)
-            self._enhanced = None if self.enhance.is_idle else self.enhance.process(_as_float(self._all_wide()), self._slots)
+                self.inband.run(self._frames.all_narrow(), self._slots, self._number_in, now)
+            self._enhanced = None if self.enhance.is_idle else self.enhance.process(_as_float(self._frames.all_wide()), self._slots)
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
     def _take_frames(self, now: float) -> Seconds:
         """Get the due frames of all rows. Returns when each arrived."""
-        arrivals = self._decode(now)
+        narrow, arrivals = self._decode(now)
+        wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
         if self._narrow_sources:
             frames, arrived = self._pop_each(self._narrow_sources, FRAME_SAMPLES, now)
-            self._narrow = np.concatenate((self._narrow, frames))
-            arrivals = np.concatenate((arrivals, arrived))
-        self._joined = self._upsampler.join(self._narrow, self._slots[: len(self._narrow)])
-        self._widened = None
-        self._came_wide = self._came_wide[:0]
+            narrow, arrivals = np.concatenate((narrow, frames)), np.concatenate((arrivals, arrived))
         if self._wide_sources:
-            self._came_wide, arrived = self._pop_each(self._wide_sources, WIDE_SAMPLES, now)
+            wide, arrived = self._pop_each(self._wide_sources, WIDE_SAMPLES, now)
             arrivals = np.concatenate((arrivals, arrived))
+        self._frames.put(narrow, wide, self._slots)
         return arrivals
 
     def _pop_each(self, sources: _Sources, n_samples: int, now: float) -> tuple[Samples, Seconds]:
@@ -335,23 +321,6 @@ class ReceivePipeline:
         for source in self._unheard:
             source.sound.skip()
 
-    def _all_narrow(self) -> Samples:
-        """The frames of this tick at 8 kHz, rows as in `_slots`."""
-        if self._narrowed is None:
-            self._narrowed = self._narrow
-            if len(self._came_wide):
-                more = self._narrower.process(self._came_wide, self._slots[len(self._narrow) :])
-                self._narrowed = np.concatenate((self._narrow, np.asarray(more * _FULL_SCALE, np.int16)))
-        return self._narrowed
-
-    def _all_wide(self) -> Samples:
-        """The frames of this tick at 16 kHz, rows as in `_slots`."""
-        if self._widened is None:
-            self._widened = self._upsampler.convert_pcm(self._joined)
-            if len(self._came_wide):
-                self._widened = np.concatenate((self._widened, self._came_wide))
-        return self._widened
-
     def _number_in(self, slot: int) -> int:
         return self._stream_of[slot].number
 
@@ -359,22 +328,19 @@ class ReceivePipeline:
         """The sound of these ascending rows at 16 kHz, as it is analysed."""
         if self._enhanced is not None:
             return self._enhanced[rows]
-        n_narrow = len(self._narrow)
-        return _as_float(self._came_wide[rows - n_narrow] if rows[0] >= n_narrow else self._all_wide()[rows])
+        n_narrow = len(self._frames.narrow)
+        return _as_float(self._frames.wide[rows - n_narrow] if rows[0] >= n_narrow else self._frames.all_wide()[rows])
 
-    def _decode(self, now: float) -> Seconds:
-        """Fill `_narrow` with the frames of the batch.
-
-        Returns when each arrived: the arrival of the last packet minus the frames still buffered.
-        """
+    def _decode(self, now: float) -> tuple[Samples, Seconds]:
+        """The frames of the batch, and when each arrived: the arrival of the last packet minus the frames still buffered."""
         intake, slots = self._intake, self._together
         payload, is_there = intake.jitter.pop(slots)
         lost = ~is_there
         if lost.any():
             payload[lost] = _SILENCE[self._is_alaw[lost].view(np.uint8), None]
-        self._narrow = g711.decode(payload, self._is_alaw)
-        self._concealer.process(self._narrow, slots, lost)
-        return np.where(is_there, intake.last_arrival[slots] - _FRAME_S * intake.jitter.depth[slots], now)
+        narrow = g711.decode(payload, self._is_alaw)
+        self._concealer.process(narrow, slots, lost)
+        return narrow, np.where(is_there, intake.last_arrival[slots] - _FRAME_S * intake.jitter.depth[slots], now)
 
     def _judge(self, tick: int, now: float, at: Seconds) -> None:
         if self._forwarding.any():
@@ -399,10 +365,10 @@ class ReceivePipeline:
         rows = self._watched
         slots = self._slots[rows]
         n_heard = self._n_heard[slots]
-        as_it_came = rows[rows < len(self._narrow)]
-        frames = self._narrow[as_it_came]
+        as_it_came = rows[rows < len(self._frames.narrow)]
+        frames = self._frames.narrow[as_it_came]
         if len(as_it_came) < len(rows):
-            wide = self._came_wide[rows[len(as_it_came) :] - len(self._narrow)].astype(np.int32)
+            wide = self._frames.wide[rows[len(as_it_came) :] - len(self._frames.narrow)].astype(np.int32)
             frames = np.concatenate((frames, ((wide[:, 0::2] + wide[:, 1::2]) // 2).astype(np.int16)))
         self._pauses.push(frames, slots, n_heard)
         for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
@@ -413,8 +379,8 @@ class ReceivePipeline:
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these ascending rows at 8 kHz, as it is analysed: the original, unless it is improved or has another rate now."""
-        as_it_came = rows[rows < len(self._narrow)] if self._enhanced is None else rows[:0]
-        frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
+        as_it_came = rows[rows < len(self._frames.narrow)] if self._enhanced is None else rows[:0]
+        frames = self._frames.narrow if len(as_it_came) == len(self._frames.narrow) else self._frames.narrow[as_it_came]
         sound = _as_float(frames)
         others = rows[len(as_it_came) :]
         if not len(others):
@@ -423,7 +389,7 @@ class ReceivePipeline:
 
     def _forwarded(self) -> Samples:
         if self._enhanced is None:
-            return self._all_wide()
+            return self._frames.all_wide()
         samples: Samples = np.clip(self._enhanced * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
         return samples
 
