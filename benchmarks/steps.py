@@ -33,7 +33,8 @@ from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.jitter_table import JitterTable
 from active_call.rtp.packet import pack_header, parse_header
 from active_call.rtp.reception_table import ReceptionTable
-from active_call.rtp.srtp import SUITES, PacketMemory, SrtpSession, new_key, protect_all, unprotect_all
+from active_call.rtp.srtp import PacketMemory, SrtpSession, protect_all, unprotect_all
+from active_call.rtp.srtp_suites import SUITES, new_key
 from active_call.rtp.stream import ReceiveStream, SendStream
 
 BATCH = 64
