@@ -17,9 +17,10 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from active_call.base.errors import TransportError
 from active_call.base.world import Clock

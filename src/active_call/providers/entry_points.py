@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.providers.declaration import ProviderDeclaration
@@ -30,8 +31,7 @@ PIP_COMMANDS = {
 Create = Callable[[Any, Services], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A kind of provider: its config section, and its name in sentences."""
 
     section: str

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import pkgutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from msgspec import Struct
 
 from active_call.providers.models.folders import models_folder
 
@@ -22,8 +23,7 @@ FOLDER_VARIABLE = "ACTIVE_CALL_VOICES"
 MAX_CONFIG_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class PiperVoice:
+class PiperVoice(Struct, frozen=True):
     """An installed voice. `language` is its code in lower case with a hyphen (`en-us`), `rate_hz` the rate of its sound."""
 
     name: str
