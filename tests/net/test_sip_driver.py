@@ -206,7 +206,7 @@ def drive(certificate: CertificateFiles) -> Drive:
     ) -> AsyncIterator[Driven]:
         core = core or FakeCore()
         events: list[SipEvent] = []
-        options.setdefault("client_tls", client_context(certificate.certificate))
+        options.setdefault("client_tls", lambda: client_context(certificate.certificate))
         options.setdefault("on_events", events.extend)
         driver = SipDriver(
             core,
@@ -496,7 +496,7 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
     async def body() -> None:
         files = CertificateFiles(tmp_path / "c.pem", tmp_path / "k.pem")
         write_development_certificate(files.certificate, files.key, ["edge.example.com"])
-        async with peer(server_context(files)) as far, drive(client_tls=client_context(files.certificate)) as driven:
+        async with peer(server_context(files)) as far, drive(client_tls=lambda: client_context(files.certificate)) as driven:
             by_address = Target("tls", "127.0.0.1", far.address.port)
             refused = driven.send(b"never", by_address)
             assert (await driven.core.next_input("failed"))[0] == refused
@@ -516,7 +516,7 @@ def test_unverified_tls_is_possible_when_asked_for(run: LoopRunner, drive: Drive
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        async with peer(server_context(certificate)) as far, drive(client_tls=context) as driven:
+        async with peer(server_context(certificate)) as far, drive(client_tls=lambda: context) as driven:
             driven.send(b"one", named("tls", "evil.example.com", far.address))
             assert await far.get(3) == b"one"
 

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from active_call.base.errors import TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip, local_address_towards
-from active_call.net.certificates import CertificateFiles, ServerCertificate
+from active_call.net.certificates import CertificateFiles, MakeContext, ServerCertificate
 from active_call.net.icmp import SentRequests, Undelivered
 from active_call.net.limits import ConnectionLimits, Refusals
 from active_call.net.resolver import Resolver
@@ -77,8 +77,8 @@ class SipDriver:
         resolver: Resolver,
         *,
         server_tls: ssl.SSLContext | None,
-        client_tls: ssl.SSLContext,
-        client_tls_by_uri: ssl.SSLContext | None = None,
+        client_tls: MakeContext,
+        client_tls_by_uri: MakeContext | None = None,
         on_events: Callable[[list[SipEvent]], None],
         limits: ConnectionLimits | None = None,
         certificate: CertificateFiles | None = None,
