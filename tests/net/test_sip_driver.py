@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -507,6 +508,25 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
             driven.send(b"BYE", by_address)
             assert await far.get(3) == b"BYE"
             assert far.names[-2:] == ["edge.example.com", "edge.example.com"]
+
+    run(body)
+
+
+def test_client_context_is_made_by_the_first_tls_connection(run: LoopRunner, drive: Drive, certificate: CertificateFiles) -> None:
+    made: list[str] = []
+
+    def make() -> ssl.SSLContext:
+        made.append(threading.current_thread().name)
+        return client_context(certificate.certificate)
+
+    async def body() -> None:
+        async with peer() as plain, peer(server_context(certificate)) as secure, drive(client_tls=make) as driven:
+            driven.send(b"one", Target("tcp", "127.0.0.1", plain.address.port))
+            assert await plain.get(3) == b"one"
+            assert made == []
+            driven.send(b"two", named("tls", "trunk.example.com", secure.address))
+            assert await secure.get(3) == b"two"
+            assert len(made) == 1 and made[0] != threading.main_thread().name  # loading authorities must not stop the loop
 
     run(body)
 
