@@ -6,9 +6,14 @@ Each round starts `active-call serve` in an empty folder, like a first-time user
 |---|---|
 | ready, wall and CPU | from the start of the program to its line "is ready", and the CPU time of all its processes until then |
 | settled CPU | the same once the server is at rest, including work done later while idle |
-| memory | PSS of each process at rest (`smaps_rollup`: shared pages are divided among the processes) |
+| memory | PSS of each process at rest (`smaps`): a shared page is divided among all processes of the machine that use it |
+| alone | the same as if nothing else ran on the machine: pages of files count in full, once for all processes of the server |
 | idle | CPU time of each process in `--seconds` without calls, in per cent of one core (the scheduler's nanoseconds) |
 | call 1, 2 | INVITE to 100, to the first 18x and to 200, over UDP. Local engines load while the first call rings |
+
+"At rest": the fork server has freed its memory (five seconds after its last request), and `--rest` seconds have passed since. Pages of
+files (libpython, libcrypto, numpy, …) are shared with every other Python program on the machine, so the PSS of the same server is higher on
+a quiet machine than beside other servers. Compare `alone`, or the PSS of one run.
 
 `--vs` measures another checkout in alternation with this one, so that other load affects both. Budgets (DESIGN): ready in 1.5 s; 120 MB
 and 0.2 % of a core for all processes together.
@@ -38,8 +43,10 @@ from own_server import HOST, free_port
 
 HERE: Final = Path(__file__).resolve().parents[1]
 START_S: Final = 60.0
-REST_S: Final = 8.0
-"""From the line "is ready" to the first measurement at rest; the fork server rests after five seconds."""
+REST_S: Final = 3.0
+"""From the rest of the fork server to the first measurement."""
+REST_WITHIN_S: Final = 30.0
+"""How long the rest of the fork server is waited for."""
 CALL_S: Final = 30.0
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -92,6 +99,39 @@ def pss_mb(pid: int) -> float:
     """Its share of the memory, in MB (10^6 bytes)."""
     found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
     return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def alone_mb(root: int) -> float:
+    """The memory of a process and all its descendants, in MB, if no other process used the same files.
+
+    The pages of a file that no process has modified for itself count as in the process that uses most of them; all others as in PSS.
+    """
+    own, files = 0, {}
+    for pid in tree(root):
+        of_process: dict[str, int] = {}
+        for mapping in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text()):
+            head, _, rest = mapping.partition("\n")
+            kb = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", rest, re.M)}
+            words = head.split(maxsplit=5)
+            if len(words) < 6 or words[4] == "0":
+                own += kb["Pss"]
+                continue
+            own += kb["Private_Dirty"]
+            of_process[words[5]] = of_process.get(words[5], 0) + kb["Rss"] - kb["Private_Dirty"]
+        for name, size in of_process.items():
+            files[name] = max(files.get(name, 0), size)
+    return (own + sum(files.values())) * 1024 / 1e6
+
+
+def wait_for_rest(root: int) -> None:
+    """Wait until the fork server has freed its memory. A checkout without one is measured after `REST_WITHIN_S`."""
+    until = time.monotonic() + REST_WITHIN_S
+    while time.monotonic() < until:
+        for pid in tree(root):
+            with contextlib.suppress(OSError):
+                if b"fork_server_rest" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return
+        time.sleep(0.1)
 
 
 def by_name(root: int, figure: Any) -> dict[str, float]:
@@ -195,6 +235,7 @@ def measure(checkout: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One start of one checkout."""
     with tempfile.TemporaryDirectory(prefix="idle-") as folder, serving(checkout, Path(folder), options.conf) as (process, udp, figures):
         pid = process.pid
+        wait_for_rest(pid)
         time.sleep(options.rest)
         settled = cpu_s(pid)
         before, begun = by_name(pid, cpu_ns), time.monotonic()
@@ -202,13 +243,14 @@ def measure(checkout: Path, options: argparse.Namespace) -> dict[str, Any]:
         lasted_ns = (time.monotonic() - begun) * 1e9
         after = by_name(pid, cpu_ns)
         idle = {name: 100 * (after.get(name, 0.0) - spent) / lasted_ns for name, spent in before.items()}
-        memory = by_name(pid, pss_mb)
+        memory, alone = by_name(pid, pss_mb), alone_mb(pid)
         calls = [call(udp, number) for number in range(options.calls)]
     return {
         **figures,
         "settled_cpu_s": settled,
         "pss_mb": memory,
         "pss_mb_all": sum(memory.values()),
+        "alone_mb": alone,
         "idle_percent": idle,
         "idle_percent_all": sum(idle.values()),
         "calls_ms": calls,
@@ -235,6 +277,7 @@ def show(name: str, figures: dict[str, Any]) -> None:
     for word, key, unit in (("memory", "pss_mb", "MB"), ("idle", "idle_percent", "%")):
         parts = ", ".join(f"{part} {value:.3g}" for part, value in figures[key].items())
         print(f"  {word:<10} {figures[key + '_all']:.3g} {unit} ({parts})")
+    print(f"  alone      {figures['alone_mb']:.4g} MB")
     for number, times in enumerate(figures["calls_ms"], 1):
         print(f"  call {number}     " + ", ".join(f"{code} after {value:.1f} ms" for code, value in times.items()))
 
@@ -245,7 +288,7 @@ def main() -> int:
     parser.add_argument("--vs", type=Path, action="append", default=[], metavar="CHECKOUT", help="another checkout, in turn with this one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long the idle server is watched")
-    parser.add_argument("--rest", type=float, default=REST_S, help="seconds from its start to the first look at it at rest")
+    parser.add_argument("--rest", type=float, default=REST_S, help="seconds from the rest of the fork server to the first measurement")
     parser.add_argument("--calls", type=int, default=2, help="calls that are placed at the end, one after another")
     parser.add_argument("--conf", type=Path, help="a configuration file; its folder is copied. Default: none, a first start")
     parser.add_argument("--json", action="store_true")

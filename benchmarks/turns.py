@@ -16,13 +16,14 @@ import argparse
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
+from msgspec.structs import replace
 
 from active_call.agent.turn.adaptive_detector import WEIGHTS, AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector

@@ -73,7 +73,7 @@ def test_every_command_and_event_is_a_message_with_the_fields_of_its_type() -> N
 
 
 def test_query_of_the_sockets_is_described_whole() -> None:
-    assert len(QUERY) == len(SocketQuery.__dataclass_fields__) + 1  # and `token`
+    assert len(QUERY) == len(SocketQuery.__struct_fields__) + 1  # and `token`
 
 
 def test_every_operation_says_how_it_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from calls_kit import Always, a_call
+from msgspec.structs import force_setattr
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
@@ -52,7 +53,7 @@ def a_knowing_call(folder: Path, text: str = BOOK) -> Any:
 
 
 def with_library(call: Any) -> None:
-    object.__setattr__(call.dependencies, "knowledge", KnowledgeLibrary(call.dependencies.world.clock))
+    force_setattr(call.dependencies, "knowledge", KnowledgeLibrary(call.dependencies.world.clock))
 
 
 def test_model_searches_and_speaks_about_what_it_finds(virtually: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from calls_kit import a_call
+from msgspec.structs import force_setattr
 
 from active_call.contract import events
 
@@ -31,7 +32,7 @@ def test_answered_call_is_reported_once_with_its_record(virtually: Any) -> None:
 
     async def story() -> None:
         async with a_call(BOOK) as call:
-            object.__setattr__(call.dependencies, "posthooks", hooks)
+            force_setattr(call.dependencies, "posthooks", hooks)
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
             call.session.hang_up(by="test", cause="test")
             await call.over()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from calls_kit import a_call
+from msgspec.structs import force_setattr
 
 from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.parser import parse_playbook
@@ -64,7 +65,7 @@ def results(model: ScriptedModel, index: int) -> list[str]:
 def in_a_call(book: str, model: ScriptedModel | None, story: Callable[[Any], Any], serve: Any = None) -> None:
     async def whole() -> None:
         async with a_call(book) as call, httpx.AsyncClient(transport=httpx.MockTransport(serve or (lambda _: httpx.Response(500)))) as http:
-            object.__setattr__(call.dependencies, "http", http)
+            force_setattr(call.dependencies, "http", http)
             if model is not None:
                 call.engines.model = model
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)

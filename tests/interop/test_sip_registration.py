@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from endpoint_line import Line
+from msgspec.structs import replace
 from peers.process import wait_until
 from peers.registrar import MIN_EXPIRES_S, PASSWORD, Registrar
 

@@ -17,6 +17,7 @@ from far_end import AGES_S, Habits, Party
 from hypothesis import given
 from hypothesis import strategies as st
 from leg_stories import OPTION
+from msgspec.structs import force_setattr
 from sip_far_end import FLOW, PEER, US, SipFarEnd, SipStage
 
 from active_call.base.errors import ActiveCallError
@@ -53,7 +54,7 @@ class Stage(SipStage):
         self._endpoint._core.admission = door
         self._endpoint._core.config = EndpointConfig(listeners=(Listener("udp", US, US), Listener("tcp", US, US)), user_agent="active-call")
         self._endpoint.set_listeners(self._endpoint._core.config.listeners)
-        object.__setattr__(self._gateway.settings, "dial_plan", DialPlan(Trunks((trunk,))))
+        force_setattr(self._gateway.settings, "dial_plan", DialPlan(Trunks((trunk,))))
         self.calls: list[tuple[Any, list[LegEvent]]] = []
         """Calls that nobody waits for, and what they have told: an INVITE without our tag is a call of its own."""
         self.faults: list[SipEvent] = []

@@ -136,8 +136,8 @@ class Ours:
             world.clock,
             Resolver(world, hosts=AllOnLoopback()),
             server_tls=None,
-            client_tls=tls,
-            client_tls_by_uri=by_uri,
+            client_tls=lambda: tls,
+            client_tls_by_uri=None if by_uri is None else lambda: by_uri,
             on_events=self._take,
             logger=logging.getLogger("test.sip"),
         )

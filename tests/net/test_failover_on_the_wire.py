@@ -97,7 +97,7 @@ async def user_agent(
         world.clock,
         resolver,
         server_tls=None,
-        client_tls=client_tls or ssl.create_default_context(),
+        client_tls=ssl.create_default_context if client_tls is None else lambda: client_tls,
         on_events=on_events,
         logger=logging.getLogger("test.sip"),
     )

@@ -98,7 +98,7 @@ async def serving(limits: ConnectionLimits | None = None) -> AsyncIterator[tuple
         clock,
         Resolver(),
         server_tls=None,
-        client_tls=ssl.create_default_context(),
+        client_tls=ssl.create_default_context,
         on_events=lambda events: None,
         limits=limits,
         logger=logging.getLogger("test.sip"),

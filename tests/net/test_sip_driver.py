@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def drive(certificate: CertificateFiles) -> Drive:
     ) -> AsyncIterator[Driven]:
         core = core or FakeCore()
         events: list[SipEvent] = []
-        options.setdefault("client_tls", client_context(certificate.certificate))
+        options.setdefault("client_tls", lambda: client_context(certificate.certificate))
         options.setdefault("on_events", events.extend)
         driver = SipDriver(
             core,
@@ -496,7 +497,7 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
     async def body() -> None:
         files = CertificateFiles(tmp_path / "c.pem", tmp_path / "k.pem")
         write_development_certificate(files.certificate, files.key, ["edge.example.com"])
-        async with peer(server_context(files)) as far, drive(client_tls=client_context(files.certificate)) as driven:
+        async with peer(server_context(files)) as far, drive(client_tls=lambda: client_context(files.certificate)) as driven:
             by_address = Target("tls", "127.0.0.1", far.address.port)
             refused = driven.send(b"never", by_address)
             assert (await driven.core.next_input("failed"))[0] == refused
@@ -511,12 +512,31 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
     run(body)
 
 
+def test_client_context_is_made_by_the_first_tls_connection(run: LoopRunner, drive: Drive, certificate: CertificateFiles) -> None:
+    made: list[str] = []
+
+    def make() -> ssl.SSLContext:
+        made.append(threading.current_thread().name)
+        return client_context(certificate.certificate)
+
+    async def body() -> None:
+        async with peer() as plain, peer(server_context(certificate)) as secure, drive(client_tls=make) as driven:
+            driven.send(b"one", Target("tcp", "127.0.0.1", plain.address.port))
+            assert await plain.get(3) == b"one"
+            assert made == []
+            driven.send(b"two", named("tls", "trunk.example.com", secure.address))
+            assert await secure.get(3) == b"two"
+            assert len(made) == 1 and made[0] != threading.main_thread().name  # loading authorities must not stop the loop
+
+    run(body)
+
+
 def test_unverified_tls_is_possible_when_asked_for(run: LoopRunner, drive: Drive, certificate: CertificateFiles) -> None:
     async def body() -> None:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        async with peer(server_context(certificate)) as far, drive(client_tls=context) as driven:
+        async with peer(server_context(certificate)) as far, drive(client_tls=lambda: context) as driven:
             driven.send(b"one", named("tls", "evil.example.com", far.address))
             assert await far.get(3) == b"one"
 

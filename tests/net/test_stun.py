@@ -192,7 +192,7 @@ def test_binding_is_asked_through_the_sip_socket_and_the_core_hears_of_it() -> N
             SystemClock(),
             resolver,
             server_tls=None,
-            client_tls=ssl.create_default_context(),
+            client_tls=ssl.create_default_context,
             on_events=lambda events: None,
             logger=logging.getLogger("test.sip"),
         )

@@ -53,7 +53,7 @@ class Server:
             self.world.clock,
             Resolver(self.world),
             server_tls=tls,
-            client_tls=ssl.create_default_context(),
+            client_tls=ssl.create_default_context,
             on_events=lambda events: [self.events.put_nowait(event) for event in events] and None,
             logger=logging.getLogger("test.sip"),
         )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import httpx
@@ -70,7 +70,7 @@ def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
 
 def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("acme", "no_such_package_of_acme.tts:create", "active_call.tts")
-    monkeypatch.setattr(entry_points, "entry_points", lambda group: [broken])
+    monkeypatch.setattr(entry_points, "entry_points", lambda: EntryPoints([broken]))
     with pytest.raises(ConfigError, match="pip install no_such_package_of_acme"):
         create_synthesiser(TtsOption(provider="acme"), services())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from active_call.base.errors import ProviderError
 from active_call.base.trust import Trust, urls_of_values

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sdp.description import parse_description

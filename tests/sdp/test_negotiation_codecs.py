@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from itertools import permutations
 
 import pytest
+from msgspec.structs import replace
 
 from active_call.sdp.crypto import DEFAULT_OFFER, KEY_BYTES, SUITES
 from active_call.sdp.description import parse_description

@@ -6,7 +6,7 @@ In: events of the call. Out: a decision that the conversation carries out. When 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.wording import Wording
 from active_call.contract import events
@@ -14,13 +14,11 @@ from active_call.contract import events
 _LAST_OF_TRANSFER = frozenset({"completed", "failed", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class CallerLeaves:
+class CallerLeaves(Struct, frozen=True):
     """The caller is now connected to somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallerReturns:
+class CallerReturns(Struct, frozen=True):
     """The caller is back."""
 
     hint: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
 from active_call.agent.features import CONTEXT_REPAIR, instructions

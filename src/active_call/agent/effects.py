@@ -8,8 +8,9 @@ is dropped. Tool calls have their own ids: their results are used even if the re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NewType
+
+from msgspec import Struct, field
 
 from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
@@ -25,31 +26,27 @@ ReplyNumber = NewType("ReplyNumber", int)
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """A contract event of the call."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class ModelText:
+class ModelText(Struct, frozen=True):
     """A piece of the model's text for reply `reply`."""
 
     reply: ReplyNumber
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModelDone:
+class ModelDone(Struct, frozen=True):
     """The model has finished reply `reply`. `error` is set if it failed (for logs, not for the caller)."""
 
     reply: ReplyNumber
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """The model calls a tool in reply `reply`. `id` is the vendor's, unique in the call; `arguments` is JSON as the model wrote it.
 
     One per call, sent before the ModelDone of its reply, as soon as the arguments are complete.
@@ -61,8 +58,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolFinished:
+class ToolFinished(Struct, frozen=True):
     """The tool call `id` has finished: `result` as text for the model, or `error` as text (then there is no result)."""
 
     id: str
@@ -70,8 +66,7 @@ class ToolFinished:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolAnswered:
+class ToolAnswered(Struct, frozen=True):
     """The HTTP request of the tool call `id` was answered with `status` and `text`, or failed with `error`."""
 
     id: str
@@ -80,15 +75,13 @@ class ToolAnswered:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolsFound:
+class ToolsFound(Struct, frozen=True):
     """Additional tools for the model, announced by an MCP server."""
 
     tools: tuple[Tool, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswered:
+class HttpAnswered(Struct, frozen=True):
     """The answer to an `<http>` request of reply `reply`. `text` follows `HTTP Response: …`."""
 
     reply: ReplyNumber
@@ -96,40 +89,34 @@ class HttpAnswered:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class PauseRefused:
+class PauseRefused(Struct, frozen=True):
     """`PauseReply` was refused because the reply is about to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class PausedOnVoice:
+class PausedOnVoice(Struct, frozen=True):
     """The media process has paused the playback by `PauseOnVoice`, after the report that the caller speaks. Answer with PauseReply or
     ResumeReply. PauseOnVoice is then disarmed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summarised:
+class Summarised(Struct, frozen=True):
     """The requested summary; empty if it failed."""
 
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FromRealtime:
+class FromRealtime(Struct, frozen=True):
     """An event of the realtime model's session, for a realtime conversation only."""
 
     event: RealtimeEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(Struct, frozen=True):
     """Facts about the caller's pause, measured at fixed moments of it."""
 
     sound: PauseSound
 
 
-@dataclass(frozen=True, slots=True)
-class TurnProposed:
+class TurnProposed(Struct, frozen=True):
     """A result of the recogniser's own turn detector. `text`: the words of the turn, if it reports them."""
 
     turn: VendorTurn
@@ -137,8 +124,7 @@ class TurnProposed:
     confidence: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TurnJudged:
+class TurnJudged(Struct, frozen=True):
     """The answer to JudgeTurn `question`: the probability of end of turn, 0 to 1."""
 
     question: int
@@ -154,15 +140,13 @@ AgentInput = (
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(Struct, frozen=True):
     """Execute a contract command, as if a client had sent it."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class AskModel:
+class AskModel(Struct, frozen=True):
     """Ask the model for reply `reply`. Its output arrives as ModelText, ToolCall and ModelDone. An earlier request is abandoned.
 
     `tools`: the tools that it may call.
@@ -180,23 +164,20 @@ class AskModel:
     """Whether one reply may call several tools. None: the vendor's default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summarise:
+class Summarise(Struct, frozen=True):
     """Ask the model for a summary of `text`, in parallel with other requests. Answered by Summarised."""
 
     text: str
     instruction: str
 
 
-@dataclass(frozen=True, slots=True)
-class AbandonModel:
+class AbandonModel(Struct, frozen=True):
     """The request for reply `reply` is no longer needed."""
 
     reply: ReplyNumber
 
 
-@dataclass(frozen=True, slots=True)
-class PauseReply:
+class PauseReply(Struct, frozen=True):
     """Pause the agent's speech at the current sample, because the caller speaks over it. Answered by PauseRefused if less than
     `unless_left_ms` is left. `fade_ms`: duration of the fade-out; None: the default of the media plane."""
 
@@ -206,8 +187,7 @@ class PauseReply:
     """Resume at the start of the current word instead of at the sample."""
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOnVoice:
+class PauseOnVoice(Struct, frozen=True):
     """Make the media process pause the playback once, when the caller has spoken for `voiced_ms`; None disarms it. The other fields are
     as in PauseReply."""
 
@@ -216,20 +196,17 @@ class PauseOnVoice:
     fade_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeReply:
+class ResumeReply(Struct, frozen=True):
     """End that pause: the rest of the reply is played."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareSpeech:
+class PrepareSpeech(Struct, frozen=True):
     """Synthesise `command`, which will probably be said next, and keep the result; None: discard it."""
 
     command: Tts | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunTool:
+class RunTool(Struct, frozen=True):
     """Run a registered tool. Answered by ToolFinished within `timeout_s` seconds, with an error if necessary."""
 
     id: str
@@ -238,8 +215,7 @@ class RunTool:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class SendToolRequest:
+class SendToolRequest(Struct, frozen=True):
     """Send the HTTP request of the tool call `id`. Answered by ToolAnswered within `timeout_s` seconds, with an error if necessary.
 
     `tool` names the tool; only its own hosts are allowed.
@@ -251,30 +227,26 @@ class SendToolRequest:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchLanguage:
+class SwitchLanguage(Struct, frozen=True):
     """Recognise `code` from now on and speak it with `voice` (empty: the engine's default)."""
 
     code: str
     voice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MaskInput:
+class MaskInput(Struct, frozen=True):
     """Start or stop masking: the caller's input is secret, visible only to the agent and not recorded."""
 
     is_secret: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTool:
+class CancelTool(Struct, frozen=True):
     """The result of the tool call `id` is no longer needed: stop it. A ToolFinished that still arrives is dropped."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendHttp:
+class SendHttp(Struct, frozen=True):
     """Send an HTTP request. Answered by HttpAnswered within 10 s."""
 
     reply: ReplyNumber
@@ -285,46 +257,39 @@ class SendHttp:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ToRealtime:
+class ToRealtime(Struct, frozen=True):
     """A command for the realtime model's session."""
 
     order: RealtimeOrder
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectPhrases:
+class ExpectPhrases(Struct, frozen=True):
     """Phrases that the caller is expected to say in the new scene, for the recogniser."""
 
     phrases: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EndUtterance:
+class EndUtterance(Struct, frozen=True):
     """Ask the recogniser to finalise the current utterance now. Its final text follows as an event."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeTurn:
+class JudgeTurn(Struct, frozen=True):
     """Ask the audio turn model, if there is one, for the end of the caller's turn. Answered by TurnJudged."""
 
     question: int
 
 
-@dataclass(frozen=True, slots=True)
-class TurnDecided:
+class TurnDecided(Struct, frozen=True):
     """The caller's turn is over now; for the latency trace."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmitEvent:
+class EmitEvent(Struct, frozen=True):
     """Emit a contract event to the watchers of the call (`addHistory`, `error`, …)."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Write a log entry: a constant message and fields."""
 
     message: str

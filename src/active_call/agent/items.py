@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, assert_never
+
+from msgspec import Struct, field
 
 WINDOW_ITEMS = 60
 """Maximum number of items in the model's prompt: about ten minutes of conversation."""
@@ -38,30 +39,26 @@ def is_pressed(text: str) -> bool:
 # -- items -------------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class UserItem:
+class UserItem(Struct, frozen=True):
     """What the caller said, or the key that was pressed (see `pressed`)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentItem:
+class AgentItem(Struct, frozen=True):
     """What the caller heard of the agent. `is_interrupted`: there was more to say."""
 
     text: str
     is_interrupted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SystemItem:
+class SystemItem(Struct, frozen=True):
     """Information for the model only: an event of the call, a text from outside."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallItem:
+class ToolCallItem(Struct, frozen=True):
     """The model has called a tool. `arguments` have passed the tool's schema, or are empty if they did not."""
 
     id: str
@@ -69,8 +66,7 @@ class ToolCallItem:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResultItem:
+class ToolResultItem(Struct, frozen=True):
     """The tool call `id` has finished. `text` is its result, or its error as text; both are empty if it was cancelled."""
 
     id: str
@@ -105,8 +101,7 @@ def turn_of(item: Item) -> tuple[str, str] | None:
 # -- prompts for a model -----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """One message for the model. `tool_calls`: the assistant called these; `tool_call_id`: `text` is the result of that call."""
 
     role: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from active_call.agent.matching.ranking import Match, best_match, last_sentence, rank
 from active_call.agent.matching.spoken_form import spoken_words
@@ -26,8 +27,7 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One answer: its phrases as written, and its text, a template that may contain tags."""
 
     line: int
@@ -37,8 +37,7 @@ class Entry:
     """The phrases in spoken form, for matching."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(Struct, frozen=True):
     """The answers of a scene, or of the part before the first scene."""
 
     answers: tuple[Entry, ...] = ()
@@ -48,8 +47,7 @@ class Entries:
     digits: Mapping[str, Entry] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The entry that answers, the phrase that matched, and the score."""
 
     entry: Entry
@@ -57,8 +55,7 @@ class Found:
     evidence: Match
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """All answers of a playbook. Those of the scene take precedence over the common ones."""
 
     scenes: Mapping[str, Entries]

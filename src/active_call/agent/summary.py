@@ -7,7 +7,7 @@ the prompt does not change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.items import AgentItem, History, Item, SystemItem, ToolCallItem, ToolResultItem, UserItem
 
@@ -15,8 +15,7 @@ MAX_SUMMARY_CHARS = 4_000
 MIN_LIMIT = 4
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryRequest:
+class SummaryRequest(Struct, frozen=True):
     """The text to summarise, and the number of items that the summary replaces."""
 
     text: str

@@ -6,11 +6,11 @@ Texts of the playbook take precedence: `llm.errorReply`, `llm.toolInstructions`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
+class Wording(Struct, frozen=True):
     """The built-in sentences in one language."""
 
     failed: str

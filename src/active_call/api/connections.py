@@ -16,8 +16,9 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from active_call.net.limits import Refusals
 
@@ -31,8 +32,7 @@ HEADER_BYTES: Final = 32 * 1024
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
+class HttpLimits(Struct, frozen=True):
     """The limits of the HTTP server. `first_reserved`: descriptors from this number on are reserved for calls."""
 
     connections: int = 512

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 PAGES: Final = frozenset({"/", "/docs"})
 """Pages that links on other pages may open: opening them has no effect."""
@@ -25,8 +26,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a request states. `headers`: lower-case names, as received; `local_host`: our address on its connection."""
 
     method: str
@@ -41,8 +41,7 @@ class Asked:
         return [value for key, value in self.headers if key == name]
 
 
-@dataclass(frozen=True, slots=True)
-class OriginRules:
+class OriginRules(Struct, frozen=True):
     """Names of this server: the bound address, and the operator's names (`*.example.com` for all names below)."""
 
     bound_host: str = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from active_call.api.access import AccessControl
 from active_call.api.carrier_streams.access import StreamSettings
@@ -24,8 +25,7 @@ from active_call.store.webhook_delivery import WebhookDelivery
 DEFAULT_ICE_SERVERS: Final = ({"urls": ["stun:stun.l.google.com:19302"]},)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiServices:
+class ApiServices(Struct, frozen=True):
     """The services for the handlers. `health` returns the body of /health, `is_ready` whether new calls are accepted."""
 
     registry: CallRegistry

@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
+
+from msgspec import Struct
 
 MAX_LINES = 10_000
 MAX_BYTES = 4 * 1024 * 1024
@@ -93,8 +94,7 @@ def write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """A line to write. If a notice about `n_told` dropped lines is lost, these are reported again."""
 
     data: bytes

@@ -7,16 +7,17 @@ file for the call. It never changes, so one playbook's entries have no effect on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 Place = tuple[str, int]
 """Host in lower case and port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """`hosts` may lie in a private network; files in `folders` may be played."""
 
     hosts: frozenset[Place] = frozenset()

@@ -8,9 +8,10 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 
 class Clock(Protocol):
@@ -70,8 +71,7 @@ class SystemRandomness:
         return str(uuid.uuid4())
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Struct, frozen=True):
     """Clock and randomness together, for constructors."""
 
     clock: Clock = field(default_factory=SystemClock)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import httpx
+from msgspec import Struct, field
 
 from active_call.base.errors import MediaError
 from active_call.base.world import World
@@ -29,8 +29,7 @@ from active_call.store.troubles import Troubles
 ROUTE_DEADLINE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingPolicy:
+class RecordingPolicy(Struct, frozen=True):
     """Whether and where calls are recorded. `path_for` gives the file for a call's facts."""
 
     auto_start: bool
@@ -49,8 +48,7 @@ async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: b
     raise MediaError("this server cannot join streams")
 
 
-@dataclass(frozen=True, slots=True)
-class CallDependencies:
+class CallDependencies(Struct, frozen=True):
     """The services that every call uses."""
 
     world: World

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.parties.attention import Why
@@ -23,8 +24,7 @@ from active_call.legs.abilities import Renegotiable, TakesCandidates, renegotiab
 from active_call.legs.trunks.outbound_guard import Asker
 
 
-@dataclass(frozen=True, slots=True)
-class Commanded:
+class Commanded(Struct, frozen=True):
     """The parts that execute commands, and the function that ends the call."""
 
     state: CallState

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
+from msgspec import Struct
+
 from active_call.call.events.command_watch import CommandWatcher
 from active_call.call.events.subscription import Subscription
 from active_call.call.parties.messages import CallMessage
@@ -23,8 +26,7 @@ from active_call.legs.abilities import attended_target
 from active_call.legs.leg import Leg
 
 
-@dataclass(frozen=True, slots=True)
-class CallDescription:
+class CallDescription(Struct, frozen=True):
     """A call at one moment. Times are aware UTC; None: has not happened."""
 
     id: str
@@ -48,9 +50,9 @@ class CallDescription:
     trunk: str = ""
     scene: str = ""
     """The id of the playbook's scene that the agent is in; empty without an agent."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """The invitation's headers; for an outbound call, those of its answer."""
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = msgspec.field(default_factory=dict)
     usage: Sequence[Mapping[str, Any]] = ()
     """The call's usage so far, by engine: kind, provider, model, units, cost."""
     cost: Mapping[str, Any] | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.agent import effects
 from active_call.call.opening.routing import Decision
@@ -18,53 +19,46 @@ from active_call.media.pool.pool import StreamLost
 from active_call.providers.base import Recognised
 
 
-@dataclass(frozen=True, slots=True)
-class ForAgent:
+class ForAgent(Struct, frozen=True):
     """An item for the agent: for the one with that number in the call (`CallState.agent_number`), or for the current one."""
 
     item: effects.AgentInput
     agent_number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FromLeg:
+class FromLeg(Struct, frozen=True):
     """An event of a leg that was the call's own at the time; it may have been replaced since."""
 
     leg: Leg
     event: leg_events.LegEvent
 
 
-@dataclass(frozen=True, slots=True)
-class RecogniserFailed:
+class RecogniserFailed(Struct, frozen=True):
     """The recogniser failed; the pending request gets no other result."""
 
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(Struct, frozen=True):
     """An action to run in order: the result of a task, or news of another leg."""
 
     do: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True):
     """A command whose sender waits for the result: `done` gets None, or the ActiveCallError of the refusal."""
 
     command: Request
     done: asyncio.Future[None]
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(Struct, frozen=True):
     """A router has decided."""
 
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Fatal:
+class Fatal(Struct, frozen=True):
     """A required resource is missing; the call ends with `code`."""
 
     error: Exception

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
@@ -60,8 +61,7 @@ from active_call.providers.base import ChatModel, RealtimeModel, TextToSpeech
 ATTENTION = "attention"
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
+class CallContext(Struct, frozen=True):
     """The inputs for creating the parts."""
 
     state: CallState
@@ -77,8 +77,7 @@ class CallContext:
     """Execute a command now, on behalf of the `Asker`."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallParts:
+class CallParts(Struct, frozen=True):
     """The parts of one call."""
 
     speech_input: SpeechInput

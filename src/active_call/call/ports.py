@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from active_call.base.errors import MediaError
 from active_call.call.handle import CallHandle
@@ -21,8 +22,7 @@ Emit = Callable[[events.Event], object]
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class CallPorts:
+class CallPorts(Struct, frozen=True):
     """The port that every part gets.
 
     `emit` sends an event to all receivers; `post` puts an item into the mailbox; `spawn` runs a named task of the call, whose failure is

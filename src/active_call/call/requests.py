@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.tools.registry import ToolRegistry
@@ -17,8 +18,7 @@ from active_call.contract import commands
 from active_call.providers.base import ChatModel
 
 
-@dataclass(frozen=True, slots=True)
-class BeginAgent:
+class BeginAgent(Struct, frozen=True):
     """An agent takes over the conversation of an answered call. `playbook`: its playbook, or the name of a playbook file."""
 
     playbook: Playbook | str
@@ -29,8 +29,7 @@ class BeginAgent:
     """Replies instead of the playbook's model."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndAgent:
+class EndAgent(Struct, frozen=True):
     """The agent stops speaking and leaves the call, which continues."""
 
 
@@ -40,8 +39,7 @@ class OtherPath(ActiveCallError):
     code = "precondition_failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Renegotiate:
+class Renegotiate(Struct, frozen=True):
     """The peer's client offers again. `text`: a description, or a fragment of one (RFC 8840). `if_match`: the client's entity tag.
 
     `answer` gets our description, or fragment (empty if only candidates came), and the new entity tag; or ActiveCallError.

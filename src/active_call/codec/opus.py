@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from active_call.base.errors import ParseError
@@ -64,8 +65,7 @@ LOSS_MEMORY: Final = 0.75
 """A report arrives about every five seconds. A report without loss reduces the expected loss by a quarter."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpusSettings:
+class OpusSettings(Struct, frozen=True):
     """Encoder settings. The peer's parameters are in its fmtp (RFC 7587 §6.1)."""
 
     bitrate: int = 32_000

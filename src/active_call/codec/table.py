@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+
+class Codec(Struct, frozen=True):
     """One payload format.
 
     `rtp_clock_hz` is the clock of timestamps and the rate in SDP; `sample_rate_hz` is that of the sound. They differ for G.722 (RFC 3551

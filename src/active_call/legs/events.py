@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from active_call.media.link.messages import Report
 from active_call.media.pool.pool import StreamLost
 
 
-@dataclass(frozen=True, slots=True)
-class LegRinging:
+class LegRinging(Struct, frozen=True):
     """The far end is ringing. `early_media`: its media is already audible."""
 
     early_media: bool
     code: int = 180
 
 
-@dataclass(frozen=True, slots=True)
-class LegAnswered:
+class LegAnswered(Struct, frozen=True):
     """The peer or our side has answered the call. `sdp` is the answer."""
 
     sdp: str
 
 
-@dataclass(frozen=True, slots=True)
-class LegReady:
+class LegReady(Struct, frozen=True):
     """Media flows in both directions: the peer hears what is said from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegHeld:
+class LegHeld(Struct, frozen=True):
     """The peer has put the call on hold or resumed it. `is_silent`: the peer plays no music of its own."""
 
     on_hold: bool
     is_silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LegHoldAnswered:
+class LegHoldAnswered(Struct, frozen=True):
     """The answer to our hold or resume. `on_hold`: whether the call is on hold by us now. `code` of 300 or more: the peer refused."""
 
     on_hold: bool
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class LegRequestRefused:
+class LegRequestRefused(Struct, frozen=True):
     """The peer has refused or not answered an in-dialog request (MESSAGE, INFO)."""
 
     method: str
@@ -54,23 +49,20 @@ class LegRequestRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LegMessage:
+class LegMessage(Struct, frozen=True):
     """A text from the peer inside the call."""
 
     body: str
     content_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class LegDigit:
+class LegDigit(Struct, frozen=True):
     """A digit received by signalling (SIP INFO)."""
 
     digit: str
 
 
-@dataclass(frozen=True, slots=True)
-class LegTransferRequested:
+class LegTransferRequested(Struct, frozen=True):
     """The peer asks us to call somebody else (REFER). The call answers with `answer_transfer`.
 
     `headers` are for the INVITE to the target: Replaces of an attended transfer (RFC 3891), and others that the peer may set.
@@ -81,8 +73,7 @@ class LegTransferRequested:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LegTransferProgress:
+class LegTransferProgress(Struct, frozen=True):
     """The progress of the transfer that we requested, as a SIP status. `final`: the last event. A final 2xx: the target has answered.
 
     `refused`: the peer refused the REFER itself.
@@ -94,15 +85,13 @@ class LegTransferProgress:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LegMedia:
+class LegMedia(Struct, frozen=True):
     """A report of the leg's media stream."""
 
     report: Report | StreamLost
 
 
-@dataclass(frozen=True, slots=True)
-class LegEnded:
+class LegEnded(Struct, frozen=True):
     """The call is over; only reports of the stream follow. `by`: caller, callee or system. `cause`: a stable id. `code`: a SIP status.
 
     `q850` is the Q.850 cause value, if the peer sent one: 16 normal clearing, 17 busy, 19 no answer …

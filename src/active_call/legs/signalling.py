@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class SignallingMessage:
+class SignallingMessage(Struct, frozen=True):
     """A message that was sent or received, without credentials and keys."""
 
     at_ms: int

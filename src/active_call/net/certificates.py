@@ -11,18 +11,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.net.sip_sockets import describe_failure
 from active_call.sip.syntax.uri import parse_uri
 
+MakeContext = Callable[[], ssl.SSLContext]
+"""Returns a client context. It may take 30 ms, so it is called in a thread."""
 
-@dataclass(frozen=True, slots=True)
-class CertificateFiles:
+
+class CertificateFiles(Struct, frozen=True):
     """A certificate chain and its key in PEM form."""
 
     certificate: Path

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 WANTED: Final = 65_536
 """More than a busy server ever uses. With a container's hard limit of a billion, code that iterates over all descriptors would be slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class DescriptorShares:
+class DescriptorShares(Struct, frozen=True):
     """`total`: the limit of the process. HTTP gets an eighth, and nothing of the last quarter, which is reserved for calls and records."""
 
     total: int

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from active_call.base.world import Clock
 from active_call.net.dns_records import AddressRecord, DnsUnanswered, NaptrRecord, Record, RecordType, SrvRecord
@@ -47,8 +48,7 @@ log = logging.getLogger("active_call.dns")
 Question = tuple[str, RecordType]
 
 
-@dataclass(frozen=True, slots=True)
-class _CacheEntry:
+class _CacheEntry(Struct, frozen=True):
     """A cache entry; `records` is None if no server responded."""
 
     records: tuple[Record, ...] | None

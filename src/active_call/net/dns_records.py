@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 RecordType = Literal["A", "AAAA", "SRV", "NAPTR"]
 
@@ -12,15 +13,13 @@ class DnsUnanswered(Exception):
     """No usable answer: there is no server, it did not respond, or it returned an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRecord:
+class AddressRecord(Struct, frozen=True):
     """A or AAAA."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class SrvRecord:
+class SrvRecord(Struct, frozen=True):
     """RFC 2782. `target` is without the final dot, so it is empty if the service explicitly does not exist."""
 
     priority: int
@@ -29,8 +28,7 @@ class SrvRecord:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class NaptrRecord:
+class NaptrRecord(Struct, frozen=True):
     """RFC 3403. `replacement` is without the final dot; `flags` and `service` are as sent."""
 
     order: int

@@ -13,8 +13,9 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.sip.events import Address
 
@@ -32,8 +33,7 @@ _TOO_BIG_CODE: Final = 4
 _UNREACHABLE6, _PARAMETER_PROBLEM6 = 1, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(Struct, frozen=True):
     """An ICMP error for a datagram to `remote`. `quoted` is the beginning of that datagram."""
 
     remote: tuple[object, ...]

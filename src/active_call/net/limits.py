@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.addresses import address_key
 from active_call.base.world import Clock
@@ -35,8 +36,7 @@ MAX_KNOWN = 4096
 """Number of addresses with a rate counter."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True):
     """Connection limits. The defaults are far above what a carrier, or a hundred browsers behind one address, need."""
 
     total: int = 2000

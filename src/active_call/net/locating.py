@@ -13,8 +13,9 @@ A step without an answer counts as one without records, because the names of car
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from active_call.base.errors import TransportError
 from active_call.net.dns_client import NaptrRecord, Record, SrvRecord
@@ -38,8 +39,7 @@ Answers = Mapping[Question, Sequence[Record | str]]
 """Records for NAPTR and SRV, address literals for ADDRESS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """One address to try."""
 
     transport: TransportName

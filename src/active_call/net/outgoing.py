@@ -20,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
+from msgspec import Struct
 
 from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
@@ -62,8 +63,7 @@ def is_refusal(error: BaseException | None) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class AllowedPlace:
+class AllowedPlace(Struct, frozen=True):
     """A network or a name, with one port or all. `*.example.com` means all subdomains."""
 
     network: Network | None

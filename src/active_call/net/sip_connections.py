@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
-from active_call.net.certificates import is_named_by_uri
+from active_call.net.certificates import MakeContext, is_named_by_uri
 from active_call.net.limits import HALF_READ_S, Admission, ConnectionLimits, Refusals
 from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
@@ -84,8 +84,8 @@ class Connections:
         clock: Clock,
         *,
         server_tls: ssl.SSLContext | None,
-        client_tls: ssl.SSLContext,
-        client_tls_by_uri: ssl.SSLContext | None,
+        client_tls: MakeContext,
+        client_tls_by_uri: MakeContext | None,
         limits: ConnectionLimits,
         refusals: Refusals,
         on_failed: Failed,
@@ -178,11 +178,11 @@ class Connections:
             return await self._connect(key)
         # The host of the URI is the SNI and must be in the certificate (RFC 5922 §7.1). An address literal is checked as such.
         try:
-            return await self._connect(key, self._client_tls)
+            return await self._connect(key, await asyncio.to_thread(self._client_tls))
         except ssl.SSLCertVerificationError as error:
             if error.verify_code != X509_V_ERR_HOSTNAME_MISMATCH or self._client_tls_by_uri is None:
                 raise
-            connection = await self._connect(key, self._client_tls_by_uri)
+            connection = await self._connect(key, await asyncio.to_thread(self._client_tls_by_uri))
             if is_named_by_uri(connection.peer_certificate, key[3]):
                 return connection
             connection.abort("the certificate is for another name")

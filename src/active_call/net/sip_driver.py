@@ -17,14 +17,15 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from active_call.base.errors import TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip, local_address_towards
-from active_call.net.certificates import CertificateFiles, ServerCertificate
+from active_call.net.certificates import CertificateFiles, MakeContext, ServerCertificate
 from active_call.net.icmp import SentRequests, Undelivered
 from active_call.net.limits import ConnectionLimits, Refusals
 from active_call.net.resolver import Resolver
@@ -76,8 +77,8 @@ class SipDriver:
         resolver: Resolver,
         *,
         server_tls: ssl.SSLContext | None,
-        client_tls: ssl.SSLContext,
-        client_tls_by_uri: ssl.SSLContext | None = None,
+        client_tls: MakeContext,
+        client_tls_by_uri: MakeContext | None = None,
         on_events: Callable[[list[SipEvent]], None],
         limits: ConnectionLimits | None = None,
         certificate: CertificateFiles | None = None,

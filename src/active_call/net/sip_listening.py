@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError, TransportError
 from active_call.net.icmp import Undelivered
@@ -16,8 +18,7 @@ from active_call.net.sip_sockets import Accepted, StreamListener, UdpSocket, bin
 from active_call.sip.events import Address, Flow, Listener, TransportName
 
 
-@dataclass(frozen=True, slots=True)
-class ListenSpec:
+class ListenSpec(Struct, frozen=True):
     """A socket to listen on. `port` 0 means any free one.
 
     `public_host` None: the bound address, or for a wildcard the local address towards each peer.

@@ -13,8 +13,9 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+from msgspec import Struct
 
 from active_call.base.errors import TransportError
 from active_call.net import icmp
@@ -303,8 +304,7 @@ def _set_stream_options(sock: socket.socket) -> None:
                 sock.setsockopt(level, getattr(socket, name), value)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A connection that the kernel has accepted, before its TLS handshake."""
 
     sock: socket.socket

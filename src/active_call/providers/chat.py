@@ -7,12 +7,12 @@ blocks the loop.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+
+class ToolCall(Struct, frozen=True):
     """A call of a tool by the model. `arguments` is the JSON that the model wrote; it may be invalid."""
 
     id: str
@@ -20,8 +20,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
+class ChatMessage(Struct, frozen=True):
     """One message to a model: `role` is system, user, assistant or tool.
 
     An assistant's message may hold `tool_calls`. A tool's message answers the call `tool_call_id`.
@@ -33,8 +32,7 @@ class ChatMessage:
     tool_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolDefinition:
+class ToolDefinition(Struct, frozen=True):
     """A tool that the model may call. `parameters` is a JSON schema of type object."""
 
     name: str
@@ -42,8 +40,7 @@ class ToolDefinition:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyRequest:
+class ReplyRequest(Struct, frozen=True):
     """A request to a model. `scene` is the name of the current scene, for logs."""
 
     messages: tuple[ChatMessage, ...]
@@ -62,15 +59,13 @@ class ReplyRequest:
     """Whether one reply may call several tools; None leaves it to the vendor. Sent only to servers that accept it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Struct, frozen=True):
     """More of the reply's text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(Struct, frozen=True):
     """More of tool call number `index` of this reply. `id` and `name` come with its first delta and are empty in later ones."""
 
     index: int
@@ -79,8 +74,7 @@ class ToolCallDelta:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """The tokens that the reply used. The last event of a reply counts."""
 
     input_tokens: int
@@ -97,8 +91,7 @@ class Usage:
     """Output tokens that encode sound."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """Why the model stopped, in the vendor's word: `stop`, `length`, `tool_calls`, `content_filter`. Usage may follow."""
 
     reason: str
@@ -119,8 +112,7 @@ class ChatStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChatModelCapabilities:
+class ChatModelCapabilities(Struct, frozen=True):
     """What a model can do."""
 
     tools: bool = False

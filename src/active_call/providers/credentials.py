@@ -6,8 +6,10 @@ An option and the environment enter; a key or a URL leaves, or a ConfigError tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import quote, quote_plus, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError
 
@@ -16,8 +18,7 @@ MIN_SECRET_CHARS = 4
 """Shorter texts are not treated as secrets: masking them would garble messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeySource:
+class KeySource(Struct, frozen=True):
     """Where a vendor's key comes from: environment variables, the page that issues it, and the vendor's domains."""
 
     vendor: str

@@ -6,8 +6,9 @@ change, so only the address of the price page is declared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.providers.chat import ChatModelCapabilities
 from active_call.providers.realtime_model import RealtimeCapabilities
@@ -20,8 +21,7 @@ KINDS: Final = ("asr", "tts", "llm", "realtime")
 TRANSPORTS: Final = ("WebSocket", "HTTP", "gRPC", "local")
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredOption:
+class DeclaredOption(Struct, frozen=True):
     """An option that the adapter reads: its name as in a config file (`model`, `extra.eot_threshold`), and its effect."""
 
     name: str
@@ -32,8 +32,7 @@ class DeclaredOption:
     """The option trades response time for something else; `meaning` says what."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderDeclaration:
+class ProviderDeclaration(Struct, frozen=True):
     """One provider. Raises ValueError for a declaration that cannot be printed (unknown kind, missing pages)."""
 
     kind: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
+
+from msgspec import Struct
 
 from active_call.providers.declaration import KINDS, ProviderDeclaration
 from active_call.providers.entry_points import PIP_COMMANDS, found_adapters
@@ -24,8 +25,7 @@ MODULES_OF_PACKAGES: Mapping[str, tuple[str, ...]] = {
 """The packages that local engines import at first use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """One provider, by its name in `provider`. `declaration` is None if the adapter has none or does not load."""
 
     kind: str

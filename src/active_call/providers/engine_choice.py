@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError, ProviderError
 
@@ -22,8 +22,7 @@ FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Open engine number `position` after `delay_s`."""
 
     position: int

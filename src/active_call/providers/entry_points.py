@@ -7,11 +7,12 @@ tools. Nothing is imported before it is chosen.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.providers.declaration import ProviderDeclaration
@@ -28,10 +29,10 @@ PIP_COMMANDS = {
 """How to install a missing module if `pip install` with its name is not enough."""
 
 Create = Callable[[Any, Services], Any]
+Installed = Callable[[], EntryPoints]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A kind of provider: its config section, and its name in sentences."""
 
     section: str
@@ -132,9 +133,15 @@ def _found(group: str) -> dict[str, EntryPoint]:
 
 
 @lru_cache(maxsize=32)
-def _look_up(installed: Callable[..., Iterable[EntryPoint]], group: str) -> dict[str, EntryPoint]:
-    """Cached: reading the metadata of every installed package takes about 20 ms, and every call asks. Callers must not modify it."""
-    return {point.name: point for point in installed(group=group)}
+def _look_up(installed: Installed, group: str) -> dict[str, EntryPoint]:
+    """Cached: every call asks. Callers must not modify it."""
+    return {point.name: point for point in _read(installed).select(group=group)}
+
+
+@lru_cache(maxsize=1)
+def _read(installed: Installed) -> EntryPoints:
+    """All groups at once: reading the metadata of every installed package takes about 20 ms."""
+    return installed()
 
 
 def _load(point: EntryPoint, key: str, name: str) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from msgspec import Struct
+
 from active_call.base.errors import ConfigError
 from active_call.providers.choices import Choices
 from active_call.providers.openai_settings import SERVER_KEYS
@@ -62,8 +64,7 @@ def variables_of_set(name: str, table: Table, providers: Sequence[str]) -> dict[
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(Struct, frozen=True):
     """The environment from which the providers of a call read their keys. `mark` identifies the keys; it is a secret, as they are."""
 
     environment: Mapping[str, str]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.providers.credentials import KeySource, missing_key
@@ -32,8 +33,7 @@ _KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
 """The documentation's names for URL and key in a section; other sections use `endpoint` and `secretKey`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """A server's base URL (without a trailing slash) and key. A local server has no key."""
 
     base_url: str

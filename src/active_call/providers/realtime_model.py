@@ -8,8 +8,9 @@ every later failure as `RealtimeFailed`, and never blocks the loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 from active_call.providers.chat import ToolDefinition, Usage
@@ -17,8 +18,7 @@ from active_call.providers.chat import ToolDefinition, Usage
 Speaker = Literal["user", "agent"]
 
 
-@dataclass(frozen=True, slots=True)
-class RealtimeSession:
+class RealtimeSession(Struct, frozen=True):
     """The settings at the start of a conversation. `voice` and `language` None: the model's default."""
 
     instructions: str = ""
@@ -29,16 +29,14 @@ class RealtimeSession:
     """The model decides when it replies. False: it replies only after `request_reply`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSound:
+class AgentSound(Struct, frozen=True):
     """More of the agent's speech. It belongs to `item`."""
 
     item: str
     pcm: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ItemAdded:
+class ItemAdded(Struct, frozen=True):
     """The history has a new item. `after` is the id of the one before it, empty for the first."""
 
     item: str
@@ -46,8 +44,7 @@ class ItemAdded:
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(Struct, frozen=True):
     """The text of `item`. A transcript that is not final is the whole text so far; a later one replaces it."""
 
     item: str
@@ -56,8 +53,7 @@ class Transcript:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ToolRequested:
+class ToolRequested(Struct, frozen=True):
     """The model calls a tool. `arguments` is the JSON that the model wrote. Answer with `answer_tool(call_id, …)`."""
 
     item: str
@@ -66,31 +62,27 @@ class ToolRequested:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolWithdrawn:
+class ToolWithdrawn(Struct, frozen=True):
     """The model no longer wants the result of that call."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UserTurn:
+class UserTurn(Struct, frozen=True):
     """From the model's turn detector: the caller began or stopped speaking at `at_ms` of the pushed sound."""
 
     is_speaking: bool
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyDone:
+class ReplyDone(Struct, frozen=True):
     """A reply is complete or was cancelled. All of its sound came before this event."""
 
     is_cancelled: bool = False
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RealtimeFailed:
+class RealtimeFailed(Struct, frozen=True):
     """With `is_over` the stream has ended and sends no more events; otherwise one request failed and the conversation continues."""
 
     error: ActiveCallError
@@ -136,8 +128,7 @@ class RealtimeStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RealtimeCapabilities:
+class RealtimeCapabilities(Struct, frozen=True):
     """What a model can do."""
 
     input_rate_hz: int

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values

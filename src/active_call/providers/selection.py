@@ -17,10 +17,11 @@ An option and the environment enter; a `Selection` leaves. Imports no adapter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, TtsOption
@@ -40,8 +41,7 @@ _Option = TypeVar("_Option", AsrOption, TtsOption, LlmSettings)
 Environment = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """The selected engine, its voice or model if known (`detail`), and the reason in words.
 
     `fallback`: the engines that follow it by default.

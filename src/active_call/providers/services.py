@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import httpx
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.trust import Place, Trust
 from active_call.base.world import World
@@ -62,8 +63,7 @@ class HttpClients(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """What an adapter may use. `local` runs CPU-heavy work in the engine process of its module, off the loop."""
 
     world: World

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class LlmSettings:
+
+class LlmSettings(Struct, frozen=True):
     """A language model's settings; `None` leaves the choice to the adapter."""
 
     provider: str | None = None

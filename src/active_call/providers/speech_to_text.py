@@ -9,16 +9,16 @@ as `Failed`, and never blocks the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import LISTEN_RATE_HZ
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """A recognised word and its position. `confidence` is 0 to 1, None if the engine reports none."""
 
     text: str
@@ -27,8 +27,7 @@ class Word:
     confidence: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recognised:
+class Recognised(Struct, frozen=True):
     """The engine's text for utterance `index`: a `Partial` or a `Final`. `words` is empty if the engine reports none."""
 
     text: str
@@ -39,13 +38,11 @@ class Recognised:
     words: tuple[Word, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Partial(Recognised):
+class Partial(Recognised, frozen=True):
     """The whole text of the utterance so far. A later event replaces it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Final(Recognised):
+class Final(Recognised, frozen=True):
     """The answer to `end_utterance(index)`. An empty text: the speech was not understood."""
 
 
@@ -60,8 +57,7 @@ class TurnChange(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class TurnEvent:
+class TurnEvent(Struct, frozen=True):
     """A change of the caller's turn at `sample`. `text` is the turn's text so far, empty if the engine does not report it."""
 
     change: TurnChange
@@ -70,8 +66,7 @@ class TurnEvent:
     confidence: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """With an `index`: that utterance has no text, and the stream continues. Without one: the stream has ended and sends no more events."""
 
     error: ActiveCallError
@@ -114,8 +109,7 @@ class RecognitionStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechToTextCapabilities:
+class SpeechToTextCapabilities(Struct, frozen=True):
     """What an engine can do. `languages` holds BCP 47 tags; empty: the vendor's list is not known here."""
 
     languages: tuple[str, ...] = ()

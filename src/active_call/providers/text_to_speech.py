@@ -8,12 +8,12 @@ blocks the loop.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class WordTime:
+
+class WordTime(Struct, frozen=True):
     """A spoken word. Times are ms from the start of the stream's sound."""
 
     text: str
@@ -21,8 +21,7 @@ class WordTime:
     end_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechChunk:
+class SpeechChunk(Struct, frozen=True):
     """A piece of sound (s16le mono, whole samples) and the words that the vendor reported with it; either may be empty."""
 
     pcm: bytes
@@ -57,8 +56,7 @@ class SynthesisStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TextToSpeechCapabilities:
+class TextToSpeechCapabilities(Struct, frozen=True):
     """What an engine can do. `speakers` are the names of its voices; empty: the vendor's list is not known here."""
 
     rate_hz: int

@@ -21,8 +21,9 @@ Durations use the clock of the event's payload type. Timestamps should too, but 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
@@ -50,8 +51,7 @@ _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
-class Digit:
+class Digit(Struct, frozen=True):
     """A digit that the peer has pressed: one of `0-9*#A-D`, and its duration."""
 
     digit: str
@@ -202,8 +202,7 @@ class DigitReceiver:
         self._ready.append(Digit(EVENTS[self._code], (self._extra + self._duration) * 1000 // self._clock_rate))
 
 
-@dataclass(frozen=True, slots=True)
-class DigitPacket:
+class DigitPacket(Struct, frozen=True):
     """One event packet to send. `timestamp` is the start of the event. `is_last` ends the digit."""
 
     payload: bytes

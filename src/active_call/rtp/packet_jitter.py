@@ -11,22 +11,20 @@ cursor skips that much.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.base.pcm import FRAME_MS
 from active_call.rtp.delay import HALF, IDLE_AFTER, MASK, MAX_AHEAD_MS, MAX_DEPTH_MS, MAX_SEQUENCE_STEP, MAX_TARGET, PlayoutDelay
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Struct, frozen=True):
     """A packet to decode now. Its duration is `ticks`."""
 
     payload: bytes
     ticks: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """`ticks` of lost sound. `next_payload` is that of the packet right after it, None if the gap continues."""
 
     ticks: int

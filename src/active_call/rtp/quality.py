@@ -10,9 +10,10 @@ impairment by delay alone (equations 7-27, 7-28). Ie_eff = Ie + (95 - Ie) Ppl / 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import log2
 from typing import Final
+
+from msgspec import Struct
 
 _R0: Final = 93.2
 _LARGEST_IMPAIRMENT: Final = 95.0
@@ -27,8 +28,7 @@ _CODEC_IMPAIRMENT: Final = 0.0
 """Ie of G.711 (G.113 table I.1). The others are at least as good on this narrow-band scale, whose maximum is 4.4 for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(Struct, frozen=True):
     """The counters of a jitter buffer over a call and all its sources: packets, and runs of lost ones."""
 
     received: int

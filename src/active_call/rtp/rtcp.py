@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 
@@ -26,8 +27,7 @@ _SENDER_INFO = struct.Struct("!IQIII")
 _COMMON = struct.Struct("!BBH")
 
 
-@dataclass(frozen=True, slots=True)
-class ReportBlock:
+class ReportBlock(Struct, frozen=True):
     """Reception of one source (§6.4.1). Jitter in timestamp units; the last two fields in 1/65536 s; `fraction_lost` in 1/256."""
 
     ssrc: int
@@ -39,8 +39,7 @@ class ReportBlock:
     delay_since_last_sender_report: int
 
 
-@dataclass(frozen=True, slots=True)
-class SenderReport:
+class SenderReport(Struct, frozen=True):
     """§6.4.1. `ntp_time` is the 64-bit NTP time at which the media clock was `rtp_timestamp`."""
 
     ssrc: int
@@ -51,31 +50,27 @@ class SenderReport:
     reports: tuple[ReportBlock, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverReport:
+class ReceiverReport(Struct, frozen=True):
     """§6.4.2."""
 
     ssrc: int
     reports: tuple[ReportBlock, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceDescription:
+class SourceDescription(Struct, frozen=True):
     """§6.5: SSRC and CNAME (empty if the chunk has none) of each chunk. Other items are ignored."""
 
     chunks: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(Struct, frozen=True):
     """§6.6."""
 
     ssrcs: tuple[int, ...]
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OtherPacket:
+class OtherPacket(Struct, frozen=True):
     """A packet of a type that is not parsed here (APP, feedback, extended reports). `count` is the five-bit field."""
 
     packet_type: int

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
@@ -27,8 +27,7 @@ from pylibsrtp._binding import ffi, lib
 from active_call.rtp.srtp_suites import KEY_BYTES, KEY_SIZES
 
 
-@dataclass(frozen=True, slots=True)
-class _Suite:
+class _Suite(Struct, frozen=True):
     """`profile` is libsrtp's name of the suite, or of the suite that differs only by a shorter key. `tag_bytes`: size of the tag."""
 
     profile: int

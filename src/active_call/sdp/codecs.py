@@ -6,7 +6,8 @@ A media section goes in, matches come out. A new codec is one line in `CODECS`; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.sdp.description import Attribute, MediaDescription, RtpMap
 
@@ -17,8 +18,7 @@ COMFORT_NOISE = 13
 """RFC 3551 §6. We never treat it as sound, whatever its rtpmap says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(Struct, frozen=True):
     """One codec in SDP. `payload_type` is the static one, or our choice in an offer.
 
     `clock_hz` is the RTP clock, which for G.722 is not the sampling rate (RFC 3551 §4.5.2).
@@ -73,8 +73,7 @@ _DYNAMIC: tuple[int, ...] = (*range(96, 128), *range(35, 64))
 """RFC 3551 §3 and §6: dynamic payload types; the second range is for when the first is used up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True):
     """One payload type and its content: a codec name, or `TELEPHONE_EVENT`."""
 
     payload_type: int

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 
@@ -24,16 +25,14 @@ _CRYPTO = re.compile(r"([0-9]{1,9})[ \t]+(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?\Z")
 _RTCP = re.compile(r"([0-9]{1,5})(?:[ \t]+IN[ \t]+IP[46][ \t]+(\S+))?[ \t]*\Z", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """One `a=` line; `value` None for a flag."""
 
     name: str
     value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """The `o=` line. Its address is not a media address."""
 
     username: str
@@ -42,8 +41,7 @@ class Origin:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class RtpMap:
+class RtpMap(Struct, frozen=True):
     """One `a=rtpmap`: encoding name as written, clock in Hz, channels."""
 
     payload_type: int
@@ -52,8 +50,7 @@ class RtpMap:
     channels: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Crypto:
+class Crypto(Struct, frozen=True):
     """One `a=crypto` line, not interpreted: tag, suite as written, key parameters, session parameters."""
 
     tag: int
@@ -62,8 +59,7 @@ class Crypto:
     session_parameters: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MediaDescription:
+class MediaDescription(Struct, frozen=True):
     """One media section. `address` is its own `c=` address, None if the session's applies. `port` 0 means refused or disabled."""
 
     media: str
@@ -129,8 +125,7 @@ class MediaDescription:
         return int(value) if 1 <= value <= 1000 else None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDescription:
+class SessionDescription(Struct, frozen=True):
     """A whole description. `address` is the session's `c=`, None if it has none."""
 
     origin: Origin

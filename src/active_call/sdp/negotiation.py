@@ -12,9 +12,11 @@ with the offered numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from active_call.sdp.codecs import (
@@ -86,8 +88,7 @@ class NegotiationError(RemoteProtocolError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class LocalMedia:
+class LocalMedia(Struct, frozen=True):
     """Our side: the public address (without brackets) and RTP port for the peer, and our codecs, best first.
 
     `suites`: the SRTP suites that we accept. `rtcp_mux`: RTCP may use the RTP port if the peer offers that. `peer`: the source address of
@@ -106,8 +107,7 @@ class LocalMedia:
     best_effort: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Struct, frozen=True):
     """The negotiated parameters of the stream.
 
     `send_…` numbers are the peer's, `receive_…` numbers ours. They differ only if the peer answered with other numbers than offered.

@@ -16,7 +16,10 @@ def main() -> None:
     children = preload() if is_server else None
     load_httpx()
     with single_threaded():
-        from active_call.server.commands.main import app
+        if is_server and has_no_other_command(sys.argv[1:]):
+            from active_call.server.commands.serve import app
+        else:
+            from active_call.server.commands.main import app
     if not is_server:  # a server enables the collector after it has loaded more modules
         gc.freeze()
         gc.enable()
@@ -31,6 +34,14 @@ def begins_server(arguments: list[str]) -> bool:
     """Whether the command is `serve`, which is also the default. If this is missed, the start is only slower."""
     first = arguments[0] if arguments else "serve"
     return first == "serve" or (first.startswith("-") and not {"--help", "--version"} & set(arguments))
+
+
+def has_no_other_command(arguments: list[str]) -> bool:
+    """Whether the arguments name no command besides `serve`: each of them is an option or the value of one."""
+    if arguments[:1] == ["serve"]:
+        return True
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return all(word.startswith("-") or (before.startswith("--") and "=" not in before) for before, word in pairs)
 
 
 if __name__ == "__main__":

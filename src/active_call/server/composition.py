@@ -13,12 +13,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.connections import Connections
@@ -96,8 +97,7 @@ CLOSE_S = 20.0
 """The time for one part to close; records take up to 16 s if the database and the sink hang."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A running server: what the demo, the CLI and tests may use."""
 
     config: Config

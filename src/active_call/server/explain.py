@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, to_builtins
 
 from active_call.base.addresses import parse_address
 from active_call.call.opening.routing import NO_PLAYBOOK, PlaybookRouter, Rule
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """The call to explain: source address, transport, caller and callee."""
 
     ip: str
@@ -38,8 +38,7 @@ class Question:
     user_agent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """The answer. `rule` is the stable word in logs and counters; `reply` is our first or final response."""
 
     ip: str
@@ -58,7 +57,7 @@ class Explanation:
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        return asdict(self)
+        return dict(to_builtins(self))
 
     def as_text(self) -> str:
         """As text, one line for each fact."""

@@ -13,9 +13,10 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from active_call.base.child_log import HANDS_OVER_RECORDS
 from active_call.base.errors import ConfigError
@@ -62,8 +63,7 @@ class JsonFormatter(logging.Formatter):
             return json.dumps({key: value if isinstance(value, str) else text_of(value) for key, value in obj.items()}, skipkeys=True)
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(Struct, frozen=True):
     """The log settings of the config file."""
 
     level: str = "info"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
@@ -31,8 +32,7 @@ AT_ONCE = frozenset(
 """Keys that take effect with the next call. All others are read once, at the start; a changed one is logged."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigSource:
+class ConfigSource(Struct, frozen=True):
     """The source of the configuration: file, flags of the command line, environment."""
 
     file: Path

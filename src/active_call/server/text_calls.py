@@ -10,8 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.trust import Trust
@@ -131,7 +133,7 @@ class TextCall:
 
     def __init__(self, playbook: Playbook, dependencies: CallDependencies, on_event: Callable[[events.Event], None], caller: str) -> None:
         engines = _TextEngines(dependencies.engines)
-        own = replace(dependencies, engines=engines, records=NoRecords(), recording=None, posthooks=None)  # type: ignore[arg-type]
+        own = replace(dependencies, engines=engines, records=NoRecords(), recording=None, posthooks=None)
         self._words = engines.words
         self._leg = FakeLeg(caller=caller, callee="sip:agent@text")
         self._call = Call("s.text", self._leg, own, direction="inbound", option=AT_ONCE, router=_Always(playbook))  # type: ignore[arg-type]

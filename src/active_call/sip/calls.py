@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.world import Randomness
@@ -17,8 +18,7 @@ from active_call.sip.faults import Faults, PartOfCall
 from active_call.sip.transaction.server import ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
+class PendingRequest(Struct, frozen=True):
     """A request that waits for `Endpoint.respond`."""
 
     call: Call

@@ -7,8 +7,9 @@ call its operations and read its events. All values are frozen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType
+
+from msgspec import Struct, field
 
 from active_call.base.addresses import Reach
 
@@ -26,16 +27,14 @@ RegistrationHandle = NewType("RegistrationHandle", str)
 RegistrationState = Literal["registered", "failed", "unregistered"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """An IP address (no brackets for IPv6) or host name, and a port."""
 
     host: str
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """The path that a message arrived on. Its responses go back the same way (RFC 3261 §18.2.2, RFC 3581).
 
     `connection_id` identifies a stream connection and is None for UDP. `local` is the address of our listening or connecting socket.
@@ -47,8 +46,7 @@ class Flow:
     connection_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HopRules:
+class HopRules(Struct, frozen=True):
     """Conditions that every target of a next hop must meet, whether it comes from a URI or from DNS."""
 
     least: Reach = Reach.NOWHERE
@@ -59,8 +57,7 @@ class HopRules:
     """Send a request that is too large for a datagram by TCP (RFC 3261 §18.1.1). False: send it by UDP anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A next hop: as a URI names it, or one of the addresses that the resolver found for it (RFC 3263).
 
     `host` is a name or address from the URI, or a resolved address. In the latter case `name` is the host of the URI, which the TLS
@@ -77,12 +74,22 @@ class Target:
     name: str | None = None
     local: str | None = None
     any_transport: bool = False
-    alternatives: tuple[Target, ...] = field(default=(), compare=False)
-    rules: HopRules = field(default=HopRules(), compare=False)
+    alternatives: tuple[Target, ...] = ()
+    rules: HopRules = HopRules()
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """All but `alternatives` and `rules`: targets of one place are equal."""
+        return self.transport, self.host, self.port, self.flow, self.name, self.local, self.any_transport
+
+    def __eq__(self, other: object) -> bool:
+        return self.place == other.place if isinstance(other, Target) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.place)
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(Struct, frozen=True):
     """A question to the resolver (RFC 3263): at which addresses does `host` accept requests? `Endpoint.handle_look_up` takes the answer.
 
     DNS may choose among several `transports`. If it does not, the first one is used.
@@ -94,8 +101,7 @@ class LookUp:
     transports: tuple[TransportName, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(Struct, frozen=True):
     """Bytes to send to a resolved target. If sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
 
     id: int
@@ -103,8 +109,7 @@ class Transmit:
     destination: Flow | Target
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """One listening socket as seen from outside: what Via and Contact contain for messages of that transport.
 
     A wildcard `public` host (`0.0.0.0`, `::`) stands for the local address of the message's flow. `learnt` is the address at which peers
@@ -117,8 +122,7 @@ class Listener:
     learnt: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Digest credentials of a user. `realm` None matches any realm."""
 
     username: str
@@ -129,8 +133,7 @@ class Credentials:
 HeaderList = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Redirection:
+class Redirection(Struct, frozen=True):
     """The decision about one Contact of a 3xx. Without `uri` it is not followed: `refused_by` is a stable id, `why` is for people."""
 
     uri: str
@@ -145,8 +148,7 @@ Redirects = Callable[["Uri", str], Redirection]
 """Decides about a Contact of a 3xx. The second argument is the address that sent the 3xx."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundInvite:
+class OutboundInvite(Struct, frozen=True):
     """The arguments of an outgoing call. `to_uri` is also the Request-URI. `proxy` is a preloaded route or outbound proxy URI."""
 
     to_uri: str
@@ -175,8 +177,7 @@ class OutboundInvite:
     """None: a 3xx is followed only to the host that was called."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationSpec:
+class RegistrationSpec(Struct, frozen=True):
     """The arguments of a registration. Every RegistrationChanged carries its `name`."""
 
     name: str
@@ -200,8 +201,7 @@ class RegistrationSpec:
 # -- events ------------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingCall:
+class IncomingCall(Struct, frozen=True):
     """A new INVITE. 100 has been sent. `ring`, `answer` or `reject` must follow."""
 
     call: CallHandle
@@ -214,8 +214,7 @@ class IncomingCall:
     """Name of the trunk whose range contains the source; empty if none does."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallProgress:
+class CallProgress(Struct, frozen=True):
     """A provisional response (101–199) to our INVITE; `sdp` is its session description, if any."""
 
     call: CallHandle
@@ -223,8 +222,7 @@ class CallProgress:
     sdp: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallAnswered:
+class CallAnswered(Struct, frozen=True):
     """Our INVITE got a 2xx; the ACK has been sent. `unreadable_contact`: the Contact of the answer if no request can be sent to it.
 
     In-dialog requests then go where the INVITE went.
@@ -236,23 +234,20 @@ class CallAnswered:
     unreadable_contact: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallConfirmed:
+class CallConfirmed(Struct, frozen=True):
     """The ACK to our 2xx has arrived; `sdp` is the answer to a delayed offer, if any."""
 
     call: CallHandle
     sdp: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ProvisionalAcknowledged:
+class ProvisionalAcknowledged(Struct, frozen=True):
     """The peer has sent PRACK for our provisional response, so our responses reach it."""
 
     call: CallHandle
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(Struct, frozen=True):
     """The call is over, whichever side ended it. Emitted exactly once per call, as its last event.
 
     `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (the peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
@@ -268,8 +263,7 @@ class CallEnded:
     message: Request | Response | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OfferReceived:
+class OfferReceived(Struct, frozen=True):
     """A re-INVITE or UPDATE of the peer. Answer with `answer_offer` or `refuse_offer`. `sdp` None: the peer asks for our offer."""
 
     call: CallHandle
@@ -277,16 +271,14 @@ class OfferReceived:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class OfferAcknowledged:
+class OfferAcknowledged(Struct, frozen=True):
     """The ACK to our 2xx for the re-INVITE `cseq`, which carried an offer, has arrived: the peer has our answer."""
 
     call: CallHandle
     cseq: int
 
 
-@dataclass(frozen=True, slots=True)
-class OfferAnswered:
+class OfferAnswered(Struct, frozen=True):
     """The peer has answered our re-INVITE (`code` 2xx, with `sdp`) or refused it."""
 
     call: CallHandle
@@ -294,8 +286,7 @@ class OfferAnswered:
     sdp: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(Struct, frozen=True):
     """Another in-dialog request (INFO, MESSAGE, NOTIFY …). Answer with `respond(token, …)`."""
 
     call: CallHandle
@@ -303,8 +294,7 @@ class RequestReceived:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCompleted:
+class RequestCompleted(Struct, frozen=True):
     """The final response to our non-INVITE request. 408: no response arrived. 503: it could not be sent."""
 
     token: TransactionToken
@@ -314,8 +304,7 @@ class RequestCompleted:
     call: CallHandle | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDropped:
+class MessageDropped(Struct, frozen=True):
     """A received message was ignored. `why` is a stable id, `detail` is for people."""
 
     flow: Flow
@@ -323,8 +312,7 @@ class MessageDropped:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RedirectRefused:
+class RedirectRefused(Struct, frozen=True):
     """A Contact of a 3xx to our call is not followed. `rule` is a stable id, `why` is for people."""
 
     call: CallHandle
@@ -333,8 +321,7 @@ class RedirectRefused:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRefused:
+class RequestRefused(Struct, frozen=True):
     """A request outside our calls was refused without a leg event. `rule` is a stable id. `code` 0: not answered."""
 
     flow: Flow
@@ -350,8 +337,7 @@ class RequestRefused:
     """From and To of an INVITE, shortened; empty for other methods."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransferProgress:
+class TransferProgress(Struct, frozen=True):
     """Progress of the transfer that our REFER requested. After `final` nothing follows, and the call may be hung up at once.
 
     `code` and `reason` are the target's response as the peer reports it: 0 if its last NOTIFY contains none, 202 if it has announced that
@@ -364,8 +350,7 @@ class TransferProgress:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRequested:
+class TransferRequested(Struct, frozen=True):
     """A REFER of the peer. Answer with `respond(token, 202, …)` and then `notify_transfer`, or with `respond(token, 603, …)`.
 
     `refer_to` is the URI without its embedded headers. `headers` are those headers, unescaped, for the INVITE to it (RFC 3261 §19.1.5).
@@ -380,8 +365,7 @@ class TransferRequested:
     headers: HeaderList = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationChanged:
+class RegistrationChanged(Struct, frozen=True):
     """A registration has succeeded, failed or been removed. A repeated failure for the same reason is not reported again.
 
     `code` and `reason` are the registrar's. 408: no answer. 503: could not be sent. 0: there was no binding to remove. `expires_s` is the
@@ -395,8 +379,7 @@ class RegistrationChanged:
     expires_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PublicAddressSeen:
+class PublicAddressSeen(Struct, frozen=True):
     """A peer outside private networks sees us at a new address. Messages to such peers carry it from now on."""
 
     transport: TransportName
@@ -404,8 +387,7 @@ class PublicAddressSeen:
     peer: Address
 
 
-@dataclass(frozen=True, slots=True)
-class InternalFault:
+class InternalFault(Struct, frozen=True):
     """An internal error while one input was handled. All other inputs were handled. The call was ended if it is known.
 
     `where` is a stable id: `message`, `timer`, `connection_lost`, `hang_up`, `bye`.
@@ -440,8 +422,7 @@ SipEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointConfig:
+class EndpointConfig(Struct, frozen=True):
     """The configuration of the core. `listeners` may hold several of one transport; the first is preferred for new requests."""
 
     listeners: tuple[Listener, ...]

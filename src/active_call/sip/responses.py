@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.events import EndpointConfig, Flow, HeaderList
@@ -13,8 +13,7 @@ from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A response before it is written, without what is copied from the request."""
 
     code: int

@@ -19,9 +19,10 @@ import secrets
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from msgspec import Struct
 
 from active_call.store.private_files import create_private, private_folder
 
@@ -34,8 +35,7 @@ ABANDONED_AFTER_S: Final = 3600.0
 _FORMAT: Final = "active-call sound 1"
 
 
-@dataclass(frozen=True, slots=True)
-class CachedSound:
+class CachedSound(Struct, frozen=True):
     """An open file of the cache. Samples begin at `DATA_OFFSET`; `facts` is what was stored with it. The owner closes `file`."""
 
     file: BinaryIO

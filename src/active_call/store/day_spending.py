@@ -11,9 +11,10 @@ import json
 import logging
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.store.private_files import FILE_MODE, private_folder
 
@@ -22,8 +23,7 @@ log = logging.getLogger("active_call.cost")
 WRITE_EVERY_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class DaySum:
+class DaySum(Struct, frozen=True):
     """`day` is a date of UTC as text."""
 
     day: str

@@ -6,9 +6,10 @@ A call reports three things: its beginning, its changes, and its record. None of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 from active_call.store.call_record import CallRecord as CallRecord
@@ -41,8 +42,7 @@ class RecordSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RecordQuery:
+class RecordQuery(Struct, frozen=True):
     """Which records, and how many. Empty and None: any. Times are aware."""
 
     limit: int = 50
@@ -66,8 +66,7 @@ class RecordQuery:
     """Text anywhere in the summary: addresses, ids, trunk, playbook, reason, error."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPage:
+class RecordPage(Struct, frozen=True):
     """Records in their short form, the newest first, as plain JSON values."""
 
     items: tuple[dict[str, Any], ...]

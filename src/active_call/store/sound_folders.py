@@ -6,14 +6,14 @@ A name enters; the path to open leaves. Symbolic links are resolved first. Block
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from active_call.base.errors import MediaError
 
 
-@dataclass(frozen=True, slots=True)
-class SoundFolders:
+class SoundFolders(Struct, frozen=True):
     """`base`: the folder of relative names. If several folders contain a file, the innermost decides."""
 
     base: Path

@@ -12,12 +12,12 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 import httpx
+from msgspec import Struct
 
 from active_call.base.errors import MediaError
 from active_call.base.trust import NO_TRUST, Place, Trust
@@ -54,8 +54,7 @@ class ClientsByTrust(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Struct, frozen=True):
     """A sound as one call may use it. `name`: the absolute path or the URL; `key`: its name in the cache."""
 
     name: str

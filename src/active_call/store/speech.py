@@ -13,8 +13,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
@@ -33,15 +34,13 @@ RunInThread = Callable[..., Awaitable[Any]]
 """See `asyncio.to_thread`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _CacheEntry:
+class _CacheEntry(Struct, frozen=True):
     pcm: bytes
     rate_hz: int
     made_of: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Making:
+class _Making(Struct, frozen=True):
     """A sound being synthesised or written."""
 
     rendition: SpeechRendition

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import force_setattr
 
 from active_call.agent import effects
 from active_call.agent.cascade import CascadeConversation
@@ -193,7 +194,7 @@ def test_effect_that_fails_does_not_stop_the_others():
             perform(command)
             raise ValueError("no")
 
-        object.__setattr__(call.runner._ports, "perform", fail_first)
+        force_setattr(call.runner._ports, "perform", fail_first)
         call.hear(effects.Heard(events.Answer()))
         assert len(call.performed) == 3
         assert len(call.faults) == 3

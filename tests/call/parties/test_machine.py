@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from active_call.call.parties.attention import Attention, Claim, Music, Why
 from active_call.call.parties.machine import CallMachine

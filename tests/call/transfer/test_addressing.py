@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
 from active_call.contract.options import SipOption

@@ -7,12 +7,12 @@ import contextlib
 import hashlib
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import aioice
 import pytest
 from cryptography.hazmat.primitives import serialization
+from msgspec.structs import replace
 
 from active_call.legs.webrtc.description import BrowserOffer, read_offer
 from active_call.legs.webrtc.dtls import Dtls, DtlsError, own_certificate

@@ -9,11 +9,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection
 
@@ -112,7 +112,7 @@ def faults_of(read: Callable[[Message], Any], messages: list[Message]) -> list[s
 
 
 def has_only_valid_values(value: Any) -> bool:
-    """Whether the texts in `value`, a dataclass, can be written, and its numbers are finite."""
+    """Whether the texts in `value`, a struct, can be written, and its numbers are finite."""
     match value:
         case str():
             return value.encode() is not None
@@ -120,8 +120,8 @@ def has_only_valid_values(value: Any) -> bool:
             return abs(value) < 1e300
         case tuple():
             return all(map(has_only_valid_values, value))
-        case _ if is_dataclass(value):
-            return all(has_only_valid_values(getattr(value, field.name)) for field in fields(value))
+        case msgspec.Struct():
+            return all(map(has_only_valid_values, msgspec.structs.astuple(value)))
         case _:
             return True
 

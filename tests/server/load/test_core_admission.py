@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from active_call.server.load import admission_watch
 from active_call.server.load.admission_watch import RETRY_DRAINING_S, RETRY_FULL_S, RETRY_SOON_S, AdmissionWatch, CallLoad

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.dialog.provisional import RAck, parse_rack

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from active_call.base.errors import ParseError
 from active_call.sip.dialog.session_expires import SessionExpires, parse_session_expires

@@ -24,8 +24,10 @@ changes the verdict back to human. A voicemail verdict stays, because its greeti
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
 from typing import Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.agent.answering.phrases import RANK, Kind, is_greeting, matches, normalised
 
@@ -44,22 +46,19 @@ _SAME_MENU: Final = 0.85
 _MAX_MENUS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechBegan:
+class SpeechBegan(Struct, frozen=True):
     """Speech on the callee's side has started."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechEnded:
+class SpeechEnded(Struct, frozen=True):
     """Speech ended at `at_ms`."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """The text recognised so far for the utterance `index`. `is_final`: it will not change."""
 
     at_ms: int
@@ -68,8 +67,7 @@ class Words:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tone:
+class Tone(Struct, frozen=True):
     """A tone of `media/detect/call_progress`: `beep`, `fax`, `answer`, `sit`, `congestion`. Others are ignored here."""
 
     at_ms: int
@@ -80,8 +78,7 @@ class Tone:
 Fact = SpeechBegan | SpeechEnded | Words | Tone
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Who answers: `kind`, confidence (0 to 1), the start and end of the evidence, and its words or tone."""
 
     kind: Kind

@@ -10,8 +10,9 @@ attempts are left), `NotMeant` (words that are not input). `collecting` handles 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.agent.collect.spoken_digits import spoken_digits
 from active_call.agent.playbook.scenes import CollectorOption
@@ -22,29 +23,25 @@ MAX_TEXT_CHARS = 500
 _KEYS = "0123456789*#ABCD"
 
 
-@dataclass(frozen=True, slots=True)
-class More:
+class More(Struct, frozen=True):
     """Not complete yet. `is_new`: input was added."""
 
     is_new: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     """A valid value."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The value is invalid. `reason` is the playbook's message, empty if it has none."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NotMeant:
+class NotMeant(Struct, frozen=True):
     """Words that are not input."""
 
 

@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from active_call.agent.matching.courtesy import courteous, without_courtesies
 from active_call.agent.matching.phones import likeness, likeness_of_all
@@ -69,8 +70,7 @@ _SENTENCE_END = re.compile(r"[.!?…]+(?:\s+|$)|。|！|？")
 _NEGATIONS = frozenset({"not", "no", "never", "without", "stop", "nothing", "nicht", "kein", "keine", "ne", "pas", "non", "不", "没", "别"})
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """How well a phrase matches what was heard. `position`: index of the phrase."""
 
     position: int

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from active_call.agent.collect.kinds import PLAIN_KINDS
 from active_call.agent.playbook.findings import Findings
@@ -23,8 +24,7 @@ _DEEP_SCENE = re.compile(r"^\s*(?:#{2,6}|\s+#)\s*scene\s*:\s*(.*?)\s*$", re.IGNO
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
-@dataclass(frozen=True, slots=True)
-class PlaybookResources:
+class PlaybookResources(Struct, frozen=True):
     """What the server provides that a playbook may refer to."""
 
     environment: Mapping[str, str]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.features import FEATURES
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
@@ -98,8 +99,7 @@ def _part(text: str, findings: Findings) -> tuple[str, str, int]:
     return "", "", len(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A playbook as read, with all findings. `texts` are its parts as written in the file."""
 
     playbook: Playbook

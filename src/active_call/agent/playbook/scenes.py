@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.script import Script
 from active_call.agent.tools.registry import Tool
@@ -180,8 +181,7 @@ class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """Timeout in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class DtmfAction:
+class DtmfAction(Struct, frozen=True):
     """The action of a digit: `goto` a `scene`, `transfer` to a `target` (a template), or `hangup`."""
 
     action: str
@@ -189,14 +189,13 @@ class DtmfAction:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """One scene. `text` is its prompt, or in a script what is said on entry. `play`: files played on entry."""
 
     id: str
     line: int
     text: str = ""
-    dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
+    dtmf: Mapping[str, DtmfAction] = msgspec.field(default_factory=dict)
     play: tuple[str, ...] = ()
     followup: FollowupOption | None = None
     """The follow-up of this scene. None: that of the playbook."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.agent.markup import line_at, parse_attributes
 from active_call.agent.playbook.findings import Findings
@@ -65,8 +66,7 @@ MEANT: Mapping[str, str] = {
 _OPENING = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(Struct, frozen=True):
     """A known tag in the text. Attribute names are in lower case."""
 
     name: str

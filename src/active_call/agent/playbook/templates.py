@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jinja2
+from msgspec import Struct
 
 from active_call.agent.playbook.template_sandbox import METER, Meter, Value, compile_template
 from active_call.base import pattern_search
@@ -37,8 +37,7 @@ _AUTHORS_ERRORS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """A filled-in template. In `parts` a `Value` came from an expression; everything else is the template's own text. `error` is a reason
     for the log, empty without an error.
     """

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.option_reading import read_group
@@ -24,8 +25,7 @@ KNOWLEDGE_MODES = ("tool", "context", "both")
 INPUTS = ("both", "dtmf", "speech")
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSections:
+class ToolSections(Struct, frozen=True):
     """The sections of one playbook. `data`: by key, in snake case."""
 
     _data: Mapping[str, Any]

@@ -7,7 +7,7 @@ was heard.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.items import Item
 from active_call.agent.tools.registry import ToolSchema
@@ -15,53 +15,45 @@ from active_call.agent.tools.registry import ToolSchema
 # -- events of the session ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Struct, frozen=True):
     """The session accepts sound and items from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallerBegan:
+class CallerBegan(Struct, frozen=True):
     """The model has detected that the caller speaks."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallerEnded:
+class CallerEnded(Struct, frozen=True):
     """The model has detected the end of the caller's turn. It answers without a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallerText:
+class CallerText(Struct, frozen=True):
     """The transcript of the caller's words. It may arrive after the model's answer has begun."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSound:
+class AgentSound(Struct, frozen=True):
     """`ms` more of the sound of item `item` have arrived and were queued for playback."""
 
     item: str
     ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class AgentText:
+class AgentText(Struct, frozen=True):
     """More of the transcript of item `item`'s sound."""
 
     item: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ItemDone:
+class ItemDone(Struct, frozen=True):
     """All sound and text of item `item` have arrived."""
 
     item: str
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(Struct, frozen=True):
     """The model calls a tool. `arguments` is JSON as the model wrote it."""
 
     id: str
@@ -69,8 +61,7 @@ class FunctionCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseDone:
+class ResponseDone(Struct, frozen=True):
     """The model has finished its sound and calls for this response. `error` is set if it failed.
 
     Exactly one per response, including a cancelled one.
@@ -79,8 +70,7 @@ class ResponseDone:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFailed:
+class SessionFailed(Struct, frozen=True):
     """The session has ended or could not be opened. `error` is for logs."""
 
     error: str
@@ -94,48 +84,41 @@ RealtimeEvent = (
 # -- orders to the session ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSession:
+class OpenSession(Struct, frozen=True):
     """Connect to the model. Answered by SessionOpened or SessionFailed."""
 
     instructions: str
     tools: tuple[ToolSchema, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SetInstructions:
+class SetInstructions(Struct, frozen=True):
     """Replace the instructions, because the scene has changed."""
 
     instructions: str
 
 
-@dataclass(frozen=True, slots=True)
-class AddItem:
+class AddItem(Struct, frozen=True):
     """Add an item to the model's conversation: a text, a key, the result of a tool."""
 
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class CreateResponse:
+class CreateResponse(Struct, frozen=True):
     """Make the model speak now."""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelResponse:
+class CancelResponse(Struct, frozen=True):
     """Stop the current response. No more sound is needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class TruncateItem:
+class TruncateItem(Struct, frozen=True):
     """The caller has heard only the first `heard_ms` of the item: remove the rest from the model's conversation."""
 
     item: str
     heard_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSession:
+class CloseSession(Struct, frozen=True):
     """Close the session."""
 
 

@@ -7,10 +7,10 @@ tags: a form within a form and reasoning within a form are dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from active_call.agent.reply.reasoning import without_reasoning
 from active_call.agent.reply.steps import Step

@@ -7,8 +7,9 @@ reply than the current one is dropped. The result of a tool is always used: the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from active_call.agent.reply.steps import Remainder, Sentence, Step, count_words
 from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, HoldTag, PlayTag, ReferTag, Tag
 from active_call.contract.commands import Command, Play, Tts
@@ -42,8 +44,7 @@ class Playback:
         return " ".join(sentence.text for sentence in self.sentences)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """An interrupted reply: what was playing, what had not been sent yet, and whether the whole reply was known."""
 
     playback: Playback | None

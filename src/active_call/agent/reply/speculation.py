@@ -9,7 +9,9 @@ it twice. If the answer begins with words, its first clause is synthesised in ad
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from active_call.agent.effects import AbandonModel, AskModel, ModelDone, ModelText, PrepareSpeech, ReplyNumber, ToolCall
 from active_call.agent.items import USER, Prompt

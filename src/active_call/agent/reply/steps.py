@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.reply.tags import Tag
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(Struct, frozen=True):
     """Something to say."""
 
     text: str
     emotion: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Remainder:
+class Remainder(Struct, frozen=True):
     """The rest of a scripted reply, still a template. It is filled in when its turn comes, with the current variables."""
 
     source: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.reply.values import quote_bare
 from active_call.base.repair import repaired
@@ -51,22 +51,19 @@ _TEXT_KEY = re.compile(r"""["']text["']\s*:\s*(["'])((?:[^"'\\]|\\.|(?!\1)["'])*
 _PROSE = ("text", "txt", "plaintext", "markdown", "md")
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(Struct, frozen=True):
     """Text for the next layer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """A JSON object. A truncated or broken one has only its `text`."""
 
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """Text for a machine that is not executed; for the log."""
 
     text: str

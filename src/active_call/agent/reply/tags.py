@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from active_call.agent.markup import parse_attributes
 from active_call.agent.reply.speakable import INLINE_TAGS, LINE_TAGS
@@ -33,23 +34,20 @@ EMOTIONS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """Text to speak, as written. It may end within a word."""
 
     text: str
     emotion: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HangupTag:
+class HangupTag(Struct, frozen=True):
     """End the call."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReferTag:
+class ReferTag(Struct, frozen=True):
     """Transfer the call. `options`: the options of the transfer that the tag sets."""
 
     to: str
@@ -59,30 +57,26 @@ class ReferTag:
     """The reason of the call, for the target of a warm transfer."""
 
 
-@dataclass(frozen=True, slots=True)
-class GotoTag:
+class GotoTag(Struct, frozen=True):
     """Enter another scene."""
 
     scene: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlayTag:
+class PlayTag(Struct, frozen=True):
     """Play a file or URL."""
 
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetVarTag:
+class SetVarTag(Struct, frozen=True):
     """Set a variable of the call."""
 
     key: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class HttpTag:
+class HttpTag(Struct, frozen=True):
     """Send an HTTP request. `set_var`: the variable for the answer."""
 
     url: str
@@ -93,8 +87,7 @@ class HttpTag:
     """Only in the JSON form."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageTag:
+class MessageTag(Struct, frozen=True):
     """Send a text message to the caller, or to the transfer target if `refer`."""
 
     body: str
@@ -102,31 +95,27 @@ class MessageTag:
     refer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DigitsTag:
+class DigitsTag(Struct, frozen=True):
     """Send DTMF digits to the other side."""
 
     digits: str
 
 
-@dataclass(frozen=True, slots=True)
-class HoldTag:
+class HoldTag(Struct, frozen=True):
     """Put the caller on hold, with music from `file` if given. `seconds`: the duration of the hold."""
 
     file: str = ""
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageTag:
+class LanguageTag(Struct, frozen=True):
     """Switch the language for speaking and listening. `voice`: the synthesiser's voice name."""
 
     code: str
     voice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CollectTag:
+class CollectTag(Struct, frozen=True):
     """Collect input from the caller, with the collector named `type` or of a built-in kind (see `agent.collect`)."""
 
     type: str
@@ -134,23 +123,20 @@ class CollectTag:
     prompt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallTag:
+class CallTag(Struct, frozen=True):
     """Call a tool. Only in the JSON form, for models without native tool calls. `arguments` is JSON."""
 
     name: str
     arguments: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class WaitInput:
+class WaitInput(Struct, frozen=True):
     """How long to wait for the caller after this reply before a follow-up. Only in the JSON form of a reply."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownTag:
+class UnknownTag(Struct, frozen=True):
     """Text that looks like a tag but cannot be executed; for the log."""
 
     text: str

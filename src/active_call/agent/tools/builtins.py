@@ -6,9 +6,10 @@ In: a playbook. Out: tools. A model without tool calls gets the tags instead (`w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.reply.tags import Tag, make_tag
@@ -18,8 +19,7 @@ DONE = "done, in its place behind the words before it"
 """The result of an action for the model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One action. `arguments`: names and descriptions, with a final `?` if optional; `applies`: whether a playbook can use it."""
 
     name: str

@@ -8,10 +8,10 @@ after a result.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.effects import (
     CancelTool,
@@ -39,16 +39,14 @@ TOOL_SLACK_S = 2.0
 LATE = "no answer in time"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """A tool that the model has called. It is running or, with `action`, is a step of the reply."""
 
     tool: Tool
     action: Tag | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A result has arrived. `is_late`: the reply that asked for it is over. `result_at`: when to speak about it, see `registry`."""
 
     is_late: bool

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Struct, field
 
 from active_call.agent.playbook.template_sandbox import Value
 from active_call.agent.playbook.templates import Rendered
@@ -35,8 +35,7 @@ class RequestError(Exception):
     """A request cannot be built from these arguments. The text says why, for the model."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True):
     """A complete request."""
 
     method: str
@@ -45,8 +44,7 @@ class HttpRequest:
     body: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HttpTool:
+class HttpTool(Struct, frozen=True):
     """How a request is built from arguments, and what is read from its answer. `url`, `headers`, `body` and `result` are templates."""
 
     url: str

@@ -17,10 +17,11 @@ evidence directly gives the time of the end, and the floor has one deadline, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from math import exp, log
+from typing import Final
 
-from msgspec import structs
+from msgspec import Struct, field, structs
+from msgspec.structs import replace
 
 from active_call.agent.turn.backchannels import backchannels
 from active_call.agent.turn.expectation import Completeness, announced_in, completeness_of
@@ -66,8 +67,7 @@ UNSURE = (0.25, 0.89)
 """Between these an audio turn model is worth its cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnWeights:
+class TurnWeights(Struct, frozen=True):
     """The evidence of each fact, in log-odds that the turn is over, and the thresholds. `benchmarks/turns.py` evaluates a set."""
 
     sure: float = 3.5
@@ -132,8 +132,7 @@ class TurnWeights:
 WEIGHTS = TurnWeights()
 
 
-@dataclass(frozen=True, slots=True)
-class TurnSettings:
+class TurnSettings(Struct, frozen=True):
     """Durations in seconds of silence since the last voiced packet. `has_judge`: an audio turn model is available."""
 
     sure_s: float = 0.1
@@ -152,10 +151,13 @@ class TurnSettings:
     weights: TurnWeights = field(default_factory=lambda: WEIGHTS)
 
 
+_DEFAULTS: Final = TurnSettings()
+
+
 class AdaptiveTurnDetector:
     """Combines text, prosody, question and habit."""
 
-    def __init__(self, settings: TurnSettings = TurnSettings()) -> None:
+    def __init__(self, settings: TurnSettings = _DEFAULTS) -> None:
         self._settings = settings
 
     def decide(self, facts: TurnFacts, now: float) -> TurnVerdict:

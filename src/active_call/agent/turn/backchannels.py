@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+
+from msgspec import Struct
 
 from active_call.agent.matching.phones import likeness_of_all
 from active_call.agent.script import words_of
@@ -43,16 +44,14 @@ class Kind(StrEnum):
 Phrases = tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OverlapText:
+class OverlapText(Struct, frozen=True):
     """A text over the agent's speech, and the number of its words that are not a back-channel."""
 
     kind: Kind
     n_content: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Backchannels:
+class Backchannels(Struct, frozen=True):
     """The lists of one language, as documented in the data file. Entries are tuples of words, longest first."""
 
     listening: Phrases

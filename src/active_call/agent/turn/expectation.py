@@ -7,8 +7,9 @@ long and no evidence of an end, so the missing part decides instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from active_call.agent.turn.turn_words import TurnWords, spoken_words, turn_words
 
@@ -81,8 +82,7 @@ PART_WORDS = 4
 """Fewer words answer only one of two questions, if no "and" is among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """What is expected. `n_digits`: the exact number, if known; `at_least`: the minimum."""
 
     asked: Asked = Asked.ANYTHING

@@ -7,7 +7,7 @@ text with words also interrupts, so that the caller is heard even if an engine r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import InterruptionOption
 from active_call.agent.script import words_of
@@ -34,8 +34,7 @@ def is_filler(text: str) -> bool:
     return bool(words) and all(word in _FILLERS for word in words)
 
 
-@dataclass(frozen=True, slots=True)
-class Interruptions:
+class Interruptions(Struct, frozen=True):
     """The interruption settings of the playbook."""
 
     option: InterruptionOption

@@ -19,7 +19,7 @@ others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.agent.turn.backchannels import Kind, OverlapText
 
@@ -48,8 +48,7 @@ AFTER_SHORT_S = 0.35
 AFTER_LONG_S = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
+class Overlap(Struct, frozen=True):
     """The facts of speech over a paused reply. Times are monotonic seconds."""
 
     paused_at: float
@@ -63,18 +62,15 @@ class Overlap:
     """It began in the first second of the reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Yield:
+class Yield(Struct, frozen=True):
     """The caller takes the turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """The reply continues."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskAgain:
+class AskAgain(Struct, frozen=True):
     """Not decided. Without a new fact ask again at `at`."""
 
     at: float

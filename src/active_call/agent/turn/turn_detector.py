@@ -12,11 +12,11 @@ The floor asks at every new fact and at the time of the last verdict. Without ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, Expectation
 
@@ -28,8 +28,7 @@ STILL_SPEAKING_S = 1.0
 """Maximum wait for the end of speech after a final text."""
 
 
-@dataclass(frozen=True, slots=True)
-class PauseSound:
+class PauseSound(Struct, frozen=True):
     """The prosody of the last second before a pause, and the pause itself. None: not measurable (too little voiced sound)."""
 
     silence_s: float
@@ -99,13 +98,11 @@ class TurnFacts(msgspec.Struct, frozen=True):
         return " ".join(part for part in (self.said, self.final or self.partial) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfTurn:
+class EndOfTurn(Struct, frozen=True):
     """The caller's turn is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitUntil:
+class WaitUntil(Struct, frozen=True):
     """The caller is silent and may continue, or a text may still arrive. Ask again at `at`."""
 
     at: float
@@ -117,8 +114,7 @@ class WaitUntil:
     """Ask an audio turn model if available, because the cheap facts do not decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(Struct, frozen=True):
     """The caller speaks. Ask again at `at`."""
 
     at: float
@@ -135,8 +131,7 @@ class TurnDetector(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TurnTaking:
+class TurnTaking(Struct, frozen=True):
     """The turn-taking settings of one call. `speculates`: speculative requests are allowed."""
 
     detector: TurnDetector

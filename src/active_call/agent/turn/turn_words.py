@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from msgspec import Struct
 
 DEFAULT_LANGUAGE = "en"
 LONGEST_ENDING = 4
 """Number of words (in Chinese and Japanese: characters) of the longest entry of `unfinished`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnWords:
+class TurnWords(Struct, frozen=True):
     """The words of one language, as documented in the data file."""
 
     unfinished: frozenset[str]

@@ -11,9 +11,9 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -24,8 +24,7 @@ TICKET_S: Final = 120
 """How long a ticket is valid: a carrier takes about a second from the answer document to the stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
+class StreamSettings(Struct, frozen=True):
     """The configured settings. `signing_secrets`: by profile, the secrets with which carriers sign requests."""
 
     token: str | None = None

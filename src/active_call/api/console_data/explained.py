@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 SLOW_MS: Final = 1500.0
 """Most callers notice a longer reply time."""
@@ -74,8 +75,7 @@ PROBLEMS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(Struct, frozen=True):
     """One fact about a call, as a sentence."""
 
     level: Literal["good", "note", "problem"]

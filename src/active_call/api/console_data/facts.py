@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from active_call.agent.playbook.check import PlaybookResources
 
@@ -13,8 +14,7 @@ def _nothing() -> list[dict[str, Any]]:
     return []
 
 
-@dataclass(frozen=True, slots=True)
-class ConsoleFacts:
+class ConsoleFacts(Struct, frozen=True):
     """The server's facts for its console."""
 
     settings: Callable[[], Sequence[dict[str, Any]]] = _nothing

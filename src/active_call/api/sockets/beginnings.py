@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.sockets.call_socket import BeginsCalls, Begun, Hear
@@ -60,8 +61,7 @@ def by_browser(calls: CallsToPlace, pool: MediaPool, settings: BrowserSettings, 
     return begin
 
 
-@dataclass(frozen=True, slots=True)
-class Browsers:
+class Browsers(Struct, frozen=True):
     """Calls with browsers."""
 
     calls: CallsToPlace

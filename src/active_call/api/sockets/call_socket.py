@@ -14,11 +14,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
+from msgspec import Struct, field
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.agent.playbook.scenes import Playbook
@@ -64,8 +64,7 @@ Hear = Callable[[bytes], None]
 """Accepts a binary message of the client. Raises ActiveCallError if it is not sound."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """A call begun by a socket. `hear`: accepts the client's sound; None if its sound uses another transport."""
 
     call: CallHandle
@@ -130,8 +129,7 @@ class EncodedOnce:
         return self._data
 
 
-@dataclass(frozen=True, slots=True)
-class SocketServices:
+class SocketServices(Struct, frozen=True):
     """The services shared by all sockets of a server."""
 
     calls: Calls

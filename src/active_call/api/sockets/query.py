@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 
@@ -24,8 +25,7 @@ class QueryError(ActiveCallError):
     code = "bad_request"
 
 
-@dataclass(frozen=True, slots=True)
-class SocketQuery:
+class SocketQuery(Struct, frozen=True):
     """The client's settings for its socket. `id`: the call's; None: the server creates one. `since`: the number of the first event."""
 
     id: str | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from fastapi import APIRouter
+from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 

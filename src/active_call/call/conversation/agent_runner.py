@@ -10,10 +10,10 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 import httpx
+from msgspec import Struct
 
 from active_call.agent import effects
 from active_call.agent.conversation import Conversation
@@ -34,8 +34,7 @@ HTTP_DEADLINE_S = 10.0
 MAX_HTTP_ANSWER_CHARS = 8_000
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPorts:
+class AgentPorts(Struct, frozen=True):
     """The runner's interface to its call."""
 
     perform: Callable[[commands.Command], None]

@@ -7,9 +7,10 @@ is late or fails, the model goes without the passages.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import KnowledgeOption, Playbook
 from active_call.agent.reply.replies import SEARCH
@@ -25,8 +26,7 @@ ABOUT: Final = "Looks up facts in the documents of this service. Use it before y
 NOTHING: Final = "nothing was found"
 
 
-@dataclass(frozen=True, slots=True)
-class CallKnowledge:
+class CallKnowledge(Struct, frozen=True):
     """The knowledge of one call."""
 
     option: KnowledgeOption

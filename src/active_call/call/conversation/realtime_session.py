@@ -11,8 +11,11 @@ voice detector reports the caller's speech, and the model is asked for a reply a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.agent import items
 from active_call.agent.realtime import events as realtime
@@ -37,8 +40,7 @@ class ItemPlayer(Protocol):
         """Play more of an item, whose words so far are `text`; False if its play was stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPorts:
+class SessionPorts(Struct, frozen=True):
     """The session's interface to its call."""
 
     player: ItemPlayer

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import httpx
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.playbook.urls import urls_in
@@ -26,8 +26,7 @@ INLINE: Final = "(inline)"
 """The name of a playbook that came with a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebAccess:
+class WebAccess(Struct, frozen=True):
     """`listed`: host and port of URLs in the playbook; `hosts`: names and `*.name` of `http.allow`, for any port."""
 
     listed: frozenset[tuple[str, int]]

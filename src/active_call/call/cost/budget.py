@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.contract.options import BudgetOption
 
@@ -12,8 +13,7 @@ WARN_AT: Final = 0.8
 """The fraction of a budget from which the log warns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """The used fraction of one limit; `share` is 1 when all of it is used."""
 
     name: str

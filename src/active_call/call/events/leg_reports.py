@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from active_call.agent import effects
 from active_call.call.call_time import CallTime
@@ -31,8 +32,7 @@ from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedTo:
+class ReportedTo(Struct, frozen=True):
     """The parts that are notified, and the function that ends the call."""
 
     machine: CallExecutor

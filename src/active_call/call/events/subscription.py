@@ -17,9 +17,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.contract import events
 
@@ -42,8 +43,7 @@ class CloseReason(StrEnum):
     """The reader has closed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedEvent:
+class NumberedEvent(Struct, frozen=True):
     """An event and its number in its call. Numbers begin at 1 and rise; merged events leave gaps."""
 
     seq: int

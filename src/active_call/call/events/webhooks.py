@@ -9,8 +9,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from active_call.base.world import World
 from active_call.call.events.subscription import Subscription
@@ -28,8 +29,7 @@ Deliver = Callable[[Delivery], Awaitable[None]]
 ReadRecord = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The events that one web service receives; empty: all except `turn`."""
 
     target: str

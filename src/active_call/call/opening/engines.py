@@ -6,9 +6,8 @@ facts for the record. It knows providers only by their interfaces. The recognise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError
@@ -30,8 +29,7 @@ from active_call.providers.turn.judge import TurnJudge
 from active_call.providers.usage.token_usage import MeteredChatModel
 
 
-@dataclass(frozen=True, slots=True)
-class Engines:
+class Engines(Struct, frozen=True):
     """The engines of one conversation: a realtime model, or a recogniser and a chat model, each optional."""
 
     synthesiser: TextToSpeech

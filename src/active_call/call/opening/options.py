@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.playbook.scenes import LlmOption, Playbook
 from active_call.contract.options import AsrOption, CallOption, EouOption, Options, TtsOption, VadOption
@@ -26,8 +26,7 @@ DEFAULT_MIN_SPEECH_MS = 64
 """The shortest speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnChoice:
+class TurnChoice(Struct, frozen=True):
     """How the end of the caller's turn is detected. `kind`: `adaptive`, `smart-turn` or `fixed`."""
 
     kind: str
@@ -36,8 +35,7 @@ class TurnChoice:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechChoice:
+class SpeechChoice(Struct, frozen=True):
     """The engines and options for recognition and synthesis of one call."""
 
     asr: AsrOption

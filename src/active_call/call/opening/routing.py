@@ -9,12 +9,13 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from msgspec import Struct, field
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.playbook.scenes import Playbook
@@ -38,8 +39,7 @@ MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """The longest answer of a web service; it may contain a playbook."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """Answer with this playbook."""
 
     playbook: Playbook
@@ -47,8 +47,7 @@ class Accepted:
     variables: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Refuse with this SIP status."""
 
     code: int
@@ -58,16 +57,14 @@ class Refused:
 NO_PLAYBOOK = Refused(404, "No playbook for this call")
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOpen:
+class LeftOpen(Struct, frozen=True):
     """No decision yet: an `accept` or `reject` command will decide."""
 
 
 Decision = Accepted | Refused | LeftOpen
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingCall:
+class IncomingCall(Struct, frozen=True):
     """An inbound call as a router sees it. `accept` and `reject` make the decision that a Python handler returns."""
 
     session_id: str
@@ -156,8 +153,7 @@ class Playbooks:
         return self.parse(content) if len(content) <= SHORT_CHARS else await asyncio.to_thread(self.parse, content)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A playbook for matching callers and callees; None matches all."""
 
     playbook: str
@@ -171,8 +167,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PlaybookRouter:
+class PlaybookRouter(Struct, frozen=True):
     """First rule that matches, then the default, then 404."""
 
     rules: Sequence[Rule]
@@ -191,8 +186,7 @@ class PlaybookRouter:
         return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenPlaybook:
+class ChosenPlaybook(Struct, frozen=True):
     """The call's request named its playbook."""
 
     playbook: Playbook
@@ -202,8 +196,7 @@ class ChosenPlaybook:
         return Accepted(self.playbook, variables=dict(call.variables))
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookRouter:
+class WebhookRouter(Struct, frozen=True):
     """Asks a web service; several URLs are tried in turn until one answers 2xx."""
 
     urls: Sequence[str]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
@@ -49,8 +50,7 @@ class StartAgent(Protocol):
     ) -> AgentRunner: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SetupParts:
+class SetupParts(Struct, frozen=True):
     """The parts that set-up prepares."""
 
     speech_input: SpeechInput

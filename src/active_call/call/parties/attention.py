@@ -19,9 +19,11 @@ While the agent is not aside, background sound plays and the caller's silence is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Why(StrEnum):
@@ -73,15 +75,13 @@ _HOLDERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Music:
+class Music(Struct, frozen=True):
     """The music to play. `source`: a file, a URL or a tone; None: the built-in melody."""
 
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """One claim. `hears`: the agent still hears the caller. `music` belongs to the claims with music."""
 
     why: Why
@@ -89,8 +89,7 @@ class Claim:
     music: Music | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(Struct, frozen=True):
     """The active claims, the oldest first, and the muted tracks (names of the media plane)."""
 
     claims: tuple[Claim, ...] = ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from active_call.call.parties.attention import Attention, Change, Claim, Music, Why, changes
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionPorts:
+class AttentionPorts(Struct, frozen=True):
     """The actions that follow from the state. Every order goes to the stream of the call's current leg."""
 
     play_music: Callable[[Music | None], None]

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
+
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
 from active_call.call.dependencies import JoinStreams
 from active_call.call.handle import CallHandle
@@ -30,8 +32,7 @@ ANSWER_DEADLINE_S = 2.0
 """How long the other call may take to answer an invitation; it only has to process its mailbox."""
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeListener:
+class BridgeListener(Struct, frozen=True):
     """Receives the events of a bridge on this side. `refused` and `parted` get the reason."""
 
     joined: Callable[[], None]

@@ -31,8 +31,9 @@ nothing: the only action is `Refuse`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from active_call.call.parties.attention import Claim, Music, Why
 from active_call.call.parties.machine_types import (
@@ -98,7 +99,7 @@ class CallMachine:
                 assert_never(item)
 
     def _become(self, **changed: object) -> None:
-        self.now = replace(self.now, **changed)  # type: ignore[arg-type]
+        self.now = replace(self.now, **changed)
 
     def _on_plain(self, item: Input) -> list[Action]:
         match item:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from active_call.call.parties.attention import Claim, Why
 from active_call.contract import events
@@ -40,8 +41,7 @@ class BlockedBy(StrEnum):
     BRIDGED = "the call is bridged"
 
 
-@dataclass(frozen=True, slots=True)
-class CallStates:
+class CallStates(Struct, frozen=True):
     """The whole state."""
 
     is_inbound: bool
@@ -108,54 +108,47 @@ class Input(StrEnum):
     """The call continues with another leg: earlier holds end, and that leg was not hung up by us. A hold of the new leg follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """A command refuses the call."""
 
     code: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A required resource is missing; the call ends, with `code` if it is not answered."""
 
     reason: str
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """A command puts the peer on hold. `mode`: `sendonly` (with music) or `inactive`."""
 
     mode: str = "sendonly"
     moh: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HoldNotAsked:
+class HoldNotAsked(Struct, frozen=True):
     """Our leg could not send the request to the peer; `on_hold` is the requested state."""
 
     on_hold: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HoldAnswered:
+class HoldAnswered(Struct, frozen=True):
     """The peer answered our request with `code`; `on_hold`: the current state."""
 
     on_hold: bool
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHeld:
+class PeerHeld(Struct, frozen=True):
     """The peer has put us on hold, or resumed."""
 
     on_hold: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TransferBegins:
+class TransferBegins(Struct, frozen=True):
     """A transfer begins. `hears`: the agent continues to hear the caller."""
 
     hears: bool = False
@@ -184,15 +177,13 @@ class Do(StrEnum):
     """A decision is no longer needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """The command was refused and has changed nothing."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RejectLeg:
+class RejectLeg(Struct, frozen=True):
     """Answer the invitation with a final status. `error` is stored in the record; empty if the refusal was intended."""
 
     code: int
@@ -200,30 +191,26 @@ class RejectLeg:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HangUp:
+class HangUp(Struct, frozen=True):
     """End the call for `reason`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HoldLeg:
+class HoldLeg(Struct, frozen=True):
     """Ask the peer for a hold, or for its end."""
 
     on_hold: bool
     inactive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EmitEvent:
+class EmitEvent(Struct, frozen=True):
     """Emit a contract event."""
 
     event: events.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Remove a claim on the caller's attention."""
 
     why: Why

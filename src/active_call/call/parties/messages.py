@@ -11,47 +11,41 @@ Each contains the ids of the bridge and the sender. A message about an ended bri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.media.pool.pool import MediaStream, Relay
 
 
-@dataclass(frozen=True, slots=True)
-class CallMessage:
+class CallMessage(Struct, frozen=True):
     """A message from one call to another about the bridge `bridge_id`. `sender`: the sending call's session id."""
 
     bridge_id: str
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeInvite(CallMessage):
+class BridgeInvite(CallMessage, frozen=True):
     """The sender asks to bridge its caller with yours."""
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeAccepted(CallMessage):
+class BridgeAccepted(CallMessage, frozen=True):
     """The sender is free, and waits for `BridgeJoined`; its media is on `stream`."""
 
     stream: MediaStream
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeRefused(CallMessage):
+class BridgeRefused(CallMessage, frozen=True):
     """The sender cannot be bridged now."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeJoined(CallMessage):
+class BridgeJoined(CallMessage, frozen=True):
     """The two hear each other over `relay`; either call closes it when it leaves."""
 
     relay: Relay
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeEnded(CallMessage):
+class BridgeEnded(CallMessage, frozen=True):
     """The bridge has ended, or could not be set up."""
 
     reason: str

@@ -8,9 +8,10 @@ recording of the new leg follow from the state of the call (`attention`, `record
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.call.events.journal import Journal
 from active_call.call.events.signalling import sip_messages_of
@@ -47,8 +48,7 @@ class Transfers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class OnLeg:
+class OnLeg(Struct, frozen=True):
     """The parts that work on the leg."""
 
     machine: MachinePort

@@ -14,9 +14,11 @@ A whisper is heard by its target only: the caller does not hear a supervisor who
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Role(StrEnum):
@@ -29,8 +31,7 @@ class Role(StrEnum):
     """On hold, or an agent without the caller's attention."""
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(Struct, frozen=True):
     """One party of a mix. `whispers_to` names the party that hears a whisper."""
 
     name: str
@@ -48,8 +49,7 @@ class Join(StrEnum):
     BOTH = "both"
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(Struct, frozen=True):
     """The parties of one call. Names are unique. Raises ValueError if one is not."""
 
     parties: tuple[Party, ...] = ()

@@ -6,8 +6,9 @@ Options enter, orders to the stream leave; detected tones become contract events
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Final
+
+from msgspec.structs import fields
 
 from active_call.base.errors import MediaError
 from active_call.call.call_time import CallTime

@@ -6,8 +6,9 @@ come by different methods, and are close in time; the same digit twice by one me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError
 from active_call.legs.abilities import Dtmf, dtmf, has_telephone_events
@@ -21,8 +22,7 @@ SAME_PRESS_S: Final = 1.0
 METHODS: Final = ("rfc4733", "info", "inband")
 
 
-@dataclass(frozen=True, slots=True)
-class _Press:
+class _Press(Struct, frozen=True):
     digit: str
     way: str
     at: float

@@ -6,9 +6,10 @@ A recording belongs to one media stream. If the call continues with another leg,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.call.dependencies import CallDependencies
@@ -25,8 +26,7 @@ DEFAULT_RATE_HZ = 16_000
 DEFAULT_FLUSH_MS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(Struct, frozen=True):
     """Where a recording goes and how."""
 
     path: Path

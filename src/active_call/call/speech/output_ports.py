@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.contract.options import TtsOption
 from active_call.providers.base import TextToSpeech
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOptions:
+class PauseOptions(Struct, frozen=True):
     """How playback pauses: it fades out within `fade_ms`, and continues at the sample or at the beginning of the word."""
 
     fade_ms: int = 0
@@ -22,8 +22,7 @@ class PauseOptions:
 PLAIN_PAUSE = PauseOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class VoicePauseOrder:
+class VoicePauseOrder(Struct, frozen=True):
     """When the media process itself pauses: after how much of the caller's voice, with how much at least left to play, and with which fade;
     see `link.PauseOnVoice`.
     """

@@ -7,6 +7,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from active_call.call.speech.leading_silence import LeadingSilence
 from active_call.contract.options import TtsOption
 
@@ -109,8 +111,7 @@ class Play:
         return [round(end_ms * rate_hz / 1000) for end_ms in ends]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """Work that produces sound: `pcm` at `rate_hz`, a file or URL, or text."""
 
     play: Play

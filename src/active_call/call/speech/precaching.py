@@ -5,10 +5,10 @@ A request enters, the key of the stored sound leaves. Incomplete sound is not st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ConfigError, MediaError, ProviderError
@@ -28,8 +28,7 @@ MAX_TEXT_CHARS: Final = 10_000
 MAX_KEY_CHARS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Precached:
+class Precached(Struct, frozen=True):
     """A stored sound. `n_bytes`: its PCM, s16le mono at the synthesiser's rate. `was_kept`: it existed before."""
 
     key: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.contract.options import TtsOption
 
@@ -16,8 +17,7 @@ Pieces = AsyncGenerator[tuple[bytes, int], None]
 """s16le mono, and its rate."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechKey:
+class SpeechKey(Struct, frozen=True):
     """The text and the voice: equal keys give the same sound."""
 
     text: str

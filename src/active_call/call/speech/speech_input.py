@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -53,8 +55,7 @@ PAUSE_COVERED_S = 1.2
 """Utterances with longer pauses are recognised with all the sound between; see `only_speech` of `link.Listen`."""
 
 
-@dataclass(frozen=True, slots=True)
-class VadSettings:
+class VadSettings(Struct, frozen=True):
     """Voice activity detection in the media process: which probability counts as speech, and how long speech and silence must last."""
 
     threshold: float = 0.5

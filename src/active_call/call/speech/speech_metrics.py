@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.call.speech.output_ports import SpeechStore
 from active_call.call.speech.play import Job
@@ -22,8 +23,7 @@ def spoken(command_text: str, play_id: str, tell: EmitEvent) -> None:
     tell(events.Metrics(key="tts_play_id_map", data={"playId": play_id, "text": command_text}))
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """The timing of a synthesis: the time to its first and to all of its sound, and its length."""
 
     first_ms: int

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.repair import valid_unicode
@@ -15,8 +16,7 @@ from active_call.call.speech.play import Job, Piece, Play
 from active_call.contract import commands
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(Struct, frozen=True):
     """A checked `tts` command. `pcm` is empty unless the command contains its own sound."""
 
     text: str

@@ -8,16 +8,16 @@ works (the model, the synthesiser, a web server); the rest is the server's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from active_call.contract.events import TurnWait
 
 Span = tuple[float | None, float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """Who worked when. A span without both ends is ignored."""
 
     turn_ended_at: float | None

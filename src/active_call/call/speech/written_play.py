@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.call.speech.play import Job, Piece
@@ -20,8 +22,7 @@ from active_call.providers.base import TextToSpeech
 from active_call.providers.speech.written_text import WrittenSpeech
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceSettings:
+class VoiceSettings(Struct, frozen=True):
     """The voice settings of speech."""
 
     speaker: str | None

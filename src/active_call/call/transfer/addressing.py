@@ -6,9 +6,9 @@ Targets, the call's own parties and options enter; values leave. Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from active_call.contract.options import SipOption
 
@@ -17,8 +17,7 @@ _SEPARATORS = re.compile(r"[().\s-]")
 _PHONE = re.compile(r"\+?[0-9]{3,}")
 
 
-@dataclass(frozen=True, slots=True)
-class OwnCall:
+class OwnCall(Struct, frozen=True):
     """The facts of the call in which a transfer begins. Addresses are `sip:user@host`, or the command's text."""
 
     direction: str

@@ -6,10 +6,10 @@ time. An attended one, to a party of another of our calls, asks the peer to repl
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError, NotAllowed
 from active_call.call.handle import CallHandle

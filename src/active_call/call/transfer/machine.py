@@ -30,9 +30,10 @@ until the target answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 MUSIC_AFTER_S: Final = 1.5
@@ -97,16 +98,14 @@ class Mode(StrEnum):
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ReferRefused:
+class ReferRefused(Struct, frozen=True):
     """The peer refuses our REFER, or it could not be sent."""
 
     code: int
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReferProgress:
+class ReferProgress(Struct, frozen=True):
     """The peer reports the progress of the accepted transfer; `final`: its last report."""
 
     code: int
@@ -114,33 +113,28 @@ class ReferProgress:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FarRinging:
+class FarRinging(Struct, frozen=True):
     """The target is being alerted."""
 
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class FarHeard:
+class FarHeard(Struct, frozen=True):
     """Sound of the target arrives before its answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class FarAnswered:
+class FarAnswered(Struct, frozen=True):
     """The target has answered our call."""
 
 
-@dataclass(frozen=True, slots=True)
-class FarEnded:
+class FarEnded(Struct, frozen=True):
     """Our call to the target has ended, or could not be placed."""
 
     code: int
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Briefed:
+class Briefed(Struct, frozen=True):
     """The target was told who is waiting, and accepts the call, or (with a status and a reason) does not."""
 
     accepted: bool
@@ -148,25 +142,21 @@ class Briefed:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """The two hear each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinFailed:
+class JoinFailed(Struct, frozen=True):
     """They could not be joined."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallerGone:
+class CallerGone(Struct, frozen=True):
     """The caller's own call has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(Struct, frozen=True):
     """The transfer is cancelled by our side."""
 
 
@@ -208,8 +198,7 @@ class Do(StrEnum):
     """The caller's own call had ended already, and no other has replaced it."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmitEvent:
+class EmitEvent(Struct, frozen=True):
     """Send a `transfer` event. With `final` none follows it."""
 
     state: str

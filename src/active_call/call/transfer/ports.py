@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.call.call_time import CallTime
 from active_call.call.dependencies import JoinStreams
@@ -25,8 +26,7 @@ class Adopt(Protocol):
     def __call__(self, leg: Leg, *, is_held: bool) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TransferPorts:
+class TransferPorts(Struct, frozen=True):
     """The call, as its transfers see it."""
 
     state: CallState
@@ -48,8 +48,7 @@ class TransferPorts:
     """End the call if its own leg has already ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class TargetListener:
+class TargetListener(Struct, frozen=True):
     """Gets the events of the target's leg: `feed` inputs for the transfer, `held` and `digit` the target's actions."""
 
     feed: Callable[[Input], None]

@@ -8,7 +8,9 @@ matching rule of `[[trunk_rules]]`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, ParseError
 from active_call.contract.options import CallOption, SipOption
@@ -25,8 +27,7 @@ from active_call.sip.syntax.uri import Uri, format_host_port, parse_uri
 DEFAULT_USER = "active-call"
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(Struct, frozen=True):
     """An INVITE without its SDP. `srtp`: the offer uses SRTP. `may_fall_back`: after a 488 a second INVITE offers plain RTP.
 
     `takes`: which later offers of the peer are accepted.
@@ -38,8 +39,7 @@ class Invitation:
     takes: SrtpPolicy = SrtpPolicy.PREFERRED
 
 
-@dataclass(frozen=True, slots=True)
-class DialPlan:
+class DialPlan(Struct, frozen=True):
     """The operator's settings for outbound calls. `accounts`: a registrar's host and the credentials for calls through it.
 
     `display_names`: a registrar's host, and the display name for calls through it that set none.

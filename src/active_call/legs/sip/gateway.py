@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import LimitReached, NotAllowed, ParseError, QuotaReached
 from active_call.base.world import World
@@ -62,8 +64,7 @@ class Driver(Protocol):
     def run(self, operation: Callable[[float], T]) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SipSettings:
+class SipSettings(Struct, frozen=True):
     """How this server places and answers SIP calls. `external_ip` None: use the local address towards each peer."""
 
     external_ip: str | None

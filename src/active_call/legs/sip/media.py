@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Randomness
@@ -52,8 +53,7 @@ async def _no_look_up(name: str) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class MediaSettings:
+class MediaSettings(Struct, frozen=True):
     """The media settings of all legs of this server."""
 
     bind_ip: str
@@ -68,8 +68,7 @@ class MediaSettings:
     """Answer offers with RTP/AVP and crypto lines with SRTP, if `srtp` is `PREFERRED`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(Struct, frozen=True):
     """The prepared answer to the peer's first offer."""
 
     offer: bytes

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError
 from active_call.contract.options import CallOption

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError
 from active_call.contract.options import CallOption
@@ -38,8 +39,7 @@ class InviteUsage(Leg, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class AddressedInvitation:
+class AddressedInvitation(Struct, frozen=True):
     """An INVITE complete except for its SDP, and the two addresses that the SDP needs."""
 
     invitation: Invitation
@@ -107,8 +107,7 @@ class GatewayPort(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LegPort:
+class LegPort(Struct, frozen=True):
     """A SIP leg as its parts see it."""
 
     gateway: GatewayPort

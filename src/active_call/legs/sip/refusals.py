@@ -12,6 +12,8 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from active_call.base.world import Clock
 from active_call.legs.sip.plain_text import plain
 
@@ -23,8 +25,7 @@ BURST_S = 1.0
 MAX_ADDRESSES = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedCall:
+class RefusedCall(Struct, frozen=True):
     """A call that was refused before a handler was called. `caller` and `callee` may be whole From and To headers; `host` sent it."""
 
     rule: str

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.legs.sip.dialling import with_realms
 from active_call.legs.sip.plain_text import plain
@@ -25,8 +26,7 @@ REMOVAL_TIMEOUT_S = 2.0
 _SERVER = re.compile(r"^(?:sips?:)?(?P<host>\[[^\]]+\]|[^:;]+)(?P<port>:\d+)?(?P<parameters>;.*)?$")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """One account. `server` is a host, optionally with `:port` and `;transport=…`."""
 
     name: str

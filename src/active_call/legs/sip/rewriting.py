@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base import pattern_search
 from active_call.base.errors import ParseError
@@ -18,8 +20,7 @@ from active_call.sip.syntax.uri import Uri
 _REFERENCE = re.compile(r"\$\$|\$\{(\w+)\}|\$([0-9]+|[A-Za-z_]\w*)|\\([0-9]{1,2})|\\g<(\w+)>")
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """One rewriting of the callee. `template` is `replacement` in the syntax of `re`."""
 
     pattern: re.Pattern[str]
@@ -59,8 +60,7 @@ def rewritten(callee: str, rewrites: Sequence[Rewrite]) -> str:
     return callee
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """New values for the user and host of a URI. None keeps the old one. A host without a port keeps the port."""
 
     user: str | None = None
@@ -75,8 +75,7 @@ class Part:
         return uri
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderRule:
+class HeaderRule(Struct, frozen=True):
     """One rule: patterns for From and To, and the new From, To and Contact."""
 
     name: str = ""

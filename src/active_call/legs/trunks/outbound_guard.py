@@ -13,10 +13,11 @@ The number rules are the same for all three. This module knows trunks and addres
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import NotAllowed, ParseError
@@ -49,8 +50,7 @@ OUTBOUND_RULES = {
 NO_RULES = sip.HopRules()
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundPolicy:
+class OutboundPolicy(Struct, frozen=True):
     """The `[outbound]` settings."""
 
     domains: tuple[str, ...] = ()
@@ -67,8 +67,7 @@ class OutboundPolicy:
 EVERYTHING = OutboundPolicy()
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRequest:
+class OutboundRequest(Struct, frozen=True):
     """The requester of an outbound call. `trunk` and `peer` belong to the call in which it is requested."""
 
     by: Asker = "api"
@@ -83,8 +82,7 @@ class OutboundRequest:
     """Headers that the peer's Refer-To sets in the INVITE, such as Replaces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(Struct, frozen=True):
     """What may be called, and how. `is_own`: the target belongs to the trunk of the call in which it is requested."""
 
     uri: Uri

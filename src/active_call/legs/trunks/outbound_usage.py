@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import QuotaReached
 from active_call.base.world import Clock
@@ -17,8 +18,7 @@ from active_call.base.world import Clock
 HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class HourlyLimits:
+class HourlyLimits(Struct, frozen=True):
     """The limits per hour; None: unlimited."""
 
     calls: int | None = None

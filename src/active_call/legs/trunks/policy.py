@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from active_call.base.addresses import parse_address
 from active_call.base.errors import LimitReached
@@ -28,8 +29,7 @@ MAX_WAIT_S = 10.0
 """An outbound call that would have to wait longer is refused, so that its client can try another trunk."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrunkPolicy:
+class TrunkPolicy(Struct, frozen=True):
     """One trunk. None means: the general setting applies."""
 
     name: str

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ParseError
 from active_call.sdp.description import Attribute, MediaDescription, SessionDescription, format_description, parse_description
@@ -24,8 +26,7 @@ _FINGERPRINT: Final = re.compile(r"(?i)(sha-(?:1|224|256|384|512))\s+([0-9a-f]{2
 _ICE: Final = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserOffer:
+class BrowserOffer(Struct, frozen=True):
     """The parts of an offer beyond the audio. `fingerprints`: (hash, value in upper case); one must match the certificate."""
 
     description: SessionDescription
@@ -48,8 +49,7 @@ class BrowserOffer:
         return self.setup != "active"
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
+class Ours(Struct, frozen=True):
     """The parts of our answer beyond the audio."""
 
     ufrag: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
 from OpenSSL import SSL
 
 from active_call.base.errors import ActiveCallError
@@ -38,8 +38,7 @@ class DtlsError(ActiveCallError):
     code = "dtls"
 
 
-@dataclass(frozen=True, slots=True)
-class SrtpKeys:
+class SrtpKeys(Struct, frozen=True):
     """Keys with salts: ours for sent packets, the peer's for received ones."""
 
     suite: str
@@ -47,8 +46,7 @@ class SrtpKeys:
     receive_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """Our certificate with its key, and its SHA-256 fingerprint in SDP form."""
 
     certificate: x509.Certificate

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.legs.webrtc.description import MAX_CANDIDATES
@@ -14,8 +15,7 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 _ICE_LINES: Final = ("a=ice-ufrag:", "a=ice-pwd:", "a=candidate:", "a=end-of-candidates", "a=remote-candidates")
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(Struct, frozen=True):
     """Ufrag and password are empty if the fragment does not contain them."""
 
     ufrag: str

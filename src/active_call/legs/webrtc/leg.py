@@ -10,10 +10,10 @@ changed; keys and media continue.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.base.world import Randomness

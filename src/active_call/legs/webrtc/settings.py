@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 CODECS: Final = ("opus", "g722", "pcmu", "pcma")
 """Codecs negotiated with browsers, if the configuration allows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class IceSettings:
+class IceSettings(Struct, frozen=True):
     """The ICE settings of all calls. `public_ip`: our address in front of a one-to-one NAT; empty if there is none."""
 
     stun: tuple[str, int] | None = None
@@ -26,8 +26,7 @@ class IceSettings:
     """ICE lite: the browser performs the connectivity checks (RFC 8445 §2.5), and we offer only our own addresses."""
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserSettings:
+class BrowserSettings(Struct, frozen=True):
     """The settings of all calls with browsers."""
 
     ice: IceSettings = field(default_factory=IceSettings)

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
@@ -51,8 +51,7 @@ _ANSWER_MS: Final = 1000
 _SIT_HZ: Final = ((900, 1000), (1350, 1450), (1740, 1820))
 
 
-@dataclass(frozen=True, slots=True)
-class ToneHeard:
+class ToneHeard(Struct, frozen=True):
     """`kind` in `slot`, with a confidence (0 to 1). `frequency_hz` is the centre frequency, `duration_ms` the length of the last tone."""
 
     slot: int
@@ -62,8 +61,7 @@ class ToneHeard:
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(Struct, frozen=True):
     kind: int
     middle_hz: float = 0.0
     width_hz: float = 0.0

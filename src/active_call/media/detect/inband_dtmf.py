@@ -12,10 +12,10 @@ windows without it end it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.media.sounds.tones import DTMF_COLUMNS_HZ, DTMF_KEYS, DTMF_ROWS_HZ, OVERLOAD_DBM0
@@ -47,8 +47,7 @@ _NONE: Final = -1
 Slots = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Digit:
+class Digit(Struct, frozen=True):
     """`digit` was pressed in `slot`. Its tone began about `age_ms` before the end of the frame in which it was recognised."""
 
     slot: int

@@ -9,10 +9,10 @@ not delay a tick.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.media.detect.prosody import SPAN_SAMPLES, Prosody, prosody_of
@@ -36,8 +36,7 @@ _FULL_SCALE: Final = 32768
 Slots = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """The stream in `slot` has been silent for `silence_ms`."""
 
     slot: int

@@ -12,12 +12,12 @@ speaker holds the turn.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 RATE_HZ: Final = 8000
@@ -59,8 +59,7 @@ def _window_gain() -> NDArray[np.float32]:
 _GAIN: Final = _window_gain()
 
 
-@dataclass(frozen=True, slots=True)
-class Prosody:
+class Prosody(Struct, frozen=True):
     """Prosody before a pause. None: too little voiced sound.
 
     `pitch_change_st`: median pitch of the last 200 ms of voice relative to that of the whole second, in semitones. `final_lengthening`:

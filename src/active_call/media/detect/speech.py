@@ -24,10 +24,10 @@ locates it within a packet. All state is in arrays by slot. Only slots that chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.media.detect.noise_gate import NoiseGate
@@ -74,8 +74,7 @@ Slots = NDArray[np.intp]
 _QUIET, _RISING, _SPEAKING = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(Struct, frozen=True):
     """Speech has started (`started`) or ended in `slot`.
 
     Start: `sample` is its first sample, `at` the arrival of its first voiced packet, `duration_ms` its length when it was reported. End:

@@ -9,10 +9,10 @@ Its centre frequency is that of their energy. Its width tells one tone (about 15
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.media.sounds.tones import OVERLOAD_DBM0
@@ -39,8 +39,7 @@ _LOUDEST_DECAY: Final = 10 ** (-0.02 / 10)
 Slots = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Spectrum:
+class Spectrum(Struct, frozen=True):
     """Result for k frames: `kind` (k,), and for tonal ones centre frequency and width in Hz (else 0)."""
 
     kind: NDArray[np.int8]

@@ -11,10 +11,10 @@ pauses. It never attenuates. A limiter with 5 ms look-ahead within the frame kee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS, samples_in
@@ -39,8 +39,7 @@ Frames = NDArray[np.float32]
 Slots = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class GainSettings:
+class GainSettings(Struct, frozen=True):
     """The contract's `agc` options."""
 
     headroom_db: float = 5.0
@@ -50,6 +49,9 @@ class GainSettings:
     max_output_noise_level_dbfs: float = -50.0
     adjacent_speech_frames_threshold: int = 12
     enable_limiter: bool = True
+
+
+_DEFAULTS: Final = GainSettings()
 
 
 class GainControl:
@@ -72,7 +74,7 @@ class GainControl:
         self._ramp = (np.arange(1, n + 1, dtype=np.float32) / n)[None, :]
         self._block_ramp = (np.arange(1, n // _BLOCKS + 1, dtype=np.float32) / (n // _BLOCKS))[None, None, :]
 
-    def reset(self, slot: int, settings: GainSettings = GainSettings()) -> None:
+    def reset(self, slot: int, settings: GainSettings = _DEFAULTS) -> None:
         """Start a stream in `slot`."""
         self._headroom[slot] = settings.headroom_db
         self._max_gain[slot] = max(settings.max_gain_db, 0.0)

@@ -5,10 +5,10 @@ Messages go in and framed bytes come out, or bytes in any portions go in and who
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from active_call.base.blocking_frames import LENGTH_BYTES
 from active_call.base.errors import LocalProtocolError, ParseError
@@ -61,8 +61,7 @@ class _FrameReader:
         return take_frames(self._buffer)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A message that cannot be decoded: the stream that it names (0: none), its tag, and the error."""
 
     stream: int

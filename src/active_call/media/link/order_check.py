@@ -103,7 +103,7 @@ def _check_rtp(order: link.ConfigureRtp) -> None:
     _check(all(0 <= number <= 127 for number, _ in order.receive_formats), "receive_formats", order.receive_formats)
 
 
-def _check_numbers(order: msgspec.Struct | GainSettings) -> None:
+def _check_numbers(order: msgspec.Struct) -> None:
     for name, lowest, highest in _BOUNDS[type(order)]:
         value = getattr(order, name)
         _check(math.isfinite(value) and lowest <= value <= highest, name, value)

@@ -11,8 +11,9 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, cast
+
+from msgspec import Struct
 
 from active_call.base.child_processes import DESCRIPTOR, ChildProcess, Programs, StartsChildren
 from active_call.base.errors import MediaError, ParseError
@@ -39,8 +40,7 @@ WORKER_MODULE: Final = "active_call.media.worker.main"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
+class WorkerOptions(Struct, frozen=True):
     """The command-line options of a media process. Ports are inclusive."""
 
     index: int

@@ -7,8 +7,9 @@ not through this module.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from active_call.codec.table import CODECS
 from active_call.media.enhance.gain import GainSettings
@@ -17,8 +18,7 @@ from active_call.media.link.messages import StreamClosed
 from active_call.media.pool.process import MediaProcess
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLost:
+class StreamLost(Struct, frozen=True):
     """The media process of `stream` has died. No more reports follow."""
 
     stream: int

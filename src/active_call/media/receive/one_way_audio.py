@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 NOTHING_S: Final = 4.0
 """Ringing is over, and the first packets of every carrier arrive within a second. Callers hang up a few seconds later."""
 STOPPED_S: Final = 8.0
@@ -48,8 +50,7 @@ class Refused:
         return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.codec_changes + self.unjudged
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """`over`: it has ended. `detail` is for people."""
 
     name: str

@@ -14,12 +14,12 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import repeat
 from operator import eq
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.media.receive.columns import ReceiveColumns
@@ -39,8 +39,7 @@ _NOTHING: Final[_Datagram] = (0, [], 0, None)
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Received:
+class _Received(Struct, frozen=True):
     """The datagrams of one pass, by row."""
 
     lengths: NDArray[np.intc]

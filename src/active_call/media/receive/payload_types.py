@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.codec.opus import OpusEncoder, settings_for
 from active_call.codec.stream import Encoder, new_encoder
@@ -15,8 +16,7 @@ COMFORT_NOISE: Final = 13
 """RFC 3551 §6. We never treat it as sound, even if it was negotiated."""
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadTypes:
+class PayloadTypes(Struct, frozen=True):
     """The negotiated payload types. `audio`: those of sound. `known`: all that may arrive."""
 
     send_codec: Codec

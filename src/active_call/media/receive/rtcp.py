@@ -6,8 +6,9 @@ module knows no tick: the caller passes `now` (monotonic) and Unix time. RFC 355
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.base.world import Clock, Randomness
@@ -19,8 +20,7 @@ from active_call.rtp import rtcp
 INTERVAL_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What we have sent so far. `rtp_timestamp` is the media clock at the moment of the report."""
 
     ssrc: int

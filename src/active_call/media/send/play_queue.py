@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from active_call.media.send.mixer import Samples, add_saturated, faded_in, faded_out
 
@@ -34,15 +34,13 @@ RISE_MS: Final = 5
 """Duration of the fade-in after a pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True):
     """The frame just read contains the first sample of `play`."""
 
     play: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The last sample of `play` was read: `heard` of `queued` samples. `completed` is false if it was stopped."""
 
     play: str
@@ -51,15 +49,13 @@ class Finished:
     queued: int
 
 
-@dataclass(frozen=True, slots=True)
-class RanDry:
+class RanDry(Struct, frozen=True):
     """`play` is not closed and had too little sound for the frame just read."""
 
     play: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunsLow:
+class RunsLow(Struct, frozen=True):
     """`play` is not closed and has `left` samples: two seconds or less. Checked at its start and at the end of each piece."""
 
     play: str

@@ -12,12 +12,12 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.base.errors import MediaError
@@ -45,8 +45,7 @@ _PART = re.compile(r"([0-9.+*]+)(?:@(-?[0-9.]+))?(?:/([0-9.]+))?")
 _ALIASES: Final = {"uk": "gb"}
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True):
     """One sine. It is modulated by another (depth 90 %) if `modulation_hz` is not 0."""
 
     frequency_hz: float
@@ -54,16 +53,14 @@ class Component:
     modulation_hz: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Simultaneous sines for `duration_ms`; no sines mean silence. A duration of 0 never ends."""
 
     components: tuple[Component, ...]
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tone:
+class Tone(Struct, frozen=True):
     """A sequence of parts, once or repeated."""
 
     parts: tuple[Part, ...]

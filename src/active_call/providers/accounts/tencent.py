@@ -11,10 +11,11 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.providers.credentials import KeySource, find_key
@@ -31,8 +32,7 @@ LIFETIME_S: Final = 3_600
 """How long a signature is valid."""
 
 
-@dataclass(frozen=True, slots=True)
-class TencentAccount:
+class TencentAccount(Struct, frozen=True):
     """The parts of an account. `app_id` is empty if an API needs none."""
 
     app_id: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 FILLERS: tuple[tuple[str, ...], ...] = (
     ("um",),
@@ -37,8 +38,7 @@ _SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "@": "at", "$": "dollars", 
 _TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+|[&+%@$€£]|[^\W\d_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Grammar:
+class Grammar(Struct, frozen=True):
     """`jsgf` uses exactly the words of `words`; `spellings` maps spoken words back to the phrase as it was written."""
 
     jsgf: str

@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
@@ -109,8 +109,7 @@ LEAST_OF_A_WORD: Final = 0.25
 """A single word below this confidence is a hum (0.18); spoken words have 0.33 and more in noise of 10 dB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """The text of one stretch of speech, with the natural log of its probability, summed over `n_tokens`."""
 
     text: str

@@ -10,10 +10,10 @@ import functools
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from active_call.providers.asr.grammar import Grammar, compile_grammar
 from active_call.providers.asr.spelling import pronounce
@@ -31,8 +31,7 @@ FREE_PHONES = "free phones"
 SILENCES = frozenset({"<sil>", "(NULL)", "<s>", "</s>", "SIL", "[NOISE]", "[SPEECH]", "+NSN+", "+SPN+"})
 
 
-@dataclass(frozen=True, slots=True)
-class PhraseScore:
+class PhraseScore(Struct, frozen=True):
     """How well a phrase explains the sound, against free phones. Smaller is better.
 
     `loss` is what the grammar loses in log likelihood for each frame of speech (times 1000, in the decoder's scaled units). 80 frames are
@@ -76,8 +75,7 @@ def recognise(pcm: bytes, phrases: tuple[str, ...]) -> tuple[str, float]:
     return _engine().recognise(pcm, phrases)
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
+class _Compiled(Struct, frozen=True):
     """A grammar in the decoder, under `search`; None if no phrase can be pronounced."""
 
     search: str
@@ -85,8 +83,7 @@ class _Compiled:
     unpronounceable: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
+class _Decoded(Struct, frozen=True):
     """One pass: the words with their number of frames, and the log score of the whole."""
 
     words: list[tuple[str, int]]

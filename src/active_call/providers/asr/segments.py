@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent, TurnChange, TurnEvent, Word
@@ -27,8 +29,7 @@ MAX_SEGMENTS = 1_000
 MAX_JUMPS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A stretch of the caller's speech as the vendor reports it. `start_sample` and `end_sample` None: the vendor reports no times."""
 
     text: str

@@ -11,11 +11,11 @@ reports them. The computing happens in engine processes (`sherpa_engine`), up to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption
@@ -36,8 +36,7 @@ WITH_TIMES = frozenset({ModelKind.PARAKEET, ModelKind.SENSE_VOICE, ModelKind.ZIP
 ROLES: Mapping[ModelKind, frozenset[str]] = {model.kind: frozenset(model.files) for model in MODELS}
 
 
-@dataclass(frozen=True, slots=True)
-class LocalModel:
+class LocalModel(Struct, frozen=True):
     """A model on this machine. `languages` is empty if the model detects the language, or if they are unknown."""
 
     name: str

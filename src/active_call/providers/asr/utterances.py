@@ -11,7 +11,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
@@ -33,8 +34,7 @@ MIN_UTTERANCE_SAMPLES = samples_in(120, LISTEN_RATE_HZ)
 """Shorter speech holds no word, and models invent one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(Struct, frozen=True):
     """A cut-out stretch of speech: `pcm` (s16le, 16 kHz) includes the lead and the tail; the samples mark the speech itself."""
 
     index: int
@@ -45,8 +45,7 @@ class Utterance:
     """The sample at which `pcm` begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimedWord:
+class TimedWord(Struct, frozen=True):
     """A word and its position in the transcribed sound, in seconds."""
 
     text: str
@@ -54,8 +53,7 @@ class TimedWord:
     end_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(Struct, frozen=True):
     """An engine's text of an utterance; empty if there is none."""
 
     text: str

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from active_call.base.errors import ProviderError
 from active_call.codec.resample import StreamResampler

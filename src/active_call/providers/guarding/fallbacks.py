@@ -6,10 +6,10 @@ drops what belongs to the first vendor (server, credentials, model, voice, extra
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.settings import LlmSettings

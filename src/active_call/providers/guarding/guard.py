@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import httpx
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
@@ -26,8 +27,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The limits of one provider. An adapter may set its own in the attribute `limits`."""
 
     first_result_s: float = 4.5

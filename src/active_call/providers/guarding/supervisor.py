@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import count
+
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in

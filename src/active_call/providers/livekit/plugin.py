@@ -14,10 +14,11 @@ import importlib
 import inspect
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError, ConfigError, ProviderError
 from active_call.providers.credentials import without_secrets
@@ -32,8 +33,7 @@ MAX_VOICES: Final = 16
 PORTS: Final = {"https": 443, "wss": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A setting that an option names: `key` in the section, and the argument names that classes use for it, the usual one first."""
 
     key: str
@@ -41,8 +41,7 @@ class Wanted:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PluginChoice:
+class PluginChoice(Struct, frozen=True):
     """The class and its settings. `secret` is the option's own key, `endpoint` its own server."""
 
     section: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 AS_SYSTEM: Final = "system"
 """A system message in mid-conversation is sent unchanged."""
@@ -19,8 +20,7 @@ AS_USER: Final = "user"
 """A system message in mid-conversation is sent as a user message: the server refuses it, or moves it to the front."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelProfile:
+class ModelProfile(Struct, frozen=True):
     """How to address one model. `server` is the end of a host name (empty: any), `model` a pattern for the beginning of a model's name."""
 
     name: str

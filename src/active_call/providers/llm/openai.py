@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import openai
+from msgspec.structs import replace
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.providers.asr import moonshine_engine
 from active_call.providers.models.folders import installed_models, models_folder
@@ -61,8 +62,7 @@ def forget_models() -> None:
     _has_model.cache_clear()
 
 
-@dataclass(frozen=True, slots=True)
-class LocalEngine:
+class LocalEngine(Struct, frozen=True):
     """One engine. `languages`: what it understands or speaks, by primary tag; empty: all.
 
     `stands_in`: it may take over from an engine before it, or from a vendor, that fails.

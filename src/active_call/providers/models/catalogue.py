@@ -6,9 +6,10 @@ The checksums are those that the project publishes with its archives. Nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 
@@ -28,8 +29,7 @@ class ModelKind(Enum):
     """A streaming model."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechModel:
+class SpeechModel(Struct, frozen=True):
     """One model. `files` maps the roles that its kind needs to names in the archive's folder. `size_mb` is the archive's, in 10⁶ bytes."""
 
     name: str

@@ -9,10 +9,10 @@ the session is resumed by its handle on a new one. The service cannot be told ho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError

@@ -10,10 +10,10 @@ The conversation here, not the service, decides whether the caller interrupts th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError

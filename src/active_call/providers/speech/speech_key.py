@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from active_call.contract.options import TtsOption
 
@@ -20,8 +20,7 @@ KEY_CHARS: Final = 40
 _FORMAT: Final = "speech 1"
 
 
-@dataclass(frozen=True, slots=True)
-class Voice:
+class Voice(Struct, frozen=True):
     """Who speaks: the provider and its settings. `option.endpoint` is the server actually used, if there is one."""
 
     provider: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.providers.speech.spoken_words import (
     CURRENCIES,
@@ -33,8 +34,7 @@ YEARS = re.compile(r"(?:19|20)\d\d")
 _GROUP = re.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class SpokenWord:
+class SpokenWord(Struct, frozen=True):
     """One written word, or several that are spoken as a unit, and the spoken form."""
 
     written: str

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from active_call.base.cache_folder import cache_folder
 from active_call.providers.tts.phonemes import phonemes_of
@@ -34,8 +34,7 @@ MAX_PHONEMES = 1200
 """The longest speech of one request: 30 s. The rest is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(Struct, frozen=True):
     """A sentence ready to be decoded. `latent`: (1, channels, frames) float32; empty if `sound` holds the whole sentence.
 
     `ends`: for each word (first frame, frame after its last), or None for a word without sound.

@@ -14,9 +14,10 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from active_call.providers.tts.piper_model import split
 
@@ -28,8 +29,7 @@ UNFINISHED_S = 600.0
 ENCODER, DECODER, NAMES = "encoder.onnx", "decoder.onnx", "names.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Networks:
+class Networks(Struct, frozen=True):
     """The networks of a voice, ready to run: its two halves and the names of the encoder's outputs `latent` and `durations`.
 
     A voice that cannot be split has no decoder: its encoder makes the sound, and the names are empty.

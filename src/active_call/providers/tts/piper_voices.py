@@ -8,12 +8,13 @@ file's name (`en_US-joe-medium`) or by the speaker in it (`joe`).
 from __future__ import annotations
 
 import json
-import pkgutil
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from msgspec import Struct
 
 from active_call.providers.models.folders import models_folder
 
@@ -22,8 +23,7 @@ FOLDER_VARIABLE = "ACTIVE_CALL_VOICES"
 MAX_CONFIG_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class PiperVoice:
+class PiperVoice(Struct, frozen=True):
     """An installed voice. `language` is its code in lower case with a hyphen (`en-us`), `rate_hz` the rate of its sound."""
 
     name: str
@@ -71,7 +71,8 @@ def has_voice(environment: Mapping[str, str], name: str) -> bool:
 
 @cache
 def _voices_of_packages() -> tuple[PiperVoice, ...]:
-    names = sorted(module.name for module in pkgutil.iter_modules() if module.name.endswith(PACKAGE_SUFFIX))
+    places = [Path(place or ".") for place in sys.path]  # `pkgutil.iter_modules` takes 30 ms, as it looks into every folder
+    names = sorted({found.name for place in places for found in place.glob(f"*{PACKAGE_SUFFIX}")})
     specs = [spec for name in names if (spec := find_spec(name)) is not None]
     folders = [Path(place) for spec in specs for place in spec.submodule_search_locations or ()]
     return tuple(voice for folder in folders for voice in _voices_in(folder))

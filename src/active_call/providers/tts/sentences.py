@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.providers.speech.spoken_english import SpokenWord
 
@@ -25,8 +26,7 @@ _SENTENCE_END = re.compile(r"[.!?…。！？।؟][\"'”’)\]»]*$")
 _CLAUSE_END = re.compile(r"[,;:—–，、；：،؛][\"'”’)\]»]*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part that is spoken at a time, and the silence after it if something follows."""
 
     words: tuple[SpokenWord, ...]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.providers.sources import close_source

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError
 from active_call.providers.usage.billing import is_private_host
@@ -56,8 +58,7 @@ _DATED: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 _KEYS: Final = frozenset({"kind", "provider", "model", "unit", "price", "date", "source", "estimate", "increment"})
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Struct, frozen=True):
     """A row. `price` is for one `unit`, in the table's currency; the `model` `*` matches all models of the provider."""
 
     kind: str
@@ -80,8 +81,7 @@ class Price:
         return amount / UNITS[self.unit][1] * self.price
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Struct, frozen=True):
     """The cost of a use."""
 
     amount: float

@@ -7,9 +7,10 @@ text tokens. Reasoning tokens, requests and cached characters are additional inf
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 Kind = Literal["asr", "tts", "llm", "realtime", "telephony"]
 KINDS: Final = ("asr", "tts", "llm", "realtime", "telephony")
@@ -52,8 +53,7 @@ TOKENS: Final = frozenset(
 Amounts = Mapping[Unit, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(Struct, frozen=True):
     """Who bills a use: `provider` is the adapter's name, or the host of a private server; `model` is empty if there is none."""
 
     kind: Kind
@@ -64,8 +64,7 @@ class Billed:
         return " ".join(part for part in (self.kind, self.provider, self.model) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(Struct, frozen=True):
     """One use. `is_estimated`: the vendor did not report the amounts."""
 
     billed: Billed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import os
 import shlex
@@ -13,13 +11,12 @@ from typing import Annotated
 
 import typer
 
-from active_call.base.numeric_threads import single_threaded
-from active_call.base.version import __version__
 from active_call.client.connection import DEFAULT_URL
 from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
 from active_call.server.commands.models import models_app
 from active_call.server.commands.playbook import playbook_app
 from active_call.server.commands.providers import providers
+from active_call.server.commands.serve import PROGRAM, ConfFlag, ExternalIpFlag, root, serve
 from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
@@ -27,13 +24,7 @@ from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
 
-app = typer.Typer(
-    name="active-call",
-    help="Answers and places phone calls over SIP, and holds the conversation.",
-    no_args_is_help=False,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(**PROGRAM)
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(models_app, name="models")
 app.add_typer(trunk_app, name="trunk")
@@ -44,68 +35,8 @@ add_call_commands(app)
 out = Terminal()
 err = Terminal(stderr=True)
 
-ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
-HttpFlag = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
-SipFlag = Annotated[str | None, typer.Option("--sip", help="HOST:PORT for SIP over UDP and TCP.")]
-HandlerFlag = Annotated[str | None, typer.Option("--handler", help="Who takes calls: a URL, a playbook (.md) or module:function.")]
-ExternalIpFlag = Annotated[str | None, typer.Option("--external-ip", help="Public address for Contact, Via and SDP.")]
-CodecsFlag = Annotated[str | None, typer.Option("--codecs", help="Codecs to offer, in order: pcmu,pcma")]
-CallFlag = Annotated[str | None, typer.Option("--call", help="Place a call to this SIP URI once the server is ready.")]
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    conf: ConfFlag = None,
-    http: HttpFlag = None,
-    sip: SipFlag = None,
-    handler: HandlerFlag = None,
-    call: CallFlag = None,
-    external_ip: ExternalIpFlag = None,
-    codecs: CodecsFlag = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Without a command: serve."""
-    if version:
-        out.print(f"active-call {__version__}", highlight=False)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        serve(context, conf=conf, http=http, sip=sip, handler=handler, call=call, external_ip=external_ip, codecs=codecs)
-
-
-@app.command()
-def serve(
-    context: typer.Context,
-    conf: ConfFlag = None,
-    http: HttpFlag = None,
-    sip: SipFlag = None,
-    handler: HandlerFlag = None,
-    call: CallFlag = None,
-    external_ip: ExternalIpFlag = None,
-    codecs: CodecsFlag = None,
-) -> None:
-    """Answer and place calls until stopped."""
-    from active_call.server.starter_files import prepare_start
-
-    with Explained():
-        flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
-        config, written = prepare_start(conf, flags, os.environ, callee=call, meanwhile=_load_server)
-        _load_server()
-        from active_call.server import launching
-        from active_call.server.reloading import ConfigSource
-
-        for path in written:
-            typer.echo(f"wrote {path}", err=True)
-        file = conf or DEFAULT_FILE
-        launching.serve(config, ConfigSource(file, flags, os.environ, had_file=file.exists()), call=call, children=context.obj)
-
-
-def _load_server() -> None:
-    """Import the server, then enable the garbage collector; it skips the objects that exist by then."""
-    with single_threaded():
-        importlib.import_module("active_call.server.launching")
-    gc.freeze()
-    gc.enable()
+app.callback(invoke_without_command=True)(root)
+app.command()(serve)
 
 
 @app.command()

@@ -92,5 +92,7 @@ class Prices(Section):
 
     def table(self) -> PriceTable:
         """All prices."""
+        if not self.rows and self.currency == "USD":
+            return shipped_prices()
         rate = self.per_dollar if self.per_dollar is not None and self.currency != "USD" else 1.0
         return shipped_prices().over((row.as_price() for row in self.rows), self.currency, rate)

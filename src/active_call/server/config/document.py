@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from msgspec import Struct, field
 
 from active_call.base.errors import ConfigError
 
@@ -27,8 +27,7 @@ _VALUE_TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A config file as plain values. `lines` holds the line, counted from 1, of every table and key that has its own line."""
 
     file: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 CALLER_VOICE = "piper:joe*1.2"
 """The agent's voice a fifth higher, with shorter formants: natural, but clearly another voice."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoStory:
+class DemoStory(Struct, frozen=True):
     """A conversation. `playbook` is a file shipped with the package; the rest is the telephone's (`testing.phone.story`).
 
     `min_words_right`: share of the caller's words that the agent must recognise over the whole call.

@@ -6,10 +6,10 @@ A config, its playbooks and the environment enter; options leave, each once. Sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import ActiveCallError
@@ -34,8 +34,7 @@ _OF_KIND: Mapping[str, type[AsrOption] | type[TtsOption] | type[LlmSettings] | t
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A provider to test. `whose` says what would use it: a playbook, `calls`, or the environment variable with its key."""
 
     kind: str

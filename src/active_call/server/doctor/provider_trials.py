@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib.resources import files
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ
@@ -50,8 +52,7 @@ PIECE_S = 0.1
 SILENCE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """The result of one target. `latency_ms`: until its first result (recognition: from the end of the utterance)."""
 
     target: Target

@@ -9,10 +9,10 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from email.utils import formatdate
 
 import uvicorn
+from msgspec import Struct
 from uvicorn.server import ServerState
 
 from active_call.api.connections import Connections, HttpLimits, Listener
@@ -33,8 +33,7 @@ from active_call.server.listening import why_not_free
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HttpServer:
+class HttpServer(Struct, frozen=True):
     """The running parts."""
 
     port: int

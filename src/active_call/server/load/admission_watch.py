@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
+import msgspec
+from msgspec import Struct
+
 from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALLS, CoreAdmission, CoreSample, NewCallPace
 
 LOOK_EVERY_S: Final = 0.25
@@ -95,8 +98,7 @@ class CallLoad:
                 log.info("the cores take calls again", extra=fields)
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionWatch:
+class AdmissionWatch(Struct, frozen=True):
     """Runs beside the calls. `read` measures the cores, `tell(is_accepting, retry_after_s)` sets the endpoint, `flush` writes refusals."""
 
     load: CallLoad
@@ -104,7 +106,7 @@ class AdmissionWatch:
     read: Callable[[], CoreSample | None]
     tell: Callable[[bool, int], None]
     flush: Callable[[], None]
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     """A call has come."""
 
     def refresh(self) -> None:

@@ -28,9 +28,10 @@ With fewer than `MIN_CALLS` no rule applies: another program fills the cores the
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.server.load.control_cost import ControlCost
 
@@ -66,8 +67,7 @@ PER_LATE_BEAT: Final = 2
 """A late loop still accepts callers who come one after another, as on a machine that is slow for other reasons."""
 
 
-@dataclass(frozen=True, slots=True)
-class CoreSample:
+class CoreSample(Struct, frozen=True):
     """CPU times so far, in seconds. `n_cores` is how many cores, or parts of one, this server may use."""
 
     at: float
@@ -82,8 +82,7 @@ class CoreSample:
     """The number of cores summed in `idle_s` and `steal_s`; 0: the same as `n_cores`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """A sample, with the number of calls and the number of calls begun so far."""
 
     sample: CoreSample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from functools import cache, partial
 from pathlib import Path
 
 from active_call.base.errors import ConfigError, TransportError
@@ -11,7 +12,7 @@ from active_call.base.world import World
 from active_call.legs.sip.gateway import SipGateway, SipSettings
 from active_call.legs.sip.media import MediaSettings
 from active_call.media.pool.pool import MediaPool
-from active_call.net.certificates import CertificateFiles, client_context, server_context
+from active_call.net.certificates import CertificateFiles, MakeContext, client_context, server_context
 from active_call.net.limits import ConnectionLimits
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
@@ -111,11 +112,14 @@ def _server_tls(config: Config) -> ssl.SSLContext | None:
         raise ConfigError("tls_cert_file", f"{config.tls_cert_file}: {error}") from error
 
 
-def _client_tls(config: Config, *, checks_name: bool = True) -> ssl.SSLContext:
-    return client_context(
+def _client_tls(config: Config, *, checks_name: bool = True) -> MakeContext:
+    """Makes the context at the first call: most servers open no TLS connection at their start, and loading authorities takes 30 ms."""
+    make = partial(
+        client_context,
         ca_file=config.tls_ca_file,
         certificate=config.tls_client_cert_file,
         key=config.tls_client_key_file,
         verify=config.tls_verify,
         checks_name=checks_name,
     )
+    return cache(make)

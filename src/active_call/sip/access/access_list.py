@@ -15,9 +15,10 @@ trunks share that range, the trunk whose own host stands in From wins, else the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
+
+from msgspec import Struct
 
 from active_call.base.addresses import IpAddress, parse_address
 
@@ -64,8 +65,7 @@ RULES = {
 """Every rule that admits or refuses a request: its stable id and its description."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrunkAccess:
+class TrunkAccess(Struct, frozen=True):
     """The fields of a trunk that the decision uses."""
 
     name: str
@@ -80,8 +80,7 @@ class TrunkAccess:
     """Whether our in-dialog requests that are too large for a datagram go by TCP."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionPolicy:
+class AdmissionPolicy(Struct, frozen=True):
     """The configured policy. `strangers` is `admission.strangers` of the config: how unknown sources are answered."""
 
     trunks: tuple[TrunkAccess, ...] = ()
@@ -92,8 +91,7 @@ class AdmissionPolicy:
     silence_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSource:
+class RequestSource(Struct, frozen=True):
     """The sender of a request. `host` is the source address without brackets."""
 
     host: str
@@ -101,8 +99,7 @@ class RequestSource:
     from_host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The decision about a request.
 
     `rule` is a stable id. `code` and `reason` are those of the rejection; `retry_after_s` is its Retry-After.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.sip.events import HeaderList
 from active_call.sip.syntax.message import Response
 
 
-@dataclass(frozen=True, slots=True)
-class EndCall:
+class EndCall(Struct, frozen=True):
     """Send BYE with `bye_headers` and end the call. The other fields are those of CallEnded."""
 
     cause: str
@@ -19,8 +18,7 @@ class EndCall:
     bye_headers: HeaderList = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshByInvite:
+class RefreshByInvite(Struct, frozen=True):
     """Refresh the session by a re-INVITE without changes (RFC 4028 §7.4)."""
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.syntax.headers import parse_name_addr
 
 
-@dataclass(frozen=True, slots=True)
-class DialogInfo:
+class DialogInfo(Struct, frozen=True):
     """The state of one dialog (RFC 3261 §12). `remote_tag` and `remote_target` are empty until the peer has sent a tag.
 
     `established` says whether a 2xx has been sent or received. `user_agent` is the peer's latest User-Agent or Server.

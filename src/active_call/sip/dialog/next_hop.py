@@ -14,7 +14,7 @@ Then the request goes to the source. The same applies to a host name that resolv
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import ParseError

@@ -7,7 +7,7 @@ acknowledged by PRACK in order (RFC 3262). If one carries an offer because our I
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.dialog.bye import Bye

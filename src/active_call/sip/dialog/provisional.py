@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.base.errors import ParseError
 from active_call.sip.dialog.decisions import Decision
@@ -34,8 +36,7 @@ _RSEQ = re.compile(r"[0-9]{1,10}\Z")
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class RAck:
+class RAck(Struct, frozen=True):
     """The value of RAck: the RSeq of the response, and the CSeq of the request that the response answered."""
 
     rseq: int

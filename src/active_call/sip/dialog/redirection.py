@@ -8,7 +8,8 @@ called.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import ParseError

@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
+
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.ports import DialogPort
@@ -52,8 +54,7 @@ class _Incoming:
     event: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class WantedTransfer:
+class WantedTransfer(Struct, frozen=True):
     """What a REFER asks for. The fields are those of TransferRequested."""
 
     refer_to: str

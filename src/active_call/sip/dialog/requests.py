@@ -7,7 +7,8 @@ A function that builds the request and its next hop for each attempt goes in. Ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.credentials import Authenticator

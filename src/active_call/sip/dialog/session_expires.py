@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 from active_call.sip.events import EndpointConfig
@@ -15,8 +16,7 @@ MIN_INTERVAL_S = 90
 """RFC 4028 §4: Min-SE must not be lower. Ours is exactly this."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionExpires:
+class SessionExpires(Struct, frozen=True):
     """A Session-Expires value in seconds, and the refresher that this message names."""
 
     interval_s: int

@@ -11,7 +11,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.events import Credentials
@@ -25,8 +26,7 @@ _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _SPELLING = {name.upper(): name for name in _HASHES}
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     """A WWW-Authenticate or Proxy-Authenticate value. `algorithm` is None if none was named, which means MD5."""
 
     realm: str
@@ -42,8 +42,7 @@ class Challenge:
         return _hash_name(self.algorithm) in ALGORITHMS and (not self.qop or "auth" in self.qop or "auth-int" in self.qop)
 
 
-@dataclass(frozen=True, slots=True)
-class DigestCredentials:
+class DigestCredentials(Struct, frozen=True):
     """The credentials in an Authorization or Proxy-Authorization value. `nonce_count` is eight hexadecimal digits."""
 
     username: str

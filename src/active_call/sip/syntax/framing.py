@@ -10,7 +10,8 @@ message cannot be found, the stream is lost: `failure` says why, and the connect
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from active_call.base.errors import ParseError
 
@@ -20,13 +21,11 @@ _CONTENT_LENGTH = re.compile(rb"(?:^|\r\n)(?:content-length|l)[ \t]*:((?:[^\r\n]
 _LENGTH = re.compile(rb"[0-9]{1,10}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     """The peer's CRLF CRLF. Answer it with one CRLF."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Struct, frozen=True):
     """The CRLF that answers our own ping."""
 
 

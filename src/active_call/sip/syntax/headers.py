@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct, field
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.syntax.grammar import (
@@ -200,13 +201,15 @@ def _checked(name: str, value: str) -> tuple[str, str, str]:
     return header_key(name), name, value.strip(LWS)
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(Struct, frozen=True):
     """A From, To, Contact, Route … value. `uri_text` is verbatim. `parameters` are the header's: names in lower case, values unquoted."""
 
     display: str | None
     uri_text: str
-    parameters: dict[str, str | None] = field(default_factory=dict, hash=False)
+    parameters: dict[str, str | None] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.display, self.uri_text))  # without the parameters, a dict
 
     @property
     def uri(self) -> Uri:
@@ -277,15 +280,17 @@ def format_name_addr(uri: str | Uri, *, display: str | None = None, parameters: 
     return f"{name}<{uri}>{format_parameters(parameters or {})}"
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(Struct, frozen=True):
     """One Via value. `transport` is in upper case (`UDP`, `TLS`, …). `text` is the value verbatim."""
 
     transport: str
     host: str
     port: int | None
-    parameters: dict[str, str | None] = field(hash=False)
+    parameters: dict[str, str | None]
     text: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.transport, self.host, self.port, self.text))  # without the parameters, a dict
 
     @property
     def branch(self) -> str | None:
@@ -342,8 +347,7 @@ def _name_of(parameter: str) -> str:
     return parameter.partition("=")[0].strip(LWS).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(Struct, frozen=True):
     """A sequence number below 2**32 and the method, case preserved."""
 
     number: int

@@ -5,7 +5,7 @@ A header value goes in, frozen `Reason`s come out, and back. A message may conta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.syntax.grammar import LWS, is_token, parse_parameters, quote
@@ -14,8 +14,7 @@ from active_call.sip.syntax.message import Request, Response
 _MAX_CAUSE_DIGITS = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """`protocol` is `SIP`, `Q.850` or another token, in upper case. `cause` is a status code or Q.850 cause value. `text` is for people."""
 
     protocol: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct, field
 
 from active_call.base.errors import ParseError
 from active_call.sip.syntax.grammar import LWS, encode_text, normalise_escapes, unescape
@@ -32,8 +33,7 @@ MAX_REMEMBERED = 256
 """Maximum length of a URI in the parse cache, so that a peer cannot fill our memory with long ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(Struct, frozen=True):
     """A parsed URI. `user`, `password`, parameter values and `headers` keep their escapes; parameter names are unescaped.
 
     `host` has no brackets. In a tel URI it is empty, and `user` is the number.
@@ -44,8 +44,11 @@ class Uri:
     password: str | None = None
     host: str = ""
     port: int | None = None
-    parameters: dict[str, str | None] = field(default_factory=dict, hash=False)
+    parameters: dict[str, str | None] = field(default_factory=dict)
     headers: str | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.user, self.password, self.host, self.port, self.headers))  # without the parameters, a dict
 
     @property
     def transport(self) -> str | None:

@@ -10,8 +10,9 @@ each.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Protocol
+
+from msgspec.structs import replace
 
 from active_call.sip.events import Address, Flow, Target, TransportName
 from active_call.sip.routing import DEFAULT_PORTS, is_address, is_reliable

@@ -10,8 +10,9 @@ once.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from active_call.sip.events import LookUp, Target
 from active_call.sip.routing import DEFAULT_PORTS

@@ -9,9 +9,10 @@ rules of the next hop is skipped, whether its address comes from the URI or from
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from active_call.base.addresses import reach_of
 from active_call.sip.events import HopRules, Target

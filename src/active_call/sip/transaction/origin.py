@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from active_call.sip.events import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """The user part of our Contact (None: the request has no Contact) and the listener that the request uses."""
 
     contact_user: str | None = None

@@ -5,7 +5,7 @@ A request without Via and Contact, a target and a branch go in. Bytes come out. 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from active_call.sip.events import Target
 from active_call.sip.listeners import SECURED, Listeners

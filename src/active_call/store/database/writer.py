@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from msgspec import Struct
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from active_call.base.errors import ActiveCallError
@@ -60,8 +61,7 @@ class Entry:
     """The content of that cell."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Change:
+class Change(Struct, frozen=True, eq=False):
     """A change of one call: its state while in progress, or its record, which closes it."""
 
     entry: Entry

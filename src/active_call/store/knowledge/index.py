@@ -12,9 +12,10 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from active_call.store.knowledge.passages import passages_of
 
@@ -38,8 +39,7 @@ _COMMON: Final = frozenset(_COMMON_WORDS.split())
 Stamp = tuple[tuple[str, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A passage. `file` is relative to the folder."""
 
     file: str

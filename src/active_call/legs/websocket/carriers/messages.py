@@ -9,11 +9,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 from active_call.legs.sip.plain_text import plain
@@ -50,8 +50,7 @@ class FrameError(ActiveCallError):
     code = "bad_request"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The stream begins. `codec`: ours; `rate_hz`: for `pcm`. `parameters`: values from the user's call flow."""
 
     stream_id: str
@@ -65,35 +64,30 @@ class Started:
     parameters: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(Struct, frozen=True):
     """The caller's sound, encoded. `chunk`: its number, from 1; None if the carrier does not number."""
 
     data: bytes
     chunk: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Digit:
+class Digit(Struct, frozen=True):
     """The caller has pressed a key."""
 
     digit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(Struct, frozen=True):
     """The sound before this mark has been played or cleared."""
 
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """The stream is over: the call has ended, or its call flow continues without us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """A message without an effect. `event`: its name."""
 
     event: str

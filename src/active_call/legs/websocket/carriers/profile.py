@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from msgspec import Struct, field
+
 NAMES: Final = ("twilio", "telnyx", "plivo", "vonage", "exotel")
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerProfile:
+class AnswerProfile(Struct, frozen=True):
     """The document returned to a carrier's answer URL to make it open the stream. `values_in` says where values go."""
 
     media_type: str
@@ -31,8 +31,7 @@ class AnswerProfile:
     """The parameter names of the two numbers in the carrier's request."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamProfile:
+class StreamProfile(Struct, frozen=True):
     """One carrier's protocol."""
 
     name: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import soxr
+from msgspec import Struct
 
 from active_call.base.errors import ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
@@ -20,8 +20,7 @@ _MU_LAW: Final = np.array([False])
 _NAMES: Final = {"linear16": LINEAR, "pcm": LINEAR, "pcm_s16le": LINEAR, "mulaw": MULAW, "ulaw": MULAW, "pcmu": MULAW, "pcm_mulaw": MULAW}
 
 
-@dataclass(frozen=True, slots=True)
-class SoundFormat:
+class SoundFormat(Struct, frozen=True):
     """The format sent to a vendor: mono at `rate_hz`, `encoding` LINEAR (s16le) or MULAW."""
 
     rate_hz: int = LISTEN_RATE_HZ

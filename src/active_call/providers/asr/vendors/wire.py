@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+from msgspec import Struct
+
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.vendors.sound_format import WIDE, SoundFormat
 
 Message = str | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(Struct, frozen=True):
     """A message after which the vendor does not accept more until it is ready again (`note_ready`): later messages wait."""
 
     message: Message
@@ -33,11 +35,10 @@ class Setup:
     """The public half of a key pair, for vendors with key pairs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """The address of a stream. `secrets` are the texts in it that no message may contain."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     subprotocols: Sequence[str] = ()
     secrets: Sequence[str] = ()

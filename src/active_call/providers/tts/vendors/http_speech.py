@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal
 
 import httpx
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
@@ -28,8 +29,7 @@ from active_call.providers.tts.whole_text import WholeTextStream
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechRequest:
+class SpeechRequest(Struct, frozen=True):
     """One POST. `body` is JSON, or the text of another type (`content_type`)."""
 
     url: str

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 Message = str | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceAddress:
+class VoiceAddress(Struct, frozen=True):
     """The address of a voice. Equal addresses share connections. `secrets` are the texts in it that no message may contain."""
 
     url: str
@@ -16,8 +15,7 @@ class VoiceAddress:
     secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SpokenText:
+class SpokenText(Struct, frozen=True):
     """One text; `id` is unique on this server."""
 
     text: str

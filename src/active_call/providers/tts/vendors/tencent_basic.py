@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from active_call.contract.options import TtsOption
 from active_call.providers.accounts.tencent import KEY_PAGE, KEYS, TencentAccount, cloud_api_authorization, find_account
