@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calls_kit import Always, Call, a_call, fault_in
+from calls_kit import Always, Call, Engines, Voice, a_call, fault_in
 
+from active_call.base.errors import ConfigError
 from active_call.call.opening.routing import LeftOpen
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption
+from active_call.contract.options import CallOption, TtsOption
 from active_call.legs.events import LegDigit, LegRequestRefused, LegRinging
 from active_call.testing.fakes.call import FakeLeg
 
@@ -206,6 +207,28 @@ def test_ringing_with_sound_opens_it_before_the_answer(virtually: Any, ringtone:
             await call.until(lambda: bool(call.of(events.Answer)))
             assert stream.music == b""
             assert call.leg.stream is stream
+
+    virtually(story())
+
+
+class PickyEngines(Engines):
+    """Engines that know one voice."""
+
+    def get_synthesiser(self, option: TtsOption, trust: object = None) -> Any:
+        if option.provider == "nosuch":
+            raise ConfigError("tts.provider", "unknown provider 'nosuch'")
+        return super().get_synthesiser(option)
+
+
+def test_accept_that_names_no_engine_is_an_error_and_may_be_corrected(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(None, router=Always(lambda _: LeftOpen()), engines=PickyEngines(voice=Voice())) as call:
+            call.session.post(commands.Accept(option=CallOption(tts=TtsOption(provider="nosuch"))))
+            await asyncio.sleep(1)
+            assert [event.error for event in call.of(events.Error)] == ["accept: tts.provider: unknown provider 'nosuch'"]
+            assert call.of(events.Hangup) == []
+            call.session.post(commands.Accept())
+            await call.until(lambda: bool(call.of(events.Answer)))
 
     virtually(story())
 

@@ -12,9 +12,11 @@ import pytest
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
-from active_call.contract import commands, wire
+from active_call.call.transfer.machine import Mode
+from active_call.contract import bounds, commands, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, RunPlaybook
+from active_call.media.record.files import ENDINGS
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,24 @@ from active_call.contract.requests import PlaceCall, RunPlaybook
         ({"command": "accept", "option": {"recorder": {"recorderFile": "a\x00b"}}}, "option.recorder.recorderFile", "control"),
         ({"command": "accept", "option": {"sip": {"headers": {"Evil\r\nX": "1"}}}}, "option.sip.headers", "not a header name"),
         ({"command": "accept", "option": {"tts": {"volume": 10**40}}}, "option.tts.volume", "64 bits"),
+        ({"command": "record", "action": "dance"}, "action", "expected one of start, stop, pause, resume, found 'dance'"),
+        ({"command": "dtmf", "digits": "1", "method": "smoke"}, "method", "expected one of rfc4733, info, inband, found 'smoke'"),
+        ({"command": "hold", "mode": "x"}, "mode", "expected one of sendonly, inactive, found 'x'"),
+        (
+            {"command": "refer", "callee": "sip:x@y", "options": {"mode": "fly"}},
+            "options.mode",
+            "expected one of refer, bridge, auto, warm",
+        ),
+        (
+            {"command": "accept", "option": {"refer": {"onRequest": "x"}}},
+            "option.refer.onRequest",
+            "expected one of reject, bridge, found 'x'",
+        ),
+        ({"command": "refer", "callee": "sip:x@y", "options": {"extraHeaders": {"X": "1\r\nY: 2"}}}, "options.extraHeaders", "line break"),
+        ({"command": "accept", "option": {"recorder": {"format": "mp9"}}}, "option.recorder.format", "expected one of wav, ogg"),
+        ({"command": "accept", "option": {"mediaPass": {"url": "http://x"}}}, "option.mediaPass.url", "wss://example.com/audio"),
+        ({"command": "accept", "option": {"monitor": {"url": "ws://"}}}, "option.monitor.url", "wss://example.com/audio"),
+        ({"command": "invite", "option": {"callee": "sip:x@y;transport=foo"}}, "option.callee", "transports udp, tcp, tls, ws, wss"),
     ],
 )
 def test_command_out_of_bounds_names_key_value_and_range(command: dict[str, Any], path: str, words: str) -> None:
@@ -62,6 +82,22 @@ def test_command_out_of_bounds_names_key_value_and_range(command: dict[str, Any]
         wire.decode_command(command)
     assert caught.value.path == path
     assert words in caught.value.reason
+
+
+def test_recording_formats_are_those_that_can_be_written() -> None:
+    assert tuple(ENDINGS) == bounds.RECORDING_FORMATS
+
+
+def test_transfer_modes_are_those_of_the_machine() -> None:
+    assert tuple(Mode) == bounds.TRANSFER_MODES
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("null", "null"), ("[]", "an array"), ('"x"', "a string"), ("1", "a number"), ("true", "true or false")]
+)
+def test_command_that_is_no_object_is_named_as_json_names_it(text: str, name: str) -> None:
+    with pytest.raises(wire.ContractError, match=f"a command is a JSON object, found {name}$"):
+        wire.decode_command(text)
 
 
 def _paths(cls: type[msgspec.Struct]) -> Iterator[tuple[str, ...]]:

@@ -46,5 +46,6 @@ def test_missing_ability_is_told_with_the_kind_of_call() -> None:
     assert not abilities.can_refer(leg)
     assert not abilities.has_telephone_events(leg)
     assert abilities.attended_target(leg) == ""
+    assert abilities.dialog_tags(leg) == ("", "")
     assert abilities.signalling_of(leg, whole=True) == ()
     assert abilities.replaced_by(leg) is None

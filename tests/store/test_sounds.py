@@ -248,6 +248,14 @@ def test_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
     in_house(tmp_path, work)
 
 
+def test_url_of_another_scheme_is_no_file(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        with pytest.raises(MediaError, match=r"^ftp://x/a\.wav: expected a file, or an http or https URL$"):
+            await house.hear("ftp://x/a.wav")
+
+    in_house(tmp_path, work)
+
+
 def test_download_that_breaks_off_is_played_as_far_as_it_came_and_not_kept(tmp_path: Path) -> None:
     async def broken() -> AsyncGenerator[bytes, None]:
         yield wav(samples(60))[:200_000]

@@ -8,14 +8,14 @@ from fastapi import Request
 
 from active_call.api.openapi import ref
 from active_call.contract import wire
-from active_call.contract.json_text import decode_json
+from active_call.contract.json_text import decode_json, type_name
 
 
 async def json_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises ContractError."""
     body = decode_json(await request.body())
     if not isinstance(body, dict):
-        raise wire.ContractError("", f"expected a JSON object as the body, found {type(body).__name__}")
+        raise wire.ContractError("", f"expected a JSON object as the body, found {type_name(body)}")
     return body
 
 

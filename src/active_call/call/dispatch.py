@@ -52,7 +52,7 @@ def carry_out(call: Commanded, command: commands.Command, *, asked_by: Asker = "
 
 
 def _accept(call: Commanded, command: commands.Accept) -> None:
-    call.machine.accept(command.option)
+    call.machine.accept_as_asked(command.option)
 
 
 def _ringing(call: Commanded, command: commands.Ringing) -> None:
@@ -184,8 +184,6 @@ def _record(call: Commanded, command: commands.Record) -> None:
             call.recording.stop()
         case "pause" | "resume":
             call.recording.pause(command.action == "pause")
-        case _:
-            raise LocalProtocolError(f"record: unknown action {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
 
 
 def _set_var(call: Commanded, command: commands.SetVar) -> None:

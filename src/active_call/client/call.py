@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from active_call.client.connection import Connection
+from active_call.client.connection import Connection, fetch
 from active_call.client.errors import CallOver, ClientError, CommandFailed
 from active_call.contract import commands, wire
 from active_call.contract import events as told
@@ -60,6 +60,8 @@ class ClientCall:
     # -- life
 
     async def __aenter__(self) -> Self:
+        if self._begin is None:
+            await self._require_known()
         await self._open()
         self._reading = asyncio.create_task(self._read(), name="client call")
         if self._begin is not None:
@@ -211,6 +213,13 @@ class ClientCall:
             self._require_alive()
             raise CallOver("the call is over")
         return event
+
+    async def _require_known(self) -> None:
+        """Raise CallOver if the server has no call with this id; a socket with an unknown id would wait for an `invite`."""
+        async with self._connection.http() as http:
+            found = await fetch(http, "GET", "/list")
+        if self._id not in [row.get("id") for row in found["active_calls"]]:
+            raise CallOver("there is no such call", status=404, code="not_found")
 
     def _require_alive(self) -> None:
         if self.lost is not None:

@@ -71,7 +71,10 @@ class Client:
         return _PlacedCall(self, self._connection, session_id, begin, detached, playbook, content)
 
     def join(self, session_id: str) -> ClientCall:
-        """A live call that another client has started: follow it, and give it commands. It goes on after the block."""
+        """A live call that another client has started: follow it, and give it commands. It goes on after the block.
+
+        `async with` raises CallOver if there is no call with that id.
+        """
         return ClientCall(self._connection, session_id=session_id, begin=None, is_detached=True)
 
     def answer(self, session_id: str, *, option: CallOption | None = None, recognise: bool = True) -> ClientCall:

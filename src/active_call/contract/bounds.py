@@ -74,6 +74,16 @@ MAX_DIGITS_MS: Final = 60_000
 MAX_HEADERS: Final = 64
 MAX_HEADER_CHARS: Final = 2_048
 
+RECORDING_FORMATS: Final = ("wav", "ogg", "mp3", "pcmu", "pcma", "pcm", "g722")
+DTMF_METHODS: Final = ("rfc4733", "info", "inband")
+HOLD_MODES: Final = ("sendonly", "inactive")
+RECORD_ACTIONS: Final = ("start", "stop", "pause", "resume")
+TRANSFER_MODES: Final = ("refer", "bridge", "auto", "warm")
+ON_REQUEST: Final = ("reject", "bridge")
+"""What to do with a REFER of the peer."""
+SIP_TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+"""RFC 3261, section 19.1.1, and RFC 7118, section 4.2."""
+
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]{1,128}")
 """RFC 3261, section 25.1."""
@@ -84,6 +94,7 @@ _LINE_BREAK: Final = re.compile(r"[\r\n\x00]")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NUMBER: Final = re.compile(r"\+?[0-9*#][0-9*#().\-]*")
 _USER_AND_HOST: Final = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
+_TRANSPORT: Final = re.compile(r";transport=([^;?>\s]*)", re.IGNORECASE)
 _HOST: Final = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9.])?(?::\d{1,5})?(?:[;?][^\s<>\"]*)?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?(?:[;?][^\s<>\"]*)?"
 )
@@ -143,8 +154,19 @@ def against_callee(text: str) -> str:
     user = rest.rpartition("@")[0]
     if ":" in user:
         return "expected an address without a password; credentials go into sip.username and sip.password"
+    transport = _TRANSPORT.search(rest.rpartition("@")[2])
+    if transport is not None and transport[1].lower() not in SIP_TRANSPORTS:
+        return f"expected one of the transports {', '.join(SIP_TRANSPORTS)}"
     fits = _USER_AND_HOST.fullmatch(rest) or _NUMBER.fullmatch(rest.replace(" ", "")) or _HOST.fullmatch(rest)
     return "" if fits else expected
+
+
+def against_socket_url(text: str) -> str:
+    """Why `text` cannot be the address of a WebSocket; empty if it can."""
+    scheme, separator, rest = text.partition("://")
+    if scheme.lower() in ("ws", "wss") and separator and rest.partition("/")[0]:
+        return against_line(text)
+    return "expected a URL such as wss://example.com/audio"
 
 
 def against_recorder_file(text: str) -> str:

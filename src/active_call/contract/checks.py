@@ -60,12 +60,31 @@ def _sip(value: options.SipOption) -> Iterator[Finding]:
     yield from _found("hangup_headers", bounds.against_headers(value.hangup_headers))
 
 
+def _choice(name: str, value: str | None, known: tuple[str, ...]) -> Iterator[Finding]:
+    if value is not None and value not in known:
+        yield from _found(name, f"expected one of {', '.join(known)}", value)
+
+
 def _recorder(value: options.RecorderOption) -> Iterator[Finding]:
     yield from _found("recorder_file", bounds.against_recorder_file(value.recorder_file or ""), value.recorder_file)
+    yield from _choice("format", value.format, bounds.RECORDING_FORMATS)
+
+
+def _media_pass(value: options.MediaPassOption) -> Iterator[Finding]:
+    if value.url:
+        yield from _found("url", bounds.against_socket_url(value.url), value.url)
+
+
+def _monitor(value: options.MonitorOption) -> Iterator[Finding]:
+    if value.url:
+        yield from _found("url", bounds.against_socket_url(value.url), value.url)
 
 
 def _refer_option(value: options.ReferOption) -> Iterator[Finding]:
     yield from _lines(value, "moh", "call_id")
+    yield from _choice("mode", value.mode, bounds.TRANSFER_MODES)
+    yield from _choice("on_request", value.on_request, bounds.ON_REQUEST)
+    yield from _found("extra_headers", bounds.against_headers(value.extra_headers))
 
 
 def _briefing(value: options.BriefingOption) -> Iterator[Finding]:
@@ -131,7 +150,16 @@ def _history(value: commands.History) -> Iterator[Finding]:
     yield from _spoken("text", value.text)
 
 
+def _hold(value: commands.Hold) -> Iterator[Finding]:
+    yield from _choice("mode", value.mode, bounds.HOLD_MODES)
+
+
+def _record(value: commands.Record) -> Iterator[Finding]:
+    yield from _choice("action", value.action, bounds.RECORD_ACTIONS)
+
+
 def _dtmf(value: commands.Dtmf) -> Iterator[Finding]:
+    yield from _choice("method", value.method, bounds.DTMF_METHODS)
     yield from _found("digits", bounds.against_digits(value.digits), value.digits)
     if len(value.digits) * value.duration > bounds.MAX_DIGITS_MS:
         n_ms = len(value.digits) * value.duration
@@ -147,6 +175,8 @@ def _set_var(value: commands.SetVar) -> Iterator[Finding]:
 _CHECKS: Final[dict[type, Callable[[Any], Iterator[Finding]]]] = {
     options.SipOption: _sip,
     options.RecorderOption: _recorder,
+    options.MediaPassOption: _media_pass,
+    options.MonitorOption: _monitor,
     options.ReferOption: _refer_option,
     options.BriefingOption: _briefing,
     options.CallOption: _call_option,
@@ -159,6 +189,8 @@ _CHECKS: Final[dict[type, Callable[[Any], Iterator[Finding]]]] = {
     commands.Message: _message,
     commands.Hangup: _hangup,
     commands.History: _history,
+    commands.Hold: _hold,
+    commands.Record: _record,
     commands.Dtmf: _dtmf,
     commands.SetVar: _set_var,
 }

@@ -36,6 +36,22 @@ def decode_json(data: bytes | str) -> Any:
     return value
 
 
+def type_name(value: Any) -> str:
+    """JSON's name of the type of a decoded value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "an array"
+    return "an object"
+
+
 def check_value(value: Any, path: str = "") -> None:
     """Raise ContractError if `value` (dicts, lists, strings, numbers) cannot be written as JSON in UTF-8 again."""
     waiting: list[tuple[Any, tuple[Any, ...] | None, int]] = [(value, None, 0)]

@@ -310,6 +310,7 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     on_request: bounds.Word | None = None
     """What to do with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
     extra_headers: dict[str, str] = {}
+    """Headers of a REFER, besides `sip.headers`."""
 
 
 class MonitorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

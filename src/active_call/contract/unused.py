@@ -49,7 +49,6 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "final_confidence_threshold": "",
         "model_weights_path": "",
     },
-    options.ReferOption: {"extra_headers": "sip.headers are sent with the transfer"},
     options.CallOption: {
         "codec": "",
         "enable_ipv6": "addresses of both families are used as they come",

@@ -22,7 +22,7 @@ from active_call.contract import commands, events
 from active_call.contract.checks import first_fault
 from active_call.contract.durations import in_unit
 from active_call.contract.errors import ContractError as ContractError
-from active_call.contract.json_text import check_value, decode_json
+from active_call.contract.json_text import check_value, decode_json, type_name
 from active_call.contract.secrets import without_secrets
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def decode_command(data: bytes | str | dict[str, Any]) -> Decoded[commands.Comma
     """Read one command from JSON text or a decoded object. Raises ContractError; unknown keys are only collected."""
     obj = decode_json(data) if isinstance(data, bytes | str) else data
     if not isinstance(obj, dict):
-        raise ContractError("", f"a command is a JSON object, found {type(obj).__name__}")
+        raise ContractError("", f"a command is a JSON object, found {type_name(obj)}")
     name = obj.get("command")
     if not isinstance(name, str):
         raise ContractError("command", "missing; it names the command")

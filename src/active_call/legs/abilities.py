@@ -118,6 +118,16 @@ class Texting(Protocol):
 
 
 @runtime_checkable
+class HasDialog(Protocol):
+    """The call is a SIP dialog (RFC 3261, section 12)."""
+
+    @property
+    def dialog_tags(self) -> tuple[str, str]:
+        """The tags of the peer and of our side; empty before they are known and after the end."""
+        ...
+
+
+@runtime_checkable
 class KeepsSignalling(Protocol):
     """The signalling messages of the call are stored."""
 
@@ -186,6 +196,11 @@ def can_refer(leg: Leg) -> bool:
 def attended_target(leg: Leg) -> str:
     """As `Replaceable.attended_target`; empty for a leg without that ability."""
     return leg.attended_target if _has(leg, Replaceable) else ""
+
+
+def dialog_tags(leg: Leg) -> tuple[str, str]:
+    """As `HasDialog.dialog_tags`; empty for a leg without a SIP dialog."""
+    return leg.dialog_tags if _has(leg, HasDialog) else ("", "")
 
 
 def replaced_by(leg: Leg) -> Leg | None:

@@ -137,6 +137,9 @@ class SoundLibrary:
             trusted = self._clients.trusted_among([source], trust) if self._clients is not None else frozenset[Place]()
             kind = "trusted url" if trusted else "url"
             return _Source(source, f"{rate_hz} {kind} {source}", is_url=True, trusted=trusted)
+        scheme, separator, _ = source.partition("://")
+        if separator and scheme.isalnum() and scheme.lower() != "file":
+            raise MediaError(f"{source[:200]}: expected a file, or an http or https URL")
         name = str(self._path_of(source))
         return _Source(name, f"{rate_hz} {name}", is_url=False, folders=trust.folders)
 

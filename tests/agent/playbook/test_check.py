@@ -82,6 +82,18 @@ def test_mistake_in_the_body_is_told_with_its_line(body: str, line: int, words: 
         ("---\nambiance: {path: gone.wav}\n---\nHi", 2, "cannot be played"),
         ("---\nrefer: {moh: gone.wav}\n---\nHi", 2, "cannot be played"),
         ("---\ndtmf:\n  '1': {action: goto}\n---\nHi", 3, "dtmf: the action goto needs a `scene`"),
+        ("---\ndtmf:\n  '1': {action: transfer, target: not a uri}\n---\nHi", 3, "dtmf: target: expected a SIP address"),
+        ("---\nasr: {provider: nonne}\n---\nHi", 2, "unknown provider 'nonne'; did you mean 'none'?"),
+        ("---\nasr: none\n---\nHi", 2, "asr: expected `key: value` lines, found text; write `asr: {provider: none}`"),
+        ("---\nllm: script\n---\nHi", 2, "llm: expected `key: value` lines, found text"),
+        ("---\nvad: true\n---\nHi", 2, "vad: expected `key: value` lines, found true or false"),
+        ("---\ntts: {volume: 99}\n---\nHi", 2, "tts.volume: expected 1 to 10, found 99"),
+        ("---\nllm:\n  baseUrl: localhost\n---\nHi", 3, "llm.baseUrl: expected a URL such as https://"),
+        ("---\nposthook:\n  url: ftp://x/\n---\nHi", 3, "posthook.url: expected a URL such as https://"),
+        ("---\nposthook:\n  url: http://x/\n  method: FLY\n---\nHi", 4, "posthook.method: expected one of GET, POST"),
+        ("---\nsip:\n  extractHeaders: [{name: X-A, pattern: '('}]\n---\nHi", 3, "the pattern of 'X-A' cannot be read"),
+        ("---\nsip:\n  extractHeaders: [{pattern: 'a'}]\n---\nHi", 3, "expected a name, or {name, pattern}"),
+        ("---\nsip:\n  hangupHeaders: {X-A: '{{ x'}\n---\nHi", 3, "the template of 'X-A' cannot be filled in"),
     ],
 )
 def test_mistake_in_the_front_matter_is_told_with_its_line(text: str, line: int, words: str) -> None:
@@ -94,6 +106,7 @@ def test_mistake_in_the_front_matter_is_told_with_its_line(text: str, line: int,
     [
         ("Just words.", 1, "no front matter"),
         (HEAD + "Bye <hangup>", 4, "is not closed"),
+        ("---\neou: {type: nosuch}\n---\nHi", 2, "eou.type: unknown 'nosuch' counts as not given (known: adaptive"),
         (HEAD + "# Scene: a\nx\n# Scene: lonely\ny", 6, "nothing leads to the scene 'lonely'"),
         ("---\nllm: {provider: script}\n---\n# Scene: a\n## hi\nSay <blink/> this", 6, "<blink> is not a tag"),
     ],
@@ -137,3 +150,18 @@ def test_every_tag_that_is_acted_on_is_known_here() -> None:
 def test_end_of_a_tag_that_never_began_is_a_warning() -> None:
     assert (5, False, "</hangup> closes nothing; write `<hangup/>`") in found(HEAD + "a\nbye </hangup>")
     assert not [text for _, _, text in found(HEAD + "bye <hangup></hangup>") if "closes nothing" in text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nasr: {provider: none}\n---\nHi",
+        "---\nposthook: {url: 'https://example.com/{{ id }}', method: put}\n---\nHi",
+        "---\nllm: {baseUrl: 'http://localhost:8000/v1'}\n---\nHi",
+        "---\ndtmf: {'1': {action: transfer, target: '{{ desk }}'}, '2': {action: transfer, target: '+15550001'}}\n---\nHi",
+        "---\nsip: {extractHeaders: [X-A, {name: X-B, pattern: 'a(.*)'}], hangupHeaders: {X-A: '{{ x }}'}}\n---\nHi",
+        "---\ntts: {volume: 10}\neou: {type: fixed, timeout: 500}\n---\nHi",
+    ],
+)
+def test_value_that_the_call_can_use_is_no_finding(text: str) -> None:
+    assert found(text) == []

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 
+from active_call.api.refusals import refuse_socket
 from active_call.api.sockets.connection import EXTENSION, Outgoing
 from active_call.api.sockets.protocol import SocketProtocol
 
@@ -181,3 +183,17 @@ def test_messages_stay_in_order_where_the_client_falls_behind_and_the_oldest_go(
         assert await outgoing.get() is None
 
     asyncio.run(story())
+
+
+def test_refused_handshake_is_not_logged_as_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await refuse_socket(WebSocket(scope, receive, send), 400, "ping: expected 0 to 3600 seconds")
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert transport.written.startswith(b"HTTP/1.1 400 ")
+        assert transport.written.count(b"HTTP/1.1") == 1
+
+    served(app, story)
+    assert not caplog.records

@@ -25,7 +25,7 @@ from active_call.call.parties.parties import CONNECTED, WAITING, WITH_AGENT
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption, ReferOption
+from active_call.contract.options import CallOption, ReferOption, SipOption
 from active_call.legs.events import LegAnswered, LegEnded, LegRinging, LegTransferProgress, LegTransferRequested
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 from active_call.testing.fakes.call import FakeLeg, FakeStream, join_fakes
@@ -163,6 +163,16 @@ def test_target_that_answers_is_joined_and_the_caller_returns_when_it_hangs_up()
         assert bench.states[-1] == "completed"
         assert bench.machine.fed[1:] == [Input.CALLER_RETURNED, Input.TRANSFER_OVER]
         assert (bench.machine.now.talking_with, bench.transfers.mix) == (TalkingWith.AGENT, None)
+
+    virtually(story)
+
+
+def test_extra_headers_are_sent_in_the_refer_besides_those_of_sip(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(bench: Bench) -> None:
+        sent: list[dict[str, str]] = []
+        monkeypatch.setattr(FakeLeg, "refer", lambda _leg, _target, headers, **_: sent.append(headers))
+        bench.refer("refer", sip=SipOption(headers={"X-A": "1", "X-B": "1"}), extra_headers={"X-B": "2"})
+        assert sent == [{"X-A": "1", "X-B": "2"}]
 
     virtually(story)
 

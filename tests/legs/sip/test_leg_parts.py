@@ -31,6 +31,7 @@ from active_call.legs.sip.transfers import DialogTransfers
 from active_call.legs.trunks.outbound_guard import Permit
 from active_call.sdp.negotiation import NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
+from active_call.sip.dialog.info import DialogInfo
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request
 from active_call.sip.syntax.uri import Uri
@@ -232,6 +233,13 @@ def test_transfer_is_neither_answered_nor_told_of_after_the_end() -> None:
     transfers.notify(200, "OK", final=True)
     assert bench.asked == []
     assert DialogTransfers(Bench(handle=None).port).attended_target() == ""
+    assert DialogTransfers(Bench(handle=None).port).dialog_tags() == ("", "")
+
+
+def test_tags_of_the_dialog_are_told_peer_first() -> None:
+    bench = Bench()
+    bench.gateway.endpoint.dialog_info = lambda _: DialogInfo("id", "ours", "theirs", "", "", "", established=False, user_agent="")  # type: ignore[attr-defined]
+    assert DialogTransfers(bench.port).dialog_tags() == ("theirs", "ours")
 
 
 # -- requests -----------------------------------------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             "/list": (json.dumps({"active_calls": [CALL]}).encode(), "application/json"),
             "/events/s.1": (stream.encode(), "text/event-stream"),
             "/listen/s.1": (b"RIFFsound", "audio/wav"),
+            "/api/records/s.1": (b'{"sessionId": "s.1"}', "application/json"),
         }
         if path in known:
             self._answer(200, *known[path])
@@ -101,13 +102,34 @@ def test_call_is_hung_up_and_listened_to(flags: list[str], tmp_path: Path) -> No
     assert (tmp_path / "a.wav").read_bytes() == b"RIFFsound"
 
 
-@pytest.mark.parametrize("command", [["tail", "s.9"], ["hangup", "s.9"], ["listen", "s.9", "x.wav"]])
+@pytest.mark.parametrize("command", [["tail", "s.9"], ["hangup", "s.9"], ["say", "s.9", "hi"], ["listen", "s.9", "x.wav"]])
 def test_call_that_is_not_there_is_exit_code_1(
     flags: list[str], command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, [*command, *flags])
     assert result.exit_code == 1 and "no such call" in result.stderr
+
+
+def test_address_that_no_call_can_have_is_one_line_and_exit_code_2(flags: list[str]) -> None:
+    result = runner.invoke(app, ["call", "not a uri", *flags])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("callee: expected a SIP address such as sip:+15551234567@example.com, or a number, found 'not a uri'")
+
+
+def test_record_is_shown_by_a_running_server(flags: list[str]) -> None:
+    assert json.loads(runner.invoke(app, ["show", "s.1", "--json", *flags]).stdout) == {"sessionId": "s.1"}
+    missing = runner.invoke(app, ["show", "s.9", *flags])
+    assert missing.exit_code == 1 and "there is no record 's.9'" in missing.stderr
+    assert runner.invoke(app, ["show", "s.1", *flags[:2]]).exit_code == 2
+
+
+def test_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "latin.md").write_bytes(b"Hello\nGr\xfc\xdfe")
+    for command in (["call", "sip:a@b", *flags, "--handler"], ["playbook", "check"]):
+        result = runner.invoke(app, [*command, str(tmp_path / "latin.md")])
+        assert result.exit_code != 0
+        assert "it is not UTF-8 (line 2: byte 0xfc); save it as UTF-8 text" in result.output
 
 
 def test_refusal_and_silence_are_exit_code_2_with_advice(flags: list[str]) -> None:

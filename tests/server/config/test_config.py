@@ -404,3 +404,12 @@ def test_records_without_a_type_are_local(home: Path) -> None:
     config = load(home, '[callrecord]\nroot = "cdr"\ndatabase = "sqlite:///cdr/r.db"')
     assert config.callrecord == LocalCallRecord(root="cdr", database="sqlite:///cdr/r.db")
     assert load(home, "[callrecord]").callrecord == LocalCallRecord()
+
+
+def test_config_that_cannot_be_read_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'addr = "0.0.0.0"\n# Gr\xfc\xdfe')
+    with pytest.raises(ConfigError, match=r"latin\.toml: cannot be read: it is not UTF-8 \(line 2: byte 0xfc\); save it as UTF-8 text$"):
+        load_config(tmp_path / "latin.toml", {}, {})
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"folder\.toml: cannot be read: is a directory$"):
+        load_config(tmp_path / "folder.toml", {}, {})

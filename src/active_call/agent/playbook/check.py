@@ -17,6 +17,8 @@ from active_call.agent.playbook.option_reading import nearest
 from active_call.agent.playbook.parser import RawText, Reading, read_playbook
 from active_call.agent.playbook.tag_check import Tag, check_tags
 from active_call.agent.playbook.templates import find_mistake
+from active_call.agent.playbook.value_check import check_values
+from active_call.contract.options import NO_RECOGNISER
 
 _HEADING = re.compile(r"^##(?!#)\s*(.*?)\s*#*\s*$")
 _ALMOST_SCENE = re.compile(r"^\s{0,3}#{1,6}\s*scenes?\b(?!\s*:)\W*(.*?)\s*$", re.IGNORECASE)
@@ -44,6 +46,7 @@ def check_playbook(text: str, *, file: str, resources: PlaybookResources) -> Rea
         findings.warn(1, "there is no front matter: speech, model and greeting use the server's defaults")
     _check_providers(reading, resources, findings)
     _check_keys(reading, resources, findings)
+    check_values(reading.playbook, reading.matter.line_of, findings)
     _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
     sounds = list(_configured_sounds(reading))
     tags: list[tuple[str, Tag]] = []
@@ -70,7 +73,7 @@ def _check_providers(reading: Reading, resources: PlaybookResources, findings: F
     named = {"asr": option.asr.provider if option.asr else None, "tts": option.tts.provider if option.tts else None, "llm": llm.provider}
     for section, provider in named.items():
         if provider is not None and not (section == "llm" and provider == "script"):
-            also = ("script",) if section == "llm" else ()
+            also = {"llm": ("script",), "asr": (NO_RECOGNISER,)}.get(section, ())
             _check_provider(reading, resources, findings, f"{section}.provider", provider, also)
     fallbacks = {
         "asr": option.asr.fallback if option.asr else None,
@@ -96,7 +99,7 @@ def _check_provider(
     """`also`: names that are valid here without an adapter."""
     known = resources.providers.get(key.partition(".")[0])
     family, _, member = provider.lower().partition("/")
-    if known is None or provider.lower() in known or (member and family in known):
+    if known is None or provider.lower() in (*known, *also) or (member and family in known):
         return
     every = sorted({*known, *also})
     suggestion = nearest(provider.lower(), every)

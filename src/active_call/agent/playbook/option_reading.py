@@ -53,6 +53,24 @@ def camel(name: str) -> str:
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
+def kind_of(value: object) -> str:
+    """The kind of a YAML value, in words for the author of a playbook."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "`key: value` lines"
+    return "a date"
+
+
 def _warn_unknown(place: str, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:
     where, _, key = place.rpartition(".")
     known = wire.known_names(cls, where.removeprefix(path).strip("."))

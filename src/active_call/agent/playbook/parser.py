@@ -18,7 +18,7 @@ from active_call.agent.features import FEATURES
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
-from active_call.agent.playbook.option_reading import nearest, read_group
+from active_call.agent.playbook.option_reading import kind_of, nearest, read_group
 from active_call.agent.playbook.scenes import (
     DtmfAction,
     FollowupOption,
@@ -32,6 +32,7 @@ from active_call.agent.playbook.scenes import (
 from active_call.agent.playbook.tool_sections import ToolSections
 from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
+from active_call.contract import wire
 from active_call.contract.options import CallOption
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
 _OPTION_KEYS = tuple(f.name for f in msgspec.structs.fields(CallOption) if f.name not in ("caller", "callee", "offer"))
+_OPTION_GROUPS = frozenset(f.name for f in msgspec.structs.fields(CallOption) if wire.struct_in(f.type) is not None)
 _AGENT_KEYS = (
     "greeting",
     "llm",
@@ -181,7 +183,7 @@ class _Parser:
             return None
         path = path or key
         if not isinstance(data, dict):
-            self._error(path, f"{path}: expected `key: value` lines, found {type(data).__name__}")
+            self._error(path, f"{path}: expected `key: value` lines, found {kind_of(data)}")
             return None
         return read_group(data, cls, path, self._line_of, self._findings)
 
@@ -196,6 +198,9 @@ class _Parser:
             data["sip"] = {key: value for key, value in data["sip"].items() if snake(str(key)) != "bye_headers"}
         if data.get("extra") is None:
             data.pop("extra", None)
+        for key in [key for key in data if key in _OPTION_GROUPS and not isinstance(data[key], dict | None)]:
+            such = f"; write `{key}: {{provider: {data[key]}}}`" if key in ("asr", "tts") and isinstance(data[key], str) else ""
+            self._error(key, f"{key}: expected `key: value` lines, found {kind_of(data.pop(key))}{such}")
         return read_group(data, CallOption, "", self._line_of, self._findings) or CallOption()
 
     def _llm(self) -> LlmOption:
@@ -223,7 +228,7 @@ class _Parser:
         for digit, entry in self._mapping("dtmf").items():
             path = f"dtmf.{digit}"
             if not isinstance(entry, dict):
-                self._error(path, f"{path}: expected {{action: …}}, found {type(entry).__name__}")
+                self._error(path, f"{path}: expected {{action: …}}, found {kind_of(entry)}")
                 continue
             attributes = {snake(str(key)): "" if value is None else str(value) for key, value in entry.items()}
             action = self._dtmf_action({**attributes, "digit": str(digit)}, self._matter.line_of(path), scenes)
@@ -251,7 +256,7 @@ class _Parser:
     def _mapping(self, key: str) -> dict[Any, Any]:
         data = self._data.get(key)
         if data is not None and not isinstance(data, dict):
-            self._error(key, f"{key}: expected `key: value` lines, found {type(data).__name__}")
+            self._error(key, f"{key}: expected `key: value` lines, found {kind_of(data)}")
             return {}
         return data or {}
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
-from active_call.agent.playbook.option_reading import read_group
+from active_call.agent.playbook.option_reading import kind_of, read_group
 from active_call.agent.playbook.scenes import CollectorOption, KnowledgeOption, LlmOption, McpOption
 from active_call.agent.playbook.tool_reading import read_tools
 from active_call.agent.tools.builtins import NAMES as RESERVED
@@ -120,7 +120,7 @@ class ToolSections(Struct, frozen=True):
         if data is None:
             return None
         if not isinstance(data, dict):
-            self._error(path, f"{path}: expected `key: value` lines, found {type(data).__name__}")
+            self._error(path, f"{path}: expected `key: value` lines, found {kind_of(data)}")
             return None
         return read_group(data, cls, path, self._line_of, self._findings)
 

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.protocol import OPEN
@@ -74,6 +75,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     # -- uvicorn and asyncio
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """A handshake refused with an HTTP response is complete; uvicorn would report each one as a fault of the application."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

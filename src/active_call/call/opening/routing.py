@@ -25,7 +25,7 @@ from active_call.call.conversation.web_requests import read_bounded
 from active_call.call.opening.playbook_trust import trust_of
 from active_call.contract import commands, wire
 from active_call.contract.errors import ContractError
-from active_call.contract.json_text import decode_json
+from active_call.contract.json_text import decode_json, type_name
 from active_call.contract.options import CallOption
 from active_call.net.outgoing import shown_url
 from active_call.sdp.protection import without_keys
@@ -77,6 +77,9 @@ class IncomingCall(Struct, frozen=True):
     variables: Mapping[str, Any]
     playbooks: Playbooks
     trunk: str = ""
+    from_tag: str = ""
+    to_tag: str = ""
+    """The tags of the SIP dialog (RFC 3261, section 12); empty in a call without SIP."""
 
     def accept(
         self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
@@ -234,7 +237,6 @@ class WebhookRouter(Struct, frozen=True):
 
 
 def _invitation(call: IncomingCall) -> dict[str, Any]:
-    variables = dict(call.variables)
     return {
         "event": "invite",
         "dialogId": call.session_id,
@@ -246,9 +248,10 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
         "session_id": call.session_id,
         "call_id": call.call_id,
         "trunk": call.trunk,
-        "from_tag": variables.pop("from_tag", ""),
-        "to_tag": variables.pop("to_tag", ""),
-        "vars": variables,
+        "sipCallId": call.call_id,
+        "from_tag": call.from_tag,
+        "to_tag": call.to_tag,
+        "vars": dict(call.variables),
     }
 
 
@@ -271,12 +274,15 @@ async def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
     option = wire.convert(body.get("option") or {}, CallOption, path="option").value
     variables = body.get("vars") or {}
     if not isinstance(variables, dict):
-        raise ContractError("vars", f"expected an object, found {type(variables).__name__}")
+        raise ContractError("vars", f"expected an object, found {type_name(variables)}")
     content = str(body.get("content") or "")
     if content:
         book = await call.playbooks.parse_long(content)
         return Accepted(book, option, {**call.variables, **variables})
-    return call.accept(str(body.get("playbook") or ""), variables=variables, option=option)
+    playbook = str(body.get("playbook") or "")
+    if not playbook:
+        raise ContractError("playbook", "missing; name a playbook, or give one as 'content'")
+    return call.accept(playbook, variables=variables, option=option)
 
 
 class PythonRouter:

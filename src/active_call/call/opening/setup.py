@@ -36,6 +36,7 @@ from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
+from active_call.legs.abilities import dialog_tags
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RealtimeModel
 
@@ -108,6 +109,12 @@ class CallSetup:
         if self._ring_timer is not None:
             self._ring_timer.cancel()
         self._ports.spawn(self._answer(), "accept")
+
+    def check_engines(self, option: CallOption) -> None:
+        """Raise ConfigError or ProviderError if an engine that the call would use with `option` is not available."""
+        state, of_playbook = self._state, self._state.playbook.option if self._state.playbook is not None else CallOption()
+        whole = merged(merged(merged(option, state.own_option), of_playbook), self._dependencies.defaults)
+        self._engines.choose(state.playbook, whole, choose_speech(whole, state.playbook), state.trust)
 
     def ring(self, command: commands.Ringing) -> None:
         """Send ringing to the caller."""
@@ -232,6 +239,7 @@ class CallSetup:
 
     def _incoming_call(self) -> IncomingCall:
         facts, leg = self._state.facts, self._state.leg
+        from_tag, to_tag = dialog_tags(leg)
         return IncomingCall(
             session_id=facts.session_id,
             caller=leg.caller,
@@ -243,6 +251,8 @@ class CallSetup:
             variables=facts.variables,
             trunk=facts.trunk,
             playbooks=self._dependencies.playbooks,
+            from_tag=from_tag,
+            to_tag=to_tag,
         )
 
     async def _answer(self) -> None:

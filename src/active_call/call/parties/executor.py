@@ -15,7 +15,7 @@ from active_call.call.parties import machine_types as states
 from active_call.call.parties.attention import Claim, Why
 from active_call.call.parties.attention_executor import AttentionExecutor
 from active_call.call.parties.machine import CallMachine
-from active_call.call.parties.machine_types import Action, AnyInput, CallStates, Do, Input
+from active_call.call.parties.machine_types import Action, AnyInput, CallStates, Do, Input, Stage
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.contract import commands
@@ -67,6 +67,15 @@ class CallExecutor:
         except LocalProtocolError:
             self._state.own_option = before
             raise
+
+    def accept_as_asked(self, option: CallOption) -> None:
+        """As `accept`, by a client, which may correct its options: while an engine is not available, the call goes on ringing.
+
+        Raises ConfigError or ProviderError for such an engine, and LocalProtocolError.
+        """
+        if self.now.stage is Stage.DECIDING and not self.now.is_ending:
+            self._setup.check_engines(option)
+        self.accept(option)
 
     def ring(self, command: commands.Ringing) -> None:
         """Send ringing to the caller; for early media or a ringing tone the sound is opened before the answer.

@@ -60,8 +60,8 @@ from active_call.call.parties.machine_types import (
     TransferBegins,
 )
 from active_call.contract import events
+from active_call.contract.bounds import HOLD_MODES
 
-HOLD_MODES = ("sendonly", "inactive")
 NO_ANSWER = 408
 TIMEOUT_REASON = "Request Timeout"
 
@@ -189,7 +189,7 @@ class CallMachine:
 
     def _on_hold(self, mode: str, moh: str | None) -> list[Action]:
         if mode not in HOLD_MODES:
-            return [Refuse(f"hold: unknown mode {mode!r}; expected 'sendonly' or 'inactive'")]
+            return [Refuse(f"unknown mode {mode!r}; expected {', '.join(HOLD_MODES)}")]
         if self.now.stage is not Stage.ANSWERED:
             return [Refuse(BlockedBy.NOT_ANSWERED)]
         if self.now.wants_hold:

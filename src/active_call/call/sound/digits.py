@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from active_call.base.errors import LocalProtocolError
+from active_call.contract.bounds import DTMF_METHODS
 from active_call.legs.abilities import Dtmf, dtmf, has_telephone_events
 from active_call.media.sounds import tones
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 SAME_PRESS_S: Final = 1.0
 """How far apart two reports of one press may be: an event is reported at its end, an INFO at its beginning or end."""
-METHODS: Final = ("rfc4733", "info", "inband")
 
 
 class _Press(Struct, frozen=True):
@@ -49,10 +49,10 @@ def way_of(leg: Leg, method: str | None) -> str:
     """How digits are sent to the peer of `leg`: as requested, else by the best method that it supports. Raises LocalProtocolError."""
     if method is None:
         return "rfc4733" if has_telephone_events(leg) else "info" if isinstance(leg, Dtmf) and leg.allows("INFO") else "inband"
-    if method not in METHODS:
-        raise LocalProtocolError(f"dtmf: unknown method {method!r}; expected {', '.join(METHODS)}")
+    if method not in DTMF_METHODS:
+        raise LocalProtocolError(f"unknown method {method!r}; expected {', '.join(DTMF_METHODS)}")
     if method == "rfc4733" and not dtmf(leg).has_telephone_events:
-        raise LocalProtocolError("dtmf: telephone events were not negotiated with the peer; use method 'info' or 'inband'")
+        raise LocalProtocolError("telephone events were not negotiated with the peer; use method 'info' or 'inband'")
     return method
 
 

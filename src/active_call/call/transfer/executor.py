@@ -379,7 +379,7 @@ class TransferExecutor:
 
     def _refer(self) -> None:
         target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""
-        headers = self._option.sip.headers if self._option.sip is not None else {}
+        headers = {**(self._option.sip.headers if self._option.sip is not None else {}), **self._option.extra_headers}
         try:
             transferable(self._state.leg).refer(own_target or target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:

@@ -134,6 +134,10 @@ class SipLeg:
     def attended_target(self) -> str:
         return self._transfers.attended_target() if self._answered and not self._ended else ""
 
+    @property
+    def dialog_tags(self) -> tuple[str, str]:
+        return self._transfers.dialog_tags()
+
     def allows(self, method: str) -> bool:
         return not self._allowed or method in self._allowed
 

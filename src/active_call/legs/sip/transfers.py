@@ -15,6 +15,7 @@ from active_call.legs.sip.plain_text import plain
 from active_call.legs.sip.ports import LegPort
 from active_call.legs.trunks.outbound_usage import PlacedCall
 from active_call.sip import events as sip
+from active_call.sip.dialog.info import DialogInfo
 from active_call.sip.syntax.grammar import encode_text
 
 
@@ -49,15 +50,25 @@ class DialogTransfers:
 
     def attended_target(self) -> str:
         """The address at which a third party can replace us: the peer's Contact with Replaces (RFC 3891); empty without a call."""
-        handle = self._port.handle()
-        if handle is None:
+        info = self._info()
+        if info is None:
             return ""
-        try:
-            info = self._port.gateway.endpoint.dialog_info(handle)
-        except LocalProtocolError:
-            return ""  # it has ended; the event is pending
         replaces = quote(encode_text(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}"), safe="")
         return f"{info.remote_target}?Replaces={replaces}&Require=replaces"
+
+    def dialog_tags(self) -> tuple[str, str]:
+        """The tags of the peer and of our side; empty without a call."""
+        info = self._info()
+        return (info.remote_tag, info.local_tag) if info is not None else ("", "")
+
+    def _info(self) -> DialogInfo | None:
+        handle = self._port.handle()
+        if handle is None:
+            return None
+        try:
+            return self._port.gateway.endpoint.dialog_info(handle)
+        except LocalProtocolError:
+            return None  # it has ended; the event is pending
 
     def progress(self, event: sip.TransferProgress) -> None:
         """Handle a NOTIFY of the peer about our REFER."""

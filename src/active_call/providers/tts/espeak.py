@@ -69,7 +69,7 @@ def create(option: TtsOption, services: Services) -> EspeakTextToSpeech:
     if find_spec("espeakng_loader") is None:
         raise ConfigError("tts.provider", "'espeak' needs the Python package 'espeakng_loader': pip install 'active-call[local]'")
     if option.volume is not None and not 1 <= option.volume <= 10:
-        raise ConfigError("tts.volume", f"1 to 10, not {option.volume}")
+        raise ConfigError("tts.volume", f"expected 1 to 10, found {option.volume}")
     if option.speed is not None and option.speed <= 0:
         raise ConfigError("tts.speed", f"above 0, not {option.speed}")
     return EspeakTextToSpeech(option, services.local)

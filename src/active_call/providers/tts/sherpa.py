@@ -101,7 +101,7 @@ class SherpaTextToSpeech(WholeTextToSpeech):
         if number is None:
             raise ConfigError("tts.speaker", f"unknown voice {option.speaker!r}; known: {', '.join(SPEAKERS)}")
         if option.volume is not None and not 1 <= option.volume <= 10:
-            raise ConfigError("tts.volume", f"1 to 10, not {option.volume}")
+            raise ConfigError("tts.volume", f"expected 1 to 10, found {option.volume}")
         self._language = language
         self._number = number
         self._speed = option.speed or 1.0

@@ -21,6 +21,8 @@ from active_call.client.client import Client
 from active_call.client.connection import DEFAULT_URL
 from active_call.client.errors import CallOver, ClientError
 from active_call.contract import commands, events, wire
+from active_call.contract.errors import ContractError
+from active_call.server.config.document import why_unreadable
 from active_call.server.terminal import Terminal
 
 out = Terminal()
@@ -142,8 +144,8 @@ def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_jso
 
     try:
         content = handler.read_text(encoding="utf-8") if handler is not None else None
-    except OSError as error:
-        fail(str(error), REFUSED)
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{handler} cannot be read: {why_unreadable(error)}", REFUSED)
 
     async def work(client: Client) -> None:
         async with client.call(uri, content=content) as call:
@@ -168,6 +170,8 @@ def run(url: str, token: str | None, work: Callable[[Client], Awaitable[None]]) 
         fail(str(error), NO_CALL)
     except ClientError as error:
         fail(f"{error}{_advice(error)}", REFUSED)
+    except ContractError as error:  # an argument that no call can have
+        fail(str(error), REFUSED)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(0) from None  # the listener has stopped

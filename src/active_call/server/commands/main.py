@@ -86,7 +86,7 @@ def chat(
     conf: ConfFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
-    """Talk to a playbook by typing, without a server: a line is the caller's speech, `#5` a digit, `:state` shows the variables."""
+    """Talk to a playbook by typing: a line is the caller's speech, `#5` a digit, `:state` shows variables, an empty line ends the call."""
     from active_call.server.commands.chat import chat as talk
 
     talk(playbook, conf, as_json)

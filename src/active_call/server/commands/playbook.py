@@ -17,7 +17,7 @@ from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.findings import Finding
 from active_call.agent.playbook.parser import Reading
 from active_call.base.errors import ActiveCallError, PlaybookError
-from active_call.server.config.document import read_document, read_environment
+from active_call.server.config.document import read_document, read_environment, why_unreadable
 from active_call.server.config.loading import DEFAULT_FILE
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
 from active_call.server.terminal import Terminal
@@ -96,10 +96,8 @@ def examine(file: Path, environment: Mapping[str, str], key_sets: Collection[str
     """The playbook with all findings; or why its file cannot be read. `key_sets`: those of the config file, if known."""
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        return error.strerror or str(error)
-    except UnicodeDecodeError as error:
-        return f"it is not UTF-8: {error.reason} at byte {error.start}"
+    except (OSError, UnicodeDecodeError) as error:
+        return why_unreadable(error)
     return check_playbook(text, file=str(file), resources=PlaybookResources(environment, known_by_section(), missing_sound, key_sets))
 
 

@@ -16,6 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from active_call.base.errors import ActiveCallError
+from active_call.client.client import Client
+from active_call.client.errors import ClientError
+from active_call.server.commands.calls import TokenFlag, run
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.terminal import Terminal
 
@@ -49,11 +52,13 @@ MARKS = {
 def show(
     record: Annotated[str, typer.Argument(metavar="ID", help="The id of a call from the records, or the JSON file of a record.")],
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Ask this server, not the database.", envvar="ACTIVE_CALL_URL")] = None,
+    token: TokenFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the record, as JSON.")] = False,
 ) -> None:
     """Show one call: the transcript, and for each reply how long the caller waited and for what."""
     try:
-        found = _find(record, conf)
+        found = _find(record, conf) if url is None or record.endswith(".json") else _fetched(record, url, token)
     except (ActiveCallError, OSError, ValueError) as error:
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -65,6 +70,20 @@ def show(
         return
     for line in lines_of(found):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _fetched(name: str, url: str, token: str | None) -> dict[str, Any] | None:
+    found: list[dict[str, Any]] = []
+
+    async def work(client: Client) -> None:
+        try:
+            found.append(await client.record(name))
+        except ClientError as error:
+            if error.status != 404:
+                raise
+
+    run(url, token, work)
+    return found[0] if found else None
 
 
 def _find(name: str, conf: Path | None) -> dict[str, Any] | None:

@@ -55,6 +55,14 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read, in words for its owner."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return f"it is not UTF-8 (line {line}: byte 0x{error.object[error.start]:02x}); save it as UTF-8 text"
+    return (error.strerror or str(error)).lower()
+
+
 def read_document(path: Path) -> Document:
     """Read a config file. Raises ConfigError when it cannot be read or is not TOML."""
     try:
@@ -62,7 +70,7 @@ def read_document(path: Path) -> Document:
     except FileNotFoundError as error:
         raise ConfigError("", f"there is no such file (looked for {path.absolute()})", file=str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("", f"cannot be read: {error}", file=str(path)) from error
+        raise ConfigError("", f"cannot be read: {why_unreadable(error)}", file=str(path)) from error
     return parse_document(text, str(path))
 
 
@@ -159,7 +167,7 @@ def read_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, 
     try:
         found = dotenv_values(folder / ".env", interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("", f"cannot be read: {error}", file=str(folder / ".env")) from error
+        raise ConfigError("", f"cannot be read: {why_unreadable(error)}", file=str(folder / ".env")) from error
     return {name: value for name, value in found.items() if value is not None} | dict(environment)
 
 
