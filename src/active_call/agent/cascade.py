@@ -64,6 +64,7 @@ from active_call.agent.turn.phase import Signal, State
 from active_call.agent.turn.timers import Timer
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
 from active_call.agent.turn.voice_pauses import VoicePauses
+from active_call.base.weakly import weakly
 from active_call.contract import commands, events
 
 
@@ -99,8 +100,9 @@ class CascadeConversation(PlaybookConversation):
             self._floor,
             self._outbox,
             self._tools,
-            lambda now: self._await_input(now),
+            weakly(self._await_input, lambda now: None),
         )
+        context = self._context
         self._barge_in = BargeIn(
             Interruptions(playbook.interruption),
             self._phase,
@@ -108,7 +110,7 @@ class CascadeConversation(PlaybookConversation):
             self._floor,
             self._replies,
             self._outbox,
-            lambda: self._context.language or turns.language,
+            lambda: context.language or turns.language,
         )
         self._voice_pauses = VoicePauses(self._barge_in, self._timers, self._outbox)
         self._hold_wait = HoldWait()
@@ -127,8 +129,8 @@ class CascadeConversation(PlaybookConversation):
         port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
         self._replies.model.calls_tools = calls_tools
-        self._replies.on_collect = self._collecting.begin
-        self._replies.is_collecting = lambda: self._collecting.is_active or self._hold_wait.is_waiting
+        self._replies.on_collect = weakly(self._collecting.begin, lambda tag, rest: None)
+        self._replies.is_collecting = weakly(self._is_collecting, lambda: False)
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -303,6 +305,9 @@ class CascadeConversation(PlaybookConversation):
             case _:
                 return False
         return True
+
+    def _is_collecting(self) -> bool:
+        return self._collecting.is_active or self._hold_wait.is_waiting
 
     def _await_input(self, now: float) -> None:
         """The agent has nothing more to say: start the timers of the caller's silence."""

@@ -16,6 +16,7 @@ from typing import Any
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.base.weakly import weakly
 from active_call.call.call_time import CallTime
 from active_call.call.closing import CallClosing
 from active_call.call.dependencies import CallDependencies
@@ -94,15 +95,17 @@ class Call:
         self._log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
         self._mailbox: Mailbox[Item] = Mailbox(is_essential, is_last=ends_leg)
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._is_broken = False
         self._due: float | None = None
         """The earliest deadline of the parts when the call began to wait; None: unknown."""
         self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
-        self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
+        self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, weakly(self._to_agent, _drop))
         self._before_step = dependencies.before_step
-        self._faults = Faults(self._log, self._report_fault, self._give_up, self._before_step)
-        ports = CallPorts(self._output.emit, self.post, self.spawn, self._time.now, self._log)
+        self._faults = Faults(self._log, weakly(self._report_fault, _drop), weakly(self._give_up, _drop), self._before_step)
+        ports = CallPorts(self._output.emit, weakly(self.post, _drop), weakly(self.spawn, _refuse), self._time.now, self._log)
         context = CallContext(
             self.state,
             ports,
@@ -113,7 +116,7 @@ class Call:
             dependencies,
             network or NoNetwork(),
             router,
-            lambda command, asked_by: self.perform(command, asked_by=asked_by),
+            weakly(self._perform_for, _drop),
         )
         self.parts = make_parts(context)
         self._closing = CallClosing(context, self.parts, self._mailbox)
@@ -128,6 +131,9 @@ class Call:
 
     def post(self, item: Item) -> None:
         """Put an item into the mailbox. Sound bypasses it: its sample numbers keep it in order."""
+        if self._closing.is_closed:
+            self._closing.refuse(item)
+            return
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
             self.parts.taps.caller(item.report)
@@ -135,7 +141,7 @@ class Call:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.SentAudio):
             self.parts.taps.sent(item.report)
             return
-        if self._closing.is_closed or not self._mailbox.put(item):
+        if not self._mailbox.put(item):
             self._closing.refuse(item)
 
     def request(self, command: Request) -> asyncio.Future[None]:
@@ -161,6 +167,8 @@ class Call:
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call. The leg reports when it has ended."""
+        if self._closing.is_closed:
+            return
         self.parts.own_leg.hang_up(by=by, cause=cause, reason=reason, headers=headers)
 
     def open_record(self) -> OpenCall:
@@ -180,8 +188,18 @@ class Call:
         """Run `work` as a task of this call. Its failure is reported and ends nothing else."""
         assert self._tasks is not None  # noqa: S101 (only while running)
         task = self._tasks.create_task(self._faults.watch_over(name, work), name=f"{self.id} {name}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not started its coroutine
+        if self._is_over:
+            task.cancel()
         return task
+
+    def _cancel_tasks(self) -> None:
+        """End the tasks: the call is over. An exception, which would do so as well, would form cycles with the frames of its traceback."""
+        self._is_over = True
+        for task in list(self._running):
+            task.cancel()
 
     def _report_fault(self, sender: str, error: str) -> None:
         self._output.emit(events.Error(sender=sender, error=error))
@@ -209,9 +227,7 @@ class Call:
                 self._log.info("call started", extra={**facts.who(), "leg": self.state.leg.kind})
                 self.parts.machine.feed(Input.BEGIN)
                 await self._consume()
-                raise _CallOver
-        except* _CallOver:
-            pass
+                self._cancel_tasks()
         except* asyncio.CancelledError:
             if self.parts.own_leg.ended is None:  # else the call ended by itself
                 facts.error = facts.error or "server stopped"
@@ -220,6 +236,14 @@ class Call:
             self._log.exception("call failed", exc_info=failures)
         finally:
             await self._closing.close()
+            self._dissolve()
+
+    def _dissolve(self) -> None:
+        """Cut the reference cycles of the ended call: its objects are freed at once, and not by a pass of the garbage collector."""
+        self.state.agent = None
+        self.state.leg.attach(_drop)
+        self._output.close()
+        self.parts.disconnect()
 
     async def _consume(self) -> None:
         parts, state, attempt = self.parts, self.state, self._faults.attempt
@@ -332,6 +356,9 @@ class Call:
             case _:
                 parts.reports.handle(item)
 
+    def _perform_for(self, command: commands.Command, asked_by: Asker) -> None:
+        self.perform(command, asked_by=asked_by)
+
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Execute a command now. A failure becomes an `error` event, never an exception.
 
@@ -375,5 +402,11 @@ class Call:
         self._closing.close_record()
 
 
-class _CallOver(Exception):
-    """Ends the task group when the leg has ended."""
+def _drop(*_: object) -> None:
+    """What a part still wants of a call that has ended and was freed."""
+
+
+def _refuse(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """No task begins after the end of its call."""
+    work.close()
+    raise LocalProtocolError(f"the call is over: {name}")

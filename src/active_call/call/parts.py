@@ -98,6 +98,8 @@ class CallParts(Struct, frozen=True):
     cost: CallCost
     setup: CallSetup
     """Also begins and ends agents during the call."""
+    disconnect: Callable[[], None]
+    """Lets parts that use each other forget each other, so that they are freed without the garbage collector. Only after the end."""
 
 
 def make_parts(context: CallContext) -> CallParts:
@@ -118,6 +120,10 @@ class _Wiring:
         self._transfers: TransferExecutor
         self._overlap: OverlapPause
         self._setup: CallSetup
+        self._attention: AttentionExecutor
+
+    def _disconnect(self) -> None:
+        del self._own_leg, self._transfers, self._overlap, self._setup, self._attention, self._turn_audio
 
     def parts(self) -> CallParts:
         context = self._context
@@ -126,8 +132,8 @@ class _Wiring:
         speech_input, speech_output = self._speech_input(), self._speech_output()
         taps = SoundTaps(speech_input.forward_always)
         music = self._make_music(lambda: state.leg.stream)
-        progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
-        attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
+        progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, self._is_aside)
+        attention = self._attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
         starts = partial(self._start_agent, speech_input, speech_output, recording)
@@ -144,7 +150,7 @@ class _Wiring:
         recogniser = lambda: state.facts.engines.get("asr", {}).get("provider", "asr")  # noqa: E731 (it changes with the language)
         context.output.watch(RecogniserMetrics(context.output.tell, recogniser).observe)
         context.output.watch(MediaSockets(state, ports, taps, dependencies.open_socket).observe)
-        cost = self._cost(setup, speech_output, attention)
+        cost = self._cost(setup, speech_output)
         reported_to = ReportedTo(
             executor,
             speech_input,
@@ -178,13 +184,17 @@ class _Wiring:
             commanded=Commanded(state, ports, executor, attention, speech_output, recording, bridging, self._transfers, hang_up),
             cost=cost,
             setup=setup,
+            disconnect=self._disconnect,
         )
+
+    def _is_aside(self) -> bool:
+        return self._attention.state.is_aside
 
     def _hang_up(self, *, by: str, cause: str, reason: str = "", headers: object = None) -> None:
         del headers
         self._own_leg.hang_up(by=by, cause=cause, reason=reason)
 
-    def _cost(self, setup: CallSetup, speech_output: SpeechOutput, attention: AttentionExecutor) -> CallCost:
+    def _cost(self, setup: CallSetup, speech_output: SpeechOutput) -> CallCost:
         context = self._context
         cost = CallCost(context.state, context.ports, context.time, context.dependencies.spending)
         last = LastSentence(
@@ -195,7 +205,7 @@ class _Wiring:
             end_agent=setup.end_agent,
             voice=lambda: speech_output.synthesiser,
         )
-        cost.on_near, cost.on_spent, cost.is_aside = last.prepare, last.begin, lambda: attention.state.is_aside
+        cost.on_near, cost.on_spent, cost.is_aside = last.prepare, last.begin, self._is_aside
         context.output.watch(last.observe)
         return cost
 

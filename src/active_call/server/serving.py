@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import TextIOBase
 from typing import Protocol
@@ -41,6 +41,14 @@ COLLECT_EVERY_S = 30.0
 COLLECT_PAUSE_FACTOR = 1000
 MAX_COLLECT_S = 300.0
 """The loop is blocked by passes for a thousandth of the time, unless a pass takes over 0.3 s."""
+FEW_CALLS = 20
+"""With fewer calls a full pass takes some 10 ms. With more it waits for a quieter time, but no longer than `MAX_COLLECT_S`."""
+YOUNG_OBJECTS = 1_000
+"""New objects until a pass over them, which takes about 1 ms: less than a step of a call's set-up."""
+YOUNG_PASSES = 3
+"""Passes over new objects until one over all of these: 4 ms."""
+OLD_PASSES = 250
+"""Such passes until a full one: a million new objects."""
 
 
 class Program(Protocol):
@@ -98,7 +106,7 @@ async def serve_until_stopped(
         out.write(describe(server, program.describe_routes() if program is not None else ()) + "\n")
         if call is not None:
             server.registry.place(CallOption(callee=call))
-        await collect_now_and_then()
+        await collect_now_and_then(lambda: server.registry.n_calls)
 
 
 @asynccontextmanager
@@ -111,14 +119,23 @@ async def closing(program: Program | None) -> AsyncIterator[None]:
             await program.close()
 
 
-async def collect_now_and_then() -> None:
-    """Free the memory of ended calls: at a few calls a second the threshold of a million objects is reached after ten minutes and 40 MB."""
+async def collect_now_and_then(n_calls: Callable[[], int]) -> None:
+    """Free what ended calls and finished requests have left in reference cycles, at a time with few calls if there is one."""
     wait_s = COLLECT_EVERY_S
     while True:
-        await asyncio.sleep(wait_s)
+        await _wait_for_few_calls(n_calls, wait_s)
         begun = time.monotonic()
         gc.collect()
         wait_s = collect_after_s(time.monotonic() - begun)
+
+
+async def _wait_for_few_calls(n_calls: Callable[[], int], wait_s: float) -> None:
+    """Wait for `wait_s` seconds, then until there are few calls, at most for `MAX_COLLECT_S` in all."""
+    await asyncio.sleep(wait_s)
+    waited_s = wait_s
+    while n_calls() >= FEW_CALLS and waited_s < MAX_COLLECT_S:
+        await asyncio.sleep(COLLECT_EVERY_S)
+        waited_s += COLLECT_EVERY_S
 
 
 def collect_after_s(pass_s: float) -> float:
@@ -129,12 +146,13 @@ def collect_after_s(pass_s: float) -> float:
 def make_collections_rare() -> None:
     """Keep garbage collection from blocking the loop for long.
 
-    Objects loaded by now live as long as the program, so full passes skip them; and passes come after a million objects, not after seventy
-    thousand. With the defaults a pass takes 50 to 100 ms every three seconds at 150 calls a second.
+    Objects loaded by now live as long as the program, so full passes skip them; and full passes come after a million objects, not after
+    seventy thousand. With the defaults a pass takes 50 to 100 ms every three seconds at 150 calls a second. The other passes are short: a
+    pass over a hundred thousand objects takes 80 ms, and three times as long if media processes use two thirds of the core.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 20, 10)
+    gc.set_threshold(YOUNG_OBJECTS, YOUNG_PASSES, OLD_PASSES)
 
 
 def describe(server: Running, routes: Sequence[str] = ()) -> str:

@@ -44,12 +44,17 @@ from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
+from active_call.base.weakly import weakly
 from active_call.contract import commands, events
 
 SEARCH = "search_knowledge"
 """The tool that `rag` means in the JSON form."""
 _MUTE = (State.PAUSED, State.AWAY, State.ENDED)
 """States in which nothing is said."""
+
+
+def _nothing(_: float) -> None:
+    """For answers of a model to a conversation that is gone."""
 
 
 class Replies:
@@ -74,7 +79,9 @@ class Replies:
         self._on_done = on_done
         self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
         self._reply = Reply(outbox, timers, first_cut_words=context.first_cut_words)
-        self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
+        self.model = ModelAnswers(
+            context, phase, timers, outbox, self._reply, self._tools, weakly(self.pump, _nothing), weakly(self._apologise, _nothing)
+        )
         self._n_text_calls = 0
         self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
         """Starts a collector: the tag and the steps afterwards → the prompt, or None if the collector is unknown."""

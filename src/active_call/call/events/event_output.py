@@ -92,6 +92,10 @@ class EventOutput:
             watcher(self._hangup)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
+    def close(self) -> None:
+        """The call has ended: forget the watchers."""
+        self._watchers.clear()
+
 
 def _masked(event: events.Event) -> events.Event:
     """The event with the caller's input masked."""

@@ -118,8 +118,8 @@ class CallEngines:
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="eou", error=str(error)))
         self._state.has_turn_judge = judge is not None
-        number = self._state.agent_number
-        self._turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer, number)))
+        number, post = self._state.agent_number, self._ports.post
+        self._turn_audio.use(judge, lambda answer: post(ForAgent(answer, number)))
 
     # -- recognition
 

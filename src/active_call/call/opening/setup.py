@@ -108,6 +108,7 @@ class CallSetup:
         """Prepare the engines, then answer the leg; Fatal follows if that fails."""
         if self._ring_timer is not None:
             self._ring_timer.cancel()
+            self._ring_timer = None  # it refers to the context of the call
         self._ports.spawn(self._answer(), "accept")
 
     def check_engines(self, option: CallOption) -> None:

@@ -1,6 +1,6 @@
 """Produces the sound of one job of `speech_output`: prepared or synthesised speech, text that is still being written, or a file.
 
-The sound goes to `queue` piece by piece, s16le mono at the rate of the call's stream.
+The sound goes to the `queue` of `make` piece by piece, s16le mono at the rate of the call's stream.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.providers.base import TextToSpeech, speech_of
 
+Queue = Callable[[Job, bytes], None]
+
 
 class SoundMaker:
     """The synthesiser of a call, its sound source, and the speech prepared before it is said."""
 
-    def __init__(
-        self, queue: Callable[[Job, bytes], None], clock: Clock, pace: Pace, *, sounds: SoundSource | None, speech: SpeechStore | None
-    ) -> None:
+    def __init__(self, clock: Clock, pace: Pace, *, sounds: SoundSource | None, speech: SpeechStore | None) -> None:
         """`pace` learns how long texts take; `speech` keeps speech that a command wants cached."""
-        self._queue = queue
         self._clock = clock
         self._pace = pace
         self._sounds = sounds
@@ -58,13 +57,13 @@ class SoundMaker:
         """The sound of `job`: the prepared speech if it matches."""
         return (self._prepared.take(self._key_of(job)) if job.text else None) or self._pcm_of(job)
 
-    async def make(self, job: Job, rate_hz: int) -> None:
-        """Send all sound of `job` at `rate_hz`. Raises ActiveCallError if it cannot be produced."""
+    async def make(self, job: Job, rate_hz: int, queue: Queue) -> None:
+        """Send all sound of `job` at `rate_hz` to `queue`. Raises ActiveCallError if it cannot be produced."""
         if job.source:
-            await self._sound_file(job, rate_hz)
+            await self._sound_file(job, rate_hz, queue)
             return
         if (written := self._written_from(job)) is not None:
-            await send_written(written, job, rate_hz, self._queue, partial(self._note_written, written.voice))
+            await send_written(written, job, rate_hz, queue, partial(self._note_written, written.voice))
             return
         resampler: StreamResampler | None = None
         voice = getattr(self.synthesiser, "name", "tts")
@@ -75,9 +74,9 @@ class SoundMaker:
                     return
                 if resampler is None:
                     resampler = StreamResampler(voice_rate_hz, rate_hz)
-                self._queue(job, resampler.push(pcm))
+                queue(job, resampler.push(pcm))
         if resampler is not None:
-            self._queue(job, resampler.flush())
+            queue(job, resampler.flush())
         if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
             raise ProviderError(getattr(self.synthesiser, "name", "tts"), "the synthesiser returned no sound")
 
@@ -105,7 +104,7 @@ class SoundMaker:
         if made is not None:
             speech_metrics.completed(job, made, voice, self.tell_metrics)
 
-    async def _sound_file(self, job: Job, rate_hz: int) -> None:
+    async def _sound_file(self, job: Job, rate_hz: int, queue: Queue) -> None:
         """Send a file at playing speed, some seconds ahead."""
         if self._sounds is None:
             raise MediaError(f"{job.source}: this server cannot play sounds")
@@ -116,7 +115,7 @@ class SoundMaker:
                 n_skipped = max(0, n_skipped - len(piece))
                 if not play.takes_sound or (play.finishing and job.repeats):
                     return
-                self._queue(job, pcm)
+                queue(job, pcm)
                 play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
                 while play.room_ms <= 0 and play.takes_sound:
                     play.has_news.clear()

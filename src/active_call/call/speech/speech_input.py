@@ -211,8 +211,9 @@ class SpeechInput:
 
     async def close(self) -> None:
         """Close the recogniser's stream."""
-        if self._recognition is not None:
-            await self._recognition.close()
+        recognition, self._recognition, self._listener = self._recognition, None, None
+        if recognition is not None:
+            await recognition.close()
 
     # -- reports of the media stream
 

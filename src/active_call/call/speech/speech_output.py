@@ -64,7 +64,7 @@ class SpeechOutput:
         self._ending: set[asyncio.Task[None]] = set()
         """Tasks that have not ended yet; some may be cancelled."""
         self._pace = Pace()
-        self.maker = SoundMaker(self._queue, clock, self._pace, sounds=sounds, speech=speech)
+        self.maker = SoundMaker(clock, self._pace, sounds=sounds, speech=speech)
         self.pause_options = PLAIN_PAUSE
         """How the next pause fades, and how it resumes."""
         self._is_paused = False
@@ -307,7 +307,7 @@ class SpeechOutput:
         try:
             if self._stream is None:
                 raise MediaError("the call has no media stream yet")
-            await self.maker.make(job, self._stream.rate_hz)
+            await self.maker.make(job, self._stream.rate_hz, self._queue)
             if job.play.takes_sound and not job.piece.is_whole:
                 self.maker.note_whole(job)
         except ActiveCallError as error:

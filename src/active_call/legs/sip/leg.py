@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from active_call.base.addresses import parse_address
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError, ParseError
+from active_call.base.weakly import weakly
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
@@ -86,10 +87,11 @@ class SipLeg:
         self._why_ended: tuple[str, str, str] | None = None
         """`by`, `cause` and `reason` if we ended the call."""
         self.call_handle: sip.CallHandle | None = incoming.call if incoming else None
-        port = LegPort(gateway, media, handle=lambda: self.call_handle, emit=self._emit, is_over=lambda: self._ended)
+        # The parts of a leg do not keep it alive.
+        port = LegPort(gateway, media, weakly(self._handle, _none), weakly(self._emit, _none), weakly(self._is_over, _true))
         self._port = port
-        self._placement = Placement(port, self._placed_as, permit=permit or Permit(Uri("sip")), turn=turn, placed=placed)
-        self._offers = DialogOffers(port, self._is_of_trunk)
+        self._placement = Placement(port, weakly(self._placed_as, _none), permit=permit or Permit(Uri("sip")), turn=turn, placed=placed)
+        self._offers = DialogOffers(port, weakly(self._is_of_trunk, _false))
         self._transfers = DialogTransfers(port, trunk.refer_headers if trunk is not None else ())
         self._requests = DialogRequests(port)
         self.caller = caller
@@ -449,6 +451,24 @@ class SipLeg:
 
     def _report(self, report: Report | StreamLost) -> None:
         self._sink(LegMedia(report))
+
+    def _handle(self) -> sip.CallHandle | None:
+        return self.call_handle
+
+    def _is_over(self) -> bool:
+        return self._ended
+
+
+def _none(_: object = None) -> None:
+    """For what comes after the end of a leg."""
+
+
+def _true() -> bool:
+    return True
+
+
+def _false(_: str) -> bool:
+    return False
 
 
 def _text(sdp: bytes | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.base.weakly import weakly
 from active_call.legs.sip.causes import warning_header
 from active_call.legs.sip.hold import Holding
 from active_call.legs.sip.ports import LegPort
@@ -35,7 +36,7 @@ class DialogOffers:
         self._is_of_trunk = is_of_trunk
         self._awaited_ack: int | None = None
         """CSeq of the last re-INVITE with an offer while our answer to it is not acknowledged; UDP only."""
-        self._holding = Holding(port.media, self._send, port.emit)
+        self._holding = Holding(port.media, weakly(self._send, lambda _: None), port.emit)
 
     @property
     def is_secured(self) -> bool:

@@ -68,6 +68,11 @@ class Transcript(Struct, frozen=True):
 Transcribe = Callable[[Utterance], Awaitable[Transcript]]
 
 
+async def _closed(_: Utterance) -> Transcript:
+    """Takes the place of the transcribing function after the end, because that may belong to the recognition itself."""
+    return Transcript("")
+
+
 class UtteranceRecognition:
     """`base.RecognitionStream` over a function that transcribes one utterance.
 
@@ -90,7 +95,7 @@ class UtteranceRecognition:
         self.sent_s = 0.0
         """Transcribed sound in seconds; an utterance counts at least `least_s`."""
         self._loop = asyncio.get_running_loop()
-        self._worker = self._loop.create_task(self._work(), name="utterance recognition")
+        self._worker: asyncio.Task[None] | None = self._loop.create_task(self._work(), name="utterance recognition")
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
         keep_from = min(self._open.values()) - MAX_LEAD_SAMPLES if self._open else None
@@ -124,8 +129,11 @@ class UtteranceRecognition:
         self._closed = True
         self._open.clear()
         self._ended.clear()
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
+        worker, self._worker = self._worker, None
+        if worker is not None:  # the exception of a cancelled task refers to this object
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+            self._transcribe = _closed
 
     async def _work(self) -> None:
         """Transcribe one utterance after the other. Callbacks are scheduled on the loop, so that an error in one does not end this task."""

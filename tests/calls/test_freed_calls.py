@@ -1,0 +1,85 @@
+"""Ended calls are freed at once. If they were left to the garbage collector, its passes over the live calls would delay all others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+from weakref import ref
+
+import pytest
+from calls_kit import Call, a_call
+
+from active_call.contract import commands, events
+from active_call.testing.fakes.call import FakeLeg
+
+SCRIPT = """---
+llm: {provider: script, greeting: Welcome.}
+---
+# Scene: main
+
+## opening hours | when are you open
+We are open from nine to five.
+
+## *
+Sorry, I did not understand.
+"""
+MODEL = """---
+llm: {provider: openai, greeting: Welcome., features: [tools]}
+turn: {kind: smart-turn}
+---
+# Scene: main
+
+Be brief.
+"""
+
+
+@pytest.fixture(autouse=True)
+def _without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def parts_of(call: Call) -> dict[str, ref[Any]]:
+    session = call.session
+    found = {"call": session, "agent": session.state.agent}
+    kept = ("speech_input", "speech_output", "own_leg", "machine", "attention", "transfers", "setup", "cost")
+    return {name: ref(part) for name, part in (found | {name: getattr(session.parts, name) for name in kept}).items()}
+
+
+async def talk(call: Call, *, is_refused: bool) -> dict[str, ref[Any]]:
+    await call.until(lambda: bool(call.of(events.Answer)))
+    call.engines.model.will_say = ["Yes, we are."]
+    parts = parts_of(call)
+    await call.quiet()
+    await call.says("When are you open?")
+    await call.quiet()
+    if is_refused:
+        call.session.post(commands.Refer(callee="sip:nobody@example.com"))
+        await asyncio.sleep(5)
+    call.leg.end("caller", "remote_bye")
+    await call.over()
+    call.house.sessions.clear()
+    return parts
+
+
+async def left_of(playbook: str, direction: str, *, is_refused: bool = False) -> list[str]:
+    """Holds a conversation and returns the parts of the call that are still there a minute after its end."""
+    async with a_call(playbook, direction=direction, leg=FakeLeg()) as call:
+        parts = await talk(call, is_refused=is_refused)
+    del call
+    await asyncio.sleep(60)  # cancelled timers of the loop keep the context of their call
+    return [name for name, part in parts.items() if part() is not None]
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+@pytest.mark.parametrize("playbook", [SCRIPT, MODEL], ids=["script", "model"])
+def test_ended_call_and_its_parts_are_freed_without_the_garbage_collector(playbook: str, direction: str, virtually: Any) -> None:
+    assert virtually(left_of(playbook, direction)) == []
+
+
+def test_call_after_a_refused_transfer_is_freed_without_the_garbage_collector(virtually: Any) -> None:
+    assert virtually(left_of(SCRIPT, "inbound", is_refused=True)) == []
