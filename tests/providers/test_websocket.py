@@ -8,6 +8,7 @@ import ssl
 import httpx
 import pytest
 from msgspec.structs import replace
+from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ProviderError
 from active_call.base.trust import Trust, urls_of_values
@@ -68,5 +69,49 @@ def test_a_redirect_is_refused_and_no_secret_is_told() -> None:
             with pytest.raises(ProviderError, match="503") as caught:
                 await open_socket(Services(World(), http, None, {}), "acme", vendor.ws_url)  # type: ignore[arg-type]
             assert caught.value.retryable
+
+    asyncio.run(run())
+
+
+class Collector(Vendor):
+    """Keeps what it reads; reads nothing before `may_read`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_read = asyncio.Event()
+        self.read: list[str | bytes] = []
+
+    async def serve(self, socket: VendorSocket, request: Request) -> None:
+        await self.may_read.wait()
+        while True:
+            self.read.append(await socket.receive())
+
+
+def test_message_is_written_at_once_until_the_peer_does_not_read() -> None:
+    """What `send_now` refuses goes by `send`, which waits; the order is kept, and nothing is lost or written twice."""
+
+    async def run() -> None:
+        async with Collector() as vendor, httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http:
+            socket = await open_socket(Services(World(), http, None, {}), "acme", vendor.ws_url)  # type: ignore[arg-type]
+            small: list[str | bytes] = ["ü", b"", b"\x00\xff", "x" * 125, "x" * 126, b"y" * 65_536]
+            assert all(socket.send_now(message) for message in small)
+            sent = list(small)
+            while socket.send_now(piece := len(sent).to_bytes(4, "big") * 25_000):
+                sent.append(piece)
+                assert len(sent) < 1_000, "it never waits for the peer"
+            assert socket.transport.get_write_buffer_size() > 0
+            waiting = asyncio.create_task(socket.send("last"))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            vendor.may_read.set()
+            await asyncio.wait_for(waiting, 10)
+            async with asyncio.timeout(10):
+                while vendor.read[-1:] != ["last"]:
+                    await asyncio.sleep(0.01)
+            assert vendor.read == [*sent, "last"]
+            await socket.close()
+            assert not socket.send_now("late")
+            with pytest.raises(ConnectionClosed):
+                await socket.send("late")
 
     asyncio.run(run())

@@ -22,10 +22,19 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
-def status_error(provider: str, status: int, body: str) -> ProviderError:
-    """The error for a response that is not 2xx. It quotes part of `body`, where vendors give the reason."""
-    excerpt = " ".join(body.split())[:EXCERPT_CHARS]
-    return ProviderError(provider, f"HTTP {status}: {excerpt or 'no explanation'}", retryable=status in RETRYABLE_STATUS)
+class StatusError(ProviderError):
+    """A response that is not 2xx. The text quotes part of `body`, where vendors give the reason."""
+
+    def __init__(self, provider: str, status: int, body: str) -> None:
+        self.status = status
+        self.body = body
+        excerpt = " ".join(body.split())[:EXCERPT_CHARS]
+        super().__init__(provider, f"HTTP {status}: {excerpt or 'no explanation'}", retryable=status in RETRYABLE_STATUS)
+
+
+def status_error(provider: str, status: int, body: str) -> StatusError:
+    """The error for a response that is not 2xx."""
+    return StatusError(provider, status, body)
 
 
 async def open_connection(http: httpx.AsyncClient, url: str) -> None:
@@ -43,20 +52,43 @@ async def check_status(provider: str, response: httpx.Response) -> None:
         raise status_error(provider, response.status_code, response.text)
 
 
-async def lines_of(provider: str, response: httpx.Response) -> AsyncIterator[str]:
-    """The lines of a streamed body, without their ends (LF, CRLF or CR). Raises ProviderError for a line that does not end.
+class LineReader:
+    """Cuts a streamed body into lines, without their ends (LF, CRLF or CR).
 
     Unlike httpx's `aiter_lines`, it does not split at characters such as U+2028, which JSON may contain.
     """
-    waiting = bytearray()
-    async for piece in response.aiter_bytes():
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._waiting = bytearray()
+
+    def feed(self, piece: bytes) -> list[str]:
+        """The lines that `piece` completes. Raises ProviderError for a line that does not end."""
+        waiting = self._waiting
         n_searched = len(waiting)
         waiting += piece
+        lines: list[str] = []
         if (end := waiting.rfind(b"\n", n_searched)) >= 0:
-            complete, waiting = bytes(waiting[: end + 1]), waiting[end + 1 :]
-            for line in complete.splitlines():
-                yield line.decode("utf-8", "replace")
+            lines = _decoded(waiting[: end + 1])
+            del waiting[: end + 1]
         if len(waiting) > MAX_LINE_BYTES:
-            raise ProviderError(provider, f"sent a line of more than {MAX_LINE_BYTES} bytes", retryable=True)
-    for line in bytes(waiting).splitlines():
-        yield line.decode("utf-8", "replace")
+            raise ProviderError(self._provider, f"sent a line of more than {MAX_LINE_BYTES} bytes", retryable=True)
+        return lines
+
+    def finish(self) -> list[str]:
+        """The rest of the body."""
+        return _decoded(self._waiting)
+
+
+def _decoded(lines: bytearray) -> list[str]:
+    return [line.decode("utf-8", "replace") for line in lines.splitlines()]
+
+
+async def lines_of(provider: str, response: httpx.Response) -> AsyncIterator[str]:
+    """The lines of a streamed body, as `LineReader` cuts them. Raises ProviderError."""
+    reader = LineReader(provider)
+    async for piece in response.aiter_bytes():
+        for line in reader.feed(piece):
+            yield line
+    for line in reader.finish():
+        yield line

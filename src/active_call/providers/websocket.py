@@ -1,7 +1,7 @@
 """WebSockets to vendors: opens one under the server's rules for outgoing connections, and turns a failure into a ProviderError.
 
-A URL and headers enter; an open connection of `websockets` (RFC 6455) leaves. Every address is checked before connecting, as for HTTP
-requests. Errors and logs contain no keys. Knows no vendor.
+A URL and headers enter; an open connection of `websockets` (RFC 6455) leaves, which writes messages at once (`VendorConnection`). Every
+address is checked before connecting, as for HTTP requests. Errors and logs contain no keys. Knows no vendor.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.protocol import State
 from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
@@ -41,6 +42,30 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 """`websockets` logs headers at DEBUG, including keys."""
 
 
+class VendorConnection(ClientConnection):
+    """A connection that writes a message as one frame at once while the peer reads: many small messages are sent, most of them sound."""
+
+    def send_now(self, message: str | bytes) -> bool:
+        """Write `message` without waiting. False: it was not written, because the peer does not read or the connection is closing.
+
+        In that case `send` waits until it can be written, or raises ConnectionClosed.
+        """
+        protocol = self.protocol
+        if protocol.state is not State.OPEN or self.transport.get_write_buffer_size() > SEND_AHEAD_BYTES:
+            return False
+        if isinstance(message, str):
+            protocol.send_text(message.encode())
+        else:
+            protocol.send_binary(message)
+        self.send_data()
+        return True
+
+    async def send(self, message: Any, *, text: bool | None = None) -> None:
+        """As in `websockets`. Only a message that cannot be written at once needs more than `send_now`."""
+        if text is not None or not isinstance(message, str | bytes) or not self.send_now(message):
+            await super().send(message, text=text)
+
+
 async def open_socket(
     services: Services,
     provider: str,
@@ -49,7 +74,7 @@ async def open_socket(
     headers: Mapping[str, str] | None = None,
     subprotocols: Sequence[str] = (),
     secrets: Sequence[str] = (),
-) -> ClientConnection:
+) -> VendorConnection:
     """A connection to `url` within `CONNECT_S`. Errors never contain `secrets`. Raises ProviderError; the caller closes the connection."""
     reason, retryable = "", True
     try:
@@ -74,7 +99,7 @@ async def open_socket(
     raise ProviderError(provider, without_secrets(reason, secrets)[:EXCERPT_CHARS], retryable=retryable) from None
 
 
-async def _connect(services: Services, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> ClientConnection:
+async def _connect(services: Services, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> VendorConnection:
     parts = urlsplit(url)
     settings: dict[str, Any] = {
         "additional_headers": dict(headers),
@@ -107,8 +132,10 @@ async def _connect(services: Services, url: str, headers: Mapping[str, str], sub
     return await _open(url, {**settings, "host": addresses[-1], "port": port}, None)
 
 
-async def _open(url: str, settings: Mapping[str, Any], proxy: str | None) -> ClientConnection:
-    return await _Connect(url, proxy=proxy, **settings)
+async def _open(url: str, settings: Mapping[str, Any], proxy: str | None) -> VendorConnection:
+    connection = await _Connect(url, proxy=proxy, create_connection=VendorConnection, **settings)
+    assert isinstance(connection, VendorConnection)  # noqa: S101 (made by the line above)
+    return connection
 
 
 class _Connect(connect):

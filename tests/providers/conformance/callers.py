@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from websockets.exceptions import ConnectionClosed
 
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.base.world import World
@@ -99,7 +101,17 @@ class Caller:
             n_still, n_before = 0 if is_busy else n_still + 1, len(self.events)
             if n_still == 3 or any(isinstance(event, Failed) for event in self.events):
                 return
+            if n_still == 1:
+                await self._until_all_is_read()
             await asyncio.sleep(0.005)
+
+    async def _until_all_is_read(self) -> None:
+        """Until the vendor has read what was written: it answers a ping after all messages before it."""
+        socket = getattr(self.stream, "_socket", None)
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
+            if socket is not None:
+                async with asyncio.timeout(PATIENCE_S / 4):
+                    await (await socket.ping())
 
     async def until(self, condition: Any, what: str = "the event") -> Any:
         """The first true value of `condition()`, looked at after each event."""

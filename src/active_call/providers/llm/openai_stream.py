@@ -1,7 +1,7 @@
 """Reads a chunk of OpenAI's chat completions API: text, tool calls, usage, the finish reason.
 
-A chunk enters as an SDK object or as parsed JSON; events leave. Servers that speak this API send other types than OpenAI does, so every
-value is checked. Pure.
+A chunk enters as parsed JSON, or a whole answer that is not streamed; events leave. Servers that speak this API send other types than
+OpenAI does, so every value is checked. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, Finished, TextDelta, ToolCallDelta, Usage
-from active_call.providers.http import EXCERPT_CHARS
+from active_call.providers.http import EXCERPT_CHARS, RETRYABLE_STATUS
 from active_call.providers.vendor_values import text_of
 
 
@@ -23,6 +23,8 @@ class ChunkReader:
         self._calls: dict[int, tuple[int, str]] = {}
         """The server's index of a call, to our number and the call's id."""
         self._n_calls = 0
+        self.is_empty = True
+        """There was neither text, nor a tool call, nor a finish reason."""
         self.extras: dict[str, Mapping[str, Any]] = {}
         """Data that a server expects back with a call, by call id (`extra_content`: Gemini's signatures)."""
 
@@ -37,6 +39,8 @@ class ChunkReader:
         events += [event for position, call in enumerate(calls) if (event := self._tool_call(call, position)) is not None]
         if reason := text_of(_field(first, "finish_reason")):
             events.append(Finished(reason))
+        if events:
+            self.is_empty = False
         if (usage := _usage(_field(chunk, "usage"))) is not None:
             events.append(usage)
         return events
@@ -64,17 +68,15 @@ class ChunkReader:
         return known[0]
 
 
-def events_of_whole_reply(provider: str, body: bytes) -> list[ChatEvent]:
-    """The events of an answer that is not a stream. Raises ProviderError for an error, or a page, with status 200."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    events = ChunkReader().events_in(answer)
-    if not any(isinstance(event, TextDelta | ToolCallDelta) for event in events):
-        excerpt = " ".join(body[: 4 * EXCERPT_CHARS].decode(errors="replace").split())[:EXCERPT_CHARS]
-        raise ProviderError(provider, f"expected a reply, found: {excerpt or 'nothing'}", retryable=True)
-    return events
+def raise_error_in(provider: str, chunk: Mapping[str, Any]) -> None:
+    """Raise the ProviderError of an error that comes in place of a chunk, after status 200."""
+    error = chunk.get("error")
+    if not error:
+        return
+    kind, code = _field(error, "type"), _field(error, "code")
+    message = text_of(_field(error, "message")) or text_of(error) or "an error without a reason"
+    is_passing = kind == "server_error" or code == "rate_limit_exceeded" or (isinstance(code, int) and code in RETRYABLE_STATUS)
+    raise ProviderError(provider, " ".join(message.split())[:EXCERPT_CHARS], retryable=is_passing)
 
 
 def _usage(usage: Any) -> Usage | None:
@@ -91,8 +93,8 @@ def _count(value: Any) -> int:
 
 
 def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
+    return value if isinstance(value, list) else ()

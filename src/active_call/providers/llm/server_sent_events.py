@@ -6,55 +6,97 @@ events"), of which only the data is read: events name their type in it. Deadline
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
 
 from active_call.base.errors import ProviderError
-from active_call.providers.http import EXCERPT_CHARS, check_status, lines_of
+from active_call.providers.http import EXCERPT_CHARS, LineReader, check_status
 
 TIMEOUT_S: Final = 30.0
 """For a single read. It is longer than the wall's deadlines, which apply first."""
 END: Final = "[DONE]"
 """The text with which some servers end their stream, in place of an event."""
+DRAIN_S: Final = 1.0
+"""How long to wait for the end of the body after `END`: the connection can be used again only after it."""
+JSON: Final = "application/json"
+STREAMS: Final = frozenset({"text/event-stream", "text/plain", "application/octet-stream", ""})
+"""The content types that are read as events: some servers do not declare their stream."""
+
+
+class WholeAnswer(dict[str, Any]):
+    """An answer in plain JSON in place of a stream."""
 
 
 async def events_of(
     http: httpx.AsyncClient, provider: str, url: str, *, headers: Mapping[str, str], body: Mapping[str, Any]
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """The events of one answer, as JSON objects. An answer in plain JSON counts as one event.
+    """The events of one answer, as JSON objects. An answer in plain JSON counts as one event, a `WholeAnswer`.
 
-    Raises ProviderError for an error status, a broken connection, and data that is not an event.
+    Raises StatusError for an error status, and ProviderError for a broken connection and data that is not an event.
     """
     try:
         async with http.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT_S) as response:
             await check_status(provider, response)
-            if _kind_of(response) == "application/json":
-                yield _object_in(provider, (await response.aread()).decode(errors="replace"))
+            kind = _kind_of(response)
+            if kind == JSON:
+                yield WholeAnswer(_object_in(provider, (await response.aread()).decode(errors="replace")))
                 return
-            if _kind_of(response) != "text/event-stream":
-                raise ProviderError(provider, f"the response is not an event stream but {_kind_of(response)[:80]!r}", retryable=True)
-            async for data in _data_in(lines_of(provider, response)):
-                if data and data != END:
+            if kind not in STREAMS:
+                raise ProviderError(provider, f"the response is not an event stream but {kind[:80]!r}", retryable=True)
+            pieces = response.aiter_bytes()
+            reader = EventDataReader(provider)
+            async for piece in pieces:
+                for data in reader.feed(piece):
+                    if data == END:
+                        with contextlib.suppress(TimeoutError, httpx.TransportError):
+                            async with asyncio.timeout(DRAIN_S):
+                                async for _ in pieces:
+                                    pass
+                        return
                     yield _object_in(provider, data)
+            for data in reader.finish():
+                if data != END:
+                    yield _object_in(provider, data)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise ProviderError(provider, f"connection failed: {str(error) or type(error).__name__}", retryable=True) from error
     except httpx.TransportError as error:
         raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
     except httpx.DecodingError as error:
         raise ProviderError(provider, f"the answer cannot be read: {error}", retryable=True) from error
 
 
-async def _data_in(lines: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The data of each event: its `data` lines, up to an empty line. An event that is cut off counts as none."""
-    parts: list[str] = []
-    async for line in lines:
-        name, _, value = line.removeprefix("\ufeff").partition(":")
-        if name == "data":
-            parts.append(value.removeprefix(" "))
-        elif not line and parts:
-            yield "\n".join(parts)
-            parts = []
+class EventDataReader:
+    """Reads the data of events from a streamed body: the `data` lines of each, up to an empty line.
+
+    An event that is cut off, or without data, counts as none. Raises ProviderError for a line that does not end.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._lines = LineReader(provider)
+        self._parts: list[str] = []
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """The data of the events that `piece` completes."""
+        return self._data_in(self._lines.feed(piece))
+
+    def finish(self) -> Iterator[str]:
+        """The data of the events in the rest of the body."""
+        return self._data_in(self._lines.finish())
+
+    def _data_in(self, lines: list[str]) -> Iterator[str]:
+        for line in lines:
+            name, _, value = line.removeprefix("\ufeff").partition(":")
+            if name == "data":
+                self._parts.append(value.removeprefix(" "))
+            elif not line and self._parts:
+                data, self._parts = "\n".join(self._parts), []
+                if data:
+                    yield data
 
 
 def _kind_of(response: httpx.Response) -> str:

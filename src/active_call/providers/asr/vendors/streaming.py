@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ActiveCallError, ProviderError
@@ -29,7 +28,7 @@ from active_call.providers.guarding.guard import Limits
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import Failed, RecognitionEvent, RecognitionStream, SpeechToTextCapabilities, TurnChange, Word
-from active_call.providers.websocket import CLOSE_S, closed_error, open_socket
+from active_call.providers.websocket import CLOSE_S, VendorConnection, closed_error, open_socket
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +111,13 @@ class StreamingRecognition(SegmentedRecognition):
         self._backlog_bytes = 0
         self._n_encoded_bytes = 0
         """Sound given to the connection, in the vendor's format."""
+        self._is_idle = False
+        """The vendor is ready and nothing waits to be sent: a message may be written at once."""
+        self._sent_at = self._loop.time()
+        """When something was last sent, or a keep-alive was due."""
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
-        self._socket: ClientConnection | None = None
+        self._socket: VendorConnection | None = None
         self._ring = SoundRing(RING_SAMPLES) if self.only_utterances else None
         self._ring_sent_to = 0
         self._n_open = 0
@@ -172,15 +175,26 @@ class StreamingRecognition(SegmentedRecognition):
 
     def send_now(self, message: Message) -> None:
         """Send `message` before everything that waits."""
-        self._urgent.append(message)
-        self._due.set()
+        if not self._is_written(message):
+            self._is_idle = False
+            self._urgent.append(message)
+            self._due.set()
 
     def send(self, *messages: Message | Last) -> None:
-        """Send `messages` after everything that waits."""
+        """Send `messages` after everything that waits; at once if nothing does."""
         for message in messages:
-            self._outgoing.append(message)
-            self._backlog_bytes += len(message)
-        self._due.set()
+            if not self._is_written(message):
+                self._is_idle = False
+                self._outgoing.append(message)
+                self._backlog_bytes += len(message)
+                self._due.set()
+
+    def _is_written(self, message: Message | Last) -> bool:
+        """Write `message` now. False if it must wait."""
+        if not self._is_idle or isinstance(message, Last) or self._socket is None or not self._socket.send_now(message):
+            return False
+        self._sent_at = self._loop.time()
+        return True
 
     @property
     def sent_s(self) -> float:
@@ -352,13 +366,13 @@ class StreamingRecognition(SegmentedRecognition):
             if self._socket is not None and not self._socket.close_code:
                 self._socket.transport.abort()
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, socket: VendorConnection) -> None:
         while True:
             message = await socket.recv()
             self._last_heard_at = self._loop.time()
             self.handle(self.read(message))
 
-    async def _write(self, socket: ClientConnection) -> None:
+    async def _write(self, socket: VendorConnection) -> None:
         for message in self.opening():
             await socket.send(message)
         try:
@@ -371,6 +385,8 @@ class StreamingRecognition(SegmentedRecognition):
             self._has_listened = True
             while self._urgent or (self._outgoing and self._ready.is_set()):
                 await socket.send(self._urgent.popleft() if self._urgent else self._take_next())
+                self._sent_at = self._loop.time()
+            self._is_idle = not self._outgoing and self._ready.is_set()
             await self._wait_for_more()
 
     def _take_next(self) -> Message:
@@ -382,14 +398,18 @@ class StreamingRecognition(SegmentedRecognition):
         return message
 
     async def _wait_for_more(self) -> None:
-        """Wait until there is something to send; send keep-alives meanwhile if the vendor needs them."""
+        """Wait until something waits to be sent, or send a keep-alive if the vendor needs one."""
         if self.keepalive_s is None:
             await self._due.wait()
             return
         try:
-            async with asyncio.timeout(self.keepalive_s):
+            async with asyncio.timeout_at(self._sent_at + self.keepalive_s):
                 await self._due.wait()
         except TimeoutError:
+            now = self._loop.time()
+            if now < self._sent_at + self.keepalive_s:
+                return  # something was written meanwhile
+            self._sent_at = now
             message = self.keepalive()
             if message is not None:
                 self.send(message)
