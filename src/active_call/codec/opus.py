@@ -24,7 +24,7 @@ Samples = NDArray[np.int16]
 _MAX_PAYLOAD_BYTES: Final = 1275
 """The longest single frame (RFC 6716 §3.2.1)."""
 _LONGEST_MS: Final = 120
-_RTP_CLOCK_HZ: Final = 48_000
+RTP_CLOCK_HZ: Final = 48_000
 _MIN_BITRATE: Final = 6000
 """RFC 7587 §6.1, for `maxaveragebitrate`."""
 DTX_BYTES: Final = 2
@@ -212,7 +212,7 @@ class OpusDecoder:
 
     def duration_s(self, payload: bytes) -> float:
         """The duration of the payload. Raises ParseError."""
-        return payload_ticks(payload) / _RTP_CLOCK_HZ
+        return payload_ticks(payload) / RTP_CLOCK_HZ
 
     def decode(self, payload: bytes) -> Samples:
         """Return the samples. Raises ParseError if libopus cannot decode the payload."""
@@ -229,7 +229,7 @@ class OpusDecoder:
     def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
         """Decode the FEC data of the previous payload in `next_payload`. Falls back to `conceal` if there is none or it is malformed."""
         try:
-            repeated = min(payload_ticks(next_payload) * self.sample_rate_hz // _RTP_CLOCK_HZ, n_samples)
+            repeated = min(payload_ticks(next_payload) * self.sample_rate_hz // RTP_CLOCK_HZ, n_samples)
             earlier = self.conceal(n_samples - repeated)
             return np.concatenate((earlier, self._run(next_payload, repeated, 1)))
         except ParseError:

@@ -77,12 +77,20 @@ def cut(stream: bytes, at: list[int]) -> list[bytes]:
 
 
 @searching(60)
-@given(frames=st.lists(st.one_of(USUAL, USUAL, OTHERS), max_size=8), at=st.lists(st.integers(0, 400_000), max_size=12))
-def test_client_is_understood_as_by_the_library_alone(frames: list[bytes], at: list[int]) -> None:
-    pieces = cut(b"".join(frames), at)
+@given(
+    frames=st.lists(st.one_of(USUAL, USUAL, OTHERS), max_size=8),
+    at=st.one_of(st.none(), st.lists(st.integers(0, 400_000), max_size=12)),
+    is_quick=st.booleans(),
+)
+def test_client_is_understood_as_by_the_library_alone(frames: list[bytes], at: list[int] | None, is_quick: bool) -> None:
+    """`at` None: every frame arrives by itself. `is_quick`: what is one whole message is taken at once."""
+    pieces = frames if at is None else cut(b"".join(frames), at)
     alone, behind, cutter = Library(), Library(), FrameCutter(MAX_BYTES)
     for piece in pieces:
         alone.feed(piece)
+        if is_quick and behind.protocol.state is OPEN and behind.protocol.parser_exc is None and (whole := cutter.whole(piece)):
+            behind.seen.append((int(Opcode.TEXT if whole[0] == TEXT else Opcode.BINARY), True, whole[1]))
+            continue
         for part in cutter.feed(piece):
             if part.first and behind.protocol.state is OPEN and behind.protocol.parser_exc is None:
                 opcode = Opcode.TEXT if part.first == TEXT else Opcode.BINARY

@@ -13,11 +13,11 @@ import numpy as np
 from active_call.app.app import App
 from active_call.call.handle import CallHandle
 from active_call.call.opening.routing import ChosenPlaybook
+from active_call.codec import g711
 from active_call.legs.events import LegMedia
 from active_call.legs.websocket.carriers.leg import CarrierStreamLeg
 from active_call.legs.websocket.carriers.messages import Started, read_message
 from active_call.legs.websocket.carriers.profile import stream_profile
-from active_call.legs.websocket.formats import sound_format
 from active_call.media.link import messages as link
 from active_call.testing.fakes.stream import FakeStream
 from active_call.testing.media_streams import STREAMS, CarrierStream
@@ -39,32 +39,39 @@ Goodbye then. <hangup/>
 """
 
 
+def frame(codec: str, rate_hz: int, level: int) -> bytes:
+    """20 ms in pcm or in µ-law, in which all samples are the same."""
+    samples = np.full(rate_hz // 50, level, "<i2").tobytes()
+    return samples if codec == "pcm" else g711.encode_bytes(samples, is_alaw=False)
+
+
 class SoundingStream(FakeStream):
     """Also sends: a tone for each tick that plays, silence for all others. What is fed is kept."""
 
-    def __init__(self, report: Callable[[Any], None], rate_hz: int) -> None:
+    def __init__(self, report: Callable[[Any], None]) -> None:
         super().__init__(report)
         self.fed = bytearray()
-        self._forwards = False
-        self._frame_rate_hz = rate_hz
+        self._messages: tuple[str, int, int] | None = None
+        self._n_silent = 0
         self._told = 0
         self._sending = asyncio.get_running_loop().call_later(TICK_S, self._send)
 
-    def feed_audio(self, pcm: bytes) -> None:
-        self.fed += pcm
+    def feed_audio(self, data: bytes) -> None:
+        self.fed += data
 
-    def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
-        self._forwards = enabled
+    def use_messages(self, codec: str, rate_hz: int, *, silent_frames: int = 0) -> None:
+        self._messages = codec, rate_hz, silent_frames
 
     def _send(self) -> None:
         self._sending = asyncio.get_running_loop().call_later(TICK_S, self._send)
-        n_samples = self._frame_rate_hz // 50
         heard = sum(play.heard for play in self._plays) + self._ended_samples
         sounds = heard != self._told
         self._told = heard
-        frame = np.full(n_samples, 4000 if sounds else 0, "<i2").tobytes()
-        if self._forwards:
-            self._report(link.SentAudio(1, 0, frame))
+        self._n_silent = 0 if sounds else self._n_silent + 1
+        if self._messages is not None:
+            codec, rate_hz, silent_frames = self._messages
+            is_left_out = 0 < silent_frames < self._n_silent
+            self._report(link.MessageSent(1, b"" if is_left_out else frame(codec, rate_hz, 4000 if sounds else 0)))
 
     _ended_samples = 0
 
@@ -84,7 +91,7 @@ class Pool:
 
     async def open_stream(self, report: Callable[[Any], None], *, rate_hz: int, rtp: bool, near: object = None) -> SoundingStream:
         assert not rtp
-        self.stream = SoundingStream(report, rate_hz)
+        self.stream = SoundingStream(report)
         return self.stream
 
 
@@ -104,13 +111,10 @@ class StreamCall:
     async def says(self, text: str, duration_s: float = 1.0) -> None:
         """The caller speaks: a tone over the stream, which the stream's detection tells as speech."""
         loop = asyncio.get_running_loop()
-        sound = sound_format("pcm" if self.name in ("vonage", "exotel") else "pcmu", 16_000 if self.name == "vonage" else None)
-        if self.name == "exotel":
-            sound = sound_format("pcm", 8000)
-        frame = sound.encode(np.full(sound.rate_hz // 50, 3000, "<i2").tobytes())
+        said = frame("pcm" if self.name in ("vonage", "exotel") else "pcmu", 16_000 if self.name == "vonage" else 8000, 3000)
         began = loop.time()
         for index in range(round(duration_s / TICK_S)):
-            self.carrier.say(frame)
+            self.carrier.say(said)
             await asyncio.sleep(TICK_S)
             if index == 5:
                 self.leg._sink(LegMedia(link.SpeechStarted(1, began, int(began * 16_000), loop.time(), 0.9)))

@@ -25,7 +25,7 @@ def test_conversation_over_a_carriers_stream_to_the_last_word(name: str, tmp_pat
     result, call = stream_call(name, story, tmp_path, buffer_s=0.3)
     assert result.ended_by == "agent" and call.is_closed
     assert [event.digit for event in result.events if isinstance(event, events.Dtmf)] == ["5"]
-    assert len(call.pool.stream.fed) == 2 * 2 * call.leg._sound.rate_hz  # two seconds were said
+    assert len(call.pool.stream.fed) == 2 * call.carrier.bytes_per_s  # two seconds were said, as the carrier encodes them
     spoken_s = sum(event.duration or 0 for event in result.events if isinstance(event, events.TrackEnd)) / 1000
     heard_s = len(call.carrier.heard) / call.carrier.bytes_per_s
     assert spoken_s <= heard_s <= spoken_s + 2.0  # all of it was played before the stream was closed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from active_call.legs.websocket.carriers.media_messages import read_sound
 from active_call.legs.websocket.carriers.messages import (
     Digit,
     FrameError,
@@ -36,6 +38,34 @@ def profile(name: str) -> StreamProfile:
 
 def media(payload: Any, **more: Any) -> str:
     return json.dumps({"event": "media", "media": {"payload": payload, **more}})
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 10**16), st.floats(allow_nan=False), st.text(max_size=6), st.just("inbound_track"),
+    st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode()),
+    st.sampled_from(["AA=", "A A=", "AB==", "AA==\n", "-_==", "1" * 17]),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["payload", "track", "chunk", "other"]), ODD), st.sampled_from(["media", "stop", "mark", 7]))
+def test_sound_read_the_quick_way_is_what_the_long_way_reads(values: dict[str, Any], event: Any) -> None:
+    """The long way is forced by a profile with the same values at a further path."""
+    quick = profile("twilio")
+    long = dataclasses.replace(quick, paths={**quick.paths, "payload": ("media.payload", "none")})
+    message = json.dumps({"event": event, "media": values})
+
+    def read(carrier: StreamProfile) -> Any:
+        try:
+            return read_message(carrier, message)
+        except FrameError as error:
+            return str(error)
+
+    assert read(quick) == read(long)
+
+
+def test_sound_of_a_carrier_is_read_the_quick_way() -> None:
+    message = media(base64.b64encode(b"sound").decode(), track="inbound", chunk="7")
+    assert {read_sound(profile(name), message) for name in NAMES if not profile(name).is_binary} == {(b"sound", 7)}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,8 @@ _CONTROL: Final = 0x08
 _LONGEST_CONTROL: Final = 125
 _MASK_BYTES: Final = 4
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
+_LENGTH_IN_TWO: Final = 126
+_SHORT_HEAD: Final = 2 + _MASK_BYTES
 
 
 class ClientFrame(NamedTuple):
@@ -48,6 +50,23 @@ class FrameCutter:
         self._needed = 2
         """Bytes in `_rest` with which something can be cut off."""
         self._is_fragmented = self._is_given_up = False
+
+    def whole(self, data: bytes) -> tuple[int, bytes] | None:
+        """The first byte and the message, if `data` is exactly one message in one frame: the usual case, without a general parser.
+
+        None, with nothing changed: pass `data` to `feed`.
+        """
+        n_bytes = len(data)
+        if self._rest or self._is_fragmented or self._is_given_up or n_bytes < _SHORT_HEAD or data[0] not in (TEXT, BINARY):
+            return None
+        length, head_bytes = data[1] - _MASKED, _SHORT_HEAD
+        if length == _LENGTH_IN_TWO:
+            length, head_bytes = data[2] << 8 | data[3], _SHORT_HEAD + 2
+        elif not 0 <= length < _LENGTH_IN_TWO:
+            return None
+        if n_bytes != head_bytes + length or length > self._max_bytes:
+            return None
+        return data[0], apply_mask(data[head_bytes:], data[head_bytes - _MASK_BYTES : head_bytes])
 
     def feed(self, data: bytes) -> Iterator[ClientFrame]:
         """Take received bytes. Yields the frames that are complete; every one must be taken before the next call."""

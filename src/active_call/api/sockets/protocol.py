@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidState
 from websockets.protocol import OPEN
 
 from active_call.api.sockets.connection import EXTENSION
-from active_call.api.sockets.frames import BINARY, TEXT, ClientFrame, FrameCutter
+from active_call.api.sockets.frames import BINARY, TEXT, FrameCutter
 
 UNREAD_S: Final = 30.0
 HANDSHAKE_S: Final = 10.0
@@ -117,21 +117,27 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(data)
             self._frames = FrameCutter(self.config.ws_max_size)
             return
+        message = self._frames.whole(data) if self._takes_now else None
+        if message is not None and self._takes_whole(*message):
+            return
         for frame in self._frames.feed(data):
-            if not (frame.first and self._takes_whole(frame)):
+            if not (message is None and frame.first and self._takes_now and self._takes_whole(frame.first, frame.payload())):
                 super().data_received(frame.data)
 
-    def _takes_whole(self, frame: ClientFrame) -> bool:
-        """Take a message in one frame past the parser, under the conditions of `send_receive_event_to_app`."""
-        is_next = self.queue.empty() and not self.close_sent and self.conn.state is OPEN
-        if not is_next:
-            return False
-        if frame.first == BINARY:
-            return self.take_bytes is not None and self.take_bytes(frame.payload())
+    @property
+    def _takes_now(self) -> bool:
+        """Whether a message in one frame may go past the parser, under the conditions of `send_receive_event_to_app`."""
+        has_taker = self.take_bytes is not None or self.take_text is not None
+        return has_taker and self.queue.empty() and not self.close_sent and self.conn.state is OPEN
+
+    def _takes_whole(self, first: int, message: bytes) -> bool:
+        """Take a message past the parser. False: the parser gets it."""
+        if first == BINARY:
+            return self.take_bytes is not None and self.take_bytes(message)
         if self.take_text is None:
             return False
         try:
-            text = frame.payload().decode()
+            text = message.decode()
         except UnicodeDecodeError:
             return False
         return self.take_text(text)

@@ -164,7 +164,7 @@ class LegReports:
     def _refused(self, report: link.OrderRefused) -> None:
         """The media process could not execute an order. If the agreed media cannot be set up, the call ends."""
         self._ports.emit(events.Error(sender="media", error=f"{report.order}: {report.reason}"))
-        if report.order == link.ConfigureRtp.__name__:
+        if report.order in (link.ConfigureRtp.__name__, link.UseMessages.__name__):
             reason = self._state.facts.error = f"the media process cannot carry out the negotiated media: {report.reason}"
             self._parts.hang_up(by="system", cause="no_media", reason=reason)
 

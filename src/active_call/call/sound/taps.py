@@ -57,6 +57,8 @@ class SoundTaps:
             self._listeners.remove(listener)
             if not self._listeners:
                 self._forward(False)
+                if self._stream is not None:
+                    self._stream.forward_sent(False)
 
     def caller(self, report: CallerAudio) -> None:
         """More of the caller's sound."""

@@ -5,6 +5,7 @@ Messages go in and framed bytes come out, or bytes in any portions go in and who
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,8 @@ from active_call.media.link.messages import Link, Order, Report
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """An hour of 8 kHz sound in one message. A larger length means a corrupt stream."""
+
+_LENGTH: Final = struct.Struct(">I")
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -34,16 +37,17 @@ def frame(message: Link) -> bytes:
 def take_frames(buffer: bytearray) -> list[bytes]:
     """Remove the complete message bodies from `buffer` and return them. Raises ParseError for an invalid length."""
     bodies = []
-    start = 0
-    while len(buffer) - start >= LENGTH_BYTES:
-        size = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
-        if size > MAX_MESSAGE_BYTES:
-            raise ParseError("link message length", expected=f"at most {MAX_MESSAGE_BYTES}", found=str(size))
-        stop = start + LENGTH_BYTES + size
-        if stop > len(buffer):
-            break
-        bodies.append(bytes(memoryview(buffer)[start + LENGTH_BYTES : stop]))
-        start = stop
+    start, n_bytes = 0, len(buffer)
+    with memoryview(buffer) as view:
+        while n_bytes - start >= LENGTH_BYTES:
+            (size,) = _LENGTH.unpack_from(view, start)
+            if size > MAX_MESSAGE_BYTES:
+                raise ParseError("link message length", expected=f"at most {MAX_MESSAGE_BYTES}", found=str(size))
+            stop = start + LENGTH_BYTES + size
+            if stop > n_bytes:
+                break
+            bodies.append(view[start + LENGTH_BYTES : stop].tobytes())
+            start = stop
     if start:
         del buffer[:start]
     return bodies

@@ -35,6 +35,7 @@ from active_call.media.link.orders import (
     StopPlay,
     StopRecording,
     UnbridgeStreams,
+    UseMessages,
 )
 from active_call.media.link.reports import (
     ALIVE_EVERY_S,
@@ -47,6 +48,7 @@ from active_call.media.link.reports import (
     Load,
     MediaProblem,
     MediaStarted,
+    MessageSent,
     Opened,
     OpenFailed,
     OrderRefused,
@@ -90,6 +92,7 @@ __all__ = [
     "Load",
     "MediaProblem",
     "MediaStarted",
+    "MessageSent",
     "MuteStream",
     "OpenFailed",
     "OpenStream",
@@ -127,4 +130,5 @@ __all__ = [
     "StreamFailed",
     "ToneReported",
     "UnbridgeStreams",
+    "UseMessages",
 ]

@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS
+from active_call.base.pcm import FRAME_MS
+from active_call.codec.messages import MESSAGE_CODECS, PCM_RATES_HZ
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Order
@@ -53,6 +54,7 @@ _BOUNDS: Final[dict[type, _Bounds]] = {
     link.SendDigits: (("duration_ms", 1, MAX_DIGIT_MS),),
     link.StartRecording: (("flush_ms", 20, 60_000),),
     link.ForwardSent: (("piece_ms", FRAME_MS, 1000),),
+    link.UseMessages: (("silent_frames", 0, 1000),),
     GainSettings: (
         ("headroom_db", 0, 60),
         ("max_gain_db", 0, 90),
@@ -74,8 +76,9 @@ def check_order(order: Order) -> None:
             _check(not order.bind_ip or _is_address(order.bind_ip), "bind_ip", order.bind_ip)
         case link.ConfigureRtp():
             _check_rtp(order)
-        case link.FeedAudio():
-            _check(len(order.pcm) % BYTES_PER_SAMPLE == 0, "pcm", f"{len(order.pcm)} bytes")
+        case link.UseMessages():
+            _check(order.codec in MESSAGE_CODECS, "codec", order.codec[:80])
+            _check(order.rate_hz in PCM_RATES_HZ, "rate_hz", order.rate_hz)
         case link.ForwardSent():
             _check(order.piece_ms % FRAME_MS == 0, "piece_ms", order.piece_ms)
         case link.QueueAudio():

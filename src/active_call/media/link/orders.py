@@ -129,14 +129,28 @@ class StartAmbience(Link, frozen=True, array_like=True, tag="ambience"):
     transition_speed: float = 0.01
 
 
+class UseMessages(Link, frozen=True, array_like=True, tag="messages"):
+    """The sound of a stream without RTP is in messages of this codec (`codec.messages`), whose rate must be that of the plays.
+
+    FeedAudio then contains such messages, and each frame that the stream sends is reported as MessageSent. `rate_hz` is the rate of pcm.
+    `silent_frames`: after this many silent frames, silence is not encoded, and the messages are empty; 0: silence is always encoded.
+    """
+
+    stream: int
+    codec: str
+    rate_hz: int = 16_000
+    silent_frames: int = 0
+
+
 class FeedAudio(Link, frozen=True, array_like=True, tag="feed"):
-    """The caller's sound for a stream without RTP: s16le mono at the stream's rate, as it arrives in real time.
+    """The caller's sound for a stream without RTP, as it arrives in real time: a message of UseMessages, until then s16le mono at the
+    stream's rate.
 
     It is processed like decoded packets (detection, recognition, recording, bridges), one 20 ms frame per tick.
     """
 
     stream: int
-    pcm: bytes
+    data: bytes
 
 
 class ForwardSent(Link, frozen=True, array_like=True, tag="forward_sent"):
@@ -295,6 +309,6 @@ class Shutdown(Link, frozen=True, array_like=True, tag="shutdown"):
 
 Order = (
     OpenStream | ConfigureRtp | StartSending | Listen | HearTones | ImproveSound | StartAmbience
-    | FeedAudio | ForwardSent | QueueAudio | StopPlay | FinishPlay | PausePlay | PauseOnVoice | MuteStream | SendDigits
+    | UseMessages | FeedAudio | ForwardSent | QueueAudio | StopPlay | FinishPlay | PausePlay | PauseOnVoice | MuteStream | SendDigits
     | StartRecording | StopRecording | PauseRecording | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip

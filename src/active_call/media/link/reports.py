@@ -114,6 +114,13 @@ class SentAudio(Link, frozen=True, array_like=True, tag="sent"):
     pcm: bytes
 
 
+class MessageSent(Link, frozen=True, array_like=True, tag="message"):
+    """The 20 ms that the stream sends now, as a message of UseMessages. Empty: silence that is not sent."""
+
+    stream: int
+    data: bytes
+
+
 class CodecChanged(Link, frozen=True, array_like=True, tag="codec"):
     """The peer now sends this codec."""
 
@@ -276,7 +283,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
-    | SpeechStarted | SpeechEnded | PausedOnVoice | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported
+    | SpeechStarted | SpeechEnded | PausedOnVoice | PauseHeard | CallerAudio | SentAudio | MessageSent | DigitReceived | ToneReported
     | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | QualityReported
     | StreamClosed | StreamFailed | Alive | Load

@@ -51,7 +51,7 @@ class MediaStream:
         self.ip = ip
         self.port = port
         self.rate_hz = rate_hz
-        """Rate of `queue_audio` and `feed_audio`: that of the first codec, or without RTP that of `open_stream`."""
+        """Rate of `queue_audio`: that of the first codec, or without RTP that of `open_stream`."""
         self._is_configured = False
         self._process = process
         self._closer = closer
@@ -67,9 +67,13 @@ class MediaStream:
         """The peer has proved that it receives; see `link.StartSending`."""
         self._process.send(link.StartSending(self.stream))
 
-    def feed_audio(self, pcm: bytes) -> None:
-        """Feed the caller's sound, s16le mono at `rate_hz`, to a stream without RTP; see `link.FeedAudio`."""
-        self._process.send(link.FeedAudio(self.stream, pcm))
+    def use_messages(self, codec: str, rate_hz: int, *, silent_frames: int = 0) -> None:
+        """A stream without RTP: its sound is in messages of `codec`, both ways; see `link.UseMessages`."""
+        self._process.send(link.UseMessages(self.stream, codec, rate_hz, silent_frames))
+
+    def feed_audio(self, data: bytes) -> None:
+        """Feed the caller's sound to a stream without RTP; see `link.FeedAudio`."""
+        self._process.send(link.FeedAudio(self.stream, data))
 
     def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
         """Start or stop `SentAudio` reports of what the stream sends."""

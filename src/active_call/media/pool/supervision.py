@@ -217,6 +217,11 @@ class SupervisedWorker:
             self.status.n_streams -= 1
 
     def _receive(self, report: Report) -> None:
+        if isinstance(report, link.MessageSent | link.CallerAudio):  # nearly all reports
+            on_report = self._callbacks.get(report.stream)
+            if on_report is not None:
+                self._report(on_report, report)
+            return
         match report:
             case link.Alive():
                 self._is_unanswered = False

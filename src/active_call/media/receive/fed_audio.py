@@ -1,4 +1,4 @@
-"""The caller's sound of a stream without RTP: the control process feeds pieces; one frame per tick comes out.
+"""The caller's sound of a stream without RTP: the control process feeds messages, which are decoded here; one frame per tick comes out.
 
 It has the role of `leg.Leg` for a stream with RTP. The connection loses nothing, but pieces may be late. A late burst is played completely,
 and the delay that it causes is reduced in pauses.
@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ, samples_in
+from active_call.codec.messages import MessageCodec, PcmMessages
 from active_call.codec.polyphase import OneStreamResampler
 from active_call.media.link.messages import Link, MediaStarted
 from active_call.media.send.mixer import Samples
@@ -38,7 +39,9 @@ class FedAudio:
 
     def __init__(self, stream: int, rate_hz: int, emit: Callable[[Link], None]) -> None:
         self._stream = stream
+        self._rate_hz = rate_hz
         self._emit = emit
+        self._codec: MessageCodec = PcmMessages(rate_hz)
         self._frame_samples = samples_in(FRAME_MS, rate_hz)
         self._max_samples = samples_in(MAX_WAITING_MS, rate_hz)
         is_wider = rate_hz > LISTEN_RATE_HZ
@@ -68,9 +71,15 @@ class FedAudio:
         """Number of whole queued frames."""
         return self._n_waiting // self._frame_samples
 
-    def feed(self, pcm: bytes, now: float) -> None:
-        """Take the next piece: s16le mono of any length."""
-        piece = np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2)
+    def use(self, codec: MessageCodec) -> None:
+        """Take messages of `codec` from now on. Raises ValueError if its rate is not that of the stream."""
+        if codec.rate_hz != self._rate_hz:
+            raise ValueError(f"codec: its rate is {codec.rate_hz} Hz, that of the stream {self._rate_hz}")
+        self._codec = codec
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take the next message, which has any length; without `use` it is s16le mono. Raises ParseError if it is malformed."""
+        piece = self._codec.decode(data)
         if not len(piece):
             return
         self._pieces.append(piece)

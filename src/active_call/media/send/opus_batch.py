@@ -3,9 +3,7 @@
 Rows of samples go in, packets leave through `PacketSender`. Each stream has its own encoder; headers, protection and sending are done for
 all of them at once. The order is that of the slots.
 
-Digital silence is not encoded again and again. The payloads of a silent stream repeat exactly in groups of `SILENCE_PERIOD` (SILK numbers
-its frames modulo 4), so after two equal groups they are copied, and the encoder rests. It codes the next sound as well as if it had coded
-the silence.
+Digital silence is not encoded again and again (`codec.opus_silence`).
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
-from active_call.codec.opus import OpusEncoder, encode_all
+from active_call.codec.opus import encode_all
+from active_call.codec.opus_silence import SilentPayloads
 from active_call.codec.table import OPUS
 from active_call.media.receive.leg import Leg
 from active_call.media.ring.sending import RingSender
@@ -33,7 +32,6 @@ from active_call.rtp.srtp import MAX_TAG_BYTES, PacketMemory
 OPUS_FRAME_SAMPLES: Final = OPUS.sample_rate_hz * FRAME_MS // 1000
 MAX_PAYLOAD_BYTES: Final = 608
 """Eight times the average at our bit rate. libopus keeps to it."""
-SILENCE_PERIOD: Final = 4
 _CLOCK_STEP: Final = OPUS.rtp_clock_hz * FRAME_MS // 1000
 _ROW: Final = np.dtype([*HEADER_FIELDS, ("payload", "u1", (MAX_PAYLOAD_BYTES,)), ("trailer", "u1", (MAX_TAG_BYTES + 4,))])
 
@@ -48,40 +46,6 @@ def is_opus_batched(stream: Stream, leg: Leg) -> bool:
         and packet_ms(config.ptime_ms, OPUS) == FRAME_MS
         and leg.digits_out.is_idle
     )
-
-
-class _SilentPayloads:
-    """The last payloads of one stream while it is silent, and the next one once they repeat."""
-
-    __slots__ = ("_at", "_noted", "encoder")
-
-    def __init__(self, encoder: OpusEncoder) -> None:
-        self.encoder = encoder
-        self._noted: list[bytes] = []
-        self._at = -1
-
-    def end(self) -> None:
-        """The stream is not silent any more."""
-        if self._noted:
-            self._noted.clear()
-        self._at = -1
-
-    def note(self, payload: bytes) -> None:
-        """The encoder has given `payload` for a silent frame."""
-        noted = self._noted
-        noted.append(payload)
-        del noted[: -2 * SILENCE_PERIOD]
-        is_repeated = len(noted) == 2 * SILENCE_PERIOD and noted[:SILENCE_PERIOD] == noted[SILENCE_PERIOD:]
-        if is_repeated and not self.encoder.has_dtx:
-            self._at = 0
-
-    def take(self) -> bytes | None:
-        """The payload of the next silent frame, None if it must be encoded."""
-        if self._at < 0:
-            return None
-        payload = self._noted[self._at]
-        self._at = (self._at + 1) % SILENCE_PERIOD
-        return payload
 
 
 class OpusBatch:
@@ -100,7 +64,7 @@ class OpusBatch:
         self._is_shedding = False
         self.streams: list[Stream] = []
         """By row."""
-        self._silence: list[_SilentPayloads] = []
+        self._silence: list[SilentPayloads] = []
         self._encoders: list[int] = []
         first, step = self._pcm.ctypes.data, self._pcm.strides[0]
         self._samples_at = [first + row * step for row in range(batch.capacity)]
@@ -133,7 +97,7 @@ class OpusBatch:
         encoders = [leg.opus_encoder for leg in legs if leg.opus_encoder is not None]
         self.streams = streams
         self.slots = np.array([stream.slot for stream in streams], np.intp)
-        self._silence = [before.get(encoder) or _SilentPayloads(encoder) for encoder in encoders]
+        self._silence = [before.get(encoder) or SilentPayloads(encoder) for encoder in encoders]
         for silence in self._silence:
             silence.encoder.set_shedding(self._is_shedding)
         self._encoders = [silence.encoder.address for silence in self._silence]

@@ -34,6 +34,7 @@ from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
 from active_call.media.send.sent_audio import SentAudioTap
+from active_call.media.send.sent_messages import SentMessages
 from active_call.media.worker.housekeeping import Housekeeping
 from active_call.media.worker.shedding import LEVEL_OPUS
 from active_call.media.worker.slots import SlotTable, Stream
@@ -100,11 +101,13 @@ class Engine:
         self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
         self._sent_audio = SentAudioTap(self._sending, emit_audio)
+        self._sent_messages = SentMessages(self._sending, emit_audio, self._sending.on_failed)
         self._voice_pause = VoicePause(emit, self._sending.before_change, self._hearing.watch_onset)
         self._hearing.on_onset, self._hearing.on_speech = self._voice_pause.onset, self._voice_pause.speech
         self._orders = StreamOrders(
-            self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, self._voice_pause, emit
-        )
+            self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, self._sent_messages,
+            self._voice_pause, emit,
+        )  # fmt: skip
         self._housekeeping = Housekeeping(self._batch, emit)
         self._order_of_slots: list[Stream] = []
         self._open_files = self._orders.open_files
@@ -139,12 +142,14 @@ class Engine:
             self._sending.run(tick)
         except Exception as error:  # noqa: BLE001 (contains errors)
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
+        self._sent_messages.run()
         self._sent_audio.run()
 
     def set_shedding(self, level: int) -> None:
         """Skip the optional processing of that level (`shedding`), and resume the rest."""
         self._hearing.enhance.set_shedding(level > 0)
         self._sending.opus.set_shedding(level >= LEVEL_OPUS)
+        self._sent_messages.set_shedding(level >= LEVEL_OPUS)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these readable RTP sockets."""
@@ -370,6 +375,7 @@ class Engine:
         self._voice_pause.forget(stream)
         self._recording.end(stream)
         self._sent_audio.end(stream)
+        self._sent_messages.end(stream)
         self._sending.end_ambience(stream)
         self._sending.bridges.forget(stream.number)
         self._sending.before_change(stream)

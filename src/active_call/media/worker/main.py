@@ -7,7 +7,8 @@ a terminal or a service manager sends to a whole process group, because the cont
 
 | moment            | action                                                                                |
 |-------------------|---------------------------------------------------------------------------------------|
-| tick (every 20 ms)| take orders; send; read datagrams; decode, detect, record; one write to control       |
+| tick (every 20 ms)| take orders; send; write to control what is sent as messages; read datagrams; decode, |
+|                   | detect, record; one write to control                                                  |
 | between ticks     | take orders when they come, see `REST_S`                                              |
 | slack of a tick   | collect garbage if due; the collector is off otherwise                                |
 | no stream         | sleep until an order arrives                                                          |
@@ -244,6 +245,7 @@ class Worker:
         now = time.monotonic()
         self._link.read(self._engine, now)
         self._engine.run_send(index)
+        self._link.flush()  # messages with sound leave on the grid, whatever the second half takes
         self._readiness.take_in()
         self._engine.run_receive(time.monotonic())
         self._report_load()

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, assert_never
 
+from active_call.base.errors import ParseError
 from active_call.base.pcm import samples_in
+from active_call.codec.messages import new_message_codec
 from active_call.codec.table import PCMA
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Link, Order
@@ -20,6 +22,7 @@ from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_queue import PlayQueue
 from active_call.media.send.sent_audio import SentAudioTap
+from active_call.media.send.sent_messages import SentMessages
 from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.voice_pause import VoicePause
 
@@ -39,6 +42,7 @@ class StreamOrders:
         hearing: ReceivePipeline,
         recording: RecordingTap,
         sent_audio: SentAudioTap,
+        sent_messages: SentMessages,
         voice_pause: VoicePause,
         emit: Callable[[Link], None],
     ) -> None:
@@ -48,6 +52,7 @@ class StreamOrders:
         self._hearing = hearing
         self._recording = recording
         self._sent_audio = sent_audio
+        self._sent_messages = sent_messages
         self._voice_pause = voice_pause
         self._emit = emit
         self.open_files: dict[int, int] = {}
@@ -58,6 +63,8 @@ class StreamOrders:
         match order:
             case link.FeedAudio():
                 return self._feed(stream, order, now)
+            case link.UseMessages():
+                self._use_messages(stream, order)
             case link.ForwardSent():
                 self._sent_audio.use(stream, order)
             case link.QueueAudio() | link.StopPlay() | link.FinishPlay() | link.PausePlay():
@@ -106,7 +113,7 @@ class StreamOrders:
                 return False
             case _:
                 assert_never(order)
-        return not isinstance(order, link.ForwardSent | link.MuteStream)
+        return not isinstance(order, link.UseMessages | link.ForwardSent | link.MuteStream)
 
     def _change_plays(self, stream: Stream, order: link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay, now: float) -> None:
         if isinstance(order, link.QueueAudio):
@@ -148,12 +155,22 @@ class StreamOrders:
         if not was_sending:
             batch.marker[slot] = True
 
+    def _use_messages(self, stream: Stream, order: link.UseMessages) -> None:
+        if stream.fed is None:
+            raise ValueError("the sound of this stream is in RTP packets")
+        codec = new_message_codec(order.codec, order.rate_hz)
+        stream.fed.use(codec)
+        self._sent_messages.use(stream, codec, order.silent_frames)
+
     def _feed(self, stream: Stream, order: link.FeedAudio, now: float) -> bool:
         """Take a piece of the caller's sound. True if it is the first one."""
         if stream.fed is None:
             raise ValueError("this stream gets the caller's sound over RTP")
         was_started = stream.fed.started
-        stream.fed.feed(order.pcm, now)
+        try:
+            stream.fed.feed(order.data, now)
+        except ParseError as error:  # the client's mistake, not ours: no line in the log for each message
+            self._emit(link.OrderRefused(stream.number, link.FeedAudio.__name__, str(error)))
         return stream.fed.started != was_started
 
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:

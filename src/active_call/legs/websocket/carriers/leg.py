@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from active_call.base.errors import ActiveCallError
-from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS, samples_in
+from active_call.base.pcm import FRAME_MS
 from active_call.legs.events import LegDigit, LegEnded, LegEvent
 from active_call.legs.websocket.carriers.messages import (
     Digit,
@@ -38,15 +38,13 @@ from active_call.legs.websocket.carriers.playout import Playout
 from active_call.legs.websocket.carriers.profile import StreamProfile
 from active_call.legs.websocket.formats import sound_format
 from active_call.legs.websocket.leg import WebSocketLeg
-from active_call.media.link.messages import PlayEnded, PlayStarted, Report, SentAudio
-from active_call.media.pool.pool import MediaPool, StreamLost
+from active_call.media.link.messages import FeedAudio, MessageSent, OrderRefused, PlayEnded, PlayStarted, Report
+from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 log = logging.getLogger("active_call.media_streams")
 
 SILENT_FRAMES: Final = 10
 """Number of silent frames that are still sent: the end of a word, and pauses inside one."""
-SILENCE: Final = bytes(BYTES_PER_SAMPLE * samples_in(FRAME_MS, 48_000))
-"""A frame of silence of the maximum length."""
 MARK_WAIT_S: Final = 2.0
 """Maximum delay of a mark beyond the sound before it."""
 SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}
@@ -81,7 +79,7 @@ class CarrierStreamLeg(WebSocketLeg):
         peer: str,
     ) -> None:
         sound = sound_format(started.codec, started.rate_hz if started.codec == "pcm" else None)
-        super().__init__(pool, sound, self._send_sound_later, caller=caller, callee=callee, call_id=started.call_id, peer=peer)
+        super().__init__(pool, sound, self._send_frame, caller=caller, callee=callee, call_id=started.call_id, peer=peer)
         self._loop = asyncio.get_running_loop()
         self._profile = profile
         self._codec = started.codec
@@ -93,7 +91,6 @@ class CarrierStreamLeg(WebSocketLeg):
         self._playout = Playout()
         self._piece = bytearray()
         """Encoded sound that does not fill a message yet."""
-        self._n_silent = SILENT_FRAMES
         self._ending: list[Report] = []
         """Ends of plays whose last frame leaves with the next piece of sound."""
         self._held: deque[_Held] = deque()
@@ -108,9 +105,12 @@ class CarrierStreamLeg(WebSocketLeg):
         try:
             self._handle(message)
         except ActiveCallError as error:  # FrameError, FormatError
-            self.n_bad += 1
-            if self.n_bad in (1, 10, 100, 1000):
-                log.warning("stream message ignored", extra={"reason": str(error), "n_bad": self.n_bad, "call_id": self.call_id})
+            self._note_bad(str(error))
+
+    def _note_bad(self, reason: str) -> None:
+        self.n_bad += 1
+        if self.n_bad in (1, 10, 100, 1000):
+            log.warning("stream message ignored", extra={"reason": reason, "n_bad": self.n_bad, "call_id": self.call_id})
 
     def _handle(self, message: str | bytes) -> None:
         match read_message(self._profile, message):
@@ -139,8 +139,17 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- to the carrier
 
+    def _opened(self, stream: MediaStream) -> None:
+        stream.use_messages(self._sound.codec, self._sound.message_rate_hz, silent_frames=SILENT_FRAMES)
+
     def _report(self, report: Report | StreamLost) -> None:
-        if isinstance(report, PlayEnded) and not report.completed and report.heard_ms < report.queued_ms:
+        if isinstance(report, MessageSent):
+            super()._report(report)
+            if self._ending and self._ended is None:
+                self._play_out()
+        elif isinstance(report, OrderRefused) and report.order == FeedAudio.__name__:
+            self._note_bad(report.reason)
+        elif isinstance(report, PlayEnded) and not report.completed and report.heard_ms < report.queued_ms:
             self._cut(report)
         elif isinstance(report, PlayEnded | PlayStarted) and self._waits(report):
             self._ending.append(report)
@@ -148,23 +157,17 @@ class CarrierStreamLeg(WebSocketLeg):
             self._held.append(_Held(report))
         else:
             super()._report(report)
-        if isinstance(report, SentAudio) and self._ending and self._ended is None:
-            self._play_out()
 
     def _waits(self, report: PlayEnded | PlayStarted) -> bool:
         """Whether the report must wait for the sound that is being sent."""
         return self._ended is None and (isinstance(report, PlayEnded) or bool(self._ending))
 
-    def _send_sound_later(self, data: bytes) -> None:
-        raise AssertionError("frames leave by `_send_frame`")
-
-    def _send_frame(self, pcm: bytes) -> None:
-        """Send 20 ms of sound. Silence is sent for a short time only."""
-        self._n_silent = self._n_silent + 1 if pcm == SILENCE[: len(pcm)] else 0
-        if self._n_silent > SILENT_FRAMES:
+    def _send_frame(self, data: bytes) -> None:
+        """Send 20 ms of sound. `data` is empty for silence that is not sent."""
+        if not data:
             self._flush()
             return
-        self._piece += self._sound.encode(pcm)
+        self._piece += data
         self._playout.sent(FRAME_MS, self._loop.time())
         if len(self._piece) >= self._profile.min_piece_bytes:
             self._send_piece()
