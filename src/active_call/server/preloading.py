@@ -1,8 +1,8 @@
 """The first step of `active-call serve`: load what all processes need, then fork the fork server of media and engine processes.
 
-What is loaded before the fork is loaded once, and its memory is shared. Then the fork server loads the rest of its children's code on another
-core while this process loads its own. The fork must come before that: a process with threads cannot be forked safely, and media and engine
-processes do not need the code of this process.
+What is loaded before the fork is loaded once, and its memory is shared. Then the fork server loads the rest of its children's code on
+another core while this process loads its own. The fork must come before that: a process with threads cannot be forked safely, and media and
+engine processes do not need the code of this process.
 """
 
 from __future__ import annotations
