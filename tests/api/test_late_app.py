@@ -132,6 +132,18 @@ def test_start_of_a_server_loads_none_of_what_few_calls_need() -> None:
     assert done.stdout.split() == []
 
 
+def test_modules_loaded_before_the_fork_are_needed_by_the_server_and_by_its_children() -> None:
+    def loaded(program: str) -> set[str]:
+        code = f"import sys\nfrom active_call.server import preloading\n{program}\nprint(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        return set(done.stdout.split())
+
+    before = loaded("preloading._load(preloading.SHARED)")
+    assert before <= loaded("preloading.preload_modules()")
+    assert before <= loaded("import active_call.server.commands.serve, active_call.server.launching, active_call.server.starter_files")
+    assert {"numpy", "msgspec"} <= before
+
+
 def test_values_that_a_server_loads_are_structs() -> None:
     """A frozen dataclass takes twenty times as long to make as a struct, and a server has 500. Struct fields cannot be left out of `repr`
     or of comparisons, so values with a secret or a cache stay dataclasses.

@@ -1,13 +1,16 @@
-"""The first step of `active-call serve`: fork the fork server, which loads the code of media and engine processes.
+"""The first step of `active-call serve`: load what all processes need, then fork the fork server of media and engine processes.
 
-The fork server loads it on another core while this process loads its own code. This must come first: a process with threads cannot be
-forked safely, and media and engine processes do not need the code of this process.
+What is loaded before the fork is loaded once, and its memory is shared. Then the fork server loads the rest of its children's code on
+another core while this process loads its own. The fork must come before that: a process with threads cannot be forked safely, and media and
+engine processes do not need the code of this process.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from active_call.base.fork_server import start_fork_server
@@ -18,12 +21,24 @@ if TYPE_CHECKING:
     from active_call.base.forked_children import ForkServer
 
 MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.engine_process")
-"""The name of the forked processes."""
+"""The main modules of the forked processes."""
+SHARED: Final = (
+    "active_call.codec.resample",
+    "active_call.media.detect.speech",
+    "active_call.media.link.framing",
+    "active_call.media.receive.one_way_audio",
+    "active_call.media.record.link",
+    "active_call.media.sounds.tones",
+    "active_call.providers.local.engine_process",
+)
+"""What this process and those of `MODULES` load, all with numpy or structs. Nothing may be in it that one of them does not need."""
 
 
 def preload() -> ForkServer | None:
     """Start the fork server for media and engine processes. None if it cannot be used; then each of them is a separate program."""
     raise_descriptor_limit()  # inherited by the children
+    _load(SHARED)
+    gc.freeze()  # the garbage collector must not touch shared pages: a page it writes to is copied
     started = start_fork_server(f"{__name__}:{preload_modules.__name__}")
     if started is None:
         return None
@@ -34,8 +49,12 @@ def preload() -> ForkServer | None:
 
 def preload_modules() -> None:
     """Load the code of media and engine processes."""
+    _load(MODULES)
+
+
+def _load(modules: Iterable[str]) -> None:
     with single_threaded():
-        for module in MODULES:
+        for module in modules:
             importlib.import_module(module)
 
 

@@ -7,7 +7,7 @@ and binds the sockets (`sockets.open_pair`). RFC 3550 §11: RTP on an even port,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 REST_S: Final = 30.0
@@ -22,10 +22,11 @@ class PortPool:
     """The even ports of an inclusive range, handed out in turn, so that the one that has rested longest is next."""
 
     def __init__(self, first_port: int, last_port: int, *, rest_s: float = REST_S, least_rest_s: float = LEAST_REST_S) -> None:
-        even = range(first_port + first_port % 2, last_port, 2)
         self._rest_s = rest_s
         self._least_rest_s = min(least_rest_s, rest_s)
-        self._free: deque[int] = deque(even)
+        self._unused = iter(range(first_port + first_port % 2, last_port, 2))
+        """Ports before their first use; a list of them all would take half a megabyte."""
+        self._free: deque[int] = deque()
         self._resting: deque[tuple[float, int]] = deque()
 
     def take(self, now: float, bind: Callable[[int], Pair | None]) -> tuple[int, Pair] | None:
@@ -34,11 +35,15 @@ class PortPool:
         None if no port is left.
         """
         self._wake(now)
-        return self._try(len(self._free), bind) or self._try(self._wake_early(now), bind)
+        n_free = len(self._free)
+        unused = self._try(self._unused, bind)
+        return unused or self._try(self._first(n_free), bind) or self._try(self._first(self._wake_early(now)), bind)
 
-    def _try(self, n_ports: int, bind: Callable[[int], Pair | None]) -> tuple[int, Pair] | None:
-        for _ in range(n_ports):
-            port = self._free.popleft()
+    def _first(self, n_ports: int) -> Iterator[int]:
+        return (self._free.popleft() for _ in range(n_ports))
+
+    def _try(self, ports: Iterator[int], bind: Callable[[int], Pair | None]) -> tuple[int, Pair] | None:
+        for port in ports:
             pair = bind(port)
             if pair is not None:
                 return port, pair
