@@ -75,7 +75,9 @@ class Caller(asyncio.Protocol):
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
                 return
-            assert b" 101 " in head.split(b"\r\n")[0], head
+            if b" 101 " not in head.split(b"\r\n")[0]:
+                self._transport.abort()
+                return
             self._is_open, self._buffer = True, rest
             start = {
                 "streamSid": "MZ0",
