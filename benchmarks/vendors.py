@@ -8,8 +8,9 @@ vendors and the server share this machine.
 
 `heard after`: from the caller's last sound to the first of the agent's answer. Of that the vendors' own time is `model_s`, the words of the
 first clause times `token_s`, and `voice_s`; the rest is the end of the turn, and the time added by the server (`addedMs` of its records).
-Calls begin `--rate` a second. Callers talk once every call has its recogniser; if no further call gets one for `STUCK_S`, the run ends and
-reports how many were set up, and which share of the machine each program took meanwhile.
+Calls begin `--rate` a second. Callers talk once every call that the server has not refused has its recogniser; if no further one gets it
+for `STUCK_S`, the run ends. In both cases it reports how many are `connected` and `set_up`, and which share of the machine each program
+took meanwhile (`cores_in_set_up`).
 
 `cpu_per_call_s`: seconds of a core of the server's processes, including children, for each second of a call, while all callers talk;
 `control_per_call_s`: those of active-call's control process, whose one thread carries all calls. `cores`: what the server (of it: the
@@ -113,22 +114,24 @@ def pipecat_server(folder: Path, vendors: dict[str, Any], python: str) -> Iterat
         program.close()
 
 
-def set_up(callers: Program, vendors: Program, calls: int, rate: float) -> tuple[int, float]:
-    """Begin the calls and wait until each has its connection to the recogniser: how many have, and after how many seconds.
+def set_up(callers: Program, vendors: Program) -> tuple[int, int, float]:
+    """Wait until all calls have begun and each has its connection to the recogniser.
 
-    It gives up if no further call has one for `STUCK_S`, counted from when its caller is to connect.
+    Returns how many callers are still connected (the server has refused the others), how many recognisers there are, and after how many
+    seconds the last one came. It gives up if no further one comes for `STUCK_S`.
     """
     began = moved_at = time.monotonic()
-    n_ready = 0
-    while n_ready < calls and time.monotonic() < max(moved_at, began + n_ready / rate) + STUCK_S:
+    callers.hear()
+    n_open, n_ready, all_began_at = 0, -1, time.monotonic()
+    while n_ready < n_open and time.monotonic() < max(moved_at, all_began_at) + STUCK_S:
         time.sleep(POLL_S)
+        callers.tell({})
+        n_open = callers.hear()["open"]
         vendors.tell({})
         n_now = vendors.hear()["connections"]["deepgram"]
         if n_now > n_ready:
             n_ready, moved_at = n_now, time.monotonic()
-    if n_ready >= calls:
-        callers.hear()
-    return n_ready, moved_at - began
+    return n_open, n_ready, moved_at - began
 
 
 def cpu_s(pid: int, *, children: bool = True) -> float:
@@ -194,20 +197,21 @@ def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 
 def talk(task: dict[str, Any], callers: Program, vendors: Program, pid: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Set up all calls and let their callers talk; the figures. Without the latter if not all are set up."""
+    """Set up all calls and let their callers talk; the figures. They do not talk if a connected caller has no recogniser."""
     calls, pids = task["calls"], {"server": pid, "vendors": vendors.process.pid, "callers": callers.process.pid}
     shares = Shares(**pids)
     callers.tell(task)
-    n_ready, set_up_s = set_up(callers, vendors, calls, options.rate)
-    figures = {"calls": calls, "set_up": n_ready, "set_up_s": round(set_up_s, 1), "rss_mb": round(rss_mb(pid))}
-    if n_ready < calls:
-        return figures | {"cores": _rounded(shares.read())}
+    n_open, n_ready, set_up_s = set_up(callers, vendors)
+    figures: dict[str, Any] = {"calls": calls, "connected": n_open, "set_up": n_ready, "set_up_s": round(set_up_s, 1)}
+    figures["cores_in_set_up"] = _rounded(shares.read())
+    if not 0 < n_open <= n_ready:
+        return figures
     time.sleep(options.settle)
     shares = Shares(**pids)
     callers.tell({"talk": True})
     heard = callers.hear()
     cores = shares.read()
-    per_call = {"cpu_per_call_s": round(cores["server"] / calls, 4), "control_per_call_s": round(cores["control"] / calls, 4)}
+    per_call = {"cpu_per_call_s": round(cores["server"] / n_open, 4), "control_per_call_s": round(cores["control"] / n_open, 4)}
     return figures | figures_of(heard) | per_call | {"rss_mb": round(rss_mb(pid)), "cores": _rounded(cores)}
 
 
