@@ -15,6 +15,7 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 START_S = 60.0
+STOP_S = 30.0
 
 
 def free_port(kind: int) -> int:
@@ -39,7 +40,12 @@ def started_server(folder: Path, http: int) -> Iterator[int]:
         yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            print(f"the server has not stopped within {STOP_S:g} s and is killed", file=sys.stderr)
+            process.kill()
+            process.wait()
 
 
 def _is_ready(http: int) -> bool:

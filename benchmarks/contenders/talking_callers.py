@@ -1,10 +1,10 @@
 """Callers who talk with an agent over Twilio's Media Streams: each says its sentence, waits for the answer, and says it again.
 
 Reads `{"calls", "port", "path", "speech" (µ-law, 8 kHz), "turns", "every", "pace_s"}`, connects one caller every `pace_s`, says
-`{"connected"}`; on the next line all talk, each at its own time within `every` seconds. At the end it reports `delays_ms`, one for each
-answer (from the caller's last sound to the agent's first), and `cpu_s`, its processor time while they talk. A frame counts as sound if it
-is louder than line noise. Callers are to be cheap beside a server: frames are made once but for their number, and messages are parsed
-only while an answer is awaited. Imports nothing of active-call.
+`{"connected"}`; on `{}` it says `{"open"}`, how many are still connected; on `{"talk"}` all talk, each at its own time within `every`
+seconds. At the end it reports `delays_ms`, one for each answer (from the caller's last sound to the agent's first), and `cpu_s`, its
+processor time while they talk. A frame counts as sound if it is louder than line noise. Callers are to be cheap beside a server: frames are
+made once but for their number, and messages are parsed only while an answer is awaited. Imports nothing of active-call.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Caller(asyncio.Protocol):
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
                 return
-            assert b" 101 " in head.split(b"\r\n")[0], head
+            if b" 101 " not in head.split(b"\r\n")[0]:
+                self._transport.abort()
+                return
             self._is_open, self._buffer = True, rest
             start = {
                 "streamSid": "MZ0",
@@ -171,7 +173,8 @@ async def main() -> None:
         await caller.opened.wait()
         await asyncio.sleep(task["pace_s"])
     say({"connected": True})
-    await loop.run_in_executor(None, listen)
+    while not (await loop.run_in_executor(None, listen)).get("talk"):
+        say({"open": sum(not caller.is_lost for caller in callers)})
     began, used_s, talking = time.monotonic(), time.process_time(), True
     for index in range(len(callers)):
         begins[index] = [began + (turn + index / len(callers)) * task["every"] for turn in range(task["turns"])]

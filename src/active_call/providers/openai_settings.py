@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from active_call.base.errors import ConfigError
 from active_call.providers.credentials import KeySource, missing_key
@@ -17,6 +17,8 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 KEY_VARIABLE = "OPENAI_API_KEY"
 KEY: Final = KeySource("OpenAI", (KEY_VARIABLE,), "https://platform.openai.com/api-keys", ("openai.com",))
 MODEL_VARIABLE: Final = "OPENAI_MODEL"
+ACCOUNT_HEADERS: Final[Mapping[str, str]] = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+"""The variables of OpenAI's own SDK for accounts with several organizations or projects. Only OpenAI gets them."""
 SERVER_KEYS: Final[Mapping[str, str]] = {
     "groq.com": "GROQ_API_KEY",
     "deepseek.com": "DEEPSEEK_API_KEY",
@@ -38,10 +40,12 @@ class Server(Struct, frozen=True):
 
     base_url: str
     api_key: str | None
+    account: Mapping[str, str] = field(default_factory=dict)
+    """Headers that name the organization and project to bill."""
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {"Authorization": f"Bearer {self.api_key}", **self.account} if self.api_key else {**self.account}
 
 
 def find_server(section: str, base_url: str | None, api_key: str | None, environment: Mapping[str, str]) -> Server:
@@ -60,7 +64,8 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
     api_key = api_key or environment.get(_variable_of(url), "").strip()
     if not api_key and url == OPENAI_URL:
         raise ConfigError(key_name, missing_key(KEY))
-    return Server(url, api_key or None)
+    account = {header: value for header, name in ACCOUNT_HEADERS.items() if (value := environment.get(name, "").strip())}
+    return Server(url, api_key or None, account if url == OPENAI_URL else {})
 
 
 def _variable_of(url: str) -> str:

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.base import ChatMessage, ReplyRequest, text_of_reply
 from active_call.providers.llm.openai import create
+from active_call.providers.openai_settings import find_server
 from active_call.providers.settings import LlmSettings
 
 REQUEST = ReplyRequest((ChatMessage("system", "Be brief."), ChatMessage("user", "Hi")), temperature=0.2)
@@ -171,3 +172,11 @@ def test_vendors_package_is_not_loaded() -> None:
     """It is large, and its objects for each token cost more than all else that a token needs."""
     code = "import sys, active_call.providers.llm.openai; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_organization_and_project_are_named_to_openai_alone() -> None:
+    environment = {"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "org-1", "OPENAI_PROJECT_ID": "proj-2"}
+    account = {"OpenAI-Organization": "org-1", "OpenAI-Project": "proj-2"}
+    assert find_server("llm", None, None, environment).headers == {"Authorization": "Bearer k", **account}
+    assert find_server("llm", "http://127.0.0.1:9/v1", None, environment).headers == {}
+    assert find_server("llm", None, None, {"OPENAI_API_KEY": "k"}).headers == {"Authorization": "Bearer k"}

@@ -90,6 +90,9 @@ class MediaProcess:
         self._transport = transport
         self._link = link
         self.capacity = 0
+        self._loop = asyncio.get_running_loop()
+        self._unsent: list[bytes] = []
+        """Framed orders that the next pass of the loop writes."""
         self._is_asked = asyncio.Event()
         """Set by orders: a process that was idle must answer now."""
         self.is_quiet = False
@@ -106,10 +109,19 @@ class MediaProcess:
         return self._process.returncode
 
     def send(self, *orders: Link) -> None:
-        """Queue orders on the link. Orders to a dead process are dropped, because its end is reported anyway."""
+        """Queue orders on the link. Orders to a dead process are dropped, because its end is reported anyway.
+
+        One write takes all orders of a pass of the loop: with many calls, the sound of several arrives in each.
+        """
         self._is_asked.set()
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        self._unsent += [frame(order) for order in orders]
+
+    def _write(self) -> None:
+        orders, self._unsent = self._unsent, []
         if not self._transport.is_closing():
-            self._transport.write(b"".join([frame(order) for order in orders]))
+            self._transport.write(b"".join(orders))
 
     def tell_reports_to(self, on_report: Callable[[Report], None]) -> None:
         """Call `on_report` with each report from now on."""

@@ -350,7 +350,7 @@ class StreamingRecognition(SegmentedRecognition):
             if not self.waits_for_ready:
                 self._ready.set()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write(self._socket))
+                tasks.create_task(self._write_until_closed(self._socket))
                 tasks.create_task(self._read(self._socket))
         except* ConnectionClosed as group:
             self.fail(self.closed(_first_of(group, ConnectionClosed)))
@@ -371,6 +371,11 @@ class StreamingRecognition(SegmentedRecognition):
             message = await socket.recv()
             self._last_heard_at = self._loop.time()
             self.handle(self.read(message))
+
+    async def _write_until_closed(self, socket: VendorConnection) -> None:
+        """Return when the vendor has closed the connection: its last messages, which may say why, are still to be read."""
+        with contextlib.suppress(ConnectionClosed):
+            await self._write(socket)
 
     async def _write(self, socket: VendorConnection) -> None:
         for message in self.opening():
