@@ -8,13 +8,23 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from engine_box import Box, box
 
 from active_call.bench.speech import speech
 from active_call.media.link import messages as link
-from active_call.media.link.messages import CallerAudio, OrderRefused, RecordingEnded, SentAudio, SpeechEnded, SpeechStarted, StreamClosed
+from active_call.media.link.messages import (
+    CallerAudio,
+    MessageSent,
+    OrderRefused,
+    RecordingEnded,
+    SentAudio,
+    SpeechEnded,
+    SpeechStarted,
+    StreamClosed,
+)
 from active_call.testing.fakes.net import Conditions
 from active_call.testing.sound.voice import speak
 
@@ -269,3 +279,122 @@ def test_stream_of_any_rate_is_recorded_at_any_rate(tmp_path: Path, rate_hz: int
     assert pitch(both[middle, 0], recording_hz) == pytest.approx(1200, abs=3)
     assert pitch(both[middle, 1], recording_hz) == pytest.approx(500, abs=3)
     assert [report.error for report in stream.told(RecordingEnded)] == [""]
+
+
+class Client:
+    """FFmpeg's codecs, as a client has them."""
+
+    def __init__(self, codec: str) -> None:
+        self._name, self._rate_hz = ("libopus", 48_000) if codec == "opus" else ("g722", 16_000)
+
+    def encoded(self, sound: Samples) -> list[bytes]:
+        """Messages of 20 ms."""
+        encoder = av.CodecContext.create(self._name, "w")
+        encoder.sample_rate, encoder.layout, encoder.format = self._rate_hz, "mono", "s16"
+        size, found = self._rate_hz // 50, []
+        for at in range(0, len(sound), size):
+            frame = av.AudioFrame.from_ndarray(sound[at : at + size].reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = self._rate_hz, at
+            found += [bytes(packet) for packet in encoder.encode(frame)]
+        return found if self._name == "libopus" else [b"".join(found)[at : at + 160] for at in range(0, len(b"".join(found)), 160)]
+
+    def decoded(self, messages: list[bytes]) -> Samples:
+        decoder = av.CodecContext.create(self._name, "r")
+        decoder.sample_rate, decoder.layout = self._rate_hz, "mono"
+        to_pcm = av.AudioResampler("s16", "mono", self._rate_hz)
+        frames = [frame for message in messages for frame in decoder.decode(av.Packet(message))]
+        return np.concatenate([part.to_ndarray().reshape(-1) for frame in frames for part in to_pcm.resample(frame)])
+
+    def tone(self, hz: float, seconds: float) -> Samples:
+        return tone(hz, seconds, self._rate_hz)
+
+    def pitch(self, sound: Samples) -> float:
+        return pitch(sound, self._rate_hz)
+
+
+@pytest.mark.parametrize("codec", ["g722", "opus"])
+def test_messages_are_encoded_and_decoded_here_as_ffmpeg_does(codec: str) -> None:
+    client = Client(codec)
+    with box() as made:
+        stream = Fed(made, 1)
+        stream.order(link.UseMessages(1, codec))
+        stream.order(link.Listen(1, False, True))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, 16_000).tobytes(), end=True))
+        for message in client.encoded(client.tone(1200, 1.0)):
+            stream.order(link.FeedAudio(1, message))
+            made.run(1)
+        made.run(10)
+        assert pitch(stream.sound(CallerAudio)[3200:12_800], 16_000) == pytest.approx(1200, abs=3)
+        ours = client.decoded([report.data for report in stream.told(MessageSent)])
+        assert client.pitch(ours[len(ours) // 8 : len(ours) * 6 // 8]) == pytest.approx(500, abs=3)
+        assert not stream.told(SentAudio) and not stream.told(OrderRefused)
+
+
+def test_malformed_packet_is_refused_and_the_next_one_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client("opus")
+    with box() as made:
+        stream = Fed(made, 1)
+        stream.order(link.UseMessages(1, "opus"))
+        stream.order(link.Listen(1, False, True))
+        for message in client.encoded(client.tone(1200, 1.0)):
+            stream.order(link.FeedAudio(1, b"\x7b\x05\xff"))
+            stream.order(link.FeedAudio(1, message))
+            made.run(1)
+        made.run(10)
+        refused = stream.told(OrderRefused)
+        assert len(refused) >= 49 and {report.order for report in refused} == {"FeedAudio"}
+        assert "Opus packet" in refused[0].reason
+        assert pitch(stream.sound(CallerAudio)[3200:12_800], 16_000) == pytest.approx(1200, abs=3)
+        assert not caplog.records  # a client cannot fill the log
+
+
+@pytest.mark.parametrize(("rate_hz", "order"), [(8000, link.UseMessages(1, "opus")), (16_000, link.UseMessages(1, "pcm", 8000))])
+def test_codec_of_another_rate_is_refused(rate_hz: int, order: link.UseMessages) -> None:
+    with box() as made:
+        stream = Fed(made, 1, rate_hz)
+        stream.order(order)
+        assert [report.order for report in stream.told(OrderRefused)] == ["UseMessages"]
+        made.run(2)
+        assert not stream.told(MessageSent)
+
+
+def test_messages_for_a_stream_with_rtp_are_refused() -> None:
+    with box() as made:
+        far_end = made.call(Conditions(), 1)
+        made.engine.handle(link.UseMessages(far_end.stream, "opus"), made.clock.at)
+        assert [report.order for report in far_end.reports if isinstance(report, OrderRefused)] == ["UseMessages"]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 24_000, 48_000])
+def test_pcm_of_every_rate_comes_and_goes_at_that_rate(rate_hz: int) -> None:
+    stream_hz = 48_000 if rate_hz == 24_000 else rate_hz
+    with box() as made:
+        stream = Fed(made, 1, stream_hz)
+        stream.order(link.UseMessages(1, "pcm", rate_hz))
+        stream.order(link.Listen(1, False, True))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, stream_hz).tobytes(), end=True))
+        sound = tone(1200, 1.0, rate_hz).tobytes()
+        size = rate_hz // 25 + 3  # an odd number of bytes
+        for at in range(0, len(sound), size):
+            stream.order(link.FeedAudio(1, sound[at : at + size]))
+            made.run(1)
+        made.run(10)
+        assert pitch(stream.sound(CallerAudio)[3200:12_800], 16_000) == pytest.approx(1200, abs=3)
+        messages = [report.data for report in stream.told(MessageSent)]
+        assert {len(message) for message in messages} == {rate_hz // 25}
+        ours = np.frombuffer(b"".join(messages[5:45]), "<i2")
+        assert pitch(ours, rate_hz) == pytest.approx(500, abs=3)
+
+
+def test_muted_stream_and_its_end_are_silent() -> None:
+    with box() as made:
+        stream = Fed(made, 1)
+        stream.order(link.UseMessages(1, "pcm"))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, 16_000).tobytes(), end=True))
+        made.run(5)
+        stream.order(link.MuteStream(1, True))
+        made.run(5)
+        stream.order(link.CloseStream(1))
+        made.run(5)
+        is_sound = [any(report.data) for report in stream.told(MessageSent)]
+        assert is_sound == [True] * 5 + [False] * 5

@@ -9,6 +9,7 @@ import pytest
 from stream_call import StreamCall, stream_call
 
 from active_call.contract import commands, events
+from active_call.media.link import messages as link
 from active_call.testing.media_streams import STREAMS, TwilioStream
 
 
@@ -107,6 +108,19 @@ def test_silence_is_not_sent(tmp_path: Path) -> None:
         call.leg.leave("done")
 
     stream_call("twilio", story, tmp_path)
+
+
+def test_sound_that_the_media_process_cannot_decode_is_counted_and_the_call_goes_on(tmp_path: Path) -> None:
+    async def story(call: StreamCall) -> None:
+        await call.caller.hears("Welcome")
+        for _ in range(3):
+            call.leg._report(link.OrderRefused(1, "FeedAudio", "not a packet"))
+        await call.says("bye")
+        await call.caller.hears("Goodbye")
+
+    result, call = stream_call("telnyx", story, tmp_path)
+    assert (result.ended_by, call.leg.n_bad) == ("agent", 3)
+    assert not [event for event in result.events if isinstance(event, events.Error)]
 
 
 def test_values_of_the_call_flow_become_variables_and_the_stop_ends_the_call(tmp_path: Path) -> None:

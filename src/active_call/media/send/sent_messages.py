@@ -34,6 +34,8 @@ class SentMessages:
         self._on_failed = on_failed
         self._is_shedding = False
         self._streams: dict[int, _Sending] = {}
+        self.n_sent = 0
+        """Number of messages in this tick; 0 if all of them are empty."""
 
     def use(self, stream: Stream, codec: MessageCodec, silent_frames: int) -> None:
         """Send messages of `codec` from the next tick on. `silent_frames`: see `UseMessages`."""
@@ -54,6 +56,7 @@ class SentMessages:
     def run(self) -> None:
         """Encode the frames of this tick. Call once per tick after the sending half."""
         failed: list[tuple[Stream, Exception]] = []
+        has_sound = False
         for number, sending in self._streams.items():
             try:
                 data = self._encoded(number, sending)
@@ -62,6 +65,8 @@ class SentMessages:
                 continue
             if data is not None:
                 self._emit_audio(MessageSent(number, data))
+                has_sound = has_sound or bool(data)
+        self.n_sent = len(self._streams) if has_sound else 0
         for stream, why in failed:
             self.end(stream)
             self._on_failed(stream, why)

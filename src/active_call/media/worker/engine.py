@@ -127,6 +127,11 @@ class Engine:
         self._hearing.warm_up()
 
     @property
+    def n_messages(self) -> int:
+        """Number of messages with sound in the last tick."""
+        return self._sent_messages.n_sent
+
+    @property
     def is_writing(self) -> bool:
         """Whether recordings are still being finished."""
         return bool(self._open_files)

@@ -45,6 +45,11 @@ REST_S: Final = 0.0025
 """How long orders wait at most after a tick and after other orders. At any other time they are taken at once, because a call that is being
 answered waits for its stream. Waking up for every order would cost too much: many come together, most of them after the reports of a tick.
 """
+PASS_S: Final = 0.00008
+"""How long a tick rests for each message with sound that it has handed over: the time in which the control process passes it on. That
+process may share the core, and this one has priority. Without the rest the messages would leave when the second half is done, which takes
+another time in every tick.
+"""
 MAX_PASSES: Final = 8
 """Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
 READ_BYTES: Final = 256 * 1024
@@ -191,6 +196,8 @@ class Worker:
         self._told_alive_at = 0.0
         self._rests_until = 0.0
         """Until then orders wait."""
+        self._receive_s = 0.0
+        """Duration of the last second half of a tick."""
 
     @staticmethod
     def _new_meter() -> LoadMeter:
@@ -245,13 +252,22 @@ class Worker:
         now = time.monotonic()
         self._link.read(self._engine, now)
         self._engine.run_send(index)
-        self._link.flush()  # messages with sound leave on the grid, whatever the second half takes
+        self._link.flush()
+        self._let_messages_pass()
+        begun_at = time.monotonic()
         self._readiness.take_in()
-        self._engine.run_receive(time.monotonic())
+        self._engine.run_receive(begun_at)
+        self._receive_s = time.monotonic() - begun_at
         self._report_load()
         self._link.flush()
         self._collect_garbage()
         self._rests_until = time.monotonic() + REST_S
+
+    def _let_messages_pass(self) -> None:
+        """Rest between the halves of a tick if messages were handed over, as long as the second half ends before the next tick."""
+        n_messages = self._engine.n_messages
+        if n_messages:
+            time.sleep(pass_s(n_messages, self._grid.due_at - time.monotonic() - self._receive_s))
 
     def _report_load(self) -> None:
         now = time.monotonic()
@@ -267,6 +283,11 @@ class Worker:
         if now - self._collected_at > GARBAGE_EVERY_S and self._grid.due_at - now > GARBAGE_SLACK_S:
             gc.collect()
             self._collected_at = now
+
+
+def pass_s(n_messages: int, spare_s: float) -> float:
+    """How long a tick rests after so many messages if it has `spare_s` to spare."""
+    return max(0.0, min(PASS_S * n_messages, spare_s - REST_S))
 
 
 def _quieten_collector() -> None:
