@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from calls_kit import Always, Call, Engines, Voice, a_call, fault_in
 
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, TransportError
 from active_call.call.opening.routing import LeftOpen
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, TtsOption
@@ -241,5 +241,23 @@ def test_ringing_without_sound_opens_none(virtually: Any) -> None:
             call.leg.sink(LegRinging(early_media=False))
             await asyncio.sleep(0.1)
             assert call.leg.stream is None
+
+    virtually(story())
+
+
+class UnreachableLeg(FakeLeg):
+    """A leg whose callee has no address."""
+
+    async def dial(self, option: CallOption, *, call_id: str = "") -> None:
+        raise TransportError("the name has no address", where="nowhere.example")
+
+
+def test_callee_without_an_address_is_an_unavailable_server(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, leg=UnreachableLeg(), direction="outbound", option=CallOption(callee="sip:x@nowhere.example")) as call:
+            await call.until(lambda: bool(call.of(events.Hangup)))
+            (hangup,) = call.of(events.Hangup)
+            assert (hangup.reason, hangup.initiator) == ("serverUnavailable", "system")
+            assert [event.error for event in call.of(events.Error)] == ["nowhere.example: the name has no address"]
 
     virtually(story())

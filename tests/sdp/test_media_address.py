@@ -61,7 +61,7 @@ def test_address_refusal_by_address_and_peer(address: str, peer: str, is_refused
 def test_refused_address_is_a_488_with_the_reason() -> None:
     with pytest.raises(NegotiationError, match="loopback") as refused:
         agreed(description("127.0.0.1"))
-    assert refused.value.code == 488
+    assert refused.value.code == "negotiation_error"
     offer = build_offer(LocalMedia("192.0.2.9", 12_000), session_id=1, version=1)
     with pytest.raises(NegotiationError, match="one host"):
         accept_answer(offer, description("239.1.2.3"), peer=PUBLIC)

@@ -55,7 +55,7 @@ def answer(offer: bytes, local: LocalMedia = LOCAL, direction: Direction = "send
 def refusal(offer: bytes, local: LocalMedia = LOCAL) -> str:
     with pytest.raises(NegotiationError) as caught:
         answer(offer, local)
-    assert caught.value.code == 488
+    assert caught.value.code == "negotiation_error"
     return caught.value.reason
 
 

@@ -237,7 +237,7 @@ def test_fax_beside_audio_is_refused_in_place_and_alone_is_488() -> None:
     assert [line for line in lines if line.startswith("m=")] == ["m=audio 20000 RTP/AVP 0", "m=image 0 udptl t38"]
     with pytest.raises(NegotiationError) as caught:
         answer(sdp("m=audio 0 RTP/AVP 0", fax))
-    assert caught.value.code == 488
+    assert caught.value.code == "negotiation_error"
 
 
 # -- SRTP suites -------------------------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def check_answer(offer: bytes, data: bytes, local: LocalMedia) -> None:
 
 
 def check_refusal(error: NegotiationError) -> None:
-    assert error.code == 488
+    assert error.code == "negotiation_error"
     assert error.reason
 
 

@@ -160,7 +160,7 @@ def _add_ice_candidate(call: Commanded, command: commands.AddIceCandidate) -> No
     if isinstance(call.state.leg, TakesCandidates):
         call.ports.spawn(call.state.leg.add_candidate(command.candidate), "candidate")
         return
-    call.ports.log.info("ICE candidate passed over", extra={"leg": call.state.leg.kind})
+    call.ports.log.info("ICE candidate ignored", extra={"leg": call.state.leg.kind})
 
 
 def _renegotiate(call: Commanded, command: commands.Renegotiate) -> None:

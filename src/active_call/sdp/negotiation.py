@@ -78,13 +78,12 @@ class SrtpPolicy(StrEnum):
 
 
 class NegotiationError(RemoteProtocolError):
-    """Offer and answer have nothing in common. `code` is the SIP status. `reason` says what was offered and what we support."""
+    """Offer and answer have nothing in common (488 in SIP). `reason` says what was offered and what we support."""
 
-    code: int  # type: ignore[assignment]
+    code = "negotiation_error"
 
-    def __init__(self, reason: str, *, code: int = 488) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.code = code
         self.reason = reason
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from active_call.call.opening.routing import Decision, IncomingCall, Playbooks, WebhookRouter
+from active_call.call.opening.routing import Decision, IncomingCall, Playbooks, Refused, WebhookRouter
 from active_call.contract.errors import ContractError
 
 
@@ -65,3 +65,8 @@ def test_accept_without_a_playbook_says_what_is_missing() -> None:
 def test_variables_that_are_no_object_are_named_as_json_names_them() -> None:
     with pytest.raises(ContractError, match=r"^vars: expected an object, found an array$"):
         asked('{"action": "accept", "content": "Hi", "vars": [1]}', incoming())
+
+
+def test_answer_that_is_too_long_is_not_called_unreachable() -> None:
+    decision, _ = asked(" " * (2 * 1024 * 1024 + 1), incoming())
+    assert decision == Refused(503, "Webhook answer is too long or compressed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -376,6 +376,30 @@ def test_invite_waits_for_its_turn_and_describes_the_media_at_the_address_that_t
         assert (invite.call_id, invite.sdp) == ("chosen-id", b"offer")
         with pytest.raises(LocalProtocolError, match="already placed"):
             await bench.invite()
+
+    run_virtually(story())
+
+
+def test_leg_is_known_before_its_invite_is_sent() -> None:
+    """A datagram that cannot be sent ends the call at once, and this end must find its leg."""
+
+    class Sending(Gateway):
+        def run(self, operation: Callable[[Any, float], Any]) -> Any:
+            result = super().run(operation)
+            known.append(list(bench.placed))  # the messages are sent here
+            return result
+
+    known: list[list[Any]] = []
+    bench: PlacementBench
+
+    async def story() -> None:
+        nonlocal bench
+        bench = PlacementBench()
+        sending = Sending(bench.gateway.endpoint, invited=bench.gateway.invited)
+        bench.port = replace(bench.port, gateway=cast("Any", sending))
+        bench.placement = Placement(bench.port, bench._placed, permit=Permit(Uri("sip")), turn=None, placed=None)
+        await bench.invite()
+        assert known == [[CALL]]
 
     run_virtually(story())
 

@@ -230,3 +230,34 @@ def test_call_that_this_machine_places_prints_its_events_as_json(monkeypatch: py
         else:
             assert lines[0] == "calling sip:a@b …" and lines[-1] == "not answered: 486 rejected"
             assert "  agent  :smile: [red]hi" in lines
+
+
+def test_call_that_this_machine_places_is_hung_up_when_the_command_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            await asyncio.sleep(60)
+            yield
+
+    done: list[str] = []
+    registry = SimpleNamespace(
+        place=lambda option, playbook: SimpleNamespace(subscribe=Silent), end_calls_now=lambda: done.append("calls are ended")
+    )
+
+    @asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[Any]:
+        try:
+            yield SimpleNamespace(playbooks=SimpleNamespace(load=str), registry=registry)
+        finally:
+            done.append("server stops")
+
+    async def story() -> None:
+        out = Console(file=io.StringIO())
+        work = asyncio.create_task(placing.place_one_call(Config(), {}, out, placing.CallRequest("sip:a@b", "main.md")))
+        await asyncio.sleep(0.01)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    monkeypatch.setattr(placing, "running", running)
+    asyncio.run(story())
+    assert done == ["calls are ended", "server stops"]

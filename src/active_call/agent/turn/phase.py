@@ -49,7 +49,7 @@ class Signal(StrEnum):
     STAY = "stay"
     """The goodbye or transfer is cancelled: the conversation continues."""
     PART = "part"
-    """The caller is handed over to somebody else."""
+    """The caller is transferred to somebody else."""
     BACK = "back"
     """The caller is back with the agent."""
     OVER = "over"

@@ -1,7 +1,7 @@
 """Searches in a playbook's knowledge folder for one call's agent: as a tool of the model, and as context for its prompt.
 
 A query in the model's or the caller's words enters; passages leave as text. Only an operator's playbook file can name a folder. If a search
-is late or fails, the model goes without the passages.
+is late or fails, the model is asked without the passages.
 """
 
 from __future__ import annotations

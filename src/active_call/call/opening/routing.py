@@ -216,7 +216,8 @@ class WebhookRouter(Struct, frozen=True):
             except (httpx.TimeoutException, TimeoutError):
                 refusal = Refused(480, "Webhook timed out")
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                refusal = Refused(503, "Webhook unreachable")
+                is_answered = isinstance(error, httpx.DecodingError)
+                refusal = Refused(503, "Webhook answer is too long or compressed" if is_answered else "Webhook unreachable")
                 log.warning("webhook failed", extra={"url": shown_url(url), "error": str(error), "session_id": call.session_id})
             else:
                 if response.is_success:

@@ -95,7 +95,7 @@ class CallSetup:
     def ask_who_takes_it(self) -> None:
         """Report an inbound call, ask the router, and send ringing if that takes time."""
         leg = self._state.leg
-        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=told_headers(leg.headers)))
+        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=shown_headers(leg.headers)))
         if self._router is not None:
             self._ports.spawn(self._route(self._router), "route")
         self._ring_timer = asyncio.get_running_loop().call_later(RING_AFTER_S, self._decision_is_slow)
@@ -305,7 +305,7 @@ class CallSetup:
             parts.call_progress.listen()
 
 
-def told_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of an invitation for events: without credentials."""
     return {name: value for name, value in headers.items() if name.lower() not in ("authorization", "proxy-authorization")}
 

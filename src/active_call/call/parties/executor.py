@@ -6,7 +6,7 @@ from typing import assert_never
 
 import msgspec
 
-from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.base.errors import ActiveCallError, LocalProtocolError, TransportError
 from active_call.call.items import Fatal
 from active_call.call.opening.options import merged
 from active_call.call.opening.routing import Accepted, Decision, LeftOpen, Refused
@@ -42,6 +42,7 @@ class CallExecutor:
         """Records the call if `ringing` asks for it."""
         self._decision: Decision = LeftOpen()
         self._failure = ""
+        self._failure_cause = "error"
         self.deciding_until: float | None = None
         """The deadline of the decision about an inbound call, in monotonic seconds; None while none is awaited."""
 
@@ -94,6 +95,7 @@ class CallExecutor:
     def failed(self, failure: Fatal) -> None:
         """The call cannot continue: report the reason, and end it with the right code."""
         self._failure = str(failure.error)
+        self._failure_cause = "transport" if isinstance(failure.error, TransportError) else "error"
         if not self.now.is_ending:
             self._state.facts.error = self._failure
         self.feed(states.Failed(self._failure, failure.code))
@@ -114,7 +116,7 @@ class CallExecutor:
             case states.RejectLeg():
                 self._reject_leg(action)
             case states.HangUp(reason):
-                self._hang_up(by="system", cause="error", reason=reason)
+                self._hang_up(by="system", cause=self._failure_cause, reason=reason)
             case states.HoldLeg(on_hold, inactive):
                 self._hold_leg(on_hold, inactive=inactive)
             case states.EmitEvent(event):

@@ -37,9 +37,9 @@ class DigitFilter:
     def is_new(self, digit: str, way: str, now: float) -> bool:
         """Whether this press was not reported yet; `way` is `media` or `signalling`."""
         self._unmatched = [press for press in self._unmatched if now - press.at <= SAME_PRESS_S]
-        twin = next((press for press in self._unmatched if press.digit == digit and press.way != way), None)
-        if twin is not None:
-            self._unmatched.remove(twin)
+        same = next((press for press in self._unmatched if press.digit == digit and press.way != way), None)
+        if same is not None:
+            self._unmatched.remove(same)
             return False
         self._unmatched.append(_Press(digit, way, now))
         return True

@@ -41,7 +41,7 @@ class Pace:
         self._weight = 0
 
     def learn(self, text: str, duration_ms: float) -> None:
-        """`text` takes `duration_ms`."""
+        """Note that the voice took `duration_ms` for `text`."""
         if text and duration_ms > 0:
             self._sounded_ms += duration_ms
             self._weight += weight_of(text.split())

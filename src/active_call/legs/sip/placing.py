@@ -18,6 +18,7 @@ from active_call.legs.trunks.outbound_guard import Permit
 from active_call.legs.trunks.outbound_usage import PlacedCall
 from active_call.legs.trunks.policy import PacedCall
 from active_call.sip import events as sip
+from active_call.sip.endpoint import Endpoint
 
 
 class Placement:
@@ -64,10 +65,13 @@ class Placement:
 
     def _send(self, invite: sip.OutboundInvite, *, srtp: bool) -> None:
         invite = replace(invite, sdp=self._port.media.offer(srtp=srtp), headers=sendable(invite.headers))
-        handle = self._port.gateway.run(lambda endpoint, now: endpoint.invite(invite, now))
+
+        def place(endpoint: Endpoint, now: float) -> None:
+            self._on_placed(endpoint.invite(invite, now))  # before it is sent: sending may fail at once, and the end must find its leg
+
+        self._port.gateway.run(place)
         if self._turn is not None:
             self._turn.settle()
-        self._on_placed(handle)
 
     def falls_back(self, event: sip.CallEnded) -> bool:
         """Whether the call continues with a second INVITE: the trunk prefers SRTP but accepts plain RTP, and has answered 488."""

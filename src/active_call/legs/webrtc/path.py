@@ -140,7 +140,7 @@ class IcePath:
         try:
             candidate = aioice.Candidate.from_sdp(text) if text else None
         except (ValueError, IndexError) as error:
-            log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
+            log.debug("candidate ignored", extra={"candidate": text[:200], "reason": str(error)})
             return
         if candidate is not None and candidate.host.lower().endswith(".local"):
             lookup = asyncio.create_task(self._add(candidate, text), name="candidate's name")
@@ -154,7 +154,7 @@ class IcePath:
         try:
             await self._ice.add_remote_candidate(candidate)
         except (ValueError, OSError) as error:
-            log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
+            log.debug("candidate ignored", extra={"candidate": text[:200], "reason": str(error)})
 
     async def connect(self) -> None:
         """Return when a candidate pair is nominated. Raises ConnectionError if none works."""

@@ -34,8 +34,9 @@ def main(arguments: list[str]) -> int:
     _settle(name)
     with socket.socket(fileno=int(fd)) as connection:
         connection.setblocking(True)
-        while (request := receive_frame(connection)) is not None:
-            connection.sendall(_answer(request))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent has closed it during a request
+            while (request := receive_frame(connection)) is not None:
+                connection.sendall(_answer(request))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,7 +29,10 @@ class CallRequest:
 
 
 async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, request: CallRequest) -> bool:
-    """Place the call and wait for its end. True if it was answered. Raises ActiveCallError for an address that cannot be dialled."""
+    """Place the call and wait for its end; cancelling hangs up. True if it was answered.
+
+    Raises ActiveCallError for an address that cannot be dialled.
+    """
     config = config.model_copy(update={"udp_port": 0, "tls_port": None, "http_addr": "127.0.0.1:0", "handler": None})
     async with running(config, environment) as server:
         book = server.playbooks.load(request.playbook)
@@ -38,11 +42,15 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         events_of_call = call.subscribe()
         if not request.as_json:
             _print(f"calling {request.uri} …", out)
-        async for item in events_of_call:
-            if request.as_json:
-                _print(wire.encode_event(item.event).decode(), out)
-            else:
-                _show(item.event, out)
+        try:
+            async for item in events_of_call:
+                if request.as_json:
+                    _print(wire.encode_event(item.event).decode(), out)
+                else:
+                    _show(item.event, out)
+        except asyncio.CancelledError:
+            server.registry.end_calls_now()  # Ctrl-C hangs up; the server would wait until the call is over
+            raise
         described = call.describe()
         if described.answered_at is None and not request.as_json:
             why = described.error or f"{described.sip_code or ''} {described.end_reason}".strip()

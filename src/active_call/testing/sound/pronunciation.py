@@ -18,7 +18,7 @@ _LONGEST = max(map(len, _PHONES))
 
 
 def arpabet(ipa: str) -> str:
-    """The phones of an IPA transcription, separated by spaces; marks without a phone (stress, length) are passed over."""
+    """The phones of an IPA transcription, separated by spaces; marks without a phone (stress, length) are ignored."""
     phones: list[str] = []
     position = 0
     while position < len(ipa):

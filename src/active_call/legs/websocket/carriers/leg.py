@@ -127,7 +127,7 @@ class CarrierStreamLeg(WebSocketLeg):
             case Started():
                 raise FrameError("a second start")
             case Other(event):
-                log.debug("stream message passed over", extra={"event": event, "call_id": self.call_id})
+                log.debug("stream message ignored", extra={"event": event, "call_id": self.call_id})
 
     def leave(self, reason: str) -> None:
         """The carrier has ended the stream, or its connection was closed."""
