@@ -72,7 +72,7 @@ def keyed(environment: dict[str, str]) -> Engines:
 
 def key_of(model: Any) -> str:
     """The key that an OpenAI-compatible model asks with."""
-    found: str = model.inner._client.api_key
+    found: str = model.inner._server.api_key
     return found
 
 
