@@ -256,7 +256,7 @@ class Worker:
         self._let_messages_pass()
         begun_at = time.monotonic()
         self._readiness.take_in()
-        self._engine.run_receive(begun_at)
+        self._engine.run_receive(time.monotonic())
         self._receive_s = time.monotonic() - begun_at
         self._report_load()
         self._link.flush()
