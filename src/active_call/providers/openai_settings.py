@@ -57,7 +57,7 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
     url_name, key_name = _KEYS.get(section, (f"{section}.endpoint", f"{section}.secretKey"))
     named = base_url or environment.get(URL_VARIABLE) or OPENAI_URL
     if not named.startswith(("http://", "https://")):
-        raise ConfigError(url_name if base_url else URL_VARIABLE, f"an http(s) URL, not {named!r}")
+        raise ConfigError(url_name if base_url else URL_VARIABLE, f"expected an http or https URL, found {named!r}")
     url = named.rstrip("/")
     if not api_key and url in (OPENAI_URL, (environment.get(URL_VARIABLE) or "").rstrip("/")):
         api_key = environment.get(KEY_VARIABLE)

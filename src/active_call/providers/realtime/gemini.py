@@ -76,7 +76,7 @@ def create(option: RealtimeOption, services: Services) -> GeminiRealtimeModel:
     """The adapter. Raises ConfigError without a key for Google itself; another server may need none."""
     parts = urlsplit((option.endpoint or URL).rstrip("/"))
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise ConfigError("realtime.endpoint", f"an http(s) or ws(s) URL, not {option.endpoint!r}")
+        raise ConfigError("realtime.endpoint", f"expected an http, https, ws or wss URL, found {option.endpoint!r}")
     key = find_key("realtime", option.secret_key, parts.geturl(), SOURCE, services.environment)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     url = urlunsplit((scheme, parts.netloc, parts.path.removesuffix(PATH) + PATH, "", ""))

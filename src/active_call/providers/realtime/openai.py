@@ -133,7 +133,7 @@ def create_azure(option: RealtimeOption, services: Services) -> OpenAiRealtimeMo
 def _socket_url(base: str, path: str, model: str) -> str:
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise ConfigError("realtime.endpoint", f"an http(s) or ws(s) URL, not {base!r}")
+        raise ConfigError("realtime.endpoint", f"expected an http, https, ws or wss URL, found {base!r}")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit((scheme, parts.netloc, parts.path.removesuffix(path) + path, urlencode({"model": model}), ""))
 

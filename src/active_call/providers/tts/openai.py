@@ -59,7 +59,7 @@ DECLARATION = ProviderDeclaration(
 def create(option: TtsOption, services: Services) -> OpenAiTextToSpeech:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or for a speed out of range."""
     if option.speed is not None and not MIN_SPEED <= option.speed <= MAX_SPEED:
-        raise ConfigError("tts.speed", f"{MIN_SPEED} to {MAX_SPEED}, not {option.speed}")
+        raise ConfigError("tts.speed", f"expected {MIN_SPEED} to {MAX_SPEED}, found {option.speed}")
     return OpenAiTextToSpeech(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
 
 
@@ -130,7 +130,7 @@ def _rate_of(value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         rate_hz = 0
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise ConfigError("tts.extra.pcm_rate_hz", f"{MIN_RATE_HZ} to {MAX_RATE_HZ}, not {value!r}")
+        raise ConfigError("tts.extra.pcm_rate_hz", f"expected {MIN_RATE_HZ} to {MAX_RATE_HZ}, found {value!r}")
     return rate_hz
 
 

@@ -64,7 +64,7 @@ def create(option: TtsOption, services: Services) -> PiperTextToSpeech:
     if option.volume is not None and not 1 <= option.volume <= 10:
         raise ConfigError("tts.volume", f"expected 1 to 10, found {option.volume}")
     if option.speed is not None and option.speed <= 0:
-        raise ConfigError("tts.speed", f"above 0, not {option.speed}")
+        raise ConfigError("tts.speed", f"expected more than 0, found {option.speed}")
     return PiperTextToSpeech(option, _voice_of(option, services.environment), services.local, services.environment)
 
 
