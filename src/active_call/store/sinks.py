@@ -56,3 +56,8 @@ class DeliversTogether(Protocol):
     async def deliver_all(self, records: Sequence[ClosedRecord]) -> tuple[int, SinkBusy | None]:
         """Deliver records in order. Returns how many are stored, and why the next one could not be; None: all are."""
         ...
+
+
+def delivers_together(sink: object) -> DeliversTogether | None:
+    """The sink, if it has that ability."""
+    return sink if isinstance(sink, DeliversTogether) else None

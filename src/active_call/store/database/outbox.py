@@ -26,7 +26,7 @@ from active_call.base.world import World
 from active_call.store.call_record import CallRecord
 from active_call.store.database.connection import Connection, Database
 from active_call.store.database.tables import calls, outbox
-from active_call.store.sinks import ClosedRecord, DeliversTogether, RecordDelivery, RecordRefused, SinkBusy
+from active_call.store.sinks import ClosedRecord, DeliversTogether, RecordDelivery, RecordRefused, SinkBusy, delivers_together
 from active_call.store.troubles import Troubles
 
 BATCH: Final = 50
@@ -131,7 +131,8 @@ class Outbox:
             due = (await connection.execute(self._due())).all() if self._sink is not None else []
             await self._count(connection)
         new = [row for row in due if row.seq not in self._taken]
-        changes = await (self._deliver_together(new, self._sink) if isinstance(self._sink, DeliversTogether) else self._deliver_singly(new))
+        together = delivers_together(self._sink)
+        changes = await (self._deliver_singly(new) if together is None else self._deliver_together(new, together))
         await self._settle([row.seq for row in due if row.seq in self._taken], changes)
         return len(due) if not changes else 0
 
