@@ -43,11 +43,11 @@ MAX_COLLECT_S = 300.0
 """The loop is blocked by passes for a thousandth of the time, unless a pass takes over 0.3 s."""
 FEW_CALLS = 20
 """With fewer calls a full pass takes some 10 ms. With more it waits for a quieter time, but no longer than `MAX_COLLECT_S`."""
-YOUNG_OBJECTS = 2_000
-"""New objects until a pass over them, which takes 1 to 2 ms: less than a step of a call's set-up."""
+YOUNG_OBJECTS = 1_000
+"""New objects until a pass over them, which takes 1 to 1.5 ms: less than a step of a call's set-up."""
 YOUNG_PASSES = 1
-"""More passes over new objects than this are followed by one over what all of them have left: at most 6,000 objects, 5 ms."""
-OLD_PASSES = 170
+"""More passes over new objects than this are followed by one over what all of them have left: at most 3,000 objects, 5 ms."""
+OLD_PASSES = 330
 """The same for a full pass: after a million new objects."""
 
 
