@@ -276,6 +276,7 @@ async def a_call(
     load_engines: Callable[[], None] | None = None,
     spending: Spending | None = None,
     trunk_keys: Mapping[str, str] | None = None,
+    before_step: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -300,6 +301,7 @@ async def a_call(
             load_engines=load_engines,
             spending=spending or Spending(),
             trunk_keys=trunk_keys or {},
+            before_step=before_step,
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:

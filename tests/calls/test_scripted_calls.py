@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Always, a_call, fault_in
+from calls_kit import Always, Engines, Voice, a_call, fault_in
 
 from active_call.call.opening.routing import Refused
 from active_call.contract import commands, events
@@ -39,6 +39,16 @@ Bye. <hangup/>
 """
 
 
+class AskedEngines(Engines):
+    """Notes whether a voice was asked for, as the preparation of a call does."""
+
+    is_asked = False
+
+    def get_synthesiser(self, option: object, trust: object = None) -> Voice:
+        self.is_asked = True
+        return super().get_synthesiser(option, trust)
+
+
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
 def test_engines_begin_to_load_before_the_call_is_answered(virtually: Any, direction: str) -> None:
     async def story() -> None:
@@ -49,6 +59,22 @@ def test_engines_begin_to_load_before_the_call_is_answered(virtually: Any, direc
         assert answered == [False]
 
     virtually(story())
+
+
+def test_other_input_is_handled_between_ringing_preparing_and_answering(virtually: Any) -> None:
+    """Nothing that a set-up waits for may lie between them, and each takes a millisecond: a refusal must not wait for all."""
+    leg, engines, seen = FakeLeg(), AskedEngines(), set[str]()
+
+    def note() -> None:
+        if leg.rings and not leg.answered:
+            seen.add("prepared" if engines.is_asked else "rung")
+
+    async def story() -> None:
+        async with a_call(PLAYBOOK, leg=leg, engines=engines, before_step=note) as call:
+            await call.until(lambda: leg.answered)
+
+    virtually(story())
+    assert seen == {"rung", "prepared"}
 
 
 def test_call_that_is_refused_loads_no_engine(virtually: Any) -> None:

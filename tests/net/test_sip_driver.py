@@ -50,6 +50,7 @@ class FakeCore:
         self.closes: list[Flow] = []
         self.look_ups: list[LookUp] = []
         self.events: list[SipEvent] = []
+        self.n_taken = 0
         self.half_read: dict[int, float] = {}
         self.echo = False
         self.n_sent = 0
@@ -94,11 +95,16 @@ class FakeCore:
     def next_timeout(self) -> float | None:
         return self.timeout_at
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self.transmits or self.events or self.closes or self.look_ups)
+
     def take_transmits(self) -> list[Transmit]:
         taken, self.transmits = self.transmits, []
         return taken
 
     def take_events(self) -> list[SipEvent]:
+        self.n_taken += 1
         taken, self.events = self.events, []
         return taken
 
@@ -834,5 +840,17 @@ def test_datagrams_are_not_read_inside_an_operation(run: LoopRunner, drive: Driv
             assert driven.core.inputs.empty()
             assert (await driven.core.next_input("datagram"))[0] == b"late"
             peer.close()
+
+    run(body)
+
+
+def test_core_without_output_is_not_drained(run: LoopRunner, drive: Drive) -> None:
+    async def body() -> None:
+        async with drive() as driven:
+            driven.core.n_taken = 0
+            driven.driver.run(lambda now: None)
+            assert driven.core.n_taken == 0
+            driven.send(b"one", Target("udp", "127.0.0.1", driven.bound["udp"].port))
+            assert driven.core.n_taken == 1
 
     run(body)

@@ -7,7 +7,7 @@ import errno
 import json
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ from active_call.store.database import outbox
 from active_call.store.database.sqlite import Sqlite
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords, replace_file
-from active_call.store.sinks import RecordRefused, SinkBusy
+from active_call.store.sinks import ClosedRecord, RecordRefused, SinkBusy
 from active_call.store.troubles import Troubles
 
 
@@ -89,6 +89,53 @@ def test_record_id_never_leaves_the_folder(tmp_path: Path, session_id: str) -> N
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.parent == root / "20260304" for path in files)
     assert len(files) == 2
+
+
+class CountedFiles(LocalRecords):
+    """Notes how many records come at once."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.batches: list[int] = []
+
+    async def deliver_all(self, records: Sequence[ClosedRecord]) -> tuple[int, SinkBusy | None]:
+        self.batches.append(len(records))
+        return await super().deliver_all(records)
+
+
+def test_files_of_records_that_close_together_are_written_together(tmp_path: Path) -> None:
+    files = CountedFiles(tmp_path / "cdr")
+
+    async def story() -> None:
+        async with opened(sqlite(tmp_path), tmp_path, files) as store:
+            for number in range(30):
+                store.write(record(f"s.{number}"))
+            await until(lambda: len(list((tmp_path / "cdr").rglob("*.json"))) == 30)
+            await until(lambda: store.health()["outbox"] == 0)
+
+    asyncio.run(story())
+    assert sum(files.batches) == 30
+    assert len(files.batches) <= 3
+
+
+def test_one_file_that_cannot_be_written_delays_those_before_it_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.05)
+    root = tmp_path / "cdr"
+    blocked = root / "20260304" / "s.1.json"
+    blocked.mkdir(parents=True)
+
+    async def story() -> None:
+        troubles = Troubles()
+        async with opened(sqlite(tmp_path), tmp_path, LocalRecords(root), troubles) as store:
+            for number in range(3):
+                store.write(record(f"s.{number}"))
+            await until(lambda: bool(troubles.current()))
+            assert (root / "20260304" / "s.0.json").is_file()
+            blocked.rmdir()
+            await until(lambda: all((root / "20260304" / f"s.{number}.json").is_file() for number in range(3)))
+            await until(lambda: store.health()["outbox"] == 0)
+
+    asyncio.run(story())
 
 
 def test_disk_that_refuses_a_file_leaves_no_part_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

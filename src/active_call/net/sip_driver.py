@@ -54,6 +54,8 @@ class SipCore(Protocol):
     def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None: ...
     def handle_timeout(self, now: float) -> None: ...
     def next_timeout(self) -> float | None: ...
+    @property
+    def has_output(self) -> bool: ...
     def take_transmits(self) -> list[Transmit]: ...
     def take_events(self) -> list[SipEvent]: ...
     def take_closes(self) -> list[Flow]: ...
@@ -271,33 +273,28 @@ class SipDriver:
             return
         self._is_pumping = True
         try:
-            while self._drain_once():
-                pass
+            while self._endpoint.has_output or self._failures:
+                self._drain_once()
         finally:
             self._is_pumping = False
             self._arm()
 
-    def _drain_once(self) -> bool:
-        transmits = self._endpoint.take_transmits()
-        for transmit in transmits:
+    def _drain_once(self) -> None:
+        for transmit in self._endpoint.take_transmits():
             if not self._guard("transmit", partial(self._send, transmit)):
                 self._transmit_failed(transmit.id, "an error of ours")
-        look_ups = self._endpoint.take_look_ups()
-        for look_up in look_ups:
+        for look_up in self._endpoint.take_look_ups():
             if not self._guard("look_up", partial(self._look_up, look_up)):
                 self._guard("look_up", partial(self._answer, look_up, (), "an error of ours"))
-        closes = self._endpoint.take_closes()
-        for flow in closes:
+        for flow in self._endpoint.take_closes():
             self._guard("close", partial(self._connections.close_flow, flow))
         failures, self._failures = self._failures, []
         for transmit_id, reason in failures:
             self._guard("failure", partial(self._endpoint.handle_transport_error, transmit_id, reason, self._clock.now()))
-        events = self._endpoint.take_events()
-        for event in events:
+        for event in self._endpoint.take_events():
             if isinstance(event, MessageDropped) and event.why in _RULES_OF_DROPS:
                 self._refusals.note(_RULES_OF_DROPS[event.why], event.flow.remote.host)
             self._guard("event", partial(self._on_events, [event]))
-        return bool(transmits or look_ups or closes or failures or events)
 
     def _arm(self) -> None:
         due = self._endpoint.next_timeout()

@@ -136,6 +136,12 @@ class Endpoint(Operations):
         """When `handle_timeout` must be called next, None if no timer is set."""
         return self._core.layer.timers.next_at()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether a `take_` method has something. Asked after each input, and most have one answer at most."""
+        core, layer = self._core, self._core.layer
+        return bool(layer.transmits or core.events or layer.hops.look_ups or self._closes or not layer.faults.is_empty)
+
     def take_transmits(self) -> list[Transmit]:
         """The messages to send, in order. Each is returned once."""
         taken, self._core.layer.transmits = self._core.layer.transmits, []

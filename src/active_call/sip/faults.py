@@ -40,6 +40,11 @@ class Faults:
         except Exception as error:  # noqa: BLE001 (contains the errors of one input)
             self.note(where, error)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether `take` has nothing."""
+        return not self._noted
+
     def take(self) -> list[InternalFault]:
         """The recorded errors, in order. Each is returned once."""
         taken, self._noted = self._noted, []

@@ -5,8 +5,10 @@ A sink accepts a whole record or raises: SinkBusy if a retry may succeed, Record
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from active_call.base.errors import ActiveCallError
 
@@ -23,6 +25,15 @@ class RecordRefused(ActiveCallError):
     code = "record_refused"
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedRecord:
+    """A record on its way to a sink. `body` is a JSON object."""
+
+    record_id: str
+    started_at: datetime
+    body: bytes
+
+
 class RecordDelivery(Protocol):
     """One sink. The same record may come twice; the second time changes nothing."""
 
@@ -36,3 +47,17 @@ class RecordDelivery(Protocol):
     async def close(self) -> None:
         """End the threads. No delivery may follow."""
         ...
+
+
+@runtime_checkable
+class DeliversTogether(Protocol):
+    """The ability of a sink to store several records at once, which costs less than one after the other."""
+
+    async def deliver_all(self, records: Sequence[ClosedRecord]) -> tuple[int, SinkBusy | None]:
+        """Deliver records in order. Returns how many are stored, and why the next one could not be; None: all are."""
+        ...
+
+
+def delivers_together(sink: object) -> DeliversTogether | None:
+    """The sink, if it has that ability."""
+    return sink if isinstance(sink, DeliversTogether) else None

@@ -8,9 +8,12 @@ from types import FrameType
 
 from active_call.legs.abilities import has_telephone_events, replaced_by, signalling_of
 from active_call.legs.sip.trace.text import headers_of
+from active_call.sip.endpoint import Endpoint
+from active_call.sip.events import Address, EndpointConfig, Flow, Listener
 from active_call.sip.syntax.message import Request, parse_message
 from active_call.sip.syntax.validation import validate_request
 from active_call.testing.fakes.call import FakeLeg
+from active_call.testing.virtual_time import CountingRandomness
 
 
 def steps(work: Callable[[int], object]) -> int:
@@ -51,3 +54,16 @@ def test_request_is_parsed_checked_and_summarised_in_few_steps() -> None:
 def test_abilities_of_a_leg_are_looked_up_once_for_its_class() -> None:
     leg = FakeLeg()
     assert steps(lambda _: (has_telephone_events(leg), replaced_by(leg), signalling_of(leg, whole=False))) < 30
+
+
+def test_invite_is_refused_in_few_steps_while_no_calls_are_accepted() -> None:
+    us, peer = Address("127.0.0.1", 5060), Address("127.0.0.1", 40000)
+    endpoint = Endpoint(EndpointConfig(listeners=(Listener("udp", us, us),), user_agent="active-call"), CountingRandomness())
+    endpoint.set_accepting(False, 5)
+
+    def refuse(number: int) -> None:
+        endpoint.receive_datagram(invite(100 + number), Flow("udp", us, peer), 1.0)
+        (reply,) = endpoint.take_transmits()
+        assert reply.data.startswith(b"SIP/2.0 503 ")
+
+    assert steps(refuse) < 385

@@ -260,7 +260,9 @@ class CallSetup:
         leg = self._state.leg
         try:
             await leg.ring()
+            self._dependencies.before_step()  # none of these three need wait for anything, and each is costly
             await self._prepare()
+            self._dependencies.before_step()
             await leg.accept(self._state.option)
         except MediaError as error:
             self._ports.post(Fatal(error, 503))

@@ -128,6 +128,8 @@ class AccessList:
             for network in trunk.networks:
                 by_prefix = self._ranges.setdefault((network.version, network.prefixlen), {})
                 by_prefix.setdefault(int(network.network_address), []).append((trunk, network))
+        self.needs_from = any(len(sharing) > 1 for by_prefix in self._ranges.values() for sharing in by_prefix.values())
+        """Whether trunks share a range, so that the host in From tells them apart. Otherwise it need not be read."""
         self._listed: dict[str, bool] = {}
         self._prefixes = sorted(self._ranges, key=lambda key: -key[1])
 

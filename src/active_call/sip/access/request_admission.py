@@ -72,7 +72,8 @@ class RequestAdmission:
     def judge(self, request: Request, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
         """Decide whether a request outside our dialogs is admitted."""
         host = flow.remote.host
-        source = RequestSource(host, request.headers.get("User-Agent") or "", _from_host(request))
+        from_host = _from_host(request) if self.access_list.needs_from else ""
+        source = RequestSource(host, request.headers.get("User-Agent") or "", from_host)
         verdict = self.access_list.decide(source, registrars)
         if verdict.rule in ("trunk", "registrar"):
             return verdict

@@ -26,7 +26,7 @@ from active_call.base.world import World
 from active_call.store.call_record import CallRecord
 from active_call.store.database.connection import Connection, Database
 from active_call.store.database.tables import calls, outbox
-from active_call.store.sinks import RecordDelivery, RecordRefused, SinkBusy
+from active_call.store.sinks import ClosedRecord, DeliversTogether, RecordDelivery, RecordRefused, SinkBusy, delivers_together
 from active_call.store.troubles import Troubles
 
 BATCH: Final = 50
@@ -130,14 +130,9 @@ class Outbox:
         async with self._database.transaction() as connection:
             due = (await connection.execute(self._due())).all() if self._sink is not None else []
             await self._count(connection)
-        changes: list[dict[str, Any]] = []
-        for row in due:
-            if row.seq not in self._taken:
-                change = await self._deliver(row)
-                if change is not None:
-                    changes.append({"key": row.seq, **change})
-                    if change["state"] == "waiting":
-                        break  # the other rows would fail in the same way
+        new = [row for row in due if row.seq not in self._taken]
+        together = delivers_together(self._sink)
+        changes = await (self._deliver_singly(new) if together is None else self._deliver_together(new, together))
         await self._settle([row.seq for row in due if row.seq in self._taken], changes)
         return len(due) if not changes else 0
 
@@ -147,6 +142,30 @@ class Outbox:
             self._counted_at = now
             counts = {row.state: row.n for row in await connection.execute(self._counts())}
             self.n_waiting, self.n_dead = counts.get("waiting", 0), counts.get("dead", 0)
+
+    async def _deliver_singly(self, rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
+        """Deliver rows; returns what changes for those that were not accepted."""
+        changes: list[dict[str, Any]] = []
+        for row in rows:
+            change = await self._deliver(row)
+            if change is not None:
+                changes.append({"key": row.seq, **change})
+                if change["state"] == "waiting":
+                    break  # the other rows would fail in the same way
+        return changes
+
+    async def _deliver_together(self, rows: Sequence[sa.Row[Any]], sink: DeliversTogether) -> list[dict[str, Any]]:
+        """The same for a sink that stores several records at once."""
+        self._taken.update(row.seq for row in rows if row.body is None)
+        whole = [row for row in rows if row.body is not None]
+        if not whole:
+            return []
+        n_stored, busy = await sink.deliver_all([ClosedRecord(row.record_id, row.started_at, row.body.encode()) for row in whole])
+        self._taken.update(row.seq for row in whole[:n_stored])
+        if busy is None:
+            self._troubles.clear(PART)
+            return []
+        return [{"key": whole[n_stored].seq, **self._try_later(whole[n_stored], str(busy))}]
 
     async def _deliver(self, row: sa.Row[Any]) -> dict[str, Any] | None:
         """The new state of the row, None if the sink accepted its record."""
