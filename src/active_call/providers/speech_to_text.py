@@ -45,8 +45,19 @@ class Partial(Recognised):
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """The text of several utterances from `first_index` on, recognised as one: surer than their own texts."""
+
+    first_index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Final(Recognised):
     """The answer to `end_utterance(index)`. An empty text: the speech was not understood."""
+
+    whole: Whole | None = None
+    """Set if the utterance continues earlier ones and they were recognised together."""
 
 
 class TurnChange(Enum):
