@@ -333,6 +333,21 @@ def test_event_goes_to_the_log_the_watchers_and_the_agent_with_one_time_stamp() 
     virtually(story)
 
 
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_text_of_utterances_together_is_for_the_agent_only(is_secret: bool) -> None:
+    async def story() -> None:
+        call, to_agent = FakeCall(), []  # type: ignore[var-annotated]
+        output = EventOutput(Journal(call.state.facts), a_time(), Records(), call.ports.log, to_agent.append)  # type: ignore[arg-type]
+        subscription = output.event_log.subscribe()
+        output.is_secret = is_secret
+        output.emit(events.AsrFinal(index=2, text="five", start_time=7, end_time=8, whole_from=1, whole_text="four five"))
+        (told,) = [item.event for item in subscription.take()]
+        assert isinstance(told, events.AsrFinal) and (told.whole_from, told.whole_text) == (None, None), "utterance 1 may have been secret"
+        assert [(event.text, event.whole_from, event.whole_text) for event in to_agent] == [("five", 1, "four five")]
+
+    virtually(story)
+
+
 def test_words_of_a_model_that_tells_no_times_began_with_the_voice() -> None:
     async def story() -> None:
         call, time = FakeCall(), a_time()

@@ -36,6 +36,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.registry import Engines, LlmSettings
+from active_call.providers.speech_to_text import Whole
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
 from active_call.testing.virtual_time import VirtualClock, run_virtually
@@ -183,6 +184,8 @@ def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -
             Final("x", 1, 0, 9, 1, ["no word", Word(None, -1, 5, 2)]),  # type: ignore[arg-type]
             Final("x", 1, 0, 9, 1.0, (Word("", 0, 5, 1.0),)),
         ),
+        (Final("x", 2, 0, 9, whole=Whole(1, "a\ud83d x")), Final("x", 2, 0, 9, whole=Whole(1, "a\ufffd x"))),
+        (Final("x", 2, 0, 9, whole="a x"), Final("x", 2, 0, 9)),  # type: ignore[arg-type]
     ],
 )
 def test_result_of_a_recogniser_is_made_usable(result: Recognised, checked: Recognised) -> None:

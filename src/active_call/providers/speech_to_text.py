@@ -42,8 +42,18 @@ class Partial(Recognised, frozen=True):
     """The whole text of the utterance so far. A later event replaces it."""
 
 
+class Whole(Struct, frozen=True):
+    """The text of several utterances from `first_index` on, recognised as one: surer than their own texts."""
+
+    first_index: int
+    text: str
+
+
 class Final(Recognised, frozen=True):
     """The answer to `end_utterance(index)`. An empty text: the speech was not understood."""
+
+    whole: Whole | None = None
+    """Set if the utterance continues earlier ones and they were recognised together."""
 
 
 class TurnChange(Enum):

@@ -103,6 +103,25 @@ def test_unfinished_sentence_is_waited_for_and_both_parts_are_one_turn(begin):
     assert [text for who, text in call.transcript if who == "user"] == ["I would like to book a table"]
 
 
+@pytest.mark.parametrize("whole_from", [1, 2])
+def test_text_of_several_utterances_together_replaces_theirs_if_all_are_in_the_turn(begin, whole_from):
+    call = begin()
+    speech = Speech(call)
+    speech.index = 0 if whole_from == 1 else 4
+    speech.says("I would like to")
+    call.wait(0.45)
+    speech.final("I would like to")
+    call.wait(0.2)
+    speech.says("book a table")
+    call.wait(0.1)
+    together = "I would like to book a table"
+    call.hear(events.AsrFinal(index=speech.index, text="look at able", whole_from=whole_from, whole_text=together))
+    call.wait(1.0)
+    expected = together if whole_from == 1 else "I would like to look at able"  # utterance 2 is not in this turn
+    assert user_prompts(call) == [expected]
+    assert [text for who, text in call.transcript if who == "user"] == [expected]
+
+
 def test_number_is_collected_over_long_pauses_and_taken_at_once_when_it_is_whole(begin):
     call = begin("Hello. What is your six digit order number?")
     speech = Speech(call)

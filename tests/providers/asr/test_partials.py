@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import numpy as np
+import pytest
 
 from active_call.base.errors import ProviderError
 from active_call.providers.asr.partial_timing import PartialTiming
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import Transcript
 from active_call.providers.base import Failed, Final, Partial
+from active_call.providers.speech_to_text import Whole
 from active_call.testing.virtual_time import run_virtually
 
 RATE = 16_000
@@ -157,5 +159,98 @@ def test_cancelled_utterance_and_closed_stream_tell_nothing_more() -> None:
         line.recognition.push_audio(SPEECH * 100, 16_000)
         await asyncio.sleep(1)
         assert line.results == []
+
+    run_virtually(run())
+
+
+class Pieces:
+    """Utterances of 0.6 s with pauses of 0.4 s, in a recognition whose engine knows their texts."""
+
+    def __init__(self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = ()) -> None:
+        self.line = Line()
+        self.asked: list[tuple[float, bool]] = []
+        self._texts = texts
+        self._together = together
+        self.refuses = False
+        self.line.recognition = PartialRecognition(self._transcribe, self.line.results.append, sure_confidence=0.8)
+        self.line.recognition.expect_phrases(phrases)
+
+    async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
+        seconds = len(pcm) / 32_000
+        self.asked.append((seconds, background))
+        if seconds > 1.2:
+            if self.refuses:
+                raise ProviderError("test", "busy", retryable=True)
+            return Transcript(*self._together)
+        return Transcript(*self._texts[len(self.finals)])
+
+    @property
+    def finals(self) -> list[Final]:
+        return [result for result in self.line.results if isinstance(result, Final)]
+
+    async def heard(self, pause_ms: int = 400) -> list[Final]:
+        for index in range(1, len(self._texts) + 1):
+            start = self.line._sample
+            self.line.recognition.start_utterance(index, start)
+            await self.line.hear(SPEECH, 600)
+            self.line.recognition.end_utterance(index, start + 9_600)
+            await self.line.hear(QUIET, pause_ms)
+        await self.line.recognition.close()
+        return self.finals
+
+
+NUMBER = [("It is about order number.", 0.88), ("A group.", 0.66)]
+
+
+def test_doubtful_piece_after_a_short_pause_is_recognised_together_with_the_speech_before_it() -> None:
+    async def run() -> None:
+        pieces = Pieces(NUMBER, ("It is about order number eight three.", 0.86))
+        first, second = await pieces.heard()
+        assert (first.text, first.whole) == ("It is about order number.", None)
+        assert second.text == "A group." and second.whole == Whole(1, "It is about order number eight three.")
+        assert pieces.asked[-1][1] and pieces.asked[-1][0] == pytest.approx(1.6, abs=0.3), "both and the pause, in the background"
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("texts", "together", "phrases", "pause_ms"),
+    [
+        ([("Please wait.", 0.9), ("I look for it.", 0.9)], ("Please wait I look for it.", 0.95), (), 400),
+        (NUMBER, ("It is about or a number a group.", 0.6), (), 400),
+        (NUMBER, ("It is about order number eight three.", 0.86), (), 1_400),
+        ([("Thank you very much.", 0.9), ("Goodbye.", 0.5)], ("And you very much, replied.", 0.85), ("goodbye",), 400),
+    ],
+    ids=["both sure", "together no surer", "a long pause", "an expected phrase"],
+)
+def test_texts_of_pieces_stay(texts: list[tuple[str, float]], together: tuple[str, float], phrases: tuple[str, ...], pause_ms: int) -> None:
+    async def run() -> None:
+        finals = await Pieces(texts, together, phrases=phrases).heard(pause_ms)
+        assert [final.text for final in finals] == [text for text, _ in texts] and not any(final.whole for final in finals)
+
+    run_virtually(run())
+
+
+def test_texts_of_pieces_stay_when_the_engine_is_busy() -> None:
+    async def run() -> None:
+        pieces = Pieces(NUMBER, ("", 0.0))
+        pieces.refuses = True
+        assert [final.whole for final in await pieces.heard()] == [None, None]
+
+    run_virtually(run())
+
+
+def test_doubtful_text_made_in_the_pause_is_recognised_again_at_the_end() -> None:
+    async def run() -> None:
+        line = Line()
+        line.recognition = PartialRecognition(line._transcribe, line.results.append, sure_confidence=0.95)
+        line.recognition.start_utterance(1, 0)
+        await line.hear(SPEECH, 800)
+        await line.hear(QUIET, 500)
+        n_asked = len(line.asked)
+        line.recognition.end_utterance(1, RATE)
+        await asyncio.sleep(0.2)
+        assert len(line.asked) == n_asked + 1 and line.asked[-1][1] is False and isinstance(line.results[-1], Final)
+        await line.recognition.close()
 
     run_virtually(run())

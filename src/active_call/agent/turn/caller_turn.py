@@ -22,6 +22,7 @@ from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
+from active_call.contract.events import AsrFinal
 
 MAX_NOT_UNDERSTOOD = 3
 """Maximum number of consecutive answers to sounds without words, so that a noisy line does not make the agent talk forever."""
@@ -35,8 +36,15 @@ SENTENCE_S = 0.6
 """Speech of one or two words without any recognised text: ask again, because the recogniser is stuck."""
 COUGH_S = 0.7
 """A shorter sound without words, when nothing in particular was asked, was no attempt to speak: a cough, a door."""
+MAX_FINALS = 10
+"""How many final texts of one turn can be replaced by that of the utterances together."""
 QUIET_S = 60.0
 """Without a follow-up, the interval in which the agent checks whether something is left to say."""
+
+
+def whole_of(event: AsrFinal) -> tuple[int, str] | None:
+    """The index of the first utterance and the text of several that were recognised together; None if the event has none."""
+    return (event.whole_from, event.whole_text) if event.whole_from is not None and event.whole_text else None
 
 
 class CallerTurn:
@@ -57,6 +65,8 @@ class CallerTurn:
         self._waiting: list[tuple[str, int]] = []
         """Texts of an open turn, or texts that wait for the report of how much of the cut reply was heard; with their time in Unix ms, 0
         for now."""
+        self._finals: list[tuple[int, str]] = []
+        """The last final texts with the index of the utterance with which each begins."""
         self._unanswered: list[str] = []
         """What the caller said without hearing an answer to it."""
         self._n_followups = 0
@@ -140,8 +150,10 @@ class CallerTurn:
             self._floor.judged(probability)
             self._reconsider(now)
 
-    def on_final(self, text: str, now: float, index: int = 0, confidence: float | None = None) -> None:
-        """A final text. `confidence`: 0 to 1, if the recogniser reports one."""
+    def on_final(
+        self, text: str, now: float, index: int = 0, confidence: float | None = None, whole: tuple[int, str] | None = None
+    ) -> None:
+        """A final text. `confidence`: 0 to 1, if the recogniser reports one. `whole`: see `whole_of`."""
         if index == self._taken_index:
             self._taken_index = None
             self._outbox.note("final text not used", reason="the turn has ended with the partial text")
@@ -154,7 +166,7 @@ class CallerTurn:
         elif not self._barge_in.rules.is_answer(text):
             self._on_noise(text, now)
         else:
-            self._on_words(text, now, confidence)
+            self._on_words(text, now, confidence, index, whole)
 
     def on_lost(self, now: float) -> None:
         """The recogniser lost an utterance that may have contained words: ask the caller to repeat it."""
@@ -171,7 +183,7 @@ class CallerTurn:
             self._floor.yield_after_words(now)
             self._replies.say(self._context.wording.not_heard, now)
 
-    def _on_words(self, text: str, now: float, confidence: float | None) -> None:
+    def _on_words(self, text: str, now: float, confidence: float | None, index: int, whole: tuple[int, str] | None) -> None:
         if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now, confidence):
             return
         self.took_part()
@@ -184,7 +196,7 @@ class CallerTurn:
                 self._outbox.note("speech not answered", reason="the reply is not to be interrupted")
                 return
             self._barge_in.cut(now)
-        self._waiting.append((text, 0))
+        self._wait_with(text, index, whole)
         self._watch.heard(self._said())
         if self._floor.yield_after_words(now):
             self._end_turn(now)
@@ -192,6 +204,19 @@ class CallerTurn:
             self._watch.prepare(self._said(), now)  # the voice continues after the words: a noisy line, or more to come
         else:
             self._watch.follow(self._said(), now)
+
+    def _wait_with(self, text: str, index: int, whole: tuple[int, str] | None) -> None:
+        """Add a final text to the turn. `whole` replaces it and the texts before it, if they are all still in the turn."""
+        if whole is not None:
+            since, together = whole
+            before = [earlier for at, earlier in self._finals if at >= since]
+            tail = self._waiting[-len(before) :] if before else []
+            if any(at == since for at, _ in self._finals) and tail == [(earlier, 0) for earlier in before]:
+                del self._waiting[-len(before) :]
+                self._finals = [final for final in self._finals if final[0] < since]
+                text, index = together, since
+        self._waiting.append((text, 0))
+        self._finals = [*self._finals, (index, text)][-MAX_FINALS:]
 
     def _on_noise(self, text: str, now: float) -> None:
         """A sound without words."""

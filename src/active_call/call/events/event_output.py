@@ -46,8 +46,9 @@ class EventOutput:
 
     def emit(self, event: events.Event) -> None:
         """Send an event to all receivers, including the agent."""
-        told = self.tell(_masked(event) if self.is_secret else event)
-        self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
+        outward = _masked(event) if self.is_secret else _of_one_utterance(event)
+        told = self.tell(outward)
+        self._to_agent(told if outward is event else msgspec.structs.replace(event, timestamp=told.timestamp))
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, which caused it. Returns the event with its time."""
@@ -103,9 +104,15 @@ def _masked(event: events.Event) -> events.Event:
         case events.Dtmf():
             return msgspec.structs.replace(event, digit=MASK)
         case events.AsrFinal() | events.AsrDelta():
-            return msgspec.structs.replace(event, text=MASK if event.text else "")
+            return msgspec.structs.replace(_of_one_utterance(event), text=MASK if event.text else "")
         case _:
             return event
+
+
+def _of_one_utterance(event: events.Event) -> events.Event:
+    """The event without the text of earlier utterances, which may have been secret."""
+    has_whole = isinstance(event, events.AsrFinal) and event.whole_text is not None
+    return msgspec.structs.replace(event, whole_from=None, whole_text=None) if has_whole else event
 
 
 def _without_keys(event: events.Event) -> events.Event:

@@ -332,6 +332,8 @@ class SpeechInput:
                 end_time=self._epoch_of(result.end_sample),
                 confidence=result.confidence,
                 is_lost=is_lost or None,
+                whole_from=result.whole.first_index if result.whole is not None else None,
+                whole_text=result.whole.text if result.whole is not None else None,
             )
         )
 

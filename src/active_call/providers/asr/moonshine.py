@@ -73,7 +73,7 @@ class MoonshineSpeechToText:
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         check_language(language)
-        return PartialRecognition(self._transcribe, on_event)
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=moonshine_engine.SURE_CONFIDENCE)
 
     async def warm(self) -> None:
         """Start the first engine process and load its model."""

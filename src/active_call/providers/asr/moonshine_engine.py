@@ -1,4 +1,4 @@
-"""Moonshine inside its engine process: the encoder and the decoder of `moonshine-voice`'s English model, run by ONNX Runtime.
+"""Moonshine inside its engine process: `moonshine-voice`'s English model, run by ONNX Runtime (`moonshine_decoder` has the search).
 
 Speech (s16le, 16 kHz) enters; its text and a confidence leave. One thread computes: a pool has a process for each core. The package's own
 library is not used: it has its own voice detector and computes everything two or three times (0.2 s of CPU for each second of speech, here
@@ -13,24 +13,23 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import HUM_MAX_S, PRIOR, SURE_NEARNESS, alternatives_to, hums_for, is_phrase
+from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, alternatives_to, hums_for
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
+from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
+from active_call.providers.asr.spoken_digits import DIGITS, is_as_digits, may_be_digits
 
 Floats = NDArray[np.float32]
 
 MODEL = "tiny-en"
-N_LAYERS, N_HEADS, HEAD_SIZE = 6, 8, 36
-"""Of the tiny model's decoder."""
-BEGIN, END = 1, 2
-"""Token numbers of `<s>` and `</s>`."""
 MAX_TOKENS_PER_S = 6.5
 """The limit of the model's authors. More tokens are a loop, which the model produces on sound without speech."""
 SPARE_TOKENS = 4
@@ -46,10 +45,13 @@ PADDING = np.zeros(LISTEN_RATE_HZ // 10, dtype=np.float32)
 84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence at the end only.
 """
 SURE_CONFIDENCE = 0.8
-"""A final text of lower confidence is recognised again at other paces."""
+"""A final text of lower confidence is recognised again, thoroughly."""
 PACES = (1 / 1.06, 1 / 0.94)
-"""Slower and faster by 6 %. Correct words of 50 sentences with and without: Piper's joe on a quiet line 94.6 and 94.4 %, at 20 dB 93.9 and
-91.1, at 10 dB 87.8 and 79.8; flite's rms 95.4 and 93.6. With 10 % the result was one point lower."""
+"""Slower and faster by 6 %. With 10 % the result was one point lower."""
+MIN_DOUBTFUL_S = 0.7
+"""Shorter sound is not recognised again."""
+WIDTH = 4
+"""How many beginnings of a doubtful text are followed."""
 MAX_TOKEN_BYTES = 32
 _SPACE = "\u2581"
 
@@ -63,26 +65,22 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False
     """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
     `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
-    confidence. `thorough`: if the confidence is low, the sound is recognised again at other paces. The result is the
-    expected phrase among the texts, if any, else the text with the highest confidence. This costs three times as much. Short sounds are
-    recognised only once, because at another pace a hum is recognised as a word.
+    confidence. `thorough`: if the confidence is low, the sound is recognised again: the text that is likeliest at three paces together,
+    found by beam search. This costs about four times as much.
     """
     samples = _samples(pcm)
     text, confidence = _hear(samples, phrases)
-    is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > HUM_MAX_S * LISTEN_RATE_HZ
-    if thorough and is_doubtful:
-        others = [_hear(_at_pace(samples, pace), phrases) for pace in PACES]
-        text, confidence = max([(text, confidence), *others], key=lambda heard: (is_phrase(heard[0], phrases), heard[1]))
-    return text, confidence
+    is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > MIN_DOUBTFUL_S * LISTEN_RATE_HZ
+    return _hear(samples, phrases, at_paces=True) if thorough and is_doubtful else (text, confidence)
 
 
-def _hear(samples: Floats, phrases: tuple[str, ...]) -> tuple[str, float]:
-    model = _model()
-    heard = [model.transcribe(part, phrases) for part in split_long(samples)]
-    texts = [part.text for part in heard if part.text]
-    n_tokens = sum(part.n_tokens for part in heard)
-    confidence = math.exp(sum(part.log_probability for part in heard) / n_tokens) if n_tokens else 0.0
-    return " ".join(texts), confidence if texts else 0.0
+def _hear(samples: Floats, phrases: tuple[str, ...], *, at_paces: bool = False) -> tuple[str, float]:
+    heard = [_model().transcribe(part, phrases, at_paces=at_paces) for part in split_long(samples)]
+    told = [part for part in heard if part.text]
+    n_tokens = sum(part.n_tokens for part in told)
+    if not n_tokens:
+        return "", 0.0
+    return " ".join(part.text for part in told), math.exp(sum(math.log(part.confidence) * part.n_tokens for part in told) / n_tokens)
 
 
 def _at_pace(samples: Floats, pace: float) -> Floats:
@@ -110,15 +108,21 @@ LEAST_OF_A_WORD: Final = 0.25
 
 
 class Heard(Struct, frozen=True):
-    """The text of one stretch of speech, with the natural log of its probability, summed over `n_tokens`."""
+    """The text of one stretch of speech. `log_probability`: natural log, the mean of all paces, summed over `n_tokens`; `confidence`: from
+    0 to 1, a token's mean probability at the best pace.
+    """
 
     text: str
-    log_probability: float
-    n_tokens: int
+    log_probability: float = 0.0
+    n_tokens: int = 0
+    confidence: float = 0.0
+
+
+NOTHING: Final = Heard("")
 
 
 class Moonshine:
-    """The loaded model. Greedy decoding with cached keys and values: each step computes one token."""
+    """The loaded model."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -127,64 +131,46 @@ class Moonshine:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         providers = ["CPUExecutionProvider"]
         self._encoder = onnxruntime.InferenceSession(str(folder / "encoder_model.ort"), options, providers=providers)
-        self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=providers)
-        self._outputs = [output.name for output in self._decoder.get_outputs()][1:]
+        self._decoder = Decoder(onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=providers))
         self._tokens = read_tokens((folder / "tokenizer.bin").read_bytes())
         self._numbers = {token: number for number, token in enumerate(self._tokens)}  # if a byte and a token match, the token wins
+        digits = (self._numbers_of(word) for digit in DIGITS for word in (digit, digit.capitalize()))
+        self._digits = {END, self._numbers[b","], self._numbers[b"."], *(number for word in digits for number in word)}
 
-    def transcribe(self, samples: Floats, phrases: tuple[str, ...] = ()) -> Heard:
-        """The words in `samples` (16 kHz, -1 to 1)."""
+    def transcribe(self, samples: Floats, phrases: tuple[str, ...] = (), *, at_paces: bool = False) -> Heard:
+        """The words in `samples` (16 kHz, -1 to 1). `at_paces`: at three paces, by beam search."""
         if len(samples) < MIN_SAMPLES:
-            return Heard("", 0.0, 0)
-        sound = self._encode(_padded(samples)[np.newaxis])
-        tokens, log_probability = self._decode(sound, int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS)
-        text = b"".join(self._tokens[token] for token in tokens).decode("utf-8", "replace").replace(_SPACE, " ").strip()
-        if is_invented(text):
-            return Heard("", 0.0, 0)
-        heard = Heard(text, log_probability, len(tokens) + 1)
-        hums = hums_for(text, log_probability, len(samples) / LISTEN_RATE_HZ)
-        rivals = [self._rate(sound, rival) for rival in (*alternatives_to(text, phrases), *hums)]
-        best = max(rivals, key=lambda rival: rival.log_probability, default=heard)
-        nearness = best.log_probability - log_probability
-        if best is heard or nearness + PRIOR <= 0:
-            return heard if " " in text or math.exp(heard.log_probability / heard.n_tokens) >= LEAST_OF_A_WORD else Heard("", 0.0, 0)
-        confidence = 1 / (1 + math.exp(-(nearness + SURE_NEARNESS)))
-        return Heard(best.text, best.n_tokens * math.log(confidence), best.n_tokens)
+            return NOTHING
+        sounds = (samples, *(_at_pace(samples, pace) for pace in PACES)) if at_paces else (samples,)
+        views = Views.of([self._encode(sound) for sound in sounds])
+        max_tokens = int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS
+        found = self._heard(self._decoder.likeliest(views, max_tokens, WIDTH if at_paces else 1))
+        if is_invented(found.text):
+            return NOTHING
+        if may_be_digits(found.text):
+            digits = self._heard(self._decoder.likeliest(views, max_tokens, WIDTH, allowed=self._digits))
+            if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
+                return digits
+        hums = hums_for(found.text, found.log_probability, len(samples) / LISTEN_RATE_HZ)
+        alternatives = (*alternatives_to(found.text, phrases), *hums)
+        rivals = [replace(self._heard(self._decoder.rate(views, self._numbers_of(rival))), text=rival) for rival in alternatives]
+        best = max(rivals, key=lambda rival: rival.log_probability, default=found)
+        nearness = best.log_probability - found.log_probability
+        if best is found or nearness + PRIOR <= 0:
+            return found if " " in found.text or found.confidence >= LEAST_OF_A_WORD else NOTHING
+        return replace(best, confidence=1 / (1 + math.exp(-(nearness + SURE_NEARNESS))))
 
-    def _encode(self, sound: Floats) -> dict[str, Any]:
-        mask = np.ones(sound.shape, dtype=np.int64)
-        (states,) = self._encoder.run(None, {"input_values": sound, "attention_mask": mask})
-        return {"encoder_attention_mask": mask, "encoder_hidden_states": states, **_no_past()}
+    def _heard(self, found: Candidate) -> Heard:
+        octets = b"".join(self._tokens[token] for token in found.tokens)
+        text = octets.decode("utf-8", "replace").replace(_SPACE, " ").strip()
+        n_tokens = len(found.tokens) + 1
+        return Heard(text, found.log_probability, n_tokens, math.exp(max(found.by_view) / n_tokens))
 
-    def _decode(self, sound: dict[str, Any], max_tokens: int) -> tuple[list[int], float]:
-        feeds = dict(sound)
-        tokens: list[int] = []
-        log_probability = 0.0
-        token = BEGIN
-        for step in range(max_tokens):
-            feeds["input_ids"] = np.array([[token]], dtype=np.int64)
-            feeds["use_cache_branch"] = np.array([step > 0])
-            logits, *present = self._decoder.run(None, feeds)
-            token, log_share = _likeliest(logits[0, -1])
-            log_probability += log_share
-            if token == END:
-                break
-            tokens.append(token)
-            for name, value in zip(self._outputs, present, strict=True):
-                if step == 0 or ".decoder." in name:  # the encoder's keys and values stay those of the first step
-                    feeds[name.replace("present", "past_key_values")] = value
-        return tokens, log_probability
-
-    def _rate(self, sound: dict[str, Any], text: str) -> Heard:
-        """The likelihood of `text`, with all its tokens in one step."""
-        tokens = [*self._numbers_of(text), END]
-        ids = np.array([[BEGIN, *tokens[:-1]]], dtype=np.int64)
-        logits, *_ = self._decoder.run(None, {**sound, "input_ids": ids, "use_cache_branch": np.array([False])})
-        rows = logits[0].astype(np.float64)
-        shares = (
-            rows - np.log(np.exp(rows - rows.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)) - rows.max(axis=-1, keepdims=True)
-        )
-        return Heard(text, float(shares[np.arange(len(tokens)), tokens].sum()), len(tokens))
+    def _encode(self, samples: Floats) -> Floats:
+        sound = _padded(samples)[np.newaxis]
+        (states,) = self._encoder.run(None, {"input_values": sound, "attention_mask": np.ones(sound.shape, dtype=np.int64)})
+        one: Floats = states[0]
+        return one
 
     def _numbers_of(self, text: str) -> list[int]:
         """The tokens of `text`, longest first, as the model's own tokenizer writes common words."""
@@ -225,22 +211,6 @@ def _padded(samples: Floats) -> Floats:
     before = PADDING if samples[: len(PADDING)].any() else PADDING[:0]
     behind = PADDING if samples[-len(PADDING) :].any() else PADDING[:0]
     return np.concatenate((before, samples, behind))
-
-
-def _no_past() -> dict[str, Floats]:
-    empty = {"decoder": np.zeros((1, N_HEADS, 0, HEAD_SIZE), np.float32), "encoder": np.zeros((1, N_HEADS, 0, HEAD_SIZE), np.float32)}
-    return {
-        f"past_key_values.{layer}.{side}.{what}": empty[side]
-        for layer in range(N_LAYERS)
-        for side in ("decoder", "encoder")
-        for what in ("key", "value")
-    }
-
-
-def _likeliest(logits: Floats) -> tuple[int, float]:
-    """The likeliest token and the natural log of its probability."""
-    best = int(logits.argmax())
-    return best, -math.log(float(np.exp(logits - logits[best]).sum()))
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 `asr.utterances` gives the final texts. While an utterance is open, `partial_timing` says when to transcribe its sound so far, one at a
 time and as a background request, which the engine may refuse: a partial text never delays another caller's final. A partial text that
-covers the whole utterance (made in the pause before the end) becomes the final text at once.
+covers the whole utterance (made in the pause before the end) becomes the final text at once, unless it is doubtful.
 """
 
 from __future__ import annotations
@@ -12,18 +12,41 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from active_call.base.errors import ActiveCallError
-from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.expected_phrases import is_phrase
 from active_call.providers.asr.partial_timing import PartialTiming
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.speech_to_text import Partial, RecognitionEvent
+from active_call.providers.speech_to_text import Partial, RecognitionEvent, Whole
 
 logger = logging.getLogger(__name__)
+
+MAX_PAUSE_SAMPLES = samples_in(1_200, LISTEN_RATE_HZ)
+"""Speech after a longer pause is a new sentence."""
+MAX_BEFORE_SAMPLES = samples_in(6_000, LISTEN_RATE_HZ)
+"""The longest sound that is recognised together with an utterance."""
+
 
 TranscribeSound = Callable[[bytes, bool, tuple[str, ...]], Awaitable[Transcript]]
 """Arguments: the sound (s16le, 16 kHz), whether it is a background request, the expected phrases. Raises ActiveCallError, also if it
 refuses.
 """
+
+
+class _Said(Struct, frozen=True):
+    """Recognised speech: its sound from `first_sample` on, the end of the speech in it, the utterance with which it begins, its text."""
+
+    pcm: bytes
+    first_sample: int
+    end_sample: int
+    first_index: int
+    text: str
+    confidence: float
+    is_sure: bool
+    """Each utterance in it was, or all together."""
 
 
 @dataclass(slots=True)
@@ -46,10 +69,12 @@ class _Open:
 
 
 class PartialRecognition(UtteranceRecognition):
-    """One caller."""
+    """One caller. A partial text below `sure_confidence` does not become the final: the engine recognises the utterance again."""
 
-    def __init__(self, transcribe: TranscribeSound, on_event: Callable[[RecognitionEvent], None]) -> None:
+    def __init__(self, transcribe: TranscribeSound, on_event: Callable[[RecognitionEvent], None], *, sure_confidence: float = 0.0) -> None:
         super().__init__(self._transcribe_utterance, on_event)
+        self._sure_confidence = sure_confidence
+        self._said: _Said | None = None
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
         self._ready: dict[int, Transcript] = {}
@@ -105,7 +130,64 @@ class PartialRecognition(UtteranceRecognition):
 
     async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
         ready = self._ready.pop(utterance.index, None)
-        return ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
+        is_final = ready is not None and self._is_sure(ready)
+        transcript = ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
+        before = self._continued_by(utterance)
+        together = await self._together(before, utterance, transcript) if before is not None else None
+        if together is None and not is_final and ready is not None:
+            transcript = await self._transcribe_sound(utterance.pcm, False, self._phrases)
+        self._said = together or self._joined(before, utterance, transcript)
+        return transcript if together is None else replace(transcript, whole=Whole(together.first_index, together.text))
+
+    def _joined(self, before: _Said | None, utterance: Utterance, own: Transcript) -> _Said:
+        """Both texts one after the other."""
+        confidence, is_sure = own.confidence or 0.0, self._is_sure(own)
+        if before is None:
+            return _Said(
+                utterance.pcm, utterance.first_sample, utterance.end_sample, utterance.index, own.text, confidence, is_sure=is_sure
+            )
+        n_before, n_own = len(before.text), len(own.text)
+        return replace(
+            before,
+            pcm=before.pcm + utterance.pcm,
+            end_sample=utterance.end_sample,
+            text=f"{before.text} {own.text}".strip(),
+            confidence=(before.confidence * n_before + confidence * n_own) / (n_before + n_own),
+            is_sure=before.is_sure and is_sure,
+        )
+
+    async def _together(self, before: _Said, utterance: Utterance, own: Transcript) -> _Said | None:
+        """The utterance and the speech shortly before it, recognised as one. None if both were sure, this is no surer, or the caller
+        has said an expected phrase.
+
+        A piece of a sentence or of a number has too little context: "eight three" alone was "A group".
+        """
+        joined = self._joined(before, utterance, own)
+        if joined.is_sure or not own.text or is_phrase(own.text, self._phrases):
+            return None
+        try:
+            together = await self._transcribe_sound(joined.pcm, True, self._phrases)
+        except ActiveCallError as error:
+            logger.debug("not recognised together", extra={"reason": str(error)})
+            return None
+        confidence = together.confidence or 0.0
+        if not together.text or confidence <= min(joined.confidence, self._sure_confidence):
+            return None
+        return replace(joined, text=together.text, confidence=confidence, is_sure=confidence >= self._sure_confidence)
+
+    def _is_sure(self, transcript: Transcript) -> bool:
+        return not transcript.text or transcript.confidence is None or transcript.confidence >= self._sure_confidence
+
+    def _continued_by(self, utterance: Utterance) -> _Said | None:
+        """What was said shortly before `utterance`, with the pause between; None if there is nothing or it is too long."""
+        said = self._said
+        if said is None or not said.text or utterance.start_sample - said.end_sample > MAX_PAUSE_SAMPLES:
+            return None
+        n_samples = utterance.first_sample - said.first_sample
+        kept = said.pcm[: max(0, n_samples) * BYTES_PER_SAMPLE]
+        pcm = kept + self._ring.cut(said.first_sample + len(kept) // BYTES_PER_SAMPLE, utterance.first_sample)
+        is_whole = len(pcm) == n_samples * BYTES_PER_SAMPLE
+        return replace(said, pcm=pcm) if is_whole and 0 < n_samples <= MAX_BEFORE_SAMPLES else None
 
     async def _forecast(self, index: int, utterance: _Open) -> None:
         """Send partial texts until they are up to date."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from active_call.base.errors import ActiveCallError, ProviderError
@@ -25,6 +26,7 @@ from active_call.providers.speech_to_text import (
     SpeechToText,
     TurnChange,
     TurnEvent,
+    Whole,
     Word,
 )
 from active_call.providers.usage.billing import billed_by
@@ -140,7 +142,7 @@ def checked_event(provider: str, event: Any) -> RecognitionEvent:
     """`event` with valid values. Raises ProviderError for an event without usable content."""
     match event:
         case Partial() | Final() if isinstance(event.index, int):
-            return type(event)(
+            checked = type(event)(
                 text=valid_unicode(text_of(event.text))[:MAX_TEXT_CHARS],
                 index=event.index,
                 start_sample=_sample(event.start_sample),
@@ -148,6 +150,7 @@ def checked_event(provider: str, event: Any) -> RecognitionEvent:
                 confidence=_share(event.confidence),
                 words=_words(event.words),
             )
+            return replace(checked, whole=_whole(event.whole)) if isinstance(event, Final) and isinstance(checked, Final) else checked
         case TurnEvent() if isinstance(event.change, TurnChange):
             text = valid_unicode(text_of(event.text))[:MAX_TEXT_CHARS]
             return TurnEvent(event.change, _sample(event.sample), text, _share(event.confidence))
@@ -155,6 +158,12 @@ def checked_event(provider: str, event: Any) -> RecognitionEvent:
             return event
         case _:
             raise ProviderError(provider, f"unexpected result: {type(event).__name__}")
+
+
+def _whole(value: Any) -> Whole | None:
+    if not isinstance(value, Whole) or not isinstance(value.first_index, int):
+        return None
+    return Whole(value.first_index, valid_unicode(text_of(value.text))[:MAX_TEXT_CHARS])
 
 
 def _index_of(event: Any) -> int | None:

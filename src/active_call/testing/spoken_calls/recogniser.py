@@ -58,7 +58,7 @@ class OfflineRecogniser:
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         """Recognise one caller."""
-        return PartialRecognition(self._transcribe, on_event)
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=moonshine_engine.SURE_CONFIDENCE)
 
     async def close(self) -> None:
         """Nothing to close."""
