@@ -218,6 +218,9 @@ def test_doubtful_text_is_recognised_again_at_other_paces(monkeypatch: pytest.Mo
     pcm = (np.ones(32000) * 1000).astype("<i2").tobytes()
     assert moonshine_engine.transcribe(pcm) == heard[False] and asked == [False], "a partial text costs one pass"
     assert moonshine_engine.transcribe(pcm, (), True) == heard[True] and asked == [False, False, True]
+    heard[True], heard[False] = ("very near shock", 0.5), ("Where is your shop?", 0.2)
+    assert moonshine_engine.transcribe(pcm, ("where is your shop",), True) == ("Where is your shop?", 0.2), "an expected phrase comes first"
+    asked[3:] = []
     for sure in (("hello", 0.95), ("", 0.0)):
         heard[False] = sure
         assert moonshine_engine.transcribe(pcm, (), True) == sure
