@@ -6,9 +6,10 @@ A sink accepts a whole record or raises: SinkBusy if a retry may succeed, Record
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from active_call.base.errors import ActiveCallError
 
@@ -25,8 +26,7 @@ class RecordRefused(ActiveCallError):
     code = "record_refused"
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedRecord:
+class ClosedRecord(Struct, frozen=True):
     """A record on its way to a sink. `body` is a JSON object."""
 
     record_id: str

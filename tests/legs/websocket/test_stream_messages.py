@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +51,7 @@ ODD = st.one_of(
 def test_sound_read_the_quick_way_is_what_the_long_way_reads(values: dict[str, Any], event: Any) -> None:
     """The long way is forced by a profile with the same values at a further path."""
     quick = profile("twilio")
-    long = dataclasses.replace(quick, paths={**quick.paths, "payload": ("media.payload", "none")})
+    long = msgspec.structs.replace(quick, paths={**quick.paths, "payload": ("media.payload", "none")})
     message = json.dumps({"event": event, "media": values})
 
     def read(carrier: StreamProfile) -> Any:

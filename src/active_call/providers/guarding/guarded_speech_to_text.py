@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.repair import valid_unicode
