@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,16 @@ class Vendors:
         return self.voice
 
 
-@dataclass
-class Point:
-    name: str
-    create: Callable[..., Any]
-
-    def load(self) -> Callable[..., Any]:
-        return self.create
-
-
 @pytest.fixture
 def vendors(monkeypatch: pytest.MonkeyPatch) -> Vendors:
     made = Vendors(FakeSynthesiser(), [], [])
-    monkeypatch.setattr(entry_points, "entry_points", lambda group: [Point("fake", made.create), Point("other", made.create)])
+
+    class Point(EntryPoint):
+        def load(self) -> Callable[..., Any]:
+            return made.create
+
+    points = EntryPoints(Point(name, "acme:create", "active_call.tts") for name in ("fake", "other"))
+    monkeypatch.setattr(entry_points, "entry_points", lambda: points)
     return made
 
 
