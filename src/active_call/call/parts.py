@@ -146,10 +146,7 @@ class _Wiring:
         self._transfers = TransferExecutor(self._transfer_ports(executor, attention, bridging))
         hang_up, watchdog = self._own_leg.hang_up, MediaWatchdog(state.facts, ports, self._own_leg.hang_up)
         answering = AnsweringWatch(state, ports, context.time, hang_up, setup.end_agent, lambda command: context.perform(command, "agent"))
-        context.output.watch(answering.observe)
-        recogniser = lambda: state.facts.engines.get("asr", {}).get("provider", "asr")  # noqa: E731 (it changes with the language)
-        context.output.watch(RecogniserMetrics(context.output.tell, recogniser).observe)
-        context.output.watch(MediaSockets(state, ports, taps, dependencies.open_socket).observe)
+        self._watch_events(answering, taps)
         cost = self._cost(setup, speech_output)
         reported_to = ReportedTo(
             executor,
@@ -186,6 +183,13 @@ class _Wiring:
             setup=setup,
             disconnect=self._disconnect,
         )
+
+    def _watch_events(self, answering: AnsweringWatch, taps: SoundTaps) -> None:
+        context, state, output = self._context, self._context.state, self._context.output
+        recogniser = lambda: state.facts.engines.get("asr", {}).get("provider", "asr")  # noqa: E731 (it changes with the language)
+        output.watch(answering.observe)
+        output.watch(RecogniserMetrics(output.tell, recogniser).observe)
+        output.watch(MediaSockets(state, context.ports, taps, context.dependencies.open_socket).observe)
 
     def _is_aside(self) -> bool:
         return self._attention.state.is_aside
