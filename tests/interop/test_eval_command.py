@@ -79,7 +79,7 @@ def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path
         first, second, total = lines
         if first["ok"] or total["own_late_ms_p99"] < LATE_MS:  # type: ignore[operator]
             break
-    assert first["ok"], first
+    assert first["ok"], (first["failures"], first["understood"], first["reply_ms"])
     assert not second["ok"]
     assert len(second["failures"]) == 2  # type: ignore[arg-type]
     assert (code, total["ok"]) == (1, False)
