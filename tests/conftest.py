@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -82,3 +83,12 @@ def _place_in_the_run(path: Path) -> tuple[int, int]:
     folder = _within(path).parts[0]
     by_file = _LONG_FILES.index(path.name) if path.name in _LONG_FILES else len(_LONG_FILES)
     return by_file, _IN_REAL_TIME.index(folder) if folder in _IN_REAL_TIME else len(_IN_REAL_TIME)
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """The garbage collector is off: only what has no reference cycle is freed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from typing import Any
 from weakref import ref
 
@@ -15,13 +13,7 @@ from sip_far_end import SipStage
 
 from active_call.testing.virtual_time import run_virtually
 
-
-@pytest.fixture(autouse=True)
-def _without_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+pytestmark = pytest.mark.usefixtures("without_collector")
 
 
 class Stage(SipStage):
