@@ -18,12 +18,22 @@ from active_call.agent.tools.http_tool import HttpRequest
 from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
 from active_call.contract.commands import Command, Tts
-from active_call.contract.events import Event
+from active_call.contract.events import AsrFinal, Event
 
 ReplyNumber = NewType("ReplyNumber", int)
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
+
+
+class JoinedFinal(AsrFinal, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
+    """A final text, with that of the utterances from `whole_from` (an index) to this one, recognised together: it replaces their texts.
+
+    For the agent only: an earlier utterance may have been secret. Everybody else gets the `AsrFinal`.
+    """
+
+    whole_from: int
+    whole_text: str
 
 
 class Heard(Struct, frozen=True):

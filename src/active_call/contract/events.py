@@ -109,8 +109,7 @@ class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDel
 class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
     """The final text of one utterance. An empty text: there was speech, but no words were recognised.
 
-    `is_lost`: there may have been words; the recogniser was overloaded or has failed. `whole_text`: the utterances from `whole_from` (an
-    index) to this one, recognised together; it replaces their texts. Only the agent gets it.
+    `is_lost`: there may have been words; the recogniser was overloaded or has failed.
     """
 
     index: int = 0
@@ -121,8 +120,6 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
     confidence: float | None = None
     task_id: str | None = None
     is_lost: bool | None = None
-    whole_from: int | None = None
-    whole_text: str | None = None
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):

@@ -8,7 +8,7 @@ reply.
 from __future__ import annotations
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import TurnDecided
+from active_call.agent.effects import JoinedFinal, TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
@@ -44,7 +44,7 @@ QUIET_S = 60.0
 
 def whole_of(event: AsrFinal) -> tuple[int, str] | None:
     """The index of the first utterance and the text of several that were recognised together; None if the event has none."""
-    return (event.whole_from, event.whole_text) if event.whole_from is not None and event.whole_text else None
+    return (event.whole_from, event.whole_text) if isinstance(event, JoinedFinal) else None
 
 
 class CallerTurn:

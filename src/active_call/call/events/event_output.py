@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from active_call.agent.effects import JoinedFinal
 from active_call.call.call_time import CallTime
 from active_call.call.events.journal import Journal
 from active_call.call.events.subscription import EventLog, is_own_hangup
@@ -111,8 +112,9 @@ def _masked(event: events.Event) -> events.Event:
 
 def _of_one_utterance(event: events.Event) -> events.Event:
     """The event without the text of earlier utterances, which may have been secret."""
-    has_whole = isinstance(event, events.AsrFinal) and event.whole_text is not None
-    return msgspec.structs.replace(event, whole_from=None, whole_text=None) if has_whole else event
+    if not isinstance(event, JoinedFinal):
+        return event
+    return events.AsrFinal(**{name: getattr(event, name) for name in events.AsrFinal.__struct_fields__})
 
 
 def _without_keys(event: events.Event) -> events.Event:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec import Struct
 
+from active_call.agent.effects import JoinedFinal
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -324,16 +326,16 @@ class SpeechInput:
         """An utterance has its result. `is_lost`: the recogniser failed to answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
+        whole = result.whole
+        make = events.AsrFinal if whole is None else partial(JoinedFinal, whole_from=whole.first_index, whole_text=whole.text)
         self._emit(
-            events.AsrFinal(
+            make(
                 index=result.index,
                 text=result.text,
                 start_time=self._epoch_of(result.start_sample),
                 end_time=self._epoch_of(result.end_sample),
                 confidence=result.confidence,
                 is_lost=is_lost or None,
-                whole_from=result.whole.first_index if result.whole is not None else None,
-                whole_text=result.whole.text if result.whole is not None else None,
             )
         )
 
