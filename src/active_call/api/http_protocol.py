@@ -157,6 +157,7 @@ class BoundedHttp(H11Protocol):
         lost = successor.connection_lost
 
         def connection_lost(exc: Exception | None) -> None:
+            del successor.connection_lost  # otherwise both protocols are left to the garbage collector
             self._connections.closed(self)
             lost(exc)
 

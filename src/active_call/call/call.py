@@ -217,7 +217,8 @@ class Call:
 
     async def run(self) -> None:
         """The whole lifetime of the call; returns when its record has been handed over. Cancelling hangs up."""
-        with metered_by(self.parts.cost.note):
+        # weakly: connections that are opened for the call and kept for others keep the context too
+        with metered_by(weakly(self.parts.cost.note, _drop)):
             await self._live()
 
     async def _live(self) -> None:

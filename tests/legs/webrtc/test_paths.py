@@ -7,10 +7,13 @@ import contextlib
 import hashlib
 import socket
 from collections.abc import Awaitable, Callable
+from contextvars import Context, ContextVar
 from typing import Any
+from weakref import ref
 
 import aioice
 import pytest
+import uvloop
 from cryptography.hazmat.primitives import serialization
 from msgspec.structs import replace
 
@@ -296,3 +299,46 @@ def test_any_of_several_fingerprints_may_be_that_of_the_certificate() -> None:
                 while to_client:
                     client.receive(to_client.pop(0))
         assert (client.keys is not None) is is_taken
+
+
+class Owner:
+    """Stands for a call: the context of its tasks refers to it."""
+
+
+class PageApart(Page):
+    """A page whose tasks and sockets do not have the context of the call."""
+
+    async def offer(self) -> BrowserOffer:
+        return await asyncio.create_task(super().offer(), context=Context())
+
+    async def take(self, path: IcePath) -> None:
+        await asyncio.create_task(super().take(path), context=Context())
+
+
+OWNER: ContextVar[Owner | None] = ContextVar("owner", default=None)
+
+
+async def talk_for_an_owner() -> tuple[ref[Any], ...]:
+    owner = Owner()
+    OWNER.set(owner)
+    stage = Stage()
+    stage.page = PageApart()
+    await stage.connect()
+    await stage.sound_goes_both_ways()
+    freed = ref(owner), ref(stage.transport)
+    await stage.transport.close()
+    await stage.page.close()
+    stage.socket.close()
+    vars(stage).clear()
+    return freed
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_transport_and_the_context_of_its_call_are_freed() -> None:
+    async def run() -> None:
+        freed = await asyncio.create_task(talk_for_an_owner())
+        async with asyncio.timeout(30):
+            while any(one() is not None for one in freed):
+                await asyncio.sleep(0.1)
+
+    uvloop.run(run())

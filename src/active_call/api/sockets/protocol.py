@@ -155,6 +155,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._forget_unread()
         self._forget_unopened()
         super().connection_lost(exc)
+        self.take_bytes = self.take_text = None
+        if hasattr(self, "scope"):
+            self.scope["extensions"].pop(EXTENSION, None)  # it would be left to the garbage collector
 
     def _forget_unopened(self) -> None:
         if self._unopened is not None:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.base.weakly import weakly
 from active_call.base.world import Randomness
 from active_call.contract.options import CallOption
 from active_call.legs.agreed_media import agreed_rtp, statistics_of
@@ -31,6 +32,10 @@ from active_call.media.pool.pool import MediaPool, MediaStream
 from active_call.sdp.negotiation import Agreement, NegotiationError
 
 RTP_TIMEOUT_S: Final = 20.0
+
+
+def _ignore(*args: object) -> None:
+    del args
 
 
 class WebRtcLeg(ClientLeg):
@@ -55,7 +60,7 @@ class WebRtcLeg(ClientLeg):
         self._codecs = settings.codecs
         self.offer = offer
         self._session_id = int(randomness.token(4), 16)
-        self._browser = BrowserTransport(settings.ice, self._take_keys, self._lost)
+        self._browser = BrowserTransport(settings.ice, weakly(self._take_keys, _ignore), weakly(self._lost, _ignore))
         self._agreement: Agreement | None = None
         self._theirs: BrowserOffer | None = None
         """The current offer, once it is answered."""

@@ -53,6 +53,13 @@ class _Connection(aioice.Connection):
 
             protocol.datagram_received = pass_by  # type: ignore[method-assign, assignment]
 
+    async def close(self) -> None:
+        for protocol in self._protocols:
+            vars(protocol).pop("datagram_received", None)
+        await super().close()
+        self._check_list.clear()
+        self.take = None
+
     def data_received(self, data: bytes, component: int) -> None:
         if self.take is None:
             super().data_received(data, component)

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from active_call.base.errors import ActiveCallError
@@ -58,7 +59,7 @@ class BrowserTransport:
     async def open_relay(self) -> int:
         """Open the loopback socket between us and the stream. Returns its port."""
         loop = asyncio.get_running_loop()
-        self._media, _ = await loop.create_datagram_endpoint(lambda: _FromMedia(self._to_browser), local_addr=(LOOPBACK, 0))
+        self._media, _ = await loop.create_datagram_endpoint(partial(_FromMedia, self._to_browser), local_addr=(LOOPBACK, 0))
         return int(self._media.get_extra_info("sockname")[1])
 
     def set_media_port(self, port: int) -> None:
@@ -121,9 +122,13 @@ class BrowserTransport:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._media is not None:
             self._media.close()
-        for path in (self._path, self._next):
+            self._media = None  # it keeps the context of the call
+        paths, self._path, self._next = (self._path, self._next), None, None
+        for path in paths:
             if path is not None:
                 await path.close()
+        self._dtls = None
+        self._limit = None
 
     # -- ICE sessions
 
@@ -156,13 +161,12 @@ class BrowserTransport:
     async def _run(self, path: IcePath, dtls: Dtls, *, is_connected: bool = False) -> None:
         """Take the datagrams of one ICE session until it is closed or another one is in use."""
         try:
-            async with asyncio.timeout(None if is_connected and dtls.keys is not None else CONNECT_S) as limit:
+            async with asyncio.timeout(None if is_connected and dtls.keys is not None else CONNECT_S) as self._limit:
                 if not is_connected:
                     await path.connect()
                 if dtls.keys is None:
                     dtls.begin()
                     self._watch_handshake()
-                self._limit = limit
                 await path.serve(lambda datagram: self._take(dtls, datagram))
         except TimeoutError:
             self._path_is_gone(path, f"no connection with the browser within {CONNECT_S:g} s")

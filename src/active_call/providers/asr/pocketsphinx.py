@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
+from active_call.base.ended_tasks import cancel_and_wait
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
@@ -106,8 +107,7 @@ class PocketsphinxRecognition(UtteranceRecognition):
 
     async def close(self) -> None:
         if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.gather(self._preparing, return_exceptions=True)
+            await cancel_and_wait(self._preparing)
         await super().close()
 
     async def _prepare(self, phrases: tuple[str, ...]) -> None:

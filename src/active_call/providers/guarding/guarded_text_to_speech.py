@@ -8,6 +8,7 @@ from typing import Any
 from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
+from active_call.base.weakly import weakly
 from active_call.base.world import World
 from active_call.providers.guarding.guard import Guard, ResultDeadline, limits_of
 from active_call.providers.sources import connect_ahead, warm
@@ -66,7 +67,7 @@ class GuardedSynthesis:
         self._text = RecordedText()
         self._has_begun = False
         self._meter = current_meter()
-        self._deadline = ResultDeadline(engine.guard.limits.next_result_s, self._is_due)
+        self._deadline = ResultDeadline(engine.guard.limits.next_result_s, weakly(self._is_due, lambda: False))
         self._chunks = engine.guard.stream(self._attempt, self._deadline)
 
     def push_text(self, text: str) -> None:

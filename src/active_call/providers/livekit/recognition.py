@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from active_call.base.ended_tasks import cancel_and_wait
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.contract.options import AsrOption
@@ -140,8 +141,7 @@ class _Beginning:
 
     async def close(self) -> None:
         self._is_closed = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
         if self._inner is not None:
             await self._inner.close()
 
@@ -170,8 +170,7 @@ class LiveKitRecognition(SegmentedRecognition):
         self._loop.call_later(QUIET_S, self._settle_if_quiet, self._asked[-1][0])
 
     async def disconnect(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
 
     def _settle_if_quiet(self, index: int) -> None:
         """The vendor finished before it was asked, and has no interim text."""

@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from active_call.base.ended_tasks import cancel_and_wait
 from active_call.base.errors import ProviderError
 from active_call.providers.json_values import read_object
 from active_call.providers.realtime_model import RealtimeEvent, RealtimeFailed, ReplyDone
@@ -144,8 +145,7 @@ class Connections:
     async def close(self) -> None:
         """Close everything. No event follows."""
         self._is_closed = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
 
     async def _run(self) -> None:
         socket: ClientConnection | None = None

@@ -21,6 +21,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import FRAME_MS
+from active_call.base.weakly import weakly
 from active_call.legs.events import LegDigit, LegEnded, LegEvent
 from active_call.legs.websocket.carriers.messages import (
     Digit,
@@ -59,6 +60,10 @@ class _Held:
     mark: str = ""
 
 
+def _drop(data: bytes) -> None:
+    del data
+
+
 class CarrierStreamLeg(WebSocketLeg):
     """See the module. Create it inside the event loop. `discard` drops unsent output of `send`. `on_over` is called at the end.
 
@@ -79,7 +84,7 @@ class CarrierStreamLeg(WebSocketLeg):
         peer: str,
     ) -> None:
         sound = sound_format(started.codec, started.rate_hz if started.codec == "pcm" else None)
-        super().__init__(pool, sound, self._send_frame, caller=caller, callee=callee, call_id=started.call_id, peer=peer)
+        super().__init__(pool, sound, weakly(self._send_frame, _drop), caller=caller, callee=callee, call_id=started.call_id, peer=peer)
         self._loop = asyncio.get_running_loop()
         self._profile = profile
         self._codec = started.codec

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from websockets.exceptions import ConnectionClosed
 
+from active_call.base.ended_tasks import cancel_and_wait
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.onset import speech_from
@@ -350,10 +351,8 @@ class StreamingRecognition(SegmentedRecognition):
             if not self.waits_for_ready:
                 self._ready.set()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write_until_closed(self._socket))
-                tasks.create_task(self._read(self._socket))
-        except* ConnectionClosed as group:
-            self.fail(self.closed(_first_of(group, ConnectionClosed)))
+                writing = tasks.create_task(self._write_until_closed(self._socket))
+                tasks.create_task(self._read_until_closed(self._socket, writing))
         except* ActiveCallError as group:
             self.fail(_first_of(group, ActiveCallError))
         except* Exception as group:  # an unexpected error in the adapter
@@ -366,11 +365,16 @@ class StreamingRecognition(SegmentedRecognition):
             if self._socket is not None and not self._socket.close_code:
                 self._socket.transport.abort()
 
-    async def _read(self, socket: VendorConnection) -> None:
-        while True:
-            message = await socket.recv()
-            self._last_heard_at = self._loop.time()
-            self.handle(self.read(message))
+    async def _read_until_closed(self, socket: VendorConnection, writing: asyncio.Task[None]) -> None:
+        """End without an exception: that of a task group forms a reference cycle, which would hold the call until a garbage collection."""
+        try:
+            while True:
+                message = await socket.recv()
+                self._last_heard_at = self._loop.time()
+                self.handle(self.read(message))
+        except ConnectionClosed as error:
+            self.fail(self.closed(error))
+            writing.cancel()
 
     async def _write_until_closed(self, socket: VendorConnection) -> None:
         """Return when the vendor has closed the connection: its last messages, which may say why, are still to be read."""
@@ -430,8 +434,8 @@ class StreamingRecognition(SegmentedRecognition):
                     for message in self.closing():
                         await socket.send(message)
                     await socket.close()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+                    await asyncio.wait((self._task,))  # a task group that is cancelled leaves a reference cycle
+        await cancel_and_wait(self._task)
 
 
 def _first_of(group: BaseExceptionGroup[Any], kind: type[Any]) -> Any:
