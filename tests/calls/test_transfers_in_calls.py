@@ -450,6 +450,20 @@ def test_target_is_called_as_the_own_number_over_the_own_trunk(virtually: Any) -
     virtually(story())
 
 
+def test_peer_is_asked_by_refer_to_call_a_number_at_its_own_host(virtually: Any) -> None:
+    async def story() -> None:
+        leg = FakeLeg(caller="sip:1001@pbx.example.com", callee="sip:800@203.0.113.9")
+        async with a_call(PLAYBOOK, leg=leg) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee="901", options=ReferOption(mode="refer")))
+            await call.until(lambda: bool(call.leg.referred_to))
+            assert call.leg.referred_to == ["sip:901@pbx.example.com"]
+            call.leg.told(200)
+            await call.over()
+
+    virtually(story())
+
+
 def test_target_of_a_call_that_we_placed_uses_its_credentials_at_the_same_host(virtually: Any) -> None:
     async def story() -> None:
         leg = FakeLeg(caller="+15559999", callee="sip:+15551111@trunk.example.com:5062;transport=tcp")

@@ -209,6 +209,7 @@ def drive(certificate: CertificateFiles) -> Drive:
         hosts: dict[str, tuple[str, ...]] | None = None,
         files: CertificateFiles = certificate,
         core: FakeCore | None = None,
+        host: str = "127.0.0.1",
         **options: Any,
     ) -> AsyncIterator[Driven]:
         core = core or FakeCore()
@@ -225,7 +226,7 @@ def drive(certificate: CertificateFiles) -> Drive:
             **options,
         )
         try:
-            listeners = await driver.listen([ListenSpec(transport, "127.0.0.1", 0) for transport in ("udp", "tcp", "tls")])
+            listeners = await driver.listen([ListenSpec(transport, host, 0) for transport in ("udp", "tcp", "tls")])
             yield Driven(core, driver, {entry.transport: entry.bound for entry in listeners}, events)
         finally:
             await driver.close()
@@ -514,6 +515,19 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
             driven.send(b"BYE", by_address)
             assert await far.get(3) == b"BYE"
             assert far.names[-2:] == ["edge.example.com", "edge.example.com"]
+
+    run(body)
+
+
+@pytest.mark.parametrize(("listens_on", "comes_from"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1")])
+def test_connection_comes_from_the_address_that_we_listen_on(run: LoopRunner, drive: Drive, listens_on: str, comes_from: str) -> None:
+    """A PBX that knows us by our address sees the same one over UDP, TCP and TLS."""
+
+    async def body() -> None:
+        async with peer() as far, drive(host=listens_on) as driven:
+            driven.send(b"one", Target("tcp", far.address.host, far.address.port))
+            assert await far.get(3) == b"one"
+            assert far.writers[0].get_extra_info("peername")[0] == comes_from
 
     run(body)
 

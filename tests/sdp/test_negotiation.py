@@ -261,6 +261,12 @@ def test_negotiate_answer_without_usable_audio_is_488(lines: tuple[str, ...]) ->
     assert "no usable audio" in refusal(sdp(*lines))
 
 
+def test_refusal_of_dtls_says_which_keys_are_taken() -> None:
+    """What an operator reads who sets `media_encryption = dtls` or `webrtc = yes` in Asterisk."""
+    told = refusal(sdp("m=audio 4 UDP/TLS/RTP/SAVP 0", "a=fingerprint:SHA-256 00:11", "a=setup:actpass"))
+    assert told == "no usable audio: offered audio 4 UDP/TLS/RTP/SAVP, supported audio over RTP/AVP or RTP/SAVP with SDES, not DTLS"
+
+
 def test_negotiate_answer_to_another_address_family_or_to_nonsense_is_488() -> None:
     assert "address family" in refusal(sdp("m=audio 4 RTP/AVP 0", address="2001:db8::1"))
     assert "not an IP address" in refusal(sdp("m=audio 4 RTP/AVP 0", address="not_a_name!"))

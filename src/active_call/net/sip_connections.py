@@ -88,6 +88,7 @@ class Connections:
         client_tls_by_uri: MakeContext | None,
         limits: ConnectionLimits,
         refusals: Refusals,
+        source_towards: Callable[[TransportName, str], str | None],
         on_failed: Failed,
         logger: logging.Logger,
     ) -> None:
@@ -98,6 +99,7 @@ class Connections:
         self._client_tls_by_uri = client_tls_by_uri
         self._admission = Admission(limits)
         self._refusals = refusals
+        self._source_towards = source_towards
         self._on_failed = on_failed
         self._log = logger
         self._by_id: dict[int, StreamConnection] = {}
@@ -191,12 +193,15 @@ class Connections:
     async def _connect(self, key: Key, context: ssl.SSLContext | None = None) -> StreamConnection:
         transport, host, port, name = key
         connection = self._new_connection(transport, key)
-        tls: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if context is not None:
-            tls = {"ssl": context, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
+            options = {"ssl": context, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
+        source = self._source_towards(transport, host)
+        if source is not None:
+            options["local_addr"] = (source, 0)
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
-                await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **tls)
+                await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **options)
                 if isinstance(connection, WebSocketConnection):
                     await connection.opened.wait()
         finally:

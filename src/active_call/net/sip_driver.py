@@ -101,6 +101,7 @@ class SipDriver:
             client_tls_by_uri=client_tls_by_uri,
             limits=limits or ConnectionLimits(),
             refusals=self._refusals,
+            source_towards=lambda transport, remote_ip: self._sockets.source_towards(transport, remote_ip),
             on_failed=self._transmit_failed_later,
             logger=logger,
         )

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from active_call.base.addresses import parse_address
 from active_call.base.errors import ConfigError, TransportError
+from active_call.net.addresses import is_wildcard
 from active_call.net.icmp import Undelivered
 from active_call.net.sip_sockets import Accepted, StreamListener, UdpSocket, bind_socket
 from active_call.sip.events import Address, Flow, Listener, TransportName
@@ -75,6 +77,20 @@ class ListeningSockets:
             for entry in self.listeners
         )
         return self.listeners
+
+    def source_towards(self, transport: TransportName, remote_ip: str) -> str | None:
+        """The address that a connection to `remote_ip` is bound to: the one that we listen on for that transport, as UDP is sent from it.
+
+        None leaves the choice to the routing table: for a wildcard, another family, and between loopback and other addresses.
+        """
+        remote = parse_address(remote_ip)
+        for listener in self.listeners:
+            bound = None if is_wildcard(listener.bound.host) else parse_address(listener.bound.host)
+            if listener.transport != transport or remote is None or bound is None:
+                continue
+            if (bound.version, bound.is_loopback) == (remote.version, remote.is_loopback):
+                return listener.bound.host
+        return None
 
     def has_udp_for(self, host: str) -> bool:
         """Whether there is a UDP socket with the family of that address."""

@@ -325,7 +325,8 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
     if refusals:
         raise NegotiationError(_some(refusals, between="; "))
     found = _some(f"{section.media} {section.port} {section.protocol}" for section in theirs.media) or "no media"
-    raise NegotiationError(f"no usable audio: offered {found}, supported audio over RTP/AVP or RTP/SAVP")
+    keys = " with SDES, not DTLS" if any("TLS" in section.protocol for section in theirs.media) else ""
+    raise NegotiationError(f"no usable audio: offered {found}, supported audio over RTP/AVP or RTP/SAVP{keys}")
 
 
 def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tuple[MediaDescription, MediaDescription]:

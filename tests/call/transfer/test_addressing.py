@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
+from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable, referable
 from active_call.contract.options import SipOption
 
 INBOUND = OwnCall("inbound", "sip:+15551111@trunk.pstn.example.com", "sip:+15559999@203.0.113.9", None)
@@ -32,6 +32,25 @@ def test_number_goes_to_the_configured_trunk_where_the_call_came_in() -> None:
 
 def test_number_without_a_trunk_stays_what_it_is() -> None:
     assert dialable("+15550177", ANONYMOUS) == "+15550177"
+
+
+def test_peer_is_asked_to_call_a_number_at_its_own_host() -> None:
+    """Asterisk 22 answers a Refer-To with a `tel:` URI with 400."""
+    assert referable("+1 555-0177", INBOUND) == "sip:+15550177@trunk.pstn.example.com"
+    assert referable("901", replace(INBOUND, way_out="sip.other.example")) == "sip:901@trunk.pstn.example.com"
+    assert referable("+15550177", OUTBOUND) == "sip:+15550177@trunk.example.com:5061;transport=tls"
+
+
+def test_peer_of_an_anonymous_caller_is_asked_at_the_trunk_and_without_one_by_number() -> None:
+    withheld = replace(INBOUND, caller="sip:anonymous@anonymous.invalid")
+    assert referable("+15550177", replace(withheld, way_out="sip.carrier.example")) == "sip:+15550177@sip.carrier.example"
+    assert referable("+15550177", withheld) == "+15550177"
+    assert referable("+15550177", ANONYMOUS) == "+15550177"
+
+
+@pytest.mark.parametrize("target", ["sip:desk@example.com", "desk@example.com", "tel:+1-555-0177", "reception"])
+def test_peer_is_asked_for_any_other_target_as_it_stands(target: str) -> None:
+    assert referable(target, INBOUND) == target
 
 
 def test_target_sees_our_number_in_this_call_unless_another_is_asked_for() -> None:

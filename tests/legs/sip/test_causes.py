@@ -32,7 +32,10 @@ def test_reason_of_the_playbook_is_left_alone() -> None:
     [
         ([], ("", None)),
         (['Q.850;cause=16;text="Normal call clearing"'], ("Normal call clearing", 16)),
-        (["Q.850;cause=17"], ("Q.850;cause=17", 17)),
+        (["Q.850;cause=17"], ("User busy", 17)),  # Asterisk sends no text
+        (["Q.850;cause=16"], ("Normal call clearing", 16)),
+        (["Q.850;cause=126"], ("Q.850;cause=126", 126)),
+        (["Q.850;cause=0"], ("Q.850;cause=0", 0)),
         (['SIP;cause=200;text="Call completed elsewhere"'], ("Call completed elsewhere", None)),
         (['SIP;cause=480;text="x", q.850 ;cause=19;text="No answer"'], ("x", 19)),
         (["Q.850;cause=abc", 'Q.850;cause=31;text="Normal, unspecified"'], ("Normal, unspecified", 31)),

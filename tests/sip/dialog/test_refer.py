@@ -265,6 +265,13 @@ def test_refer_without_exactly_one_target_gets_400_3515_2_4_1(bench, wire, lines
     assert not bench.of(TransferRequested)
 
 
+@pytest.mark.parametrize(("sent", "read"), [("901", "tel:901"), ("<+15550177>", "tel:+15550177"), ("*72", "tel:*72")])
+def test_refer_to_a_bare_number_is_read_as_a_number(bench, wire, sent, read):
+    """Asterisk 22 sends `Refer-To: 901` for `Transfer(901)`."""
+    _, ok = inbound(bench, wire)
+    assert referred(bench, wire, ok, to=sent).refer_to == read
+
+
 def test_declined_refer_is_over(bench, wire):
     call, ok = inbound(bench, wire)
     event = referred(bench, wire, ok)

@@ -15,6 +15,8 @@ from active_call.contract.options import SipOption
 _NUMBER = re.compile(r"\+?[0-9*#().\s-]{2,}")
 _SEPARATORS = re.compile(r"[().\s-]")
 _PHONE = re.compile(r"\+?[0-9]{3,}")
+_NOWHERE = "anonymous.invalid"
+"""The host of a caller who withholds its identity (RFC 3323 §4.1.1.3)."""
 
 
 class OwnCall(Struct, frozen=True):
@@ -32,10 +34,22 @@ def dialable(target: str, call: OwnCall) -> str:
     """`target` as a SIP address: a number, or a `tel:` URI, goes to the call's own trunk."""
     text = target.strip()
     number = text[4:].partition(";")[0] if text.lower().startswith("tel:") else text
-    if not _NUMBER.fullmatch(number):
-        return text
-    host = (call.way_out or _host_of(call.caller)) if call.direction == "inbound" else _host_of(call.callee)
-    return f"sip:{_SEPARATORS.sub('', number)}@{host}" if host else text
+    return _at(number, (call.way_out or _host_of(call.caller)) if call.direction == "inbound" else _host_of(call.callee), text)
+
+
+def referable(target: str, call: OwnCall) -> str:
+    """`target` for the Refer-To of a REFER to the peer: a number becomes an address at the peer's own host.
+
+    Asterisk and other PBXs refuse a `tel:` URI there with 400. One that is written out remains as it is.
+    """
+    text = target.strip()
+    peer = _host_of(call.caller if call.direction == "inbound" else call.callee)
+    return _at(text, call.way_out if peer.lower() in ("", _NOWHERE) else peer, text)
+
+
+def _at(number: str, host: str, text: str) -> str:
+    """The address of `number` at `host`; `text` if it is no number or there is no host."""
+    return f"sip:{_SEPARATORS.sub('', number)}@{host}" if host and _NUMBER.fullmatch(number) else text
 
 
 def caller_for(call: OwnCall, caller: str) -> str | None:

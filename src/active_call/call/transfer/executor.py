@@ -378,10 +378,11 @@ class TransferExecutor:
             self._feed(Briefed(accepted=True))
 
     def _refer(self) -> None:
-        target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""
+        own_target = self._other.describe().attended_target if self._other is not None else ""
+        target = own_target or self._preparation.refer_target(self._command)
         headers = {**(self._option.sip.headers if self._option.sip is not None else {}), **self._option.extra_headers}
         try:
-            transferable(self._state.leg).refer(own_target or target, headers, is_own_call=bool(own_target))
+            transferable(self._state.leg).refer(target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:
             self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 

@@ -8,7 +8,7 @@ from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllo
 from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
 from active_call.call.shared_state import CallState
-from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
+from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable, referable
 from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
@@ -82,6 +82,10 @@ class TransferPreparation:
             who = spoken_name(self._state.leg.caller if self._state.is_inbound else self._state.leg.callee)
             briefing = msgspec.structs.replace(briefing, text=f"You have a call from {who}.")
         return msgspec.structs.replace(option, briefing=briefing, mode=Mode.WARM.value)
+
+    def refer_target(self, command: commands.Refer) -> str:
+        """What the peer is asked to call by REFER."""
+        return referable(command.callee, self._own_call())
 
     def option_for(self, command: commands.Refer, option: ReferOption) -> CallOption:
         """How the target is called."""

@@ -34,6 +34,8 @@ _SUBSCRIPTION_S = 180
 _LONGEST_S = 3600.0
 _MAX_EMBEDDED_CHARS = 1024
 """Limit for the headers in a Refer-To. Replaces with long tags takes about 300."""
+_BARE_NUMBER = re.compile(r"<?[ \t]*(\+?[0-9*#]{1,32})[ \t]*>?")
+"""A Refer-To without a scheme, as Asterisk's `Transfer(901)` sends it."""
 _STATUS_LINE = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9]{2})(?:[ \t]+([^\r\n]*))?", re.IGNORECASE)
 
 
@@ -151,9 +153,11 @@ class Refers:
     # -- their REFER --------------------------------------------------------------------------------------------------------------------
 
     def judge_refer(self, request: Request) -> Reply | WantedTransfer:
-        """Handle a peer's REFER: returns its refusal, or the transfer to report to the leg."""
+        """Handle a peer's REFER: returns its refusal, or the transfer to report to the leg. A bare number is reported as a `tel:` URI."""
         try:
             (refer_to,) = request.headers.split("Refer-To")
+            if (number := _BARE_NUMBER.fullmatch(refer_to)) is not None:
+                refer_to = f"tel:{number.group(1)}"
             uri, _, embedded = parse_name_addr(refer_to).uri_text.partition("?")
             uri, method = _without_method(uri)
         except (ParseError, ValueError):
