@@ -50,8 +50,6 @@ PASS_S: Final = 0.00008
 process may share the core, and this one has priority. Without the rest the messages would leave when the second half is done, which takes
 another time in every tick.
 """
-MAX_PASSES: Final = 8
-"""Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
 READ_BYTES: Final = 256 * 1024
 GARBAGE_EVERY_S: Final = 30.0
 GARBAGE_SLACK_S: Final = 0.008
@@ -90,20 +88,18 @@ class Readiness:
         self._n_watched -= 1
 
     def take_in(self, timeout_s: float = 0.0) -> None:
-        """Read what is available, one datagram per socket and pass. Wait at most `timeout_s` for the first."""
+        """Read what has arrived: all datagrams of the RTP sockets, and one of each other socket. Wait at most `timeout_s` for the first."""
+        events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
+        if not events:
+            return
         on_readable = self._on_readable
-        for _ in range(MAX_PASSES):
-            events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
-            if not events:
-                return
-            timeout_s = 0.0
-            now, unix_now = time.monotonic(), time.time()
-            fds = [fd for fd, _ in events]
-            self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
-            for fd in on_readable.keys() & fds:
-                receive = on_readable.get(fd)
-                if receive is not None:  # closed by an order earlier in this pass
-                    receive(now)
+        now, unix_now = time.monotonic(), time.time()
+        fds = [fd for fd, _ in events]
+        self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
+        for fd in on_readable.keys() & fds:
+            receive = on_readable.get(fd)
+            if receive is not None:  # closed by an order earlier in this call
+                receive(now)
 
 
 def _ignore(fds: list[int], now: float, unix_now: float) -> None:
