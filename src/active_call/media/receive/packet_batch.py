@@ -232,7 +232,7 @@ class PacketBatchReader:
 
 def _has_datagram(leg: Leg) -> bool:
     try:
-        leg.rtp_socket.recv(0, socket.MSG_PEEK)
+        leg.rtp_socket.recv(1, socket.MSG_PEEK)
     except OSError:
         return False
     return True
