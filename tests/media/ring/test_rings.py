@@ -49,7 +49,7 @@ class Wire:
         return [each.fileno() for each in self.sockets]
 
     def read(self) -> tuple[list[int], list[float]]:
-        lengths, arrived = self.reader.read(self.fds, 50.0, time.time())
+        lengths, arrived = self.reader.read(np.array(self.fds, np.intc), 50.0, time.time())
         return lengths.tolist(), arrived.tolist()
 
 

@@ -139,7 +139,7 @@ class PacketBatchReader:
         ring = self._ring
         if ring is not None:
             try:
-                lengths, arrived = ring.read([leg.fd for leg in legs], now, unix_now)
+                lengths, arrived = ring.read(self._intake.fds[slots], now, unix_now)
             except OSError as error:
                 logger.error("packets are read one by one from now on", extra={"reason": str(error)})
                 self._ring = None

@@ -41,7 +41,7 @@ class RingReader:
         self.addresses = received.addresses
         """The source address of each row's datagram in the kernel's layout, padded with zeros; all zeros if there is no datagram."""
 
-    def read(self, fds: list[int], now: float, unix_now: float) -> tuple[NDArray[np.intc], NDArray[np.float64]]:
+    def read(self, fds: NDArray[np.intc], now: float, unix_now: float) -> tuple[NDArray[np.intc], NDArray[np.float64]]:
         """Read one datagram from each socket. Returns the lengths (0 if there is no datagram) and the kernel's arrival times on the clock
         of `now`. `unix_now` is the same moment on the kernel's clock. Raises OSError if the ring itself fails.
         """
