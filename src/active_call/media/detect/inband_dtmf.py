@@ -101,7 +101,7 @@ class InbandDigits:
         return digits
 
     def _is_possible(self, windows: NDArray[np.float32], energy: NDArray[np.float32], is_followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether each window may contain a digit, or in a slot that has one (`is_followed`) its continuation: the window is loud enough, and
+        """Whether each window may contain a digit, or in a slot that has one (`is_followed`) its continuation: it is loud enough, and
         two tones have enough of its energy. This is rare, so all else is computed for these windows only.
         """
         is_audible = energy > _LOWEST_ENERGY
