@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
-from active_call.codec.messages import PCM_RATES_HZ, new_message_codec
-from active_call.codec.opus import OpusEncoder, OpusSettings
+from active_call.codec.messages import OPUS_SETTINGS, PCM_RATES_HZ, new_message_codec
+from active_call.codec.opus import OpusEncoder
+
+from .voices import snr_db, speech
 
 CODECS = [*(("pcm", rate) for rate in PCM_RATES_HZ), ("pcmu", 8000), ("pcma", 8000), ("g722", 16_000), ("opus", 16_000)]
 
@@ -59,8 +61,17 @@ def test_messages_are_what_ffmpeg_decodes(codec: str, theirs: str, rate_hz: int)
     assert pitch(last, rate_hz) == pytest.approx(1500, abs=3)
 
 
+def test_opus_messages_keep_the_speech_and_delay_it_by_2_5_ms() -> None:
+    sound = speech(16_000, 4)
+    ours, theirs = new_message_codec("opus", 16_000), new_message_codec("opus", 16_000)
+    payloads = [ours.encode(frame) for frame in sound.reshape(-1, 320)]
+    heard = np.concatenate([theirs.decode(payload) for payload in payloads])
+    assert snr_db(sound[:-40], heard[40:]) > 12
+    assert sum(map(len, payloads)) * 8 / 4 < 50_000
+
+
 def test_silence_in_opus_is_copied_only_when_it_repeats_exactly() -> None:
-    ours, plain = new_message_codec("opus", 16_000), OpusEncoder(16_000, OpusSettings(fec=False))
+    ours, plain = new_message_codec("opus", 16_000), OpusEncoder(16_000, OPUS_SETTINGS)
     frames = np.concatenate((tone(16_000, 0.2), np.zeros(16_000, "<i2"))).reshape(-1, 320)
     assert [ours.encode(frame) for frame in frames] == [plain.encode(frame) for frame in frames]
 

@@ -242,6 +242,14 @@ class Box:
         wait_arrival(fd)
         on_readable(self.clock.at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
 
+    def deliver_together(self, far_end: FarEnd, packets: list[bytes]) -> None:
+        """All these packets wait in the socket when the engine reads it."""
+        for packet in packets:
+            far_end.rtp.sendto(packet, far_end.target)
+        fd = self._fds[far_end.stream]
+        wait_arrival(fd)
+        self._on_readable[fd](self.clock.at, 0.0)
+
     def heard(self, far_end: FarEnd) -> Heard:
         """What has been forwarded of a far end so far."""
         pieces = [report for report in far_end.reports if isinstance(report, link.CallerAudio)]

@@ -66,6 +66,8 @@ def decode(payload: NDArray[np.uint8], is_alaw: NDArray[np.bool_], out: NDArray[
 
     `out`, contiguous and of the same shape, receives them if given.
     """
+    if not is_alaw.any():  # nearly always
+        return _DECODE.take(payload, out=out, mode="clip")
     index = np.add(payload, np.multiply(is_alaw, 256, dtype=np.intp)[:, None], dtype=np.intp)
     return _DECODE.take(index, out=out, mode="clip")
 
@@ -75,6 +77,8 @@ def encode(pcm: NDArray[np.int16], is_alaw: NDArray[np.bool_], out: NDArray[np.u
 
     `out`, contiguous and of the same shape, receives them if given.
     """
+    if not is_alaw.any():
+        return _ENCODE.take(pcm.view(np.uint16), out=out, mode="clip")
     index = np.add(pcm.view(np.uint16), np.multiply(is_alaw, 1 << 16, dtype=np.intp)[:, None], dtype=np.intp)
     return _ENCODE.take(index, out=out, mode="clip")
 

@@ -17,6 +17,9 @@ from importlib.metadata import PackageNotFoundError, files
 from typing import Final
 
 APPLICATION_VOIP: Final = 2048
+APPLICATION_LOW_DELAY: Final = 2051
+"""Only the CELT part of the codec."""
+SET_APPLICATION: Final = 4000
 SET_BITRATE: Final = 4002
 SET_MAX_BANDWIDTH: Final = 4004
 SET_COMPLEXITY: Final = 4010

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import talk
 
+from active_call.bench.speech import speech
 from active_call.media.detect.inband_dtmf import Digit, InbandDigits
 from active_call.testing.sound.audio import ALAW, MULAW
 
@@ -162,3 +163,19 @@ def test_digit_is_told_within_two_frames_after_30_ms_of_it() -> None:
         began_ms = delay / 8
         assert ended_ms - began_ms <= 60
         assert abs(ended_ms - told[0].age_ms - began_ms) <= 10
+
+
+def test_windows_of_speech_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_judged = 0
+    judge = InbandDigits._judge
+
+    def note(digits: InbandDigits, windows: np.ndarray, energy: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        nonlocal n_judged
+        n_judged += len(windows)
+        return judge(digits, windows, energy, slots)
+
+    monkeypatch.setattr(InbandDigits, "_judge", note)
+    frames = speech().frames
+    heard_in(frames[:, None])
+    assert n_judged < len(frames) / 100
+    assert [digit.digit for digit in heard_in(press("5", on_ms=80).reshape(-1, 160)[:, None])[0]] == ["5"]

@@ -304,6 +304,24 @@ def test_calls_under_way_are_taken_in_without_their_legs(monkeypatch: pytest.Mon
 
 
 @BOTH
+def test_legs_that_have_another_datagram_are_returned(is_ring: bool) -> None:
+    scene = Scene(is_ring=is_ring)
+    try:
+        for index in range(N_LEGS):
+            scene.configure(index)
+        for index in (0, 2, 2, 3, 3, 3):
+            scene.send(index, packet(1), 0, sealed=True)
+        legs = scene.together.legs
+        for index in (0, 2, 3):
+            wait_arrival(legs[index].fd)
+        assert scene.arrivals.take(legs, scene.now, 0.0) == [legs[2], legs[3]]
+        assert scene.arrivals.take([legs[2], legs[3]], scene.now, 0.0) == [legs[3]]
+        assert scene.arrivals.take([legs[3]], scene.now, 0.0) == []
+    finally:
+        scene.close()
+
+
+@BOTH
 def test_error_of_one_socket_keeps_what_the_others_have_got(is_ring: bool) -> None:
     scene = Scene(is_ring=is_ring)
     try:

@@ -49,7 +49,7 @@ class Wire:
         return [each.fileno() for each in self.sockets]
 
     def read(self) -> tuple[list[int], list[float]]:
-        lengths, arrived = self.reader.read(self.fds, 50.0, time.time())
+        lengths, arrived = self.reader.read(np.array(self.fds, np.intc), 50.0, time.time())
         return lengths.tolist(), arrived.tolist()
 
 
@@ -77,8 +77,11 @@ def test_one_datagram_of_each_socket_is_read_with_its_time_and_source(wire: Wire
     source = wire.peer.getsockname()
     assert [wire.reader.address_of(row) for row in range(N_SOCKETS)] == [source, None, source, None, source]
     assert (wire.reader.addresses[0] == np.frombuffer(pack_address(source)[0], np.uint64)).all()
+    assert wire.reader.rows_with_more() == [2]
     assert wire.read()[0] == [0, 0, 12, 0, 0]
+    assert wire.reader.rows_with_more() == []
     assert wire.read()[0] == [0] * N_SOCKETS
+    assert wire.reader.rows_with_more() == []
 
 
 def test_long_datagrams_are_cut_and_empty_ones_have_a_source(wire: Wire) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from active_call.media.link.messages import MessageSent
 from active_call.media.send.sent_messages import SentMessages
-from active_call.media.worker.main import PASS_S, REST_S, pass_s
+from active_call.media.worker.main import PASS_S, REST_S, n_cores, pass_s
 from active_call.media.worker.slots import Stream
 
 SOUND, SILENCE = np.ones(320, np.int16), np.zeros(320, np.int16)
@@ -117,4 +118,18 @@ def test_late_process_encodes_with_less_effort_also_for_streams_that_come_later(
     [(0, 0.015, 0.0), (50, 0.015, 50 * PASS_S), (500, 0.015, 0.015 - REST_S), (50, 0.001, 0.0), (50, -1.0, 0.0)],
 )
 def test_tick_rests_after_messages_only_as_long_as_it_has_time(n_messages: int, spare_s: float, rest_s: float) -> None:
-    assert pass_s(n_messages, spare_s) == pytest.approx(rest_s)
+    assert pass_s(n_messages, spare_s, 1) == pytest.approx(rest_s)
+
+
+def test_tick_does_not_rest_if_the_control_process_may_have_another_core() -> None:
+    assert pass_s(50, 0.015, 2) == 0.0
+
+
+def test_cores_are_those_that_the_process_may_use_now() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert n_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert n_cores() == len(before)

@@ -38,6 +38,8 @@ _SHARE: Final = 0.82
 """Minimum share of the energy in the two tones: 0.9 at 15 dB SNR with both tones off by 1.5 %. A chord with harmonics has less."""
 _HELD_SHARE: Final = 0.45
 """Minimum share for the continuation of a digit, so that noise does not split it in two."""
+_MARGIN: Final = 0.99
+"""Of the shares above, where windows are preselected: sums of floats depend on their order."""
 _STEADY_HZ: Final = 0.03
 """Maximum deviation from the frequency, measured by the phase."""
 _BEGIN: Final = 2
@@ -60,6 +62,8 @@ class InbandDigits:
 
     def __init__(self, n_slots: int) -> None:
         self._bank = _bank()
+        self._waves = np.ascontiguousarray(np.concatenate((self._bank[:, 0::2], self._bank[:, 1::2]), axis=1).T)
+        """The same, (48, 160): first all real parts, then all imaginary ones."""
         self._history = np.zeros((n_slots, WINDOW - HOP), np.float32)
         self._phase = np.zeros((n_slots, 2), np.complex64)
         """The phases of row and column of the digit in the last window."""
@@ -81,17 +85,35 @@ class InbandDigits:
         samples[:, : WINDOW - HOP] = self._history[slots]
         samples[:, WINDOW - HOP :] = frames
         self._history[slots] = samples[:, FRAME:]
+        windows = np.concatenate((samples[:, :WINDOW], samples[:, HOP:]))
+        energy = np.einsum("ij,ij->i", windows, windows)
+        is_followed = (self._current[slots] != _NONE) | (self._candidate[slots] != _NONE)
+        is_possible = self._is_possible(windows, energy, is_followed)
+        if not (is_possible.any() or is_followed.any()):
+            return []
         digits: list[Digit] = []
-        for start in range(0, FRAME, HOP):
-            window = samples[:, start : start + WINDOW]
-            energy = np.einsum("ij,ij->i", window, window)
-            audible = np.flatnonzero(energy > _LOWEST_ENERGY)
+        for hop, first in enumerate(range(0, len(windows), len(slots))):
             found = np.full((2, len(slots)), _NONE, np.int64)
-            if len(audible):
-                found[:, audible] = self._judge(window[audible], energy[audible], slots[audible])
-            if len(audible) or (self._current[slots] != _NONE).any() or (self._candidate[slots] != _NONE).any():
-                digits += self._advance(found[0], found[1], slots, FRAME - HOP - start)
+            places = np.flatnonzero(is_possible[first : first + len(slots)])
+            if len(places):
+                found[:, places] = self._judge(windows[first + places], energy[first + places], slots[places])
+            digits += self._advance(found[0], found[1], slots, FRAME - HOP - hop * HOP)
         return digits
+
+    def _is_possible(self, windows: NDArray[np.float32], energy: NDArray[np.float32], is_followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether each window may contain a digit, or in a slot that has one (`is_followed`) its continuation: it is loud enough, and
+        two tones have enough of its energy. This is rare, so all else is computed for these windows only.
+        """
+        is_audible = energy > _LOWEST_ENERGY
+        if not is_audible.any():
+            return is_audible
+        tones = self._waves @ windows.T
+        np.square(tones, out=tones)
+        n_waves = len(tones) // 2
+        power = np.add(tones[:n_waves], tones[n_waves:]).reshape(len(_DETUNINGS), 2, 4, len(windows))
+        strongest = power.max(axis=0).max(axis=1).sum(axis=0)
+        share = np.where(is_followed, _HELD_SHARE, _SHARE).astype(np.float32) * np.float32(_MARGIN * WINDOW / 2)
+        return np.asarray(is_audible & (strongest > energy * np.concatenate((share, share))))
 
     def _judge(self, windows: NDArray[np.float32], energy: NDArray[np.float32], slots: Slots) -> NDArray[np.int64]:
         """The digit in each window and the digit that may continue in it, (2, k); `_NONE` for none."""

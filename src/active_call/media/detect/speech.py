@@ -28,6 +28,7 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from active_call.media.detect.noise_gate import NoiseGate
@@ -90,6 +91,13 @@ class Detection(Struct, frozen=True):
     duration_ms: int
 
 
+def _places_of_frames(buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The places of `buffer` (slots, units, unit) where a frame may be, one behind each unit, (slots * units - 4, frame). They overlap."""
+    n_slots, n_units, unit = buffer.shape
+    shape = (n_slots * n_units - _FRAME_UNITS + 1, _FRAME_UNITS * unit)
+    return as_strided(buffer, shape, (unit * buffer.itemsize, buffer.itemsize))
+
+
 def energy_voiced(frames: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Whether each of `frames` (k, n) int16 is audible, i.e. its level is above -45 dBov: (k,) bool."""
     samples = frames.astype(np.float32)
@@ -108,6 +116,7 @@ class SpeechDetector:
         self._unit = _UNIT_MS * rate_hz // 1000
         self._buffer = np.zeros((n_slots, _BUFFER_UNITS, self._unit), np.float32)
         """Context, then the samples that wait for evaluation."""
+        self._places = _places_of_frames(self._buffer)
         self._taken = np.empty_like(self._buffer)
         self._units = np.full(n_slots, _CONTEXT_UNITS, np.intp)
         self._frames = np.zeros(n_slots, np.int64)
@@ -234,7 +243,7 @@ class SpeechDetector:
 
     def _store(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> None:
         units = self._units[slots]
-        self._buffer[slots[:, None], units[:, None] + np.arange(_FRAME_UNITS)] = frames.reshape(-1, _FRAME_UNITS, self._unit)
+        self._places[slots * _BUFFER_UNITS + units] = frames
         self._units[slots] = units + _FRAME_UNITS
         place = self._frames[slots] % _MEMORY
         self._arrivals[slots, place] = arrivals

@@ -49,6 +49,8 @@ class ReceiveColumns:
         self.jitter = JitterTable(capacity)
         self.reception = ReceptionTable(capacity)
 
+        self.fds: NDArray[np.intc] = np.zeros(capacity, np.intc)
+        """The descriptors of the RTP sockets."""
         self.is_open: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         """Whether offer/answer has been applied and there is at most one key."""
         self.is_secured: NDArray[np.bool_] = np.zeros(capacity, np.bool_)

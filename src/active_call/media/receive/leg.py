@@ -108,6 +108,7 @@ class Leg:
         self.fd = self.rtp_socket.fileno()
         self._intake = intake
         intake.begin_stream(slot)
+        intake.fds[slot] = self.fd
         self.sendto = self.rtp_socket.sendto
         self.emit = emit
         self.config: ConfigureRtp | None = None

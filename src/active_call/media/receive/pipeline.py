@@ -334,6 +334,8 @@ class ReceivePipeline:
     def _decode(self, now: float) -> tuple[Samples, Seconds]:
         """The frames of the batch, and when each arrived: the arrival of the last packet minus the frames still buffered."""
         intake, slots = self._intake, self._together
+        if not len(slots):
+            return np.zeros((0, FRAME_SAMPLES), np.int16), np.zeros(0)
         payload, is_there = intake.jitter.pop(slots)
         lost = ~is_there
         if lost.any():

@@ -254,12 +254,21 @@ class SendPipeline:
         """Fill the frames that were read ahead. Returns the other playing streams, except those on hold and those that send digits:
         their plays wait.
         """
-        staging, opus = self._staging, self.opus
-        unread: list[_Unread] = [(self._together[row], staging, self._pcm[row]) for row in staging.take(self._slots, self._pcm)]
-        unread += [(opus.streams[row], opus.prefetch, opus.rows[row]) for row in opus.prefetch.take(opus.slots, opus.rows)]
-        unread += [(single.stream, None, single.frame) for single in self._singles.values() if single.leg.digits_out.is_idle]
-        unread += [(stream, None, frame) for stream, frame in self._unsent]
-        return [each for each in unread if each[0].number in self._playing]
+        staging, opus, playing = self._staging, self.opus, self._playing
+        together, streams = self._together, opus.streams
+        unread: list[_Unread] = [
+            (together[row], staging, self._pcm[row])
+            for row in staging.take(self._slots, self._pcm)
+            if together[row].number in playing  # most of them are paused
+        ]
+        unread += [
+            (streams[row], opus.prefetch, opus.rows[row])
+            for row in opus.prefetch.take(opus.slots, opus.rows)
+            if streams[row].number in playing
+        ]
+        others = [(single.stream, single.frame) for single in self._singles.values() if single.leg.digits_out.is_idle] + self._unsent
+        unread += [(stream, None, frame) for stream, frame in others if stream.number in playing]
+        return unread
 
     def _read_play(self, stream: Stream, staging: Prefetch | None, frame: Samples) -> list[Mark]:
         plays = stream.plays

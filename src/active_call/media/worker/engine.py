@@ -45,6 +45,8 @@ from active_call.rtp.stream import new_send_stream
 HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are checked twice a second; every tick checks a part of the streams."""
 
+MAX_PASSES: Final = 8
+"""Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
 MAX_UNEXPLAINED: Final = 50
 """Consecutive ticks that fail without a stream as the cause. Giving up a stream cannot help, so the process ends and is replaced."""
 logger = logging.getLogger(__name__)
@@ -157,10 +159,12 @@ class Engine:
         self._sent_messages.set_shedding(level >= LEVEL_OPUS)
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
-        """Take one datagram of each of these readable RTP sockets."""
+        """Take the datagrams of these readable RTP sockets. What arrives meanwhile waits for the next call."""
         legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
-        if legs:
-            self._arrivals.take(legs, now, unix_now)
+        for _ in range(MAX_PASSES):
+            if not legs:
+                return
+            legs = self._arrivals.take(legs, now, unix_now)
 
     def run_receive(self, now: float) -> None:
         """Second half, after the sockets were read: decode and detect, then record, then housekeeping."""

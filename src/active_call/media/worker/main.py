@@ -47,11 +47,9 @@ answered waits for its stream. Waking up for every order would cost too much: ma
 """
 PASS_S: Final = 0.00008
 """How long a tick rests for each message with sound that it has handed over: the time in which the control process passes it on. That
-process may share the core, and this one has priority. Without the rest the messages would leave when the second half is done, which takes
-another time in every tick.
+process shares the core if this one may use only one, and this one has priority. Without the rest the messages would leave when the second
+half is done, which takes another time in every tick.
 """
-MAX_PASSES: Final = 8
-"""Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
 READ_BYTES: Final = 256 * 1024
 GARBAGE_EVERY_S: Final = 30.0
 GARBAGE_SLACK_S: Final = 0.008
@@ -90,20 +88,18 @@ class Readiness:
         self._n_watched -= 1
 
     def take_in(self, timeout_s: float = 0.0) -> None:
-        """Read what is available, one datagram per socket and pass. Wait at most `timeout_s` for the first."""
+        """Read what has arrived: all datagrams of the RTP sockets, and one of each other socket. Wait at most `timeout_s` for the first."""
+        events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
+        if not events:
+            return
         on_readable = self._on_readable
-        for _ in range(MAX_PASSES):
-            events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
-            if not events:
-                return
-            timeout_s = 0.0
-            now, unix_now = time.monotonic(), time.time()
-            fds = [fd for fd, _ in events]
-            self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
-            for fd in on_readable.keys() & fds:
-                receive = on_readable.get(fd)
-                if receive is not None:  # closed by an order earlier in this pass
-                    receive(now)
+        now, unix_now = time.monotonic(), time.time()
+        fds = [fd for fd, _ in events]
+        self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
+        for fd in on_readable.keys() & fds:
+            receive = on_readable.get(fd)
+            if receive is not None:  # closed by an order earlier in this call
+                receive(now)
 
 
 def _ignore(fds: list[int], now: float, unix_now: float) -> None:
@@ -267,7 +263,10 @@ class Worker:
         """Rest between the halves of a tick if messages were handed over, as long as the second half ends before the next tick."""
         n_messages = self._engine.n_messages
         if n_messages:
-            time.sleep(pass_s(n_messages, self._grid.due_at - time.monotonic() - self._receive_s))
+            spare_s = self._grid.due_at - time.monotonic() - self._receive_s
+            rest_s = pass_s(n_messages, spare_s, n_cores())
+            if rest_s:
+                time.sleep(rest_s)
 
     def _report_load(self) -> None:
         now = time.monotonic()
@@ -285,9 +284,14 @@ class Worker:
             self._collected_at = now
 
 
-def pass_s(n_messages: int, spare_s: float) -> float:
-    """How long a tick rests after so many messages if it has `spare_s` to spare."""
-    return max(0.0, min(PASS_S * n_messages, spare_s - REST_S))
+def pass_s(n_messages: int, spare_s: float, n_cores: int) -> float:
+    """How long a tick rests after so many messages if it has `spare_s` to spare. With several cores the control process does not wait."""
+    return max(0.0, min(PASS_S * n_messages, spare_s - REST_S)) if n_cores == 1 else 0.0
+
+
+def n_cores() -> int:
+    """The number of cores that this process may use now. The operator may change it at any time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quieten_collector() -> None:
