@@ -16,6 +16,8 @@ from active_call.testing.sound import audio
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(chromium() is None, reason="chromium is not installed")]
 
 BOOK = "---\nllm: {provider: script}\ngreeting: Welcome to the harbour bakery, where we bake from five o'clock.\n---\n## *\nPardon?\n"
+LINES_OF = "cell => { const range = document.createRange(); range.selectNodeContents(cell); return range.getClientRects().length }"
+"""How many lines the text of a cell takes."""
 TEXT = "document.querySelector('main').innerText"
 
 
@@ -72,6 +74,7 @@ def test_text_that_is_not_saved_is_there_again_and_a_long_name_leaves_room_for_t
         )
         heights = page.run("[...document.querySelectorAll('tbody .badge')].map(one => one.getBoundingClientRect().height)")
         assert max(heights) < 30
+        assert page.run(f"[...document.querySelectorAll('td[data-label=Direction]')].map({LINES_OF})") == [1, 1, 1]
         page.run("location.hash = '#/playbooks/new.md'")
         page.wait("document.querySelector('.editor textarea')?.value.endsWith('One more line.')")
         page.click("Save")
