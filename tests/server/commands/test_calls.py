@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -206,6 +209,18 @@ def test_playbook_is_talked_to_by_typing(tmp_path: Path, monkeypatch: pytest.Mon
     words = [line for line in said if line.startswith(("agent", "caller"))]
     assert words == ["agent  Welcome to the bakery.", "caller  opening hours", "agent  We open at nine.", "caller  bye", "agent  Goodbye."]
     assert '{"asked": "hours"}' in said and any(" ms" in line for line in said) and said[-1].startswith("(over:")
+
+
+def test_chat_ends_quietly_when_the_reader_of_its_pipe_has_left(tmp_path: Path) -> None:
+    (tmp_path / "menu.md").write_text(PLAYBOOK, encoding="utf-8")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "active_call.server.cli", "chat", "menu.md"]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, input=b"opening hours\nbye\n", stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_playbook_with_a_mistake_is_said_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
     ended = f"{record.get('hangupBy') or '?'} ({record.get('hangupReason') or '?'})"
     lines = [
         f"{record.get('direction', '')} call {record.get('sessionId', '')}, {record.get('status', '')}",
-        f"  {record.get('caller', '')} -> {record.get('callee', '')}",
+        f"  {record.get('caller') or '?'} -> {record.get('callee') or '?'}",
         f"  {record.get('startTime', '')}, {record.get('durationS', 0):.1f} s, ended by {ended}",
     ]
     lines += [f"  {line}" for line in cost_lines(record)]
