@@ -79,3 +79,40 @@ def test_quality_lines_have_gaps_where_nothing_is_known_and_say_the_worst() -> N
     points = [point for line in lines.values() for part in line["parts"] for point in part]
     assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in points)
     assert run("quality_points.js", "module.linesOf([])") == []
+
+
+def test_conversation_of_a_call_that_is_over_has_nobody_speaking() -> None:
+    track = {"event": "trackStart", "trackId": "server-side-track", "timestamp": 5}
+    delta = {"event": "asrDelta", "index": 1, "text": "when", "timestamp": 6}
+    heard = [
+        track,
+        delta,
+        {"event": "speaking", "timestamp": 6},
+        {"event": "hangup", "initiator": "caller", "reason": "caller", "timestamp": 7},
+    ]
+    state = run("conversation.js", f"{json.dumps(heard)}.reduce(module.hear, module.NOTHING)")
+    assert (state["isAgentSpeaking"], state["isCallerSpeaking"], state["partial"]) == (False, False, None)
+    assert [line["text"] for line in state["lines"]] == ["ended by caller: caller"]
+
+
+def test_words_of_an_operator_are_a_line_of_their_own_while_the_agent_speaks() -> None:
+    heard = [
+        {"event": "trackStart", "trackId": "server-side-track", "timestamp": 5},
+        {"event": "addHistory", "speaker": "agent", "text": "One moment.", "sender": "client", "timestamp": 9},
+        {"event": "addHistory", "speaker": "assistant", "text": "Welcome.", "sender": "dialogue", "timestamp": 12},
+    ]
+    state = run("conversation.js", f"{json.dumps(heard)}.reduce(module.hear, module.NOTHING)")
+    assert [(line["text"], line["at"]) for line in state["lines"]] == [("One moment.", 9), ("Welcome.", 5)]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("sip:%2B49301234@example.com;transport=tls", "+49301234@example.com"),
+        ('"Ann" <sip:a@b>', "Ann"),
+        ("sip:100%@b", "100%@b"),
+        ("sip:%D7%A9@b", "\u2068\u05e9@b\u2069"),
+    ],
+)
+def test_address_is_shown_without_escapes_and_apart_from_other_text(address: str, shown: str) -> None:
+    assert run("../format.js", f"module.who({json.dumps(address)})") == shown

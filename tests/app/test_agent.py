@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 
 from active_call import Agent, Call, CallEnded, CommandRefused, tool
+from active_call.agent.playbook.scenes import Playbook
 from active_call.app.tools import bind_tool
+from active_call.call.requests import BeginAgent
 from active_call.testing.fakes.providers import ToolUse
 from active_call.testing.virtual_call import Caller, virtual_call
 
@@ -263,3 +265,24 @@ def test_parameter_without_annotation_is_told() -> None:
 
     with pytest.raises(TypeError, match="query"):
         bind_tool(search, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "provider", "model"),
+    [
+        ("openai/gpt-4o-mini", "openai", "gpt-4o-mini"),
+        ("openai/meta-llama/llama-4", "openai", "meta-llama/llama-4"),
+        ("gpt-4o-mini", None, "gpt-4o-mini"),
+        ("anthropic/", "anthropic", None),
+    ],
+)
+def test_model_of_an_agent_is_named_with_its_provider_or_alone(given: str, provider: str | None, model: str | None) -> None:
+    class Named(Agent):
+        llm = given
+
+    async def begun() -> BeginAgent:
+        return Named().begin(cast("Call", None))[0]
+
+    book = asyncio.run(begun()).playbook
+    assert isinstance(book, Playbook)
+    assert (book.llm.provider, book.llm.model) == (provider, model)

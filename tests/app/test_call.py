@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from active_call import App, Call, CallEnded, CallRefused, CommandRefused, NoInput, TransferFailed
+from active_call import App, Call, CallEnded, CallRefused, CommandRefused, NoInput, Speech, TransferFailed
 from active_call.testing.virtual_call import Caller, virtual_call
 
 
@@ -71,6 +71,47 @@ def test_collect_gives_the_digits_and_the_first_cuts_the_prompt() -> None:
     result = virtual_call(take, caller)
     assert pins == ["1234"]
     assert len(result.said) < len("Please enter your personal number with four digits.")
+
+
+@pytest.mark.parametrize(("answer", "is_pressed"), [("eight", False), ("8", True)])
+def test_ask_takes_a_key_as_an_answer_too_if_it_may(answer: str, is_pressed: bool) -> None:
+    answers: list[Speech] = []
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        answers.append(await call.ask("How many legs has a spider?", keys=1))
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("spider")
+        await (caller.press(answer) if is_pressed else caller.says(answer))
+        await caller.is_over()
+
+    result = virtual_call(take, caller)
+    assert [(str(one), one.is_pressed) for one in answers] == [(answer, is_pressed)]
+    assert result.said.count("spider") == 1
+
+
+def test_ask_with_keys_counts_those_pressed_earlier_and_asks_again_after_silence() -> None:
+    answers: list[str] = []
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.say("Welcome to the longest of all welcomes, which nobody needs.")
+        answers.append(await call.ask("Press two digits.", keys=2))
+        answers.append(await call.ask("And two more, or the hash key.", keys=2))
+        with pytest.raises(NoInput):
+            await call.ask("And now?", keys=1, retries=1, timeout=3)
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Welcome")
+        await caller.press("42")
+        await caller.hears("two more")
+        await caller.press("7#")
+        await caller.is_over()
+
+    result = virtual_call(take, caller)
+    assert answers == ["42", "7"]
+    assert "Press two digits" not in result.said and result.said.count("And now?") == 2
 
 
 def test_collect_asks_again_and_gives_up_in_the_end() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from active_call import App, Call
 from active_call.server.config.loading import load_config
 from active_call.server.serving import call_lines
@@ -32,3 +34,24 @@ def test_routes_are_told_in_their_order_and_then_the_configured_handler(tmp_path
 def test_without_any_route_nobody_takes_calls() -> None:
     assert call_lines(load_config(None), []) == ["  calls  nobody takes inbound calls: set [handler] in the config file"]
     assert call_lines(load_config(None), ["take()"]) == ["  calls  go to take()"]
+
+
+def test_decorator_without_parentheses_takes_every_call() -> None:
+    app = App()
+
+    @app.incoming
+    async def take(call: Call) -> None:
+        await call.reject()
+
+    assert app.describe_routes() == ["take()"]
+
+
+def test_mistakes_of_a_route_are_named_where_it_is_defined() -> None:
+    app = App()
+    with pytest.raises(ValueError, match=r"callee: '\+1800' is not a regular expression: nothing to repeat"):
+        app.incoming(callee="+1800")
+
+    def take(call: Call) -> None: ...
+
+    with pytest.raises(TypeError, match=r"write `async def take\(call: Call\)`"):
+        app.incoming()(take)  # type: ignore[type-var]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from active_call.bench.evals import speech
+from active_call.bench.evals.__main__ import main
 from active_call.bench.evals.measuring import (
     Act,
     Finding,
@@ -49,6 +51,11 @@ def talk(*spans: tuple[float, float]) -> list[float]:
 def test_persona_that_is_wrong_is_refused_with_its_place(value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_persona(value, "p")
+
+
+def test_persona_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([str(tmp_path / "caller.yaml")]) == 2
+    assert capsys.readouterr().err == f"eval: {tmp_path / 'caller.yaml'}: there is no such file\n"
 
 
 def test_persona_with_short_and_long_steps_is_read() -> None:

@@ -130,3 +130,15 @@ def test_callers_who_speak_at_once_are_not_mixed_up() -> None:
 
     virtual_run(take, callers=[Incoming(says_a_long_name, caller="sip:a@b"), Incoming(says_a_short_name, 0.3, caller="sip:b@b")])
     assert heard == {"sip:a@b": "Ada Augusta, Countess of Lovelace, of London", "sip:b@b": "Bob"}
+
+
+def test_target_of_a_transfer_that_hears_no_text_is_told_where_the_text_is(tmp_path: Path) -> None:
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.transfer("sip:desk@example.com", mode="warm", briefing="Anna is waiting.")
+
+    async def desk(desk: Caller) -> None:
+        await desk.hears("Anna", timeout_s=4)
+
+    with pytest.raises(AssertionError, match=r"has not said 'Anna'.*the target of a transfer hears no text, see `spoken` of the result"):
+        virtual_call(take, Caller.is_over, others={"sip:desk@example.com": desk})

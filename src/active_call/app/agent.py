@@ -97,8 +97,8 @@ class Agent:
             return self.llm
         if not isinstance(self.llm, str):
             return LlmOption()
-        provider, _, model = self.llm.rpartition("/")
-        return LlmOption(provider=provider or None, model=model or None)
+        provider, slash, model = self.llm.partition("/")  # names of models have slashes, too: meta-llama/llama-4
+        return LlmOption(provider=provider or None, model=model or None) if slash else LlmOption(model=self.llm or None)
 
     def _realtime(self) -> RealtimeOption | None:
         if not isinstance(self.realtime, str):

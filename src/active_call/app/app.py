@@ -24,7 +24,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -79,6 +79,13 @@ class _Route:
         )
 
 
+def _pattern(name: str, text: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text) if text else None
+    except re.error as error:
+        raise ValueError(f"{name}: {text!r} is not a regular expression: {error}") from None
+
+
 class App:
     """Answers and places calls.
 
@@ -97,20 +104,29 @@ class App:
 
     # -- who takes calls
 
-    def incoming(self, *, callee: str | None = None, caller: str | None = None, trunk: str | None = None) -> Callable[[H], H]:
+    @overload
+    def incoming(self, function: H, /) -> H: ...
+    @overload
+    def incoming(self, /, *, callee: str | None = None, caller: str | None = None, trunk: str | None = None) -> Callable[[H], H]: ...
+    def incoming(
+        self, function: H | None = None, /, *, callee: str | None = None, caller: str | None = None, trunk: str | None = None
+    ) -> H | Callable[[H], H]:
         """Decorator: the function takes inbound calls whose callee and caller match these regular expressions (searched, not anchored).
 
         Functions are tried in the order of their definition. The call rings until the function answers, rejects or returns.
+        Raises ValueError for what is not a regular expression, TypeError for a function that is not async.
         """
+        patterns = _pattern("callee", callee), _pattern("caller", caller)
 
         def register(handler: H) -> H:
             is_async = inspect.iscoroutinefunction(handler)
             if not is_async:
-                raise TypeError(f"{getattr(handler, '__name__', handler)} is not an async function")
-            self._routes.append(_Route(handler, re.compile(callee) if callee else None, re.compile(caller) if caller else None, trunk))
+                name = getattr(handler, "__name__", handler)
+                raise TypeError(f"{name} is not an async function; write `async def {name}(call: Call)`")
+            self._routes.append(_Route(handler, *patterns, trunk))
             return handler
 
-        return register
+        return register if function is None else register(function)
 
     # -- life
 

@@ -24,6 +24,7 @@ from active_call.app.looks import (
     caller_input,
     hold_agreed,
     key_pressed,
+    said_or_pressed,
     speech_of,
     transferred,
 )
@@ -38,6 +39,8 @@ from active_call.contract.options import BriefingOption, CallOption, ReferOption
 
 T = TypeVar("T")
 
+DIGIT_TIMEOUT_S = 5.0
+"""The longest pause between two digits of one input."""
 DIGIT_GAP_MS = 40
 """Pause between two digits that we send."""
 
@@ -205,17 +208,43 @@ class Call:
             self._exchange.speech.clear()
 
     async def ask(
-        self, prompt: str, *, timeout: float = 8.0, retries: int = 1, reprompt: str | None = None, interruptible: bool = True
+        self,
+        prompt: str,
+        *,
+        timeout: float = 8.0,
+        retries: int = 1,
+        reprompt: str | None = None,
+        interruptible: bool = True,
+        keys: int = 0,
     ) -> Speech:
-        """Say `prompt` and return the caller's answer. Asks again `retries` times (with `reprompt` if given), then raises NoInput."""
+        """Say `prompt` and return the caller's answer. Asks again `retries` times (with `reprompt` if given), then raises NoInput.
+
+        `keys`: so many digits are an answer, too, or fewer that `#` or a pause ends; keys pressed earlier count.
+        """
         for attempt in range(retries + 1):
-            await self.say(prompt if attempt == 0 or reprompt is None else reprompt, interruptible=interruptible)
+            if not keys or self._exchange.digits.is_empty:
+                await self.say(prompt if attempt == 0 or reprompt is None else reprompt, interruptible=interruptible)
             try:
-                return await self.listen(timeout=timeout)
+                return await (self._said_or_pressed(timeout, keys) if keys else self.listen(timeout=timeout))
             except NoInput:
                 if attempt == retries:
                     raise
         raise AssertionError("unreachable")
+
+    async def _said_or_pressed(self, timeout: float, keys: int) -> Speech:
+        exchange = self._exchange
+        if exchange.digits.is_empty and not exchange.speech:
+            try:
+                await exchange.waits.expect(said_or_pressed).result(timeout)
+            except TimeoutError:
+                raise NoInput(f"nothing was said or pressed within {timeout:g} s") from None
+        if exchange.digits.is_empty:
+            return await self.listen(timeout=timeout)
+        exchange.speech.clear()
+        pressed = await self._read_digits(keys, "#", timeout, DIGIT_TIMEOUT_S)
+        if not pressed:
+            raise NoInput("only the key that ends the input was pressed")
+        return Speech(pressed, is_pressed=True)
 
     async def collect(
         self,
@@ -228,7 +257,7 @@ class Call:
         reprompt: str | None = None,
         retries: int = 2,
         timeout: float = 10.0,
-        digit_timeout: float = 5.0,
+        digit_timeout: float = DIGIT_TIMEOUT_S,
         check: Callable[[str], bool] | None = None,
     ) -> str:
         """The digits that the caller presses after `prompt`; the first one cuts the prompt short.

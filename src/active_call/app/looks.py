@@ -21,6 +21,11 @@ def speech_of(event: events.Event) -> Speech | None:
     return Speech(event.text.strip(), event.confidence, event.start_time, event.end_time)
 
 
+def said_or_pressed(event: events.Event) -> bool | None:
+    """A turn of the caller that holds words, or a key."""
+    return True if key_pressed(event) or speech_of(event) is not None else None
+
+
 def key_pressed(event: events.Event) -> bool | None:
     """The caller has pressed a key."""
     return True if isinstance(event, events.Dtmf) and not event.refer else None

@@ -7,15 +7,28 @@ from typing import Any
 
 
 class Speech(str):
-    """What the caller said: a text, with `confidence` (0 to 1, None if the recogniser gives none) and its times (ms since 1970)."""
+    """What the caller said: a text, with `confidence` (0 to 1, None if the recogniser gives none) and its times (ms since 1970).
+
+    `is_pressed`: the text is digits that were pressed (`ask` with `keys`); they have no confidence and no times.
+    """
 
     confidence: float | None
     started_ms: int | None
     ended_ms: int | None
+    is_pressed: bool
 
-    def __new__(cls, text: str, confidence: float | None = None, started_ms: int | None = None, ended_ms: int | None = None) -> Speech:
+    def __new__(
+        cls,
+        text: str,
+        confidence: float | None = None,
+        started_ms: int | None = None,
+        ended_ms: int | None = None,
+        *,
+        is_pressed: bool = False,
+    ) -> Speech:
         speech = super().__new__(cls, text)
         speech.confidence, speech.started_ms, speech.ended_ms = confidence, started_ms, ended_ms
+        speech.is_pressed = is_pressed
         return speech
 
 

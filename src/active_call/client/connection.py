@@ -59,7 +59,7 @@ class Connection:
         except InvalidStatus as refused:
             raise refusal(refused.response.status_code, bytes(refused.response.body or b"")) from refused
         except (OSError, TimeoutError, InvalidHandshake) as failure:
-            raise ClientError(f"{self.url} cannot be reached: {failure}") from failure
+            raise ClientError(f"{self.url} cannot be reached: {failure}", code="unreachable") from failure
 
 
 def refusal(status: int, body: bytes) -> ClientError:
@@ -78,7 +78,8 @@ async def fetch(http: httpx.AsyncClient, method: str, path: str, *, body: object
     try:
         response = await http.request(method, path, json=body, params=params)
     except httpx.HTTPError as failure:
-        raise ClientError(f"{http.base_url} cannot be reached: {str(failure) or type(failure).__name__}") from failure
+        reason = str(failure) or type(failure).__name__
+        raise ClientError(f"{http.base_url} cannot be reached: {reason}", code="unreachable") from failure
     if response.status_code >= 400:
         raise refusal(response.status_code, response.content)
     return response.json() if response.content else None

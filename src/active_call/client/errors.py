@@ -6,7 +6,7 @@ from active_call.base.errors import ActiveCallError
 
 
 class ClientError(ActiveCallError):
-    """The server cannot be reached, or refuses. `status`: the HTTP status; 0 without a response. `code`: the server's error code."""
+    """The server cannot be reached, or refuses. `status`: the HTTP status; 0 without a response. `code`: the server's, or `unreachable`."""
 
     def __init__(self, message: str, *, status: int = 0, code: str = "client_error") -> None:
         super().__init__(message)

@@ -55,7 +55,7 @@ class Caller:
     async def hears(self, text: str, *, timeout_s: float = 60.0) -> str:
         """Wait until the agent has said `text` (letters in any case) after what was heard before; returns everything that it said.
 
-        Raises AssertionError if it does not come.
+        Raises AssertionError if it does not come. The target of a transfer has no transcript: what it is told is in `spoken` of the result.
         """
         heard: list[str] = []
 
@@ -69,7 +69,12 @@ class Caller:
                     return True
             return False
 
-        await self._until(has_come, timeout_s, f"the agent has not said {text!r}; it has said {' '.join(heard)!r}", heard)
+        try:
+            await self._until(has_come, timeout_s, f"the agent has not said {text!r}", heard)
+        except AssertionError as error:
+            if self._has_call:
+                raise
+            raise AssertionError(f"{error}; the target of a transfer hears no text, see `spoken` of the result") from None
         return " ".join(heard)
 
     async def is_answered(self, *, timeout_s: float = 60.0) -> None:

@@ -106,6 +106,7 @@ def test_scene_heading_in_a_code_fence_is_text():
         ("---\nllm:\n  maxTokens: many\n---\nx", 3, "llm.maxTokens"),
         ("---\ntts: {}\nasr: {}\ntts: {}\n---\nx", 4, "twice"),
         ("---\ntts: [\n---\nx", 2, "not YAML"),
+        ("---\nllm:\n\tprovider: script\n---\nx", 3, "the line begins with a tab; YAML is indented by spaces"),
         ("---\nasr:\n  apiKey: ${NO_SUCH}\n---\nx", 3, "NO_SUCH"),
         ("---\ninterruption:\n  strategy: vat\n---\nx", 3, "did you mean 'vad'"),
         ("---\ndtmf:\n  '1': {action: goto, scene: nowhere}\n---\n# Scene: somewhere\n", 3, "no scene 'nowhere'"),

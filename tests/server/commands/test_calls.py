@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,8 +21,11 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from active_call.client.client import Client
+from active_call.client.errors import ClientError
 from active_call.contract import events
-from active_call.server.commands import placing
+from active_call.contract.options import CallOption, SipOption
+from active_call.server.commands import calls, placing
 from active_call.server.commands.main import app
 from active_call.server.config.config import Config
 
@@ -108,13 +114,55 @@ def test_call_that_is_not_there_is_exit_code_1(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, [*command, *flags])
-    assert result.exit_code == 1 and "no such call" in result.stderr
+    assert result.exit_code == 1 and "no such call; `active-call calls` lists the live calls" in result.stderr
 
 
 def test_address_that_no_call_can_have_is_one_line_and_exit_code_2(flags: list[str]) -> None:
     result = runner.invoke(app, ["call", "not a uri", *flags])
     assert result.exit_code == 2
-    assert result.stderr.startswith("callee: expected a SIP address such as sip:+15551234567@example.com, or a number, found 'not a uri'")
+    assert result.stderr == "callee: expected a SIP address such as sip:+15551234567@example.com, or a number, found 'not a uri'\n"
+
+
+def test_call_of_a_running_server_has_its_playbook_and_the_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    placed: list[tuple[str, dict[str, Any]]] = []
+
+    class Recorded:
+        """A client that notes what it would place, and cannot."""
+
+        def __init__(self, url: str, *, token: str | None) -> None:
+            pass
+
+        async def __aenter__(self) -> Recorded:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        def call(self, uri: str, **given: Any) -> Any:
+            placed.append((uri, given))
+            raise ClientError("noted")
+
+    monkeypatch.setattr(calls, "Client", Recorded)
+    (tmp_path / "mine.md").write_text("Hello.", encoding="utf-8")
+    flags = ["--url", "http://127.0.0.1:9"]
+    options = ["--playbook", "sales.md", "--caller", "sip:me@b", "--username", "u", "--srtp"]
+    for more in ([], options, ["--handler", str(tmp_path / "mine.md")]):
+        assert runner.invoke(app, ["call", "sip:a@b", *flags, *more]).exit_code == 2
+    given = [(one["playbook"], one["content"], one["option"]) for _, one in placed]
+    assert given == [
+        ("greeting.md", None, CallOption()),
+        ("sales.md", None, CallOption(caller="sip:me@b", sip=SipOption(username="u", enable_srtp=True))),
+        (None, "Hello.", CallOption()),
+    ]
+
+
+def test_list_without_calls_says_so_but_not_to_programs(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: Client) -> list[dict[str, Any]]:
+        return []
+
+    monkeypatch.setattr(Client, "list", nothing)
+    people, programs = runner.invoke(app, ["calls", *flags]), runner.invoke(app, ["calls", "--json", *flags])
+    assert (people.stdout, people.stderr, people.exit_code) == ("", "there are no live calls\n", 0)
+    assert (programs.output, programs.exit_code) == ("", 0)
 
 
 def test_record_is_shown_by_a_running_server(flags: list[str]) -> None:
@@ -137,7 +185,8 @@ def test_refusal_and_silence_are_exit_code_2_with_advice(flags: list[str]) -> No
     assert wrong.exit_code == 2 and "401: expected a token; give a token with --token" in wrong.stderr
     silent = runner.invoke(app, ["calls", "--url", "http://127.0.0.1:9"])
     assert silent.exit_code == 2 and "is `active-call serve` running there?" in silent.stderr
-    assert runner.invoke(app, ["calls", "--url", "nonsense"]).exit_code == 2
+    nonsense = runner.invoke(app, ["calls", "--url", "nonsense"])
+    assert nonsense.exit_code == 2 and "active-call serve" not in nonsense.stderr  # no server would help
 
 
 PLAYBOOK = """---
@@ -160,6 +209,18 @@ def test_playbook_is_talked_to_by_typing(tmp_path: Path, monkeypatch: pytest.Mon
     words = [line for line in said if line.startswith(("agent", "caller"))]
     assert words == ["agent  Welcome to the bakery.", "caller  opening hours", "agent  We open at nine.", "caller  bye", "agent  Goodbye."]
     assert '{"asked": "hours"}' in said and any(" ms" in line for line in said) and said[-1].startswith("(over:")
+
+
+def test_chat_ends_quietly_when_the_reader_of_its_pipe_has_left(tmp_path: Path) -> None:
+    (tmp_path / "menu.md").write_text(PLAYBOOK, encoding="utf-8")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "active_call.server.cli", "chat", "menu.md"]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, input=b"opening hours\nbye\n", stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_playbook_with_a_mistake_is_said_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

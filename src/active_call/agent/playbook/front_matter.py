@@ -63,10 +63,18 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
     except yaml.MarkedYAMLError as error:
         last = text.rstrip("\n").count("\n")  # libyaml puts the end of the text on a line of its own
         line = first_line + min(error.problem_mark.line, last) if error.problem_mark else first_line
-        findings.error(line, f"the front matter is not YAML: {error.problem or error}")
+        findings.error(line, f"the front matter is not YAML: {_why(error, text)}")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         findings.error(first_line, f"the front matter is not YAML: {error}")
     return FrontMatter({}, {})
+
+
+def _why(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is wrong. A tab at the beginning of a line is named: YAML's own words for it are hard to understand."""
+    line = text.split("\n")[error.problem_mark.line :][:1] if error.problem_mark else []
+    if line and "\t" in line[0][: len(line[0]) - len(line[0].lstrip())]:
+        return "the line begins with a tab; YAML is indented by spaces"
+    return str(error.problem or error)
 
 
 def _check_depth(text: str) -> None:

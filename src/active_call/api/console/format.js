@@ -13,13 +13,19 @@ export function length(seconds) {
 
 export const ms = value => (value === undefined || value === null ? "" : `${Math.round(value)} ms`);
 
-/** A SIP address for display: display name, else number or user, followed by the host. */
+/** A SIP address for display: display name, else number or user without escapes, followed by the host. */
 export function who(address) {
   const text = String(address ?? "");
   const named = /^\s*"?([^"<]*?)"?\s*<[^>]*>/.exec(text);
-  if (named?.[1]) return named[1];
-  return text.replace(/^.*<|>.*$/g, "").replace(/^sips?:/, "").replace(/;.*$/, "");
+  return isolated(named?.[1] || unescaped(text.replace(/^.*<|>.*$/g, "").replace(/^sips?:/, "").replace(/;.*$/, "")));
 }
+
+function unescaped(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
+/** Right-to-left text within Unicode's isolates, so that it does not change the order of what stands beside it. */
+const isolated = text => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(text) ? `\u2068${text}\u2069` : text);
 
 /** The two sides of a live call or a record: a browser has no number, an agent has a playbook. */
 export function parties(call) {

@@ -22,11 +22,12 @@ const PAGES = [
   ["settings", "Settings", SettingsPage],
 ];
 const HEALTH_EVERY_MS = 5000;
+const UNREACHABLE = "not reachable";
 
 function useHealth() {
   const [health, setHealth] = useState(null);
   useEffect(() => {
-    const look = () => get("/health").then(setHealth, () => setHealth({ status: "not reachable" }));
+    const look = () => get("/health").then(setHealth, () => setHealth({ status: UNREACHABLE }));
     look();
     const timer = setInterval(look, HEALTH_EVERY_MS);
     return () => clearInterval(timer);
@@ -36,7 +37,7 @@ function useHealth() {
 
 function Health({ health }) {
   if (!health) return null;
-  const kind = health.status === "ok" ? "good" : health.status === "not reachable" ? "bad" : "warn";
+  const kind = health.status === "ok" ? "good" : health.status === UNREACHABLE ? "bad" : "warn";
   return html`<div class="health">
     <${Badge} kind=${kind}>${health.status}<//>
     ${health.version && html`<span>${health.calls} ${health.calls === 1 ? "call" : "calls"} · ${health.version}</span>`}
@@ -92,6 +93,7 @@ function App() {
       <${Health} health=${health} />
     </header>
     <main id="content" tabindex="-1">
+      ${health?.status === UNREACHABLE && html`<p class="problem" role="alert">The server cannot be reached. This page tries again every ${HEALTH_EVERY_MS / 1000} seconds.</p>`}
       ${health?.problems?.length > 0 && html`<${Troubles} problems=${health.problems} />`}
       <${Shown} key=${[name, ...rest].join("/")} parts=${rest} health=${health} />
     </main>`;

@@ -70,7 +70,8 @@ export function useNow(everyMs = 1000) {
 
 /** The parts of the address after `#/`. */
 export function useRoute() {
-  const read = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const decoded = part => { try { return decodeURIComponent(part); } catch { return part; } };
+  const read = () => location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const [route, setRoute] = useState(read);
   useEffect(() => {
     const changed = () => setRoute(read());

@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             personas = [one for one in personas if one.quick or not shipped]
         with _target(chosen) as target:
             verdicts = _run(personas, target, chosen, chosen.callers or (SHIPPED_CALLERS if shipped else 1))
+    except FileNotFoundError as error:
+        print(f"eval: {error.filename}: there is no such file", file=sys.stderr)
+        return 2
     except (OSError, ValueError, TargetError, voice.VoiceError) as error:
         print(f"eval: {error}", file=sys.stderr)
         return 2

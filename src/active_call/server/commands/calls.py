@@ -22,6 +22,7 @@ from active_call.client.connection import DEFAULT_URL
 from active_call.client.errors import CallOver, ClientError
 from active_call.contract import commands, events, wire
 from active_call.contract.errors import ContractError
+from active_call.contract.options import CallOption
 from active_call.server.config.document import why_unreadable
 from active_call.server.terminal import Terminal
 
@@ -47,8 +48,11 @@ def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag
     """List the live calls."""
 
     async def work(client: Client) -> None:
-        for one in await client.list():
+        found = await client.list()
+        for one in found:
             print_line(json.dumps(one, ensure_ascii=False) if as_json else _call_line(one))
+        if not found and not as_json:
+            err.print("there are no live calls", highlight=False)
 
     run(url, token, work)
 
@@ -134,8 +138,8 @@ def listen(
     run(url, token, work)
 
 
-def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_json: bool) -> None:
-    """Place a call by a running server and follow it to its end. `handler`: a local playbook file; without one there is no agent."""
+def place(uri: str, option: CallOption, playbook: str, handler: Path | None, *, url: str, token: str | None, as_json: bool) -> None:
+    """Place a call by a running server and follow it to its end. `playbook`: one of the server's; `handler`: a local file instead."""
     if uri == "browser":
         page = f"{url.rstrip('/')}/"
         print_line(json.dumps({"url": page}) if as_json else f"open {page} in a browser to talk to a playbook of the server")
@@ -148,7 +152,7 @@ def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_jso
         fail(f"{handler} cannot be read: {why_unreadable(error)}", REFUSED)
 
     async def work(client: Client) -> None:
-        async with client.call(uri, content=content) as call:
+        async with client.call(uri, playbook=playbook if content is None else None, content=content, option=option) as call:
             async for event in call.events():
                 line = wire.encode_event(event).decode() if as_json else event_line(event)
                 if line:
@@ -167,7 +171,7 @@ def run(url: str, token: str | None, work: Callable[[Client], Awaitable[None]]) 
     try:
         asyncio.run(go())
     except CallOver as error:
-        fail(str(error), NO_CALL)
+        fail(f"{error}{_advice(error)}", NO_CALL)
     except ClientError as error:
         fail(f"{error}{_advice(error)}", REFUSED)
     except ContractError as error:  # an argument that no call can have
@@ -189,7 +193,9 @@ def fail(reason: str, code: int) -> NoReturn:
 def _advice(error: ClientError) -> str:
     if error.status == 401:
         return "; give a token with --token or ACTIVE_CALL_TOKEN"
-    return "; is `active-call serve` running there? Use --url for another server" if error.status == 0 else ""
+    if error.code == "not_found" and isinstance(error, CallOver):
+        return "; `active-call calls` lists the live calls"
+    return "; is `active-call serve` running there? Use --url for another server" if error.code == "unreachable" else ""
 
 
 def print_line(text: str) -> None:

@@ -75,21 +75,46 @@ async def _chat(name: str, config: Config, environment: dict[str, str], as_json:
             playbooks=playbooks,
             defaults=default_option(config),
         )
-        call = TextCall(book, dependencies, lambda event: _show(event, as_json), caller="sip:you@terminal")
+        output = _Output(as_json)
+        call = TextCall(book, dependencies, output.show, caller="sip:you@terminal")
         try:
-            await _talk(call, as_json)
+            await _talk(call, output, as_json)
         finally:
             await call.close()
 
 
-async def _talk(call: TextCall, as_json: bool) -> None:
+class _Output:
+    """Prints events. When the reader of a pipe has left, nothing more is printed, and `is_closed` is set."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self.is_closed = False
+
+    def show(self, event: events.Event) -> None:
+        """Print an event, unless only programs need it."""
+        line = wire.encode_event(event).decode() if self._as_json else _line_of(event)
+        if line:
+            self.print(line)
+
+    def print(self, line: str) -> None:
+        """Print one line at once."""
+        if self.is_closed:
+            return
+        try:
+            print_line(line)
+        except BrokenPipeError:
+            self.is_closed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered is flushed at the exit
+
+
+async def _talk(call: TextCall, output: _Output, as_json: bool) -> None:
     await call.settled()
-    while not call.is_over:
+    while not call.is_over and not output.is_closed:
         line = await asyncio.to_thread(_read_line, as_json)
         if not line:
             return
         if line == ":state":
-            print_line(json.dumps(call.variables(), ensure_ascii=False, default=str))
+            output.print(json.dumps(call.variables(), ensure_ascii=False, default=str))
         elif line.startswith("#") and len(line) > 1:
             await call.presses(line[1:])
         else:
@@ -103,11 +128,6 @@ def _read_line(as_json: bool) -> str:
     return sys.stdin.readline().strip()
 
 
-def _show(event: events.Event, as_json: bool) -> None:
-    if as_json:
-        print_line(wire.encode_event(event).decode())
-        return
+def _line_of(event: events.Event) -> str:
     is_typed = isinstance(event, events.AddHistory) and event.speaker in ("user", "caller") and sys.stdin.isatty()
-    line = "" if is_typed or isinstance(event, events.Incoming | events.Ringing | events.Answer) else event_line(event)
-    if line:
-        print_line(line)
+    return "" if is_typed or isinstance(event, events.Incoming | events.Ringing | events.Answer) else event_line(event)

@@ -17,6 +17,8 @@ class ProjectExists(ActiveCallError):
 def init_project(folder: Path, *, is_python: bool = False) -> list[Path]:
     """Write the project into `folder`, with a Python bot or with a playbook; returns the files. Raises ProjectExists."""
     files = {folder / name: text for name, text in _project(is_python).items()}
+    if folder.exists() and not folder.is_dir():
+        raise ProjectExists(f"{folder} is a file; expected the name of a folder")
     for path in files:
         if path.exists() or path.is_symlink():
             raise ProjectExists(f"{path} already exists; nothing was written")

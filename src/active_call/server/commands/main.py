@@ -6,12 +6,14 @@ import json
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from active_call.client.connection import DEFAULT_URL
+from active_call.contract.options import CallOption, SipOption
 from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_commands, place
 from active_call.server.commands.models import models_app
 from active_call.server.commands.playbook import playbook_app
@@ -28,35 +30,33 @@ app = typer.Typer(**PROGRAM)
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(models_app, name="models")
 app.add_typer(trunk_app, name="trunk")
-app.command()(doctor)
-app.command()(show)
-app.command()(providers)
-add_call_commands(app)
 out = Terminal()
 err = Terminal(stderr=True)
 
 app.callback(invoke_without_command=True)(root)
-app.command()(serve)
 
 
-@app.command()
 def call(
     uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
-    playbook: Annotated[str, typer.Option("--playbook", help="The playbook of the conversation.")] = "greeting.md",
+    playbook: Annotated[
+        str, typer.Option("--playbook", help="The playbook of the conversation; with --url, one of the server's.")
+    ] = "greeting.md",
     conf: ConfFlag = None,
     caller: Annotated[str | None, typer.Option(help="Our number or SIP address.")] = None,
     username: Annotated[str | None, typer.Option(help="Digest user name.")] = None,
     password: Annotated[str | None, typer.Option(help="Digest password.", envvar="SIP_PASSWORD")] = None,
     srtp: Annotated[bool | None, typer.Option("--srtp/--rtp", help="Encrypt the sound; default: as configured.")] = None,
     external_ip: ExternalIpFlag = None,
-    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file for the conversation.")] = None,
+    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file of this machine, instead of --playbook.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="Let a running server place the call.", envvar="ACTIVE_CALL_URL")] = None,
     token: TokenFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Place a call, let a playbook talk, and print the conversation. Exit code 0 if the call was answered."""
     if url or uri == "browser":
-        place(uri, handler, url or DEFAULT_URL, token, as_json=as_json)
+        login = SipOption(username=username, password=password, enable_srtp=srtp)
+        option = CallOption(caller=caller, sip=login if login != SipOption() else None)
+        place(uri, option, playbook, handler, url=url or DEFAULT_URL, token=token, as_json=as_json)
         return
     playbook = str(handler) if handler is not None else playbook
     from active_call.call.opening.routing import Playbooks
@@ -80,7 +80,6 @@ def call(
     raise typer.Exit(0 if answered else 1)
 
 
-@app.command()
 def chat(
     playbook: Annotated[str, typer.Argument(help="A playbook file.")],
     conf: ConfFlag = None,
@@ -92,7 +91,6 @@ def chat(
     talk(playbook, conf, as_json)
 
 
-@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project.")],
     is_python: Annotated[bool, typer.Option("--python", help="Write a Python bot instead of a playbook.")] = False,
@@ -103,15 +101,15 @@ def init(
     with Explained():
         for path in init_project(folder, is_python=is_python):
             out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        install = "" if find_spec("pytest") else "pip install pytest; "
         out.print(
-            f"Next: cd {shlex.quote(str(folder))}; python -m pytest; {start_command(is_python=is_python)}",
+            f"Next: cd {shlex.quote(str(folder))}; {install}python -m pytest; {start_command(is_python=is_python)}",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
 
 
-@app.command()
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object, at the end.")] = False,
     folder: Annotated[Path, typer.Option(help="Folder for the recording and the record.")] = Path("demo-output"),
@@ -133,6 +131,12 @@ def demo(
         if as_json:
             sys.stdout.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
     raise typer.Exit(0 if result.ok else 1)
+
+
+for command in (serve, demo, init, call, chat, doctor, providers):  # in the order of `--help`
+    app.command()(command)
+add_call_commands(app)
+app.command()(show)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

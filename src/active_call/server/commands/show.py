@@ -63,7 +63,8 @@ def show(
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     if found is None:
-        err.print(f"there is no record {record!r}; GET /api/records lists the calls", highlight=False, markup=False, soft_wrap=True)
+        reason = f"there is no record {record!r}; the console and GET /api/records list the calls"
+        err.print(reason, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
@@ -104,7 +105,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
     ended = f"{record.get('hangupBy') or '?'} ({record.get('hangupReason') or '?'})"
     lines = [
         f"{record.get('direction', '')} call {record.get('sessionId', '')}, {record.get('status', '')}",
-        f"  {record.get('caller', '')} -> {record.get('callee', '')}",
+        f"  {record.get('caller') or '?'} -> {record.get('callee') or '?'}",
         f"  {record.get('startTime', '')}, {record.get('durationS', 0):.1f} s, ended by {ended}",
     ]
     lines += [f"  {line}" for line in cost_lines(record)]

@@ -71,7 +71,10 @@ def _playbook(story: DemoStory, model: SmallModel | None) -> str:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ActiveCallError(f"--folder: {folder} cannot be made: {error.strerror}") from error
     return folder.resolve()
 
 

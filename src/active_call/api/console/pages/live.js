@@ -8,7 +8,7 @@ import { useBrowserCall } from "../parts/browser_call.js";
 import { Meter } from "../parts/meter.js";
 import { Transcript } from "../parts/transcript.js";
 import { Variables } from "../parts/variables.js";
-import { Badge, Empty, Facts, Field, html, Page, Problem, Table, useEffect, useNow, useState } from "../ui.js";
+import { Badge, Empty, Facts, Field, html, Page, Problem, Table, useEffect, useNow, useRef, useState } from "../ui.js";
 
 const KINDS = { answered: "good", ringing: "warn" };
 
@@ -111,8 +111,11 @@ function Speaking({ id, isOver }) {
     </section>`;
 }
 
-function OneCall({ id, facts }) {
+function OneCall({ id, current }) {
   const now = useNow();
+  const last = useRef(current); // a call that is over leaves the list of live calls
+  last.current = current ?? last.current;
+  const facts = last.current;
   const { talk, isOver, problem } = useFollowed(id);
   return html`
     <${Page} title=${facts ? parties(facts) : `Call ${id}`} aside=${html`<a class="button" href="#/live">All calls</a>`}>
@@ -137,7 +140,7 @@ export function LivePage({ parts }) {
   const { calls, n, error } = useLiveCalls();
   const now = useNow();
   const [id] = parts;
-  if (id) return html`<${OneCall} id=${id} facts=${calls?.find(call => call.id === id)} />`;
+  if (id) return html`<${OneCall} id=${id} current=${calls?.find(call => call.id === id)} />`;
   const rows = (calls ?? []).map(call => [
     html`<a href=${`#/live/${encodeURIComponent(call.id)}`}>${parties(call)}</a>`,
     html`<${Badge} kind=${KINDS[call.phase]}>${call.phase}<//>`,

@@ -22,6 +22,10 @@ greeting: Hello. How may I help you?
 Goodbye. <hangup/>
 `;
 
+/** Texts that are not saved, by name: they stay while the console is open, also when another of its pages is shown. */
+const drafts = new Map();
+addEventListener("beforeunload", event => { if (drafts.size) event.preventDefault(); });
+
 function BookList() {
   const { value, error } = useLoaded(() => client.playbooks(), []);
   const [name, setName] = useState("");
@@ -37,7 +41,7 @@ function BookList() {
       <${Problem} text=${error} />
       ${value && (rows.length ? html`<${Table} label="Playbooks" columns=${["Name", "Changed", ""]} rows=${rows} />` : html`<${Empty}>There are no playbooks yet.<//>`)}
       <form class="toolbar" onSubmit=${make}>
-        <${Field} label="New playbook" value=${name} onInput=${event => setName(event.currentTarget.value)} required pattern="[A-Za-z0-9_\\-]+(\\.md)?" placeholder="sales.md" />
+        <${Field} label="New playbook" value=${name} onInput=${event => setName(event.currentTarget.value)} required pattern="[A-Za-z0-9_\\-]+(\\.md)?" title="Letters, digits, - and _" placeholder="sales.md" />
         <button>Write it</button>
       </form>
     <//>`;
@@ -79,7 +83,7 @@ function TryIt({ text, isOk }) {
       <p class="hint">Tries the text in the editor, saved or not. It may not use files, hosts or tools of its own.</p>
       <button class="main" onClick=${start} disabled=${isBusy || !isOk}>Talk to it</button>
       <${Problem} text=${line.problem} />
-      ${line.call && html`<div class="split"><${Transcript} state=${line.talk} isLive /><${CallControls} line=${line} begunAt=${begunAt} /></div>`}
+      ${line.call && html`<div class="split"><${Transcript} state=${line.talk} isLive /><${CallControls} key=${line.call.id} line=${line} begunAt=${begunAt} /></div>`}
       <${TextTalk} content=${text} isOk=${isOk} />
     </section>`;
 }
@@ -87,25 +91,29 @@ function TryIt({ text, isOk }) {
 function Book({ name }) {
   const loaded = useLoaded(async () => {
     const isThere = (await client.playbooks()).some(book => book.name === name);
-    return isThere ? (await client.request(`/api/playbooks/${encodeURIComponent(name)}`)).text() : BEGINNING;
+    return isThere ? (await client.request(`/api/playbooks/${encodeURIComponent(name)}`)).text() : null;
   }, [name]);
   const [text, setText] = useState(undefined);
-  const [saved, setSaved] = useState("");
+  const [saved, setSaved] = useState(null);
   const [problem, setProblem] = useState("");
   const editor = useRef(null);
-  useEffect(() => { if (loaded.value !== undefined) { setText(loaded.value); setSaved(loaded.value); } }, [loaded.value]);
-  const isChanged = text !== undefined && text !== saved;
   useEffect(() => {
-    const leaving = event => { if (isChanged) event.preventDefault(); };
-    addEventListener("beforeunload", leaving);
-    return () => removeEventListener("beforeunload", leaving);
-  }, [isChanged]);
+    if (loaded.value === undefined) return;
+    setText(drafts.get(name) ?? loaded.value ?? BEGINNING);
+    setSaved(loaded.value);
+  }, [loaded.value]);
+  const isChanged = text !== undefined && text !== saved;
+  const write = given => {
+    setText(given);
+    if (given === saved) drafts.delete(name); else drafts.set(name, given);
+  };
   const { view, problem: checkProblem } = useView(text);
   const save = async () => {
     setProblem("");
     try {
       await attempt(() => client.request(`/api/playbooks/${encodeURIComponent(name)}`, { json: { content: text } }));
       setSaved(text);
+      if (drafts.get(name) === text) drafts.delete(name);
     } catch (error) { setProblem(error.message); }
   };
   const saveByKey = event => { if ((event.ctrlKey || event.metaKey) && event.key === "s") { event.preventDefault(); save(); } };
@@ -115,7 +123,7 @@ function Book({ name }) {
       ${text !== undefined && html`
         <div class="split" onKeyDown=${saveByKey}>
           <section class="card grow" aria-label="Text">
-            <${Editor} text=${text} onChange=${setText} findings=${view?.findings ?? []} api=${editor} />
+            <${Editor} text=${text} onChange=${write} findings=${view?.findings ?? []} api=${editor} />
             <div class="row"><button class="main" onClick=${save} disabled=${!isChanged || !view?.ok}>Save</button>
               <span class="hint" aria-live="polite">${isChanged ? "not saved" : "saved"} · Ctrl+S</span></div>
           </section>

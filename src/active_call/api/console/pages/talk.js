@@ -9,7 +9,7 @@ import { Meter } from "../parts/meter.js";
 import { Transcript } from "../parts/transcript.js";
 import { Variables } from "../parts/variables.js";
 import { Legend } from "../parts/waterfall.js";
-import { Badge, Facts, html, Page, Problem, Select, useEffect, useNow, useState } from "../ui.js";
+import { Badge, Facts, html, Page, Problem, Select, useEffect, useNow, useRef, useState } from "../ui.js";
 
 const YOU = { caller: "You", agent: "Agent" };
 
@@ -44,6 +44,8 @@ export function CallControls({ line, begunAt }) {
   const quality = useQuality(call, isUp);
   const found = useDevices(isUp);
   const now = useNow();
+  const until = useRef(now); // the time stands still when the call is over
+  if (phase !== "over") until.current = now;
   const mute = () => { call.mute(!isMuted); setMuted(!isMuted); };
   const press = digit => {
     try { call.dtmf(digit); setDigits(old => (old + digit).slice(-20)); } catch (error) { setProblem(error.message); }
@@ -53,7 +55,7 @@ export function CallControls({ line, begunAt }) {
   return html`
     <section class="card controls" aria-label="Call">
       <div class="row"><${Badge} kind=${isUp ? "good" : ""}>${isUp ? (media === "connected" || !media ? "connected" : media) : phase}<//>
-        <span class="timer">${length((now - begunAt) / 1000)}</span></div>
+        <span class="timer">${length((until.current - begunAt) / 1000)}</span></div>
       <${Meter} stream=${isUp && !isMuted ? call.microphone : null} label="You" />
       <${Meter} stream=${isUp ? call.sound : null} label="Agent" />
       ${media === "blocked" && html`<button onClick=${() => call.audio.play()}>Play the agent's sound</button>`}
@@ -105,7 +107,7 @@ export function TalkPage({ parts }) {
       ${line.phase === "idle" ? html`<p class="hint">The agent answers in this page. Your browser asks for the microphone; headphones give the best sound.</p>` : html`
         <div class="split">
           <section class="card grow" aria-label="Conversation"><${Transcript} state=${line.talk} names=${YOU} isLive /><${Legend} /></section>
-          <div class="side">${line.call && html`<${CallControls} line=${line} begunAt=${begunAt} />`}${line.phase === "up" && html`<${Scene} id=${line.call?.id} />`}</div>
+          <div class="side">${line.call && html`<${CallControls} key=${line.call.id} line=${line} begunAt=${begunAt} />`}${line.phase === "up" && html`<${Scene} id=${line.call?.id} />`}</div>
         </div>`}
     <//>`;
 }

@@ -21,6 +21,7 @@ export function hear(state, event) {
     case "interruption": return { ...state, isAgentSpeaking: false, wasCut: true };
     case "turn": return measured(state, event);
     case "addHistory": return said(state, event, at);
+    case "hangup": return noted({ ...state, partial: null, isCallerSpeaking: false, isAgentSpeaking: false }, event, at, told(event));
     default: {
       const text = told(event);
       return text ? noted(state, event, at, text) : state;
@@ -37,6 +38,7 @@ function said(state, event, at) {
     return { ...added(state, line), partial: state.partial?.isFinal ? null : state.partial };
   }
   if (!AGENTS.has(event.speaker)) return noted(state, event, at, `${event.speaker}: ${event.text}`);
+  if (event.sender === "client") return added(state, { kind: "said", speaker: "agent", text: event.text, at }); // not what the agent is saying
   const line = { kind: "said", speaker: "agent", text: event.text, at: state.agentSince ?? state.turn?.at ?? at, isInterrupted: state.wasCut, turn: state.turn };
   return { ...added(state, line), turn: null, agentSince: null, wasCut: false };
 }

@@ -25,7 +25,7 @@ function Drawing({ steps, label }) {
 function Texts({ messages }) {
   const written = message => message.text || [message.startLine, ...Object.entries(message.headers ?? {}).map(([name, value]) => `${name}: ${value}`)].join("\n");
   return html`
-    <details><summary>${messages.length} messages</summary>
+    <details><summary>${messages.length} ${messages.length === 1 ? "message" : "messages"}</summary>
       ${messages.map(message => html`<p class="hint">${clock(message.timestamp)} ${message.received ? "from" : "to"} ${message.transport} ${message.peer}</p><div class="message">${written(message)}</div>`)}
     </details>`;
 }
