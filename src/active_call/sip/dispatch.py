@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Final
 
 from active_call.base.errors import ParseError
@@ -142,16 +143,17 @@ class Dispatcher:
                 return False
             if self._core.layer.find_server(request) is not None:
                 return False
-            given = self._refused.get(server_key(request))
+            key = server_key(request)
         except ParseError:
             return False
+        given = self._refused.get(key)
         admitted = self._admit(request, flow, now)
         if admitted is None:
             return True
         if given is not None and given[0] > now:
             self._reply_statelessly(request, flow, given[1])
         else:
-            self._refuse_for_now(request, flow, not_accepting(self._core), now, admitted.trunk)
+            self._refuse_for_now(request, key, flow, not_accepting(self._core), now, admitted.trunk)
         return True
 
     def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
@@ -199,7 +201,7 @@ class Dispatcher:
         elif (verdict := self._core.admission.judge_call(admitted, flow, now, self._calls.n_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)
             reply = Reply(verdict.code, verdict.reason, headers, rule=verdict.rule)
-            self._refuse_for_now(request, flow, reply, now, verdict.trunk, verdict.detail)
+            self._refuse_for_now(request, server_key(request), flow, reply, now, verdict.trunk, verdict.detail)
         elif (transaction := self._start_server(request, flow, now)) is not None:
             self._core.reply(transaction, Reply(100, "Trying"), now)
             self._start_call(transaction, flow, replaced, admitted.trunk)
@@ -236,10 +238,12 @@ class Dispatcher:
             self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
         self._reply_statelessly(request, flow, reply)
 
-    def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float, trunk: str, detail: str = "") -> None:
-        """Refuse an INVITE temporarily, by the reply's rule. Its repetitions get the same answer and do not become a new call."""
+    def _refuse_for_now(self, request: Request, key: Hashable, flow: Flow, reply: Reply, now: float, trunk: str, detail: str = "") -> None:
+        """Refuse an INVITE temporarily, by the reply's rule. Its repetitions, which have the same `key`, get the same answer and do not
+        become a new call.
+        """
         self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=detail or reply.reason)
-        self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
+        self._refused[key] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
         self._reply_statelessly(request, flow, reply)

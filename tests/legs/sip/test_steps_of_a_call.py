@@ -48,7 +48,7 @@ def test_request_is_parsed_checked_and_summarised_in_few_steps() -> None:
         validate_request(message)
         headers_of(invite(number))
 
-    assert steps(handle) < 370
+    assert steps(handle) < 330
 
 
 def test_abilities_of_a_leg_are_looked_up_once_for_its_class() -> None:
@@ -66,7 +66,7 @@ def test_invite_is_refused_in_few_steps_while_no_calls_are_accepted() -> None:
         (reply,) = endpoint.take_transmits()
         assert reply.data.startswith(b"SIP/2.0 503 ")
 
-    assert steps(refuse) < 385
+    assert steps(refuse) < 350
 
 
 def test_ack_to_a_refusal_takes_few_steps() -> None:
