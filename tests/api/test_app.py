@@ -31,8 +31,8 @@ from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
 from active_call.store.call_record import CallRecord
-from active_call.store.database.connection import parse_database_url
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.database.url import parse_database_url
 from active_call.store.troubles import Troubles
 from active_call.testing.fakes.call import FakeLeg
 

@@ -161,7 +161,6 @@ def _import_the_program() -> None:
         "anyio._backends._asyncio",
         "uvicorn.lifespan.off",
         "uvloop",
-        "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
         "active_call.server.commands.main",
         "active_call.server.logs",

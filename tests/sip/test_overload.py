@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.sip import dispatch
-from active_call.sip.events import IncomingCall, RequestRefused
+from active_call.sip.events import IncomingCall, MessageDropped, RequestRefused
 
 
 def test_refused_invite_that_is_repeated_later_does_not_become_a_call_3261_17_2_1(bench, wire):
@@ -49,3 +49,24 @@ def test_invite_without_a_header_that_the_response_copies_is_malformed_while_no_
     bench.endpoint.set_accepting(False)
     sent = bench.feed(b"\r\n".join(line for line in lines if not line.startswith(missing)))
     assert [m.code for m in sent if m.code != 400] == []
+
+
+@pytest.mark.parametrize("written", [b"\r\nTo: ", b"\r\nt : ", b"\r\nTO:\r\n  "])
+def test_ack_to_a_refusal_is_ignored_however_it_is_written(bench, wire, written):
+    bench.endpoint.set_accepting(False)
+    (busy,) = bench.feed(wire.request("INVITE", body=wire.OFFER))
+    bench.events.clear()
+    ack = wire.request("ACK", to=busy.get("To"))
+    assert b"\r\nTo: " in ack
+    assert bench.feed(ack.replace(b"\r\nTo: ", written)) == []
+    assert bench.events == []
+
+
+def test_ack_with_the_tag_of_a_call_is_never_taken_for_one_to_a_refusal(bench, wire):
+    bench.feed(wire.request("INVITE", body=wire.OFFER))
+    call = bench.of(IncomingCall)[0].call
+    (answer,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    assert dispatch.STATELESS_TAG not in answer.get("To")
+    stray = wire.request("ACK", branch="z9hG4bKstray", to="<sip:a@b>;tag=unknown")
+    bench.feed(stray)
+    assert [event.why for event in bench.of(MessageDropped)] == ["stray_ack"]

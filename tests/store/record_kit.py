@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from active_call.base.world import World
-from active_call.store.database.connection import parse_database_url
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.database.url import parse_database_url
 from active_call.store.records import CallRecord, OpenCall, RecordQuery, TranscriptLine
 from active_call.store.sinks import RecordDelivery
 from active_call.store.troubles import Troubles

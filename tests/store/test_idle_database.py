@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 from active_call.base.world import World
@@ -16,31 +15,21 @@ from active_call.store.troubles import Troubles
 from active_call.testing.virtual_time import run_virtually
 
 
-class Result(list[Any]):
-    """Rows of a query."""
-
-    def all(self) -> list[Any]:
-        return []
-
-    def scalars(self) -> Result:
-        return self
-
-
 class CountingDatabase:
     """Counts transactions. Its outbox has `n_waiting` rows that are not due."""
 
     def __init__(self, *, is_sqlite: bool = True, n_waiting: int = 0) -> None:
         self.is_sqlite = is_sqlite
         self.n_transactions = 0
-        self._counts = Result([SimpleNamespace(state="waiting", n=n_waiting)] if n_waiting else [])
+        self._counts = [{"state": "waiting", "n": n_waiting}] if n_waiting else []
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[CountingDatabase]:
         self.n_transactions += 1
         yield self
 
-    async def execute(self, statement: object, values: object = None) -> Result:
-        return self._counts
+    async def fetch(self, sql: str, values: object = None) -> list[dict[str, Any]]:
+        return self._counts if "GROUP BY" in sql else []
 
 
 class Sink:

@@ -6,23 +6,26 @@ import asyncio
 import contextlib
 import sqlite3
 import stat
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
-import sqlalchemy as sa
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
+from peers.postgres import Postgres
 from record_kit import START, a_store, alive, opened, record, run, statuses
 
 from active_call.base.errors import ConfigError
-from active_call.store.database.connection import parse_database_url
+from active_call.store.database import schema
+from active_call.store.database.connection import Database
+from active_call.store.database.errors import DatabaseError
 from active_call.store.database.records import DatabaseRecords
-from active_call.store.database.schema import MIGRATIONS, bring_up_to_date, migrate
-from active_call.store.database.tables import HEAD_REVISION, metadata
+from active_call.store.database.schema import REVISIONS, Revision
+from active_call.store.database.url import parse_database_url
 from active_call.store.records import RecordQuery, RecordsUnavailable
 from active_call.store.troubles import Troubles
 
@@ -180,68 +183,156 @@ def test_a_thousand_short_calls_are_a_thousand_records(url: str, tmp_path: Path)
     run(story)
 
 
-def test_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
-    with engine.begin() as connection:
-        migrate(connection)
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        migrated = _schema(connection)
-    fresh = sa.create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
-    with fresh.begin() as connection:
-        bring_up_to_date(connection)
-        assert _schema(connection) == migrated
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD_REVISION
-        migrate(connection)  # has nothing to do
-        assert _schema(connection) == migrated
-    engine.dispose()
-    fresh.dispose()
-
-
-def _schema(connection: sa.Connection) -> dict[str, object]:
-    """Tables with columns, keys and indexes, as the database describes them."""
-    inspector = sa.inspect(connection)
-    return {
-        name: (
-            [{**column, "type": str(column["type"])} for column in inspector.get_columns(name)],
-            inspector.get_pk_constraint(name)["constrained_columns"],
-            inspector.get_unique_constraints(name),
-            sorted(inspector.get_indexes(name), key=str),
-        )
-        for name in sorted(inspector.get_table_names())
-    }
-
-
-def test_new_database_and_one_of_this_version_need_no_alembic(tmp_path: Path) -> None:
-    program = f"""
-import asyncio, sys
-from pathlib import Path
-from active_call.store.database.connection import Database, parse_database_url
-async def main():
-    for _ in range(2):
-        database = Database(parse_database_url("sqlite:///{tmp_path / "records.db"}"))
-        await database.open()
-        await database.close()
-asyncio.run(main())
-sys.exit(bool({{"alembic", "sqlalchemy.orm", "sqlalchemy.ext.asyncio"}} & set(sys.modules)))
+EARLIER = """
+CREATE TABLE calls (
+	seq {id} NOT NULL, id TEXT NOT NULL, session_id TEXT NOT NULL, node TEXT NOT NULL, state VARCHAR(8) NOT NULL,
+	status VARCHAR(16) NOT NULL, direction VARCHAR(16) NOT NULL, call_type VARCHAR(16) NOT NULL, caller TEXT NOT NULL,
+	callee TEXT NOT NULL, call_id TEXT NOT NULL, trunk TEXT NOT NULL, playbook TEXT NOT NULL, started_at {time} NOT NULL,
+	ringing_at {time}, answered_at {time}, ended_at {time}, duration_s FLOAT NOT NULL, hangup_reason TEXT NOT NULL,
+	hangup_by TEXT NOT NULL, sip_code INTEGER, error TEXT, body TEXT, PRIMARY KEY (seq), UNIQUE (id)
+);
+CREATE INDEX calls_by_session ON calls (session_id);
+CREATE INDEX calls_by_start ON calls (started_at, seq);
+CREATE INDEX calls_by_state ON calls (state, node);
+CREATE TABLE imports (source TEXT NOT NULL, finished_at {time} NOT NULL, PRIMARY KEY (source));
+CREATE TABLE nodes (node TEXT NOT NULL, slot TEXT NOT NULL, seen_at {time} NOT NULL, PRIMARY KEY (node));
+CREATE TABLE outbox (
+	seq {id} NOT NULL, record_id TEXT NOT NULL, node TEXT NOT NULL, state VARCHAR(8) NOT NULL, attempts INTEGER NOT NULL,
+	due_at {time} NOT NULL, created_at {time} NOT NULL, error TEXT, PRIMARY KEY (seq)
+);
+CREATE INDEX outbox_by_node ON outbox (node, state, due_at);
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO calls (
+	id, session_id, node, state, status, direction, call_type, caller, callee, call_id, trunk, playbook, started_at, answered_at, ended_at,
+	duration_s, hangup_reason, hangup_by, body
+) VALUES (
+	'old', 'old', 'n', 'closed', 'answered', 'inbound', 'sip', 'a', 'b', 'c', '', '', '2026-03-04 23:59:30.000000{zone}',
+	'2026-03-04 23:59:31.500000{zone}', '2026-03-05 00:00:31.000000{zone}', 60.0, 'bye', 'caller', '{{"recordId": "old"}}'
+);
 """
-    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+"""What version 0.1.0 wrote by SQLAlchemy and Alembic, as these two put it."""
 
 
-def test_tables_without_a_version_are_migrated(tmp_path: Path) -> None:
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'records.db'}")
-    with engine.begin() as connection:
-        metadata.tables["calls"].create(connection)
-        with pytest.raises(sa.exc.OperationalError, match="already exists"):  # which Alembic says, and not we over its head
-            bring_up_to_date(connection)
-    engine.dispose()
+def _execute(url: str, script: str) -> None:
+    """Execute statements in a database, without code of ours."""
+    if url.startswith("sqlite"):
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.executescript(script)
+        return
+
+    async def run_script() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(script)
+        await connection.close()
+
+    asyncio.run(run_script())
 
 
-def test_head_revision_is_the_newest_script() -> None:
-    scripts = sorted(path.stem for path in (MIGRATIONS / "versions").glob("revision_*.py"))
-    assert scripts[-1].split("_")[1] == HEAD_REVISION
+def _earlier_database(url: str) -> None:
+    is_sqlite = url.startswith("sqlite")
+    types = {"id": "INTEGER", "time": "DATETIME", "zone": ""}
+    _execute(url, EARLIER.format_map(types if is_sqlite else {"id": "BIGSERIAL", "time": "TIMESTAMP WITH TIME ZONE", "zone": "+00"}))
+
+
+def _schema(url: str) -> list[object]:
+    """Tables with columns, keys and indexes, as the database describes them."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+            columns = [(name, connection.execute(f"PRAGMA table_info({name})").fetchall()) for name in tables]
+            indexes = connection.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name")
+            return [*columns, *((name, table, str(sql).split()) for name, table, sql in indexes)]
+
+    async def ask() -> list[object]:
+        connection = await asyncpg.connect(url)
+        columns = await connection.fetch(
+            "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default "
+            "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
+        )
+        indexes = await connection.fetch(
+            "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname"
+        )
+        await connection.close()
+        return [*map(tuple, columns), *map(tuple, indexes)]
+
+    return asyncio.run(ask())
+
+
+def _open(url: str) -> None:
+    async def story() -> None:
+        database = Database(parse_database_url(url))
+        try:
+            await database.open()
+        finally:
+            await database.close()
+
+    asyncio.run(story())
+
+
+def test_database_of_an_earlier_version_is_used_as_it_is(url: str, tmp_path: Path) -> None:
+    _earlier_database(url)
+    earlier = _schema(url)
+
+    async def story() -> None:
+        async with opened(url, tmp_path) as store:
+            store.write(record("new"))
+            page = await store.list(RecordQuery())
+            assert [item["id"] for item in page.items] == ["old", "new"] or [item["id"] for item in page.items] == ["new", "old"]
+            (old,) = (item for item in page.items if item["id"] == "old")
+            assert datetime.fromisoformat(old["date"]) == START
+            assert await store.get("old") == {"recordId": "old"}
+
+    run(story)
+    assert _schema(url) == earlier
+
+
+def test_new_database_has_the_tables_of_the_earlier_version(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    _open(url)
+    _open(url)  # has nothing to do
+    if url.startswith("sqlite"):
+        other = f"sqlite:///{tmp_path / 'earlier.db'}"
+    else:
+        other = request.getfixturevalue("postgres").new_database("earlier_tables")
+    _earlier_database(other)
+    assert _schema(url) == _schema(other)
+
+
+def test_revisions_that_a_database_lacks_are_run_in_order(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _open(url)
+    later = (
+        Revision("0002", ("CREATE TABLE more (seq {id} NOT NULL, PRIMARY KEY (seq))",)),
+        Revision("0003", ("ALTER TABLE more ADD COLUMN seen_at {time}",)),
+    )
+    monkeypatch.setattr(schema, "REVISIONS", (*REVISIONS, *later))
+    _open(url)
+    assert "seen_at" in str([entry for entry in _schema(url) if "more" in str(entry)])
+    _open(url)
+    monkeypatch.setattr(schema, "REVISIONS", (*REVISIONS, Revision("0004", ("CREATE TABLE calls (seq {id})",))))
+    with pytest.raises(ConfigError, match="another version"):  # 0003 is unknown to that version
+        _open(url)
+
+
+def test_revision_that_fails_leaves_the_database_as_it_was(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _open(url)
+    before = _schema(url)
+    failing = Revision("0002", ("CREATE TABLE more (seq {id} NOT NULL, PRIMARY KEY (seq))", "CREATE TABLE calls (seq {id})"))
+    monkeypatch.setattr(schema, "REVISIONS", (*REVISIONS, failing))
+    with pytest.raises(DatabaseError, match="already exists"):
+        _open(url)
+    monkeypatch.undo()
+    assert _schema(url) == before
+    _open(url)
+
+
+def test_tables_without_a_version_are_not_touched(url: str) -> None:
+    _execute(url, "CREATE TABLE calls (seq INTEGER)")
+    before = _schema(url)
+    with pytest.raises(DatabaseError, match="already exists"):
+        _open(url)
+    assert _schema(url) == before
 
 
 def test_database_of_a_newer_version_stops_the_start_in_clear_words(tmp_path: Path) -> None:
@@ -278,6 +369,7 @@ def test_sqlite_file_is_wal_and_for_its_owner_only(tmp_path: Path) -> None:
     [
         ("mysql://host/db", "found mysql"),
         ("nonsense", "expected a URL"),
+        ("postgresql://u:p@host:port/db", "expected a URL"),
         ("sqlite://", "names a file"),
         ("sqlite:///:memory:", "names a file"),
     ],
@@ -287,9 +379,40 @@ def test_url_that_can_never_work_is_a_config_error(text: str, words: str) -> Non
         parse_database_url(text)
 
 
-def test_url_of_libpq_is_understood() -> None:
-    url = parse_database_url("postgresql://u:secret@db/records?sslmode=require")
-    assert (url.drivername, dict(url.query)) == ("postgresql+asyncpg", {"ssl": "require"})
+@pytest.mark.parametrize(
+    ("text", "dsn", "shown"),
+    [
+        ("postgresql://u:secret@db/records?sslmode=require", None, "postgresql://u:***@db/records?sslmode=require"),
+        ("postgres://db:5433/r", "postgresql://db:5433/r", "postgresql://db:5433/r"),
+        ("postgresql+asyncpg://u:se/c:r%40t@db/r?ssl=verify-full", "postgresql://u:se%2Fc%3Ar%40t@db/r?sslmode=verify-full", None),
+        ("postgresql://u@one:1,two:2/r", "postgresql://u@one:1,two:2/r", "postgresql://u@one:1,two:2/r"),
+        ("postgresql:///r?host=/run/pg&password=secret", None, "postgresql:///r?host=/run/pg&password=***"),
+    ],
+)
+def test_url_of_libpq_is_understood_and_shown_without_its_password(text: str, dsn: str | None, shown: str | None) -> None:
+    url = parse_database_url(text)
+    assert url.dsn == (dsn or text) or dsn is None
+    assert shown is None or url.shown == shown
+    assert not {"secret", "se/c", "r%40t", "se%2Fc"} & set(url.shown.replace("@", ":").replace("=", ":").split(":"))
+    assert repr(url) == url.shown
+
+
+def test_database_behind_a_pooler_is_used_without_prepared_statements(postgres: Postgres, tmp_path: Path) -> None:
+    url = f"{postgres.new_database('pooled')}?prepared_statement_cache_size=0"
+    assert (parse_database_url(url).n_prepared, parse_database_url(url).dsn) == (0, url.partition("?")[0])
+
+    async def story() -> None:
+        async with opened(url, tmp_path) as store:
+            store.write(record())
+            assert await statuses(store) == [("s.1", "answered")]
+
+    run(story)
+
+
+def test_file_of_sqlite_is_named_by_a_relative_or_a_whole_path() -> None:
+    assert parse_database_url("sqlite:///folder/records.db").path == Path("folder/records.db")
+    assert parse_database_url("sqlite:////var/records.db").path == Path("/var/records.db")
+    assert parse_database_url("sqlite+aiosqlite:///folder/r%20s.db?timeout=3").path == Path("folder/r%20s.db")
 
 
 def test_times_of_any_zone_are_the_same_instant(url: str, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,7 +24,7 @@ from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.store.create_records import create_records
 from active_call.store.database import outbox
-from active_call.store.database.sqlite import Sqlite
+from active_call.store.database.sqlite import Connections, Sqlite
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords, replace_file
 from active_call.store.sinks import ClosedRecord, RecordRefused, SinkBusy
@@ -304,11 +303,14 @@ def test_full_disk_of_the_database_costs_no_record(tmp_path: Path) -> None:
             await store.flush()
             max_pages = [1]  # SQLite's own word for a disk without room
 
-            def limit(connection: Any, *_: object) -> None:
-                connection.cursor().execute(f"PRAGMA max_page_count={max_pages[0]}")
+            class Limited(Connections):
+                def take(self) -> Any:
+                    connection, idle = super().take()
+                    connection.execute(f"PRAGMA max_page_count={max_pages[0]}")
+                    return connection, idle
 
             assert isinstance(store._database._engine, Sqlite)
-            event.listen(store._database._engine._engine.pool, "checkout", limit)
+            store._database._engine.connections = Limited(tmp_path / "records.db")
             store.write(record("a", variables={"long": "x" * 200_000}))
             await until(lambda: bool(troubles.current()))
             assert "full" in troubles.current()[0]["reason"]

@@ -18,16 +18,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
 
 from active_call.api.origins import is_loopback, was_forwarded
 from active_call.base.rate import Rate
 from active_call.base.world import Clock, World
 
-AccessCheck = Callable[[HTTPConnection], None]
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+AccessCheck = Callable[["HTTPConnection"], None]
 """Admits a request or a WebSocket, or raises HTTPException 401, 403 or 429."""
 
 DEFAULT_RATE_PER_S: Final = 200.0
@@ -70,7 +72,7 @@ def needed_scope(method: str, path: str) -> Scope:
 
 
 class AccessControl:
-    """Checks requests; a FastAPI dependency. Its tokens may change while it is in use."""
+    """Checks requests. Its tokens may change while it is in use."""
 
     def __init__(self, clock: Clock, tokens: Sequence[Token] = (), rate_per_s: float = DEFAULT_RATE_PER_S) -> None:
         self._clock = clock

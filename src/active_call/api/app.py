@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import HTTPConnection
 
-from active_call.api.access import access_check
+from active_call.api.access import AccessCheck, access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.asyncapi import asyncapi_routes
 from active_call.api.bodies import body_schema, json_object
@@ -58,6 +60,7 @@ def create_app(services: ApiServices) -> FastAPI:
     """The application, ready for uvicorn."""
     app = FastAPI(title="active-call", version=services.version, description=ABOUT, docs_url=None, redoc_url=None)
     runs, check = PlaybookRuns(World()), services.access or access_check(services.token)
+    guarded = [Depends(_admission(check))]
     add_docs_page(app)
     app.include_router(_open_routes(services))
     for router in (
@@ -69,15 +72,15 @@ def create_app(services: ApiServices) -> FastAPI:
         console_data_routes(services.registry, services.records, services.console),
         metrics_routes(services.registry),
     ):
-        app.include_router(router, dependencies=[Depends(check)])
+        app.include_router(router, dependencies=guarded)
     if services.begin_talk is not None:
         talks = text_talk_routes(services.begin_talk, services.playbooks, World().randomness)
-        app.include_router(talks, dependencies=[Depends(check)])
+        app.include_router(talks, dependencies=guarded)
     if services.webhooks is not None:
-        app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
+        app.include_router(webhook_routes(services.webhooks), dependencies=guarded)
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
-        app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])
+        app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=guarded)
         access = StreamAccess(services.streams, check, time.time)
         app.include_router(carrier_stream_routes(services.registry, services.media, services.playbooks, access))
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
@@ -88,6 +91,15 @@ def create_app(services: ApiServices) -> FastAPI:
     describe_fully(app)
     app.add_middleware(Walls, rules=services.origins)
     return app
+
+
+def _admission(check: AccessCheck) -> Callable[[HTTPConnection], Awaitable[None]]:
+    """The access check as FastAPI needs it: with the type of its parameter."""
+
+    async def admit(client: HTTPConnection) -> None:
+        check(client)
+
+    return admit
 
 
 def _open_routes(services: ApiServices) -> APIRouter:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.trust import Place
 from active_call.net.outgoing import OutgoingPolicy
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 OPEN_S: Final = 5.0
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
@@ -38,6 +38,9 @@ class OutgoingSockets:
 
     async def open(self, url: str, headers: Mapping[str, str] | None = None, trusted: frozenset[Place] = frozenset()) -> ClientConnection:
         """Open a connection, which the caller closes. Raises SocketUnavailable or OutgoingRefused."""
+        from websockets.asyncio.client import connect  # loaded after the start, with the HTTP API
+        from websockets.exceptions import WebSocketException
+
         host, port, is_secure = _place(url)
         policy = self._policy.trusting(trusted)
         options: dict[str, Any] = {"ssl": self._tls, "server_hostname": host} if is_secure else {}

@@ -18,7 +18,7 @@ import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
@@ -26,8 +26,10 @@ from active_call.net.certificates import MakeContext, is_named_by_uri
 from active_call.net.limits import HALF_READ_S, Admission, ConnectionLimits, Refusals
 from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
-from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
 from active_call.sip.events import Address, Flow, Target, Transmit, TransportName
+
+if TYPE_CHECKING:
+    from active_call.net.sip_websocket import WebSocketConnection
 
 CONNECT_DEADLINE_S = 3.5
 """TCP and TLS together: the core gives up an address after 4 s (`EndpointConfig.next_hop_after_s`), and needs the reason before that."""
@@ -202,8 +204,8 @@ class Connections:
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **options)
-                if isinstance(connection, WebSocketConnection):
-                    await connection.opened.wait()
+                if transport in ("ws", "wss"):
+                    await cast("WebSocketConnection", connection).opened.wait()
         finally:
             self._in_handshake.discard(connection.id)
         if connection.flow is None or not connection.is_open:
@@ -286,6 +288,9 @@ class Connections:
         number, now, is_outgoing = self._n_opened, self._clock.now(), dialled is not None
         if transport not in ("ws", "wss"):
             return StreamConnection(self, number, transport, now, is_outgoing=is_outgoing)
+        # With `websockets`, which few servers need for SIP.
+        from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
+
         if dialled is None:
             return WebSocketConnection(self, number, transport, now, server_protocol(), is_outgoing=False)
         protocol = client_protocol(dialled[3] or dialled[1], dialled[2], is_secure=transport == "wss")

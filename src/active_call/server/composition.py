@@ -69,10 +69,10 @@ from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
 from active_call.server.logs import log_health
-from active_call.server.playbook_files import find_playbook
+from active_call.server.playbook_files import find_playbook, playbook_folder
 from active_call.server.setup.browsers import browser_settings, stream_settings
 from active_call.server.setup.mcp import mcp_settings
-from active_call.server.setup.outside import outgoing_policy, sound_folders
+from active_call.server.setup.outside import outgoing_policy, read_shipped_facts, sound_folders
 from active_call.server.setup.sip import listen, make_sip, refuse_taken_ports
 from active_call.server.setup.spending import configure_spending, kept_spending
 from active_call.server.setup.trunks import accounts, trunk_warnings
@@ -220,13 +220,14 @@ async def _shared_services(
     load: CallLoad,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; returns the services shared by calls, without the call settings of the configuration."""
-    tls = httpx.create_ssl_context()
+    preparing = asyncio.gather(asyncio.to_thread(httpx.create_ssl_context), asyncio.to_thread(read_shipped_facts))
+    await pool.start()
+    stack.push_async_callback(_closed, "media", pool.close)
+    tls, _ = await preparing
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies()))
     clients = GuardedClients(outgoing_policy(config, environment), tls)
     guarded = clients.shared()
     stack.push_async_callback(_closed, "outgoing requests", clients.close)
-    await pool.start()
-    stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses(children=children, is_strained=lambda: load.is_strained)
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
@@ -285,7 +286,7 @@ def _api_services(
     return ApiServices(
         registry=registry,
         playbooks=settings.playbooks,
-        playbook_folder=_playbook_folder(),
+        playbook_folder=playbook_folder(),
         records=records,
         health=health,
         version=__version__,
@@ -464,11 +465,6 @@ def _recording_policy(config: Config) -> RecordingPolicy | None:
         )
 
     return RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
-
-
-def _playbook_folder() -> Path:
-    folder = Path("config/playbook")
-    return folder if folder.is_dir() else Path("playbooks")
 
 
 @asynccontextmanager

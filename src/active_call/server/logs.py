@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING}
 MAX_STRAY_LINE_BYTES = 4096
-_NOISY = ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error", "sqlalchemy", "alembic")
+_NOISY = ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error", "asyncpg")
 _STDERR = 2
 
 stray_log = logging.getLogger("active_call.stderr")

@@ -64,3 +64,8 @@ def _configured_names(config: Config) -> set[str]:
     if not isinstance(handler, PlaybookHandler):
         return set()
     return {name for name in (handler.default, *(rule.playbook for rule in handler.rules)) if name}
+
+
+def playbook_folder() -> Path:
+    """The folder of the playbooks that the HTTP API reads and writes: the first one of `PLAYBOOK_FOLDERS` that exists, or the last."""
+    return next((folder for folder in PLAYBOOK_FOLDERS if folder.is_dir()), PLAYBOOK_FOLDERS[-1])

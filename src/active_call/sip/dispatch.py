@@ -8,7 +8,10 @@ every refused request.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
 
 from active_call.base.errors import ParseError
 from active_call.sip.access.access_list import Verdict
@@ -35,6 +38,10 @@ from active_call.sip.transaction.tables import LIFETIME_T1S
 MAX_REFUSED = 4096
 """Number of refused INVITEs remembered for their repetitions: 32 s at 128 refusals a second."""
 
+STATELESS_TAG: Final = "stateless-"
+"""The To tags of stateless responses begin with this, and no others of ours do: so an ACK to one needs no state and no parsing."""
+_ACK_TO_STATELESS: Final = re.compile(rb"\n(?:to|t)[ \t]*:[^\r\n]*;tag=" + STATELESS_TAG.encode(), re.IGNORECASE)
+
 _NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
 
 
@@ -49,7 +56,9 @@ class Dispatcher:
         """INVITEs that were refused temporarily: until when, and with which reply."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Process one whole message."""
+        """Process one whole message. The ACK to a stateless response is ignored unparsed, because an overload contains many."""
+        if data.startswith(b"ACK ") and _ACK_TO_STATELESS.search(data) is not None:
+            return
         try:
             message = parse_message(data)
         except ParseError as error:
@@ -102,8 +111,6 @@ class Dispatcher:
     # -- requests -----------------------------------------------------------------------------------------------------------------------
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
-        if request.method == "ACK" and _acknowledges_refusal(request):
-            return
         if request.method == "INVITE" and self._is_refused_unread(request, flow, now):
             return
         try:
@@ -136,16 +143,17 @@ class Dispatcher:
                 return False
             if self._core.layer.find_server(request) is not None:
                 return False
-            given = self._refused.get(server_key(request))
+            key = server_key(request)
         except ParseError:
             return False
+        given = self._refused.get(key)
         admitted = self._admit(request, flow, now)
         if admitted is None:
             return True
         if given is not None and given[0] > now:
             self._reply_statelessly(request, flow, given[1])
         else:
-            self._refuse_for_now(request, flow, not_accepting(self._core), now, admitted.trunk)
+            self._refuse_for_now(request, key, flow, not_accepting(self._core), now, admitted.trunk)
         return True
 
     def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
@@ -155,7 +163,8 @@ class Dispatcher:
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
         if entry is None:
-            self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
+            if not (request.to.tag or "").startswith(STATELESS_TAG):  # written in a way that `receive` does not recognise
+                self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
         entry.user.handle_ack(request, flow, now)
 
@@ -192,7 +201,7 @@ class Dispatcher:
         elif (verdict := self._core.admission.judge_call(admitted, flow, now, self._calls.n_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)
             reply = Reply(verdict.code, verdict.reason, headers, rule=verdict.rule)
-            self._refuse_for_now(request, flow, reply, now, verdict.trunk, verdict.detail)
+            self._refuse_for_now(request, server_key(request), flow, reply, now, verdict.trunk, verdict.detail)
         elif (transaction := self._start_server(request, flow, now)) is not None:
             self._core.reply(transaction, Reply(100, "Trying"), now)
             self._start_call(transaction, flow, replaced, admitted.trunk)
@@ -229,10 +238,12 @@ class Dispatcher:
             self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
         self._reply_statelessly(request, flow, reply)
 
-    def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float, trunk: str, detail: str = "") -> None:
-        """Refuse an INVITE temporarily, by the reply's rule. Its repetitions get the same answer and do not become a new call."""
+    def _refuse_for_now(self, request: Request, key: Hashable, flow: Flow, reply: Reply, now: float, trunk: str, detail: str = "") -> None:
+        """Refuse an INVITE temporarily, by the reply's rule. Its repetitions, which have the same `key`, get the same answer and do not
+        become a new call.
+        """
         self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=detail or reply.reason)
-        self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
+        self._refused[key] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
         self._reply_statelessly(request, flow, reply)
@@ -279,20 +290,12 @@ class Dispatcher:
         self._core.layer.transmit(data, destination)
 
 
-def _acknowledges_refusal(request: Request) -> bool:
-    """Whether an ACK belongs to a stateless final response. It is ignored without further parsing, because a flood contains many."""
-    try:
-        return request.to.tag == _stateless_tag(request)
-    except ParseError:
-        return False
-
-
 def _stateless_tag(request: Request) -> str:
-    """The To tag of a stateless refusal. Repetitions of the request and the ACK yield the same tag."""
+    """The To tag of a stateless response. Repetitions of the request yield the same tag."""
     via = request.top_via
     number = (request.headers.get("CSeq") or "").partition(" ")[0]
     seed = "\n".join((via.branch or "", via.sent_by, request.headers.get("Call-ID") or "", number))
-    return hashlib.blake2s(encode_text(seed), digest_size=8).hexdigest()
+    return STATELESS_TAG + hashlib.blake2s(encode_text(seed), digest_size=8).hexdigest()
 
 
 def _user_in(request: Request) -> str:

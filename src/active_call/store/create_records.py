@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import httpx
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
-from active_call.store.database.connection import Database, parse_database_url
+from active_call.store.database.connection import Database
+from active_call.store.database.errors import DatabaseError
 from active_call.store.database.queries import RecordQueries
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.database.url import DatabaseUrl, parse_database_url, sqlite_url
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords
 from active_call.store.records import RecordsUnavailable
@@ -92,18 +92,18 @@ async def read_record(settings: RecordSettings, record_id: str) -> dict[str, Any
     database = Database(url)
     try:
         return await RecordQueries(database).get(record_id)
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except (DatabaseError, OSError, TimeoutError) as error:
         raise RecordsUnavailable(f"the records database does not answer: {database.name}") from error
     finally:
         await database.close()
 
 
-def _may_exist(url: URL) -> bool:
+def _may_exist(url: DatabaseUrl) -> bool:
     """Reading must not create an empty database."""
-    return not url.drivername.startswith("sqlite") or Path(url.database or "").exists()
+    return url.path is None or url.path.exists()
 
 
-def _url_of(settings: _WithRoot) -> URL:
+def _url_of(settings: _WithRoot) -> DatabaseUrl:
     if settings.database:
         return parse_database_url(settings.database, "callrecord.database")
-    return URL.create("sqlite", database=str(Path(settings.root) / FILE_NAME))
+    return sqlite_url(Path(settings.root) / FILE_NAME)

@@ -48,7 +48,7 @@ def test_request_is_parsed_checked_and_summarised_in_few_steps() -> None:
         validate_request(message)
         headers_of(invite(number))
 
-    assert steps(handle) < 370
+    assert steps(handle) < 305
 
 
 def test_abilities_of_a_leg_are_looked_up_once_for_its_class() -> None:
@@ -66,4 +66,24 @@ def test_invite_is_refused_in_few_steps_while_no_calls_are_accepted() -> None:
         (reply,) = endpoint.take_transmits()
         assert reply.data.startswith(b"SIP/2.0 503 ")
 
-    assert steps(refuse) < 385
+    assert steps(refuse) < 350
+
+
+def test_ack_to_a_refusal_takes_few_steps() -> None:
+    us, peer = Address("127.0.0.1", 5060), Address("127.0.0.1", 40000)
+    endpoint = Endpoint(EndpointConfig(listeners=(Listener("udp", us, us),), user_agent="active-call"), CountingRandomness())
+    endpoint.set_accepting(False, 5)
+
+    def acknowledge(number: int) -> None:
+        endpoint.receive_datagram(acks[number], Flow("udp", us, peer), 1.0)
+        assert not endpoint.has_output
+
+    acks = {}
+    for number in (1, 2):
+        endpoint.receive_datagram(invite(number), Flow("udp", us, peer), 1.0)
+        (reply,) = endpoint.take_transmits()
+        endpoint.take_events()
+        to = reply.data.partition(b"\r\nTo: ")[2].partition(b"\r\n")[0]
+        head = invite(number).partition(b"\r\n\r\n")[0].replace(b"INVITE", b"ACK").replace(b"To: <sip:bench@127.0.0.1:5060>", b"To: " + to)
+        acks[number] = head.replace(b"Content-Length: 5", b"Content-Length: 0") + b"\r\n\r\n"
+    assert steps(acknowledge) < 60

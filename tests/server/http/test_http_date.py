@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import uvicorn
 
-from active_call.server.http import server as http_server
+from active_call.server.http import protocols
 
 
 def test_date_is_that_of_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 784_111_777.2
-    monkeypatch.setattr(http_server.time, "time", lambda: now)
+    monkeypatch.setattr(protocols.time, "time", lambda: now)
     settings = uvicorn.Config("nowhere:app", headers=[("X-Own", "1")], server_header=False, log_config=None)
     settings.encoded_headers = [(b"x-own", b"1")]
-    state = http_server._State(settings)
+    state = protocols._State(settings)
     first = state.default_headers
     assert first == [(b"date", b"Sun, 06 Nov 1994 08:49:37 GMT"), (b"x-own", b"1")]
     now += 0.7

@@ -11,14 +11,16 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
 
 from active_call.api.access import AccessCheck
 from active_call.legs.websocket.carriers.profile import StreamProfile
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 TICKET_S: Final = 120
 """How long a ticket is valid: a carrier takes about a second from the answer document to the stream."""

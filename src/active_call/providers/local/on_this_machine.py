@@ -36,7 +36,7 @@ def _is_there(find: Callable[[str], object], module: str) -> bool:
     return find(module) is not None
 
 
-FRESH_S: Final = 2.0
+FRESH_S: Final = 5.0
 """Models may be added while the server runs. They are looked up again after this long, not at each request of a call."""
 
 

@@ -49,7 +49,7 @@ def _check_records(config: Config, document: Document) -> None:
         raise document.error(("callrecord", "type"), "'s3' is not supported yet in this version; use local, http or database")
     if not text:
         return
-    from active_call.store.database.connection import parse_database_url  # SQLAlchemy: not for commands that start no server
+    from active_call.store.database.url import parse_database_url
 
     try:
         parse_database_url(text)

@@ -1,26 +1,20 @@
-"""The HTTP server in this process: uvicorn over our own limited sockets and connections."""
+"""The HTTP server in this process: its socket, its limits, and when its protocols are loaded (`protocols`)."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import importlib
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import formatdate
+from typing import Final
 
-import uvicorn
 from msgspec import Struct
-from uvicorn.server import ServerState
 
-from active_call.api.connections import Connections, HttpLimits, Listener
-from active_call.api.http_protocol import BoundedHttp
-from active_call.api.late_app import LateApp
+from active_call.api.connections import BACKLOG, Connections, HttpLimits, Listener
 from active_call.api.origins import OriginRules
 from active_call.api.services import ApiServices
-from active_call.api.sockets.protocol import SocketProtocol
 from active_call.base.errors import ConfigError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_wildcard
@@ -30,53 +24,16 @@ from active_call.server.config.config import Config
 from active_call.server.http.settings import HttpSettings
 from active_call.server.listening import why_not_free
 
-MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
+log = logging.getLogger("active_call.server")
+
+PROTOCOLS: Final = "active_call.server.http.protocols"
+"""Loaded by name: with uvicorn, h11, Starlette and websockets it takes a fifteenth of a start, and calls do not need it."""
 
 
 class HttpServer(Struct, frozen=True):
     """The running parts."""
 
     port: int
-
-
-class _State(ServerState):
-    """The state shared by uvicorn's connections. It creates the `Date` header on demand, at most once a second."""
-
-    def __init__(self, settings: uvicorn.Config) -> None:
-        self._settings = settings
-        self._made_at = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        super().__init__()
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of every response."""
-        now = int(time.time())
-        if now != self._made_at:
-            self._made_at = now
-            self._headers = [(b"date", formatdate(now, usegmt=True).encode()), *self._settings.encoded_headers]
-        return self._headers
-
-    @default_headers.setter
-    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Ignore the headers that uvicorn sets."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its periodic clock tick; `end` stops it immediately."""
-
-    def __init__(self, settings: uvicorn.Config) -> None:
-        super().__init__(settings)
-        self.server_state = _State(settings)
-        self._ending = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        await self._ending.wait()
-
-    def end(self) -> None:
-        """Let it end."""
-        self.should_exit = True
-        self._ending.set()
 
 
 def http_health(connections: Connections) -> dict[str, object]:
@@ -98,39 +55,37 @@ def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> 
 
 @asynccontextmanager
 async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
-    """Serve until the block ends. Raises ConfigError if the address is not available."""
+    """Serve until the block ends; clients that connect before the protocols are loaded wait. Raises ConfigError if the address is not
+    available.
+    """
     listening = _bound_socket(config)
-    limits = connections.limits
-    settings = uvicorn.Config(
-        LateApp(services),
-        http="h11",
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        timeout_keep_alive=int(limits.idle_s),
-        h11_max_incomplete_event_size=limits.header_bytes,
-        ws=SocketProtocol,
-        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
-        ws_ping_interval=None,  # each socket sends pings as its client requests
-        ws_per_message_deflate=False,  # sound does not compress, and events are short
-    )
-    server = _Server(settings)
-    # The CLI handles the process's signals.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[]), name="http")
-    settings.load()
-    listener = Listener(listening, connections, lambda: BoundedHttp(settings, server.server_state, connections), lambda: http.tls)
-    port = int(listening.getsockname()[1])
-    listener.start()
+    listening.listen(BACKLOG)
+    serving = asyncio.get_running_loop().create_task(_serve(listening, services, connections, http), name="http")
+    serving.add_done_callback(_note_failure)
     try:
-        yield HttpServer(port)
+        yield HttpServer(int(listening.getsockname()[1]))
     finally:
-        listener.close()
-        server.end()
-        await asyncio.gather(task, return_exceptions=True)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        listening.close()
+
+
+async def _serve(listening: socket.socket, services: ApiServices, connections: Connections, http: HttpSettings) -> None:
+    """Load the protocols in a thread, which takes a tenth of a second in which calls come in already, then accept until cancelled."""
+    protocols = await asyncio.to_thread(importlib.import_module, PROTOCOLS)
+    async with protocols.serving(services, connections) as make:
+        listener = Listener(listening, connections, make, lambda: http.tls)
+        listener.start()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            listener.close()
+
+
+def _note_failure(serving: asyncio.Task[None]) -> None:
+    error = None if serving.cancelled() else serving.exception()
+    if error is not None:
+        log.error("the HTTP API does not run", exc_info=error)
 
 
 def _bound_socket(config: Config) -> socket.socket:

@@ -13,6 +13,8 @@ import msgspec
 
 from active_call.base.trust import urls_of_values
 from active_call.net.outgoing import OutgoingPolicy, parse_place, places_of
+from active_call.providers.entry_points import all_providers
+from active_call.providers.usage.prices import shipped_prices
 from active_call.server.config.config import Config
 from active_call.store.sound_folders import SoundFolders
 
@@ -36,3 +38,9 @@ def outgoing_policy(config: Config, environment: Mapping[str, str]) -> OutgoingP
     named = [environment.get(variable) for variable in SERVER_VARIABLES]
     trusted = places_of([*urls_of_values(values), *urls_of_values(config.llm or {}), *named])
     return OutgoingPolicy(tuple(parse_place(text) for text in config.outgoing.allow_private), trusted)
+
+
+def read_shipped_facts() -> None:
+    """Read the shipped prices and the list of installed providers, both cached: 50 ms, for a moment in which the start waits anyway."""
+    shipped_prices()
+    all_providers()

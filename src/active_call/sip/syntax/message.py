@@ -192,6 +192,10 @@ def _parse_start_line(line: str) -> Request | Response:
 
 
 def _is_version(text: str) -> bool:
+    if text == SIP_VERSION:
+        return True
+    if "/" not in text:  # the method of a request
+        return False
     prefix, _, number = text.partition("/")
     major, dot, minor = number.partition(".")
     return prefix.upper() == "SIP" and dot == "." and _is_number(major) and _is_number(minor)

@@ -1,1 +1,1 @@
-"""Call records in SQLite or PostgreSQL: tables, migrations, writer, queries, outbox, and open calls of dead servers."""
+"""Call records in SQLite or PostgreSQL: tables, writer, queries, outbox, and open calls of dead servers."""

@@ -12,14 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import sqlalchemy as sa
-
 from active_call.base.errors import ParseError
 from active_call.base.world import World
 from active_call.store.call_record import CallRecord, parse_record
 from active_call.store.database import rows
 from active_call.store.database.connection import Database
-from active_call.store.database.tables import calls, imports
+from active_call.store.database.statements import insert_into, one_of
 from active_call.store.local_records import record_files
 
 CHUNK: Final = 50
@@ -33,13 +31,13 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 async def import_folder(
     database: Database, folder: Path, node: str, world: World, logger: logging.Logger, is_stopping: Callable[[], bool]
 ) -> int:
-    """Import the records of `folder` unless that was done before; returns their number. Raises SQLAlchemy's errors.
+    """Import the records of `folder` unless that was done before; returns their number. Raises DatabaseError and OSError.
 
     Ends early if `is_stopping` returns True; the next start repeats it.
     """
     source = str(await asyncio.to_thread(folder.resolve))
     async with database.transaction() as connection:
-        if await connection.scalar(sa.select(imports.c.source).where(imports.c.source == source)) is not None:
+        if await connection.scalar("SELECT source FROM imports WHERE source = :source", {"source": source}) is not None:
             return 0
     files, n_imported = islice(record_files(folder), MAX_RECORDS), 0
     while records := await asyncio.to_thread(_read, files, logger):
@@ -48,8 +46,9 @@ async def import_folder(
             return n_imported
         await asyncio.sleep(PAUSE_S)
     async with database.transaction() as connection:
-        await connection.execute(sa.delete(imports).where(imports.c.source == source))
-        await connection.execute(sa.insert(imports).values(source=source, finished_at=world.clock.utc_now()))
+        values = {"source": source, "finished_at": world.clock.utc_now()}
+        await connection.execute("DELETE FROM imports WHERE source = :source", values)
+        await connection.execute(insert_into("imports", values), values)
     if n_imported:
         logger.info("records of a folder were taken over into the database", extra={"folder": source, "n_records": n_imported})
     return n_imported
@@ -57,14 +56,15 @@ async def import_folder(
 
 async def _insert(database: Database, records: Sequence[CallRecord], node: str) -> int:
     by_id = {rows.row_id(record.id): record for record in records}
+    condition, values = one_of("id", by_id)
     async with database.transaction() as connection:
-        known = set((await connection.execute(sa.select(calls.c.id).where(calls.c.id.in_(list(by_id))))).scalars())
+        known = {row["id"] for row in await connection.fetch(f"SELECT id FROM calls WHERE {condition}", values)}
     new: list[dict[str, Any]] = [
         {"id": key, "node": node, **rows.closed_columns(rows.with_id(record, key))} for key, record in by_id.items() if key not in known
     ]
     if new:
         async with database.transaction() as connection:
-            await connection.execute(rows.INSERT_CALL, new)
+            await connection.execute_many(rows.INSERT_CALL, new)
     return len(new)
 
 

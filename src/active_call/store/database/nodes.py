@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final, cast
-
-import sqlalchemy as sa
+from datetime import datetime
+from typing import Any, Final
 
 from active_call.base.world import World
 from active_call.store.call_record import crashed_record
 from active_call.store.database import rows
-from active_call.store.database.connection import Connection, Database
-from active_call.store.database.tables import calls, nodes, outbox
+from active_call.store.database.connection import Database
+from active_call.store.database.statements import Connection, Row, one_of
 
 BEAT_S: Final = 10.0
 LEASE_S: Final = 60.0
@@ -48,18 +46,19 @@ class Nodes:
 
     async def beat(self) -> None:
         """Update our row, which shows other servers that we run."""
-        now = self._now()
+        now, values = self._now()
+        values |= {"node": self._node, "slot": self._slot}
         async with self._database.transaction() as connection:
-            seen = await connection.execute(sa.update(nodes).where(nodes.c.node == self._node).values(seen_at=now))
-            if not cast("sa.CursorResult[Any]", seen).rowcount:
-                await connection.execute(sa.insert(nodes).values(node=self._node, slot=self._slot, seen_at=now))
+            if not await connection.execute(f"UPDATE nodes SET seen_at = {now} WHERE node = :node", values):
+                await connection.execute(f"INSERT INTO nodes (node, slot, seen_at) VALUES (:node, :slot, {now})", values)
 
     async def close_calls_of_dead(self) -> int:
         """Close the calls that dead nodes left open; returns their number."""
         if self._database.is_sqlite and not self._freed:
             return 0  # nodes of other machines have no lease here
         async with self._database.transaction() as connection:
-            dead = (await connection.execute(sa.select(nodes.c.node).where(self._is_dead()))).scalars().all()
+            condition, values = self._is_dead()
+            dead = [row["node"] for row in await connection.fetch(f"SELECT node FROM nodes WHERE {condition}", values)]
         n_calls = 0
         for node in dead:
             async with self._database.transaction() as connection:
@@ -75,43 +74,45 @@ class Nodes:
     async def leave(self) -> None:
         """Remove our row: this server shuts down normally and has no open calls. The next server delivers the rest of the outbox."""
         async with self._database.transaction() as connection:
-            n_open = await connection.scalar(
-                sa.select(sa.func.count()).select_from(calls).where(calls.c.state == "open", calls.c.node == self._node)
-            )
-            n_waiting = await connection.scalar(sa.select(sa.func.count()).select_from(outbox).where(outbox.c.node == self._node))
+            values = {"node": self._node}
+            n_open = await connection.scalar("SELECT count(*) FROM calls WHERE state = 'open' AND node = :node", values)
+            n_waiting = await connection.scalar("SELECT count(*) FROM outbox WHERE node = :node", values)
             if not n_open and not n_waiting:
-                await connection.execute(sa.delete(nodes).where(nodes.c.node == self._node))
+                await connection.execute("DELETE FROM nodes WHERE node = :node", values)
 
     async def _close_calls_of(self, connection: Connection, node: str) -> int:
         """Close the calls of one node. The node's row is the lock: the server that deletes it does the work."""
-        claim = sa.delete(nodes).where(nodes.c.node == node, self._is_dead()).returning(nodes.c.seen_at)
-        seen_at = (await connection.execute(claim)).scalar()
-        if seen_at is None:
+        condition, values = self._is_dead()
+        values |= {"dead": node}
+        claim = f"DELETE FROM nodes WHERE node = :dead AND {condition} RETURNING seen_at"
+        claimed = await connection.fetch(claim, values)
+        if not claimed:
             return 0
         n_calls = 0
-        while left := (await connection.execute(_open_calls_of(node))).all():
-            await self._close(connection, left, seen_at)
+        while left := await connection.fetch(_OPEN_CALLS, values):
+            await self._close(connection, left, claimed[0]["seen_at"])
             n_calls += len(left)
-        await connection.execute(sa.update(outbox).where(outbox.c.node == node).values(node=self._node))
+        await connection.execute("UPDATE outbox SET node = :node WHERE node = :dead", values)
         return n_calls
 
-    async def _close(self, connection: Connection, left: Sequence[sa.Row[Any]], seen_at: datetime) -> None:
-        records = [crashed_record(rows.open_call_of(row), record_id=row.id, end_time=seen_at) for row in left]
-        await connection.execute(rows.CLOSE_CALL, [{"key": record.id, **rows.closed_columns(record)} for record in records])
+    async def _close(self, connection: Connection, left: Sequence[Row], seen_at: datetime) -> None:
+        records = [crashed_record(rows.open_call_of(row), record_id=row["id"], end_time=seen_at) for row in left]
+        await connection.execute_many(rows.CLOSE_CALL, [{"key": record.id, **rows.closed_columns(record)} for record in records])
         if self._has_sink:
             now = self._world.clock.utc_now()
-            await connection.execute(rows.INSERT_OUTBOX, [rows.outbox_columns(record.id, self._node, now) for record in records])
+            await connection.execute_many(rows.INSERT_OUTBOX, [rows.outbox_columns(record.id, self._node, now) for record in records])
 
-    def _is_dead(self) -> sa.ColumnElement[bool]:
-        """Its slot is free, or, if machines share the database, it was not seen for `LEASE_S`."""
-        is_ours = nodes.c.slot.in_(self._freed)
-        gone = is_ours if self._database.is_sqlite else sa.or_(is_ours, nodes.c.seen_at < self._now() - timedelta(seconds=LEASE_S))
-        return sa.and_(nodes.c.node != self._node, gone)
+    def _is_dead(self) -> tuple[str, dict[str, Any]]:
+        """A condition with its parameters: its slot is free, or, if machines share the database, it was not seen for `LEASE_S`."""
+        gone, values = one_of("slot", self._freed)
+        if not self._database.is_sqlite:
+            gone = f"({gone} OR seen_at < now() - interval '{LEASE_S:.0f} seconds')"
+        return f"node <> :node AND {gone}", values | {"node": self._node}
 
-    def _now(self) -> Any:
-        """The database's time if several machines share it."""
-        return self._world.clock.utc_now() if self._database.is_sqlite else sa.func.now()
+    def _now(self) -> tuple[str, dict[str, Any]]:
+        """The current time as SQL with its parameters: the database's own time if several machines share it."""
+        return (":now", {"now": self._world.clock.utc_now()}) if self._database.is_sqlite else ("now()", {})
 
 
-def _open_calls_of(node: str) -> sa.Select[Any]:
-    return sa.select(calls).where(calls.c.node == node, calls.c.state == "open").limit(CHUNK)
+_OPEN_CALLS: Final = f"SELECT * FROM calls WHERE node = :dead AND state = 'open' LIMIT {CHUNK}"
+"""Those of the node `dead`."""

@@ -18,14 +18,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
-
 from active_call.base.errors import ActiveCallError
 from active_call.base.world import World
 from active_call.store.call_record import CallRecord
-from active_call.store.database.connection import Connection, Database
-from active_call.store.database.tables import calls, outbox
+from active_call.store.database.connection import Database
+from active_call.store.database.statements import Connection, Row, assignments, one_of
 from active_call.store.sinks import ClosedRecord, DeliversTogether, RecordDelivery, RecordRefused, SinkBusy, delivers_together
 from active_call.store.troubles import Troubles
 
@@ -42,7 +39,7 @@ LOOK_AT_REST_S: Final = 60.0
 PACE_S: Final = 0.25
 """The pause between rounds; a single record is delivered at once."""
 PART: Final = "record sink"
-_FAILURES: Final = (SQLAlchemyError, OSError, ActiveCallError)
+_FAILURES: Final = (OSError, ActiveCallError)
 
 
 class Outbox:
@@ -87,7 +84,7 @@ class Outbox:
         """Make dead letters and rows waiting for a retry due now, because the configuration may have been corrected."""
         values = {"state": "waiting", "attempts": 0, "due_at": self._world.clock.utc_now()}
         async with self._database.transaction() as connection:
-            await connection.execute(sa.update(outbox).where(outbox.c.node == self._node).values(values))
+            await connection.execute(f"UPDATE outbox SET {assignments(values)} WHERE node = :node", {**values, "node": self._node})
 
     async def run(self) -> None:
         """Deliver until `stop`."""
@@ -128,71 +125,71 @@ class Outbox:
     async def _round(self) -> int:
         """Deliver due rows; returns their number."""
         async with self._database.transaction() as connection:
-            due = (await connection.execute(self._due())).all() if self._sink is not None else []
+            due = await self._due(connection) if self._sink is not None else []
             await self._count(connection)
-        new = [row for row in due if row.seq not in self._taken]
+        new = [row for row in due if row["seq"] not in self._taken]
         together = delivers_together(self._sink)
         changes = await (self._deliver_singly(new) if together is None else self._deliver_together(new, together))
-        await self._settle([row.seq for row in due if row.seq in self._taken], changes)
+        await self._settle([row["seq"] for row in due if row["seq"] in self._taken], changes)
         return len(due) if not changes else 0
 
     async def _count(self, connection: Connection) -> None:
         now = self._world.clock.now()
         if now - self._counted_at >= LOOK_AGAIN_S / 2:
             self._counted_at = now
-            counts = {row.state: row.n for row in await connection.execute(self._counts())}
+            counts = {row["state"]: row["n"] for row in await connection.fetch(_COUNTS, {"node": self._node})}
             self.n_waiting, self.n_dead = counts.get("waiting", 0), counts.get("dead", 0)
 
-    async def _deliver_singly(self, rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
+    async def _deliver_singly(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Deliver rows; returns what changes for those that were not accepted."""
         changes: list[dict[str, Any]] = []
         for row in rows:
             change = await self._deliver(row)
             if change is not None:
-                changes.append({"key": row.seq, **change})
+                changes.append({"key": row["seq"], **change})
                 if change["state"] == "waiting":
                     break  # the other rows would fail in the same way
         return changes
 
-    async def _deliver_together(self, rows: Sequence[sa.Row[Any]], sink: DeliversTogether) -> list[dict[str, Any]]:
+    async def _deliver_together(self, rows: Sequence[Row], sink: DeliversTogether) -> list[dict[str, Any]]:
         """The same for a sink that stores several records at once."""
-        self._taken.update(row.seq for row in rows if row.body is None)
-        whole = [row for row in rows if row.body is not None]
+        self._taken.update(row["seq"] for row in rows if row["body"] is None)
+        whole = [row for row in rows if row["body"] is not None]
         if not whole:
             return []
-        n_stored, busy = await sink.deliver_all([ClosedRecord(row.record_id, row.started_at, row.body.encode()) for row in whole])
-        self._taken.update(row.seq for row in whole[:n_stored])
+        n_stored, busy = await sink.deliver_all([ClosedRecord(row["record_id"], row["started_at"], row["body"].encode()) for row in whole])
+        self._taken.update(row["seq"] for row in whole[:n_stored])
         if busy is None:
             self._troubles.clear(PART)
             return []
-        return [{"key": whole[n_stored].seq, **self._try_later(whole[n_stored], str(busy))}]
+        return [{"key": whole[n_stored]["seq"], **self._try_later(whole[n_stored], str(busy))}]
 
-    async def _deliver(self, row: sa.Row[Any]) -> dict[str, Any] | None:
+    async def _deliver(self, row: Row) -> dict[str, Any] | None:
         """The new state of the row, None if the sink accepted its record."""
-        if row.body is None or self._sink is None:
-            self._taken.add(row.seq)
+        if row["body"] is None or self._sink is None:
+            self._taken.add(row["seq"])
             return None
         try:
-            await self._sink.deliver(row.record_id, row.started_at, row.body.encode())
+            await self._sink.deliver(row["record_id"], row["started_at"], row["body"].encode())
         except SinkBusy as error:
             return self._try_later(row, str(error))
         except RecordRefused as error:
-            self._log.error("record was refused for good", extra={"record_id": row.record_id, "reason": str(error)})
-            return {"state": "dead", "attempts": row.attempts + 1, "due_at": row.due_at, "error": str(error)[:500]}
-        self._taken.add(row.seq)
+            self._log.error("record was refused for good", extra={"record_id": row["record_id"], "reason": str(error)})
+            return {"state": "dead", "attempts": row["attempts"] + 1, "due_at": row["due_at"], "error": str(error)[:500]}
+        self._taken.add(row["seq"])
         self._troubles.clear(PART)
         return None
 
-    def _try_later(self, row: sa.Row[Any], reason: str) -> dict[str, Any]:
+    def _try_later(self, row: Row, reason: str) -> dict[str, Any]:
         now = self._world.clock.utc_now()
         self._troubles.note(PART, reason)
-        is_late = (now - row.created_at).total_seconds() > GIVE_UP_AFTER_S and row.attempts >= GIVE_UP_AFTER_ATTEMPTS
+        is_late = (now - row["created_at"]).total_seconds() > GIVE_UP_AFTER_S and row["attempts"] >= GIVE_UP_AFTER_ATTEMPTS
         is_over = is_late and self._sink is not None and self._sink.gives_up
-        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(row.attempts, 20), MAX_PAUSE_S) * self._world.randomness.uniform(0.8, 1.2)
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(row["attempts"], 20), MAX_PAUSE_S) * self._world.randomness.uniform(0.8, 1.2)
         asyncio.get_running_loop().call_later(pause_s, self.wake)
         return {
             "state": "dead" if is_over else "waiting",
-            "attempts": row.attempts + 1,
+            "attempts": row["attempts"] + 1,
             "due_at": now + timedelta(seconds=pause_s),
             "error": reason[:500],
         }
@@ -202,25 +199,24 @@ class Outbox:
             return
         async with self._database.transaction() as connection:
             if taken:
-                await connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(taken)))
+                condition, values = one_of("seq", taken)
+                await connection.execute(f"DELETE FROM outbox WHERE {condition}", values)
             if changes:
-                values: dict[str, Any] = {name: sa.bindparam(name) for name in ("state", "attempts", "due_at", "error")}
-                await connection.execute(sa.update(outbox).where(outbox.c.seq == sa.bindparam("key")).values(values), list(changes))
+                await connection.execute_many(_CHANGE, changes)
         self._taken.difference_update(taken)
         self.n_waiting = max(0, self.n_waiting - len(taken))
         self.n_dead += sum(change["state"] == "dead" for change in changes)
 
-    def _due(self) -> sa.Select[Any]:
+    async def _due(self, connection: Connection) -> Sequence[Row]:
         """Due rows, the oldest first. A pause longer than any rule allows means that the clock was changed."""
         now = self._world.clock.utc_now()
-        due = sa.or_(outbox.c.due_at <= now, outbox.c.due_at > now + timedelta(seconds=2 * MAX_PAUSE_S))
-        return (
-            sa.select(outbox, calls.c.body, calls.c.started_at)
-            .join(calls, calls.c.id == outbox.c.record_id)
-            .where(outbox.c.node == self._node, outbox.c.state == "waiting", due)
-            .order_by(outbox.c.due_at, outbox.c.seq)
-            .limit(BATCH)
-        )
+        return await connection.fetch(_DUE, {"node": self._node, "now": now, "late": now + timedelta(seconds=2 * MAX_PAUSE_S)})
 
-    def _counts(self) -> sa.Select[Any]:
-        return sa.select(outbox.c.state, sa.func.count().label("n")).where(outbox.c.node == self._node).group_by(outbox.c.state)
+
+_DUE: Final = f"""
+    SELECT outbox.*, calls.body, calls.started_at FROM outbox JOIN calls ON calls.id = outbox.record_id
+    WHERE outbox.node = :node AND outbox.state = 'waiting' AND (outbox.due_at <= :now OR outbox.due_at > :late)
+    ORDER BY outbox.due_at, outbox.seq LIMIT {BATCH}
+"""
+_COUNTS: Final = "SELECT state, count(*) AS n FROM outbox WHERE node = :node GROUP BY state"
+_CHANGE: Final = f"UPDATE outbox SET {assignments(('state', 'attempts', 'due_at', 'error'))} WHERE seq = :key"

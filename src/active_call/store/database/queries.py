@@ -8,34 +8,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-import sqlalchemy as sa
 
 from active_call.store.call_record import RecordSummary
 from active_call.store.database.connection import Database
-from active_call.store.database.tables import calls
+from active_call.store.database.statements import Row
 from active_call.store.records import RecordPage, RecordQuery
 
-_SUMMARY: Final = (
-    calls.c.seq,
-    calls.c.id,
-    calls.c.started_at,
-    calls.c.duration_s,
-    calls.c.status,
-    calls.c.direction,
-    calls.c.caller,
-    calls.c.callee,
-)
-_SEARCHED: Final = (
-    calls.c.id,
-    calls.c.caller,
-    calls.c.callee,
-    calls.c.call_id,
-    calls.c.trunk,
-    calls.c.playbook,
-    calls.c.hangup_reason,
-    calls.c.error,
-)
+_SUMMARY: Final = "seq, id, started_at, duration_s, status, direction, caller, callee"
+_SEARCHED: Final = ("id", "caller", "callee", "call_id", "trunk", "playbook", "hangup_reason", "error")
 """The columns that `text` searches."""
+_ORDER: Final = "ORDER BY started_at DESC, seq DESC LIMIT :limit OFFSET :offset"
 
 
 class RecordQueries:
@@ -46,62 +28,68 @@ class RecordQueries:
 
     async def list(self, query: RecordQuery) -> RecordPage:
         """Ended calls, the newest first."""
-        conditions = _conditions(query)
-        page = sa.select(*_SUMMARY).where(*conditions)
+        condition, values = _condition(query)
+        values |= {"limit": query.limit + 1, "offset": query.offset}
+        after = ""
         if query.before is not None:
-            page = page.where(sa.tuple_(calls.c.started_at, calls.c.seq) < sa.tuple_(*_cursor_values(query.before)))
-        page = page.order_by(calls.c.started_at.desc(), calls.c.seq.desc()).limit(query.limit + 1).offset(query.offset)
+            after = " AND (started_at, seq) < (:before_at, :before_seq)"
+            values |= {"before_at": query.before[0], "before_seq": query.before[1]}
         async with self._database.transaction() as connection:
-            total = await connection.scalar(sa.select(sa.func.count()).select_from(calls).where(*conditions))
-            found = (await connection.execute(page)).all()
+            total = await connection.scalar(f"SELECT count(*) FROM calls WHERE {condition}", values)
+            found = await connection.fetch(f"SELECT {_SUMMARY} FROM calls WHERE {condition}{after} {_ORDER}", values)
         shown = found[: query.limit]
-        more = (shown[-1].started_at, shown[-1].seq) if shown and len(found) > query.limit else None
+        more = (shown[-1]["started_at"], shown[-1]["seq"]) if shown and len(found) > query.limit else None
         return RecordPage(tuple(_summary(row) for row in shown), total or 0, more)
 
     async def get(self, record_id: str) -> dict[str, Any] | None:
         """The record of one ended call, or None."""
-        query = sa.select(calls.c.body).where(calls.c.id == record_id, calls.c.state == "closed")
         async with self._database.transaction() as connection:
-            body = await connection.scalar(query)
+            body = await connection.scalar("SELECT body FROM calls WHERE id = :id AND state = 'closed'", {"id": record_id})
         return None if body is None else msgspec.json.decode(body, type=dict[str, Any])
 
 
-def _summary(row: Any) -> dict[str, Any]:
+def _summary(row: Row) -> dict[str, Any]:
     summary = RecordSummary(
-        id=row.id,
-        date=row.started_at,
-        duration=row.duration_s,
-        status=row.status,
-        direction=row.direction,
-        caller=row.caller,
-        callee=row.callee,
+        id=row["id"],
+        date=row["started_at"],
+        duration=row["duration_s"],
+        status=row["status"],
+        direction=row["direction"],
+        caller=row["caller"],
+        callee=row["callee"],
     )
     plain: dict[str, Any] = msgspec.to_builtins(summary)
     return plain
 
 
-def _conditions(query: RecordQuery) -> list[sa.ColumnElement[bool]]:
-    found = [calls.c.state == "closed"]
-    for column, part in ((calls.c.caller, query.caller), (calls.c.callee, query.callee)):
+def _condition(query: RecordQuery) -> tuple[str, dict[str, Any]]:
+    """What the query asks for, as SQL with its parameters."""
+    found, values = ["state = 'closed'"], dict[str, Any]()
+    for column, part in (("caller", query.caller), ("callee", query.callee)):
         if part:
-            found.append(column.icontains(part, autoescape=True))
-    exact = (
-        (calls.c.direction, query.direction),
-        (calls.c.status, query.status),
-        (calls.c.trunk, query.trunk),
-        (calls.c.playbook, query.playbook),
-    )
-    found += [column == value for column, value in exact if value]
-    if query.since is not None:
-        found.append(calls.c.started_at >= query.since)
-    if query.until is not None:
-        found.append(calls.c.started_at < query.until)
-    if query.min_duration_s is not None:
-        found.append(calls.c.duration_s >= query.min_duration_s)
+            found.append(_contains(column, column))
+            values[column] = _pattern(part)
+    exact = {"direction": query.direction, "status": query.status, "trunk": query.trunk, "playbook": query.playbook}
+    for column, value in exact.items():
+        if value:
+            found.append(f"{column} = :{column}")
+            values[column] = value
+    bounds = (("started_at >= :since", query.since), ("started_at < :until", query.until), ("duration_s >= :least_s", query.min_duration_s))
+    for condition, bound in bounds:
+        if bound is not None:
+            found.append(condition)
+            values[condition.rpartition(":")[2]] = bound
     if query.text:
-        found.append(sa.or_(*(column.icontains(query.text, autoescape=True) for column in _SEARCHED)))
-    return found
+        found.append(f"({' OR '.join(_contains(column, 'text') for column in _SEARCHED)})")
+        values["text"] = _pattern(query.text)
+    return " AND ".join(found), values
 
 
-def _cursor_values(before: tuple[Any, int]) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    return sa.literal(before[0], calls.c.started_at.type), sa.literal(before[1], calls.c.seq.type)
+def _contains(column: str, parameter: str) -> str:
+    return f"lower({column}) LIKE lower(CAST(:{parameter} AS TEXT)) ESCAPE '/'"
+
+
+def _pattern(part: str) -> str:
+    """`part` anywhere, for LIKE."""
+    escaped = part.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return f"%{escaped}%"

@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
-
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.store.call_record import CallRecord, OpenCall, crashed_record
 from active_call.store.database.connection import Database
+from active_call.store.database.errors import DatabaseError
 from active_call.store.database.importing import import_folder
 from active_call.store.database.journal import Journal, open_journal, remove_journal
 from active_call.store.database.nodes import BEAT_S, Nodes
@@ -28,6 +26,7 @@ from active_call.store.database.outbox import Outbox
 from active_call.store.database.queries import RecordQueries
 from active_call.store.database.slots import Slot, take_slot
 from active_call.store.database.spool import SUFFIX, Spool, read_spool
+from active_call.store.database.url import DatabaseUrl
 from active_call.store.database.writer import PART, RecordWriter
 from active_call.store.records import RecordPage, RecordQuery, RecordsUnavailable
 from active_call.store.sinks import RecordDelivery
@@ -38,7 +37,7 @@ START_S: Final = 10.0
 CLOSE_S: Final = 10.0
 READ_WAITS_S: Final = 0.5
 """How long a query waits for earlier writes, so that a call that has ended is in the list at once."""
-_FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
+_FAILURES: Final = (DatabaseError, OSError, TimeoutError)
 
 
 class DatabaseRecords:
@@ -46,7 +45,7 @@ class DatabaseRecords:
 
     def __init__(
         self,
-        url: URL,
+        url: DatabaseUrl,
         folder: Path,
         world: World,
         troubles: Troubles,
@@ -203,7 +202,7 @@ class DatabaseRecords:
             await nodes.close_calls_of_dead()
             await self._outbox.retry_now()
         except _FAILURES as error:
-            cause = getattr(error, "orig", None) or error
+            cause = error.__cause__ or error
             self._troubles.note(PART, f"{self._database.name} cannot be used: {type(cause).__name__}: {cause}"[:400])
             return
         if self._slot is not None:

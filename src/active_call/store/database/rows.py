@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-import sqlalchemy as sa
 
 from active_call.base.repair import clean_text, encode_json
 from active_call.store.call_record import CallRecord, OpenCall
-from active_call.store.database.tables import calls, outbox
+from active_call.store.database.statements import Row, assignments, insert_into
 
 _open_decoder = msgspec.json.Decoder(OpenCall)
 
@@ -32,21 +31,13 @@ OPEN_DEFAULTS: Final[dict[str, Any]] = {
 }
 """Columns of a call that has not ended."""
 
-INSERT_CALL: Final = sa.insert(calls)
-INSERT_OUTBOX: Final = sa.insert(outbox)
 _OPEN_COLUMNS: Final = (
     "session_id", "direction", "call_type", "caller", "callee", "call_id", "trunk", "playbook", "started_at", "ringing_at", "answered_at",
 )  # fmt: skip
-UPDATE_OPEN: Final = (
-    sa.update(calls)
-    .where(calls.c.id == sa.bindparam("key"), calls.c.state == "open")
-    .values({name: sa.bindparam(name) for name in (*_OPEN_COLUMNS, "body")})
-)
-CLOSE_CALL: Final = (
-    sa.update(calls)
-    .where(calls.c.id == sa.bindparam("key"))
-    .values({name: sa.bindparam(name) for name in (*_OPEN_COLUMNS, *OPEN_DEFAULTS)})
-)
+INSERT_CALL: Final = insert_into("calls", ("id", "node", *_OPEN_COLUMNS, *OPEN_DEFAULTS))
+INSERT_OUTBOX: Final = insert_into("outbox", ("record_id", "node", "state", "attempts", "due_at", "created_at", "error"))
+UPDATE_OPEN: Final = f"UPDATE calls SET {assignments((*_OPEN_COLUMNS, 'body'))} WHERE id = :key AND state = 'open'"
+CLOSE_CALL: Final = f"UPDATE calls SET {assignments((*_OPEN_COLUMNS, *OPEN_DEFAULTS))} WHERE id = :key"
 
 
 def open_columns(call: OpenCall | CallRecord) -> dict[str, Any]:
@@ -92,23 +83,23 @@ def outbox_columns(record_id: str, node: str, now: datetime) -> dict[str, Any]:
     return {"record_id": record_id, "node": node, "state": "waiting", "attempts": 0, "due_at": now, "created_at": now, "error": None}
 
 
-def open_call_of(row: sa.Row[Any]) -> OpenCall:
+def open_call_of(row: Row) -> OpenCall:
     """The call in progress of a row of `calls`; rows of earlier versions have no body."""
-    if row.body is not None:
+    if row["body"] is not None:
         with contextlib.suppress(msgspec.MsgspecError):
-            return _open_decoder.decode(row.body)
+            return _open_decoder.decode(row["body"])
     return OpenCall(
-        session_id=row.session_id,
-        call_id=row.call_id,
-        direction=row.direction,
-        caller=row.caller,
-        callee=row.callee,
-        start_time=row.started_at,
-        call_type=row.call_type,
-        ring_time=row.ringing_at,
-        answer_time=row.answered_at,
-        playbook=row.playbook,
-        trunk=row.trunk,
+        session_id=row["session_id"],
+        call_id=row["call_id"],
+        direction=row["direction"],
+        caller=row["caller"],
+        callee=row["callee"],
+        start_time=row["started_at"],
+        call_type=row["call_type"],
+        ring_time=row["ringing_at"],
+        answer_time=row["answered_at"],
+        playbook=row["playbook"],
+        trunk=row["trunk"],
     )
 
 

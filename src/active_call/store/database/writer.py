@@ -19,19 +19,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import sqlalchemy as sa
 from msgspec import Struct
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.world import World
 from active_call.store.call_record import CallRecord, OpenCall
 from active_call.store.database import rows
 from active_call.store.database.connection import Database
+from active_call.store.database.errors import BadValue, DatabaseError, KeyTaken
 from active_call.store.database.journal import Journal
 from active_call.store.database.spool import Spool
 from active_call.store.database.sqlite import FileGone
-from active_call.store.database.tables import calls
+from active_call.store.database.statements import one_of
 from active_call.store.troubles import Troubles
 
 MAX_QUEUED: Final = 20_000
@@ -194,7 +193,7 @@ class RecordWriter:
             n_failures += 1
 
     async def write_now(self, records: Sequence[CallRecord]) -> None:
-        """Write without the queue: records of another process. Raises SQLAlchemy's errors."""
+        """Write without the queue: records of another process. Raises DatabaseError and OSError."""
         for first in range(0, len(records), MAX_BATCH):
             batch = [Change(Entry(rows.row_id(record.id), record.id, record.start_time), record) for record in records[first:][:MAX_BATCH]]
             failure = await self._try(batch) if batch else None
@@ -206,9 +205,10 @@ class RecordWriter:
         n_written = 0
         for first in range(0, len(records), MAX_BATCH):
             chunk = records[first:][:MAX_BATCH]
-            query = sa.select(calls.c.session_id, calls.c.started_at).where(calls.c.session_id.in_([record.session_id for record in chunk]))
+            condition, values = one_of("session_id", [record.session_id for record in chunk])
+            query = f"SELECT session_id, started_at FROM calls WHERE {condition}"
             async with self._database.transaction() as connection:
-                known = {(row.session_id, row.started_at) for row in await connection.execute(query)}
+                known = {(row["session_id"], row["started_at"]) for row in await connection.fetch(query, values)}
             missing = [record for record in chunk if (record.session_id, record.start_time) not in known]
             await self.write_now(missing)
             n_written += len(missing)
@@ -218,14 +218,13 @@ class RecordWriter:
         """Write the unwritten state of a dead process's calls; closed calls are not changed."""
         known = {(call.session_id, call.start_time): call for call in left}
         for first in range(0, len(left), MAX_BATCH):
-            ids = [call.session_id for call in left[first:][:MAX_BATCH]]
-            query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.session_id.in_(ids))
+            condition, values = one_of("session_id", [call.session_id for call in left[first:][:MAX_BATCH]])
+            query = f"SELECT id, session_id, started_at FROM calls WHERE {condition} AND state = 'open'"
             async with self._database.transaction() as connection:
-                rows_found = (await connection.execute(query.where(calls.c.state == "open"))).all()
-                found = [(row.id, known.get((row.session_id, row.started_at))) for row in rows_found]
-                values = [{"key": key, **rows.alive_columns(call)} for key, call in found if call is not None]
-                if values:
-                    await connection.execute(rows.UPDATE_OPEN, values)
+                found = [(row["id"], known.get((row["session_id"], row["started_at"]))) for row in await connection.fetch(query, values)]
+                changes = [{"key": key, **rows.alive_columns(call)} for key, call in found if call is not None]
+                if changes:
+                    await connection.execute_many(rows.UPDATE_OPEN, changes)
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until all earlier changes are in the database; False if the time runs out first."""
@@ -268,7 +267,7 @@ class RecordWriter:
         self._batch_since = self._world.clock.now()
         try:
             await self._commit_resolving(batch)
-        except (SQLAlchemyError, OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
+        except (OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
             if not _is_about_values(error):
                 return error
             return await self._one_by_one(batch)
@@ -281,7 +280,7 @@ class RecordWriter:
         for position, change in enumerate(batch):
             try:
                 await self._commit_resolving([change])
-            except (SQLAlchemyError, OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
+            except (OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
                 if not _is_about_values(error):
                     self._queue[:0] = batch[position:]
                     self._wake.set()
@@ -295,7 +294,7 @@ class RecordWriter:
         for _ in range(3):
             try:
                 await self._commit(batch)
-            except IntegrityError:
+            except KeyTaken:
                 await self._resolve(batch)
                 continue
             return
@@ -339,12 +338,12 @@ class RecordWriter:
         """
         generation = self._database.generation
         fresh = {change.entry.record_id: change.entry for change in batch if change.entry.written_in != generation}
-        query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.id.in_(list(fresh)))
+        condition, values = one_of("id", fresh)
         async with self._database.transaction() as connection:
-            taken = (await connection.execute(query)).all()
+            taken = await connection.fetch(f"SELECT id, started_at FROM calls WHERE {condition}", values)
         for row in taken:
-            entry = fresh[row.id]
-            if abs((row.started_at - entry.started_at).total_seconds()) < 0.001:
+            entry = fresh[row["id"]]
+            if abs((row["started_at"] - entry.started_at).total_seconds()) < 0.001:
                 entry.written_in = generation
             else:
                 entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
@@ -399,13 +398,10 @@ def _columns(change: Change) -> dict[str, Any]:
 
 def _is_about_values(error: Exception) -> bool:
     """Whether a value is the cause, not the database or the connection."""
-    if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", "") or "")
-        return isinstance(error, DataError) or state.startswith("22") or isinstance(error, IntegrityError)
-    return isinstance(error, StatementError | ValueError | TypeError | OverflowError)
+    return isinstance(error, KeyTaken | BadValue | ValueError | TypeError | OverflowError)
 
 
 def _reason(error: Exception) -> str:
-    """One line, without the statement and its values."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    """One line, with the driver's own words."""
+    cause = error.__cause__ if isinstance(error, DatabaseError) and error.__cause__ is not None else error
     return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"[:300]

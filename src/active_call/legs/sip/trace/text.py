@@ -19,7 +19,14 @@ SHOWN: Final = (
 )  # fmt: skip
 """The headers of a summary."""
 _COMPACT: Final = {"c": "Content-Type", "f": "From", "m": "Contact", "r": "Refer-To", "t": "To", "x": "Session-Expires"}
-_FULL: Final = {spelt: name for name in SHOWN for spelt in (name, name.lower())} | _COMPACT
+_LEFT_OUT: Final = ("Accept", "Call-ID", "Content-Length", "Date", "Max-Forwards", "Record-Route", "Route", "Supported", "Via")
+"""The most frequent headers that a summary has not."""
+_FULL: Final[dict[str, str | None]] = {
+    **{spelt: None for name in _LEFT_OUT for spelt in (name, name.lower())},
+    **{spelt: name for name in SHOWN for spelt in (name, name.lower())},
+    **_COMPACT,
+}
+"""The full name by the name as written, in two spellings; None: not in a summary."""
 _FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 """A line break inside a header (RFC 3261 §7.3.1)."""
 _BLANKS: Final = " \t\r\n\v\f"
@@ -57,8 +64,8 @@ def headers_of(data: bytes) -> dict[str, str]:
         head = _FOLD.sub(" ", head)
     for line in head.split("\n")[1:]:
         name, colon, value = line.partition(":")
-        full = (_FULL.get(name) or _FULL.get(name.rstrip(" \t").lower())) if colon else None
-        if full is not None:
+        full = _FULL[name] if name in _FULL else _FULL.get(name.rstrip(" \t").lower())
+        if full is not None and colon:
             text = value.strip(_BLANKS)
             text = text if is_plain else _without_passwords(plain(text))
             shown[full] = f"{shown[full]}, {text}"[:MAX_VALUE] if full in shown else text[:MAX_VALUE]

@@ -1,1 +1,0 @@
-"""Alembic's scripts for the records database, run at start by `store.database.connection`."""
