@@ -7,7 +7,7 @@
 | `admin` | all of that, and write playbooks, send reports again |
 
 Every token is compared completely, so that the response time reveals nothing. A holder, or an address without a token, has a limit of
-requests a second; an address that sends wrong tokens has a lower one.
+requests a second; an address that sends wrong tokens has a lower one. One IPv6 /64 counts as one address.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from active_call.api.origins import is_loopback, was_forwarded
+from active_call.base.addresses import address_key
 from active_call.base.rate import Rate
 from active_call.base.world import Clock, World
 
@@ -107,7 +108,7 @@ class AccessControl:
         if fitting and scheme.lower() == "bearer":
             return fitting[0]
         if given.strip() not in ("", "Bearer"):
-            self._count(f"wrong {address}", WRONG_TOKENS_PER_S)
+            self._count(f"wrong {address_key(address)}", WRONG_TOKENS_PER_S)
         raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
 
     def _count(self, who: str, per_s: float) -> None:

@@ -118,6 +118,18 @@ def test_twilios_signature_opens_the_stream_and_a_wrong_one_does_not() -> None:
     assert status_of(unnamed, "twilio", asked(x_twilio_signature=right)) is True  # by the name it has asked for
 
 
+@pytest.mark.parametrize("signature", ["\xe9", "=\xff=", "\udcff", "a" * 20_000])
+def test_signature_of_any_characters_is_a_wrong_one(signature: str) -> None:
+    request = asked()
+    request.scope["headers"].append((b"x-twilio-signature", signature.encode("utf-8", "surrogateescape")))
+    assert status_of(access(), "twilio", request) == 403
+
+
+def test_form_of_too_many_fields_is_refused_with_the_reason() -> None:
+    answer = answered("twilio", "", {f"k{n}": "v" for n in range(300)})
+    assert answer.status_code == 400 and "more than 200 fields" in answer.text
+
+
 def test_without_a_secret_the_rules_of_all_calls_hold() -> None:
     assert status_of(access(StreamSettings()), "twilio", asked(client="127.0.0.1")) is True
     assert status_of(access(StreamSettings()), "twilio", asked()) == 403

@@ -59,7 +59,7 @@ class StreamAccess:
             return True
         secret, signature = self._secrets.get(profile.name), asked.headers.get(profile.signature_header or "-")
         if secret is not None and signature is not None:
-            if not any(hmac.compare_digest(signature, signed(url, form, secret)) for url in self._urls(asked)):
+            if not any(_is_equal(signature, signed(url, form, secret)) for url in self._urls(asked)):
                 raise HTTPException(403, f"{profile.signature_header} does not match: another account, or a wrong media_streams.public_url")
             return True
         return False
@@ -67,12 +67,12 @@ class StreamAccess:
     def is_token(self, profile: StreamProfile, given: str) -> bool:
         """Whether `given` is the token or a valid ticket."""
         token = self._settings.token
-        if token and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+        if token and _is_equal(given, token):
             return True
         until, _, _ = given.partition(".")
         if not (until.isascii() and until.isdigit() and len(until) < 12) or int(until) < self._now():
             return False
-        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._ticket(profile, until).encode())
+        return _is_equal(given, self._ticket(profile, until))
 
     def new_ticket(self, profile: StreamProfile) -> str:
         """A ticket that opens that carrier's streams for a while; empty if none is needed."""
@@ -120,6 +120,11 @@ def signed(url: str, form: Sequence[tuple[str, str]], secret: str) -> str:
     """Twilio's signature: HMAC-SHA1, in base64, over the URL and the POST parameters in order of name (webhooks-security, 2026-11)."""
     text = url + "".join(name + value for name, value in sorted(form))
     return base64.b64encode(hmac.new(secret.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()).decode()
+
+
+def _is_equal(given: str, right: str) -> bool:
+    """Compares in constant time. `given` may have any characters, which `compare_digest` itself refuses in texts."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), right.encode())
 
 
 def _password(credentials: str) -> str:
