@@ -70,6 +70,11 @@ def needed_scope(method: str, path: str) -> Scope:
     return Scope.ADMIN if path.startswith(_ADMIN_PATHS) else Scope.CONTROL
 
 
+def is_operator(request: HTTPConnection) -> bool:
+    """Whether the admitted request may write playbooks, and so may read what playbook files may: the environment, with vendors' keys."""
+    return bool(getattr(request.state, "is_operator", False))
+
+
 class AccessControl:
     """Checks requests; a FastAPI dependency. Its tokens may change while it is in use."""
 
@@ -89,6 +94,7 @@ class AccessControl:
         address = request.client.host if request.client else ""
         if not self._tokens:
             _require_this_machine(request, address)
+            request.state.is_operator = True
             self._count(f"address {address}", self._rate_per_s)
             return
         token = self._holder(request, address)
@@ -97,6 +103,7 @@ class AccessControl:
         if token.scope < needed:
             raise HTTPException(403, f"the token {token.name!r} has the scope {token.scope.name.lower()}; needed: {needed.name.lower()}")
         self._count(f"token {token.name}", self._rate_per_s)
+        request.state.is_operator = token.scope >= Scope.ADMIN
 
     def _holder(self, request: HTTPConnection, address: str) -> Token:
         given = request.headers.get("authorization", "")

@@ -29,7 +29,8 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 class PlaybookResources(Struct, frozen=True):
     """What the server provides that a playbook may refer to."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] | None
+    """None: the author of the text may not read it."""
     providers: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The known providers of `asr`, `tts` and `llm`. A section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""

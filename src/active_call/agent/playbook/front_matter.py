@@ -43,8 +43,10 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
 
 
-def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str], findings: Findings) -> FrontMatter:
+def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str] | None, findings: Findings) -> FrontMatter:
     """Read YAML that starts at line `first_line` of its file. `${VAR}` and `${VAR:-default}` are substituted in values only.
+
+    Without an `environment` the text may not read it: defaults are used, and a variable without one is a mistake.
 
     Mistakes go to `findings`. Invalid YAML is read as empty.
     """
@@ -84,7 +86,7 @@ def _check_depth(text: str) -> None:
 class _Reader:
     """Walks the node tree once: substitutes variables, records lines, and reports duplicate keys."""
 
-    def __init__(self, first_line: int, environment: Mapping[str, str], findings: Findings) -> None:
+    def __init__(self, first_line: int, environment: Mapping[str, str] | None, findings: Findings) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
         self._findings = findings
         self._first_line = first_line
@@ -116,6 +118,11 @@ class _Reader:
 
     def _fill_in(self, match: re.Match[str], node: yaml.Node) -> str:
         name, default = match.group(1), match.group(2)
+        if self._environment is None:
+            if default is None:
+                reason = f"{name}: the environment is for the operator's playbook files, not for a text that came over HTTP"
+                self._findings.error(self._line(node), f"{reason}; leave out a vendor's key that the server has, or send the value itself")
+            return default or ""
         value = self._environment.get(name)
         if value:
             return value

@@ -67,8 +67,10 @@ _PLAY_TAG = re.compile(rf"<play\b({TAG_BODY})>", re.IGNORECASE)
 _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
-def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Playbook:
-    """Read the playbook `text`. `file`: its name in errors. `environment`: values for `${VAR}`. Raises PlaybookError for the first mistake.
+def parse_playbook(text: str, *, file: str, environment: Mapping[str, str] | None, is_file: bool = True) -> Playbook:
+    """Read the playbook `text`. `file`: its name in errors. Raises PlaybookError for the first mistake.
+
+    `environment`: values for `${VAR}`; None if the text may not read it, because its author is not the operator.
 
     `is_file`: it is a file of the operator. A text received over HTTP may not start programs or read folders.
     """
@@ -79,7 +81,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_f
     return replace(reading.playbook, warnings=reading.findings.warnings, source=text)
 
 
-def read_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Reading:
+def read_playbook(text: str, *, file: str, environment: Mapping[str, str] | None, is_file: bool = True) -> Reading:
     """Read the playbook `text` completely and collect mistakes. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
