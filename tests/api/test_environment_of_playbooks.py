@@ -35,15 +35,13 @@ def answers(folder: Path, path: str, body: dict[str, Any]) -> list[httpx.Respons
     """The answers to a holder of the scope `control`, to one of `admin`, and to a client of this machine where there are no tokens."""
 
     async def go() -> list[httpx.Response]:
-        found = []
         facts = ConsoleFacts(resources=lambda: PlaybookResources(ENVIRONMENT))
         access = AccessControl(World().clock, TOKENS)
         async with an_api(folder, more={"access": access, "console": facts}, environment=ENVIRONMENT) as api:
-            for secret in ("drive-me-1", "all-1"):
-                found.append(await api.http.post(path, json=body, headers={"Authorization": f"Bearer {secret}"}))
+            bearers = [{"Authorization": f"Bearer {secret}"} for secret in ("drive-me-1", "all-1")]
+            found = [await api.http.post(path, json=body, headers=bearer) for bearer in bearers]
         async with an_api(folder, more={"console": facts}, environment=ENVIRONMENT) as api:
-            found.append(await api.http.post(path, json=body))
-        return found
+            return [*found, await api.http.post(path, json=body)]
 
     return asyncio.run(go())
 

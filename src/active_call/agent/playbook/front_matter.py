@@ -15,13 +15,18 @@ from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
 
+MAX_VALUES = 5000
+"""Keys and values of a front matter."""
 MAX_DEPTH = 64
 """Levels of mappings and lists. The front matter of a playbook has six."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """With libyaml, which PyYAML's wheels contain, reading takes a tenth of the time."""
 _DEEPER = (yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
 _HIGHER = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*+)(?::-((?:[^}$]|\$(?!\{))*+))?\}")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MAX_NUMBER_CHARS = 100
+"""YAML reads 1:59:59 as a number to base 60; the time to do so grows with the square of its length."""
 
 
 class FrontMatter(Struct, frozen=True):
@@ -51,7 +56,7 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
     Mistakes go to `findings`. Invalid YAML is read as empty.
     """
     try:
-        _check_depth(text)
+        _check_size(text)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -71,10 +76,15 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
     return FrontMatter({}, {})
 
 
-def _check_depth(text: str) -> None:
-    """Raise MarkedYAMLError where `text` is nested too deep: to build it would overflow the stack, or cost the square of its depth."""
-    depth = 0
+def _check_size(text: str) -> None:
+    """Raise MarkedYAMLError where `text` is nested too deep: to build it would overflow the stack, or cost the square of its depth; and where
+    it has too many values.
+    """
+    depth = n_values = 0
     for token in yaml.scan(text, Loader=_Loader):
+        n_values += isinstance(token, yaml.ScalarToken | yaml.AliasToken)
+        if n_values > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} keys and values", problem_mark=token.start_mark)
         if isinstance(token, _DEEPER):
             depth += 1
             if depth > MAX_DEPTH:
@@ -100,6 +110,9 @@ class _Reader:
         self._seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             node.value = _VARIABLE.sub(lambda match: self._fill_in(match, node), node.value)
+            if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER_CHARS:
+                self._findings.error(self._line(node), f"a number has {len(node.value)} characters; expected at most {MAX_NUMBER_CHARS}")
+                node.value = "0"
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.lines[(*path, str(index))] = self._line(item)
