@@ -77,8 +77,8 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
 
 
 def _check_size(text: str) -> None:
-    """Raise MarkedYAMLError where `text` is nested too deep: to build it would overflow the stack, or cost the square of its depth; and where
-    it has too many values.
+    """Raise MarkedYAMLError where `text` has too many values, or is nested too deep: to build it would overflow the stack, or cost the
+    square of its depth.
     """
     depth = n_values = 0
     for token in yaml.scan(text, Loader=_Loader):

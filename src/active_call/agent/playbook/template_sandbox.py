@@ -77,7 +77,7 @@ class Meter:
             raise jinja2.TemplateError("the template needs too much work")
 
     def look_at(self, value: Any) -> Any:
-        """`value`, charged for being read or copied once: sixteen characters of a text, or one item, cost as much as a character of output."""
+        """`value`, charged for being read or copied: 16 characters or one item cost as much as a character of output."""
         n_items = len(value) // 16 if isinstance(value, str) else len(value) if isinstance(value, (list, tuple, dict)) else 0
         self.spend(STEP_COST + n_items)
         return value
@@ -219,7 +219,10 @@ def _short_range(*args: int) -> range:
 
 
 class _Measured(NodeTransformer):
-    """Inserts the meter into a template: into `~`, comparisons, look-ups, lists and loops. A filter block becomes a captured text, which is a value."""
+    """Inserts the meter into a template: into `~`, comparisons, slices, lists and loops.
+
+    A filter block becomes a captured text, which is a value.
+    """
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Meter `a ~ b`."""
