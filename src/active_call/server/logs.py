@@ -32,7 +32,7 @@ _NOISY = (
     "httpx", "httpcore", "httpx2", "httpcore2", "websockets", "mcp", "aioice", "openai", "livekit", "opentelemetry", "sse_starlette",
     "asyncio", "asyncpg", "uvicorn.error", "sqlalchemy", "alembic",
 )  # fmt: skip
-"""Libraries that write URLs at INFO, and headers and messages at DEBUG: tokens, keys and what callers say. Only their warnings are logged."""
+"""Libraries that write URLs at INFO, and headers and messages at DEBUG: tokens, keys, what callers say. Only their warnings are logged."""
 _STDERR = 2
 
 stray_log = logging.getLogger("active_call.stderr")
