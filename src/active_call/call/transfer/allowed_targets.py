@@ -5,6 +5,7 @@ A target, patterns and texts enter, yes or no leaves. Pure. Text from a model or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from active_call.agent.playbook.scenes import Playbook
@@ -33,6 +34,15 @@ def author_texts(playbook: Playbook | None, given: Iterable[str]) -> str:
         texts.append(playbook.source)
         texts += [action.target for keys in (playbook.dtmf, *(scene.dtmf for scene in playbook.scenes)) for action in keys.values()]
     return "\n".join(texts)
+
+
+def names_call(call_id: str, playbook: Playbook | None, given: Iterable[str]) -> bool:
+    """Whether the author names that call: by a whole value of a given variable, or as a `callId` in the playbook.
+
+    A caller chooses the Call-ID of its calls, so a word of the playbook is not enough.
+    """
+    written = rf"""callId\s*[=:]\s*["']?{re.escape(call_id)}(?:["'\s/>]|$)"""
+    return call_id in given or (playbook is not None and re.search(written, playbook.source, re.IGNORECASE) is not None)
 
 
 def diverted_from(headers: Mapping[str, str]) -> tuple[str, ...]:

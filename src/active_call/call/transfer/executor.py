@@ -98,7 +98,7 @@ class TransferExecutor:
         try:
             wire.check_command(command)
             option = self._preparation.briefed(option, command.options)
-            mode, self._other = mode_of(option), self._preparation.find_attended(option)
+            mode, self._other = mode_of(option), self._preparation.find_attended(option, asked_by)
             request = ANYTHING if self._other is not None else self._preparation.check_target(command.callee, asked_by)
         except (LocalProtocolError, NotAllowed, wire.ContractError) as error:
             code = 403 if isinstance(error, NotAllowed) else 400
@@ -379,6 +379,9 @@ class TransferExecutor:
 
     def _refer(self) -> None:
         target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""
+        if self._other is not None and not own_target:  # `target` was not checked: the other call's party was to be the target
+            self._feed(ReferRefused(481, "the other call is over"))
+            return
         headers = {**(self._option.sip.headers if self._option.sip is not None else {}), **self._option.extra_headers}
         try:
             transferable(self._state.leg).refer(own_target or target, headers, is_own_call=bool(own_target))

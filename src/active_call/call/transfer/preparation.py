@@ -9,7 +9,7 @@ from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
 from active_call.call.shared_state import CallState
 from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
-from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed
+from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed, names_call
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
 from active_call.contract.options import BriefingOption, CallOption, ReferOption
@@ -52,11 +52,19 @@ class TransferPreparation:
                 raise  # not an address; any other transfer finds out when it is made
         return request
 
-    def find_attended(self, option: ReferOption) -> CallHandle | None:
-        """Our call that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged."""
-        other = self._network.find(option.call_id) if option.call_id else None
+    def find_attended(self, option: ReferOption, asked_by: Asker) -> CallHandle | None:
+        """Our call that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged.
+
+        Raises NotAllowed if an agent names a call that its author has not: a model may have the id from a caller, and whoever knows the id
+        of somebody else's call would be connected to it.
+        """
+        call_id = option.call_id or ""
+        other = self._network.find(call_id) if call_id else None
         if other is None or other.id == self._state.facts.session_id:
             return None
+        if asked_by == "agent" and not names_call(call_id, self._state.playbook, self._state.given_texts):
+            reason = "callId: an agent may name only a call that is in its playbook or in a variable from POST /call or a handler"
+            raise NotAllowed(reason, rule="outbound_target")
         busy_because = other.describe().busy_because
         if busy_because:
             raise LocalProtocolError(busy_because)
