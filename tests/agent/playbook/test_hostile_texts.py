@@ -29,6 +29,8 @@ SECONDS = 8.0
         SCRIPT + "<dtmf '\"" * 12_000,
         MODEL + "<followup a='1'/>" * 12_000,
         "---\na: '" + "${A:-" * 40_000 + "'\n---\nhi",
+        "---\na0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 40)}]}}\n" for n in range(1, 5)) + "---\nhi",
+        "---\n" + "".join(f"a{n}: &a{n} {{<<: *a{max(n - 1, 0)}, k{n}: 1}}\n" for n in range(4_000)) + "---\nhi",
         "---\na: 1" + ":59" * 200_000 + "\n---\nhi",
         "---\nasr: {" + ", ".join(f"k{n}: 1" for n in range(100_000)) + "}\n---\nhi",
         MODEL + "".join(f"# Scene: s{n}\nx\n" for n in range(400)) + "".join(f'<goto scene="q{n}"/>\n' for n in range(20_000)),
@@ -69,6 +71,15 @@ def test_warnings_do_not_hide_a_mistake() -> None:
     reading = read_playbook(text, file="p.md", environment={})
     assert reading.findings.first_error is not None
     assert len(reading.findings.entries) == MAX_FINDINGS + 1
+
+
+def test_ordinary_merge_is_read_and_one_with_itself_is_a_mistake() -> None:
+    text = "---\nasr: &speech {provider: openai, extra: {a: 1}}\ntts: {<<: *speech, speaker: anna}\n---\nhi"
+    reading = read_playbook(text, file="p.md", environment={})
+    assert reading.findings.first_error is None
+    assert reading.playbook.option.tts is not None and reading.playbook.option.tts.speaker == "anna"
+    broken = read_playbook("---\nasr: &a {<<: *a}\n---\nhi", file="p.md", environment={}).findings.first_error
+    assert broken is not None and broken.line == 2
 
 
 def test_comment_that_is_not_closed_is_text_and_the_lines_are_kept() -> None:

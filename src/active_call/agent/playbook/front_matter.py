@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
 
-MAX_VALUES = 5000
-"""Keys and values of a front matter."""
+MAX_VALUES = 20_000
+"""Keys and values of a front matter, also after merging (`<<`), in which a kilobyte can name billions of them."""
+_MERGE = "tag:yaml.org,2002:merge"
 MAX_DEPTH = 64
 """Levels of mappings and lists. The front matter of a playbook has six."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -64,6 +65,7 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
         if not isinstance(node, yaml.MappingNode):
             findings.error(first_line, "the front matter must be `key: value` lines")
             return FrontMatter({}, {})
+        _Merges().count(node)
         reader = _Reader(first_line, environment, findings)
         reader.visit(node, ())
         return FrontMatter(loader.construct_document(node), reader.lines)
@@ -91,6 +93,38 @@ def _check_size(text: str) -> None:
                 raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=token.start_mark)
         elif isinstance(token, _HIGHER):
             depth -= 1
+
+
+class _Merges:
+    """Counts the keys of each mapping after merging: a merge copies the keys of what it names, with all that this has merged."""
+
+    def __init__(self) -> None:
+        self._n_keys: dict[int, int] = {}
+        self._total = 0
+
+    def count(self, node: yaml.Node) -> int:
+        """The keys of `node`, which is no mapping if it has none. Raises MarkedYAMLError if all mappings together have too many."""
+        known = self._n_keys.get(id(node))
+        if known is not None:
+            return known
+        self._n_keys[id(node)] = MAX_VALUES + 1  # until it is known; it stays for a mapping that merges itself
+        n_keys = 0
+        if isinstance(node, yaml.MappingNode):
+            n_keys = sum(self._added(key, value) for key, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self.count(item)
+        self._n_keys[id(node)] = n_keys
+        self._total += n_keys
+        if self._total > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} keys after merging", problem_mark=node.start_mark)
+        return n_keys
+
+    def _added(self, key: yaml.Node, value: yaml.Node) -> int:
+        n_keys = self.count(value)
+        if key.tag != _MERGE:
+            return 1
+        return sum(map(self.count, value.value)) if isinstance(value, yaml.SequenceNode) else n_keys
 
 
 class _Reader:
