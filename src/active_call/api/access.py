@@ -115,8 +115,12 @@ class AccessControl:
         if fitting and scheme.lower() == "bearer":
             return fitting[0]
         if given.strip() not in ("", "Bearer"):
-            self._count(f"wrong {address_key(address)}", WRONG_TOKENS_PER_S)
+            self.count_wrong_token(address)
         raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
+
+    def count_wrong_token(self, address: str) -> None:
+        """Another wrong token came from `address`. Raises HTTPException 429 for too many."""
+        self._count(f"wrong {address_key(address)}", WRONG_TOKENS_PER_S)
 
     def _count(self, who: str, per_s: float) -> None:
         now = self._clock.now()

@@ -78,7 +78,7 @@ def create_app(services: ApiServices) -> FastAPI:
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
         app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])
-        access = StreamAccess(services.streams, check, time.time)
+        access = StreamAccess(services.streams, check, time.time, check.count_wrong_token)
         app.include_router(carrier_stream_routes(services.registry, services.media, services.playbooks, access))
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(listening_sockets(services.registry, check))

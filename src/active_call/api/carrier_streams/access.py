@@ -33,9 +33,19 @@ class StreamSettings(Struct, frozen=True):
 
 
 class StreamAccess:
-    """Checks requests. `check` is the rule for all other calls; `now` gives the time for tickets."""
+    """Checks requests. `check` is the rule for all other calls; `now` gives the time for tickets.
 
-    def __init__(self, settings: StreamSettings, check: AccessCheck, now: Callable[[], float]) -> None:
+    `count_wrong` gets the address of each wrong token or signature, and raises HTTPException 429 for too many.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        check: AccessCheck,
+        now: Callable[[], float],
+        count_wrong: Callable[[str], None] = lambda address: None,
+    ) -> None:
+        self._count_wrong = count_wrong
         self._settings = settings
         self._check = check
         self._now = now
@@ -55,11 +65,13 @@ class StreamAccess:
         given = self._tokens(profile, asked, path_token)
         if given:
             if not any(self.is_token(profile, one) for one in given):
+                self._count_wrong(asked.client.host if asked.client else "")
                 raise HTTPException(401, "the token is not that of media_streams.token")
             return True
         secret, signature = self._secrets.get(profile.name), asked.headers.get(profile.signature_header or "-")
         if secret is not None and signature is not None:
             if not any(_is_equal(signature, signed(url, form, secret)) for url in self._urls(asked)):
+                self._count_wrong(asked.client.host if asked.client else "")
                 raise HTTPException(403, f"{profile.signature_header} does not match: another account, or a wrong media_streams.public_url")
             return True
         return False
