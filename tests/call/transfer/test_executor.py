@@ -296,6 +296,34 @@ def test_agent_does_not_connect_its_caller_to_a_call_that_its_author_did_not_nam
     virtually(story)
 
 
+@pytest.mark.parametrize(
+    ("caller", "shown"),
+    [
+        ("911", None),
+        ("+15550911", None),
+        ('"The Bank" <sip:+15550911@bank.example>', None),
+        ("+15550100", "+15550100"),
+        ('"Harbour Bakery" <+15550100>', '"Harbour Bakery" <+15550100>'),
+        ("+1555010", None),
+        ("given", "given"),
+    ],
+)
+def test_agent_shows_no_number_that_neither_its_author_wrote_nor_the_call_has(caller: str, shown: str | None) -> None:
+    async def story(bench: Bench) -> None:
+        text = f"---\nllm: {{model: m}}\n---\nTransfer to {DESK}. Our number is +15550100.\n"
+        bench.call.state.playbook = parse_playbook(text, file="p.md", environment={})
+        bench.call.state.given_texts = ["given"]
+        command = commands.Refer(callee=DESK, caller=caller, options=ReferOption(mode="bridge"))
+        bench.transfers.start(command, asked_by="agent")
+        bench.transfers.withdraw()
+        bench.transfers.start(command)
+        (agents, clients) = bench.wanted
+        assert (agents.caller if shown is not None else None, clients.caller) == (shown, caller)
+        assert agents.caller != caller or shown is not None
+
+    virtually(story)
+
+
 def test_target_is_not_called_in_the_place_of_an_attended_call_that_is_over() -> None:
     async def story(bench: Bench) -> None:
         other = FakeCall("s.desk")
