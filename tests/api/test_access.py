@@ -74,6 +74,13 @@ def test_token_in_the_query_is_for_sockets_only() -> None:
     assert status(access, asked("GET", "/list", None, query="token=all-1")) == 401
 
 
+def test_one_ipv6_network_tries_no_more_tokens_than_one_address() -> None:
+    access = AccessControl(Clock(), (OWNER,))
+    tried = [status(access, asked("GET", "/list", "wrong", client=f"2001:db8:0:7::{host:x}")) for host in range(1, 9)]
+    assert tried == [401] * 5 + [429] * 3
+    assert status(access, asked("GET", "/list", "wrong", client="2001:db8:0:8::1")) == 401  # a neighbour
+
+
 def test_without_tokens_only_this_machine_may_ask() -> None:
     access = AccessControl(Clock())
     assert status(access, asked("POST", "/call", None, client="127.0.0.1")) == 200

@@ -72,6 +72,7 @@ async def an_api(
     client: str = "127.0.0.1",
     explain: Callable[[dict[str, str]], dict[str, Any]] | None = None,
     more: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Api]:
     """The application over a real registry and real records. `more`: further fields of its services."""
 
@@ -84,7 +85,7 @@ async def an_api(
     await records.start()
     placing, room = Placing(), [True]
     async with httpx.AsyncClient() as outside:
-        playbooks = Playbooks(find, {})
+        playbooks = Playbooks(find, environment or {})
         services = CallDependencies(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
         registry = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
         api = create_app(

@@ -195,6 +195,27 @@ def test_settings_tell_where_they_come_from_and_hide_secrets(tmp_path: Path) -> 
     assert "secret" not in " ".join(value for value, _ in told.values())
 
 
+def test_settings_hide_secrets_within_urls_and_arguments(tmp_path: Path) -> None:
+    file = tmp_path / "active-call.toml"
+    file.write_text(
+        """
+[handler]
+type = "webhook"
+urls = ["https://hooks.example/${HOOK_TOKEN}/in", "https://a.example/in"]
+[mcp.shop]
+command = "shop-mcp"
+args = ["--api-key", "secret-argument"]
+[mcp.web]
+url = "https://mcp.example/sse?key=secret-query#x"
+""",
+        encoding="utf-8",
+    )
+    told = {row["key"]: row["value"] for row in settings_of(load_config(file, {}, {"HOOK_TOKEN": "secret-path"}))}
+    assert "secret" not in " ".join(told.values())
+    assert told["handler.urls"] == told["mcp.shop.args"] == HIDDEN and told["mcp.shop.command"] == "shop-mcp"
+    assert told["mcp.web.url"] == f"https://mcp.example/sse?{HIDDEN}#x"
+
+
 def test_client_and_console_are_served_with_their_parts_and_nothing_else(tmp_path: Path) -> None:
     async def go() -> None:
         async with an_api(tmp_path) as api:

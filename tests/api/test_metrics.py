@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from active_call.api.metrics import metrics_routes
 from active_call.call.cost.spending import Spending
+from active_call.providers.usage.account import MAX_ROWS
 from active_call.providers.usage.units import Billed, Unit, Used
 
 
@@ -38,6 +39,17 @@ def test_usage_and_cost_are_counted_by_provider() -> None:
     lines = read(counted)
     assert r'active_call_usage_total{kind="llm",provider="odd\"name\n",model="m\\",unit="inputTokens"} 3' in lines
     assert not [line for line in lines if line.startswith("active_call_cost_total") and "odd" in line]  # no price is no zero
+
+
+def test_models_that_clients_make_up_are_no_time_series_without_end() -> None:
+    counted = Counted()
+    for number in range(MAX_ROWS + 200):
+        counted.spending.note(Used(Billed("llm", "openai", f"model-{number}"), {Unit.REQUESTS: 1.0}))
+        counted.spending.note(Used(Billed("llm", "openai", "model-0"), {Unit.REQUESTS: 1.0}))
+    lines = [line for line in read(counted) if line.startswith("active_call_usage_total")]
+    assert len(lines) == MAX_ROWS + 1
+    assert 'active_call_usage_total{kind="llm",provider="others",model="",unit="requests"} 200' in lines
+    assert f'active_call_usage_total{{kind="llm",provider="openai",model="model-0",unit="requests"}} {MAX_ROWS + 201}' in lines
 
 
 def test_process_that_has_done_nothing_tells_its_calls_only() -> None:

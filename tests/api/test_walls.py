@@ -32,6 +32,10 @@ def an_app() -> FastAPI:
     async def broken() -> None:
         raise RuntimeError("secret detail")
 
+    @app.get("/call/stream/{name}/{token}")
+    async def stream(name: str, token: str) -> None:
+        raise RuntimeError
+
     @app.get("/number")
     async def number(n: int) -> int:
         return n
@@ -176,3 +180,9 @@ def test_headers_that_come_whole_have_a_bound_too(headers: dict[str, str]) -> No
 def test_each_of_two_types_of_a_body_counts(types: tuple[str, str]) -> None:
     headers = [("Content-Type", one) for one in types]
     assert with_client(lambda http: http.post("/echo", content=b"{}", headers=headers)).status_code == 415
+
+
+def test_token_in_the_path_of_a_stream_is_not_in_the_log_of_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    with_client(lambda http: http.get("/call/stream/plivo/s3cret"))
+    (record,) = [record for record in caplog.records if record.message == "request failed"]
+    assert record.__dict__["path"] == "/call/stream/plivo/…"

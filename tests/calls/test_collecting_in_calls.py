@@ -1,4 +1,4 @@
-"""A secret that a caller enters is known to the agent alone: not in events, record, transcript or recording."""
+"""A secret that a caller enters is known to the agent alone: not in events, record, transcript, recording, or for listeners."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def test_secret_digits_are_stars_in_events_and_record_and_other_digits_are_not(v
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
             await call.says("pay")
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 2)
+            assert call.session.parts.taps.is_secret  # whoever listens in hears no digits in the voice band and no words
             for digit in "4719":
                 call.leg.press(digit)
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 3)
+            assert not call.session.parts.taps.is_secret
             assert call.spoken[-1] == "Your PIN ends in 9."
             await call.says("order")
             await call.until(lambda: "Which order?" in call.spoken)

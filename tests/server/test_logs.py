@@ -36,6 +36,32 @@ def run(tmp_path: Path, *, as_json: bool = False, personal: bool = True) -> tupl
     return Path(file).read_text(encoding="utf-8"), done.stderr
 
 
+LIBRARIES = """
+import httpx, httpx2
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
+from active_call.server.logs import LogOutput, LogSettings
+output = LogOutput(LogSettings(level="debug", file={file!r}))
+for library in (httpx, httpx2):
+    transport = library.MockTransport(lambda request, library=library: library.Response(200))
+    library.Client(transport=transport).get("https://mcp.example/?token=s3cret", headers={{"Authorization": "Bearer s3cret"}})
+protocol = ClientProtocol(parse_uri("wss://vendor.example/?api_key=s3cret"))
+request = protocol.connect()
+request.headers["Authorization"] = "Bearer s3cret"
+protocol.send_request(request)
+import logging
+logging.getLogger("active_call.sip").debug("our own lines are there")
+output.close()
+"""
+
+
+def test_keys_in_urls_and_headers_of_libraries_are_not_logged_at_debug_level(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", LIBRARIES.format(file=str(file))], timeout=60, check=True)
+    log = file.read_text(encoding="utf-8")
+    assert "our own lines are there" in log and "s3cret" not in log
+
+
 def test_everything_on_standard_error_becomes_records(tmp_path: Path) -> None:
     log, stderr = run(tmp_path)
     assert stderr == "standard error is back\n"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import html
 import re
 
-TAG_BODY = r"""(?:"[^"]*"|'[^']*'|[^>"'])*"""
-"""Matches the text between a tag's name and its `>`. A `>` inside quotes does not end the tag."""
+TAG_BODY = r"""(?:"[^"]*+"|'[^']*+'|[^<>"'])*+"""
+"""Matches the text between a tag's name and its `>`. A `>` inside quotes does not end the tag, and a `<` outside of them begins another, so
+that searching a text of many unclosed tags takes time in proportion to its length.
+"""
 
-_ATTRIBUTE = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'/>]+))""")
+_ATTRIBUTE = re.compile(r"""(?<![\w-])([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'/>]+))""")
 
 
 def parse_attributes(text: str) -> dict[str, str]:

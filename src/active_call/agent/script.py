@@ -24,6 +24,8 @@ _SILENCE = "(silence)"
 _CONFIRM = "(confirm)"
 _FALLBACK = "*"
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+MAX_ENTRIES = 5000
+"""Maximum number of `##` headings of a scene; a caller's words are compared with each."""
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 
@@ -125,6 +127,9 @@ def split_script(text: str, *, first_line: int, findings: Findings) -> tuple[str
     for offset, line in enumerate(text.split("\n")):
         heading = _HEADING.match(line)
         if heading:
+            if len(blocks) == MAX_ENTRIES:
+                findings.error(first_line + offset, f"there are more than {MAX_ENTRIES} `##` headings in one scene")
+                break
             blocks.append((first_line + offset, heading.group(1), []))
         else:
             (blocks[-1][2] if blocks else before).append(line)

@@ -7,7 +7,7 @@
 | `admin` | all of that, and write playbooks, send reports again |
 
 Every token is compared completely, so that the response time reveals nothing. A holder, or an address without a token, has a limit of
-requests a second; an address that sends wrong tokens has a lower one.
+requests a second; an address that sends wrong tokens has a lower one. One IPv6 /64 counts as one address.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 
 from active_call.api.origins import is_loopback, was_forwarded
+from active_call.base.addresses import address_key
 from active_call.base.rate import Rate
 from active_call.base.world import Clock, World
 
@@ -71,6 +72,11 @@ def needed_scope(method: str, path: str) -> Scope:
     return Scope.ADMIN if path.startswith(_ADMIN_PATHS) else Scope.CONTROL
 
 
+def is_operator(request: HTTPConnection) -> bool:
+    """Whether the admitted request may write playbooks, and so may read what playbook files may: the environment, with vendors' keys."""
+    return bool(getattr(request.state, "is_operator", False))
+
+
 class AccessControl:
     """Checks requests. Its tokens may change while it is in use."""
 
@@ -90,6 +96,7 @@ class AccessControl:
         address = request.client.host if request.client else ""
         if not self._tokens:
             _require_this_machine(request, address)
+            request.state.is_operator = True
             self._count(f"address {address}", self._rate_per_s)
             return
         token = self._holder(request, address)
@@ -98,6 +105,7 @@ class AccessControl:
         if token.scope < needed:
             raise HTTPException(403, f"the token {token.name!r} has the scope {token.scope.name.lower()}; needed: {needed.name.lower()}")
         self._count(f"token {token.name}", self._rate_per_s)
+        request.state.is_operator = token.scope >= Scope.ADMIN
 
     def _holder(self, request: HTTPConnection, address: str) -> Token:
         given = request.headers.get("authorization", "")
@@ -109,8 +117,12 @@ class AccessControl:
         if fitting and scheme.lower() == "bearer":
             return fitting[0]
         if given.strip() not in ("", "Bearer"):
-            self._count(f"wrong {address}", WRONG_TOKENS_PER_S)
+            self.count_wrong_token(address)
         raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
+
+    def count_wrong_token(self, address: str) -> None:
+        """Another wrong token came from `address`. Raises HTTPException 429 for too many."""
+        self._count(f"wrong {address_key(address)}", WRONG_TOKENS_PER_S)
 
     def _count(self, who: str, per_s: float) -> None:
         now = self._clock.now()

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import HTTPConnection
 
-from active_call.api.access import AccessCheck, access_check
+from active_call.api.access import AccessCheck, access_check, is_operator
 from active_call.api.answers import add_error_answers
 from active_call.api.asyncapi import asyncapi_routes
 from active_call.api.bodies import body_schema, json_object
@@ -81,7 +81,7 @@ def create_app(services: ApiServices) -> FastAPI:
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
         app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=guarded)
-        access = StreamAccess(services.streams, check, time.time)
+        access = StreamAccess(services.streams, check, time.time, check.count_wrong_token)
         app.include_router(carrier_stream_routes(services.registry, services.media, services.playbooks, access))
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(listening_sockets(services.registry, check))
@@ -125,7 +125,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
         decoded = wire.convert(body, PlaceCall)
         if decoded.unknown:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/call"})
-        return {"session_id": (await _place(services, decoded.value)).id}
+        return {"session_id": (await _place(services, decoded.value, by_operator=is_operator(request))).id}
 
     @router.get("/list", summary="Live calls")
     async def list_calls() -> dict[str, Any]:
@@ -216,9 +216,9 @@ def _not_found(session_id: str) -> Response:
     return JSONResponse({"status": "not_found", "id": session_id}, status_code=404)
 
 
-async def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
+async def _place(services: ApiServices, wanted: PlaceCall, *, by_operator: bool) -> CallHandle:
     if wanted.content is not None:
-        playbook = await services.playbooks.parse_long(wanted.content)
+        playbook = await services.playbooks.parse_long(wanted.content, by_operator=by_operator)
     elif wanted.playbook is not None:
         playbook = load_playbook(services.playbooks, wanted.playbook)
     else:

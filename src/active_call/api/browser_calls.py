@@ -19,6 +19,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.access import is_operator
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.library import load_playbook
 from active_call.api.renegotiation import ask_again
@@ -47,7 +48,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
         wanted = await _wanted(request, is_sdp=is_sdp)
         option = merged(CallOption(offer=wanted.offer, caller=wanted.caller), wanted.option or CallOption())
         peer = request.client.host if request.client else ""
-        playbook = await _playbook(wanted, playbooks)
+        playbook = await _playbook(wanted, playbooks, by_operator=is_operator(request))
         call = browsers.call(option, peer, session_id=wanted.id, playbook=playbook, variables=wanted.vars)
         sdp = await _answer_of(call)
         location = {"Location": f"/call/{call.id}", "ETag": _tag_of(sdp), "Accept-Patch": f"{FRAGMENT}, {SDP}"}
@@ -92,9 +93,9 @@ async def _wanted(request: Request, *, is_sdp: bool) -> BrowserCall:
     return wire.convert({**body, "offer": (await request.body()).decode("utf-8", "replace")}, BrowserCall).value
 
 
-async def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
+async def _playbook(wanted: BrowserCall, playbooks: Playbooks, *, by_operator: bool) -> Playbook | None:
     if wanted.content is not None:
-        return await playbooks.parse_long(wanted.content)
+        return await playbooks.parse_long(wanted.content, by_operator=by_operator)
     return load_playbook(playbooks, wanted.playbook) if wanted.playbook is not None else None
 
 

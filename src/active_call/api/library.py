@@ -15,6 +15,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.access import is_operator
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.base.errors import PlaybookError
@@ -60,7 +61,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def write_playbook(name: str, request: Request) -> dict[str, str]:
         content = await _content_of(request)
         path = _playbook_path(folder, name)
-        await playbooks.parse_long(content)
+        await playbooks.parse_long(content, by_operator=is_operator(request))
         try:
             await asyncio.to_thread(_write_whole, path, content)
         except OSError as error:
@@ -74,7 +75,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
     async def run_playbook(request: Request) -> dict[str, str]:
         wanted = wire.convert(await json_object(request), RunPlaybook).value
         if wanted.content is not None:
-            playbook = await playbooks.parse_long(wanted.content)
+            playbook = await playbooks.parse_long(wanted.content, by_operator=is_operator(request))
         elif wanted.playbook is not None:
             playbook = load_playbook(playbooks, wanted.playbook)
         else:

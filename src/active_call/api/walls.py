@@ -92,7 +92,7 @@ class Walls:
                 return
             await self.app(scope, _bounded(receive) if scope["type"] == "http" else receive, answer.send)
         except (ClientDisconnect, WebSocketDisconnect):
-            log.debug("client has left", extra={"path": scope["path"]})
+            log.debug("client has left", extra={"path": _shown_path(scope)})
         except HTTPException as error:  # from the body limit, if no handler was in between
             await answer.refuse(error.status_code, error.detail)
         except Exception as error:  # noqa: BLE001 (a wall: an error ends only its own request)
@@ -208,4 +208,11 @@ def error_body(status: int, reason: str, code: str | None = None) -> bytes:
 
 
 def _log_failure(scope: Scope, error: Exception) -> None:
-    log.error("request failed", exc_info=error, extra={"method": scope.get("method", "WEBSOCKET"), "path": scope["path"]})
+    log.error("request failed", exc_info=error, extra={"method": scope.get("method", "WEBSOCKET"), "path": _shown_path(scope)})
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path for logs: without the token that a carrier may have put there."""
+    path = str(scope["path"])
+    carrier, slash, rest = path.removeprefix(STREAM_PATH).partition("/")
+    return f"{STREAM_PATH}{carrier}/…" if path.startswith(STREAM_PATH) and slash and rest not in ("answer", "twiml") else path

@@ -136,7 +136,7 @@ class _Wiring:
         attention = self._attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        starts = partial(self._start_agent, speech_input, speech_output, recording)
+        starts = partial(self._start_agent, speech_input, speech_output, partial(self._mask_input, recording, taps))
         setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
@@ -287,7 +287,7 @@ class _Wiring:
         self,
         speech_input: SpeechInput,
         speech_output: SpeechOutput,
-        recording: Recording,
+        mask_input: Callable[[bool], None],
         playbook: Playbook,
         responder: ChatModel | None,
         begin: BeginAgent | None = None,
@@ -311,7 +311,7 @@ class _Wiring:
             spawn=context.ports.spawn,
             now=context.ports.now,
             switch_language=lambda code, _: self._setup.switch_language(code),
-            mask_input=partial(self._mask_input, recording),
+            mask_input=mask_input,
         )
         state, log = context.state, context.ports.log
         return start_agent(playbook, responder, begin, state, context.dependencies, self._turn, ports, log, session)
@@ -328,9 +328,9 @@ class _Wiring:
         )
         return ModelSession(model, option.voice if option is not None else None, ports)
 
-    def _mask_input(self, recording: Recording, is_secret: bool) -> None:
-        """The caller's further input is not stored anywhere."""
-        self._context.output.is_secret = is_secret
+    def _mask_input(self, recording: Recording, taps: SoundTaps, is_secret: bool) -> None:
+        """The caller's further input is for the agent only."""
+        self._context.output.is_secret = taps.is_secret = is_secret
         recording.leave_out(is_secret)
 
     def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:

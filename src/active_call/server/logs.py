@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING}
 MAX_STRAY_LINE_BYTES = 4096
-_NOISY = ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error", "asyncpg")
+_NOISY = (
+    "httpx", "httpcore", "httpx2", "httpcore2", "websockets", "mcp", "aioice", "openai", "livekit", "opentelemetry", "sse_starlette",
+    "asyncio", "asyncpg", "uvicorn.error",
+)  # fmt: skip
+"""Libraries that write URLs at INFO, and headers and messages at DEBUG: tokens, keys, what callers say. Only their warnings are logged."""
 _STDERR = 2
 
 stray_log = logging.getLogger("active_call.stderr")

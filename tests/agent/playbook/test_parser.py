@@ -140,6 +140,15 @@ def test_default_of_a_variable_also_serves_an_empty_one():
     assert parse("---\ngreeting: ${G}\n---\nx", G="").greeting == ""
 
 
+def test_text_of_somebody_else_does_not_read_the_environment():
+    text = "---\ngreeting: ${G:-hello}\nasr:\n  apiKey: ${KEY}\n---\nx"
+    with pytest.raises(PlaybookError, match="KEY: the environment is for the operator's playbook files") as error:
+        parse_playbook(text, file="(inline)", environment=None, is_file=False)
+    assert error.value.line == 4
+    book = parse_playbook(text.replace("${KEY}", "abc"), file="(inline)", environment=None, is_file=False)
+    assert book.greeting == "hello"
+
+
 def test_value_of_a_variable_cannot_bring_keys_with_it():
     assert parse("---\ngreeting: ${G}\n---\nx", G="a\nllm: {}").greeting == "a\nllm: {}"
 

@@ -40,6 +40,16 @@ DOUBLED = "{% set a = 'x' %}"
         "{{ v | replace('x', v) }}",
         "{{ (v ~ v) | urlencode }}",
         "{% set _meter = 1 %}{{ 1 }}",
+        "{% for i in range(1000) %}{% set b = v.split('x') %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(9) %}{% set b = v.upper() %}{% endfor %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(9) %}{% set b = 'x'.find(v) %}{% endfor %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(9) %}{% if 'xxxxxxxxxxxxxxxy' in v %}{% endif %}{% endfor %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(9) %}{% if v in 'xy' %}{% endif %}{% endfor %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(9) %}{% set b = v[1:] %}{% endfor %}{% endfor %}",
+        "{% set l = v.split('x') %}{% for i in range(100) %}{% if l.index('y') %}{% endif %}{% endfor %}",
+        "{% set l = v.replace('x', 'x ').split() %}{% for i in range(1000) %}{% if 'y' in l %}{% endif %}{% endfor %}",
+        "{{ v }}" * 2000,
+        "{{ " + "v ~ " * 10_000 + "v }}",
     ],
 )
 def test_greedy_template_costs_little_and_is_told(template):
@@ -53,6 +63,17 @@ def test_greedy_template_costs_little_and_is_told(template):
     assert found.error
     assert peak < 12_000_000
     assert spent < 5.0  # tracing is slow
+
+
+def test_ordinary_template_that_compares_and_looks_up_is_rendered_in_full():
+    template = (
+        "{% for slot in slots %}{% if slot.name not in taken and slot.name[:1].upper() == 'S' %}{{ slot.name }} {% endif %}{% endfor %}"
+    )
+    slots = [{"name": f"s{n}"} for n in range(300)]
+    found = render(template, {"slots": slots, "taken": [f"s{n}" for n in range(0, 300, 2)]}, {})
+    assert found.error == "" and len(found.text.split()) == 150
+    prompt = "word " * 12_000
+    assert render("{% if 'word' in p and p.split()|length > 9 %}{{ p.split()[1] }}{% endif %}", {"p": prompt}, {}).text == "word"
 
 
 def test_ordinary_template_is_rendered_in_full():

@@ -15,13 +15,14 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.api.access import access_check
+from active_call.api.access import AccessControl, access_check
 from active_call.api.carrier_streams.access import TICKET_S, StreamAccess, StreamSettings, signed
 from active_call.api.carrier_streams.routes import carrier_stream_routes
 from active_call.api.carrier_streams.socket import CarrierSocket
 from active_call.api.sockets.connection import EXTENSION
 from active_call.api.walls import Walls
 from active_call.base.errors import PlaybookError
+from active_call.base.world import World
 from active_call.legs.websocket.carriers.leg import CarrierStreamLeg
 from active_call.legs.websocket.carriers.profile import NAMES, StreamProfile, stream_profile
 
@@ -116,6 +117,27 @@ def test_twilios_signature_opens_the_stream_and_a_wrong_one_does_not() -> None:
     assert status_of(rules, "plivo", asked(x_twilio_signature=right)) is False
     unnamed = access(StreamSettings(signing_secrets={"twilio": "12345"}))
     assert status_of(unnamed, "twilio", asked(x_twilio_signature=right)) is True  # by the name it has asked for
+
+
+@pytest.mark.parametrize("signature", ["\xe9", "=\xff=", "\udcff", "a" * 20_000])
+def test_signature_of_any_characters_is_a_wrong_one(signature: str) -> None:
+    request = asked()
+    request.scope["headers"].append((b"x-twilio-signature", signature.encode("utf-8", "surrogateescape")))
+    assert status_of(access(), "twilio", request) == 403
+
+
+def test_wrong_tokens_and_signatures_are_counted_like_all_others() -> None:
+    control = AccessControl(World().clock)
+    rules = StreamAccess(SECRET, control, lambda: NOW[0], control.count_wrong_token)
+    wrong = [asked(query="token=x"), asked(authorization="Bearer x"), asked(x_twilio_signature="x")] * 3
+    assert [status_of(rules, "twilio", one) for one in wrong] == [401, 401, 403, 401, 401, 429, 429, 429, 429]
+    assert status_of(rules, "twilio", asked(query="token=s3cret")) is True  # others of that address are let in
+    assert status_of(rules, "twilio", asked(query="token=x", client="203.0.113.10")) == 401
+
+
+def test_form_of_too_many_fields_is_refused_with_the_reason() -> None:
+    answer = answered("twilio", "", {f"k{n}": "v" for n in range(300)})
+    assert answer.status_code == 400 and "more than 200 fields" in answer.text
 
 
 def test_without_a_secret_the_rules_of_all_calls_hold() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.api.sockets.call_socket import Begun, CallSocket, EncodedOnce, Owners, SocketServices
-from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookRuns
+from active_call.api.sockets.playbook_runs import MAX_WAITING, MAX_WAITING_CHARS, WAIT_S, PlaybookRuns
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
@@ -59,6 +60,18 @@ def test_playbook_that_waits_is_taken_once_and_not_for_ever() -> None:
     assert runs.take("mine") is None
     ids = [runs.add(BOOK) for _ in range(MAX_WAITING + 5)]
     assert [runs.take(one) is not None for one in (ids[0], ids[4], ids[5], ids[-1])] == [False, False, True, True]
+
+
+def test_playbooks_that_wait_fill_no_memory() -> None:
+    runs = PlaybookRuns(World())
+    long = replace(BOOK, source="x" * 1_000_000)
+    ids = [runs.add(long) for _ in range(100)]
+    n_waiting = sum(runs.take(one) is not None for one in ids)
+    assert n_waiting == MAX_WAITING_CHARS // 1_000_000
+    assert runs.take(runs.add(replace(BOOK, source="x" * (MAX_WAITING_CHARS + 1)))) is not None  # one always fits
+    assert all(runs.add(long, "mine") == "mine" for _ in range(100))
+    ids = [runs.add(long) for _ in range(MAX_WAITING_CHARS // 1_000_000 - 1)]
+    assert runs.take("mine") is long and all(runs.take(one) is not None for one in ids)
 
 
 def test_call_has_one_owner() -> None:
@@ -240,7 +253,7 @@ def test_client_that_names_no_recogniser_has_none(option: dict[str, Any], has_pl
 
         runs = PlaybookRuns(World())
         if has_playbook:
-            runs.add("the playbook", "s.1")  # type: ignore[arg-type]
+            runs.add(BOOK, "s.1")
         services = SocketServices(SimpleNamespace(find=lambda _: None), runs)  # type: ignore[arg-type]
         client = SlowClient()
         client.may_send.set()

@@ -52,6 +52,18 @@ def test_both_sides_come_at_16_khz() -> None:
     assert abs(int(np.abs(np.fft.rfft(ours)).argmax()) - 400) <= 2
 
 
+def test_secret_input_is_silence_for_listeners_and_the_agents_side_is_heard() -> None:
+    heard: list[tuple[int, bytes]] = []
+    taps = SoundTaps(lambda _: None)
+    taps.use(Stream(16_000))  # type: ignore[arg-type]
+    taps.add(lambda side, pcm: heard.append((side, pcm)))
+    for taps.is_secret in (False, True, False):
+        taps.caller(CallerAudio(1, 0, b"\1\2" * 160))
+    taps.is_secret = True
+    taps.sent(SentAudio(1, 0, b"\3\4" * 320))
+    assert heard == [(CALLERS, b"\1\2" * 160), (CALLERS, bytes(320)), (CALLERS, b"\1\2" * 160), (OURS, b"\3\4" * 320)]
+
+
 def test_listener_that_fails_is_left_out_and_others_hear_on() -> None:
     heard: list[int] = []
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fake_call_ports import FakeCall, FakeMachine
 
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllowed
 from active_call.call.call_time import CallTime
 from active_call.call.events.subscription import EventLog
@@ -256,6 +258,84 @@ def test_attended_transfer_bridges_by_the_handle_of_the_other_call() -> None:
         assert bench.transfers.records()[0]["farLegs"] == [{"sessionId": "s.desk"}]
         bench.transfers.withdraw()
         assert (bench.bridging.parted, bench.states[-1]) == (["cancelled"], "completed")
+
+    virtually(story)
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "is_allowed"),
+    [
+        ("", [], False),
+        ("Say hello.", [], False),  # its Call-ID was chosen by the caller
+        ("", ["hello"], True),
+        ("", ["hello there"], False),
+        ('<refer to="sip:desk@example.com" callId="hello"/>', [], True),
+        ("callId: hello", [], True),
+        ('callId="hello.world"', [], False),
+    ],
+)
+def test_agent_does_not_connect_its_caller_to_a_call_that_its_author_did_not_name(source: str, given: list[str], is_allowed: bool) -> None:
+    async def story(bench: Bench) -> None:
+        other = FakeCall("s.desk")
+        described = describe(other.state.facts, other.leg, WITH_AGENT, "")
+        bench.calls["hello"] = CallHandle("s.desk", lambda _: None, lambda _: asyncio.Future(), EventLog().subscribe, lambda: described)
+        text = f"---\nllm: {{model: m}}\n---\nTalk. {source}\n"
+        bench.call.state.playbook = parse_playbook(text, file="p.md", environment={})
+        bench.call.state.given_texts = given
+        command = commands.Refer(callee="sip:+19005550100@anywhere.example", options=ReferOption(mode="bridge", call_id="hello"))
+        if is_allowed:
+            bench.transfers.start(command, asked_by="agent")
+            bench.call.work_off()
+            assert bench.bridging.listener is not None
+            return
+        with pytest.raises(NotAllowed) as refused:
+            bench.transfers.start(command, asked_by="agent")
+        assert refused.value.rule == "outbound_target"
+        assert bench.states == ["failed"] and bench.bridging.listener is None
+
+    virtually(story)
+
+
+@pytest.mark.parametrize(
+    ("caller", "shown"),
+    [
+        ("911", None),
+        ("+15550911", None),
+        ('"The Bank" <sip:+15550911@bank.example>', None),
+        ("+15550100", "+15550100"),
+        ('"Harbour Bakery" <+15550100>', '"Harbour Bakery" <+15550100>'),
+        ("+1555010", None),
+        ("given", "given"),
+    ],
+)
+def test_agent_shows_no_number_that_neither_its_author_wrote_nor_the_call_has(caller: str, shown: str | None) -> None:
+    async def story(bench: Bench) -> None:
+        text = f"---\nllm: {{model: m}}\n---\nTransfer to {DESK}. Our number is +15550100.\n"
+        bench.call.state.playbook = parse_playbook(text, file="p.md", environment={})
+        bench.call.state.given_texts = ["given"]
+        command = commands.Refer(callee=DESK, caller=caller, options=ReferOption(mode="bridge"))
+        bench.transfers.start(command, asked_by="agent")
+        bench.transfers.withdraw()
+        bench.transfers.start(command)
+        (agents, clients) = bench.wanted
+        assert (agents.caller if shown is not None else None, clients.caller) == (shown, caller)
+        assert agents.caller != caller or shown is not None
+
+    virtually(story)
+
+
+def test_target_is_not_called_in_the_place_of_an_attended_call_that_is_over() -> None:
+    async def story(bench: Bench) -> None:
+        other = FakeCall("s.desk")
+        facts = [describe(other.state.facts, other.leg, WITH_AGENT, "")]
+        facts[0] = msgspec.structs.replace(facts[0], attended_target="sip:desk@10.0.0.1?Replaces=x")
+        gone = msgspec.structs.replace(facts[0], attended_target="")
+        told = iter([facts[0], facts[0], gone, gone, gone])
+        bench.calls["s.desk"] = CallHandle("s.desk", lambda _: None, lambda _: asyncio.Future(), EventLog().subscribe, lambda: next(told))
+        bench.call.leg.direction, bench.call.leg.answered = "inbound", True
+        bench.refer("refer", call_id="s.desk")
+        assert bench.call.leg.referred_to == []
+        assert bench.states[-1] == "failed"
 
     virtually(story)
 

@@ -156,8 +156,28 @@ def test_denied_number_is_one_however_it_is_spelt(user: str, policy: OutboundPol
         guard(policy).check(parse_uri(f"sip:{user}@sip.carrier.example"))
 
 
+@pytest.mark.parametrize("user", ["1-900-FLOWERS", "+1900flowers", "0111900FLOWERS"])
+def test_letters_of_a_denied_number_are_its_keys(user: str) -> None:
+    with pytest.raises(NotAllowed):
+        guard(OutboundPolicy()).check(parse_uri(f"sip:{user}@sip.carrier.example"))
+
+
 @pytest.mark.parametrize(
-    "user", ["+4930123456", "004930123456", "*671002", "*98", "1002", "870", "+49 870 1234", "0900123", "desk.19005550100"]
+    "user",
+    [
+        "+4930123456",
+        "004930123456",
+        "*671002",
+        "*98",
+        "1002",
+        "870",
+        "+49 870 1234",
+        "0900123",
+        "desk.19005550100",
+        "19desk",
+        "870a",
+        "+4930EXTERNAL",
+    ],
 )
 def test_ordinary_numbers_and_service_codes_are_not_taken_for_costly_ones(user: str) -> None:
     guard(OutboundPolicy()).check(parse_uri(f"sip:{user.replace(' ', '%20')}@sip.carrier.example"))

@@ -135,6 +135,33 @@ def test_playlist_does_not_make_the_decoder_open_what_it_names(tmp_path: Path, s
             decoded(text.encode(), source=source)
 
 
+def flat(container: str, codec: str, rate_hz: int, frame_samples: int) -> bytes:
+    """One frame of silence, as the file of an attacker who declares what he likes."""
+    buffer = io.BytesIO()
+    with av.open(buffer, mode="w", format=container) as output:
+        stream = output.add_stream(codec, rate=rate_hz, layout="mono")
+        stream.codec_context.options = {"frame_size": str(frame_samples)}
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, frame_samples), np.int16), format="s16", layout="mono")
+        frame.sample_rate = rate_hz
+        output.mux([*stream.encode(frame), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("container", "codec"), [("flac", "flac"), ("matroska", "pcm_s16le"), ("wav", "pcm_s16le"), ("aiff", "pcm_s16be")])
+@pytest.mark.parametrize("rate_hz", [1, 100, 1_000_000])
+def test_small_file_does_not_become_hours_of_sound_by_the_rate_it_declares(container: str, codec: str, rate_hz: int) -> None:
+    data = flat(container, codec, rate_hz, 2000)
+    assert len(data) < 20_000
+    with pytest.raises(MediaError, match="samples a second"):
+        decoded(data)
+
+
+def test_packet_that_would_become_one_huge_piece_is_refused() -> None:
+    with pytest.raises(MediaError, match="packet"):
+        decoded(flat("matroska", "pcm_s16le", 8000, 600_000))
+    assert len(decoded(flat("matroska", "pcm_s16le", 8000, 60_000))) == 60_000
+
+
 def test_error_of_the_source_reaches_the_reader() -> None:
     class Broken(Forwards):
         def read(self, n_bytes: int, /) -> bytes:

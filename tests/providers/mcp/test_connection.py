@@ -90,6 +90,49 @@ def test_result_error_and_late_answer_are_told_in_words() -> None:
     story(run)
 
 
+def test_errors_do_not_repeat_the_keys_of_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    settings = McpSettings(
+        "shop",
+        url="https://mcp.example/sse?key=s3cret-query",
+        headers={"Authorization": "Bearer s3cret-header"},
+        env={"SHOP_KEY": "s3cret-of-env", "DEBUG": "true"},
+    )
+    leak = "true: 401 for url 'https://mcp.example/sse?key=s3cret-query' with Bearer s3cret-header, s3cret-header, s3cret-of-env"
+
+    async def run() -> None:
+        server = FakeServer()
+        clock = VirtualClock(asyncio.get_running_loop())
+        connection = McpConnection(settings, server.connect, clock)
+        server.fails.append(RuntimeError(leak))
+        with pytest.raises(ProviderError) as refused:
+            await connection.tools()
+        assert "true: 401 for url 'https://mcp.example/sse?***'" in str(refused.value) and "s3cret" not in str(refused.value)
+        await asyncio.sleep(RETRY_AFTER_S)
+        server.answers.append(RuntimeError(leak))
+        with pytest.raises(ProviderError) as lost:
+            await connection.call("a", {}, 5.0)
+        assert "s3cret" not in str(lost.value)
+        await connection.close()
+
+    run_virtually(run())
+    assert "s3cret" not in caplog.text and all("s3cret" not in str(vars(record)) for record in caplog.records)
+
+
+def test_tool_with_a_huge_schema_is_left_out() -> None:
+    async def run(server: FakeServer, connection: McpConnection) -> None:
+        schema = {"type": "object", "properties": {f"p{n}": {} for n in range(9_000)}}
+        huge = SimpleNamespace(name="huge", description="", input_schema=schema)
+        small = SimpleNamespace(name="small", description="", input_schema={"type": "object"})
+
+        async def list_tools(*, cursor: str | None = None) -> Any:
+            return SimpleNamespace(tools=[huge, small], next_cursor=None)
+
+        server.list_tools = list_tools  # type: ignore[method-assign]
+        assert [tool.name for tool in await connection.tools()] == ["small"]
+
+    story(run)
+
+
 def test_server_that_is_not_there_is_not_asked_again_for_a_while() -> None:
     async def run(server: FakeServer, connection: McpConnection) -> None:
         server.fails = [OSError("connection refused")]

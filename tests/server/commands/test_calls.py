@@ -23,9 +23,10 @@ from typer.testing import CliRunner
 
 from active_call.client.client import Client
 from active_call.client.errors import ClientError
-from active_call.contract import events
+from active_call.contract import events, wire
 from active_call.contract.options import CallOption, SipOption
 from active_call.server.commands import calls, placing
+from active_call.server.commands.calls import event_line, fail, print_line
 from active_call.server.commands.main import app
 from active_call.server.config.config import Config
 
@@ -100,6 +101,34 @@ def test_call_is_followed_to_its_end(flags: list[str]) -> None:
     assert told.stdout.splitlines() == ["    agent  Hello [2J.", "           (812 ms, model 300)", "           (over: caller, by caller)"]
     lines = [json.loads(line) for line in runner.invoke(app, ["tail", "s.1", "--json", *flags]).stdout.splitlines()]
     assert [line.get("event") or line.get("command") for line in lines] == ["tts", "addHistory", "turn", "hangup"]
+
+
+HOSTILE = "\x1b[2J\x9b31m\u202e\r[red]x[/]"
+HOSTILE_EVENTS: list[events.Event] = [
+    events.AddHistory(timestamp=1, speaker=HOSTILE, text=HOSTILE),
+    events.Dtmf(timestamp=1, track_id="t", digit=HOSTILE),
+    events.FunctionCall(timestamp=1, call_id="1", name=HOSTILE, arguments=HOSTILE),
+    events.Error(timestamp=1, track_id="t", sender=HOSTILE, error=HOSTILE),
+    events.Transfer(timestamp=1, track_id="t", state="calling", target=HOSTILE),
+    events.Hangup(timestamp=1, track_id="t", reason=HOSTILE, initiator=HOSTILE, start_time="", hangup_time=""),
+]
+
+
+@pytest.mark.parametrize("event", HOSTILE_EVENTS, ids=lambda event: type(event).__name__)
+def test_text_of_a_caller_or_a_model_moves_no_cursor(event: events.Event, capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(event_line(event))
+    placing._show(event, Console(file=sys.stdout, force_terminal=True, color_system=None, width=200))
+    print_line(wire.encode_event(event).decode())
+    *texts, as_json = capsys.readouterr().out.splitlines()
+    assert texts and all(line.isprintable() for line in (*texts, as_json))
+    assert all("[red]x[/]" in line for line in texts if line)  # it is no markup either
+    assert wire.decode_event(as_json) == event
+
+
+def test_reason_for_which_a_command_fails_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        fail(f"the server says {HOSTILE}\nand more", 2)
+    assert all(line.isprintable() for line in capsys.readouterr().err.splitlines())
 
 
 def test_call_is_hung_up_and_listened_to(flags: list[str], tmp_path: Path) -> None:

@@ -73,6 +73,18 @@ def test_call_is_shown_with_a_line_for_each_wait(folder: Path) -> None:
     assert "\x1b" not in text
 
 
+def test_text_of_strangers_in_a_record_moves_no_cursor(tmp_path: Path) -> None:
+    bad = "\x1b]0;owned\x07\x9b2J\u202e\nsecond line"
+    turn = {"speaker": bad, "text": bad, "latencyMs": 5.0, "waits": [{"owner": bad, "start": 0.0, "duration": 5.0}], "marksMs": {bad: 1.0}}
+    whole = {"sessionId": bad, "caller": bad, "callee": bad, "hangupBy": bad, "hangupReason": bad, "turns": [turn]}
+    (tmp_path / "r.json").write_text(json.dumps(whole), encoding="utf-8")
+    code, text = shown(str(tmp_path / "r.json"))
+    assert code == 0 and "owned" in text
+    assert all(line.isprintable() and not line.startswith("second") for line in text.splitlines())
+    told = shown(str(tmp_path / "r.json"), "--json")[1].removesuffix("\n")
+    assert told.isprintable() and json.loads(told) == whole
+
+
 def test_record_is_shown_from_a_file_and_as_json(folder: Path) -> None:
     (file,) = (folder / "records").rglob("*.json")
     assert shown(str(file)) == shown("s.42")

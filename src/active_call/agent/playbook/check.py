@@ -26,10 +26,15 @@ _DEEP_SCENE = re.compile(r"^\s*(?:#{2,6}|\s+#)\s*scene\s*:\s*(.*?)\s*$", re.IGNO
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
+MAX_MENTIONED = 500
+"""With more scenes, their names are not looked for in each other's texts."""
+
+
 class PlaybookResources(Struct, frozen=True):
     """What the server provides that a playbook may refer to."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] | None
+    """None: the author of the text may not read it."""
     providers: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The known providers of `asr`, `tts` and `llm`. A section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""
@@ -151,8 +156,10 @@ def _units(raw: RawText, *, is_script: bool) -> Iterator[tuple[int, str]]:
 
 
 def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
-    known = [scene.id for scene in reading.playbook.scenes]
+    known = dict.fromkeys(scene.id for scene in reading.playbook.scenes)
     for _, tag in tags:
+        if findings.has_enough_errors:
+            return
         scene = tag.attributes.get("scene", "")
         if tag.name == "goto" and scene and "{{" not in scene and scene not in known:
             findings.error(tag.line, f"goto: there is no scene {scene!r}{nearest(scene, known)}")
@@ -161,6 +168,8 @@ def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findin
 def _check_collects(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
     known = list(reading.playbook.dtmf_collectors)
     for _, tag in tags:
+        if findings.has_enough_errors:
+            return
         kind = tag.attributes.get("type", "") if tag.name == "collect" else ""
         if kind and "{{" not in kind and kind not in known and kind.lower() not in PLAIN_KINDS:
             also = f"known: {', '.join((*known, *PLAIN_KINDS))}"
@@ -186,6 +195,8 @@ def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
             return  # the target is decided during the call
         (leads.setdefault(scene_id, set()) if scene_id else everywhere).add(target)
     if book.script is None:
+        if len(book.scenes) > MAX_MENTIONED:
+            return
         _add_mentions(reading, leads, everywhere)
     reached = _closure(book.start.id, leads, everywhere)
     for scene in book.scenes:
@@ -208,6 +219,8 @@ def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[
 
 def mentions(text: str, name: str) -> bool:
     """Whether a text names a scene, so that a model that reads it may go there."""
+    if name.lower() not in text.lower():
+        return False
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 

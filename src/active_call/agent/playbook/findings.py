@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from active_call.base.errors import PlaybookError
+
+MAX_FINDINGS = 500
+"""Mistakes, and as many warnings; further ones are not listed."""
 
 
 class Finding(Struct, frozen=True):
@@ -23,6 +27,14 @@ class Findings:
 
     file: str
     entries: list[Finding] = field(default_factory=list)
+    _known: set[Finding] = field(default_factory=set)
+    _n_of: Counter[bool] = field(default_factory=Counter)
+    """The numbers of warnings (False) and mistakes (True)."""
+
+    @property
+    def has_enough_errors(self) -> bool:
+        """No further mistake would be listed, so nobody has to look for one."""
+        return self._n_of[True] >= MAX_FINDINGS
 
     def error(self, line: int, text: str) -> None:
         """Add a mistake."""
@@ -49,5 +61,7 @@ class Findings:
         return tuple(str(PlaybookError(self.file, entry.line, entry.text)) for entry in self.in_order if not entry.is_error)
 
     def _add(self, finding: Finding) -> None:
-        if finding not in self.entries:
+        if finding not in self._known and self._n_of[finding.is_error] < MAX_FINDINGS:
+            self._known.add(finding)
+            self._n_of[finding.is_error] += 1
             self.entries.append(finding)

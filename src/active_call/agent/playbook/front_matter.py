@@ -15,13 +15,19 @@ from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
 
+MAX_VALUES = 20_000
+"""Keys and values of a front matter, also after merging (`<<`), in which a kilobyte can name billions of them."""
+_MERGE = "tag:yaml.org,2002:merge"
 MAX_DEPTH = 64
 """Levels of mappings and lists. The front matter of a playbook has six."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """With libyaml, which PyYAML's wheels contain, reading takes a tenth of the time."""
 _DEEPER = (yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
 _HIGHER = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*+)(?::-((?:[^}$]|\$(?!\{))*+))?\}")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MAX_NUMBER_CHARS = 100
+"""YAML reads 1:59:59 as a number to base 60; the time to do so grows with the square of its length."""
 
 
 class FrontMatter(Struct, frozen=True):
@@ -43,13 +49,15 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
 
 
-def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str], findings: Findings) -> FrontMatter:
+def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str] | None, findings: Findings) -> FrontMatter:
     """Read YAML that starts at line `first_line` of its file. `${VAR}` and `${VAR:-default}` are substituted in values only.
+
+    Without an `environment` the text may not read it: defaults are used, and a variable without one is a mistake.
 
     Mistakes go to `findings`. Invalid YAML is read as empty.
     """
     try:
-        _check_depth(text)
+        _check_size(text)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -57,6 +65,7 @@ def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, s
         if not isinstance(node, yaml.MappingNode):
             findings.error(first_line, "the front matter must be `key: value` lines")
             return FrontMatter({}, {})
+        _Merges().count(node)
         reader = _Reader(first_line, environment, findings)
         reader.visit(node, ())
         return FrontMatter(loader.construct_document(node), reader.lines)
@@ -77,10 +86,15 @@ def _why(error: yaml.MarkedYAMLError, text: str) -> str:
     return str(error.problem or error)
 
 
-def _check_depth(text: str) -> None:
-    """Raise MarkedYAMLError where `text` is nested too deep: to build it would overflow the stack, or cost the square of its depth."""
-    depth = 0
+def _check_size(text: str) -> None:
+    """Raise MarkedYAMLError where `text` has too many values, or is nested too deep: to build it would overflow the stack, or cost the
+    square of its depth.
+    """
+    depth = n_values = 0
     for token in yaml.scan(text, Loader=_Loader):
+        n_values += isinstance(token, yaml.ScalarToken | yaml.AliasToken)
+        if n_values > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} keys and values", problem_mark=token.start_mark)
         if isinstance(token, _DEEPER):
             depth += 1
             if depth > MAX_DEPTH:
@@ -89,10 +103,42 @@ def _check_depth(text: str) -> None:
             depth -= 1
 
 
+class _Merges:
+    """Counts the keys of each mapping after merging: a merge copies the keys of what it names, with all that this has merged."""
+
+    def __init__(self) -> None:
+        self._n_keys: dict[int, int] = {}
+        self._total = 0
+
+    def count(self, node: yaml.Node) -> int:
+        """The keys of `node`, which is no mapping if it has none. Raises MarkedYAMLError if all mappings together have too many."""
+        known = self._n_keys.get(id(node))
+        if known is not None:
+            return known
+        self._n_keys[id(node)] = MAX_VALUES + 1  # until it is known; it stays for a mapping that merges itself
+        n_keys = 0
+        if isinstance(node, yaml.MappingNode):
+            n_keys = sum(self._added(key, value) for key, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self.count(item)
+        self._n_keys[id(node)] = n_keys
+        self._total += n_keys
+        if self._total > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} keys after merging", problem_mark=node.start_mark)
+        return n_keys
+
+    def _added(self, key: yaml.Node, value: yaml.Node) -> int:
+        n_keys = self.count(value)
+        if key.tag != _MERGE:
+            return 1
+        return sum(map(self.count, value.value)) if isinstance(value, yaml.SequenceNode) else n_keys
+
+
 class _Reader:
     """Walks the node tree once: substitutes variables, records lines, and reports duplicate keys."""
 
-    def __init__(self, first_line: int, environment: Mapping[str, str], findings: Findings) -> None:
+    def __init__(self, first_line: int, environment: Mapping[str, str] | None, findings: Findings) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
         self._findings = findings
         self._first_line = first_line
@@ -106,6 +152,9 @@ class _Reader:
         self._seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             node.value = _VARIABLE.sub(lambda match: self._fill_in(match, node), node.value)
+            if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER_CHARS:
+                self._findings.error(self._line(node), f"a number has {len(node.value)} characters; expected at most {MAX_NUMBER_CHARS}")
+                node.value = "0"
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.lines[(*path, str(index))] = self._line(item)
@@ -124,6 +173,11 @@ class _Reader:
 
     def _fill_in(self, match: re.Match[str], node: yaml.Node) -> str:
         name, default = match.group(1), match.group(2)
+        if self._environment is None:
+            if default is None:
+                reason = f"{name}: the environment is for the operator's playbook files, not for a text that came over HTTP"
+                self._findings.error(self._line(node), f"{reason}; leave out a vendor's key that the server has, or send the value itself")
+            return default or ""
         value = self._environment.get(name)
         if value:
             return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,8 @@ from active_call.contract.unused import WITHOUT_EFFECT
 T = TypeVar("T")
 
 MAX_MISTAKES = 100
+MAX_COMPARED = 300
+"""How many known names a misspelt one is compared with."""
 
 
 def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[[str], int], findings: Findings) -> T | None:
@@ -34,7 +37,7 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
             if not _remove(data, error.path.removeprefix(path).strip(".")):
                 return None
             continue
-        for unknown in decoded.unknown:
+        for unknown in decoded.unknown[:MAX_MISTAKES]:
             _warn_unknown(unknown, cls, path, line_of, findings)
         _warn_without_effect(data, cls, path, line_of, findings)
         return decoded.value
@@ -43,7 +46,7 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The text `; did you mean …?`, empty if no known name is similar."""
-    close = difflib.get_close_matches(snake(name) if "_" in name else name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(snake(name) if "_" in name else name, list(islice(known, MAX_COMPARED)), n=1, cutoff=0.6)
     return f"; did you mean {camel(close[0])!r}?" if close else ""
 
 

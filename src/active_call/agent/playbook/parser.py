@@ -7,8 +7,9 @@ one. This module opens no files. Templates are interpreted when they are rendere
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,6 +41,10 @@ T = TypeVar("T")
 THINKING = ("auto", "prefilled")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
+MAX_FOLLOWUPS = 100
+"""How many `<followup/>` of a scene are read, of which the last one counts."""
+MAX_KEYS = 200
+"""Keys of the front matter on the first level; there are about 60 known ones."""
 
 _OPTION_KEYS = tuple(f.name for f in msgspec.structs.fields(CallOption) if f.name not in ("caller", "callee", "offer"))
 _OPTION_GROUPS = frozenset(f.name for f in msgspec.structs.fields(CallOption) if wire.struct_in(f.type) is not None)
@@ -59,7 +64,6 @@ _AGENT_KEYS = (
     "languages",
 )
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _DTMF_TAG = re.compile(rf"<dtmf\b({TAG_BODY})>", re.IGNORECASE)
 _FOLLOWUP_TAG = re.compile(rf"<followup\b({TAG_BODY})>", re.IGNORECASE)
@@ -67,8 +71,10 @@ _PLAY_TAG = re.compile(rf"<play\b({TAG_BODY})>", re.IGNORECASE)
 _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
-def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Playbook:
-    """Read the playbook `text`. `file`: its name in errors. `environment`: values for `${VAR}`. Raises PlaybookError for the first mistake.
+def parse_playbook(text: str, *, file: str, environment: Mapping[str, str] | None, is_file: bool = True) -> Playbook:
+    """Read the playbook `text`. `file`: its name in errors. Raises PlaybookError for the first mistake.
+
+    `environment`: values for `${VAR}`; None if the text may not read it, because its author is not the operator.
 
     `is_file`: it is a file of the operator. A text received over HTTP may not start programs or read folders.
     """
@@ -79,7 +85,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_f
     return replace(reading.playbook, warnings=reading.findings.warnings, source=text)
 
 
-def read_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Reading:
+def read_playbook(text: str, *, file: str, environment: Mapping[str, str] | None, is_file: bool = True) -> Reading:
     """Read the playbook `text` completely and collect mistakes. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
@@ -135,7 +141,7 @@ class _Parser:
     def read(self, body: str, body_line: int) -> Reading:
         """Read the whole file."""
         prompt, raw_scenes = self._split_scenes(_blank_comments(body), body_line)
-        known = [scene.id for scene in raw_scenes]
+        known = dict.fromkeys(scene.id for scene in raw_scenes)
         llm = self._llm()
         option = self._call_option()
         scenes, script = self._scenes(prompt, body_line, raw_scenes, is_script=llm.provider == "script")
@@ -169,7 +175,9 @@ class _Parser:
     def _known_keys(self) -> dict[str, Any]:
         known = (*_OPTION_KEYS, *_AGENT_KEYS)
         data: dict[str, Any] = {}
-        for key, value in self._matter.data.items():
+        if len(self._matter.data) > MAX_KEYS:
+            self._findings.error(1, f"the front matter has {len(self._matter.data)} keys; expected at most {MAX_KEYS}")
+        for key, value in islice(self._matter.data.items(), MAX_KEYS):
             name = {"follow_up": "followup"}.get(snake(str(key)), snake(str(key)))
             if name not in known:
                 self._findings.warn(self._matter.line_of(str(key)), f"unknown key {key!r}{nearest(name, known)}")
@@ -223,7 +231,7 @@ class _Parser:
             self._error("interruption.strategy", f"interruption.strategy: {reason}")
         return found
 
-    def _global_dtmf(self, scenes: list[str]) -> dict[str, DtmfAction]:
+    def _global_dtmf(self, scenes: Collection[str]) -> dict[str, DtmfAction]:
         actions: dict[str, DtmfAction] = {}
         for digit, entry in self._mapping("dtmf").items():
             path = f"dtmf.{digit}"
@@ -303,7 +311,7 @@ class _Parser:
     def _scenes(
         self, prompt: str, prompt_line: int, raw_scenes: list[RawText], *, is_script: bool
     ) -> tuple[tuple[Scene, ...], Script | None]:
-        known = [scene.id for scene in raw_scenes]
+        known = dict.fromkeys(scene.id for scene in raw_scenes)
         scenes: list[Scene] = []
         entries: dict[str, Entries] = {}
         for raw in raw_scenes:
@@ -326,13 +334,13 @@ class _Parser:
     def _scene_followup(self, raw: RawText) -> FollowupOption | None:
         """The last `<followup timeout max/>` of a scene."""
         found: FollowupOption | None = None
-        for match in _FOLLOWUP_TAG.finditer(raw.text):
+        for match in list(_FOLLOWUP_TAG.finditer(raw.text))[-MAX_FOLLOWUPS:]:
             line = line_at(raw.text, match.start(), raw.text_line)
             attributes = {"max_count" if name == "maxcount" else name: value for name, value in parse_attributes(match.group(1)).items()}
             found = read_group(attributes, FollowupOption, "<followup>", lambda _, line=line: line, self._findings)  # type: ignore[misc]
         return found
 
-    def _scene_dtmf(self, raw: RawText, known: list[str]) -> dict[str, DtmfAction]:
+    def _scene_dtmf(self, raw: RawText, known: Collection[str]) -> dict[str, DtmfAction]:
         actions: dict[str, DtmfAction] = {}
         for match in _DTMF_TAG.finditer(raw.text):
             line = line_at(raw.text, match.start(), raw.text_line)
@@ -345,7 +353,7 @@ class _Parser:
                 actions[digit] = action
         return actions
 
-    def _dtmf_action(self, attributes: Mapping[str, str], line: int, scenes: list[str]) -> DtmfAction | None:
+    def _dtmf_action(self, attributes: Mapping[str, str], line: int, scenes: Collection[str]) -> DtmfAction | None:
         digit, action = attributes.get("digit", ""), attributes.get("action", "")
         target = attributes.get("target") or attributes.get("to", "")
         if not re.fullmatch(r"[0-9*#A-Da-d]", digit):
@@ -370,13 +378,15 @@ class _Parser:
                 continue
             yield file
 
-    def _check_gotos(self, text: str, first_line: int, scenes: list[str]) -> None:
+    def _check_gotos(self, text: str, first_line: int, scenes: Collection[str]) -> None:
         for match in _GOTO_TAG.finditer(text):
+            if self._findings.has_enough_errors:
+                return
             scene = parse_attributes(match.group(1)).get("scene", "")
             if "{{" not in scene:
                 self._check_scene(scene, "<goto>: 'scene' is missing", line_at(text, match.start(), first_line), scenes)
 
-    def _check_scene(self, scene: str, if_missing: str, line: int, scenes: list[str]) -> None:
+    def _check_scene(self, scene: str, if_missing: str, line: int, scenes: Collection[str]) -> None:
         if not scene:
             self._findings.error(line, if_missing)
         elif scene not in scenes:
@@ -385,7 +395,11 @@ class _Parser:
 
 def _blank_comments(body: str) -> str:
     """The text without HTML comments. Their line breaks are kept, so that line numbers stay correct."""
-    return _COMMENT.sub(_keep_newlines, body)
+    parts, position = [], 0
+    while (start := body.find("<!--", position)) >= 0 and (end := body.find("-->", start + 4)) >= 0:
+        parts += [body[position:start], "\n" * body.count("\n", start, end)]
+        position = end + 3
+    return "".join([*parts, body[position:]])
 
 
 def _keep_newlines(match: re.Match[str]) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from itertools import islice
 
 from msgspec import Struct
 
-from active_call.agent.markup import line_at, parse_attributes
+from active_call.agent.markup import parse_attributes
 from active_call.agent.playbook.findings import Findings
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
@@ -63,7 +64,11 @@ MEANT: Mapping[str, str] = {
 }
 """Common wrong names of tags, with the correct one."""
 
+MAX_TAGS = 10_000
+"""How many tags of one text are checked."""
 _OPENING = re.compile(r"<(/?)([A-Za-z][\w-]*)")
+_CLOSING = re.compile(r"</([A-Za-z][\w-]*)\s*+>")
+_ATTRIBUTE = re.compile(r"""(?<![\w-])[A-Za-z_][\w-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'/>]+)""")
 
 
 class Tag(Struct, frozen=True):
@@ -77,9 +82,12 @@ class Tag(Struct, frozen=True):
 def check_tags(text: str, first_line: int, findings: Findings, *, is_script: bool) -> list[Tag]:
     """All known tags in `text`. Mistakes go to `findings`."""
     tags: list[Tag] = []
-    for match in _OPENING.finditer(text):
+    opened: set[str] = set()
+    closed_at = {match.group(1).lower(): match.start() for match in _CLOSING.finditer(text)}
+    line, position = first_line, 0
+    for match in islice(_OPENING.finditer(text), MAX_TAGS):
         is_closing, name = bool(match.group(1)), match.group(2).lower()
-        line = line_at(text, match.start(), first_line)
+        line, position = line + text.count("\n", position, match.start()), match.start()
         if name not in ATTRIBUTES:
             if not is_closing:
                 _note_unknown(match.group(2), line, findings, is_script=is_script)
@@ -89,17 +97,18 @@ def check_tags(text: str, first_line: int, findings: Findings, *, is_script: boo
             findings.error(line, f"<{match.group(2)} …: {why}")
             continue
         if is_closing:
-            if not any(tag.name == name for tag in tags):
+            if name not in opened:
                 findings.warn(line, f"</{match.group(2)}> closes nothing; write `<{name}/>`")
             continue
         inner = text[match.end() : end - 1]
-        if not inner.rstrip().endswith("/") and not re.search(rf"</{name}\s*>", text[end:], re.IGNORECASE):
+        if not inner.rstrip().endswith("/") and closed_at.get(name, -1) < end:
             findings.warn(
                 line, f"<{match.group(2)}> is not closed; write `<{name} …/>`" if inner.strip() else f"write `<{name}/>`: it is not closed"
             )
         tag = Tag(name, line, parse_attributes(inner))
         _check_attributes(tag, inner, findings)
         tags.append(tag)
+        opened.add(name)
     return tags
 
 
@@ -143,6 +152,6 @@ def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
     url = tag.attributes.get("url", "").strip()
     if tag.name == "http" and url and not re.match(r"https?://|\{", url, re.IGNORECASE):
         findings.error(tag.line, f"<http>: 'url' must begin with http:// or https://, found {url[:60]!r}")
-    bare = re.sub(r"""[A-Za-z_][\w-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'/>]+)""", "", inner).strip(" \t\n/")
+    bare = _ATTRIBUTE.sub("", inner).strip(" \t\n/")
     if bare:
         findings.error(tag.line, f'<{tag.name}>: {bare[:40]!r} is not an attribute; write name="value"')

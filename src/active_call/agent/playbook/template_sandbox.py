@@ -76,6 +76,12 @@ class Meter:
         if self.work > MAX_WORK:
             raise jinja2.TemplateError("the template needs too much work")
 
+    def look_at(self, value: Any) -> Any:
+        """`value`, charged for being read or copied: 16 characters or one item cost as much as a character of output."""
+        n_items = len(value) // 16 if isinstance(value, str) else len(value) if isinstance(value, (list, tuple, dict)) else 0
+        self.spend(STEP_COST + n_items)
+        return value
+
     def text(self, value: Any) -> str:
         """`value` as text. Raises TemplateError if it is too long."""
         text = value if isinstance(value, str) else str(self.sized(value))
@@ -139,6 +145,11 @@ def _concatenated(context: Context, parts: list[Any]) -> str:
 @jinja2.pass_context
 def _sized(context: Context, value: Any) -> Any:
     return _meter(context).sized(value)
+
+
+@jinja2.pass_context
+def _looked_at(context: Context, value: Any) -> Any:
+    return _meter(context).look_at(value)
 
 
 @jinja2.pass_context
@@ -208,12 +219,32 @@ def _short_range(*args: int) -> range:
 
 
 class _Measured(NodeTransformer):
-    """Inserts the meter into a template: into `~`, lists and loops. A filter block becomes a captured text, which is a value."""
+    """Inserts the meter into a template: into `~`, comparisons, slices, lists and loops.
+
+    A filter block becomes a captured text, which is a value.
+    """
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Meter `a ~ b`."""
         self.generic_visit(node)
         return _filter("_concatenated", nodes.List(node.nodes, lineno=node.lineno))
+
+    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:  # noqa: N802
+        """Meter the right side of a comparison; `x in text` reads all of it."""
+        self.generic_visit(node)
+        node.expr = _filter("_looked_at", node.expr)
+        return node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        """Meter the left side of a comparison."""
+        self.generic_visit(node)
+        node.expr = _filter("_looked_at", node.expr)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        """Meter a slice, which is a copy."""
+        self.generic_visit(node)
+        return _filter("_looked_at", node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         """Meter a list."""
@@ -294,6 +325,13 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise jinja2.TemplateError("the number is too large")
         return super().call_binop(context, operator, left, right)
 
+    def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method and charge the text or list that it belongs to, its arguments and its result."""
+        meter = _meter(context)
+        for value in (getattr(called, "__self__", None), *args, *kwargs.values()):
+            meter.look_at(value)
+        return meter.look_at(super().call(context, called, *args, **kwargs))
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may use the attribute: only methods that cannot make a value grow."""
         if isinstance(obj, Meter):
@@ -314,7 +352,7 @@ def _environment() -> _Environment:
         environment.filters.pop(name, None)
     environment.filters.update(replace=_replace, join=_join, round=_round, sum=_sum_of_numbers)
     environment.filters = {name: _metered(function) for name, function in environment.filters.items()}
-    environment.filters.update(_concatenated=_concatenated, _sized=_sized, _rounds=_rounds)
+    environment.filters.update(_concatenated=_concatenated, _sized=_sized, _looked_at=_looked_at, _rounds=_rounds)
     environment.globals = {"range": _short_range, "dict": dict}
     return environment
 

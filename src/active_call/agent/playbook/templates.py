@@ -22,6 +22,10 @@ from active_call.base import pattern_search
 MAX_OUTPUT_CHARS = 64 * 1024
 """Maximum length of a template's own text, in characters. The same limit applies to all values together."""
 
+MAX_EXPRESSIONS = 1000
+MAX_EXPRESSION_CHARS = 20_000
+"""To compile them takes about a tenth of a second, in which all calls wait."""
+
 _HEADERS = "_sip_headers"
 _WHO_CALLS = frozenset(
     ("diversion", "history-info", "identity", "p-asserted-identity", "privacy", "reason", "remote-party-id", "user-to-user")
@@ -186,6 +190,17 @@ def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
 
 @lru_cache(maxsize=512)
 def _compiled(template: str, own: frozenset[str]) -> jinja2.Template:
+    sizes: list[int] = []
+
+    def note(expression: str) -> str:
+        sizes.append(len(expression))
+        return expression
+
+    _map_expressions(template, note)
+    if len(sizes) > MAX_EXPRESSIONS or sum(sizes) > MAX_EXPRESSION_CHARS:
+        raise jinja2.TemplateError(
+            f"a template may have {MAX_EXPRESSIONS} expressions and blocks, of {MAX_EXPRESSION_CHARS} characters in all"
+        )
     return compile_template(_name_headers(template, own))
 
 

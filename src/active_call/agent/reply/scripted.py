@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from active_call.agent.markup import TAG_BODY
 from active_call.agent.playbook.templates import Rendered, mask_expressions
 from active_call.agent.reply.parser import ReplyParser
 from active_call.agent.reply.sentences import SentenceSplitter
 from active_call.agent.reply.steps import Remainder, Sentence, Step
 from active_call.agent.reply.values import keep_apart
 
-_LATE_TAG = re.compile(r"""<(?:set_var|http|collect)\b(?:"[^"]*"|'[^']*'|[^>"'])*>""", re.IGNORECASE)
+_LATE_TAG = re.compile(rf"<(?:set_var|http|collect)\b{TAG_BODY}>", re.IGNORECASE)
 _JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
 
 

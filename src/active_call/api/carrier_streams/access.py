@@ -35,9 +35,19 @@ class StreamSettings(Struct, frozen=True):
 
 
 class StreamAccess:
-    """Checks requests. `check` is the rule for all other calls; `now` gives the time for tickets."""
+    """Checks requests. `check` is the rule for all other calls; `now` gives the time for tickets.
 
-    def __init__(self, settings: StreamSettings, check: AccessCheck, now: Callable[[], float]) -> None:
+    `count_wrong` gets the address of each wrong token or signature, and raises HTTPException 429 for too many.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        check: AccessCheck,
+        now: Callable[[], float],
+        count_wrong: Callable[[str], None] = lambda address: None,
+    ) -> None:
+        self._count_wrong = count_wrong
         self._settings = settings
         self._check = check
         self._now = now
@@ -57,11 +67,13 @@ class StreamAccess:
         given = self._tokens(profile, asked, path_token)
         if given:
             if not any(self.is_token(profile, one) for one in given):
+                self._count_wrong(asked.client.host if asked.client else "")
                 raise HTTPException(401, "the token is not that of media_streams.token")
             return True
         secret, signature = self._secrets.get(profile.name), asked.headers.get(profile.signature_header or "-")
         if secret is not None and signature is not None:
-            if not any(hmac.compare_digest(signature, signed(url, form, secret)) for url in self._urls(asked)):
+            if not any(_is_equal(signature, signed(url, form, secret)) for url in self._urls(asked)):
+                self._count_wrong(asked.client.host if asked.client else "")
                 raise HTTPException(403, f"{profile.signature_header} does not match: another account, or a wrong media_streams.public_url")
             return True
         return False
@@ -69,12 +81,12 @@ class StreamAccess:
     def is_token(self, profile: StreamProfile, given: str) -> bool:
         """Whether `given` is the token or a valid ticket."""
         token = self._settings.token
-        if token and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+        if token and _is_equal(given, token):
             return True
         until, _, _ = given.partition(".")
         if not (until.isascii() and until.isdigit() and len(until) < 12) or int(until) < self._now():
             return False
-        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._ticket(profile, until).encode())
+        return _is_equal(given, self._ticket(profile, until))
 
     def new_ticket(self, profile: StreamProfile) -> str:
         """A ticket that opens that carrier's streams for a while; empty if none is needed."""
@@ -122,6 +134,11 @@ def signed(url: str, form: Sequence[tuple[str, str]], secret: str) -> str:
     """Twilio's signature: HMAC-SHA1, in base64, over the URL and the POST parameters in order of name (webhooks-security, 2026-11)."""
     text = url + "".join(name + value for name, value in sorted(form))
     return base64.b64encode(hmac.new(secret.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()).decode()
+
+
+def _is_equal(given: str, right: str) -> bool:
+    """Compares in constant time. `given` may have any characters, which `compare_digest` itself refuses in texts."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), right.encode())
 
 
 def _password(credentials: str) -> str:

@@ -47,7 +47,7 @@ def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playboo
 
     async def answer(name: str, request: Request) -> Response:
         profile = _profile(name)
-        form = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        form = _form((await request.body()).decode("utf-8", "replace"))
         if not access.judge(profile, request, form=form):
             raise HTTPException(401, "expected ?token= with media_streams.token, or the carrier's signature")
         told = {**dict(request.query_params), **dict(form)}
@@ -64,6 +64,14 @@ def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playboo
         for method in ("GET", "POST"):
             router.add_api_route(path, answer, methods=[method], summary=summary, include_in_schema=path.endswith("answer"))
     return router
+
+
+def _form(text: str) -> list[tuple[str, str]]:
+    """The fields of a form. Raises HTTPException 400 for too many."""
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise HTTPException(400, f"the form has more than {MAX_FIELDS} fields") from None
 
 
 def _profile(name: str) -> StreamProfile:

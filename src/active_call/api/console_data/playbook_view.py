@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from active_call.agent.playbook.check import PlaybookResources, check_playbook, mentions
+from active_call.agent.playbook.check import MAX_MENTIONED, PlaybookResources, check_playbook, mentions
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.parser import Reading
 from active_call.agent.playbook.tag_check import check_tags
@@ -37,7 +37,7 @@ def view_of(text: str, resources: PlaybookResources) -> dict[str, Any]:
 def _edges(reading: Reading) -> Edges:
     """Which scene leads to which, and by what: a tag, a digit, or a name offered to a model."""
     book, edges = reading.playbook, Edges()
-    known = [scene.id for scene in book.scenes]
+    known = dict.fromkeys(scene.id for scene in book.scenes)
 
     def add(source: str, to: str, by: str) -> None:
         if to in known and source != to and by not in edges.setdefault((source, to), []):
@@ -52,7 +52,7 @@ def _edges(reading: Reading) -> Edges:
         for tag in check_tags(raw.text, raw.text_line, Findings(""), is_script=book.script is not None):
             if tag.name == "goto":
                 add(raw.id, tag.attributes.get("scene", ""), "goto")
-        if book.script is None:
+        if book.script is None and len(known) <= MAX_MENTIONED:
             for name in known:
                 if name and (raw.id, name) not in edges and mentions(raw.text, name):
                     add(raw.id, name, "named")

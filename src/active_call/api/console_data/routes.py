@@ -10,7 +10,9 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
+from msgspec.structs import replace
 
+from active_call.api.access import is_operator
 from active_call.api.bodies import json_object
 from active_call.api.console_data.explained import explain_record
 from active_call.api.console_data.facts import ConsoleFacts
@@ -41,7 +43,10 @@ def console_data_routes(calls: LiveCalls, records: RecordStore, facts: ConsoleFa
         content = (await json_object(request)).get("content")
         if not isinstance(content, str):
             raise wire.ContractError("content", "missing; expected the playbook as text")
-        return await asyncio.to_thread(view_of, content, facts.resources())
+        resources = facts.resources()
+        if not is_operator(request):  # findings quote values
+            resources = replace(resources, environment=None)
+        return await asyncio.to_thread(view_of, content, resources)
 
     @router.get("/explain/{record_id}", summary="What happened in a call, in plain words")
     async def explain(record_id: str) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.access import is_operator
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.console_data.text_call import BeginTextCall
 from active_call.api.library import load_playbook
@@ -115,7 +116,7 @@ def text_talk_routes(begin: BeginTextCall, playbooks: Playbooks, randomness: Ran
     async def begin_talk(request: Request) -> dict[str, Any]:
         wanted = wire.convert(await json_object(request), BeginTalk).value
         if wanted.content is not None:
-            return await talks.begin(await playbooks.parse_long(wanted.content))
+            return await talks.begin(await playbooks.parse_long(wanted.content, by_operator=is_operator(request)))
         if wanted.playbook is None:
             raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
         return await talks.begin(load_playbook(playbooks, wanted.playbook))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from active_call.base.world import Clock, SystemClock
 from active_call.call.cost.budget import WARN_AT
-from active_call.providers.usage.account import DECIMALS, Account
+from active_call.providers.usage.account import DECIMALS, MAX_ROWS, Account
 from active_call.providers.usage.billing import is_private_host
 from active_call.providers.usage.prices import PriceTable, shipped_prices
 from active_call.providers.usage.units import Billed, Used
@@ -141,6 +141,8 @@ class Spending:
     def tell_unpriced(self, unpriced: Iterable[Billed]) -> None:
         """Log once for each of `unpriced` that the budget counts it without a known price."""
         for billed in set(unpriced) - self._told:
+            if len(self._told) >= MAX_ROWS:
+                return
             self._told.add(billed)
             assumed = "nothing" if billed.kind == "telephony" or is_private_host(billed.provider) else "the dearest known price of its kind"
             fields = {"engine": str(billed), "counted_as": assumed, "remedy": "add a row to [[prices.rows]]"}

@@ -85,7 +85,7 @@ class IncomingCall(Struct, frozen=True):
         self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
     ) -> Accepted:
         """Answer with the playbook file `playbook`, or with `content` as the text of a playbook. Raises PlaybookError."""
-        book = self.playbooks.parse(content) if content else self.playbooks.load(playbook)
+        book = self.playbooks.parse(content, by_operator=True) if content else self.playbooks.load(playbook)
         return Accepted(book, option or CallOption(), {**self.variables, **(variables or {})})
 
     def reject(self, code: int = 486, reason: str = "Busy Here") -> Refused:
@@ -147,13 +147,16 @@ class Playbooks:
         """Read every file again at its next use, because the environment may have changed."""
         self._read.clear()
 
-    def parse(self, content: str) -> Playbook:
-        """A playbook given as text, without trust."""
-        return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
+    def parse(self, content: str, *, by_operator: bool = False) -> Playbook:
+        """A playbook given as text, without trust. `by_operator`: its author may read the environment, which has the vendors' keys."""
+        environment = self._environment if by_operator else None
+        return parse_playbook(content, file="(inline)", environment=environment, is_file=False)
 
-    async def parse_long(self, content: str) -> Playbook:
+    async def parse_long(self, content: str, *, by_operator: bool = False) -> Playbook:
         """As `parse`, without holding the loop: a client may send a megabyte, which takes a second."""
-        return self.parse(content) if len(content) <= SHORT_CHARS else await asyncio.to_thread(self.parse, content)
+        if len(content) <= SHORT_CHARS:
+            return self.parse(content, by_operator=by_operator)
+        return await asyncio.to_thread(self.parse, content, by_operator=by_operator)
 
 
 class Rule(Struct, frozen=True):

@@ -33,6 +33,8 @@ class SoundTaps:
 
     def __init__(self, forward: Callable[[bool], None]) -> None:
         self._forward = forward
+        self.is_secret = False
+        """The caller says or presses something that is for the agent only; listeners hear silence meanwhile."""
         self._listeners: list[Listener] = []
         self._stream: MediaStream | None = None
         self._resampler: OneStreamResampler | None = None
@@ -62,7 +64,7 @@ class SoundTaps:
 
     def caller(self, report: CallerAudio) -> None:
         """More of the caller's sound."""
-        self._report(CALLERS, report.pcm)
+        self._report(CALLERS, bytes(len(report.pcm)) if self.is_secret else report.pcm)
 
     def sent(self, report: SentAudio) -> None:
         """More of the sound sent to the caller, at the rate of the stream's plays."""

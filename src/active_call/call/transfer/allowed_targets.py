@@ -45,6 +45,20 @@ def names_call(call_id: str, playbook: Playbook | None, given: Iterable[str]) ->
     return call_id in given or (playbook is not None and re.search(written, playbook.source, re.IGNORECASE) is not None)
 
 
+def may_show(caller: str, own: OwnCall, texts: str) -> bool:
+    """Whether an agent may show `caller` to a target as the calling number: a party of its call, or one that its author wrote."""
+    user = _calling_user(caller)
+    if user in (_calling_user(own.caller), _calling_user(own.callee)):
+        return True
+    return bool(user) and re.search(rf"(?<![\w.+-]){re.escape(user)}(?![\w-]|\.\w)", texts) is not None
+
+
+def _calling_user(address: str) -> str:
+    """The user or number in `"Name" <sip:user@host>`, `sip:user@host`, `user`."""
+    text = address.partition("<")[2].partition(">")[0] if "<" in address else address
+    return re.sub(r"^(?:sips?|tel):", "", text.strip(), flags=re.IGNORECASE).partition("@")[0].partition(";")[0]
+
+
 def diverted_from(headers: Mapping[str, str]) -> tuple[str, ...]:
     """The earlier destinations of the call, from its headers (RFC 5806, RFC 7044)."""
     return tuple(value for name, value in headers.items() if name.lower() in _HISTORY)

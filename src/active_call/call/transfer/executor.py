@@ -97,6 +97,9 @@ class TransferExecutor:
         option = merged(command.options or ReferOption(), self._state.option.refer or ReferOption())
         try:
             wire.check_command(command)
+            if (shown := self._preparation.shown_caller(command.caller, asked_by)) != command.caller:
+                self._call.log.warning("caller of a transfer left out", extra={"why": "neither a party of the call nor in the playbook"})
+                command = msgspec.structs.replace(command, caller=shown)
             option = self._preparation.briefed(option, command.options)
             mode, self._other = mode_of(option), self._preparation.find_attended(option, asked_by)
             request = ANYTHING if self._other is not None else self._preparation.check_target(command.callee, asked_by)

@@ -9,7 +9,7 @@ from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
 from active_call.call.shared_state import CallState
 from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable, referable
-from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed, names_call
+from active_call.call.transfer.allowed_targets import author_texts, diverted_from, is_listed, may_show, names_call
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
 from active_call.contract.options import BriefingOption, CallOption, ReferOption
@@ -69,6 +69,11 @@ class TransferPreparation:
         if busy_because:
             raise LocalProtocolError(busy_because)
         return other
+
+    def shown_caller(self, caller: str, asked_by: Asker) -> str:
+        """The number to show to the target: as requested, from an agent only if its author may have meant it; empty for ours."""
+        texts = author_texts(self._state.playbook, self._state.given_texts)
+        return caller if asked_by != "agent" or not caller or may_show(caller, self._own_call(), texts) else ""
 
     def can_refer(self, attended: CallHandle | None) -> bool:
         """Whether the peer accepts a REFER, to the party of `attended` if given."""

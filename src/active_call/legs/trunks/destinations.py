@@ -28,6 +28,8 @@ _MARKS_BEFORE = re.compile(r"[^\w+*#]+")
 _PHONE_CONTEXT = re.compile(r"phone-context=(\+[0-9().-]+)", re.IGNORECASE)
 _SERVICE_CODES = (re.compile(r"[*#]+[0-9]{2}[*#]*"), re.compile(r"[*#]+[0-9]{3}[*#]*"))
 _ACCESS_CODES = re.compile(r"(?:00|011)+0*")
+_KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
+"""The keys of letters (ITU-T E.161), with which some switches dial 1900FLOWERS."""
 _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
 
 
@@ -54,15 +56,16 @@ def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
 def possible_numbers(user: str, country_code: str | None = None) -> frozenset[str]:
     """Every form of a number that some switch may read from a user part. A denied pattern must match none. Empty if it is not a number.
 
-    In addition to `number_forms`: marks before the number, several `+`, service codes (`*67`, `#31#`), repeated access codes, digits of
-    other scripts, a scheme or a phone-context within the user part.
+    In addition to `number_forms`: letters as keys, marks before the number, several `+`, service codes (`*67`, `#31#`), repeated access
+    codes, digits of other scripts, a scheme or a phone-context within the user part.
     """
     text, _, parameters = unicodedata.normalize("NFKC", unescape(user)).partition(";")
     text = _MARKS_BEFORE.sub("", _SCHEME.sub("", _with_plain_digits(text).strip(), count=1))
     if not text.startswith(_STARTS_OF_NUMBERS):
         return frozenset()
     digits = _NOT_DIALLED.sub("", text)
-    read = {digits, *_behind_service_codes(digits)}
+    spelled = _NOT_DIALLED.sub("", text.upper().translate(_KEYPAD))
+    read = {digits, spelled, *_behind_service_codes(digits)}
     if "+" in digits:
         read.add("+" + digits.rpartition("+")[2])
     bare = {each.replace("+", "") for each in read}

@@ -29,6 +29,11 @@ HEADERLESS: Final = {
 PROBE_BYTES: Final = 64 * 1024
 """Enough to detect the format, and little enough not to wait long for a slow server."""
 READ_BYTES: Final = 16 * 1024
+MIN_RATE_HZ: Final = 4000
+"""The lowest rate that is decoded. A file of a few kilobytes that claims one sample a second would become gigabytes at our rate."""
+MAX_RATE_HZ: Final = 768_000
+MAX_PACKET_BYTES: Final = 1024 * 1024
+"""The largest packet that is decoded, which becomes sound in one piece."""
 
 
 class ByteSource(Protocol):
@@ -73,11 +78,15 @@ def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
     n_decoded = 0
     for packet in container.demux(stream):
+        if packet.size > MAX_PACKET_BYTES:
+            raise MediaError(f"{name}: it has a packet of {packet.size} bytes; expected at most {MAX_PACKET_BYTES}")
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
             continue  # one damaged packet; the next may be intact
         for frame in frames:
+            if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+                raise MediaError(f"{name}: {frame.sample_rate} samples a second; expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
             n_decoded += 1
             yield from _resampled(resampler, frame)
     if not n_decoded:

@@ -14,9 +14,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import Clock
 from active_call.providers.chat import ToolDefinition
+from active_call.providers.credentials import without_secrets
 from active_call.providers.mcp.settings import McpSettings
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ CONNECTION_CLOSED: Final = -32000
 MAX_TOOLS: Final = 128
 MAX_TEXT_CHARS: Final = 8_000
 MAX_DESCRIPTION_CHARS: Final = 2_000
+MAX_SCHEMA_BYTES: Final = 32 * 1024
+"""Every request to the model contains the schemas of all tools."""
+MAX_REASON_CHARS: Final = 300
 
 
 class Client(Protocol):
@@ -82,7 +88,7 @@ class McpConnection:
         except Exception as error:
             if self._is_over() or not hasattr(error, "error") or _code_of(error) == CONNECTION_CLOSED:
                 raise await self._lost("the connection is lost", error) from error
-            raise ProviderError(self._settings.name, _in_words(error)) from error
+            raise ProviderError(self._settings.name, self._in_words(error)) from error
         text = _text_of(result)
         if getattr(result, "is_error", False):
             raise ProviderError(self._settings.name, text or "the tool has failed")
@@ -133,7 +139,7 @@ class McpConnection:
                 raise
 
     def _note_failure(self, error: BaseException, ready: asyncio.Future[Client]) -> None:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else _in_words(error)
+        reason = "no answer in time" if isinstance(error, TimeoutError) else self._in_words(error)
         if ready.done():
             log.info("MCP connection ended", extra={"server": self._settings.name, "error": reason})
             return
@@ -142,11 +148,15 @@ class McpConnection:
         ready.set_exception(ProviderError(self._settings.name, f"not connected: {reason}", retryable=True))
         ready.exception()  # the caller may be gone by now
 
+    def _in_words(self, error: BaseException) -> str:
+        """The reason, for logs and the model: errors of the SDK quote the URL, which may have a key in it."""
+        return without_secrets(_reason_of(error), self._settings.secrets)[:MAX_REASON_CHARS]
+
     async def _lost(self, what: str, error: BaseException) -> ProviderError:
         """The connection is unusable: the next caller creates a new one."""
         with contextlib.suppress(Exception):
             await self.close()
-        return ProviderError(self._settings.name, f"{what}: {_in_words(error)}", retryable=True)
+        return ProviderError(self._settings.name, f"{what}: {self._in_words(error)}", retryable=True)
 
 
 @asynccontextmanager
@@ -181,11 +191,23 @@ async def _all_tools(client: Client) -> tuple[ToolDefinition, ...]:
         page = await client.list_tools(cursor=cursor)
         for tool in page.tools:
             schema = tool.input_schema if isinstance(tool.input_schema, Mapping) else {}
+            if _size_of(schema) > MAX_SCHEMA_BYTES:
+                reason = f"its schema exceeds {MAX_SCHEMA_BYTES} bytes"
+                log.warning("MCP tool left out", extra={"tool": str(tool.name)[:80], "reason": reason})
+                continue
             found.append(ToolDefinition(str(tool.name), str(tool.description or "")[:MAX_DESCRIPTION_CHARS], dict(schema)))
         cursor = page.next_cursor
         if not cursor or len(found) >= MAX_TOOLS:
             break
     return tuple(found[:MAX_TOOLS])
+
+
+def _size_of(schema: Mapping[str, Any]) -> int:
+    """The size of a schema as JSON; beyond every limit if it has no such form."""
+    try:
+        return len(msgspec.json.encode(schema))
+    except (TypeError, ValueError, RecursionError):
+        return MAX_SCHEMA_BYTES + 1
 
 
 def _text_of(result: Any) -> str:
@@ -203,9 +225,9 @@ def _code_of(error: BaseException) -> object:
     return getattr(getattr(error, "error", None), "code", None)
 
 
-def _in_words(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> str:
     """The innermost reason: the SDK wraps errors in groups."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     message = getattr(error, "message", None)
-    return (message if isinstance(message, str) and message else str(error) or type(error).__name__)[:300]
+    return message if isinstance(message, str) and message else str(error) or type(error).__name__

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct, field
 
 CALL_TIMEOUT_S: Final = 30.0
+MIN_SECRET_CHARS: Final = 8
+"""Shorter values, such as `true`, are no secrets; without them errors could not be read."""
 
 
 class McpSettings(Struct, frozen=True):
@@ -25,6 +28,13 @@ class McpSettings(Struct, frozen=True):
     """The time limit of one tool call."""
     tools: tuple[str, ...] = ()
     """The tools to offer; empty: all."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that errors must not repeat: the URL's query, values of headers (also without a scheme) and of the environment."""
+        query = urlsplit(self.url).query
+        values = (*self.headers.values(), *(value.rpartition(" ")[2] for value in self.headers.values()), *self.env.values())
+        return tuple(one for one in (query, *(value for _, value in parse_qsl(query)), *values) if len(one) >= MIN_SECRET_CHARS)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -9,6 +9,10 @@ from typing import Any, Final
 from active_call.providers.usage.prices import PriceTable
 from active_call.providers.usage.units import TOKENS, Amounts, Billed, Unit, Used
 
+MAX_ROWS: Final = 500
+"""Engines that are counted apart. Clients of the API choose models by name, and every row is a time series for whoever reads `/metrics`."""
+OTHERS: Final = "others"
+"""The provider of the row for all further engines of a kind."""
 DECIMALS: Final = 6
 """Decimal places of money: a token costs some millionths."""
 
@@ -45,7 +49,8 @@ class Account:
     def add(self, used: Used) -> float | None:
         """Add a use, and return its cost."""
         money = self.prices.cost_of(used.billed, used.amounts)
-        row = self._rows.setdefault(used.billed, Row(used.billed))
+        billed = used.billed if used.billed in self._rows or len(self._rows) < MAX_ROWS else Billed(used.billed.kind, OTHERS)
+        row = self._rows.setdefault(billed, Row(billed))
         for unit, amount in used.amounts.items():
             row.amounts[unit] = row.amounts.get(unit, 0.0) + amount
         row.is_estimated = row.is_estimated or used.is_estimated or (money is not None and money.is_estimated)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from active_call.base.log_lines import escaped
 from active_call.client.call import ClientCall
 from active_call.client.client import Client
 from active_call.client.connection import DEFAULT_URL
@@ -24,7 +25,7 @@ from active_call.contract import commands, events, wire
 from active_call.contract.errors import ContractError
 from active_call.contract.options import CallOption
 from active_call.server.config.document import why_unreadable
-from active_call.server.terminal import Terminal
+from active_call.server.terminal import Terminal, plain_line
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -86,7 +87,7 @@ def say(
     async def work(client: Client) -> None:
         async with client.join(session_id) as call:
             heard = await _spoken(call, text, whisper=whisper)
-        print_line(json.dumps({"heard": heard, "whole": heard == text}) if as_json else heard)
+        print_line(json.dumps({"heard": heard, "whole": heard == text}) if as_json else plain_line(heard))
 
     run(url, token, work)
 
@@ -199,23 +200,27 @@ def _advice(error: ClientError) -> str:
 
 
 def print_line(text: str) -> None:
-    """Print one line at once."""
-    typer.echo(text)
+    """Print one line at once: text, or JSON. It is external text, and moves no cursor."""
+    typer.echo(escaped(text))
     sys.stdout.flush()
 
 
 def _call_line(one: dict[str, Any]) -> str:
     option = one.get("cs.option") or {}
     state = "answered" if one.get("answerTime") else "ringing" if one.get("ringTime") else "new"
-    ends = f"{_plain(option.get('caller') or '?')} -> {_plain(option.get('callee') or '?')}"
-    return f"{one['id']}  {one.get('direction', ''):<8}  {state:<8}  {ends}  {_plain(one.get('playbook') or '')}".rstrip()
+    ends = f"{option.get('caller') or '?'} -> {option.get('callee') or '?'}"
+    return plain_line(f"{one['id']}  {one.get('direction', ''):<8}  {state:<8}  {ends}  {one.get('playbook') or ''}".rstrip())
 
 
 def event_line(event: events.Event) -> str:
-    """An event as text; empty for events that only programs need."""
+    """An event as one line of plain text; empty for events that only programs need."""
+    return plain_line(_text_of(event))
+
+
+def _text_of(event: events.Event) -> str:
     match event:
         case events.AddHistory(speaker=speaker, text=text):
-            return f"{ {'assistant': 'agent', 'user': 'caller'}.get(speaker, speaker):>9}  {_plain(text)}"
+            return f"{ {'assistant': 'agent', 'user': 'caller'}.get(speaker, speaker):>9}  {text}"
         case events.Turn(latency=latency, model=model) if latency is not None:
             return f"{'':>9}  ({latency:.0f} ms{'' if model is None else f', model {model:.0f}'})"
         case events.Dtmf(digit=digit):
@@ -223,19 +228,14 @@ def event_line(event: events.Event) -> str:
         case events.Interruption():
             return f"{'':>9}  (interrupted)"
         case events.Transfer(state=state, target=target):
-            return f"{'transfer':>9}  {state} {_plain(target)}"
+            return f"{'transfer':>9}  {state} {target}"
         case events.FunctionCall(name=name, arguments=arguments):
-            return f"{'tool':>9}  {name} {_plain(arguments)}"
+            return f"{'tool':>9}  {name} {arguments}"
         case events.Error(sender=sender, error=error):
-            return f"{'error':>9}  {sender}: {_plain(error)}"
+            return f"{'error':>9}  {sender}: {error}"
         case events.Incoming() | events.Ringing() | events.Answer():
             return f"{'':>9}  ({type(event).__name__.lower()})"
         case events.Hangup(reason=reason, initiator=initiator):
             return f"{'':>9}  (over: {reason}, by {initiator})"
         case _:
             return ""
-
-
-def _plain(text: str) -> str:
-    """Without control characters, so that external text cannot move the terminal's cursor."""
-    return "".join(char if char.isprintable() else " " for char in text)

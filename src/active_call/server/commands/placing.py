@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from active_call.base.log_lines import escaped
 from active_call.contract import events, wire
 from active_call.contract.options import CallOption, SipOption
 from active_call.server.composition import running
 from active_call.server.config.config import Config
+from active_call.server.terminal import plain_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         try:
             async for item in events_of_call:
                 if request.as_json:
-                    _print(wire.encode_event(item.event).decode(), out)
+                    _print(escaped(wire.encode_event(item.event).decode()), out)
                 else:
                     _show(item.event, out)
         except asyncio.CancelledError:
@@ -59,8 +61,8 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
 
 
 def _print(text: str, out: Console, style: str | None = None) -> None:
-    """Print one line unchanged: external text is not markup, and has no emoji names."""
-    out.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """Print one line: external text is not markup, has no emoji names, and moves no cursor."""
+    out.print(plain_line(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _show(event: events.Event, out: Console) -> None:

@@ -5,7 +5,6 @@ Exit codes: 0 it can be used (possibly with warnings), 2 it has mistakes; with -
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.server.config.document import read_document, read_environment, why_unreadable
 from active_call.server.config.loading import DEFAULT_FILE
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
-from active_call.server.terminal import Terminal
+from active_call.server.terminal import Terminal, json_line
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -49,7 +48,7 @@ def check(
         raise typer.Exit(2) from None
     reports = [_check_one(file, key_sets, strict=strict) for file in files]
     if as_json:
-        typer.echo(json.dumps([report for report, _ in reports], ensure_ascii=False))
+        typer.echo(json_line([report for report, _ in reports]))
     else:
         for _, lines in reports:
             for line, style in lines:

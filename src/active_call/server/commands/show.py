@@ -20,7 +20,7 @@ from active_call.client.client import Client
 from active_call.client.errors import ClientError
 from active_call.server.commands.calls import TokenFlag, run
 from active_call.server.config.loading import DEFAULT_FILE, load_config
-from active_call.server.terminal import Terminal
+from active_call.server.terminal import Terminal, json_line, plain_line
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -67,10 +67,10 @@ def show(
         err.print(reason, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(json_line(found))
         return
     for line in lines_of(found):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(plain_line(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _fetched(name: str, url: str, token: str | None) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
     for turn in record.get("turns") or ():
         lines.append("")
         cut = " [interrupted]" if turn.get("interrupted") else ""
-        lines.append(f"{turn.get('speaker', '')}: {_plain(turn.get('text', ''))}{cut}")
+        lines.append(f"{turn.get('speaker', '')}: {turn.get('text', '')}{cut}")
         if turn.get("latencyMs") is not None:
             lines += [f"  {line}" for line in waterfall(turn["latencyMs"], turn.get("waits") or (), turn.get("marksMs") or {})]
     return lines
@@ -130,7 +130,7 @@ def cost_lines(record: Mapping[str, Any]) -> list[str]:
         name = " ".join(str(row[key]) for key in ("kind", "provider", "model") if row.get(key))
         units = ", ".join(f"{amount:,} {_words_of(unit)}" for unit, amount in (row.get("units") or {}).items())
         price = f"{row['cost']:.4f}" if "cost" in row else "no price"
-        lines.append(f"  {price:>8}  {_plain(name)}: {units}{' (estimated)' if row.get('estimated') else ''}")
+        lines.append(f"  {price:>8}  {name}: {units}{' (estimated)' if row.get('estimated') else ''}")
     return lines
 
 
@@ -150,8 +150,3 @@ def waterfall(latency_ms: float, waits: Sequence[Mapping[str, Any]], marks: Mapp
         lines.append(f"  {OWNERS.get(wait['owner'], wait['owner']):<11} {begin:>6.0f} |{bar}| {length:>6.0f} ms")
     told = ", ".join(f"{MARKS.get(name, name)} {at:.0f}" for name, at in sorted(marks.items(), key=lambda mark: mark[1]))
     return [*lines, f"  {told}"] if told else lines
-
-
-def _plain(text: str) -> str:
-    """Without control characters, so that text from a caller or a model cannot move the terminal's cursor."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -20,7 +20,8 @@ def origins_of(document: Document, given: Collection[str]) -> Mapping[str, str]:
     origins = dict.fromkeys(given, COMMAND_LINE)
     for path, value in _leaves(document.values, ()):
         line = document.line_of(path)
-        names = sorted(set(_VARIABLE.findall(value))) if isinstance(value, str) else []
+        texts = [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, str)]
+        names = sorted({name for text in texts for name in _VARIABLE.findall(text)})
         variables = f" (${{{'}, ${'.join(names)}}})" if names else ""
         origins[dotted(path)] = f"{document.file}:{line}{variables}"
     return origins

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from active_call.server.demo.result import DemoResult
+from active_call.server.terminal import plain_line
 
 
 def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
@@ -25,7 +27,7 @@ def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
         case "answered":
             out.print(f"{at} [dim]answered after {event['setup_ms']:.0f} ms[/dim]")
         case "agent":
-            words = event.get("words") or event["text"]
+            words = escape(plain_line(event.get("words") or event["text"]))
             cut = "" if event.get("complete", True) else " [dim]… (cut short)[/dim]"
             out.print(f"{at} [cyan]agent [/cyan] {words}{cut}{latency}", highlight=False)
         case "caller":

@@ -7,7 +7,6 @@ A thin layer: it reads the config, asks `doctor_checks` or `explain`, and prints
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from active_call.server.config.config import Config, key_variables
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.setup.trunk_profiles import load_profile, profile_names
-from active_call.server.terminal import Terminal
+from active_call.server.terminal import Terminal, json_line
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -73,7 +72,7 @@ def _explain(config: Config, ip: str, *, to: str, caller: str, user_agent: str, 
 
     found = explain(config, Question(ip, transport, to, caller, user_agent))
     if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False))
+        typer.echo(json_line(found.as_json()))
     else:
         out.print(found.as_text(), highlight=False, markup=False, soft_wrap=True)
     return 0 if found.allowed else 1
@@ -90,7 +89,7 @@ async def _examine(config: Config, environment: dict[str, str], conf: Path | Non
     failed = any(finding.level == "fail" for finding in found)
     if as_json:
         body = [{"check": finding.check, "level": finding.level, "text": finding.text} for finding in found]
-        typer.echo(json.dumps({"ok": not failed, "findings": body}, ensure_ascii=False))
+        typer.echo(json_line({"ok": not failed, "findings": body}))
     else:
         for finding in found:
             out.print(f"{MARKS[finding.level]}  {finding.check:<11}  ", end="")
@@ -118,7 +117,7 @@ async def _try_providers(config: Config, environment: dict[str, str], *, as_json
                 await services.local.close()
     ok = all(trial.ok for trial in trials)
     if as_json:
-        typer.echo(json.dumps({"ok": ok, "providers": [trial.as_json() for trial in trials]}, ensure_ascii=False))
+        typer.echo(json_line({"ok": ok, "providers": [trial.as_json() for trial in trials]}))
         return 0 if ok else 1
     for trial in trials:
         target, ms = trial.target, "" if trial.latency_ms is None else f"{trial.latency_ms} ms"

@@ -20,10 +20,13 @@ from active_call.sip.endpoint import Endpoint
 
 DEFAULT: Final = "default"
 HIDDEN: Final = "(hidden)"
-_SECRET: Final = re.compile(r"pass|secret|token$|key$|credential|headers|\benv\b|authorization", re.IGNORECASE)
+_SECRET: Final = re.compile(r"pass|secret|token$|key$|credential|headers|\benv\b|\bargs\b|authorization", re.IGNORECASE)
 """Keys whose values may be secret and are not shown."""
 _NOT_SECRET: Final = re.compile(r"_key_file$|max_?tokens$|refer_headers$", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_QUERY: Final = re.compile(r"(://[^\s?]*\?)[^\s#,]+")
+_VARIABLE: Final = re.compile(r"\$\{(\w+)")
+"""In an origin: the variable of the environment that the value has, or contains."""
 
 
 def console_facts(
@@ -48,7 +51,9 @@ def settings_of(config: Config) -> Iterator[dict[str, Any]]:
     """Each setting: `key`, `value` (as text; secrets hidden), `origin`. Missing optional tables are left out."""
     origins = config.origins
     for key, value in _flat(config, "", is_hidden=False):
-        yield {"key": key, "value": value, "origin": _origin(origins, key)}
+        origin = _origin(origins, key)
+        has_secret = value and any(_is_secret(name) for name in _VARIABLE.findall(origin))
+        yield {"key": key, "value": HIDDEN if has_secret else value, "origin": origin}
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str:
@@ -96,7 +101,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = ", ".join(map(str, value)) if isinstance(value, tuple | list | set | frozenset) else str(value) if value != {} else ""
-    return _USER_INFO.sub(f"{HIDDEN}@", text)
+    return _QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
 
 
 def _trunks(config: Config, watch: TrunkWatch, endpoint: Endpoint) -> Iterator[dict[str, Any]]:
