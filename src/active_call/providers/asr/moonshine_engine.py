@@ -166,12 +166,15 @@ class Moonshine:
                 return digits
         hums = hums_for(found.text, found.log_probability, len(samples) / LISTEN_RATE_HZ)
         alternatives = (*alternatives_to(found.text, phrases, is_doubtful=at_paces), *hums)
-        rivals = [replace(self._heard(self._decoder.rate(views, self._numbers_of(rival))), text=rival) for rival in alternatives]
+        rivals = [self._rated(views, rival) for rival in alternatives]
         best = max(rivals, key=lambda rival: rival.log_probability, default=found)
         nearness = best.log_probability - texts[0].log_probability
         if best is found or nearness + PRIOR <= 0:
             return found if " " in found.text or found.confidence >= LEAST_OF_A_WORD else NOTHING
         return replace(best, confidence=1 / (1 + math.exp(-(nearness + SURE_NEARNESS))))
+
+    def _rated(self, views: Views, text: str) -> Heard:
+        return replace(self._heard(self._decoder.rate(views, self._numbers_of(text))), text=text)
 
     def _texts(self, views: Views, max_tokens: int, *, thorough: bool) -> Sequence[Candidate]:
         return self._decoder.texts(views, max_tokens, WIDTH, WITHIN) if thorough else [self._decoder.likeliest(views, max_tokens)]
