@@ -36,6 +36,13 @@ def test_phrase_is_weighed_as_it_would_be_written(text, rival):
     assert alternatives_to(text, PHRASES)[0] == rival
 
 
+def test_doubtful_text_of_a_word_or_two_may_have_been_any_phrase_of_one_word() -> None:
+    phrases = ("goodbye", "thank you goodbye")
+    assert alternatives_to("To fight.", phrases) == ()
+    assert alternatives_to("To fight.", phrases, is_doubtful=True) == ("Goodbye.",)
+    assert alternatives_to("To fight with him.", phrases, is_doubtful=True) == ()
+
+
 def test_phrase_is_known_behind_what_callers_say_before_it():
     assert is_phrase("And where is your shop?", PHRASES) and is_phrase("Good-bye.", PHRASES)
     assert not is_phrase("Where is your sister?", PHRASES) and not is_phrase("", PHRASES)

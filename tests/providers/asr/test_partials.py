@@ -243,14 +243,24 @@ def test_texts_of_pieces_stay_when_the_engine_is_busy() -> None:
 def test_doubtful_text_made_in_the_pause_is_recognised_again_at_the_end() -> None:
     async def run() -> None:
         line = Line()
-        line.recognition = PartialRecognition(line._transcribe, line.results.append, sure_confidence=0.95)
+        again: list[bytes] = []
+
+        async def transcribe_again(pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+            again.append(pcm)
+            return Transcript("surely this", 0.97)
+
+        line.recognition = PartialRecognition(
+            line._transcribe, line.results.append, sure_confidence=0.95, transcribe_again=transcribe_again
+        )
         line.recognition.start_utterance(1, 0)
         await line.hear(SPEECH, 800)
         await line.hear(QUIET, 500)
         n_asked = len(line.asked)
         line.recognition.end_utterance(1, RATE)
         await asyncio.sleep(0.2)
-        assert len(line.asked) == n_asked + 1 and line.asked[-1][1] is False and isinstance(line.results[-1], Final)
+        assert len(line.asked) == n_asked and len(again) == 1, "recognised thoroughly at once, not first as before"
+        last = line.results[-1]
+        assert isinstance(last, Final) and last.text == "surely this"
         await line.recognition.close()
 
     run_virtually(run())

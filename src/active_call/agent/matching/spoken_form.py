@@ -39,6 +39,7 @@ _WHOLE = {
     "gotta": "got to",
     "ok": "okay",
     "bye": "goodbye",
+    "goodby": "goodbye",
     "oclock": "",
     "email": "e mail",
     "emails": "e mails",
@@ -88,12 +89,15 @@ _SOUND_ALIKE = {
         ("through", "threw"),
         ("new", "knew"),
         ("real", "reel"),
+        ("past", "passed"),
+        ("canceled", "cancelled"),
+        ("travelling", "traveling"),
         ("sale", "sail"),
     )
     for word in words[1:]
 }
 """Words that sound the same, so a recogniser cannot tell them apart."""
-_JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|morrow|night|day)\b)|(?<=\bgood)-(?=bye\b)")
+_JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|morrow|night|day)\b)|(?<=\bgood)[- ](?=bye\b)|(?<=\bgood)-(?=by\b)")
 _MONEY = re.compile(r"([$€£])\s?(\d+)(?:\.(\d\d))?(?!\d)")
 _CENTS = {"$": "cents", "€": "cents", "£": "pence"}
 _FULL_HOUR = re.compile(r"(?<=\d):00\b")

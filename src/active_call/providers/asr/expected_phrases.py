@@ -26,6 +26,7 @@ HUM_SURE = -1.2
 MAX_WORDS = 8
 MAX_RIVALS = 4
 MIN_LIKENESS = 0.3
+SHORT_WORDS = 2
 _WORD = re.compile(r"[a-z0-9']+")
 _HEADS = re.compile(
     r"(?:(?:and|but|thank you|thanks|okay|ok|no|yes|all right|alright|well|so|that's all|that is all|please|very much|for your help)\W+)+",
@@ -37,8 +38,11 @@ _QUESTION = re.compile(r"(?:what|where|when|who|how|why|which|can|could|do|does|
 
 
 @functools.lru_cache(maxsize=512)
-def alternatives_to(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """Texts with one of `phrases` that `text` may have been, the nearest first. None for a long text or one that is already a phrase."""
+def alternatives_to(text: str, phrases: tuple[str, ...], *, is_doubtful: bool = False) -> tuple[str, ...]:
+    """Texts with one of `phrases` that `text` may have been, the nearest first. None for a long text or one that is already a phrase.
+
+    `is_doubtful`: if the text is a word or two, it may have been any phrase of one word: "To fight" was "Goodbye".
+    """
     if not phrases or len(text.split()) > MAX_WORDS:
         return ()
     found = _HEADS.match(text)
@@ -53,7 +57,8 @@ def alternatives_to(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
             if wanted == said:
                 return ()
             likeness = _likeness(said, wanted)
-            if likeness >= MIN_LIKENESS:
+            is_short = is_doubtful and len(said) <= SHORT_WORDS and len(wanted) == 1
+            if likeness >= MIN_LIKENESS or is_short:
                 near[text[:end] + _written(phrase, follows=text[:end].rstrip())] = likeness
     return tuple(sorted(near, key=lambda rival: -near[rival])[:MAX_RIVALS])
 

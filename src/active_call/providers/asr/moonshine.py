@@ -73,7 +73,8 @@ class MoonshineSpeechToText:
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         check_language(language)
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=moonshine_engine.SURE_CONFIDENCE)
+        sure = moonshine_engine.SURE_CONFIDENCE
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=self._transcribe_again)
 
     async def warm(self) -> None:
         """Start the first engine process and load its model."""
@@ -87,3 +88,7 @@ class MoonshineSpeechToText:
             return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, phrases, background=True))
         run = self._local.run
         return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, True, max_wait_s=MAX_WAIT_S)))
+
+    async def _transcribe_again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        run = self._local.run
+        return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe_again, pcm, phrases, max_wait_s=MAX_WAIT_S)))

@@ -65,7 +65,13 @@ class Decoder:
         """The likeliest text. `width`: how many beginnings are followed; 1 is the greedy search. `allowed`: the only tokens to use, if
         there are any.
         """
-        search = _Search(views, width, allowed)
+        return self.texts(views, max_tokens, width, allowed=allowed)[0]
+
+    def texts(
+        self, views: Views, max_tokens: int, width: int, within: float = 0.0, *, allowed: Collection[int] = ()
+    ) -> Sequence[Candidate]:
+        """The likeliest text, and the texts that the search finds at most `within` nats below it, in order. At least one."""
+        search = _Search(views, width, allowed, within)
         past = _no_past(views.n)
         cross: dict[str, Floats] = {}
         for step in range(max_tokens):
@@ -80,7 +86,7 @@ class Decoder:
             rows = (np.array(chosen)[:, np.newaxis] * views.n + np.arange(views.n)).ravel()
             past = {name: value[rows] for name, value in values.items() if ".decoder." in name}
             past |= {name: np.tile(value, (len(chosen), 1, 1, 1)) for name, value in cross.items()}
-        return search.best()
+        return search.found()
 
     def rate(self, views: Views, tokens: Sequence[int]) -> Candidate:
         """The likelihood of `tokens`, with all of them in one step."""
@@ -101,8 +107,9 @@ class Decoder:
 class _Search:
     """The beginnings that are followed, the likeliest first, and the texts that have ended."""
 
-    def __init__(self, views: Views, width: int, allowed: Collection[int]) -> None:
+    def __init__(self, views: Views, width: int, allowed: Collection[int], within: float) -> None:
         self._width = width
+        self._within = within
         self._n_views = views.n
         self._allowed = np.array(sorted(allowed), dtype=np.int64)
         self.beams = [Candidate((), 0.0, (0.0,) * views.n)]
@@ -143,13 +150,18 @@ class _Search:
 
     @property
     def is_over(self) -> bool:
-        """Whether no beginning can become likelier than the best ended text: scores only fall."""
-        ended = max((one.log_probability for one in self._ended), default=-np.inf)
-        return not self.beams or ended >= self.beams[0].log_probability
+        """Whether no beginning can become likelier than a text that is looked for: scores only fall."""
+        return not self.beams or self._ended_least() >= self.beams[0].log_probability
 
-    def best(self) -> Candidate:
-        """The likeliest ended text; the likeliest beginning if none has ended."""
-        return max(self._ended or self.beams, key=lambda one: one.log_probability)
+    def found(self) -> list[Candidate]:
+        """The ended texts that were looked for, the likeliest first; the likeliest beginning if none has ended."""
+        least = self._ended_least()
+        near = sorted((one for one in self._ended if one.log_probability >= least), key=lambda one: -one.log_probability)
+        return near or [max(self.beams, key=lambda one: one.log_probability)]
+
+    def _ended_least(self) -> float:
+        """The least log-probability of a text that is looked for."""
+        return max((one.log_probability for one in self._ended), default=-np.inf) - self._within
 
 
 def _log_shares(logits: Floats) -> Floats:

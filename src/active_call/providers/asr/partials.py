@@ -35,6 +35,9 @@ TranscribeSound = Callable[[bytes, bool, tuple[str, ...]], Awaitable[Transcript]
 refuses.
 """
 
+TranscribeAgain = Callable[[bytes, tuple[str, ...]], Awaitable[Transcript]]
+"""Recognises sound whose text is doubtful more thoroughly: the sound and the expected phrases. Raises ActiveCallError."""
+
 
 class _Said(Struct, frozen=True):
     """Recognised speech: its sound from `first_sample` on, the end of the speech in it, the utterance with which it begins, its text."""
@@ -69,11 +72,19 @@ class _Open:
 
 
 class PartialRecognition(UtteranceRecognition):
-    """One caller. A partial text below `sure_confidence` does not become the final: the engine recognises the utterance again."""
+    """One caller. A partial text below `sure_confidence` does not become the final: `transcribe_again` recognises the utterance."""
 
-    def __init__(self, transcribe: TranscribeSound, on_event: Callable[[RecognitionEvent], None], *, sure_confidence: float = 0.0) -> None:
+    def __init__(
+        self,
+        transcribe: TranscribeSound,
+        on_event: Callable[[RecognitionEvent], None],
+        *,
+        sure_confidence: float = 0.0,
+        transcribe_again: TranscribeAgain | None = None,
+    ) -> None:
         super().__init__(self._transcribe_utterance, on_event)
         self._sure_confidence = sure_confidence
+        self._transcribe_again = transcribe_again or (lambda pcm, phrases: transcribe(pcm, False, phrases))
         self._said: _Said | None = None
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
@@ -135,7 +146,7 @@ class PartialRecognition(UtteranceRecognition):
         before = self._continued_by(utterance)
         together = await self._together(before, utterance, transcript) if before is not None else None
         if together is None and not is_final and ready is not None:
-            transcript = await self._transcribe_sound(utterance.pcm, False, self._phrases)
+            transcript = await self._transcribe_again(utterance.pcm, self._phrases)
         self._said = together or self._joined(before, utterance, transcript)
         return transcript if together is None else replace(transcript, whole=Whole(together.first_index, together.text))
 

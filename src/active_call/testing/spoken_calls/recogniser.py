@@ -58,16 +58,23 @@ class OfflineRecogniser:
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         """Recognise one caller."""
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=moonshine_engine.SURE_CONFIDENCE)
+        sure = moonshine_engine.SURE_CONFIDENCE
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=self._transcribe_again)
 
     async def close(self) -> None:
         """Nothing to close."""
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
-        takes_s = BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ)
-        await asyncio.sleep(takes_s)
+        await asyncio.sleep(_takes_s(pcm))
         heard = self._ear.hear(pcm, phrases)
         if background or not heard.text or (heard.confidence or 0.0) >= moonshine_engine.SURE_CONFIDENCE:
             return heard
-        await asyncio.sleep(takes_s * len(moonshine_engine.PACES))
+        return await self._transcribe_again(pcm, phrases)
+
+    async def _transcribe_again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        await asyncio.sleep(_takes_s(pcm) * (1 + len(moonshine_engine.PACES)))
         return self._ear.hear(pcm, phrases, thorough=True)
+
+
+def _takes_s(pcm: bytes) -> float:
+    return BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ)
