@@ -7,9 +7,10 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from functools import partial
 
 import uvicorn
 from msgspec import Struct
@@ -21,6 +22,7 @@ from active_call.api.late_app import LateApp
 from active_call.api.origins import OriginRules
 from active_call.api.services import ApiServices
 from active_call.api.sockets.protocol import SocketProtocol
+from active_call.base.bulk_input import BulkInput
 from active_call.base.errors import ConfigError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_wildcard
@@ -31,12 +33,16 @@ from active_call.server.http.settings import HttpSettings
 from active_call.server.listening import why_not_free
 
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
+STOP_S = 3.0
+"""The time for the stop; uvicorn waits for 2 s and cancels what still runs."""
 
 
 class HttpServer(Struct, frozen=True):
-    """The running parts."""
+    """The running server."""
 
     port: int
+    hurry: Callable[[], None]
+    """Do not wait for requests that are being answered when it stops."""
 
 
 class _State(ServerState):
@@ -73,6 +79,10 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         await self._ending.wait()
 
+    def hurry(self) -> None:
+        """Let it end without waiting for requests."""
+        self.force_exit = True
+
     def end(self) -> None:
         """Let it end."""
         self.should_exit = True
@@ -97,8 +107,12 @@ def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> 
 
 
 @asynccontextmanager
-async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
-    """Serve until the block ends. Raises ConfigError if the address is not available."""
+async def http_server(
+    config: Config, services: ApiServices, connections: Connections, http: HttpSettings, bulk: BulkInput
+) -> AsyncIterator[HttpServer]:
+    """Serve until the block ends; what clients send by WebSockets is handled in the time of `bulk`.
+
+    Raises ConfigError if the address is not available."""
     listening = _bound_socket(config)
     limits = connections.limits
     settings = uvicorn.Config(
@@ -112,7 +126,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         timeout_graceful_shutdown=2,
         timeout_keep_alive=int(limits.idle_s),
         h11_max_incomplete_event_size=limits.header_bytes,
-        ws=SocketProtocol,
+        ws=partial(SocketProtocol, bulk=bulk),  # type: ignore[arg-type]
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,  # each socket sends pings as its client requests
         ws_per_message_deflate=False,  # sound does not compress, and events are short
@@ -126,11 +140,14 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
     port = int(listening.getsockname()[1])
     listener.start()
     try:
-        yield HttpServer(port)
+        yield HttpServer(port, server.hurry)
     finally:
         listener.close()
         server.end()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait([task], timeout=STOP_S)
+        for connection in list(server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()  # a client that does not close would be read until the process ends
 
 
 def _bound_socket(config: Config) -> socket.socket:
