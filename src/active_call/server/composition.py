@@ -2,7 +2,7 @@
 
 A Config enters; `serve` runs until it is stopped. Order of start: a check of the ports, media processes, engines, records, SIP, HTTP.
 Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. The order is the same on every exit: a start that fails
-half-way drains the calls that have come meanwhile. A part that does not close in time is logged and skipped.
+half-way drains the calls that have come meanwhile. Every step has a time limit (`closing`).
 """
 
 from __future__ import annotations

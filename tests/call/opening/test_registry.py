@@ -207,6 +207,25 @@ def test_end_calls_now_leaves_little_time_to_calls_that_do_not_end() -> None:
     virtually(story)
 
 
+def test_call_that_does_not_end_is_waited_for_once() -> None:
+    async def story() -> None:
+        records, loop = Records(), asyncio.get_running_loop()
+        async with httpx.AsyncClient() as http:
+            registry = a_registry(http, records)
+            registry.handle_incoming(StubbornLeg())
+            await asyncio.sleep(0.01)
+            registry.end_calls_now()
+            await registry.drain(0)
+            assert registry.n_calls == 0
+            began = loop.time()
+            await registry.drain(0)  # at the end of the server's parts, as after a failed start
+            assert loop.time() == began
+            await asyncio.sleep(CLOSING_S)
+        assert len(records.written) == 1
+
+    virtually(story)
+
+
 def test_call_that_is_cancelled_before_its_first_step_has_a_record() -> None:
     async def story() -> None:
         records, leg = Records(), FakeLeg()

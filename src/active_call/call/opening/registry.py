@@ -260,6 +260,8 @@ class CallRegistry:
         for call in list(self._calls.values()):
             log.error("call does not end; its record is closed without it", extra={"session_id": call.id})
             call.close_record()
+            self._calls.pop(call.id, None)
+            self._tasks.pop(call.id, None)  # another drain does not wait for it again
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
         """Wait until the last call has ended, the time is over, or `end_calls_now` is called; the rest is logged at intervals."""
