@@ -40,7 +40,7 @@ class Socket:
 def test_what_exceeds_the_time_of_a_pass_waits_and_leaves_room_for_others() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        bulk = BulkInput(clock, budget_s=4 * STEP_S)
+        bulk = BulkInput(clock, budget_s=4 * STEP_S, cpu_s=clock.now)
         socket = Socket(bulk, clock, told)
         socket.source.take(*range(10))
         assert told == [0, 1, 2, 3]
@@ -59,7 +59,7 @@ def test_what_exceeds_the_time_of_a_pass_waits_and_leaves_room_for_others() -> N
 def test_items_of_all_sources_are_handled_in_order_of_arrival() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        bulk = BulkInput(clock, budget_s=STEP_S)
+        bulk = BulkInput(clock, budget_s=STEP_S, cpu_s=clock.now)
         one, other = Socket(bulk, clock, told), Socket(bulk, clock, told)
         one.source.take("a", "b", "c")
         other.source.take("d")
@@ -73,7 +73,7 @@ def test_items_of_all_sources_are_handled_in_order_of_arrival() -> None:
 def test_socket_is_not_read_while_its_input_waits_so_no_more_than_two_reads_are_kept() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        socket = Socket(BulkInput(clock, budget_s=STEP_S), clock, told)
+        socket = Socket(BulkInput(clock, budget_s=STEP_S, cpu_s=clock.now), clock, told)
         socket.source.take(1, 2)
         assert "pause" not in told  # usually the next pass handles it, before anything arrives
         socket.source.take(3)
@@ -88,7 +88,7 @@ def test_socket_is_not_read_while_its_input_waits_so_no_more_than_two_reads_are_
 def test_loop_that_cannot_keep_up_is_ever_longer_behind() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        bulk = BulkInput(clock, budget_s=2 * STEP_S)
+        bulk = BulkInput(clock, budget_s=2 * STEP_S, cpu_s=clock.now)
         socket = Socket(bulk, clock, told)
         behind = []
         for _ in range(20):
@@ -104,7 +104,7 @@ def test_loop_that_cannot_keep_up_is_ever_longer_behind() -> None:
 def test_fault_of_a_late_item_reaches_no_other_source() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        bulk = BulkInput(clock, budget_s=STEP_S)
+        bulk = BulkInput(clock, budget_s=STEP_S, cpu_s=clock.now)
         one, other = Socket(bulk, clock, told), Socket(bulk, clock, told)
         one.source.take("a", "bad", "b")
         other.source.take("c")
@@ -118,7 +118,7 @@ def test_fault_of_a_late_item_reaches_no_other_source() -> None:
 def test_waiting_items_of_a_closed_socket_are_handled_at_once_or_dropped() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()
-        bulk = BulkInput(clock, budget_s=STEP_S)
+        bulk = BulkInput(clock, budget_s=STEP_S, cpu_s=clock.now)
         one, other = Socket(bulk, clock, told), Socket(bulk, clock, told)
         one.source.take("a", "b", "c")
         other.source.take("d")

@@ -2,7 +2,8 @@
 
 The sound of all calls enters by sockets that the loop reads once in each pass. If handling it takes longer than it takes to arrive, each
 pass finds more than the one before: passes grow to many seconds, in which nothing else is served. So the sockets with sound share
-`BUDGET_S` in each pass. What exceeds it waits, in order of arrival, and its sockets are not read meanwhile: the rest waits in the kernel.
+`BUDGET_S` of CPU time in each pass. What exceeds it waits, in order of arrival, and its sockets are not read meanwhile: the rest waits in
+the kernel.
 
 A `BulkSource` belongs to one socket. `BulkInput.behind_s` is how long input has been waiting without a break: a moment after a pause of the
 process, and ever longer if the process cannot keep up.
@@ -14,25 +15,30 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from time import thread_time
 from typing import Any, Final, Generic, TypeVar
 
 from active_call.base.world import Clock
 
 BUDGET_S: Final = 0.02
-"""A tick. In it a loop that keeps up handles the sound of a tick, so that nothing waits."""
+"""A loop that keeps up handles the sound of a tick in less, so that nothing waits."""
 log: Final = logging.getLogger("active_call.input")
 
 Item = TypeVar("Item")
 
 
 class BulkInput:
-    """The time that all sources share. Used in one event loop."""
+    """The time that all sources share. Used in one event loop; `cpu_s` is the CPU time of its thread.
 
-    def __init__(self, clock: Clock, budget_s: float = BUDGET_S) -> None:
+    It is CPU time, since a pass of a process that waits for a core would otherwise handle next to nothing.
+    """
+
+    def __init__(self, clock: Clock, budget_s: float = BUDGET_S, cpu_s: Callable[[], float] = thread_time) -> None:
         self._now = clock.now
         self._budget_s = budget_s
+        self._cpu_s = cpu_s
         self._until: float | None = None
-        """When the time for this pass is over; None: nothing was handled in this pass."""
+        """The CPU time at which the time for this pass is over; None: nothing was handled in this pass."""
         self._waiting: deque[BulkSource[Any]] = deque()
         """The source of each waiting item, in order of arrival."""
         self._behind_since = 0.0
@@ -47,10 +53,10 @@ class BulkInput:
         if self._waiting:
             return False
         if self._until is None:
-            self._until = self._now() + self._budget_s
+            self._until = self._cpu_s() + self._budget_s
             asyncio.get_running_loop().call_soon(self._next_pass)
             return True
-        return self._now() < self._until
+        return self._cpu_s() < self._until
 
     def enqueue(self, source: BulkSource[Any]) -> None:
         """An item of `source` waits."""
@@ -62,10 +68,10 @@ class BulkInput:
         self._until = None
         if not self._waiting:
             return
-        until = self._now() + self._budget_s
+        until = self._cpu_s() + self._budget_s
         while self._waiting:
             self._waiting.popleft().proceed()
-            if self._now() >= until:
+            if self._cpu_s() >= until:
                 break
         self._until = until
         asyncio.get_running_loop().call_soon(self._next_pass)

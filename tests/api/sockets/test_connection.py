@@ -239,7 +239,7 @@ def test_sound_beyond_the_time_of_a_pass_waits_and_the_socket_is_not_read() -> N
         assert n_passes >= 4
         assert heard == sent
 
-    served(app, story, BulkInput(clock))
+    served(app, story, BulkInput(clock, cpu_s=clock.now))
 
 
 def test_sound_after_our_close_is_discarded_without_the_library() -> None:

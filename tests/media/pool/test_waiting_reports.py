@@ -47,7 +47,7 @@ def test_reports_beyond_the_time_of_a_pass_wait_in_order_and_the_socket_is_not_r
             clock.at += 1 / 1024
             told.append(report.stream)
 
-        link = _LinkProtocol(on_report, BulkInput(clock))
+        link = _LinkProtocol(on_report, BulkInput(clock, cpu_s=clock.now))
         link.connection_made(pipe)  # type: ignore[arg-type]
         link.data_received(b"".join(map(frame, reports(0, 100))))
         assert len(told) == 2 * REPORTS_AT_ONCE
@@ -71,7 +71,7 @@ def test_reports_that_wait_are_handled_before_the_loss_of_their_process() -> Non
             clock.at += 1 / 64
             told.append((report.stream, link.lost.is_set()))
 
-        link = _LinkProtocol(on_report, BulkInput(clock))
+        link = _LinkProtocol(on_report, BulkInput(clock, cpu_s=clock.now))
         link.connection_made(Pipe())  # type: ignore[arg-type]
         link.data_received(b"".join(map(frame, reports(0, 100))))
         link.connection_lost(None)
