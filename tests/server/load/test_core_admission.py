@@ -187,6 +187,10 @@ def test_process_that_waits_for_a_core_all_the_time_is_full() -> None:
     assert not judged(waiting, 60).has_room(60)
     assert judged(replace(waiting, control_wait_s=0.4), 60).has_room(60)
     assert judged(waiting, MIN_CALLS - 1).has_room(MIN_CALLS - 1)
+    in_a_wave = CoreAdmission()
+    in_a_wave.take(START, 40, 0)
+    in_a_wave.take(waiting, 80, 40)
+    assert in_a_wave.has_room(80)  # calls that begin wait as well
 
 
 def test_loop_with_passes_of_seconds_does_not_count_as_idle() -> None:

@@ -19,7 +19,8 @@ an allowance, so that calls are accepted as fast as the loop keeps up and the co
 |-----------------------------------------------------------------------------------------------------|------------------------------|
 | with one call more, the load of established calls would be over `MAX_SHARE`                         | sound would begin to be late |
 | with one call more, the control process would be over `MAX_SHARE` of one core                        | its one thread serves all    |
-| it uses a core, or waits for one, for more than `MAX_CONTROL_SHARE` of the time                     | events and answers are late  |
+| it uses a core for more than `MAX_CONTROL_SHARE` of the time; or uses one or waits for one, for     | events and answers are late  |
+| established calls                                                                                   |                              |
 | sound has been waiting to be handled for `MAX_BEHIND_S`, without a break                            | the loop cannot keep up      |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 | as many calls wait for their first step as can be set up in `WAIT_S`                                | the loop is behind           |
@@ -112,7 +113,9 @@ class CoreAdmission:
         self.share = 0.0
         """The share of the available time that our processes used in the last second."""
         self.control_share = 0.0
-        """The share of the time in which the control process used a core or waited for one."""
+        """The share of one core that the control process used."""
+        self._steady_demand = 0.0
+        """The share of the time in which it used a core, or waited for one, for established calls."""
 
     def take(self, sample: CoreSample, n_calls: int, n_begun: int = 0) -> None:
         """Add a measurement of the cores, with the number of calls and the number of calls begun so far."""
@@ -126,7 +129,7 @@ class CoreAdmission:
     def forget(self) -> None:
         """There are no calls, so nothing is measured: the next measurement starts anew."""
         self._looks.clear()
-        self.share = self.control_share = self._steady_share = self._steady_control = 0.0
+        self.share = self.control_share = self._steady_share = self._steady_control = self._steady_demand = 0.0
 
     def _judge(self, first: _Look, last: _Look) -> None:
         wall_s = last.sample.at - first.sample.at
@@ -141,8 +144,10 @@ class CoreAdmission:
         self._n_there = there_s / wall_s
         self.share = ours_s / there_s
         waited_s = max(last.sample.control_wait_s - first.sample.control_wait_s, 0.0)
-        self.control_share = (control_s + waited_s) / wall_s
+        self.control_share = control_s / wall_s
         self._steady_control = (control_s - new_s) / wall_s
+        waits = 1 + waited_s / control_s if control_s > 0 else 1.0
+        self._steady_demand = self._steady_control * waits
         self._steady_share = (ours_s - new_s) / there_s
 
     def expected_share(self, n_calls: int) -> float:
@@ -161,7 +166,7 @@ class CoreAdmission:
         """Whether one more call beside `n_calls` may be accepted."""
         if n_calls < MIN_CALLS:
             return True
-        if self.control_share > MAX_CONTROL_SHARE:
+        if max(self.control_share, self._steady_demand) > MAX_CONTROL_SHARE:
             return False
         return max(self.expected_share(n_calls + 1), self.expected_control_share(n_calls + 1)) <= MAX_SHARE
 
