@@ -9,7 +9,7 @@ from active_call.base.bulk_input import BulkInput
 from active_call.base.world import SystemClock
 from active_call.media.link.framing import frame
 from active_call.media.link.messages import CallerAudio, Report
-from active_call.media.pool.process import CHECK_S, HUNG_CHECKS, REPORTS_AT_ONCE, MediaProcess, _LinkProtocol
+from active_call.media.pool.process import CHECK_S, HUNG_CHECKS, IDLE_CHECK_S, REPORTS_AT_ONCE, MediaProcess, _LinkProtocol
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 
@@ -102,5 +102,30 @@ def test_process_whose_reports_wait_does_not_count_as_hung() -> None:
         began = clock.now()
         assert await waiting
         assert clock.now() - began <= CHECK_S * (HUNG_CHECKS + 1)
+
+    run_virtually(story())
+
+
+def test_process_whose_last_stream_ends_after_quiet_checks_has_the_patience_of_an_idle_one() -> None:
+    """Two short checks without a report count as two long ones otherwise, and a server that ends all its calls kills the process."""
+
+    class Link:
+        n_reports = 7
+        is_behind = False
+
+        def __init__(self) -> None:
+            self.lost = asyncio.Event()
+
+    async def story() -> None:
+        nothing: Any = None
+        link: Any = Link()
+        process = MediaProcess(nothing, nothing, link)
+        has_streams = True
+        waiting = asyncio.create_task(process.wait_lost_or_hung(lambda: has_streams))
+        await asyncio.sleep(CHECK_S * 2.5)
+        has_streams = False
+        await asyncio.sleep(CHECK_S + IDLE_CHECK_S * 0.9)
+        assert not waiting.done()
+        assert await waiting
 
     run_virtually(story())

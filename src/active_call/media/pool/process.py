@@ -36,6 +36,8 @@ was stopped, it must not kill media processes."""
 IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
 IDLE_HUNG_CHECKS: Final = 2
 """The same for a process without streams, which reports less often."""
+PATIENCE: Final = HUNG_CHECKS * IDLE_HUNG_CHECKS
+"""A check without a report uses up its part of this: a short check with streams counts less than a long one without."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""
 
@@ -168,8 +170,8 @@ class MediaProcess:
 
     async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
         """Return when the process no longer answers. True: it hangs. False: its socket is closed."""
-        n_quiet = 0
-        while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
+        n_quiet = used = 0
+        while used < PATIENCE:
             n_reports = self._link.n_reports
             is_idle = not has_streams()
             with contextlib.suppress(TimeoutError):
@@ -183,6 +185,7 @@ class MediaProcess:
                 continue
             is_quiet = self._link.n_reports == n_reports and not self._link.is_behind
             n_quiet = n_quiet + 1 if is_quiet else 0
+            used = used + PATIENCE // (IDLE_HUNG_CHECKS if is_idle else HUNG_CHECKS) if is_quiet else 0
             self.is_quiet = n_quiet >= QUIET_CHECKS
         return True
 
