@@ -198,6 +198,33 @@ def test_sink_that_is_busy_gets_the_record_in_the_end_and_once(url: str, tmp_pat
     run(story)
 
 
+class SlowSink(Sink):
+    """Takes a record when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_take = asyncio.Event()
+        self.n_asked = 0
+
+    async def deliver(self, record_id: str, started_at: datetime, body: bytes) -> None:
+        self.n_asked += 1
+        await self.may_take.wait()
+        await super().deliver(record_id, started_at, body)
+
+
+def test_records_written_during_the_last_round_are_delivered_before_the_stop(url: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        sink = SlowSink()
+        async with opened(url, tmp_path, sink) as store:
+            store.write(record("a"))
+            await until(lambda: sink.n_asked == 1)
+            store.write(record("b"))
+            asyncio.get_running_loop().call_later(0.5, sink.may_take.set)  # when the store has begun to close
+        assert sorted(sink.taken) == ["a", "b"]
+
+    run(story)
+
+
 def test_what_a_sink_has_not_taken_is_brought_by_the_next_start(url: str, tmp_path: Path) -> None:
     async def story() -> None:
         busy = Sink(*[SinkBusy("down")] * 1000)

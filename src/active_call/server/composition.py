@@ -2,7 +2,7 @@
 
 A Config enters; `serve` runs until it is stopped. Order of start: a check of the ports, media processes, engines, records, SIP, HTTP.
 Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. The order is the same on every exit: a start that fails
-half-way drains the calls that have come meanwhile. A part that does not close in time is logged and skipped.
+half-way drains the calls that have come meanwhile. Every step has a time limit (`closing`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.api.connections import Connections
 from active_call.api.console_data.facts import ConsoleFacts
 from active_call.api.services import DEFAULT_ICE_SERVERS, ApiServices
+from active_call.base.bulk_input import BulkInput
 from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
@@ -57,6 +58,7 @@ from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
+from active_call.server.closing import PartsClosing, background
 from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -93,8 +95,6 @@ log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
 MINUTES_CHECK_S = 1.0
-CLOSE_S = 20.0
-"""The time for one part to close; records take up to 16 s if the database and the sink hang."""
 
 
 class Running(Struct, frozen=True):
@@ -113,6 +113,8 @@ class Running(Struct, frozen=True):
     """The environment in which engines find their keys."""
     settings: LiveSettings
     """The settings that can change during calls."""
+    hurry: Callable[[], None]
+    """End all calls now, and close everything quickly once the stop has begun."""
 
 
 @asynccontextmanager
@@ -134,11 +136,12 @@ async def running(
     refuse_taken_ports(config)
     children = children or Programs()
     urgent = UrgentInput(world.clock)
-    pool = _media_pool(config, world, children, urgent)
+    bulk = BulkInput(world.clock)
+    pool = _media_pool(config, world, children, urgent, bulk)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
-        load = CallLoad()
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children, load)
+        load, closing = CallLoad(bulk), PartsClosing()
+        records, shared = await _shared_services(stack, closing, config, world, environment, pool, playbooks, children, load)
         shared = replace(shared, before_step=urgent.read)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
@@ -157,14 +160,14 @@ async def running(
             http=HttpSettings(config, world.clock),
         )  # fmt: skip
         await settings.warm(config)
-        stack.push_async_callback(_closed, "SIP", driver.close)
+        stack.push_async_callback(closing.close, "SIP", driver.close)
         stack.push_async_callback(registry.drain, 0.0)  # for a start that fails after this: calls come as soon as SIP listens
         listeners = await _reachable(stack, config, world, driver, resolver)
-        stack.push_async_callback(_closed, "registrations", registrations.close)
+        stack.push_async_callback(closing.close, "registrations", registrations.close)
         registrations.start()
         delivery, webhooks = make_webhooks(config, shared.http, records, world)
         registry.on_new_call = webhooks.follow
-        stack.push_async_callback(_closed, "webhooks", webhooks.close)
+        stack.push_async_callback(closing.close, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
@@ -172,10 +175,16 @@ async def running(
         sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         health = partial(_health, *sources)
         services = _api_services(settings, registry, records, endpoint, world, health, pool, delivery)
-        serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
+        serving = await stack.enter_async_context(http_server(config, services, connections, settings.http, bulk))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
+
+        def hurry() -> None:
+            registry.end_calls_now()
+            serving.hurry()
+            closing.hurry()
+
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings, hurry)
 
 
 def _router_maker(shared: CallDependencies, wrap_router: Callable[[Router | None], Router] | None) -> Callable[[Config], Router | None]:
@@ -211,6 +220,7 @@ def _health(
 
 async def _shared_services(
     stack: AsyncExitStack,
+    closing: PartsClosing,
     config: Config,
     world: World,
     environment: Mapping[str, str],
@@ -222,33 +232,34 @@ async def _shared_services(
     """Start media processes, engines and records; returns the services shared by calls, without the call settings of the configuration."""
     preparing = asyncio.gather(asyncio.to_thread(httpx.create_ssl_context), asyncio.to_thread(read_shipped_facts))
     await pool.start()
-    stack.push_async_callback(_closed, "media", pool.close)
+    stack.push_async_callback(closing.close, "media", pool.close)
     tls, _ = await preparing
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies()))
+    http = httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies())
+    stack.push_async_callback(closing.close, "HTTP client", http.aclose)
     clients = GuardedClients(outgoing_policy(config, environment), tls)
     guarded = clients.shared()
-    stack.push_async_callback(_closed, "outgoing requests", clients.close)
+    stack.push_async_callback(closing.close, "outgoing requests", clients.close)
     local = EngineProcesses(children=children, is_strained=lambda: load.is_strained)
-    stack.push_async_callback(_closed, "local engines", local.close)
+    stack.push_async_callback(closing.close, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
     engines = Engines(Services(world, guarded, local, environment, clients.new, clients), prepared=speech)
-    stack.push_async_callback(_closed, "engines", engines.close)
-    stack.push_async_callback(_closed, "speech", speech.close)
+    stack.push_async_callback(closing.close, "engines", engines.close)
+    stack.push_async_callback(closing.close, "speech", speech.close)
     troubles = Troubles(world.clock)
     pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
-    spending = await kept_spending(stack, config, world, troubles)
+    spending = await kept_spending(stack, closing, config, world, troubles)
     records = create_records(config.callrecord, http, world, troubles)
-    stack.push_async_callback(_closed, "records", records.close)
+    stack.push_async_callback(partial(closing.close, is_vital=True), "records", records.close)
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
-    stack.push_async_callback(_closed, "sounds", sounds.close)
+    stack.push_async_callback(closing.close, "sounds", sounds.close)
     knowledge = KnowledgeLibrary(world.clock)
-    stack.push_async_callback(_closed, "knowledge", knowledge.close)
+    stack.push_async_callback(closing.close, "knowledge", knowledge.close)
     posthooks = Posthooks(http, guarded, partial(_model_of, engines))
-    stack.push_async_callback(_closed, "posthooks", posthooks.close)
+    stack.push_async_callback(closing.close, "posthooks", posthooks.close)
     mcp = McpPool(mcp_settings(config), world.clock)
-    stack.push_async_callback(_closed, "mcp", mcp.close)
+    stack.push_async_callback(closing.close, "mcp", mcp.close)
     return records, CallDependencies(
         world=world,
         engines=engines,
@@ -328,7 +339,7 @@ def _registry(
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
     """Start the background tasks, and report doubtful settings of trunks."""
     for work in works:
-        await stack.enter_async_context(_background(work))
+        await stack.enter_async_context(background(work))
     for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
         log.warning("capacity", extra={"warning": warning})
     for warning in trunk_warnings(config, _own_addresses(config, listeners)):
@@ -342,29 +353,11 @@ async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver
         return listeners
     public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
     await public.learn()
-    await stack.enter_async_context(_background(public.keep()))
+    await stack.enter_async_context(background(public.keep()))
     return driver.listeners
 
 
-async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
-    """Close one part within its time; an error is logged and does not prevent closing the others."""
-    closing, loop = asyncio.ensure_future(close()), asyncio.get_running_loop()
-    deadline, cancelled = loop.time() + CLOSE_S, None
-    while not closing.done() and (left_s := deadline - loop.time()) > 0:
-        try:
-            await asyncio.wait([closing], timeout=left_s)
-        except asyncio.CancelledError as stop:  # a stop signal while a failed start is undone: finish that first
-            cancelled = stop
-    if not closing.done():
-        closing.cancel()
-        log.error("part does not close; the stop goes on without it", extra={"part": name, "waited_s": CLOSE_S})
-    elif not closing.cancelled() and (error := closing.exception()) is not None:
-        log.error("part could not be closed", extra={"part": name}, exc_info=error)
-    if cancelled is not None:
-        raise cancelled
-
-
-def _media_pool(config: Config, world: World, children: StartsChildren, urgent: UrgentInput) -> MediaPool:
+def _media_pool(config: Config, world: World, children: StartsChildren, urgent: UrgentInput, bulk: BulkInput) -> MediaPool:
     return MediaPool(
         n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
@@ -373,6 +366,7 @@ def _media_pool(config: Config, world: World, children: StartsChildren, urgent: 
         logger=logging.getLogger("active_call.media"),
         children=children,
         before_step=urgent.read,
+        bulk=bulk,
     )
 
 
@@ -465,16 +459,6 @@ def _recording_policy(config: Config) -> RecordingPolicy | None:
         )
 
     return RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
-
-
-@asynccontextmanager
-async def _background(work: Any) -> AsyncIterator[None]:
-    task = asyncio.get_running_loop().create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:

@@ -46,22 +46,32 @@ def queued_console() -> Console:
     return Console(file=queued_output(), width=out.console.width)  # type: ignore[arg-type]
 
 
-def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
-    """Run on uvloop. The first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones."""
+def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None, *, is_last: bool = False) -> Any:
+    """Run on uvloop. The first interrupt or termination cancels, and everything closes in order. See `Stopping` for further ones.
+
+    `is_last`: the program ends after this. Then its exit is limited too if a signal has come: the interpreter waits for threads.
+    """
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(work)
-        (stopping or Stopping()).attach(loop, task.cancel)
+    stopping = stopping or Stopping()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            loop = runner.get_loop()
+            task = loop.create_task(work)
+            stopping.attach(loop, task.cancel)
 
-        async def wait() -> Any:
-            return await task
+            async def wait() -> Any:
+                return await task
 
-        try:
-            return runner.run(wait())
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            return None
+            try:
+                return runner.run(wait())
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                return None
+            finally:
+                stopping.closed()  # the runner waits for remaining tasks and threads
+    finally:
+        if not is_last:
+            stopping.detach()
 
 
 def serve(
@@ -81,4 +91,4 @@ def serve(
         serving = serve_until_stopped(
             config, source.environment(), queued_output(), call, stopping, source=source, output=output, program=program, children=children
         )
-        run_loop(serving, stopping)
+        run_loop(serving, stopping, is_last=program is None)

@@ -96,7 +96,8 @@ async def serve_until_stopped(
         if program is not None:
             program.begin(server)
         if stopping is not None:
-            stopping.end_calls_now = server.registry.end_calls_now
+            stopping.end_calls_now = server.hurry
+            stopping.drain_s = config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0
         if source is not None:
             reloader = Reloader(source, server.settings, output)
             tasks.create_task(reloader.run(), name="reloading")

@@ -15,6 +15,8 @@ from uvicorn.server import ServerState
 from active_call.api.refusals import refuse_socket
 from active_call.api.sockets.connection import EXTENSION, Outgoing
 from active_call.api.sockets.protocol import SocketProtocol
+from active_call.base.bulk_input import BulkInput
+from active_call.base.world import SystemClock
 
 REQUEST = (
     b"GET /call HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -55,12 +57,12 @@ def frame(opcode: int, body: bytes, *, fin: bool = True) -> bytes:
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
-def served(app: App, story: Callable[[SocketProtocol, Transport], Awaitable[None]]) -> None:
+def served(app: App, story: Callable[[SocketProtocol, Transport], Awaitable[None]], bulk: BulkInput | None = None) -> None:
     """Run `story` with a connection that `app` has accepted."""
 
     async def run() -> None:
         settings = uvicorn.Config(app, log_config=None, lifespan="off", ws_ping_interval=None, ws_per_message_deflate=False)  # type: ignore[arg-type]
-        protocol, transport = SocketProtocol(settings, ServerState(), {}), Transport()
+        protocol, transport = SocketProtocol(settings, ServerState(), {}, bulk=bulk), Transport()
         protocol.connection_made(transport)
         protocol.data_received(REQUEST)
         async with asyncio.timeout(30):
@@ -197,3 +199,63 @@ def test_refused_handshake_is_not_logged_as_a_fault(caplog: pytest.LogCaptureFix
 
     served(app, story)
     assert not caplog.records
+
+
+def test_sound_beyond_the_time_of_a_pass_waits_and_the_socket_is_not_read() -> None:
+    """Otherwise the backlog of all calls is handled in one pass, which leaves no time for anything else."""
+    heard: list[bytes] = []
+
+    class Clock(SystemClock):
+        at = 1.0
+
+        def now(self) -> float:
+            return self.at
+
+    clock = Clock()
+
+    def take(message: bytes) -> bool:
+        heard.append(message)
+        clock.at += 1 / 64
+        return True
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["extensions"][EXTENSION].take_bytes = take
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        sent = [bytes([index]) * 4000 for index in range(20)]
+        await asyncio.sleep(0)
+        protocol.data_received(b"".join(frame(2, message) for message in sent[:10]))
+        n_first = len(heard)
+        assert n_first <= 4
+        protocol.data_received(b"".join(frame(2, message) for message in sent[10:]))
+        assert (len(heard), transport.n_pauses) == (n_first, 1)
+        n_passes = 0
+        while len(heard) < 20:
+            await asyncio.sleep(0)
+            n_passes += 1
+        assert n_passes >= 4
+        assert heard == sent
+
+    served(app, story, BulkInput(clock, cpu_s=clock.now))
+
+
+def test_sound_after_our_close_is_discarded_without_the_library() -> None:
+    async def app(_: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        while not protocol.close_sent:
+            await asyncio.sleep(0)
+        parsed = []
+        protocol.handle_bytes = parsed.append  # type: ignore[method-assign]
+        protocol.data_received(frame(2, b"sound") * 50)
+        assert parsed == []
+        protocol.data_received(frame(8, struct.pack("!H", 1000)))
+        assert protocol.close_timer is None  # the client's answer is still seen
+
+    served(app, story)

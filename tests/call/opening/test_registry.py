@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from calls_kit import Engines, Records
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.refused_calls import RefusedCalls
-from active_call.call.opening.registry import CallRegistry, NoRoom
+from active_call.call.opening.registry import CLOSING_S, HURRIED_S, CallRegistry, NoRoom
 from active_call.call.opening.routing import Decision, IncomingCall, Playbooks, Refused
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered
@@ -99,6 +100,18 @@ class HungLeg(FakeLeg):
         self.said_goodbye = True
 
 
+class StubbornLeg(HungLeg):
+    """Its release also ignores that it is cancelled, for some time."""
+
+    async def release(self) -> dict[str, object]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CLOSING_S
+        while loop.time() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(until - loop.time())
+        return {}
+
+
 class BrokenLeg(FakeLeg):
     """Hanging it up raises, and so does its release."""
 
@@ -172,6 +185,43 @@ def test_end_calls_now_ends_the_waiting_of_a_drain() -> None:
             await registry.drain(3600)
             assert 20 <= asyncio.get_running_loop().time() - began < 30
         assert [record.hangup_reason for record in records.written] == ["shutdown"]
+
+    virtually(story)
+
+
+def test_end_calls_now_leaves_little_time_to_calls_that_do_not_end() -> None:
+    async def story() -> None:
+        records, legs, loop = Records(), [StubbornLeg() for _ in range(5)], asyncio.get_running_loop()
+        async with httpx.AsyncClient() as http:
+            registry = a_registry(http, records)
+            for leg in legs:
+                registry.handle_incoming(leg)
+            await asyncio.sleep(0.01)
+            loop.call_later(20, registry.end_calls_now)
+            began = loop.time()
+            await registry.drain(3600)
+            assert 20 <= loop.time() - began <= 20 + 2 * HURRIED_S + 0.1
+            assert {record.session_id for record in records.written} == {call.session_id for call in records.begun}
+            await asyncio.sleep(CLOSING_S)
+
+    virtually(story)
+
+
+def test_call_that_does_not_end_is_waited_for_once() -> None:
+    async def story() -> None:
+        records, loop = Records(), asyncio.get_running_loop()
+        async with httpx.AsyncClient() as http:
+            registry = a_registry(http, records)
+            registry.handle_incoming(StubbornLeg())
+            await asyncio.sleep(0.01)
+            registry.end_calls_now()
+            await registry.drain(0)
+            assert registry.n_calls == 0
+            began = loop.time()
+            await registry.drain(0)  # at the end of the server's parts, as after a failed start
+            assert loop.time() == began
+            await asyncio.sleep(CLOSING_S)
+        assert len(records.written) == 1
 
     virtually(story)
 

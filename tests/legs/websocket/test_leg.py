@@ -127,3 +127,20 @@ def test_nothing_passes_after_the_end() -> None:
 
     scene = play(story, "pcm")
     assert (scene.sent, scene.stream.fed) == ([], [])
+
+
+def test_sound_of_an_ended_call_goes_no_further() -> None:
+    """A server that ends all calls at once must not handle their sound until each stream is closed."""
+
+    async def story() -> None:
+        scene = Scene("pcmu")
+        await scene.leg.accept(CallOption())
+        sound, ended = link.CallerAudio(1, 0, b"\0" * 320), link.RecordingEnded(1, "a.wav", 1000)
+        scene.report(sound)
+        assert scene.media == [sound]
+        scene.leg.hang_up(headers={}, by="system", cause="shutdown", reason="")
+        scene.report(sound)
+        scene.report(ended)
+        assert scene.media == [sound, ended]
+
+    run_virtually(story())

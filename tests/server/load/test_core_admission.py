@@ -14,6 +14,7 @@ from active_call.server.load.admission_watch import RETRY_DRAINING_S, RETRY_FULL
 from active_call.server.load.core_admission import (
     BURST,
     LATE_BEAT_S,
+    MAX_BEHIND_S,
     MAX_SHARE,
     MAX_WAITING,
     MIN_CALLS,
@@ -162,7 +163,84 @@ def test_quota_of_a_container_is_all_there_is() -> None:
 
 def test_control_process_alone_is_full_though_other_cores_are_idle() -> None:
     assert not judged(after_a_second(ours=3.0, control=0.96, n_cores=8), 1000).has_room(1000)
-    assert judged(after_a_second(ours=3.0, control=0.9, n_cores=8), 100).has_room(110)  # what it does for calls that begin is soon over
+    assert judged(after_a_second(ours=2.0, control=0.75, n_cores=8), 100).has_room(110)
+    assert not judged(after_a_second(ours=2.0, control=0.75, n_cores=8), 100).has_room(115)  # its thread cannot use the other cores
+
+
+def test_control_process_has_room_while_set_up_takes_much_of_it() -> None:
+    admission = CoreAdmission()
+    admission.take(START, 100, 0)
+    admission.take(after_a_second(ours=2.0, control=0.9, n_cores=8), 160, 60)
+    assert admission.expected_control_share(160) < 0.6
+    assert admission.has_room(160)
+
+
+def test_calls_begin_in_the_time_that_the_thread_of_the_control_process_leaves() -> None:
+    busy = judged(after_a_second(ours=2.0, control=0.75, n_cores=8), 100)  # other cores are free
+    assert 20 < busy.new_calls_per_s(100) < 60
+    assert busy.max_waiting(100) < judged(after_a_second(ours=2.0, control=0.2, n_cores=8), 100).max_waiting(100)
+
+
+def test_process_that_waits_for_a_core_all_the_time_is_full() -> None:
+    """With neighbours it never uses a whole core."""
+    waiting = replace(after_a_second(ours=0.4, control=0.35, n_cores=2, idle=0.0), control_wait_s=0.63)
+    assert not judged(waiting, 60).has_room(60)
+    assert judged(replace(waiting, control_wait_s=0.4), 60).has_room(60)
+    assert judged(waiting, MIN_CALLS - 1).has_room(MIN_CALLS - 1)
+    in_a_wave = CoreAdmission()
+    in_a_wave.take(START, 40, 0)
+    in_a_wave.take(waiting, 80, 40)
+    assert in_a_wave.has_room(80)  # calls that begin wait as well
+
+
+def test_loop_with_passes_of_seconds_does_not_count_as_idle() -> None:
+    """Measurements then come seconds apart. Only without calls is nothing measured."""
+    admission, sample = CoreAdmission(), START
+    for _ in range(3):
+        admission.take(sample, 90)
+        sample = replace(sample, at=sample.at + 6.0, control_s=sample.control_s + 5.9, ours_s=sample.ours_s + 8.0)
+    assert admission.control_share > 0.95
+    assert not admission.has_room(90)
+    admission.forget()
+    assert admission.control_share == 0.0
+
+
+def test_new_calls_are_refused_while_sound_of_calls_waits() -> None:
+    class Input:
+        behind_s = 0.0
+
+    entering = Input()
+    load = CallLoad(entering)
+    calls = Calls(load, 60)
+    load.beat(0.0, 0.02, calls)
+    assert load.has_room(calls)
+    entering.behind_s = MAX_BEHIND_S - 0.1  # a pause
+    assert load.has_room(calls)
+    entering.behind_s = MAX_BEHIND_S
+    assert not load.has_room(calls)
+    assert load.retry_after_s(calls) == RETRY_FULL_S
+    calls.n_calls = MIN_CALLS - 1
+    assert load.has_room(calls)
+
+
+def test_measurements_are_forgotten_without_calls() -> None:
+    load = CallLoad()
+    load.look(START, 60)
+    load.look(after_a_second(ours=0.8, control=0.5), 60)
+    assert load.cores.share > 0.5
+    watch, told = watch_of(load, Calls(load, 0))
+
+    async def watched() -> None:
+        running = asyncio.create_task(watch.run())
+        watch.begun.set()
+        async with asyncio.timeout(30):
+            while not told:
+                watch.begun.set()
+                await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(watched())
+    assert load.cores.share == 0.0
 
 
 def test_less_than_a_second_of_work_after_a_pause_says_nothing() -> None:

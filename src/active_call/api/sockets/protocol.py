@@ -21,8 +21,12 @@ from websockets.protocol import OPEN
 
 from active_call.api.sockets.connection import EXTENSION
 from active_call.api.sockets.frames import BINARY, TEXT, FrameCutter
+from active_call.base.bulk_input import BulkInput, BulkSource
+from active_call.base.world import SystemClock
 
 UNREAD_S: Final = 30.0
+BYTES_AT_ONCE: Final = 8192
+"""As much is handled together; with a carrier's sound it takes some 2 ms."""
 HANDSHAKE_S: Final = 10.0
 """How long the request that opens a socket may take to be read. It has come already; a part that is missing never comes."""
 _LOG: Final = logging.getLogger("active_call.api.connection")
@@ -30,10 +34,11 @@ _LOG.setLevel(logging.ERROR)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Serves one WebSocket."""
+    """Serves one WebSocket. What the client sends is handled in the time of `bulk`, since it may be sound."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, bulk: BulkInput | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._input: BulkSource[bytes] = BulkSource(bulk or BulkInput(SystemClock()), self._handle_data, self._pause, self._resume)
         self.logger = _LOG
         self.conn.logger = _LOG
         self._unread: asyncio.TimerHandle | None = None
@@ -116,11 +121,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._frames is None:  # the request, which the HTTP protocol passes on in one piece
             super().data_received(data)
             self._frames = FrameCutter(self.config.ws_max_size)
+        elif len(data) <= BYTES_AT_ONCE:
+            self._input.take(data)
+        else:
+            self._input.take(*(data[at : at + BYTES_AT_ONCE] for at in range(0, len(data), BYTES_AT_ONCE)))
+
+    def _handle_data(self, data: bytes) -> None:
+        if self._frames is None:
             return
         message = self._frames.whole(data) if self._takes_now else None
         if message is not None and self._takes_whole(*message):
             return
         for frame in self._frames.feed(data):
+            if frame.first and self.close_sent:
+                continue  # what comes after our close frame is discarded (section 1.4)
             if not (message is None and frame.first and self._takes_now and self._takes_whole(frame.first, frame.payload())):
                 super().data_received(frame.data)
 
@@ -142,6 +156,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return False
         return self.take_text(text)
 
+    def _pause(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
@@ -154,6 +176,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_unread()
         self._forget_unopened()
+        self._input.flush()
         super().connection_lost(exc)
         self.take_bytes = self.take_text = None
         if hasattr(self, "scope"):

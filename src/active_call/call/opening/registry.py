@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from active_call.agent.playbook.scenes import Playbook
@@ -30,6 +30,8 @@ BYE_S = 3.0
 """The time for a BYE and its answer."""
 CLOSING_S = 15.0
 """The time for the parts of a call to close, each at its own limit."""
+HURRIED_S = 1.0
+"""Each of these times once `end_calls_now` was called."""
 TELL_EVERY_S = 5.0
 REFUSALS: Final = {"draining": "Draining", "full": "No room for more calls", "budget": "Budget of the day is spent"}
 """The reason phrase of a 503, by the value of `refuses_because`."""
@@ -258,6 +260,8 @@ class CallRegistry:
         for call in list(self._calls.values()):
             log.error("call does not end; its record is closed without it", extra={"session_id": call.id})
             call.close_record()
+            self._calls.pop(call.id, None)
+            self._tasks.pop(call.id, None)  # another drain does not wait for it again
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
         """Wait until the last call has ended, the time is over, or `end_calls_now` is called; the rest is logged at intervals."""
@@ -276,8 +280,20 @@ class CallRegistry:
             ending_now.cancel()
 
     async def _wait(self, timeout_s: float) -> None:
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
+        """Wait until all calls have ended, at most for `timeout_s`, or for `HURRIED_S` once `end_calls_now` was called."""
+        if not self._tasks:
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        ended = loop.create_task(_all_ended(self._tasks.values()))
+        hurried = loop.create_task(self._ends_now.wait())
+        try:
+            await asyncio.wait((ended, hurried), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await asyncio.wait((ended,), timeout=max(began + min(timeout_s, HURRIED_S) - loop.time(), 0.0))
+        finally:
+            ended.cancel()
+            hurried.cancel()
 
     def _start(self, call: Call) -> None:
         self._calls[call.id] = call
@@ -305,3 +321,8 @@ class CallRegistry:
             call.close_record()  # a call that was cancelled before its first step has not closed it
         if not task.cancelled() and task.exception() is not None:
             log.error("call failed outside its own wall", exc_info=task.exception(), extra={"session_id": session_id})
+
+
+async def _all_ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Wait for `tasks` without cancelling them."""
+    await asyncio.wait(list(tasks))

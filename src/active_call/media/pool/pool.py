@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from active_call.base.bulk_input import BulkInput
 from active_call.base.child_processes import StartsChildren
 from active_call.base.one_per_pass import OnePerPass
 from active_call.base.world import Clock
@@ -35,6 +36,7 @@ class MediaPool:
 
     The inclusive port range is split evenly between the workers; `capacity` is the number of streams per worker. `children` starts the
     processes; without it each is started as a separate program. `before_step` is called before a call continues with its opened stream.
+    Reports are handled in the time of `bulk`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class MediaPool:
         logger: logging.Logger | None = None,
         children: StartsChildren | None = None,
         before_step: Callable[[], None] = lambda: None,
+        bulk: BulkInput | None = None,
     ) -> None:
         self.on_shortage: Callable[[str], None] = lambda _: None
         """Called with `ports` or `descriptors` if no process could open a stream because these are exhausted."""
@@ -57,8 +60,9 @@ class MediaPool:
         """A process answers for many streams at once, and each call's next step, its session description, is costly."""
         self._supervisors: list[asyncio.Task[None]] = []
         log = logger or logging.getLogger(__name__)
+        bulk = bulk or BulkInput(clock)
         self._workers = [
-            SupervisedWorker(WorkerOptions(index, first, last, capacity), clock, log, children)
+            SupervisedWorker(WorkerOptions(index, first, last, capacity), clock, log, children, bulk)
             for index, (first, last) in enumerate(split_ports(port_range, n_workers))
         ]
 

@@ -15,15 +15,19 @@ from typing import Final, cast
 
 from msgspec import Struct
 
+from active_call.base.bulk_input import BulkInput, BulkSource
 from active_call.base.child_processes import DESCRIPTOR, ChildProcess, Programs, StartsChildren
 from active_call.base.errors import MediaError, ParseError
 from active_call.base.numeric_threads import SINGLE_THREADED
+from active_call.base.world import SystemClock
 from active_call.media.link.framing import ReportReader, Unreadable, frame
 from active_call.media.link.messages import ALIVE_EVERY_S, IDLE_ALIVE_EVERY_S, Link, Ready, Report, Shutdown
 
 READY_TIMEOUT_S: Final = 10.0
 EXIT_TIMEOUT_S: Final = 3.0
 CHECK_S: Final = ALIVE_EVERY_S
+REPORTS_AT_ONCE: Final = 16
+"""As many reports are handled together; with sound for a vendor they take some 2 ms."""
 QUIET_CHECKS: Final = 2
 """Consecutive checks without a report after which no new stream goes there if another process has room."""
 HUNG_CHECKS: Final = 8
@@ -32,6 +36,8 @@ was stopped, it must not kill media processes."""
 IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
 IDLE_HUNG_CHECKS: Final = 2
 """The same for a process without streams, which reports less often."""
+PATIENCE: Final = HUNG_CHECKS * IDLE_HUNG_CHECKS
+"""A check without a report uses up its part of this: a short check with streams counts less than a long one without."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""
 
@@ -50,17 +56,21 @@ class WorkerOptions(Struct, frozen=True):
 
 
 class _LinkProtocol(asyncio.Protocol):
-    """Decodes the socket's bytes to reports. `lost` is set when the socket is closed or sends undecodable data."""
+    """Decodes the socket's bytes to reports. `lost` is set when the socket is closed or sends undecodable data.
 
-    def __init__(self, on_report: Callable[[Report], None]) -> None:
+    Reports are handled in the time of `bulk`, since nearly all of them contain sound.
+    """
+
+    def __init__(self, on_report: Callable[[Report], None], bulk: BulkInput) -> None:
         self._reader = ReportReader()
+        self._source: BulkSource[list[Report | Unreadable]] = BulkSource(bulk, self._handle, self._pause, self._resume)
         self.on_report = on_report
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self.lost = asyncio.Event()
         self.n_reports = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -70,6 +80,9 @@ class _LinkProtocol(asyncio.Protocol):
                 self._transport.abort()
             return
         self.n_reports += len(reports)
+        self._source.take(*(reports[at : at + REPORTS_AT_ONCE] for at in range(0, len(reports), REPORTS_AT_ONCE)))
+
+    def _handle(self, reports: list[Report | Unreadable]) -> None:
         for report in reports:
             if isinstance(report, Unreadable):
                 log.error(
@@ -78,7 +91,22 @@ class _LinkProtocol(asyncio.Protocol):
             else:
                 self.on_report(report)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether reports wait to be handled. Then the socket may not be read, and no further ones are seen."""
+        return self._source.is_waiting
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._source.flush()
         self.lost.set()
 
 
@@ -142,8 +170,8 @@ class MediaProcess:
 
     async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
         """Return when the process no longer answers. True: it hangs. False: its socket is closed."""
-        n_quiet = 0
-        while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
+        n_quiet = used = 0
+        while used < PATIENCE:
             n_reports = self._link.n_reports
             is_idle = not has_streams()
             with contextlib.suppress(TimeoutError):
@@ -155,7 +183,9 @@ class MediaProcess:
                 if self._link.lost.is_set():
                     return False
                 continue
-            n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0
+            is_quiet = self._link.n_reports == n_reports and not self._link.is_behind
+            n_quiet = n_quiet + 1 if is_quiet else 0
+            used = used + PATIENCE // (IDLE_HUNG_CHECKS if is_idle else HUNG_CHECKS) if is_quiet else 0
             self.is_quiet = n_quiet >= QUIET_CHECKS
         return True
 
@@ -182,11 +212,16 @@ class MediaProcess:
 
 
 async def spawn(
-    options: WorkerOptions, on_report: Callable[[Report], None], logger: logging.Logger, children: StartsChildren | None = None
+    options: WorkerOptions,
+    on_report: Callable[[Report], None],
+    logger: logging.Logger,
+    children: StartsChildren | None = None,
+    bulk: BulkInput | None = None,
 ) -> MediaProcess:
     """Start a media process, through `children` or as a separate program, and wait until it is Ready.
 
-    Raises MediaError if it is not ready within `READY_TIMEOUT_S`; the process is then gone. `on_report` gets every report but Ready.
+    Raises MediaError if it is not ready within `READY_TIMEOUT_S`; the process is then gone. `on_report` gets every report but Ready,
+    in the time of `bulk`.
     """
     ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
 
@@ -196,7 +231,7 @@ async def spawn(
         elif not ready.done():
             ready.set_result(report)
 
-    process = await _start(options, receive, children or Programs())
+    process = await _start(options, receive, children or Programs(), bulk or BulkInput(SystemClock()))
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             process.capacity = (await _ready_or_lost(process, ready)).capacity
@@ -222,13 +257,13 @@ async def _ready_or_lost(process: MediaProcess, ready: asyncio.Future[Ready]) ->
     return ready.result()
 
 
-async def _start(options: WorkerOptions, on_report: Callable[[Report], None], children: StartsChildren) -> MediaProcess:
+async def _start(options: WorkerOptions, on_report: Callable[[Report], None], children: StartsChildren, bulk: BulkInput) -> MediaProcess:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         for end in (ours, theirs):
             end.setblocking(False)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINK_BUFFER_BYTES)
-        link = _LinkProtocol(on_report)
+        link = _LinkProtocol(on_report, bulk)
         try:
             process = await children.start(WORKER_MODULE, _arguments(options), theirs.fileno(), SINGLE_THREADED)
         except BaseException:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from active_call.base.bulk_input import BulkInput
 from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
@@ -70,7 +71,14 @@ class WorkerStatus:
 class SupervisedWorker:
     """One worker of the pool: a media process, its replacement when it dies, and its streams."""
 
-    def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger, children: StartsChildren | None = None) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        clock: Clock,
+        logger: logging.Logger,
+        children: StartsChildren | None = None,
+        bulk: BulkInput | None = None,
+    ) -> None:
         self.status = WorkerStatus(options.index)
         self.first_ready = asyncio.Event()
         self.capacity = options.capacity
@@ -78,6 +86,7 @@ class SupervisedWorker:
         self._clock = clock
         self._logger = logger
         self._children = children
+        self._bulk = bulk
         self._process: MediaProcess | None = None
         self._callbacks: dict[int, ReportCallback] = {}
         self._opening: dict[int, asyncio.Future[Opened]] = {}
@@ -119,7 +128,7 @@ class SupervisedWorker:
 
     async def _run_once(self) -> None:
         try:
-            process = await spawn(self._options, self._receive, self._logger, self._children)
+            process = await spawn(self._options, self._receive, self._logger, self._children, self._bulk)
         except (MediaError, OSError) as error:
             self._logger.error("media process did not start", extra={"worker": self._options.index, "reason": str(error)})
             return

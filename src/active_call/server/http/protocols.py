@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -18,8 +19,11 @@ from active_call.api.http_protocol import BoundedHttp
 from active_call.api.late_app import LateApp
 from active_call.api.services import ApiServices
 from active_call.api.sockets.protocol import SocketProtocol
+from active_call.base.bulk_input import BulkInput
 
 MAX_SOCKET_MESSAGE_BYTES: Final = 1024 * 1024
+STOP_S: Final = 3.0
+"""The time for the stop; uvicorn waits for 2 s and cancels what still runs."""
 
 
 class _State(ServerState):
@@ -56,6 +60,11 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         await self._ending.wait()
 
+    async def hurry_after(self, hurried: asyncio.Event) -> None:
+        """Do not wait for requests once `hurried` is set."""
+        await hurried.wait()
+        self.force_exit = True
+
     def end(self) -> None:
         """Let it end."""
         self.should_exit = True
@@ -63,8 +72,12 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(services: ApiServices, connections: Connections) -> AsyncIterator[Callable[[], BoundedHttp]]:
-    """Run uvicorn without sockets; yields what creates the protocol of a connection."""
+async def serving(
+    services: ApiServices, connections: Connections, bulk: BulkInput, hurried: asyncio.Event
+) -> AsyncIterator[Callable[[], BoundedHttp]]:
+    """Run uvicorn without sockets; yields what creates the protocol of a connection. Once `hurried` is set, it ends without waiting for
+    requests. What clients send by WebSockets is handled in the time of `bulk`.
+    """
     limits = connections.limits
     settings = uvicorn.Config(
         LateApp(services),
@@ -77,7 +90,7 @@ async def serving(services: ApiServices, connections: Connections) -> AsyncItera
         timeout_graceful_shutdown=2,
         timeout_keep_alive=int(limits.idle_s),
         h11_max_incomplete_event_size=limits.header_bytes,
-        ws=SocketProtocol,
+        ws=partial(SocketProtocol, bulk=bulk),  # type: ignore[arg-type]
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,  # each socket sends pings as its client requests
         ws_per_message_deflate=False,  # sound does not compress, and events are short
@@ -87,8 +100,13 @@ async def serving(services: ApiServices, connections: Connections) -> AsyncItera
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[]), name="uvicorn")
     settings.load()
+    hurrying = asyncio.get_running_loop().create_task(server.hurry_after(hurried))
     try:
         yield lambda: BoundedHttp(settings, server.server_state, connections)
     finally:
         server.end()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait([task], timeout=STOP_S)
+        hurrying.cancel()
+        for connection in list(server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()  # a client that does not close would be read until the process ends

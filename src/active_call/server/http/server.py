@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from msgspec import Struct
 from active_call.api.connections import BACKLOG, Connections, HttpLimits, Listener
 from active_call.api.origins import OriginRules
 from active_call.api.services import ApiServices
+from active_call.base.bulk_input import BulkInput
 from active_call.base.errors import ConfigError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_wildcard
@@ -31,9 +32,11 @@ PROTOCOLS: Final = "active_call.server.http.protocols"
 
 
 class HttpServer(Struct, frozen=True):
-    """The running parts."""
+    """The running server."""
 
     port: int
+    hurry: Callable[[], None]
+    """Do not wait for requests that are being answered when it stops."""
 
 
 def http_health(connections: Connections) -> dict[str, object]:
@@ -54,26 +57,36 @@ def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> 
 
 
 @asynccontextmanager
-async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
-    """Serve until the block ends; clients that connect before the protocols are loaded wait. Raises ConfigError if the address is not
-    available.
+async def http_server(
+    config: Config, services: ApiServices, connections: Connections, http: HttpSettings, bulk: BulkInput
+) -> AsyncIterator[HttpServer]:
+    """Serve until the block ends; what clients send by WebSockets is handled in the time of `bulk`.
+
+    Clients that connect before the protocols are loaded wait. Raises ConfigError if the address is not available.
     """
-    listening = _bound_socket(config)
+    listening, hurried = _bound_socket(config), asyncio.Event()
     listening.listen(BACKLOG)
-    serving = asyncio.get_running_loop().create_task(_serve(listening, services, connections, http), name="http")
+    serving = asyncio.get_running_loop().create_task(_serve(listening, services, connections, http, bulk, hurried), name="http")
     serving.add_done_callback(_note_failure)
     try:
-        yield HttpServer(int(listening.getsockname()[1]))
+        yield HttpServer(int(listening.getsockname()[1]), hurried.set)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         listening.close()
 
 
-async def _serve(listening: socket.socket, services: ApiServices, connections: Connections, http: HttpSettings) -> None:
+async def _serve(
+    listening: socket.socket,
+    services: ApiServices,
+    connections: Connections,
+    http: HttpSettings,
+    bulk: BulkInput,
+    hurried: asyncio.Event,
+) -> None:
     """Load the protocols in a thread, which takes a tenth of a second in which calls come in already, then accept until cancelled."""
     protocols = await asyncio.to_thread(importlib.import_module, PROTOCOLS)
-    async with protocols.serving(services, connections) as make:
+    async with protocols.serving(services, connections, bulk, hurried) as make:
         listener = Listener(listening, connections, make, lambda: http.tls)
         listener.start()
         try:

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MIN_CALLS, CoreAdmission, CoreSample, NewCallPace
+from active_call.server.load.core_admission import BEAT_S, IDLE_BEAT_S, MAX_BEHIND_S, MIN_CALLS, CoreAdmission, CoreSample, NewCallPace
 
 LOOK_EVERY_S: Final = 0.25
 REST_S: Final = 1.0
@@ -28,6 +28,19 @@ log = logging.getLogger("active_call.server")
 
 _Taken = TypeVar("_Taken")
 """The leg of a new call."""
+
+
+class Input(Protocol):
+    """The sound that enters; see `base.bulk_input`."""
+
+    @property
+    def behind_s(self) -> float: ...
+
+
+class NoInput:
+    """Nothing enters."""
+
+    behind_s: float = 0.0
 
 
 class Calls(Protocol):
@@ -50,6 +63,7 @@ class Calls(Protocol):
 class CallLoad:
     """The admission decision of this server, asked before each new call."""
 
+    input: Input = field(default_factory=NoInput)
     cores: CoreAdmission = field(default_factory=CoreAdmission)
     pace: NewCallPace = field(default_factory=NewCallPace)
     is_full: bool = False
@@ -59,7 +73,11 @@ class CallLoad:
 
     def has_room(self, calls: Calls) -> bool:
         """Whether cores and rate allow one more call."""
-        return self.cores.has_room(calls.n_calls) and self._keeps_pace(calls)
+        return self._fits(calls.n_calls) and self._keeps_pace(calls)
+
+    def _fits(self, n_calls: int) -> bool:
+        """Whether the cores have room for one more call, and the loop keeps up with the sound of `n_calls`."""
+        return self.cores.has_room(n_calls) and (n_calls < MIN_CALLS or self.input.behind_s < MAX_BEHIND_S)
 
     def _keeps_pace(self, calls: Calls) -> bool:
         return self.pace.may_begin(calls.n_calls, calls.n_calls_total, calls.n_beginning)
@@ -68,7 +86,7 @@ class CallLoad:
         """When a refused caller may retry."""
         if calls.is_draining:
             return RETRY_DRAINING_S
-        is_only_pace = self.cores.has_room(calls.n_calls) and not self._keeps_pace(calls)
+        is_only_pace = self._fits(calls.n_calls) and not self._keeps_pace(calls)
         return RETRY_SOON_S if is_only_pace else RETRY_FULL_S
 
     def describe(self) -> dict[str, object]:
@@ -89,9 +107,9 @@ class CallLoad:
             return
         self.cores.take(sample, n_calls, n_begun)
         self.is_strained = self.cores.is_strained(n_calls)
-        was_full, self.is_full = self.is_full, not self.cores.has_room(n_calls)
+        was_full, self.is_full = self.is_full, not self._fits(n_calls)
         if self.is_full is not was_full:
-            fields = {"calls": n_calls, **self._percents()}
+            fields = {"calls": n_calls, **self._percents(), "behind_ms": round(self.input.behind_s * 1000)}
             if self.is_full:
                 log.warning("the cores are full, no more calls are taken", extra=fields)
             else:
@@ -139,6 +157,8 @@ class AdmissionWatch(Struct, frozen=True):
                 looked_at = now
                 if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
                     self.load.look(self.read(), self.calls.n_calls, self.calls.n_calls_total)
+                else:
+                    self.load.cores.forget()
                 self.flush()
             self.refresh()
 

@@ -18,7 +18,10 @@ an allowance, so that calls are accepted as fast as the loop keeps up and the co
 | more calls are refused when                                                                         | because                      |
 |-----------------------------------------------------------------------------------------------------|------------------------------|
 | with one call more, the load of established calls would be over `MAX_SHARE`                         | sound would begin to be late |
-| the control process alone is over `MAX_CONTROL_SHARE`                                               | events and answers are late  |
+| with one call more, the control process would be over `MAX_SHARE` of one core                        | its one thread serves all    |
+| it uses a core for more than `MAX_CONTROL_SHARE` of the time; or uses one or waits for one, for     | events and answers are late  |
+| established calls                                                                                   |                              |
+| sound has been waiting to be handled for `MAX_BEHIND_S`, without a break                            | the loop cannot keep up      |
 | the allowance is used up; it returns with each beat, slowly while beats are over `LATE_BEAT_S` late | the loop is behind           |
 | as many calls wait for their first step as can be set up in `WAIT_S`                                | the loop is behind           |
 
@@ -37,6 +40,8 @@ from active_call.server.load.control_cost import ControlCost
 
 MAX_SHARE: Final = 0.85
 MAX_CONTROL_SHARE: Final = 0.95
+MAX_BEHIND_S: Final = 0.5
+"""After a pause of 0.3 s, such as a full garbage collection, a loop with room has caught up by then."""
 MAX_WHOLE_SHARE: Final = 0.95
 """The limit of the load including call set-up: above it, set-up delays sound too often."""
 STRAINED_SHARE: Final = 0.93
@@ -80,6 +85,8 @@ class CoreSample(Struct, frozen=True):
     steal_s: float
     n_allowed: int = 0
     """The number of cores summed in `idle_s` and `steal_s`; 0: the same as `n_cores`."""
+    control_wait_s: float = 0.0
+    """How long the control process's thread could run but had no core."""
 
 
 class _Look(Struct, frozen=True):
@@ -98,6 +105,8 @@ class CoreAdmission:
         self._n_known = 0.0
         """The mean number of calls in the last second."""
         self._steady_share = 0.0
+        self._steady_control = 0.0
+        """The share of one core that established calls use in the control process."""
         self._n_there = 1.0
         """The number of cores available to this server."""
         self.cost = ControlCost()
@@ -105,18 +114,22 @@ class CoreAdmission:
         """The share of the available time that our processes used in the last second."""
         self.control_share = 0.0
         """The share of one core that the control process used."""
+        self._steady_demand = 0.0
+        """The share of the time in which it used a core, or waited for one, for established calls."""
 
     def take(self, sample: CoreSample, n_calls: int, n_begun: int = 0) -> None:
         """Add a measurement of the cores, with the number of calls and the number of calls begun so far."""
         looks = self._looks
-        if looks and sample.at - looks[-1].sample.at > WINDOW_S:
-            looks.clear()  # there were no calls, so nothing was measured
-            self.share = self.control_share = self._steady_share = 0.0
         looks.append(_Look(sample, n_calls, n_begun))
         while len(looks) > 2 and sample.at - looks[1].sample.at >= WINDOW_S:
             looks.popleft()
         if sample.at - looks[0].sample.at >= MIN_WINDOW_S:
             self._judge(looks[0], looks[-1])
+
+    def forget(self) -> None:
+        """There are no calls, so nothing is measured: the next measurement starts anew."""
+        self._looks.clear()
+        self.share = self.control_share = self._steady_share = self._steady_control = self._steady_demand = 0.0
 
     def _judge(self, first: _Look, last: _Look) -> None:
         wall_s = last.sample.at - first.sample.at
@@ -130,30 +143,47 @@ class CoreAdmission:
         there_s = _there_s(first.sample, last.sample, ours_s)
         self._n_there = there_s / wall_s
         self.share = ours_s / there_s
+        waited_s = max(last.sample.control_wait_s - first.sample.control_wait_s, 0.0)
         self.control_share = control_s / wall_s
+        self._steady_control = (control_s - new_s) / wall_s
+        waits = 1 + waited_s / control_s if control_s > 0 else 1.0
+        self._steady_demand = self._steady_control * waits
         self._steady_share = (ours_s - new_s) / there_s
 
     def expected_share(self, n_calls: int) -> float:
         """The expected load of `n_calls` after their set-up."""
-        if self._n_known < MIN_CALLS:
-            return self._steady_share
-        return self._steady_share * n_calls / self._n_known
+        return self._steady_share * self._growth(n_calls)
+
+    def expected_control_share(self, n_calls: int) -> float:
+        """The share of one core that the control process is expected to use for `n_calls` after their set-up."""
+        return self._steady_control * self._growth(n_calls)
+
+    def _growth(self, n_calls: int) -> float:
+        """The load of `n_calls`, as a multiple of that of the measured calls."""
+        return 1.0 if self._n_known < MIN_CALLS else n_calls / self._n_known
 
     def has_room(self, n_calls: int) -> bool:
         """Whether one more call beside `n_calls` may be accepted."""
         if n_calls < MIN_CALLS:
             return True
-        return self.expected_share(n_calls + 1) <= MAX_SHARE and self.control_share <= MAX_CONTROL_SHARE
+        if max(self.control_share, self._steady_demand) > MAX_CONTROL_SHARE:
+            return False
+        return max(self.expected_share(n_calls + 1), self.expected_control_share(n_calls + 1)) <= MAX_SHARE
 
     def new_calls_per_s(self, n_calls: int) -> float:
         """How many calls may begin per second in the CPU time that `n_calls` leave. Infinite if half a core is free."""
-        free = (MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there
+        free = self._free(n_calls)
         return inf if free >= FREE_CORE else max(free, 0.0) / self.cost.per_new_call
 
     def max_waiting(self, n_calls: int) -> int:
         """How many calls may wait for their first step: with much free time, those that arrive during a pause of the loop."""
-        free = min((MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there, 1.0)
+        free = min(self._free(n_calls), 1.0)
         return min(max(int(free * WAIT_S / self.cost.per_new_call), MIN_WAITING), MAX_WAITING)
+
+    def _free(self, n_calls: int) -> float:
+        """The cores that `n_calls` leave for set-up, which happens in the thread of the control process."""
+        free_of_all = (MAX_WHOLE_SHARE - self.expected_share(n_calls)) * self._n_there
+        return min(free_of_all, MAX_WHOLE_SHARE - self.expected_control_share(n_calls))
 
     def is_strained(self, n_calls: int) -> bool:
         """Whether optional work is switched off."""

@@ -26,8 +26,9 @@ def read_cores(media_pids: Iterable[int]) -> CoreSample | None:
     except (AttributeError, OSError, ValueError, IndexError):
         return None
     control_s = time.process_time()
-    ours_s = control_s + sum(_thread_s(pid) for pid in media_pids)
-    return CoreSample(time.monotonic(), min(len(cores), _quota()), control_s, ours_s, idle_s, steal_s, len(cores))
+    waited_s = _thread_times(os.getpid())[1]
+    ours_s = control_s + sum(_thread_times(pid)[0] for pid in media_pids)
+    return CoreSample(time.monotonic(), min(len(cores), _quota()), control_s, ours_s, idle_s, steal_s, len(cores), waited_s)
 
 
 def core_times(stat: str, cores: set[int]) -> tuple[float, float]:
@@ -57,8 +58,9 @@ def _quota() -> float:
     return float("inf")
 
 
-def _thread_s(pid: int) -> float:
-    """CPU time of a process's first thread, which does the work in a media process; 0 if it has ended."""
+def _thread_times(pid: int) -> tuple[float, float]:
+    """CPU time of a process's first thread, which does the work, and the time it waited for a core; 0 if it has ended."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) * 1e-9
-    return 0.0
+        used, waited, *_ = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
+        return int(used) * 1e-9, int(waited) * 1e-9
+    return 0.0, 0.0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from active_call.base.world import World
 from active_call.call.cost.spending import PART, DayBudget, Spending
+from active_call.server.closing import PartsClosing
 from active_call.server.config.config import Config
 from active_call.store.day_spending import DaySpendingFile, DaySum
 from active_call.store.troubles import Troubles
 
 
-async def kept_spending(stack: AsyncExitStack, config: Config, world: World, troubles: Troubles) -> Spending:
+async def kept_spending(stack: AsyncExitStack, closing: PartsClosing, config: Config, world: World, troubles: Troubles) -> Spending:
     """The spending, starting from today's stored sum; the stack's end stores it. `/health` shows a spent budget."""
     day = DayBudget(clock=world.clock)
     spending, file = Spending(day=day), DaySpendingFile(Path(config.budget.file))
@@ -25,7 +27,7 @@ async def kept_spending(stack: AsyncExitStack, config: Config, world: World, tro
         day.restore(found.day, found.spent)
     day.on_change = lambda changed: _keep(changed, spending, file)
     keeping = asyncio.get_running_loop().create_task(file.keep(), name="the day's spending")
-    stack.push_async_callback(_end, keeping, file)
+    stack.push_async_callback(closing.close, "the day's spending", partial(_end, keeping, file))
     return spending
 
 

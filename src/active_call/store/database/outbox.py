@@ -97,9 +97,12 @@ class Outbox:
                 n_due = 0
             if n_due >= BATCH:
                 continue
-            if not self._wake.is_set():
+            is_woken = self._wake.is_set()
+            if not is_woken:
                 self._idle.set()
             if self._is_stopping:
+                if is_woken:
+                    continue  # rows that were written during this round are due too
                 return
             await self._pause()
             with contextlib.suppress(TimeoutError):
