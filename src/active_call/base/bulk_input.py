@@ -129,7 +129,12 @@ class BulkSource(Generic[Item]):
         """Handle all waiting items now: the socket is closed, and no more follow."""
         while self._items:
             self.proceed()
+        self._handle = self._pause = self._resume = _nothing  # the owner of the socket is freed without the garbage collector
 
     def close(self) -> None:
         """Drop the waiting items."""
         self._items.clear()
+
+
+def _nothing(*_: object) -> None:
+    """What is done for a source that has ended."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from active_call.api.origins import OriginRules
+from active_call.base.bulk_input import BulkInput
 from active_call.base.world import World
 from active_call.net.descriptors import DescriptorShares
 from active_call.server.config.config import Config
@@ -31,7 +32,7 @@ async def health(port: int) -> bytes:
 def http_server(config: Config) -> Any:
     clock = World().clock
     connections = server.http_connections(config, DescriptorShares(1024), clock)
-    return server.http_server(config, SERVICES, connections, HttpSettings(config, clock))
+    return server.http_server(config, SERVICES, connections, HttpSettings(config, clock), BulkInput(clock))
 
 
 def test_client_that_comes_before_the_protocols_are_loaded_waits_and_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
