@@ -457,3 +457,44 @@ def test_file_that_is_deleted_or_replaced_in_use_loses_no_call_that_has_not_ende
         return []
 
     run(story)
+
+
+def test_connection_that_is_lost_in_a_transaction_is_an_error_that_callers_know(postgres: Postgres) -> None:
+    url = parse_database_url(postgres.new_database("lost"))
+
+    async def lose(database: Database, killer: asyncpg.Connection) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO imports (source, finished_at) VALUES ('a', now())")
+            await killer.execute(f"SELECT pg_terminate_backend({await connection.scalar('SELECT pg_backend_pid()')})")
+
+    async def story() -> None:
+        database, killer = Database(url), await asyncpg.connect(url.dsn)
+        await database.open()
+        with pytest.raises((DatabaseError, OSError)):
+            await lose(database, killer)
+        async with database.transaction() as connection:
+            assert await connection.scalar("SELECT count(*) FROM imports") == 0
+        await killer.close()
+        await database.close()
+
+    run(story)
+
+
+def test_connection_that_is_lost_after_the_commit_is_no_error(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = parse_database_url(postgres.new_database("committed"))
+
+    async def lost(connection: object) -> None:
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    async def story() -> None:
+        database = Database(url)
+        await database.open()
+        monkeypatch.setattr(asyncpg.Connection, "reset", lambda self, *, timeout=None: lost(self))
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO imports (source, finished_at) VALUES ('a', now())")
+        monkeypatch.undo()
+        async with database.transaction() as connection:
+            assert await connection.scalar("SELECT count(*) FROM imports") == 1
+        await database.close()
+
+    run(story)

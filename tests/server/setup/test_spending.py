@@ -11,6 +11,7 @@ from typing import Any
 from active_call.base.world import World
 from active_call.call.cost.spending import Spending
 from active_call.providers.usage.units import Billed, Unit, Used
+from active_call.server.closing import PartsClosing
 from active_call.server.config.config import Config
 from active_call.server.config.cost_sections import Budget
 from active_call.server.setup.spending import configure_spending, kept_spending
@@ -26,7 +27,7 @@ def served(config: Config, *uses: Used, then: Any = None) -> tuple[dict[str, Any
         world = World()
         troubles = Troubles(world.clock)
         async with AsyncExitStack() as stack:
-            spending = await kept_spending(stack, config, world, troubles)
+            spending = await kept_spending(stack, PartsClosing(), config, world, troubles)
             for used in uses:
                 spending.note(used)
             if then is not None:

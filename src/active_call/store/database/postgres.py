@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -76,7 +76,7 @@ class Postgres:
                 async with connection.transaction():
                     yield PostgresConnection(connection)
         finally:
-            await asyncio.shield(asyncio.ensure_future(pool.release(connection)))
+            await asyncio.shield(asyncio.ensure_future(_give_back(pool, connection)))
 
     async def execute_all(self, statements: Sequence[Statement]) -> None:
         """Execute statements in one transaction, each for all of its rows."""
@@ -102,6 +102,12 @@ class Postgres:
                     limits["statement_cache_size"] = self._n_prepared
                 self._pool = await asyncpg.create_pool(self._dsn, min_size=0, max_size=MAX_CONNECTIONS, **limits)
         return self._pool
+
+
+async def _give_back(pool: Any, connection: Any) -> None:
+    """Return the connection to its pool. If it was lost since, its pool drops it, and what was committed stands."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+        await pool.release(connection)
 
 
 @contextmanager
