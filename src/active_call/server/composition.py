@@ -64,7 +64,7 @@ from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http.console_facts import console_facts
 from active_call.server.http.health import kept, media_and_calls, sip_connections
-from active_call.server.http.server import http_connections, http_health, http_server, origin_rules
+from active_call.server.http.server import HttpServer, http_connections, http_health, http_server, origin_rules
 from active_call.server.http.settings import HttpSettings
 from active_call.server.http.text_talks import begin_talk
 from active_call.server.live_settings import LiveSettings
@@ -135,8 +135,7 @@ async def running(
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
     children = children or Programs()
-    urgent = UrgentInput(world.clock)
-    bulk = BulkInput(world.clock)
+    urgent, bulk = UrgentInput(world.clock), BulkInput(world.clock)
     pool = _media_pool(config, world, children, urgent, bulk)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
@@ -172,19 +171,19 @@ async def running(
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
-        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
-        health = partial(_health, *sources)
+        health = partial(_health, registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         services = _api_services(settings, registry, records, endpoint, world, health, pool, delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http, bulk))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-
-        def hurry() -> None:
-            registry.end_calls_now()
-            serving.hurry()
-            closing.hurry()
-
+        hurry = partial(_hurry, registry, serving, closing)
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings, hurry)
+
+
+def _hurry(registry: CallRegistry, serving: HttpServer, closing: PartsClosing) -> None:
+    registry.end_calls_now()
+    serving.hurry()
+    closing.hurry()
 
 
 def _router_maker(shared: CallDependencies, wrap_router: Callable[[Router | None], Router] | None) -> Callable[[Config], Router | None]:
