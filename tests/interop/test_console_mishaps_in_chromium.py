@@ -15,7 +15,9 @@ from active_call.testing.sound import audio
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(chromium() is None, reason="chromium is not installed")]
 
-BOOK = "---\nllm: {provider: script}\ngreeting: Welcome to the harbour bakery, where we bake from five o'clock.\n---\n## *\nPardon?\n"
+GREETING = "Welcome to the harbour bakery, where we bake from five o'clock." + " We have bread, rolls and cakes of many kinds." * 20
+"""Longer than the pages may take to load: the agent still speaks when the call is ended."""
+BOOK = f"---\nllm: {{provider: script}}\ngreeting: {GREETING}\n---\n## *\nPardon?\n"
 LINES_OF = "cell => { const range = document.createRange(); range.selectNodeContents(cell); return range.getClientRects().length }"
 """How many lines the text of a cell takes."""
 TEXT = "document.querySelector('main').innerText"
