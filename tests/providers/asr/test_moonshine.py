@@ -290,3 +290,14 @@ def test_words_decide_between_texts_that_sound_alike() -> None:
     assert moonshine_engine._likeliest_words(heard[:1]) is heard[0]
     far = [heard[0], moonshine_engine.Heard("A table free for tonight?", -40.0)]
     assert moonshine_engine._likeliest_words(far) is heard[0]
+
+
+def test_phrase_that_is_near_any_of_the_likely_texts_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = moonshine_engine._model()
+    likely = [moonshine_engine.Heard("Very, very soft.", -5.0, 5, 0.5), moonshine_engine.Heard("Where is your shock?", -6.0, 5, 0.5)]
+    monkeypatch.setattr(model, "_texts", lambda views, max_tokens, *, thorough: likely)
+    monkeypatch.setattr(model, "_heard", lambda found: found)
+    monkeypatch.setattr(model, "_rated", lambda views, text: moonshine_engine.Heard(text, -50.0 if text == "Mm." else -6.5, 5, 0.5))
+    silence = np.zeros(48_000, np.float32)
+    assert model.transcribe(silence, ("where is your shop",)).text == "Where is your shop?"
+    assert model.transcribe(silence, ("how much are roses",)).text in [one.text for one in likely]

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
-from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, alternatives_to, hums_for
+from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, alternatives_to, hums_for, is_phrase
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
@@ -165,7 +165,8 @@ class Moonshine:
             if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
                 return digits
         hums = hums_for(found.text, found.log_probability, len(samples) / LISTEN_RATE_HZ)
-        alternatives = (*alternatives_to(found.text, phrases, is_doubtful=at_paces), *hums)
+        near = [rival for one in (found, *texts) for rival in alternatives_to(one.text, phrases, is_doubtful=at_paces)]
+        alternatives = (*(() if is_phrase(found.text, phrases) else dict.fromkeys(near)), *hums)
         rivals = [self._rated(views, rival) for rival in alternatives]
         best = max(rivals, key=lambda rival: rival.log_probability, default=found)
         nearness = best.log_probability - texts[0].log_probability
