@@ -9,7 +9,10 @@ from weakref import ref
 import pytest
 from calls_kit import Call, a_call
 
+from active_call.call.cost.spending import Spending
 from active_call.contract import commands, events
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.units import Billed, Unit, Used
 from active_call.testing.fakes.call import FakeLeg
 
 SCRIPT = """---
@@ -76,3 +79,44 @@ def test_ended_call_and_its_parts_are_freed_without_the_garbage_collector(playbo
 
 def test_call_after_a_refused_transfer_is_freed_without_the_garbage_collector(virtually: Any) -> None:
     assert virtually(left_of(SCRIPT, "inbound", is_refused=True)) == []
+
+
+class Uses(Spending):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[Used] = []
+
+    def note(self, used: Used) -> None:
+        self.noted.append(used)
+
+
+class MeteredLeg(FakeLeg):
+    """Keeps the meter of the task that answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meters: list[Any] = []
+
+    async def accept(self, option: Any) -> None:
+        self.meters.append(current_meter())
+        await super().accept(option)
+
+
+def test_use_that_is_reported_after_the_call_was_freed_counts_for_the_day(virtually: Any) -> None:
+    spending, leg = Uses(), MeteredLeg()
+    late = Used(Billed("llm", "openai", "m"), {Unit.OUTPUT_TOKENS: 5.0})
+
+    async def held() -> ref[Any]:
+        async with a_call(SCRIPT, leg=leg, spending=spending) as call:
+            return (await talk(call, is_refused=False))["cost"]
+
+    async def run() -> None:
+        cost = await held()
+        await asyncio.sleep(60)
+        assert cost() is None
+        leg.meters[0](late)
+
+    virtually(run())
+    assert spending.noted[-1] is late

@@ -104,6 +104,7 @@ class Call:
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, weakly(self._to_agent, _drop))
         self._before_step = dependencies.before_step
+        self._spending = dependencies.spending
         self._faults = Faults(self._log, weakly(self._report_fault, _drop), weakly(self._give_up, _drop), self._before_step)
         ports = CallPorts(self._output.emit, weakly(self.post, _drop), weakly(self.spawn, _refuse), self._time.now, self._log)
         context = CallContext(
@@ -217,8 +218,8 @@ class Call:
 
     async def run(self) -> None:
         """The whole lifetime of the call; returns when its record has been handed over. Cancelling hangs up."""
-        # weakly: connections that are opened for the call and kept for others keep the context too
-        with metered_by(weakly(self.parts.cost.note, _drop)):
+        # weakly: connections that are opened for the call and kept for others keep the context too; later use counts for the day
+        with metered_by(weakly(self.parts.cost.note, self._spending.note)):
             await self._live()
 
     async def _live(self) -> None:
