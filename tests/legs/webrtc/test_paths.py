@@ -254,7 +254,7 @@ def test_candidate_that_cannot_be_used_is_passed_over(text: str) -> None:
 def test_server_that_does_not_answer_costs_its_own_candidate_alone(
     kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("active_call.legs.webrtc.path.GATHER_S", 0.2)
+    monkeypatch.setattr("active_call.legs.webrtc.ice_connection.GATHER_S", 0.2)
 
     async def story() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:

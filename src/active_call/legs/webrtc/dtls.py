@@ -24,6 +24,8 @@ from active_call.sdp.crypto import SUITES
 MTU: Final = 1200
 """Maximum size of a handshake message, below the MTU of every path."""
 _HEADER_BYTES: Final = 13
+_RECORD_BYTES: Final = 1 << 14
+"""Maximum size of a record's data (RFC 9147 §4.5.1 refers to RFC 8446 §5.1)."""
 _EXPORTER: Final = b"EXTRACTOR-dtls_srtp"
 _PROFILES: Final = {
     b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
@@ -75,7 +77,7 @@ def _context() -> SSL.Context:
     context.use_privatekey(own.key)
     context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20")
     context.set_tlsext_use_srtp(b":".join(name for name, (suite, _, _) in _PROFILES.items() if suite in SUITES))
-    context.set_options(SSL.OP_NO_QUERY_MTU)
+    context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
     return context
 
 
@@ -133,8 +135,8 @@ class Dtls:
             if self.keys is None:
                 self._connection.do_handshake()
                 self._finish()
-            else:
-                self._connection.recv(MTU)
+            while True:  # no application data is expected; what a record leaves unread would stay in memory
+                self._connection.recv(_RECORD_BYTES)
         except SSL.WantReadError:
             pass
         except SSL.ZeroReturnError:

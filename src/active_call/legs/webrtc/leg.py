@@ -60,7 +60,7 @@ class WebRtcLeg(ClientLeg):
         self._codecs = settings.codecs
         self.offer = offer
         self._session_id = int(randomness.token(4), 16)
-        self._browser = BrowserTransport(settings.ice, weakly(self._take_keys, _ignore), weakly(self._lost, _ignore))
+        self._browser = BrowserTransport(settings.ice, weakly(self._take_keys, _ignore), weakly(self._lost, _ignore), peer=peer)
         self._agreement: Agreement | None = None
         self._theirs: BrowserOffer | None = None
         """The current offer, once it is answered."""

@@ -10,72 +10,32 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import aioice
 
 from active_call.legs.webrtc.description import MAX_CANDIDATES, BrowserOffer
+from active_call.legs.webrtc.ice_connection import IceConnection
 from active_call.legs.webrtc.settings import IceSettings
 
 log = logging.getLogger("active_call.webrtc")
 
-GATHER_S: Final = 3.0
-"""Timeout for STUN and TURN servers. Later candidates are left out."""
-FIRST_OF_MEDIA: Final = 128
-"""The lowest first byte of RTP and RTCP."""
 GIVES_UP_S: Final = 6.0
 """Timeout for gathering including name resolution."""
 
 
-class _Connection(aioice.Connection):
-    """Passes datagrams on as they arrive, instead of waking a task for each."""
-
-    take: Callable[[bytes], None] | None = None
-
-    async def get_component_candidates(self, component: int, addresses: list[str], timeout: float = GATHER_S) -> list[aioice.Candidate]:
-        """Our addresses, and the server candidates that arrived within `GATHER_S`.
-
-        A server without an answer costs only its own candidate.
-        """
-        del timeout  # aioice's default is longer than an answer may take
-        return await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
-
-    def pass_media_by(self) -> None:
-        """Give datagrams that are media (RFC 7983) to `take` without looking for a STUN message in each."""
-        for protocol in self._protocols:
-            received, take = protocol.datagram_received, self.take
-
-            def pass_by(data: bytes, addr: Any, received: Any = received, take: Any = take) -> None:
-                if data and data[0] >= FIRST_OF_MEDIA:
-                    take(data)
-                else:
-                    received(data, addr)
-
-            protocol.datagram_received = pass_by  # type: ignore[method-assign, assignment]
-
-    async def close(self) -> None:
-        for protocol in self._protocols:
-            vars(protocol).pop("datagram_received", None)
-        await super().close()
-        self._check_list.clear()
-        self.take = None
-
-    def data_received(self, data: bytes, component: int) -> None:
-        if self.take is None:
-            super().data_received(data, component)
-        else:
-            self.take(data)
-
-
 class IcePath:
-    """One ufrag and password, and the candidate pair found with it. `close` frees it."""
+    """One ufrag and password, and the candidate pair found with it. `close` frees it.
 
-    def __init__(self, settings: IceSettings) -> None:
+    `peer`: the address that the browser's signalling comes from; empty: unknown.
+    """
+
+    def __init__(self, settings: IceSettings, peer: str = "") -> None:
         is_lite = settings.is_lite
         self._settings = settings
         self._may_relay = settings.turn is not None and not is_lite
-        self._ice = _Connection(
-            ice_controlling=False,
+        self._ice = IceConnection(
+            peer=peer,
             stun_server=None if is_lite else settings.stun,
             turn_server=None if is_lite else settings.turn,
             turn_username=settings.turn_username,
@@ -173,7 +133,6 @@ class IcePath:
         Raises ConnectionError then.
         """
         self._ice.take = take
-        self._ice.pass_media_by()
         while True:
             take(await self._ice.recv())  # datagrams received before this; then wait for the end
 

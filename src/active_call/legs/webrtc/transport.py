@@ -33,10 +33,16 @@ MAX_EARLY: Final = 200
 
 
 class BrowserTransport:
-    """The transport of one browser. `on_keys` is called once; `on_lost` with the reason and whether the browser sent close_notify."""
+    """The transport of one browser. `on_keys` is called once; `on_lost` with the reason and whether the browser sent close_notify.
 
-    def __init__(self, settings: IceSettings, on_keys: Callable[[SrtpKeys], None], on_lost: Callable[[str, bool], None]) -> None:
+    `peer`: the address that the browser's signalling comes from; empty: unknown.
+    """
+
+    def __init__(
+        self, settings: IceSettings, on_keys: Callable[[SrtpKeys], None], on_lost: Callable[[str, bool], None], *, peer: str = ""
+    ) -> None:
         self._settings = settings
+        self._peer = peer
         self._on_keys = on_keys
         self._on_lost = on_lost
         self._path: IcePath | None = None
@@ -68,7 +74,7 @@ class BrowserTransport:
 
     async def gather(self) -> IcePath:
         """Gather candidates for the first ICE session."""
-        self._path = IcePath(self._settings)
+        self._path = IcePath(self._settings, self._peer)
         await self._path.gather()
         return self._path
 
@@ -83,7 +89,7 @@ class BrowserTransport:
     async def gather_restart(self) -> IcePath:
         """Gather candidates for another ICE session beside the current one. A session of an earlier restart is dropped."""
         await self.drop_restart()
-        path = self._next = IcePath(self._settings)
+        path = self._next = IcePath(self._settings, self._peer)
         await path.gather()
         return path
 
