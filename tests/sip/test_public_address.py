@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
+from active_call.sip.access.access_list import AdmissionPolicy, TrunkAccess
+from active_call.sip.access.request_admission import RequestAdmission
+from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import (
     Address,
     EndpointConfig,
@@ -116,6 +121,41 @@ def test_received_that_is_no_address_is_passed_over(wire, received):
     bench = behind_nat(wire)
     learn(bench, wire, received=received)
     assert contact_towards(bench, CARRIER) == f"<sip:us@{OWN}:5060>"
+
+
+STRANGER = "198.51.100.66"
+
+
+def hung_up_on(bench, wire, peer):
+    """The BYE of ours that ends a call of `peer`."""
+    bench.feed(wire.request("INVITE", body=wire.OFFER), flow(peer))
+    call = bench.events[-1].call
+    (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    bench.feed(wire.request("ACK", branch="z9hG4bKa", to=ok.get("To")), flow(peer))
+    (bye,) = bench.do(lambda now: bench.endpoint.hang_up(call, now))
+    assert bye.method == "BYE"
+    return bye
+
+
+def called(bench, wire, peer):
+    """The INVITE of ours to `peer`, as a REFER of its own may ask for."""
+    spec = OutboundInvite(f"sip:a@{peer}", "sip:us@us.example", b"")
+    (invite,) = bench.do(lambda now: bench.endpoint.invite(spec, now))
+    return invite
+
+
+@pytest.mark.parametrize("ours", [hung_up_on, called])
+@pytest.mark.parametrize("is_trunk", [False, True])
+def test_stranger_does_not_say_where_others_send_their_media(wire, ours, is_trunk):
+    bench = behind_nat(wire)
+    if is_trunk:
+        trunk = TrunkAccess("carrier", networks=(ip_network("198.51.100.0/24"),))
+        bench.endpoint = Endpoint(bench.config, bench.randomness, RequestAdmission(AdmissionPolicy((trunk,))))
+    request = ours(bench, wire, STRANGER)
+    bench.feed(reflect(wire, request, 200, "203.0.113.66", 6666), flow(STRANGER))
+    assert bench.endpoint.address_seen_by(STRANGER) == "203.0.113.66"
+    assert bench.endpoint.address_seen_by("192.0.2.77") == ("203.0.113.66" if is_trunk else None)
+    assert len(bench.of(PublicAddressSeen)) == is_trunk
 
 
 def test_address_learnt_by_stun_is_for_peers_beyond_private_networks(wire):

@@ -98,10 +98,16 @@ class EndpointContext:
         """Report that a received message is ignored, and why."""
         self.events.append(MessageDropped(flow, why, detail[:200]))
 
-    def learn_public_address(self, response: Response, flow: Flow) -> None:
-        """Record the address that the peer sees us at (RFC 3581 §4), if configured."""
+    def learn_public_address(self, response: Response, method: str, flow: Flow) -> None:
+        """Record the address that the peer sees us at (RFC 3581 §4), if configured. `method` is that of our request.
+
+        Others are told what trunks' addresses see, and those that we ask by REGISTER and OPTIONS. A stranger would direct the media of all
+        other callers to itself.
+        """
         if self.config.learns_public_address:
-            seen = self.layer.reflections.note(flow.transport, flow.remote.host, response.top_via)
+            host = flow.remote.host
+            is_for_others = method in ("REGISTER", "OPTIONS") or self.admission.is_known(host)
+            seen = self.layer.reflections.note(flow.transport, host, response.top_via, is_for_others=is_for_others)
             if seen is not None:
                 self.events.append(PublicAddressSeen(flow.transport, seen, flow.remote))
 

@@ -104,7 +104,7 @@ class Dispatcher:
             return
         transaction = self._core.layer.find_client(response)
         if transaction is not None:
-            self._core.learn_public_address(response, flow)
+            self._core.learn_public_address(response, transaction.request.method, flow)
         if transaction is None or not transaction.receive(response, flow, now):
             self._core.drop(flow, "stray_response", f"{response.code} to {response.cseq}")
 

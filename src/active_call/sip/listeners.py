@@ -3,8 +3,8 @@
 The listening sockets, the peer's address and the `received`/`rport` of its responses go in. Via and Contact values come out. RFC 3261
 §8.1.1.7, §8.1.1.8, §18.1.1; RFC 3581 §4; RFC 5118.
 
-The address that a peer sees applies to that peer. The address that a peer outside private networks sees also applies to all other peers
-outside. A peer on our own network that sees our own address keeps getting that address.
+The address that a peer sees applies to that peer. The address that a trusted peer outside private networks sees also applies to all other
+peers outside. A peer on our own network that sees our own address keeps getting that address.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ class Reflections:
         self._by_peer: dict[tuple[TransportName, str], Address] = {}
         self._outside: dict[TransportName, Address] = {}
 
-    def note(self, transport: TransportName, peer: str, via: Via) -> Address | None:
+    def note(self, transport: TransportName, peer: str, via: Via, *, is_for_others: bool = True) -> Address | None:
         """Read the top Via of a response. Returns the address if peers outside see us at a new one.
+
+        `is_for_others`: what this peer sees may be told to others. They would send their media and requests there.
 
         The port is used for UDP only. Over a stream it is the port of one connection, and no socket listens there.
         """
@@ -69,7 +71,7 @@ class Reflections:
         while len(self._by_peer) >= MAX_PEERS:
             del self._by_peer[next(iter(self._by_peer))]
         self._by_peer[transport, peer] = seen
-        if not is_outside(host) or not is_outside(peer) or self._outside.get(transport) == seen:
+        if not is_for_others or not is_outside(host) or not is_outside(peer) or self._outside.get(transport) == seen:
             return None
         self._outside[transport] = seen
         return seen
