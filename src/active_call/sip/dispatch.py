@@ -25,7 +25,7 @@ from active_call.sip.dialog.replaces import find_replaced
 from active_call.sip.events import CallHandle, Flow
 from active_call.sip.registrations import Registrations
 from active_call.sip.responses import Reply
-from active_call.sip.routing import response_flow
+from active_call.sip.routing import is_reliable, response_flow
 from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.grammar import encode_text
 from active_call.sip.syntax.headers import parse_name_addr
@@ -213,6 +213,9 @@ class Dispatcher:
         if entry is None:
             self._reply_statelessly(request, flow, _NO_CALL)
             return
+        if request.method != "BYE" and not entry.dialog.has_room(now):
+            self._refuse_excess(request, flow)
+            return
         transaction = self._start_server(request, flow, now)
         if transaction is None:
             return
@@ -222,6 +225,12 @@ class Dispatcher:
             self._core.reply(transaction, reply, now)
         else:
             entry.user.handle_request(transaction, request, flow, now)
+
+    def _refuse_excess(self, request: Request, flow: Flow) -> None:
+        """A dialog has too many requests. Over UDP the peer repeats this one after T1; over a stream it must be told to."""
+        self._core.drop(flow, "request_rate", f"{request.method} in call {request.call_id}")
+        if is_reliable(flow.transport):
+            self._reply_statelessly(request, flow, Reply(503, "Service Unavailable", (("Retry-After", "1"),)))
 
     def _admit(self, request: Request, flow: Flow, now: float) -> Verdict | None:
         """The verdict that admits a request outside our calls. None if it is refused; its response, if any, has been sent."""

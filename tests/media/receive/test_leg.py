@@ -12,11 +12,12 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from loopback import wait_arrival
+from msgspec.structs import replace
 
 from active_call.base.world import SystemRandomness
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import OPUS
-from active_call.media.link.messages import ConfigureRtp
+from active_call.media.link.messages import ConfigureRtp, DigitReceived
 from active_call.media.receive import codec_input as incoming
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
@@ -240,6 +241,25 @@ def test_codec_that_changes_with_every_packet_changes_seldom_and_sound_of_one_is
     assert len(changes) <= 1 + 3 * 4
     assert n_heard >= 70
     assert leg.n_lost >= 80
+
+
+def test_digit_in_every_packet_is_reported_as_often_as_anybody_dials(leg: Leg, peer: socket.socket) -> None:
+    reports: list[object] = []
+    leg.emit = reports.append
+    leg.configure(replace(configured(peer, b"", ""), receive_event_type=101, send_event_type=101), 1.0)
+    for sequence in range(300):
+        event = bytes((sequence % 10, 0x8A, 1, 0x40))
+        peer.sendto(struct.pack("!BBHII", 0x80, 0x80 | 101, sequence, sequence * 800, 7) + event, ("127.0.0.1", leg.port))
+        take(leg, 1.0 + sequence * 0.01)
+    digits = [report for report in reports if isinstance(report, DigitReceived)]
+    assert 60 <= len(digits) <= 25 * 3 + 25
+    assert leg.refused.digits == leg.refused.total == 300 - len(digits)
+    reports.clear()
+    for n in range(12):  # a person, later
+        event = bytes((n % 10, 0x8A, 1, 0x40))
+        peer.sendto(struct.pack("!BBHII", 0x80, 0x80 | 101, 300 + n, 800 * (400 + n), 7) + event, ("127.0.0.1", leg.port))
+        take(leg, 10.0 + n * 0.08)
+    assert len(reports) == 12
 
 
 @pytest.mark.parametrize("suite", [SUITES[0], "AEAD_AES_128_GCM"])

@@ -33,7 +33,7 @@ from active_call.media.receive.one_way_audio import Refused
 from active_call.media.receive.payload_types import COMFORT_NOISE, NOTHING_AGREED, agreed_types, encoder_for
 from active_call.media.receive.srtp_keys import SrtpKeys
 from active_call.media.send.mixer import Samples
-from active_call.rtp.dtmf import DigitReceiver, DigitSender
+from active_call.rtp.dtmf import Digit, DigitReceiver, DigitSender
 from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, is_rtcp, payload_bounds, unpack_header
 from active_call.rtp.quality import Losses
 from active_call.rtp.srtp import Context, SrtpSession
@@ -45,6 +45,8 @@ NOWHERE: Final = ("", "0.0.0.0", "::")
 """Unknown, or the old form of hold (RFC 3264 §8.4). The kernel would interpret these as this host."""
 CODEC_CHANGES_PER_S: Final = 3
 """Each change regroups all streams of the process. A new offer causes two, if packets of the old codec follow its first one."""
+DIGITS_PER_S: Final = 25
+"""Twice what ITU-T Q.24 allows (40 ms of tone, 40 ms of pause). A packet can be a digit, and each digit costs the control process 2 ms."""
 MAX_PROVEN: Final = 8
 """Addresses stored per call, because a hold or a transfer may return to one."""
 
@@ -56,6 +58,7 @@ class Leg:
         "_audio_type",
         "_codec_changes",
         "_comfort_noise_at",
+        "_digits",
         "_encoder",
         "_event_clocks_hz",
         "_intake",
@@ -141,6 +144,7 @@ class Leg:
         self.refused = Refused()
         self._audio_type = -1
         self._codec_changes = Rate(CODEC_CHANGES_PER_S)
+        self._digits = Rate(DIGITS_PER_S)
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
         self.on_control: Callable[[bytes, tuple[Any, ...], float], None] = _ignore
@@ -396,8 +400,15 @@ class Leg:
         except ParseError:
             self.refused.malformed += 1
             return
-        if digit is not None:
+        self._report(digit, now)
+
+    def _report(self, digit: Digit | None, now: float) -> None:
+        if digit is None:
+            return
+        if self._digits.take(now):
             self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
+        else:
+            self.refused.digits += 1
 
     def encode(self, samples: Samples) -> bytes:
         """The payload of one packet for `samples` at the rate of `send_codec`."""
@@ -441,8 +452,7 @@ class Leg:
             digit = self.digits_in.flush(
                 (self._intake.last_timestamp.item(self.slot) + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
             )
-            if digit is not None:
-                self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
+            self._report(digit, now)
 
     def send(self, packet: bytes) -> None:
         """Protect and send one RTP packet. A network error is counted."""

@@ -41,13 +41,16 @@ class Refused:
     malformed: int = 0
     codec_changes: int = 0
     """The codec changes too often."""
+    digits: int = 0
+    """More digits than anybody dials."""
     unjudged: int = 0
     """Our code raised an error for them."""
 
     @property
     def total(self) -> int:
         """Sum of all reasons."""
-        return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.codec_changes + self.unjudged
+        by_content = self.unknown_type + self.malformed + self.codec_changes + self.digits
+        return self.unauthentic + self.wrong_source + by_content + self.unjudged
 
 
 class Problem(Struct, frozen=True):

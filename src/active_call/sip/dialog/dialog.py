@@ -12,7 +12,10 @@ the Contacts of carriers are often private addresses that only their Record-Rout
 
 from __future__ import annotations
 
+from typing import Final
+
 from active_call.base.errors import ParseError
+from active_call.base.rate import Rate
 from active_call.sip.dialog.next_hop import next_hop
 from active_call.sip.events import Flow, Target, TransportName
 from active_call.sip.listeners import SECURED
@@ -26,12 +29,15 @@ DialogKey = tuple[str, str, str]
 """Call-ID, local tag, remote tag: what identifies a dialog (§12)."""
 NO_CONTACT = frozenset(("BYE", "MESSAGE", "INFO", "ACK", "CANCEL", "PRACK"))
 """Methods whose requests carry no Contact: it is not allowed or has no meaning (RFC 3261 table 2, RFC 3428 §4)."""
+MAX_REQUESTS_PER_S: Final = 50
+"""Requests of the peer inside one dialog. A digit a request, dialled by a machine, is a fifth of that. Each costs all calls 1 ms."""
 
 
 class Dialog:
     """One side's view of a dialog. `local` and `remote` are whole From/To values including tags."""
 
     __slots__ = (
+        "_rate",
         "call_id",
         "contact_user",
         "flow",
@@ -70,6 +76,7 @@ class Dialog:
         self.contact_user = ""
         self.local_host: str | None = None
         self.user_agent = ""
+        self._rate: Rate | None = None
 
     @classmethod
     def of_server(cls, invite: Request, local_tag: str, flow: Flow) -> Dialog:
@@ -121,6 +128,12 @@ class Dialog:
             self.remote_target = parse_name_addr(contacts[0]).uri_text
         except ParseError:
             return
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more request of the peer may be taken now; if so, it is counted against `MAX_REQUESTS_PER_S`."""
+        if self._rate is None:
+            self._rate = Rate(MAX_REQUESTS_PER_S)
+        return self._rate.take(now)
 
     def accepts_cseq(self, number: int) -> bool:
         """Whether a request with that CSeq number is in order (§12.2.2). Records the highest number."""
