@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.agent.playbook.check import PlaybookResources, check_playbook
-from active_call.agent.playbook.parser import parse_playbook, read_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
 
 HEAD = "---\nllm: {provider: openai}\n"
