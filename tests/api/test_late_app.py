@@ -25,12 +25,23 @@ class Services:
         is_accepting = False
 
     origins = OriginRules()
+    access = None
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "calls": 3}
 
 
-async def ask(app: LateApp, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, Any]:
+async def ask(
+    app: LateApp,
+    path: str,
+    method: str = "GET",
+    host: str = "127.0.0.1",
+    client: str = "127.0.0.1",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> tuple[int, Any]:
     told: list[Any] = []
 
     async def receive() -> Any:
@@ -45,12 +56,31 @@ async def ask(app: LateApp, path: str, method: str = "GET", host: str = "127.0.0
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(b"host", host.encode())],
+        "headers": [(b"host", host.encode()), *headers],
         "server": ("127.0.0.1", 8080),
-        "client": ("127.0.0.1", 9),
+        "client": (client, 9),
     }
     await app(scope, receive, send)
     return told[0]["status"], told[1]["body"]
+
+
+@pytest.mark.parametrize(
+    ("token", "client", "headers", "sees_all"),
+    [
+        (None, "127.0.0.1", (), True),
+        (None, "203.0.113.9", (), False),
+        (None, "127.0.0.1", ((b"x-forwarded-for", b"203.0.113.9"),), False),
+        ("s3cret", "127.0.0.1", (), False),
+        ("s3cret", "203.0.113.9", ((b"authorization", b"Bearer wrong"),), False),
+        ("s3cret", "203.0.113.9", ((b"authorization", b"Bearer s3cret"),), True),
+    ],
+)
+def test_strangers_learn_the_status_alone(token: str | None, client: str, headers: tuple[tuple[bytes, bytes], ...], sees_all: bool) -> None:
+    async def story() -> None:
+        status, body = await ask(LateApp(Services(token)), "/health", client=client, headers=headers)  # type: ignore[arg-type]
+        assert (status, json.loads(body)) == (200, {"status": "ok", "calls": 3} if sees_all else {"status": "ok"})
+
+    asyncio.run(story())
 
 
 def test_health_and_readiness_are_answered_before_the_application_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

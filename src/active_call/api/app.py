@@ -62,11 +62,11 @@ def create_app(services: ApiServices) -> FastAPI:
     runs, check = PlaybookRuns(World()), services.access or access_check(services.token)
     guarded = [Depends(_admission(check))]
     add_docs_page(app)
-    app.include_router(_open_routes(services))
+    app.include_router(_open_routes(services, check))
     for router in (
         _call_routes(services),
         _speech_routes(services),
-        library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
+        library_routes(services.playbook_folder, services.playbooks, runs),
         record_routes(services.records),
         listening_routes(services.registry),
         console_data_routes(services.registry, services.records, services.console),
@@ -102,12 +102,12 @@ def _admission(check: AccessCheck) -> Callable[[HTTPConnection], Awaitable[None]
     return admit
 
 
-def _open_routes(services: ApiServices) -> APIRouter:
+def _open_routes(services: ApiServices, check: AccessCheck) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/health", summary="The state of the server, and its counters")
+    @router.get("/health", summary="The state of the server; for clients that may list calls also its counters")
     async def health(request: Request) -> dict[str, Any]:
-        return health_answer(services, request.scope)
+        return health_answer(services, check, request.scope)
 
     @router.get("/ready", summary="200 while the server accepts new calls, else 503")
     async def ready() -> JSONResponse:

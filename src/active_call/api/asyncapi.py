@@ -23,6 +23,7 @@ QUERY: Final = {
     "ping": "Seconds between ping frames (also `ping_interval`); 0: none.",
     "serverSideTrack": "The name of what the server plays (also `server_side_track`).",
     "detach": "The call goes on when the socket closes.",
+    "forward": "Refuse with 404 if there is no call with this id.",
     "linger": "How many seconds the call goes on after the socket closes.",
     "since": "Give the events after this number first.",
     "rate": "Sample rate of `pcm` sound, in Hz.",

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
+from active_call.api.access import AccessCheck
 from active_call.api.services import ApiServices
 from active_call.api.walls import asked_by
 
 PATHS: Final = ("/health", "/ready")
 
 
-def health_answer(services: ApiServices, scope: Scope) -> dict[str, Any]:
-    """All facts; only the status for a web page without permission (`origins`)."""
+def health_answer(services: ApiServices, check: AccessCheck, scope: Scope) -> dict[str, Any]:
+    """All facts for clients that may list calls. Everybody else gets the status, which is what a load balancer needs; so does a web page
+    without permission (`origins`).
+    """
     facts = services.health()
-    return facts if services.origins.any_host or services.origins.knows_host(asked_by(scope)) else {"status": facts["status"]}
+    try:
+        check(HTTPConnection(scope))
+    except HTTPException:
+        return {"status": facts["status"]}
+    may_know = services.origins.any_host or services.origins.knows_host(asked_by(scope))
+    return facts if may_know else {"status": facts["status"]}
 
 
 def ready_answer(services: ApiServices) -> JSONResponse:

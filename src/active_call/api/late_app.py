@@ -11,6 +11,7 @@ import logging
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from active_call.api.access import access_check
 from active_call.api.health import PATHS, health_answer, ready_answer
 from active_call.api.services import ApiServices
 from active_call.api.walls import Walls
@@ -23,6 +24,7 @@ class LateApp:
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
+        self._check = services.access or access_check(services.token)
         self._early = Walls(self._answer_early, services.origins)
         self._late = Walls(self._answer_late, services.origins)
         """Protects requests until the application exists, which has its own walls."""
@@ -51,7 +53,7 @@ class LateApp:
 
     async def _answer_early(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked_health = scope["path"] == "/health"
-        response = JSONResponse(health_answer(self._services, scope)) if asked_health else ready_answer(self._services)
+        response = JSONResponse(health_answer(self._services, self._check, scope)) if asked_health else ready_answer(self._services)
         await response(scope, receive, send)
 
 

@@ -9,7 +9,7 @@ import secrets
 import stat
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
@@ -19,10 +19,8 @@ from active_call.api.access import is_operator
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.base.errors import PlaybookError
-from active_call.call.handle import CallHandle
 from active_call.call.opening.routing import Playbooks
 from active_call.contract import wire
-from active_call.contract.options import CallOption
 from active_call.contract.requests import RunPlaybook
 from active_call.store.private_files import FILE_MODE, create_private
 
@@ -30,13 +28,7 @@ MAX_NAME_BYTES: Final = 200
 """The longest name of a playbook: file systems allow 255, and the draft has a suffix."""
 
 
-class PlacesCalls(Protocol):
-    """See `call.opening.registry.CallRegistry`."""
-
-    def place(self, option: CallOption, *, playbook: Playbook | None = None) -> CallHandle: ...
-
-
-def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls: PlacesCalls) -> APIRouter:
+def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns) -> APIRouter:
     """`/api/playbooks` and `/api/playbook/run`. `runs` stores the playbooks that wait for a socket."""
     router = APIRouter(prefix="/api", tags=["library"])
 
@@ -80,9 +72,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
             playbook = load_playbook(playbooks, wanted.playbook)
         else:
             raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
-        if wanted.to and wanted.type in (None, "sip"):
-            return {"session_id": calls.place(CallOption(callee=wanted.to), playbook=playbook).id}
-        return {"session_id": runs.add(playbook, wanted.session_id)}
+        return {"session_id": runs.add(playbook, wanted.session_id, wanted.to)}
 
     return router
 

@@ -37,7 +37,7 @@ class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`POST /api/playbook/run`: a playbook for a call that a socket will start, or for one that is placed now (`to`)."""
+    """`POST /api/playbook/run`: a playbook for a call that a socket will start."""
 
     playbook: bounds.Name | None = None
     """Name of a playbook file."""
@@ -46,7 +46,7 @@ class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     type: bounds.Name | None = None
     """`sip`, `webrtc` or `websocket`: the kind of the socket."""
     to: bounds.Address | None = None
-    """The address to call; none: the socket places the call."""
+    """The address to call if the socket's `invite` names none."""
     session_id: bounds.Name | None = None
 
 

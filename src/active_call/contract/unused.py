@@ -28,13 +28,15 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "secret_key": "",
         "secret_id": "",
     },
-    options.AsrOption: {"buffer_size": "", "start_when_answer": ""},
+    options.AsrOption: {"buffer_size": "", "start_when_answer": "", "sample_rate": "write samplerate"},
     options.TtsOption: {
         "session_id": "",
         "codec": "",
         "subtitle": "",
         "max_concurrent_tasks": "",
         "cache_key": "it belongs in a tts command or POST /precache",
+        "sample_rate": "write samplerate",
+        "wait_input_timeout": "it belongs in a tts command",
     },
     options.EouOption: {
         "endpoint": "",

@@ -97,7 +97,7 @@ def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) ->
     prepared = _prepare(data, cls, path, unknown)
     if strict and unknown:
         where, _, key = unknown[0].rpartition(".")
-        names = _known_names_at(cls, where[len(path) :].strip(".") if path else where)
+        names = known_names(cls, where[len(path) :].strip(".") if path else where)
         raise ContractError(unknown[0], f"unknown key{_did_you_mean(key, names)}")
     check_value(prepared, path)
     try:
@@ -110,7 +110,18 @@ def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) ->
 
 def known_names(cls: Any, path: str = "") -> list[str]:
     """The wire names of the keys that the object at the dotted `path` inside `cls` may have."""
-    return _known_names_at(cls, path)
+    struct = struct_at(cls, path)
+    return [info.encode_name for info in msgspec.structs.fields(struct)] if struct else []
+
+
+def struct_at(cls: Any, path: str) -> type[msgspec.Struct] | None:
+    """The contract type of the object at the dotted `path` inside `cls`."""
+    struct = _struct_in(cls)
+    for part in (p for p in path.split(".") if p):
+        info = _names_of(struct).get(part.partition("[")[0]) if struct is not None else None
+        kind = info.type if info is not None else None
+        struct = _struct_in(_list_item(kind) if "[" in part else kind)
+    return struct
 
 
 def struct_in(cls: Any) -> type[msgspec.Struct] | None:
@@ -215,16 +226,6 @@ def _names_of(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.Fiel
     for alias, target in getattr(struct, "aliases", {}).items():
         names[alias] = names[_camel(alias)] = infos[target]
     return names
-
-
-def _known_names_at(cls: Any, path: str) -> list[str]:
-    struct = _struct_in(cls)
-    for part in (p for p in path.split(".") if p):
-        if struct is None:
-            return []
-        info = _names_of(struct).get(part.partition("[")[0])
-        struct = _struct_in(info.type) if info else None
-    return [info.encode_name for info in msgspec.structs.fields(struct)] if struct else []
 
 
 def _struct_in(cls: Any) -> type[msgspec.Struct] | None:

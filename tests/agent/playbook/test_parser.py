@@ -161,6 +161,9 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
         parse(source[:place] + text + source[place + cut :], KEY="k")
 
 
+SIP = "---\nsip:\n  bye_headers:\n    - {name: X-A, valeu: b}\n---\nx"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -169,12 +172,30 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
         ("---\ngreting: hi\n---\nx", 2, "did you mean 'greeting'"),
         ("---\nllm:\n\n  temprature: 1\n---\nx", 4, "did you mean 'temperature'"),
         ("---\nfollowUp:\n  timeot: 1\n---\nx", 3, "did you mean 'timeout'"),
+        ("---\nrefer:\n  briefing:\n    txt: hi\n---\nx", 4, "refer.briefing.txt: unknown key; did you mean 'text'"),
+        ("---\ndtmf:\n  '1': {action: hangup, scen: x}\n---\nx", 3, "dtmf.1.scen: unknown key; did you mean 'scene'"),
+        ("---\ndtmfCollectors:\n  pin: {digits: 4, validation: {patern: x}}\n---\nx", 3, "patern: unknown key; did you mean 'pattern'"),
+        (SIP, 3, "sip.bye_headers.valeu: unknown key; did you mean 'value'"),
+        ("# Scene: a\n<followup timeout='5000' mx='2'/>", 2, "<followup>.mx: unknown key; did you mean 'max'"),
+    ],
+)
+def test_unknown_key_is_a_mistake_that_names_line_place_and_nearest_key(text, line, words):
+    with pytest.raises(PlaybookError) as caught:
+        parse(text)
+    assert caught.value.line == line and words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("---\nasr: {sampleRate: 16000}\n---\nx", 2, "asr.sampleRate has no effect; write samplerate"),
+        ("---\ntts: {wait_input_timeout: 3}\n---\nx", 2, "tts.waitInputTimeout has no effect"),
         ("---\nvad: {provider: silero}\n---\nx", 2, "vad.provider has no effect"),
         ("---\nvad:\n  type: silero\n  sensitivity: 0.7\n---\nx", 4, "voiceThreshold"),
         ("---\ncodec: pcmu\n---\nx", 2, "codec has no effect"),
     ],
 )
-def test_unknown_key_and_one_without_effect_are_warnings_with_line(text, line, words):
+def test_key_without_effect_is_a_warning_with_line(text, line, words):
     book = parse(text)
     assert any(f"p.md:{line}: " in warning and words in warning for warning in book.warnings), book.warnings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.agent.playbook.check import PlaybookResources, check_playbook
-from active_call.agent.playbook.parser import parse_playbook, read_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
 
 HEAD = "---\nllm: {provider: openai}\n"
@@ -22,7 +22,7 @@ def test_mapping_list_and_openais_form_are_read_alike():
     short = "tools:\n  status:\n    description: Status.\n    parameters: {order: Its number.}\n    url: https://a.example/{{ order }}\n"
     strict = PARAMETERS.replace('"required"', '"additionalProperties": false, "required"')
     listed = f"tools:\n  - name: status\n    description: Status.\n    url: https://a.example/{{{{ order }}}}\n    parameters: {strict}\n"
-    function = f'{{"name": "status", "description": "Status.", "parameters": {strict}}}'
+    function = f'{{"name": "status", "description": "Status.", "strict": true, "parameters": {strict}}}'
     vendors = f'tools:\n  - {{"type": "function", "url": "https://a.example/{{{{ order }}}}", "function": {function}}}\n'
     assert tools_of(short) == tools_of(listed) == tools_of(vendors) != ()
     assert tools_of(listed.replace(strict, PARAMETERS))[0].parameters["required"] == ["order"]
@@ -61,11 +61,11 @@ def test_mistake_names_the_tool_and_what_was_expected(tool, line, said):
     assert caught.value.line == line and "tools.pay" in str(caught.value) and said in str(caught.value)
 
 
-def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_warning():
+def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_mistake():
     with pytest.raises(PlaybookError, match="'hangup_call' is already an action of the agent"):
         tools_of("tools:\n  hangup_call: {url: https://x.example/}\n")
-    reading = read_playbook(f"{HEAD}tools:\n  a: {{url: https://x.example/, urll: b}}\n---\nHi.\n", file="t.md", environment={})
-    assert any("urll: unknown key; did you mean 'url'?" in entry.text for entry in reading.findings.entries)
+    with pytest.raises(PlaybookError, match=r"4: tools\.a\.urll: unknown key; did you mean 'url'\?"):
+        tools_of("tools:\n  a: {url: https://x.example/, urll: b}\n")
 
 
 @pytest.mark.parametrize(

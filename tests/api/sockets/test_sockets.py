@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.api.sockets.call_socket import Begun, CallSocket, EncodedOnce, Owners, SocketServices
-from active_call.api.sockets.playbook_runs import MAX_WAITING, MAX_WAITING_CHARS, WAIT_S, PlaybookRuns
+from active_call.api.sockets.playbook_runs import MAX_WAITING, MAX_WAITING_CHARS, WAIT_S, PlaybookRuns, Run
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
@@ -31,6 +31,7 @@ BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Sc
         ({"linger": "20"}, SocketQuery(linger_s=20)),
         ({"id": "s.1", "dump": "true", "ping": "0"}, SocketQuery(id="s.1", ping_s=0.0, keeps_messages=True)),
         ({"dump_events": "false", "ping_interval": "2.5"}, SocketQuery(ping_s=2.5)),
+        ({"id": "a", "forward": "true"}, SocketQuery(id="a", only_live=True)),
         ({"server_side_track": "bot", "detach": "", "since": "17"}, SocketQuery(is_detached=True, since=17, server_side_track="bot")),
         ({"serverSideTrack": "bot", "forward": "x", "id": ""}, SocketQuery(server_side_track="bot")),
     ],
@@ -54,7 +55,7 @@ def test_playbook_that_waits_is_taken_once_and_not_for_ever() -> None:
 
     runs = PlaybookRuns(World(clock=Clock(), randomness=CountingRandomness()))  # type: ignore[arg-type]
     first = runs.add(BOOK)
-    assert runs.take(first) is BOOK and runs.take(first) is None
+    assert runs.take(first) == Run(BOOK) and runs.take(first) is None
     assert runs.add(BOOK, "mine") == "mine"
     now[0] += WAIT_S
     assert runs.take("mine") is None
@@ -71,7 +72,7 @@ def test_playbooks_that_wait_fill_no_memory() -> None:
     assert runs.take(runs.add(replace(BOOK, source="x" * (MAX_WAITING_CHARS + 1)))) is not None  # one always fits
     assert all(runs.add(long, "mine") == "mine" for _ in range(100))
     ids = [runs.add(long) for _ in range(MAX_WAITING_CHARS // 1_000_000 - 1)]
-    assert runs.take("mine") is long and all(runs.take(one) is not None for one in ids)
+    assert runs.take("mine") == Run(long) and all(runs.take(one) is not None for one in ids)
 
 
 def test_call_has_one_owner() -> None:
@@ -260,6 +261,27 @@ def test_client_that_names_no_recogniser_has_none(option: dict[str, Any], has_pl
         socket = CallSocket(client, None, SocketQuery(id="s.1"), services, begin)  # type: ignore[arg-type]
         await socket._command(json.dumps({"command": "invite", "option": option}))
         assert (asked[0].asr.provider if asked[0].asr is not None else None) == provider
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("invited", "callee"), [({}, "sip:b@x"), ({"callee": "sip:c@x"}, "sip:c@x")])
+def test_address_of_a_run_is_called_when_its_socket_invites(invited: dict[str, str], callee: str) -> None:
+    async def story() -> None:
+        asked: list[CallOption] = []
+
+        def begin(option: CallOption, *_: Any) -> Begun:
+            asked.append(option)
+            return Begun(Handle())  # type: ignore[arg-type]
+
+        runs = PlaybookRuns(World())
+        runs.add(BOOK, "s.1", "sip:b@x")
+        services = SocketServices(SimpleNamespace(find=lambda _: None), runs)  # type: ignore[arg-type]
+        client = SlowClient()
+        client.may_send.set()
+        socket = CallSocket(client, None, SocketQuery(id="s.1"), services, begin)  # type: ignore[arg-type]
+        await socket._command(json.dumps({"command": "invite", "option": invited}))
+        assert asked[0].callee == callee
 
     asyncio.run(story())
 

@@ -202,7 +202,7 @@ def test_command_line_prints_a_line_a_check_and_tells_by_its_exit_code(
 def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: dict[str, list[Address]]) -> None:
     (home / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreting: Hi\n---\n## a\n<hang-up/>", encoding="utf-8")
     found = told(examine(home, HANDLER), "playbooks")
-    assert any(level == "warn" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
+    assert any(level == "fail" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
     assert any(level == "fail" and "main.md:6: <hang-up> is not a tag" in text for level, text in found), found
     assert not any(level == "ok" and "1 playbook(s)" in text for level, text in found), found
 

@@ -38,7 +38,7 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
                 return None
             continue
         for unknown in decoded.unknown[:MAX_MISTAKES]:
-            _warn_unknown(unknown, cls, path, line_of, findings)
+            _refuse_unknown(unknown, cls, path, line_of, findings)
         _warn_without_effect(data, cls, path, line_of, findings)
         return decoded.value
     return None
@@ -74,10 +74,20 @@ def kind_of(value: object) -> str:
     return "a date"
 
 
-def _warn_unknown(place: str, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:
+def refuse_unknown_keys(data: Mapping[Any, Any], known: Iterable[str], path: str, line: int, findings: Findings) -> None:
+    """Report the keys of `data` that are not among the `known` names (snake_case). For groups without a type of their own."""
+    for key in islice(data, MAX_MISTAKES):
+        if snake(str(key)) not in known:
+            findings.error(line, f"{path}.{key}: unknown key{nearest(str(key), known)}")
+
+
+def _refuse_unknown(place: str, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:
+    """Report an unknown key. A name that other programs write and ignore is left to the warnings."""
     where, _, key = place.rpartition(".")
-    known = wire.known_names(cls, where.removeprefix(path).strip("."))
-    findings.warn(line_of(place), f"{place}: unknown key{nearest(key, known)}")
+    inside = where.removeprefix(path).strip(".")
+    if snake(key) in WITHOUT_EFFECT.get(wire.struct_at(cls, inside), {}):
+        return
+    findings.error(line_of(place), f"{place}: unknown key{nearest(key, wire.known_names(cls, inside))}")
 
 
 def _warn_without_effect(data: Any, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:

@@ -19,7 +19,7 @@ from active_call.agent.features import FEATURES
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
-from active_call.agent.playbook.option_reading import kind_of, nearest, read_group
+from active_call.agent.playbook.option_reading import kind_of, nearest, read_group, refuse_unknown_keys
 from active_call.agent.playbook.scenes import (
     DtmfAction,
     FollowupOption,
@@ -41,6 +41,7 @@ T = TypeVar("T")
 THINKING = ("auto", "prefilled")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
+DTMF_KEYS = ("action", "scene", "target", "to")
 MAX_FOLLOWUPS = 100
 """How many `<followup/>` of a scene are read, of which the last one counts."""
 MAX_KEYS = 200
@@ -180,7 +181,7 @@ class _Parser:
         for key, value in islice(self._matter.data.items(), MAX_KEYS):
             name = {"follow_up": "followup"}.get(snake(str(key)), snake(str(key)))
             if name not in known:
-                self._findings.warn(self._matter.line_of(str(key)), f"unknown key {key!r}{nearest(name, known)}")
+                self._findings.error(self._matter.line_of(str(key)), f"unknown key {key!r}{nearest(name, known)}")
                 continue
             data[name] = value
         return data
@@ -238,6 +239,7 @@ class _Parser:
             if not isinstance(entry, dict):
                 self._error(path, f"{path}: expected {{action: …}}, found {kind_of(entry)}")
                 continue
+            refuse_unknown_keys(entry, DTMF_KEYS, path, self._matter.line_of(path), self._findings)
             attributes = {snake(str(key)): "" if value is None else str(value) for key, value in entry.items()}
             action = self._dtmf_action({**attributes, "digit": str(digit)}, self._matter.line_of(path), scenes)
             if action is not None:
@@ -258,6 +260,7 @@ class _Parser:
                 if not isinstance(entry, dict) or "name" not in entry:
                     self._error(place, f"{place}: expected a list of {{name, value}}")
                     continue
+                refuse_unknown_keys(entry, ("name", "value"), place, self._matter.line_of(place), self._findings)
                 headers[str(entry["name"])] = str(entry.get("value", ""))
         return headers
 

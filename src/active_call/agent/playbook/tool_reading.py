@@ -84,6 +84,7 @@ def _entries(data: Any, key: str, line_of: Callable[[str], int], findings: Findi
         inner = entry.get("function")
         if isinstance(inner, dict):  # OpenAI's form; our own keys are beside `function` or in it
             entry = {**{k: v for k, v in entry.items() if k not in ("type", "function")}, **inner}
+            entry.pop("strict", None)
         entries.append((path, entry))
     return entries
 

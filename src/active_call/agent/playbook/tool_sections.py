@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from active_call.agent.playbook.findings import Findings
-from active_call.agent.playbook.option_reading import kind_of, read_group
+from active_call.agent.playbook.option_reading import kind_of, read_group, refuse_unknown_keys
 from active_call.agent.playbook.scenes import CollectorOption, KnowledgeOption, LlmOption, McpOption
 from active_call.agent.playbook.tool_reading import read_tools
 from active_call.agent.tools.builtins import NAMES as RESERVED
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 KNOWLEDGE_MODES = ("tool", "context", "both")
 INPUTS = ("both", "dtmf", "speech")
+VALIDATION_KEYS = ("pattern", "error_message")
 
 
 class ToolSections(Struct, frozen=True):
@@ -51,8 +52,10 @@ class ToolSections(Struct, frozen=True):
             self._error(path, f"{path}: minDigits is more than maxDigits")
         if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
             self._error(path, f"{path}.finishKey: {collector.finish_key!r} is not a key (0-9, *, #, A-D)")
+        validation = collector.validation or {}
+        refuse_unknown_keys(validation, VALIDATION_KEYS, f"{path}.validation", self._line_of(f"{path}.validation"), self._findings)
         try:
-            re.compile(str((collector.validation or {}).get("pattern") or ""))
+            re.compile(str(validation.get("pattern") or ""))
         except re.error as error:
             self._error(path, f"{path}.validation.pattern cannot be read: {error}")
 

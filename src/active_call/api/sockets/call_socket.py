@@ -158,7 +158,9 @@ class CallSocket:
         """Candidates that came from a browser before its offer."""
         self._stop_listening: Callable[[], None] = lambda: None
         self._sound = Outgoing(connection, SOUND_MESSAGES)
-        self._playbook = shared.runs.take(query.id) if query.id is not None else None
+        run = shared.runs.take(query.id) if query.id is not None else None
+        self._playbook = run.playbook if run is not None else None
+        self._callee = run.to if run is not None else None
 
     async def run(self) -> None:
         """Serve the client. Returns when the socket is closed."""
@@ -279,7 +281,10 @@ class CallSocket:
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket already has a call")
-        begun = self._begin(self._chosen(command.option), self._query, self._playbook, self._sound.put)
+        option = self._chosen(command.option)
+        if not option.callee and self._callee:
+            option = msgspec.structs.replace(option, callee=self._callee)
+        begun = self._begin(option, self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         if self._connection is not None and begun.hear is not None:
             self._connection.take_bytes = self._hear_now

@@ -40,6 +40,8 @@ class SocketQuery(Struct, frozen=True):
     """For sound as `pcm`; None: 16 kHz."""
     keeps_messages: bool = False
     """The record of the call begun by this socket contains the full text of its SIP messages."""
+    only_live: bool = False
+    """Refuse the socket if there is no such call."""
     server_side_track: str = ""
     """The track name of the server's playback in events; empty: `server-side-track`."""
 
@@ -47,6 +49,7 @@ class SocketQuery(Struct, frozen=True):
 def read_query(parameters: Mapping[str, str]) -> SocketQuery:
     """The query of a socket's address. Raises QueryError, which names the parameter. Unknown parameters are ignored.
 
+    `forward`, if true, asks for a call that is live: the original's nodes look for a call among each other that way.
     `dump` (`dump_events`), if true, requests the full SIP messages in the record, which always contains the events.
     """
     session_id = parameters.get("id") or None
@@ -60,6 +63,7 @@ def read_query(parameters: Mapping[str, str]) -> SocketQuery:
         since=_number(parameters, "since"),
         rate_hz=_number(parameters, "rate"),
         keeps_messages=_flag(parameters, "dump", "dump_events", default=False),
+        only_live=session_id is not None and _flag(parameters, "forward", default=False),
         server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
     )
 

@@ -38,6 +38,9 @@ def socket_routes(
         except QueryError as error:
             await refuse_socket(client, 400, str(error))
         else:
+            if query.only_live and query.id and calls.find(query.id) is None:
+                await refuse_socket(client, 404, f"no call {query.id!r}")
+                return
             peer = client.client.host if client.client else ""
             await CallSocket(client, connection_of(client), query, shared, begins(peer)).run()
 
