@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
 from active_call.codec import libopus
-from active_call.codec.opus import DTX_BYTES, OpusDecoder, OpusEncoder, OpusSettings, payload_ticks, settings_for
+from active_call.codec.opus import CLEAN_REPORTS, DTX_BYTES, OpusDecoder, OpusEncoder, OpusSettings, payload_ticks, settings_for
 from searches import searching
 
 from .voices import level_db, snr_db, speech, voiced
@@ -33,6 +33,58 @@ def test_fec_repairs_a_loss_better_than_concealment() -> None:
         frames["concealed"].append(concealed.conceal(FRAME) if is_lost else concealed.decode(payload))
     expected, with_fec, without = (np.concatenate(frames[name]) for name in frames)
     assert snr_db(expected, with_fec) > snr_db(expected, without) + 3
+
+
+def is_celt(payload: bytes) -> bool:
+    """RFC 6716 table 2."""
+    return payload[0] >> 3 >= 16
+
+
+def test_encoder_without_reported_loss_uses_celt_until_the_next_loss() -> None:
+    sound, encoder, decoder = speech(16_000, 6), OpusEncoder(), OpusDecoder()
+    frames = sound.reshape(-1, FRAME)
+    sent = [encoder.encode(frame) for frame in frames[:100]]
+    for _ in range(CLEAN_REPORTS - 1):
+        encoder.take_loss(0)
+    sent += [encoder.encode(frame) for frame in frames[100:150]]
+    assert not any(is_celt(payload) for payload in sent)
+    encoder.take_loss(0)
+    sent += [encoder.encode(frame) for frame in frames[150:200]]
+    assert all(is_celt(payload) for payload in sent[151:])
+    encoder.take_loss(1)
+    sent += [encoder.encode(frame) for frame in frames[200:250]]
+    assert not any(is_celt(payload) for payload in sent[201:])
+    for _ in range(CLEAN_REPORTS):
+        encoder.take_loss(0)
+    sent += [encoder.encode(frame) for frame in frames[250:]]
+    assert all(is_celt(payload) for payload in sent[251:])
+    heard = np.concatenate([decoder.decode(payload) for payload in sent])
+    for at in (150, 200, 250):  # neither change is audible
+        around = slice((at - 3) * FRAME, (at + 6) * FRAME)
+        assert snr_db(sound[around], heard[104:][around]) > 3
+
+
+def test_encoder_back_from_celt_repeats_its_data_at_once() -> None:
+    encoder, decoder = OpusEncoder(), OpusDecoder()
+    for _ in range(CLEAN_REPORTS):
+        encoder.take_loss(0)
+    sent = payloads(voiced(16_000, 1), encoder)
+    encoder.take_loss(10)
+    sent += payloads(voiced(16_000, 1), encoder)
+    for payload in sent[:60]:
+        decoder.decode(payload)
+    repaired = decoder.decode_fec(sent[61], FRAME)
+    expected = OpusDecoder()
+    whole = [expected.decode(payload) for payload in sent]
+    assert snr_db(whole[60], repaired) > 6
+
+
+def test_encoder_with_dtx_or_a_low_bit_rate_never_uses_celt() -> None:
+    for settings in (OpusSettings(dtx=True), OpusSettings(bitrate=12_000)):
+        encoder = OpusEncoder(16_000, settings)
+        for _ in range(CLEAN_REPORTS):
+            encoder.take_loss(0)
+        assert not any(is_celt(payload) for payload in payloads(voiced(16_000, 0.5), encoder) if len(payload) > DTX_BYTES)
 
 
 def test_decode_fec_of_several_lost_packets_has_their_whole_duration() -> None:

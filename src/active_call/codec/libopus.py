@@ -29,6 +29,7 @@ SET_DTX: Final = 4016
 SET_SIGNAL: Final = 4024
 RESET_STATE: Final = 4028
 SIGNAL_VOICE: Final = 3001
+SIGNAL_MUSIC: Final = 3002
 BANDWIDTHS: Final = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 1104, 48000: 1105}
 """OPUS_BANDWIDTH_… by the required sampling rate: narrow, medium, wide, super-wide and full band."""
 

@@ -63,6 +63,8 @@ MAX_LOSS_PERCENT: Final = 30
 """Above this the FEC data costs more quality than it saves."""
 LOSS_MEMORY: Final = 0.75
 """A report arrives about every five seconds. A report without loss reduces the expected loss by a quarter."""
+CLEAN_REPORTS: Final = 3
+"""After this many reports without loss in a row FEC is not needed, and the cheaper CELT part of the codec encodes."""
 
 
 class OpusSettings(Struct, frozen=True):
@@ -112,8 +114,8 @@ class OpusEncoder:
     """Encoder of one stream, for payloads of 2.5, 5, 10, 20, 40 or 60 ms."""
 
     __slots__ = (
-        "_address", "_encode", "_input", "_input_address", "_is_shedding", "_library", "_output", "_settings", "_sizes", "_state",
-        "expected_loss_percent", "sample_rate_hz",
+        "_address", "_encode", "_input", "_input_address", "_is_shedding", "_library", "_n_clean", "_output", "_settings", "_sizes",
+        "_state", "expected_loss_percent", "sample_rate_hz",
     )  # fmt: skip
 
     def __init__(self, sample_rate_hz: int = 16_000, settings: OpusSettings | None = None) -> None:
@@ -128,6 +130,8 @@ class OpusEncoder:
         self._output = ctypes.create_string_buffer(_MAX_PAYLOAD_BYTES)
         self._encode = library.opus_encode
         self._is_shedding = False
+        self._n_clean = 0
+        """Reports without loss in a row."""
         self.configure(settings or OpusSettings())
 
     @property
@@ -140,9 +144,15 @@ class OpusEncoder:
         """Whether the encoder itself sends almost nothing in pauses."""
         return self._settings.dtx
 
+    @property
+    def uses_celt(self) -> bool:
+        """Whether the reports allow the CELT part: it takes half of the time and is nearer to the original, but has no FEC and less DTX."""
+        return self._n_clean >= CLEAN_REPORTS and not self._settings.dtx
+
     def configure(self, settings: OpusSettings) -> None:
         """Change the settings from the next payload on. Raises OpusError for a value out of range."""
         self._settings = settings
+        self._n_clean = 0
         self.expected_loss_percent = settings.expected_loss_percent if settings.fec else 0
         self._apply()
 
@@ -153,15 +163,15 @@ class OpusEncoder:
             self._apply()
 
     def _apply(self) -> None:
-        settings, is_full = self._settings, not self._is_shedding
+        settings, is_full, uses_celt = self._settings, not self._is_shedding, self.uses_celt
         limit_hz = settings.max_playback_rate_hz if is_full else 8000
         rate_hz = max((rate for rate in libopus.BANDWIDTHS if rate <= limit_hz), default=8000)
         application = libopus.APPLICATION_LOW_DELAY if settings.is_low_delay else libopus.APPLICATION_VOIP
         for request, value in (
             (libopus.SET_APPLICATION, application),
-            (libopus.SET_SIGNAL, libopus.SIGNAL_VOICE),
+            (libopus.SET_SIGNAL, libopus.SIGNAL_MUSIC if uses_celt else libopus.SIGNAL_VOICE),
             (libopus.SET_BITRATE, settings.bitrate),
-            (libopus.SET_COMPLEXITY, settings.complexity if is_full else 0),
+            (libopus.SET_COMPLEXITY, settings.complexity if is_full and not uses_celt else 0),
             (libopus.SET_INBAND_FEC, int(settings.fec and is_full)),
             (libopus.SET_PACKET_LOSS_PERC, self.expected_loss_percent),
             (libopus.SET_DTX, int(settings.dtx)),
@@ -170,14 +180,21 @@ class OpusEncoder:
             libopus.check(self._library.opus_encoder_ctl(self._address, request, ctypes.c_int32(value)))
 
     def take_loss(self, percent: float) -> None:
-        """The peer reports this loss of our packets (RTCP): increase FEC at once, reduce it gradually. No effect without FEC."""
-        if not self._settings.fec:
-            return
-        eased = LOSS_MEMORY * self.expected_loss_percent + (1 - LOSS_MEMORY) * percent
-        wanted = round(min(max(percent, eased, MIN_LOSS_PERCENT), MAX_LOSS_PERCENT))
-        if wanted != self.expected_loss_percent:
-            self.expected_loss_percent = wanted
-            libopus.check(self._library.opus_encoder_ctl(self._address, libopus.SET_PACKET_LOSS_PERC, ctypes.c_int32(wanted)))
+        """The peer reports this loss of our packets (RTCP): increase FEC at once, reduce it gradually (only if the peer uses FEC).
+
+        After `CLEAN_REPORTS` reports without loss the CELT part encodes, and at the next loss the speech part again. libopus joins them
+        without a gap, and chooses the speech part itself if the bit rate is too low for CELT (about 18 kbit/s).
+        """
+        used_celt = self.uses_celt
+        self._n_clean = 0 if percent > 0 else self._n_clean + 1
+        if self._settings.fec:
+            eased = LOSS_MEMORY * self.expected_loss_percent + (1 - LOSS_MEMORY) * percent
+            wanted = round(min(max(percent, eased, MIN_LOSS_PERCENT), MAX_LOSS_PERCENT))
+            if wanted != self.expected_loss_percent:
+                self.expected_loss_percent = wanted
+                libopus.check(self._library.opus_encoder_ctl(self._address, libopus.SET_PACKET_LOSS_PERC, ctypes.c_int32(wanted)))
+        if self.uses_celt is not used_celt:
+            self._apply()
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload. One of at most `DTX_BYTES` need not be sent."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from engine_box import Box, FarEnd, box
 
-from active_call.codec.opus import MAX_LOSS_PERCENT, MIN_LOSS_PERCENT, OpusEncoder, OpusSettings
+from active_call.codec.opus import CLEAN_REPORTS, MAX_LOSS_PERCENT, MIN_LOSS_PERCENT, OpusEncoder, OpusSettings
 from active_call.media.link import messages as link
 from active_call.rtp import rtcp
 from active_call.testing.fakes.net import Conditions
@@ -59,6 +59,23 @@ def test_loss_that_the_peer_reports_is_repaired_and_recorded() -> None:
 def test_peer_that_wants_no_fec_gets_none() -> None:
     with box() as made:
         assert report(made, opus_call(made, ""), 64) == 0
+
+
+@pytest.mark.parametrize("parameters", ["useinbandfec=1", ""])
+def test_encoder_of_a_peer_that_reports_no_loss_uses_celt(parameters: str) -> None:
+    with box() as made:
+        far_end = opus_call(made, parameters)
+        for _ in range(CLEAN_REPORTS):
+            report(made, far_end, 0)
+        stream = made.engine._slots.get(far_end.stream)
+        assert stream is not None
+        assert stream.leg is not None
+        frame = np.asarray(3000 * np.sin(np.arange(320) / 5)).astype(np.int16)
+        stream.leg.encode(frame)  # the packet of the change
+        assert stream.leg.encode(frame)[0] >> 3 >= 16  # RFC 6716 table 2
+        report(made, far_end, 1)
+        stream.leg.encode(frame)
+        assert stream.leg.encode(frame)[0] >> 3 < 16
 
 
 def test_expected_loss_rises_at_once_falls_slowly_and_has_bounds() -> None:
