@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from active_call.base.bulk_input import BulkInput, BulkSource
+from active_call.base.bulk_input import READING_S, BulkInput, BulkSource
 
 STEP_S = 1 / 128
 
@@ -129,5 +129,44 @@ def test_waiting_items_of_a_closed_socket_are_handled_at_once_or_dropped() -> No
         await asyncio.sleep(0)
         assert told == ["a", "b", "c"]
         assert bulk.behind_s == 0.0
+
+    asyncio.run(story())
+
+
+def test_cpu_time_is_read_only_when_the_clock_leaves_it_open() -> None:
+    async def story() -> None:
+        clock, told, readings = Clock(), list[object](), list[float]()
+
+        def cpu_s() -> float:
+            readings.append(clock.at)
+            return clock.at
+
+        source: BulkSource[object] = BulkSource(BulkInput(clock, cpu_s=cpu_s), told.append)
+        for _ in range(5):  # passes of the loop
+            for _ in range(7):
+                source.take_one("sound")
+            clock.at += READING_S / 8
+            await asyncio.sleep(0)
+        assert (len(told), len(readings)) == (35, 1)
+
+    asyncio.run(story())
+
+
+def test_process_that_waits_for_a_core_handles_as_much_as_another() -> None:
+    async def story() -> None:
+        clock, told = Clock(), list[object]()
+        used = Clock()
+        bulk = BulkInput(clock, budget_s=4 * STEP_S, cpu_s=used.now)
+
+        def handle(item: object) -> None:
+            used.at += STEP_S
+            clock.at += 5 * STEP_S  # a neighbour runs most of the time
+            told.append(item)
+
+        source: BulkSource[object] = BulkSource(bulk, handle)
+        source.take(*range(10))
+        assert told == [0, 1, 2, 3]
+        await asyncio.sleep(0)
+        assert len(told) == 8
 
     asyncio.run(story())

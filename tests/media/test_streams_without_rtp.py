@@ -398,3 +398,17 @@ def test_muted_stream_and_its_end_are_silent() -> None:
         made.run(5)
         is_sound = [any(report.data) for report in stream.told(MessageSent)]
         assert is_sound == [True] * 5 + [False] * 5
+
+
+@pytest.mark.parametrize("n_samples", [0, 320 * 40])
+def test_end_of_a_play_in_a_long_silence_is_followed_by_a_message(n_samples: int) -> None:
+    with box() as made:
+        stream = Fed(made, 1)
+        stream.order(link.UseMessages(1, "pcm", 16_000, silent_frames=5))
+        made.run(30)
+        assert len(stream.told(MessageSent)) == 1  # the silence is reported once
+        stream.order(link.QueueAudio(1, "p", bytes(2 * n_samples), end=True))
+        made.run(100)
+        kinds = [type(report) for report in made.reports if isinstance(report, link.PlayEnded | MessageSent)]
+        assert kinds.count(link.PlayEnded) == 1 and kinds[-1] is MessageSent
+        assert len(kinds) <= 5

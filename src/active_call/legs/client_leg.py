@@ -13,7 +13,7 @@ from typing import Final
 from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegEnded, LegEvent, LegMedia
-from active_call.media.link.messages import CallerAudio, Report, SentAudio
+from active_call.media.link.messages import SOUND_REPORTS, Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -69,7 +69,7 @@ class ClientLeg:
         """The stream is open."""
 
     def _report(self, report: Report | StreamLost) -> None:
-        if self._ended is None or not isinstance(report, CallerAudio | SentAudio):  # nobody hears an ended call
+        if self._ended is None or not isinstance(report, SOUND_REPORTS):  # nobody hears an ended call
             self._sink(LegMedia(report))
 
     async def dial(self, option: CallOption, *, call_id: str = "") -> None:

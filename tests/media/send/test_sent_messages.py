@@ -72,11 +72,22 @@ def test_every_frame_is_a_message_until_the_stream_ends() -> None:
     assert scene.run(SOUND) == [] and len(scene.told) == 3
 
 
-def test_long_silence_is_not_encoded_if_asked_for_and_its_messages_are_empty() -> None:
+def test_long_silence_is_not_encoded_if_asked_for_and_reported_once() -> None:
     scene = Scene()
     codec = scene.stream(1, silent_frames=2)
-    assert scene.run(SILENCE, SOUND, *[SILENCE] * 4, SOUND) == [b"", b"1", b"0", b"0", b"", b"", b"1"]
+    assert scene.run(*[SILENCE] * 3, SOUND, *[SILENCE] * 6, SOUND) == [b"", b"1", b"0", b"0", b"", b"1"]
     assert codec.n_encoded == 4
+
+
+def test_report_on_a_play_is_followed_by_a_message_even_in_a_long_silence() -> None:
+    scene = Scene()
+    scene.stream(1, silent_frames=2)
+    assert scene.run(*[SILENCE] * 5) == [b""]
+    scene.messages.note_play(1)
+    scene.messages.note_play(2)
+    assert scene.run(*[SILENCE] * 5) == [b""]
+    scene.messages.note_play(1)
+    assert scene.run(SOUND, *[SILENCE] * 5) == [b"1", b"0", b"0", b""]
 
 
 def test_stream_whose_sound_cannot_be_encoded_fails_and_the_others_are_sent() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.api.carrier_streams.access import StreamAccess
-from active_call.api.sockets.connection import Outgoing, connection_of
+from active_call.api.sockets.connection import Connection, Outgoing, connection_of
 from active_call.base.errors import ActiveCallError
 from active_call.call.opening.routing import ChosenPlaybook, Playbooks, Router
 from active_call.legs.leg import Leg
@@ -120,8 +120,7 @@ class CarrierSocket:
 
     async def _serve(self, leg: CarrierStreamLeg) -> None:
         if self._connection is not None:
-            self._connection.take_bytes = lambda message: self._taken(leg, message)
-            self._connection.take_text = lambda message: self._taken(leg, message)
+            self.pass_directly(self._connection, leg)
         reading = asyncio.create_task(self._read(leg), name="carrier's stream reads")
         writing = asyncio.create_task(self._write(), name="carrier's stream writes")
         try:
@@ -139,9 +138,9 @@ class CarrierSocket:
                 raise result
 
     @staticmethod
-    def _taken(leg: CarrierStreamLeg, message: str | bytes) -> bool:
-        leg.receive(message)
-        return True
+    def pass_directly(connection: Connection, leg: CarrierStreamLeg) -> None:
+        """Messages of the carrier pass by the application."""
+        connection.take_bytes = connection.take_text = leg.receive
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
         """Deliver to the leg the messages that did not bypass ASGI, until the carrier disconnects."""

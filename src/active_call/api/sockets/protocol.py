@@ -122,7 +122,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(data)
             self._frames = FrameCutter(self.config.ws_max_size)
         elif len(data) <= BYTES_AT_ONCE:
-            self._input.take(data)
+            self._input.take_one(data)
         else:
             self._input.take(*(data[at : at + BYTES_AT_ONCE] for at in range(0, len(data), BYTES_AT_ONCE)))
 

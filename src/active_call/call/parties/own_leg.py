@@ -77,7 +77,7 @@ class OwnLeg:
         leg.attach(partial(self._take, leg))
 
     def _take(self, leg: Leg, event: leg_events.LegEvent) -> None:
-        if not (isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio | link.SentAudio)):
+        if not (isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.SOUND_REPORTS)):
             self._ports.post(FromLeg(leg, event))
         elif leg is self._state.leg:
             self._ports.post(event)

@@ -64,7 +64,8 @@ class SoundTaps:
 
     def caller(self, report: CallerAudio) -> None:
         """More of the caller's sound."""
-        self._report(CALLERS, bytes(len(report.pcm)) if self.is_secret else report.pcm)
+        if self._listeners:
+            self._report(CALLERS, bytes(len(report.pcm)) if self.is_secret else report.pcm)
 
     def sent(self, report: SentAudio) -> None:
         """More of the sound sent to the caller, at the rate of the stream's plays."""

@@ -23,7 +23,7 @@ MAX_AHEAD_S: Final = 5.0
 
 
 class WebSocketLeg(ClientLeg):
-    """See the module. It has no optional abilities. `send_sound` must not block."""
+    """See the module. It has no optional abilities. Create it inside the event loop. `send_sound` must not block."""
 
     kind: Final = "websocket"
     offer: Final = ""
@@ -32,6 +32,7 @@ class WebSocketLeg(ClientLeg):
         self, pool: MediaPool, sound: SoundFormat, send_sound: Callable[[bytes], None], *, caller: str, callee: str, call_id: str, peer: str
     ) -> None:
         super().__init__(pool, caller=caller, callee=callee, call_id=call_id, peer=peer)
+        self._loop = asyncio.get_running_loop()
         self._sound = sound
         self._send_sound = send_sound
         self.n_dropped = 0
@@ -43,7 +44,7 @@ class WebSocketLeg(ClientLeg):
         if self.stream is None or self._ended is not None:
             return
         length_s = self._sound.length_s(data)
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         until = max(self._fed_until, now) + length_s
         if until <= now + MAX_AHEAD_S:
             self._fed_until = until

@@ -115,10 +115,17 @@ class SentAudio(Link, frozen=True, array_like=True, tag="sent"):
 
 
 class MessageSent(Link, frozen=True, array_like=True, tag="message"):
-    """The 20 ms that the stream sends now, as a message of UseMessages. Empty: silence that is not sent."""
+    """The 20 ms that the stream sends now, as a message of UseMessages.
+
+    Empty: silence that is not sent. It is reported once, and again after each report on a play of the stream.
+    """
 
     stream: int
     data: bytes
+
+
+SOUND_REPORTS: Final = (CallerAudio, SentAudio)
+"""For `isinstance`. A tuple: a union in its place would be made again for each report."""
 
 
 class CodecChanged(Link, frozen=True, array_like=True, tag="codec"):

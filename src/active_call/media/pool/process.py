@@ -41,6 +41,10 @@ PATIENCE: Final = HUNG_CHECKS * IDLE_HUNG_CHECKS
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Kernel buffer for the sound of a few hundred streams while either side is busy. The kernel may grant less."""
 
+SOUND_EVERY_S: Final = 0.004
+"""The callers' sound is written at most so often: with many calls, a write for each pass of the loop would cost more than the sound. The
+media process reads about as often, and needs it by its next tick."""
+
 WORKER_MODULE: Final = "active_call.media.worker.main"
 
 log = logging.getLogger(__name__)
@@ -80,7 +84,10 @@ class _LinkProtocol(asyncio.Protocol):
                 self._transport.abort()
             return
         self.n_reports += len(reports)
-        self._source.take(*(reports[at : at + REPORTS_AT_ONCE] for at in range(0, len(reports), REPORTS_AT_ONCE)))
+        if 0 < len(reports) <= REPORTS_AT_ONCE:
+            self._source.take_one(reports)
+        else:
+            self._source.take(*(reports[at : at + REPORTS_AT_ONCE] for at in range(0, len(reports), REPORTS_AT_ONCE)))
 
     def _handle(self, reports: list[Report | Unreadable]) -> None:
         for report in reports:
@@ -120,7 +127,11 @@ class MediaProcess:
         self.capacity = 0
         self._loop = asyncio.get_running_loop()
         self._unsent: list[bytes] = []
-        """Framed orders that the next pass of the loop writes."""
+        """Framed orders, for the next write."""
+        self._writes_next = False
+        """The next pass of the loop writes."""
+        self._writing_sound: asyncio.TimerHandle | None = None
+        self._written_at = 0.0
         self._is_asked = asyncio.Event()
         """Set by orders: a process that was idle must answer now."""
         self.is_quiet = False
@@ -142,12 +153,34 @@ class MediaProcess:
         One write takes all orders of a pass of the loop: with many calls, the sound of several arrives in each.
         """
         self._is_asked.set()
-        if not self._unsent:
-            self._loop.call_soon(self._write)
         self._unsent += [frame(order) for order in orders]
+        self._write_next()
+
+    def send_sound(self, order: Link) -> None:
+        """As `send`, for sound of a stream that is open: it is written after `SOUND_EVERY_S` at the latest."""
+        self._unsent.append(frame(order))
+        if self._writes_next or self._writing_sound is not None:
+            return
+        rest_s = self._written_at + SOUND_EVERY_S - self._loop.time()
+        if rest_s > 0:
+            self._writing_sound = self._loop.call_later(rest_s, self._write_sound)
+        else:
+            self._write_next()
+
+    def _write_next(self) -> None:
+        if not self._writes_next:
+            self._writes_next = True
+            self._loop.call_soon(self._write)
+
+    def _write_sound(self) -> None:
+        self._writing_sound = None
+        if self._unsent and not self._writes_next:
+            self._write()
 
     def _write(self) -> None:
+        self._writes_next = False
         orders, self._unsent = self._unsent, []
+        self._written_at = self._loop.time()
         if not self._transport.is_closing():
             self._transport.write(b"".join(orders))
 

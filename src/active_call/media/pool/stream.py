@@ -73,7 +73,7 @@ class MediaStream:
 
     def feed_audio(self, data: bytes) -> None:
         """Feed the caller's sound to a stream without RTP; see `link.FeedAudio`."""
-        self._process.send(link.FeedAudio(self.stream, data))
+        self._process.send_sound(link.FeedAudio(self.stream, data))
 
     def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
         """Start or stop `SentAudio` reports of what the stream sends."""

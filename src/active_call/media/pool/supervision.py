@@ -40,6 +40,8 @@ LAST_BACK_OFF_S: Final = 10.0
 STEADY_AFTER_S: Final = 30.0
 """A process that has lived this long is replaced at once when it dies, and its back-off is reset."""
 
+_SOUND: Final = (link.MessageSent, link.CallerAudio)
+"""A tuple: a union would be made again for every report."""
 ReportCallback = Callable[[Report | StreamLost], None]
 
 
@@ -226,7 +228,7 @@ class SupervisedWorker:
             self.status.n_streams -= 1
 
     def _receive(self, report: Report) -> None:
-        if isinstance(report, link.MessageSent | link.CallerAudio):  # nearly all reports
+        if isinstance(report, _SOUND):  # nearly all reports
             on_report = self._callbacks.get(report.stream)
             if on_report is not None:
                 self._report(on_report, report)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from active_call.base.pcm import duration_ms
-from active_call.media.link.messages import Link, PlayEnded, PlayLow, PlayStarted, PlayStarved
+from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted, PlayStarved
 from active_call.media.send.play_queue import Began, Finished, Mark, RanDry, RunsLow
+
+PlayReport = PlayStarted | PlayEnded | PlayStarved | PlayLow
 
 
 class PlayReports:
     """For all streams: the plays that have begun but had no voiced packet yet."""
 
-    def __init__(self, emit: Callable[[Link], None]) -> None:
+    def __init__(self, emit: Callable[[PlayReport], None]) -> None:
         self._emit = emit
         self._unvoiced: dict[int, tuple[str, float]] = {}
 

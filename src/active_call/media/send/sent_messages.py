@@ -1,6 +1,7 @@
 """What streams without RTP send, as messages of their formats, for clients that are connected by a WebSocket.
 
-The frames of a tick go in after the sending half; one `MessageSent` per stream and tick comes out.
+The frames of a tick go in after the sending half; one `MessageSent` per stream and tick comes out. Of the empty messages of a silence
+that is left out, only those come out that tell something: the first one, and the next one after a report on a play.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from active_call.media.worker.slots import Stream
 class _Sending:
     """One stream. `silent_frames`: see `UseMessages`."""
 
-    __slots__ = ("codec", "n_silent", "silent_frames", "stream")
+    __slots__ = ("codec", "is_awaited", "n_silent", "silent_frames", "stream")
 
     def __init__(self, stream: Stream, codec: MessageCodec, silent_frames: int) -> None:
         self.stream = stream
         self.codec = codec
         self.silent_frames = silent_frames
         self.n_silent = silent_frames
+        self.is_awaited = True
+        """The next message is sent even if it is empty."""
 
 
 class SentMessages:
@@ -41,6 +44,12 @@ class SentMessages:
         """Send messages of `codec` from the next tick on. `silent_frames`: see `UseMessages`."""
         codec.set_shedding(self._is_shedding)
         self._streams[stream.number] = _Sending(stream, codec, silent_frames)
+
+    def note_play(self, number: int) -> None:
+        """A play of the stream is reported on: whoever gets the report waits for the message that follows it."""
+        sending = self._streams.get(number)
+        if sending is not None:
+            sending.is_awaited = True
 
     def end(self, stream: Stream) -> None:
         """The stream is closed or has failed."""
@@ -72,12 +81,14 @@ class SentMessages:
             self._on_failed(stream, why)
 
     def _encoded(self, number: int, sending: _Sending) -> bytes | None:
-        """The message of this tick, empty if silence is left out; None if the stream does not send."""
+        """The message of this tick, empty if silence is left out; None if the stream does not send, or silence goes on."""
         frame = self._sending.sent(number)
         if frame is None:
             return None
         if sending.silent_frames:
             sending.n_silent = 0 if frame.any() else sending.n_silent + 1
             if sending.n_silent > sending.silent_frames:
-                return b""
+                is_awaited, sending.is_awaited = sending.is_awaited, False
+                return b"" if is_awaited else None
+            sending.is_awaited = True
         return sending.codec.encode(frame)

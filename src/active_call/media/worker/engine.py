@@ -32,7 +32,7 @@ from active_call.media.ring.opening import open_reader, open_sender
 from active_call.media.send.opus_batch import OpusBatch
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
-from active_call.media.send.play_reports import PlayReports
+from active_call.media.send.play_reports import PlayReport, PlayReports
 from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.send.sent_messages import SentMessages
 from active_call.media.worker.housekeeping import Housekeeping
@@ -97,7 +97,7 @@ class Engine:
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
         opus = OpusBatch(self._batch, open_sender)
-        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock, open_sender(self._batch.memory.rows), opus)
+        self._sending = SendPipeline(self._batch, PlayReports(self._report_play), world.clock, open_sender(self._batch.memory.rows), opus)
         self._hearing = ReceivePipeline(self._intake, capacity, emit, emit_audio)
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
@@ -127,6 +127,10 @@ class Engine:
     def warm_up(self) -> None:
         """Do once what is slow the first time."""
         self._hearing.warm_up()
+
+    def _report_play(self, report: PlayReport) -> None:
+        self._emit(report)
+        self._sent_messages.note_play(report.stream)
 
     @property
     def n_messages(self) -> int:

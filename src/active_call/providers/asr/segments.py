@@ -83,6 +83,8 @@ class SegmentedRecognition:
         self._segments: list[Segment] = []
         self._interim: Segment | None = None
         self._sent = 0
+        self._next_sample: int | None = None
+        """The call's sample that follows the sent sound."""
         self._jumps: list[tuple[int, int]] = []
         """Where the sent sound restarts: the number of samples sent before, and the call's sample at that point."""
         self._is_over = False
@@ -151,9 +153,11 @@ class SegmentedRecognition:
     def push_audio(self, pcm: bytes, sample: int) -> None:
         if self._is_over:
             return
-        if not self._jumps or self.to_sample(self._sent) != sample:
+        if sample != self._next_sample:
             self._jumps = [*self._jumps, (self._sent, sample)][-MAX_JUMPS:]
-        self._sent += len(pcm) // BYTES_PER_SAMPLE
+        n_samples = len(pcm) // BYTES_PER_SAMPLE
+        self._sent += n_samples
+        self._next_sample = sample + n_samples
         self.send_audio(pcm)
 
     def start_utterance(self, index: int, sample: int) -> None:

@@ -21,7 +21,6 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import FRAME_MS
-from active_call.base.weakly import weakly
 from active_call.legs.events import LegDigit, LegEnded, LegEvent
 from active_call.legs.websocket.carriers.messages import (
     Digit,
@@ -39,7 +38,7 @@ from active_call.legs.websocket.carriers.playout import Playout
 from active_call.legs.websocket.carriers.profile import StreamProfile
 from active_call.legs.websocket.formats import sound_format
 from active_call.legs.websocket.leg import WebSocketLeg
-from active_call.media.link.messages import FeedAudio, MessageSent, OrderRefused, PlayEnded, PlayStarted, Report
+from active_call.media.link.messages import CallerAudio, FeedAudio, MessageSent, OrderRefused, PlayEnded, PlayStarted, Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 log = logging.getLogger("active_call.media_streams")
@@ -58,10 +57,6 @@ class _Held:
 
     report: Report
     mark: str = ""
-
-
-def _drop(data: bytes) -> None:
-    del data
 
 
 class CarrierStreamLeg(WebSocketLeg):
@@ -84,8 +79,7 @@ class CarrierStreamLeg(WebSocketLeg):
         peer: str,
     ) -> None:
         sound = sound_format(started.codec, started.rate_hz if started.codec == "pcm" else None)
-        super().__init__(pool, sound, weakly(self._send_frame, _drop), caller=caller, callee=callee, call_id=started.call_id, peer=peer)
-        self._loop = asyncio.get_running_loop()
+        super().__init__(pool, sound, send, caller=caller, callee=callee, call_id=started.call_id, peer=peer)
         self._profile = profile
         self._codec = started.codec
         self._writer = MessageWriter(profile, started)
@@ -105,12 +99,13 @@ class CarrierStreamLeg(WebSocketLeg):
 
     # -- from the carrier
 
-    def receive(self, message: str | bytes) -> None:
-        """Take any message after the start. An undecodable one is counted, and the call continues."""
+    def receive(self, message: str | bytes) -> bool:
+        """Take any message after the start. An undecodable one is counted, and the call continues. Always True: it is taken."""
         try:
             self._handle(message)
         except ActiveCallError as error:  # FrameError, FormatError
             self._note_bad(str(error))
+        return True
 
     def _note_bad(self, reason: str) -> None:
         self.n_bad += 1
@@ -149,9 +144,12 @@ class CarrierStreamLeg(WebSocketLeg):
 
     def _report(self, report: Report | StreamLost) -> None:
         if isinstance(report, MessageSent):
+            if self._ended is None:
+                self._send_frame(report.data)
+                if self._ending:
+                    self._play_out()
+        elif isinstance(report, CallerAudio):
             super()._report(report)
-            if self._ending and self._ended is None:
-                self._play_out()
         elif isinstance(report, OrderRefused) and report.order == FeedAudio.__name__:
             self._note_bad(report.reason)
         elif isinstance(report, PlayEnded) and not report.completed and report.heard_ms < report.queued_ms:
@@ -172,10 +170,13 @@ class CarrierStreamLeg(WebSocketLeg):
         if not data:
             self._flush()
             return
-        self._piece += data
         self._playout.sent(FRAME_MS, self._loop.time())
-        if len(self._piece) >= self._profile.min_piece_bytes:
-            self._send_piece()
+        if self._profile.min_piece_bytes <= len(data) and not self._piece:
+            self._send_message(self._writer.sound(data))
+        else:
+            self._piece += data
+            if len(self._piece) >= self._profile.min_piece_bytes:
+                self._send_piece()
         if self._playout.wants_mark:
             self._flush()
             self._send_message(self._writer.mark(self._playout.mark()))

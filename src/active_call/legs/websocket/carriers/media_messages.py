@@ -12,8 +12,6 @@ import msgspec
 
 from active_call.legs.websocket.carriers.profile import StreamProfile
 
-_PATHS: Final = (("media.payload",), ("media.track",), ("media.chunk",))
-"""Where all carriers that send sound as JSON have these values. Another profile takes the long way."""
 _MAX_CHUNK: Final = 10**15
 
 
@@ -32,18 +30,18 @@ _decoder: Final = msgspec.json.Decoder(_Message)
 
 
 def read_sound(profile: StreamProfile, message: str) -> tuple[bytes, int | None] | None:
-    """The encoded sound and its number. None: not a message with the caller's sound, or not one that can be read here."""
+    """The encoded sound and its number. None: not a message with the caller's sound, or not one that can be read here.
+
+    A profile without `plain_media` takes the long way.
+    """
     try:
         read = _decoder.decode(message)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     media = read.media
-    if profile.kinds.get(read.event) != "media" or (media.track and not media.track.startswith("inbound")):
+    track, chunk = media.track, media.chunk
+    if read.event != profile.plain_media or (track != "inbound" and track and not track.startswith("inbound")):
         return None
-    paths = profile.paths
-    if (paths.get("payload"), paths.get("track"), paths.get("chunk")) != _PATHS:
-        return None
-    chunk = media.chunk
     if isinstance(chunk, str):
         if not chunk:
             return media.payload, None

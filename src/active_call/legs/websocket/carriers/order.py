@@ -30,6 +30,9 @@ class ChunkOrder:
         """Take a piece. Returns the pieces that are now in order."""
         if number is None:
             return [data]
+        if number == self._next and not self._waiting:  # nearly always
+            self._next = number + 1
+            return [data]
         expected = number if self._next is None or abs(number - self._next) > RESTART else self._next
         if expected != self._next:
             self._waiting.clear()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+_PLAIN_PATHS: Final = {"payload": ("media.payload",), "track": ("media.track",), "chunk": ("media.chunk",)}
 NAMES: Final = ("twilio", "telnyx", "plivo", "vonage", "exotel")
 
 
@@ -58,6 +59,8 @@ class StreamProfile(Struct, frozen=True):
     """Our token may arrive as the password of the URL."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """The carrier's event names mapped to ours."""
+    plain_media: str = ""
+    """The carrier's name of `media` if the values of that message are where all carriers have them that send sound as JSON."""
 
 
 @cache
@@ -70,4 +73,5 @@ def stream_profile(name: str) -> StreamProfile | None:
     paths = {key: tuple(value) for key, value in read.pop("paths").items()}
     events, answer = read.pop("events"), AnswerProfile(**read.pop("answer"))
     kinds = {theirs: ours for ours, theirs in events.items()}
-    return StreamProfile(name=name, events=events, paths=paths, answer=answer, kinds=kinds, **read)
+    plain_media = events.get("media", "") if _PLAIN_PATHS.items() <= paths.items() else ""
+    return StreamProfile(name=name, events=events, paths=paths, answer=answer, kinds=kinds, plain_media=plain_media, **read)

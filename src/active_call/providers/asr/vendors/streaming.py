@@ -106,6 +106,7 @@ class StreamingRecognition(SegmentedRecognition):
         self._language = language
         self._encoder = SoundEncoder(setup.sound)
         self._collected = bytearray()
+        self._packet_bytes = samples_in(self.packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
         self._outgoing: deque[Message | Last] = deque()
         self._urgent: deque[Message] = deque()
         """Messages sent before everything that waits, even while the vendor is not ready."""
@@ -260,7 +261,7 @@ class StreamingRecognition(SegmentedRecognition):
 
     def send_audio(self, pcm: bytes) -> None:
         self._collected += pcm
-        if len(self._collected) >= samples_in(self.packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE:
+        if len(self._collected) >= self._packet_bytes:
             self._send_collected()
 
     def ask_final(self) -> None:
