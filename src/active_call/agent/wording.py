@@ -96,7 +96,7 @@ the answer to <http/> comes back to you.""",
     enter="Please enter {what}.",
     enter_again="That does not fit.",
     entered="[entered {what}: {value}]",
-    not_entered="[The caller has not entered {what}.]",
+    not_entered="[The caller has not entered a valid {what}.]",
     collectors="""To ask the caller for one of the following, write <collect type="NAME" prompt="the question"/>: {names}.
 It is asked and checked for you, by keypad or voice, and you are told it.""",
     repair="[The caller went on at once, or corrected the words before: read both together, and answer once.]",

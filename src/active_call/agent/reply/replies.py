@@ -128,7 +128,7 @@ class Replies:
 
     def speculate(self, said: str, now: float) -> None:
         """The caller's turn is probably over with the words `said`: if a model answers, ask it now."""
-        if self._context.has_model:
+        if self._context.has_model and not self.is_collecting():
             self.model.speculate(said, now)
 
     def stop_speculating(self, reason: str) -> None:

@@ -7,6 +7,8 @@ reply.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import JoinedFinal, TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
@@ -88,6 +90,8 @@ class CallerTurn:
         """When the last turn ended, until the caller speaks again."""
         self._is_unclear = False
         """No words were recognised in the caller's speech; the caller may continue."""
+        self.collects: Callable[[str, float], bool] = lambda text, now: False
+        """Takes the words of a turn as input that is being collected. False: they are to be answered."""
 
     # -- events of the voice detector and the recogniser
 
@@ -327,6 +331,11 @@ class CallerTurn:
             return
         self._barge_in.forget()
         self._barge_in.is_greeting = False
+        waiting, self._waiting = self._waiting, []
+        if self.collects(" ".join(text for text, _ in waiting), now):
+            self._watch.turn_ended()
+            return
+        self._waiting = waiting
         self._replies.interrupt_tools()
         self._unanswered.extend(self.write_down())
         self._watch.turn_ended()
