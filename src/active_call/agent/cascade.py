@@ -333,7 +333,7 @@ class CascadeConversation(PlaybookConversation):
         if self._collecting.is_active:
             self._collecting.on_asked(now)
         else:
-            self._caller.await_caller(now)
+            self._caller.silence.begin(now)
 
     # -- digits --------------------------------------------------------------------------------------------------------------------------
 
@@ -445,9 +445,9 @@ class CascadeConversation(PlaybookConversation):
                 self._replies.on_lost_playback(now)
             case Timer.FOLLOWUP:
                 if not self._collecting.is_active:
-                    self._caller.follow_up(now)
+                    self._caller.silence.follow_up(now)
             case Timer.QUIET:
-                self._caller.on_quiet(now)
+                self._caller.silence.on_quiet(now)
             case Timer.COLLECT:
                 self._collecting.on_time(now)
             case Timer.UNHOLD:

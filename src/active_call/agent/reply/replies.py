@@ -198,6 +198,11 @@ class Replies:
         return "model" if self._reply.stream is not None else ""
 
     @property
+    def waits_for_tool(self) -> bool:
+        """Whether the answer needs the result of a tool that is running."""
+        return self._tools.is_waited_for
+
+    @property
     def is_coming(self) -> bool:
         """Whether an answer is under way of which the caller has heard nothing yet."""
         return self.playback is None and (self.waits_for in ("model", "tool") or not self._reply.queue.is_done)
