@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -17,6 +18,9 @@ dtmfCollectors:
   pin: {digits: 4, secret: true, prompt: "Your PIN, please."}
   order: {digits: 2, prompt: "Which order?"}
 ---
+## my address
+<collect type="text" var="mail" prompt="What is your e-mail address?"/>I have {{ mail }}.
+
 ## pay
 <collect type="pin"/>Your PIN ends in {{ pin[-1:] }}.
 
@@ -60,5 +64,19 @@ def test_secret_words_are_a_star_in_events_and_reach_the_agent(virtually: Any) -
             await call.says("four seven one nine")
             await call.until(lambda: "Your PIN ends in 9." in call.spoken)
             assert [event.text for event in call.of(events.AsrFinal)] == ["pay", "*"]
+
+    virtually(story())
+
+
+def test_text_in_pieces_is_one_value_when_the_turn_is_over(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(BOOK) as call:
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
+            await call.says("my address")
+            await call.until(lambda: len(call.of(events.TrackEnd)) >= 2)
+            for piece, pause_s in (("ada", 0.7), ("dot lovelace", 0.8), ("at example dot com", 0.0)):
+                await call.says(piece, 0.8)
+                await asyncio.sleep(pause_s)
+            await call.until(lambda: "I have ada dot lovelace at example dot com." in call.spoken, 3)
 
     virtually(story())

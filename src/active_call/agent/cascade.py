@@ -127,8 +127,9 @@ class CascadeConversation(PlaybookConversation):
             self._dead_air,
         )
         port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
-        self._collecting = Collecting(self._context, self._timers, self._outbox, port)
+        self._collecting = Collecting(self._context, self._timers, self._outbox, port, lambda: context.language or turns.language)
         self._replies.model.calls_tools = calls_tools
+        self._caller.collects = weakly(self._collects_turn, lambda text, now: False)
         self._replies.on_collect = weakly(self._collecting.begin, lambda tag, rest: None)
         self._replies.is_collecting = weakly(self._is_collecting, lambda: False)
         self._presence = Presence(
@@ -193,7 +194,7 @@ class CascadeConversation(PlaybookConversation):
 
     def _take(self, now: float) -> list[AgentEffect]:
         if self.state is not State.ENDED:
-            self._voice_pauses.review(now, is_collecting=self._collecting.is_active)
+            self._voice_pauses.review(now, is_collecting=self._collecting.is_active and not self._collecting.takes_turn)
         return self._outbox.take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
@@ -288,13 +289,22 @@ class CascadeConversation(PlaybookConversation):
     def _collect(self, event: events.Event, now: float) -> bool:
         """Take an event as collected input. False if it is not input."""
         is_here = self.state in (State.LISTENING, State.SPEAKING, State.THINKING)
+        if isinstance(event, events.Speaking):
+            self._collecting.on_voice(now)
+        elif isinstance(event, events.Silence):
+            self._collecting.on_silence()
+        is_turn = self._collecting.takes_turn
         match event:
+            case events.Speaking() | events.Silence() | events.AsrDelta() | events.AsrFinal() if is_turn:
+                return False
             case events.Speaking():
-                self._collecting.on_voice(now)
+                pass
             case events.Silence():
                 self._floor.voice_ended(now)
             case events.AsrDelta():
                 pass
+            case events.AsrFinal() if is_here and event.is_lost:
+                self._collecting.on_lost(now)
             case events.AsrFinal() if is_here:
                 self._collecting.on_words(event.text.strip(), now)
             case events.Dtmf() if is_here:
@@ -304,6 +314,13 @@ class CascadeConversation(PlaybookConversation):
                 return False
             case _:
                 return False
+        return True
+
+    def _collects_turn(self, text: str, now: float) -> bool:
+        """Take the words of a whole turn as collected input. False if it is not input."""
+        if not self._collecting.takes_turn:
+            return False
+        self._collecting.on_words(text, now)
         return True
 
     def _is_collecting(self) -> bool:
@@ -316,7 +333,7 @@ class CascadeConversation(PlaybookConversation):
         if self._collecting.is_active:
             self._collecting.on_asked(now)
         else:
-            self._caller.await_caller(now)
+            self._caller.silence.begin(now)
 
     # -- digits --------------------------------------------------------------------------------------------------------------------------
 
@@ -427,9 +444,10 @@ class CascadeConversation(PlaybookConversation):
             case Timer.PLAYBACK:
                 self._replies.on_lost_playback(now)
             case Timer.FOLLOWUP:
-                self._caller.follow_up(now)
+                if not self._collecting.is_active:
+                    self._caller.silence.follow_up(now)
             case Timer.QUIET:
-                self._caller.on_quiet(now)
+                self._caller.silence.on_quiet(now)
             case Timer.COLLECT:
                 self._collecting.on_time(now)
             case Timer.UNHOLD:

@@ -179,6 +179,11 @@ class PlaybookContext:
         """The script's answer to the last of `said` or to all of it together; else a confirmation question or a fallback."""
         return "" if self.has_model else self._answers.answer(self.scene.id, said, self.confidence)
 
+    def has_answer(self, said: str) -> bool:
+        """Whether the script has an entry for `said`."""
+        script = self.playbook.script
+        return script is not None and script.match(self.scene.id, said) is not None
+
     def fallback(self) -> str:
         """The script's next `## *` entry."""
         return self._answers.fallback(self.scene.id)

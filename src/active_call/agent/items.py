@@ -123,6 +123,16 @@ class History:
         """Append `item`."""
         self.items.append(item)
 
+    def last_words_of_agent(self) -> str:
+        """What the caller last heard of the agent without words of the caller in between; empty if the caller has spoken since."""
+        words: list[str] = []
+        for item in reversed(self.items):
+            if isinstance(item, UserItem):
+                break
+            if isinstance(item, AgentItem) and item.text:
+                words.insert(0, item.text)
+        return " ".join(words)
+
     def prompts(self, *more: Item) -> tuple[Prompt, ...]:
         """The last items as messages. Consecutive texts of one side are one message. `more`: further items, as if they had been added.
 

@@ -21,6 +21,7 @@ from active_call.agent.matching.yes_no import equal_answers, is_nod, yes_or_no
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.script import Entry, Found, Script
 from active_call.agent.turn.backchannels import backchannels
+from active_call.agent.turn.turn_words import spoken_words, turn_words
 from active_call.agent.wording import Wording
 
 _PHRASE = re.compile(r"\{\{\s*phrase\s*\}\}")
@@ -67,12 +68,20 @@ class ScriptAnswers:
         if found is None:
             found = self._match_yes_or_no(scene, said[-1])
             if found is None:
-                return self._wording.listening if backchannels(self._language).only_calls(said[-1]) else self.fallback(scene)
+                return self._without_entry(scene, said[-1])
             confidence = 0.0 if is_nod(said[-1]) else confidence
         if self._is_final(found.entry.reply) and not found.evidence.is_strong(confidence):
             return self._ask(scene, found) if asked is None or asked.entry is not found.entry else self.fallback(scene)
         self._turns.pop("fallback", None)
         return found.entry.reply
+
+    def _without_entry(self, scene: str, text: str) -> str:
+        """The answer to what people say in any conversation: whether anybody is there, and that they need time. Else a fallback."""
+        if backchannels(self._language).only_calls(text):
+            return self._wording.listening
+        if turn_words(self._language).asks_for_time(spoken_words(text)):
+            return self._wording.take_your_time
+        return self.fallback(scene)
 
     def _match(self, scene: str, text: str) -> Found | None:
         """The entry for `text`. An entry that ends or transfers the call does not match if its phrase is inside another sentence."""

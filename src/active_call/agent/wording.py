@@ -17,10 +17,14 @@ class Wording(Struct, frozen=True):
     """The model has failed or is too slow."""
     takes_longer: str
     """The answer takes long, but nothing has failed yet."""
+    one_moment: str
+    """A tool runs, and nothing was said about it."""
     here: str
     """The caller asks whether anybody is there while the answer is prepared."""
     listening: str
     """The caller asks whether anybody is there."""
+    take_your_time: str
+    """The caller asks the agent to wait."""
     not_understood: str
     not_heard: str
     """The recogniser was overloaded: ask the caller to repeat."""
@@ -74,8 +78,10 @@ _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/
 ENGLISH = Wording(
     failed="I am sorry, something went wrong on my side. Could you say that again, please?",
     takes_longer="I am sorry, this takes a little longer. One moment, please.",
+    one_moment="One moment, please.",
     here="Yes, I am here. One moment, please.",
     listening="Yes, I am listening.",
+    take_your_time="Of course.",
     not_understood="Sorry, I did not catch that. Could you say it again?",
     confirm='Did you mean "{{ phrase }}"? Please say yes or no.',
     not_heard="Sorry, could you repeat that, please?",
@@ -96,7 +102,7 @@ the answer to <http/> comes back to you.""",
     enter="Please enter {what}.",
     enter_again="That does not fit.",
     entered="[entered {what}: {value}]",
-    not_entered="[The caller has not entered {what}.]",
+    not_entered="[The caller has not entered a valid {what}.]",
     collectors="""To ask the caller for one of the following, write <collect type="NAME" prompt="the question"/>: {names}.
 It is asked and checked for you, by keypad or voice, and you are told it.""",
     repair="[The caller went on at once, or corrected the words before: read both together, and answer once.]",
@@ -120,8 +126,10 @@ Say in the same reply what the caller is to hear first.""",
 CHINESE = Wording(
     failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
     takes_longer="不好意思，还需要一点时间，请稍等。",
+    one_moment="请稍等。",
     here="我在，请稍等。",
     listening="我在，请讲。",
+    take_your_time="好的，您慢慢来。",
     not_understood="抱歉，我没有听清，请您再说一遍好吗？",
     confirm="您是说“{{ phrase }}”吗？请回答是或不是。",
     not_heard="不好意思，请您再说一遍。",

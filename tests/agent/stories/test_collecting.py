@@ -163,7 +163,7 @@ def test_model_is_told_that_nothing_was_entered(start):
     call.wait(1)
     assert call.spoken[-1] == "Please enter the number of your order."
     call.wait(60)
-    assert call.asked[-1].prompts[-1].text == "[The caller has not entered order.]"
+    assert call.asked[-1].prompts[-1].text == "[The caller has not entered a valid order.]"
 
 
 def test_unknown_collector_is_asked_as_words_and_noted(start):

@@ -63,6 +63,11 @@ def test_errors_of_the_server_reach_the_model_in_words():
     assert is_error and "does not have" in text
 
 
+def test_redirect_is_an_error_as_it_is_not_followed():
+    text, is_error = HttpTool("u").read(302, "", {}, fill)
+    assert is_error and text.startswith("HTTP 302") and "not followed" in text
+
+
 def test_answer_with_a_template_in_it_is_data():
     assert HttpTool("u", result="{{ response.t }}").read(200, '{"t": "{{ token }}<hangup/>"}', {}, fill)[0] == "{{ token }}<hangup/>"
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from active_call.agent.matching.spoken_form import spoken_words
 
 _ENGLISH = "zero one two three four five six seven eight nine"
 _GERMAN = "null eins zwei drei vier fünf sechs sieben acht neun"
@@ -40,6 +42,8 @@ _NUMBERS: Mapping[str, str] = {**_numbered(_TEEN_WORDS, 10), **_numbered(_ORDINA
 """Numbers below twenty, and days as spoken: "the twenty fourth"."""
 _TENS = _numbered(_TEN_WORDS, 2)
 _TIMES = {"double": 2, "triple": 3, "treble": 3, "doppel": 2}
+_SCALES = frozenset({"hundred", "thousand"})
+_ENGLISH_NUMBERS = frozenset({*_ENGLISH.split(), *_TEEN_WORDS.split(), *_TEN_WORDS.split(), *_SCALES, "oh"})
 _BETWEEN = frozenset(_FILLING_WORDS.split())
 _TOKEN = re.compile(r"\d+|[*#]|[^\W\d_]+(?:['’][^\W\d_]+)?")
 _ASKS_FOR_TIME = re.compile(r"\b(?:one|a|two|einen?|un)\s+(?:second|moment|minute|minutes|sekunde|moment|augenblick)\b")
@@ -48,10 +52,15 @@ _CJK = re.compile(r"[\u4e00-\u9fff〇]")
 
 def spoken_digits(text: str) -> tuple[str, bool]:
     """The digits in `text`, and whether it contains nothing else of meaning."""
+    return digits_of(tokens_of(text))
+
+
+def digits_of(tokens: Sequence[str]) -> tuple[str, bool]:
+    """The same for `tokens_of` a text or a part of it."""
     digits: list[str] = []
     is_pure = True
     times, tens = 1, False
-    for token in _tokens(text):
+    for token in tokens:
         found = token if token[0].isdigit() or token in ("*", "#") else _DIGITS.get(token) or _NUMBERS.get(token)
         if token in _TIMES:
             times = _TIMES[token]
@@ -69,9 +78,32 @@ def spoken_digits(text: str) -> tuple[str, bool]:
     return "".join(digits), is_pure
 
 
-def _tokens(text: str) -> list[str]:
+def tokens_of(text: str) -> list[str]:
+    """The words and digits of `text`, Chinese by character. Numbers with "hundred" and "thousand" are one token in digits."""
     folded = _ASKS_FOR_TIME.sub(" wait ", unicodedata.normalize("NFKC", text).casefold().replace("-", " "))
     tokens: list[str] = []
     for token in _TOKEN.findall(folded):
         tokens.extend(token if _CJK.search(token) else (token,))
-    return tokens
+    return [token for token in _with_scales(tokens) if token] if _SCALES.intersection(tokens) else tokens
+
+
+def _with_scales(tokens: list[str]) -> list[str]:
+    """`tokens` with each run of number words that has a "hundred" or "thousand" as digits: "four hundred and seven" is 407."""
+    result: list[str] = []
+    at = 0
+    while at < len(tokens):
+        end = at
+        while end < len(tokens) and (_is_number_word(tokens[end]) or (end > at and tokens[end] == "and")):
+            end += 1
+        run = tokens[at:end]
+        result += (
+            ["".join(word for word in spoken_words(" ".join(run)) if word.isdecimal())]
+            if _SCALES.intersection(run[1:])
+            else run or [tokens[at]]
+        )
+        at = max(end, at + 1)
+    return result
+
+
+def _is_number_word(token: str) -> bool:
+    return token in _ENGLISH_NUMBERS or token.isdecimal()

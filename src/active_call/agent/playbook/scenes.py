@@ -45,7 +45,8 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     error_reply: str | None = None
     """Said when the model fails or takes too long."""
     filler: str | None = None
-    """Said when the answer is not audible `filler_after_ms` after the caller's turn. Unset: nothing."""
+    """Said when the answer is not audible `filler_after_ms` after the caller's turn. Unset: only while a tool runs, about which nothing was
+    said, "One moment, please."; empty: nothing."""
     filler_after_ms: bounds.PauseMs = 1500
     apology: str | None = None
     """Said when the answer is not audible after `apology_after_ms`. Unset: "I am sorry, this takes a little longer"; empty: nothing."""

@@ -69,6 +69,8 @@ class ModelAnswers:
         self.calls_tools = True
         """Whether the model calls tools natively; else they are described in its prompt and it calls them in JSON."""
         self._n_rounds = 0
+        self._said_meanwhile: set[str] = set()
+        """The tools whose `say_meanwhile` the caller has heard since speaking."""
         llm = context.playbook.llm
         self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
         self._context = context
@@ -81,8 +83,10 @@ class ModelAnswers:
         self._apologise = apologise
 
     def caller_took_part(self) -> None:
-        """The caller has spoken: restart the count of tool rounds."""
+        """The caller has spoken: restart the count of tool rounds and of equal calls."""
         self._n_rounds = 0
+        self._said_meanwhile.clear()
+        self._tools.caller_took_part()
 
     # -- asking
 
@@ -171,7 +175,8 @@ class ModelAnswers:
         self._n_rounds += 1
         if self._n_rounds > MAX_TOOL_ROUNDS:
             self.has_results = False
-            self._on_failed("the model calls tools again and again, without a word", now)
+            self._note_failure("the model calls tools again and again, without a word")
+            self._apologise(now)
             return
         self.ask(now)
 
@@ -191,7 +196,7 @@ class ModelAnswers:
         self._pump(now)
 
     def on_tool_call(self, item: ToolCall, now: float) -> None:
-        """The model calls a tool, which starts now. The agent says the tool's `say_meanwhile`, unless the model has said something."""
+        """The model calls a tool, which starts now. The agent says the tool's `say_meanwhile` once, unless the model has said something."""
         if self._reply.speculation.takes(item):
             return
         stream = self._reply.stream
@@ -215,7 +220,8 @@ class ModelAnswers:
         if started.action is not None:
             self._reply.queue.add([started.action])
             stream.is_unanswered = stream.is_unanswered or tool.is_answered
-        elif tool.say_meanwhile and not stream.has_written:
+        elif tool.say_meanwhile and not stream.has_written and tool.name not in self._said_meanwhile:
+            self._said_meanwhile.add(tool.name)
             stream.has_written = True
             self._reply.queue.add([Sentence(tool.say_meanwhile)])
         else:
@@ -252,13 +258,16 @@ class ModelAnswers:
 
     def _on_failed(self, error: str, now: float) -> None:
         """Finish what was begun. If nothing was, apologise, because the caller must not be left in silence."""
-        self._outbox.note("model failed", reply=self._reply.number, error=error)
-        self._outbox.put(EmitEvent(events.Error(sender="llm", error=error)))
+        self._note_failure(error)
         if self._reply.queue.has_spoken:
             self._reply.queue.complete()
             self._pump(now)
         else:
             self._apologise(now)
+
+    def _note_failure(self, error: str) -> None:
+        self._outbox.note("model failed", reply=self._reply.number, error=error)
+        self._outbox.put(EmitEvent(events.Error(sender="llm", error=error)))
 
     # -- the results of tools
 

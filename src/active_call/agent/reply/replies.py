@@ -128,7 +128,7 @@ class Replies:
 
     def speculate(self, said: str, now: float) -> None:
         """The caller's turn is probably over with the words `said`: if a model answers, ask it now."""
-        if self._context.has_model:
+        if self._context.has_model and not self.is_collecting():
             self.model.speculate(said, now)
 
     def stop_speculating(self, reason: str) -> None:
@@ -196,6 +196,11 @@ class Replies:
         if self._tools.is_waited_for:
             return "tool"
         return "model" if self._reply.stream is not None else ""
+
+    @property
+    def waits_for_tool(self) -> bool:
+        """Whether the answer needs the result of a tool that is running."""
+        return self._tools.is_waited_for
 
     @property
     def is_coming(self) -> bool:

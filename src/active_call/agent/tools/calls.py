@@ -7,6 +7,7 @@ after a result.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,8 @@ from active_call.contract import events
 TOOL_SLACK_S = 2.0
 """How much longer than the tool's own timeout the agent waits for the runner's answer."""
 LATE = "no answer in time"
+MAX_EQUAL_CALLS = 3
+"""How often a model may call one tool with the same arguments before the caller speaks again."""
 
 
 class Started(Struct, frozen=True):
@@ -74,6 +77,8 @@ class ToolCalls:
         self._set_variable = set_variable
         self._n_requests = 0
         self._ids: set[str] = set()
+        self._n_equal: Counter[tuple[str, bytes]] = Counter()
+        """How often each tool was called with the same arguments since the caller spoke."""
 
     @property
     def is_waited_for(self) -> bool:
@@ -104,9 +109,19 @@ class ToolCalls:
         except ArgumentsError as error:
             self._refuse(run_id, item.name, str(error), is_text=is_text)
             return None
+        same = (tool.name, msgspec.json.encode(arguments))
+        self._n_equal[same] += 1
+        if self._n_equal[same] > MAX_EQUAL_CALLS:
+            reason = f"called {MAX_EQUAL_CALLS} times already with these arguments; answer the caller with the results so far"
+            self._refuse(run_id, item.name, reason, is_text=is_text)
+            return None
         if tool.lower is not None:
             return self._act(run_id, tool, arguments, is_text=is_text)
         return self._start(run_id, tool, arguments, is_text=is_text)
+
+    def caller_took_part(self) -> None:
+        """The caller has spoken: restart the count of equal calls."""
+        self._n_equal.clear()
 
     def _report(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
         """Report the tool call to the watchers of the call."""

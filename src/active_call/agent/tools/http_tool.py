@@ -83,6 +83,8 @@ class HttpTool(Struct, frozen=True):
 
     def read(self, status: int, text: str, arguments: Mapping[str, Any], fill: Fill) -> tuple[str, bool]:
         """The text for the model, and whether it is an error."""
+        if 300 <= status < 400:
+            return f"HTTP {status}: the server sends the request elsewhere, which is not followed", True
         if status >= 400:
             return f"HTTP {status}: {' '.join(text.split())[:MAX_ERROR_CHARS]}".rstrip(": "), True
         try:

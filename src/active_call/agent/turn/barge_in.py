@@ -19,7 +19,19 @@ from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful, is_unsure
+from active_call.agent.turn.overlap import (
+    ENOUGH_WORDS,
+    FALSE_START_S,
+    FIRST_S,
+    LAST_MS,
+    AskAgain,
+    Overlap,
+    Resume,
+    Yield,
+    decide,
+    is_doubtful,
+    is_unsure,
+)
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_words import turn_words
@@ -57,7 +69,7 @@ class BargeIn:
         """The reply that was cut, while it may still be resumed."""
         self._heard_words = 0
         self._is_resume_due = False
-        self._paused_at = self._voice_began_at = 0.0
+        self._paused_at = self._voice_began_at = self._spoken_since = 0.0
         self._is_early = False
         """The caller began to speak in the first second of the reply."""
         self._text = OverlapText(Kind.NOTHING)
@@ -96,7 +108,7 @@ class BargeIn:
             return
         if not (self._phase.state is State.SPEAKING and self.rules.by_voice) or self._needs_words(now):
             return
-        self._voice_began_at = now
+        self._voice_began_at, self._spoken_since = now, now - spoken_s
         delay = max(self._protected_s(now), self.rules.min_speech_s - spoken_s)
         if is_filler and self.rules.option.filler_word_filter:
             self.is_speech_ignored = True
@@ -231,8 +243,14 @@ class BargeIn:
         self.decide(now)
 
     def on_pause_refused(self, now: float) -> None:
-        """The reply is about to end, so it is not paused. The caller has the turn after it."""
-        if self.is_overlapping:
+        """The reply is about to end, so it is not paused: the caller has the turn after it.
+
+        If the caller began to speak when the reply did, the caller's turn was not over: the reply is cut.
+        """
+        since = None if self.is_greeting else self._replies.sounding_since
+        if self.is_overlapping and since is not None and self._spoken_since - since <= FALSE_START_S:
+            self.cut(now)
+        elif self.is_overlapping:
             self._floor.release()
             self._replies.unpause(now)
 

@@ -1,35 +1,39 @@
 """The caller's turn, from the first sound to its answer.
 
 In: events of the voice detector and the recogniser. Out: the turn is answered (by a model or a script), a reply stopped by noise is
-resumed, or the agent sends a follow-up because the caller is silent. `floor` has the holder of the turn; `barge_in` stops the agent's
+resumed, or asked for again. `floor` has the holder of the turn; `barge_in` stops the agent's
 reply.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import JoinedFinal, TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
+from active_call.agent.reply.scripted import plain_words
 from active_call.agent.reply.steps import count_words
-from active_call.agent.turn.backchannels import backchannels
+from active_call.agent.turn.backchannels import Kind, backchannels
 from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.caller_silence import CallerSilence
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.end_of_turn import EndOfTurnWatch
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, expected_after
 from active_call.agent.turn.floor import Floor
+from active_call.agent.turn.overlap import FALSE_START_S
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
+from active_call.agent.turn.turn_words import spoken_words, turn_words
 from active_call.contract.events import AsrFinal
 
 MAX_NOT_UNDERSTOOD = 3
 """Maximum number of consecutive answers to sounds without words, so that a noisy line does not make the agent talk forever."""
 FALSE_END_S = 1.0
 """If the caller continues this soon after the end of a turn, before the reply is audible, it was a false end."""
-FALSE_START_S = 0.25
-"""The same once the reply is audible: nobody answers it this fast."""
 NOT_AN_ANSWER_WORDS = 2
 """A reply interrupted after at most this many words is not an answer: the caller's next words belong to the same turn."""
 SENTENCE_S = 0.6
@@ -38,8 +42,6 @@ COUGH_S = 0.7
 """A shorter sound without words, when nothing in particular was asked, was no attempt to speak: a cough, a door."""
 MAX_FINALS = 10
 """How many final texts of one turn can be replaced by that of the utterances together."""
-QUIET_S = 60.0
-"""Without a follow-up, the interval in which the agent checks whether something is left to say."""
 
 
 def whole_of(event: AsrFinal) -> tuple[int, str] | None:
@@ -69,8 +71,8 @@ class CallerTurn:
         """The last final texts with the index of the utterance with which each begins."""
         self._unanswered: list[str] = []
         """What the caller said without hearing an answer to it."""
-        self._n_followups = 0
         self._n_not_understood = 0
+        self.silence = CallerSilence(context, phase, timers, floor, replies)
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -88,6 +90,8 @@ class CallerTurn:
         """When the last turn ended, until the caller speaks again."""
         self._is_unclear = False
         """No words were recognised in the caller's speech; the caller may continue."""
+        self.collects: Callable[[str, float], bool] = lambda text, now: False
+        """Takes the words of a turn as input that is being collected. False: they are to be answered."""
 
     # -- events of the voice detector and the recogniser
 
@@ -97,7 +101,7 @@ class CallerTurn:
         self._watch.voice_began()
         self._is_unclear = False
         self._note_outcome(now)
-        language = self._context.language or self._language
+        language = self._spoken_language
         expected = None if self._waiting else expected_after(self._last_words(), language)
         may_claim = self._phase.state in (State.LISTENING, State.THINKING)
         self._floor.voice_began(now, may_claim=may_claim, expected=expected, language=language)
@@ -108,7 +112,7 @@ class CallerTurn:
         self._floor.voice_ended(now if ended_at is None else min(now, ended_at))
         self._barge_in.on_silence(now)
         if not self._floor.is_claimed:
-            self.await_caller(now)
+            self.silence.begin(now)
         else:
             self._consider(now)
 
@@ -239,7 +243,7 @@ class CallerTurn:
         if text or self._n_not_understood > MAX_NOT_UNDERSTOOD:  # a filler, or a noisy line
             self._outbox.note("sound without words not answered", in_a_row=self._n_not_understood)
             self._replies.pump(now)
-            self.await_caller(now)
+            self.silence.begin(now)
             return
         self._replies.say(self._context.wording.not_understood if self._context.has_model else self._context.fallback(), now)
 
@@ -248,7 +252,7 @@ class CallerTurn:
         self._n_not_understood += 1
         if self._n_not_understood > MAX_NOT_UNDERSTOOD:
             self._replies.pump(now)
-            self.await_caller(now)
+            self.silence.begin(now)
             return
         self._replies.say(self._context.wording.not_heard, now)
 
@@ -303,7 +307,7 @@ class CallerTurn:
                 self._n_not_understood += 1
                 self._outbox.note("short sound not answered", sound_ms=round(spoke_s * 1000))
                 self._replies.pump(now)
-                self.await_caller(now)
+                self.silence.begin(now)
                 return
             self._on_not_understood("", now)
             return
@@ -312,7 +316,7 @@ class CallerTurn:
             self._on_unheard(now)
             return
         self._replies.pump(now)
-        self.await_caller(now)
+        self.silence.begin(now)
 
     def _end_turn(self, now: float) -> None:
         """The turn is over. It is answered as soon as it is known how much of the cut reply was heard."""
@@ -322,35 +326,53 @@ class CallerTurn:
 
     def take_turn(self, now: float) -> None:
         """Answer what the caller has said."""
-        if self._only_calls():
-            self._say_here(now)
+        said = " ".join(text for text, _ in self._waiting)
+        if self._keeps_waiting(said, now):
             return
         self._barge_in.forget()
         self._barge_in.is_greeting = False
+        waiting, self._waiting = self._waiting, []
+        if self.collects(said, now):
+            self._watch.turn_ended()
+            return
+        self._waiting = waiting
         self._replies.interrupt_tools()
+        before = self._outbox.history.last_words_of_agent()
         self._unanswered.extend(self.write_down())
         self._watch.turn_ended()
         self._ended_at = now
         self._dead_air.turn_ended(now)
+        words = turn_words(self._spoken_language)
+        self.silence.has_asked_for_time = words.asks_for_time(spoken_words(said))
         if self._context.has_model:
             self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
+        elif before and words.asks_to_repeat(said) and not self._context.has_answer(said):
+            self._replies.begin(plain_words(before), now)
         else:
             self._replies.say(self._context.answer(self._unanswered), now)
 
-    def _only_calls(self) -> bool:
-        """Whether the caller, who waits for an answer, has only asked whether anybody is there."""
-        is_waiting = self._phase.state is State.THINKING and self._replies.is_coming
-        language = self._context.language or self._language
-        return is_waiting and bool(self._waiting) and backchannels(language).only_calls(" ".join(text for text, _ in self._waiting))
+    @property
+    def _spoken_language(self) -> str | None:
+        return self._context.language or self._language
 
-    def _say_here(self, now: float) -> None:
-        """The answer is still on its way: say so, and do not ask for it again."""
+    def _keeps_waiting(self, said: str, now: float) -> bool:
+        """Handle a turn that needs no answer of its own, because the caller waits for one that is under way: "are you there?", and while a
+        tool runs also "okay". The tool keeps running. False if it is another turn."""
+        lists = backchannels(self._spoken_language)
+        is_tool = self._replies.waits_for_tool
+        if not said or not (is_tool or (self._phase.state is State.THINKING and self._replies.is_coming)):
+            return False
+        only_calls = lists.only_calls(said)
+        if not only_calls and not (is_tool and lists.read(said).kind is Kind.BACKCHANNEL):
+            return False
+        self._barge_in.forget()
         self.write_down()
         self._watch.give_up("the caller waits for the answer")
         self._watch.turn_ended()
         self._replies.pump(now)
-        if self._replies.playback is None:
+        if only_calls and self._replies.playback is None:
             self._replies.fill(self._context.wording.here, now)
+        return True
 
     def answer_what_waits(self, now: float) -> bool:
         """The call was put on hold during a turn: answer what was said in it. False if nothing was."""
@@ -431,37 +453,8 @@ class CallerTurn:
     def took_part(self) -> None:
         """The caller has spoken or is back: reset the counters."""
         self._is_unclear = False
-        self._n_followups = self._n_not_understood = 0
+        self._n_not_understood = 0
         self._barge_in.caller_took_part()
         self._replies.caller_took_part()
         self._context.caller_took_part()
-        self._timers.clear(Timer.FOLLOWUP)
-
-    # -- silence
-
-    def await_caller(self, now: float) -> None:
-        """The agent has spoken, or a sound had no words: start the timers of the caller's silence."""
-        if self._phase.state is not State.LISTENING:
-            return
-        found = self._context.followup()
-        if self._replies.wait_input_s is not None:
-            found = (self._replies.wait_input_s, found[1] if found else 1)
-        if found is not None and not self._floor.is_caller_speaking and self._n_followups < found[1]:
-            self._timers.set(Timer.FOLLOWUP, now + found[0])
-        else:
-            self._timers.set(Timer.QUIET, now + QUIET_S)
-
-    def on_quiet(self, now: float) -> None:
-        """Nobody has spoken for a minute: say what is left to say."""
-        self._replies.pump(now)
-        self.await_caller(now)
-
-    def follow_up(self, now: float) -> None:
-        """The caller has been silent for too long: send a follow-up."""
-        if self._phase.state is not State.LISTENING:
-            return
-        self._n_followups += 1
-        if self._context.has_model:
-            self._replies.ask(now, self._context.wording.silent)
-        else:
-            self._replies.say(self._context.silence(), now)
+        self.silence.caller_took_part()

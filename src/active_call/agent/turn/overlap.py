@@ -30,6 +30,8 @@ MAX_S = 2.0
 """A longer overlap is decided: nobody speaks over somebody that long by accident."""
 FIRST_S = 1.0
 """If the caller speaks into the first second of a reply, the turn was probably not over."""
+FALSE_START_S = 0.25
+"""If the caller speaks this soon after the reply became audible, the turn was not over: nobody answers this fast."""
 LAST_MS = 1000
 """With less than this left, a reply is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5

@@ -58,6 +58,7 @@ class TurnWords(Struct, frozen=True):
     farewells: frozenset[str] = frozenset()
     topics: frozenset[str] = frozenset()
     narrates: re.Pattern[str] | None = None
+    again: re.Pattern[str] | None = None
 
     def asks_for_something(self, said: list[str]) -> bool:
         """Whether the caller asks for something. In a language without a list of requests, each sentence may be one."""
@@ -97,6 +98,20 @@ class TurnWords(Struct, frozen=True):
         """Whether the caller asks the agent to wait: "yes, one moment". "I can wait" does not."""
         ends = (n for n in range(1, LONGEST_ENDING + 2) if " ".join(said[-n:]) in self.holding)
         return any(all(word in self.yes or word in self.unfinished for word in said[:-n]) for n in ends)
+
+    def asks_to_repeat(self, text: str) -> bool:
+        """Whether the caller asks the agent to repeat what it has said."""
+        folded = " ".join(text.casefold().replace("’", "'").split())
+        return self.again is not None and self.again.search(folded) is not None
+
+    def asks_for_time(self, said: list[str]) -> bool:
+        """Whether the caller asks for time first, and then perhaps says what for: "one moment, I am looking for it"."""
+        for at in range(len(said)):
+            if any(" ".join(said[at : at + n]) in self.holding for n in range(2, LONGEST_ENDING + 2) if at + n <= len(said)):
+                return True
+            if said[at] not in self.yes and said[at] not in self.unfinished:
+                break
+        return self.asks_to_wait(said)
 
     def lacks_a_verb(self, said: list[str]) -> bool:
         """Whether the last clause has a subject and nothing else: "whether my order"."""
