@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from active_call.call.events.hangup_reason import CAUSES
+from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.certificate import write_development_certificate
 from active_call.server.config.loading import load_config
+from active_call.server.config.warnings import UNUSED
 from active_call.server.setup.trunks import accounts, active_trunks, dial_plan
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,3 +56,22 @@ def test_prefix_by_a_rewrite_is_what_the_guide_says(tmp_path: Path) -> None:
     path.write_text(line, encoding="utf-8")
     plan = dial_plan(load_config(path, {}, {}))
     assert str(plan.callee_uri("sip:+18005678912@sip.telnyx.com")) == "sip:123418005678912@sip.telnyx.com"
+
+
+def camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
+
+
+def test_keys_without_effect_are_the_listed_ones() -> None:
+    text = (DOCS / "config.md").read_text(encoding="utf-8").partition("## Accepted without effect")[2].partition("\n## ")[0]
+    listed = {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.findall(r"[\w.]+", quoted)}
+    groups = {"vad", "eou", "asr", "tts", "realtime", "ringbackDetection", "recorder", "sip"}
+    expected = set(UNUSED) | {camel(name) for names in WITHOUT_EFFECT.values() for name in names}
+    assert listed - groups - {"POST", "precache", "invite", "offer"} == expected - {"realtime"}
+
+
+@pytest.mark.parametrize("page", ["troubleshooting.md", "design/store.md"])
+def test_every_cause_of_an_end_is_explained(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert [cause for cause in CAUSES if f"`{cause}`" not in text] == []
