@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from active_call.call.events.hangup_reason import CAUSES
+from active_call.contract import commands, events
 from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.certificate import write_development_certificate
 from active_call.server.config.loading import load_config
@@ -75,3 +77,15 @@ def test_keys_without_effect_are_the_listed_ones() -> None:
 def test_every_cause_of_an_end_is_explained(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     assert [cause for cause in CAUSES if f"`{cause}`" not in text] == []
+
+
+def test_every_event_and_command_has_its_row() -> None:
+    text = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    shown = text.partition("## Events")[2].partition("\n## ")[0], text.partition("## Commands")[2].partition("\n## Kept speech")[0]
+    not_emitted = {"other", "binary", "ping"}
+    assert [name for name in tags(events.Event) if f"| `{name}`" not in shown[0] and f", `{name}`" not in shown[0]] == sorted(not_emitted)
+    assert [name for name in tags(commands.Command) if f"`{name}`" not in shown[1]] == []
+
+
+def tags(union: object) -> list[str]:
+    return sorted(str(cls.__struct_config__.tag) for cls in get_args(union))
