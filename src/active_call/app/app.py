@@ -38,8 +38,8 @@ from active_call.server import launching
 from active_call.server.composition import running
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
-from active_call.server.explained import Explained
 from active_call.server.reloading import ConfigSource
+from active_call.server.user_errors import UserErrors
 
 H = TypeVar("H", bound=Handler)
 
@@ -134,7 +134,7 @@ class App:
         """Serve until a stop signal. A mistake in the configuration is printed in one line, and the process exits with 2."""
         file = self._file or DEFAULT_FILE
         source = ConfigSource(file, self._overrides, os.environ, had_file=self._file is not None)
-        with Explained():
+        with UserErrors():
             launching.serve(self.config, source, program=self)
 
     async def __aenter__(self) -> App:

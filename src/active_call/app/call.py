@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 from active_call.app.errors import CallEnded, CommandRefused, NoInput
-from active_call.app.exchange import Exchange
-from active_call.app.looks import (
+from active_call.app.event_matchers import (
     Playback,
     answered,
     bridge_ended,
@@ -28,8 +27,9 @@ from active_call.app.looks import (
     speech_of,
     transferred,
 )
+from active_call.app.exchange import Exchange
 from active_call.app.values import Heard, Outcome, Speech, TransferResult
-from active_call.app.waiting import Look
+from active_call.app.waiting import Matcher
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent
 from active_call.call.state import Phase
@@ -177,13 +177,13 @@ class Call:
         option = TtsOption(speed=speed) if speed is not None else None
         return commands.Tts(text=text, speaker=voice, play_id=f"say-{next(self._n_plays)}", option=option)
 
-    async def _play(self, command: commands.Tts | commands.Play, text: str, stop: Look[bool] | None) -> Heard:
+    async def _play(self, command: commands.Tts | commands.Play, text: str, stop: Matcher[bool] | None) -> Heard:
         exchange = self._exchange
         exchange.speech.clear()
         play_id = command.play_id if isinstance(command, commands.Tts) else command.url
-        look = Playback(play_id or "", text, str(command.__struct_config__.tag))
+        matcher = Playback(play_id or "", text, str(command.__struct_config__.tag))
         try:
-            heard = await (exchange.do(command, look) if stop is None else exchange.do_until(stop, command, look))
+            heard = await (exchange.do(command, matcher) if stop is None else exchange.do_until(stop, command, matcher))
         except asyncio.CancelledError:
             exchange.send_soon(commands.Interrupt())
             raise

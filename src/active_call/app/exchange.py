@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
-from active_call.app.looks import reply_began, reply_over, speech_of
+from active_call.app.event_matchers import reply_began, reply_over, speech_of
 from active_call.app.values import Speech
-from active_call.app.waiting import EventWaits, Look, Wait
+from active_call.app.waiting import EventWaits, Matcher, Wait
 from active_call.base.errors import ActiveCallError
 from active_call.call.events.journal import AGENT_SPEAKERS
 from active_call.call.handle import CallHandle
@@ -69,9 +69,9 @@ class Exchange:
         if text and not self.has_agent:
             self.send_soon(commands.History(speaker=speaker, text=str(text)))
 
-    async def do(self, command: Request, look: Look[T]) -> T:
-        """Carry out `command` and wait until `look` finds its event."""
-        wait = self.waits.expect(look)
+    async def do(self, command: Request, matcher: Matcher[T]) -> T:
+        """Carry out `command` and wait until `matcher` finds its event."""
+        wait = self.waits.expect(matcher)
         try:
             try:
                 await self.send(command)
@@ -83,10 +83,10 @@ class Exchange:
         finally:
             wait.cancel()
 
-    async def do_until(self, stop: Look[bool], command: Request, look: Look[T]) -> T:
+    async def do_until(self, stop: Matcher[bool], command: Request, matcher: Matcher[T]) -> T:
         """As `do`; stops the playback when `stop` finds its event."""
         stopping = self.waits.expect(stop)
-        doing = asyncio.ensure_future(self.do(command, look))
+        doing = asyncio.ensure_future(self.do(command, matcher))
         stopped = asyncio.ensure_future(stopping.result())
         try:
             await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,9 +183,9 @@ class AgentConversation:
         if self._is_replying or await self._until(reply_began, NEXT_WORDS_S):
             await self._until(reply_over, LAST_WORDS_S)
 
-    async def _until(self, look: Look[bool], timeout_s: float) -> bool:
+    async def _until(self, matcher: Matcher[bool], timeout_s: float) -> bool:
         try:
-            return await self._exchange.waits.expect(look).result(timeout_s)
+            return await self._exchange.waits.expect(matcher).result(timeout_s)
         except TimeoutError:
             return False
 

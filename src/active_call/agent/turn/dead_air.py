@@ -8,8 +8,8 @@ playback. Each is said once per turn, and each logs what is late. While the call
 
 from __future__ import annotations
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State

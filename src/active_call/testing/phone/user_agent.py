@@ -441,7 +441,7 @@ class Phone:
                 return
             self.ended, self.state, self.setup.ended_at = ended, "ended", time.monotonic()
             if self.mouth is not None:
-                self.mouth.on_silence = True
+                self.mouth.is_silent = True
             self._on_event("ended", f"{ended.by} {ended.code} {ended.reason}")
             self._changed.notify_all()
 
