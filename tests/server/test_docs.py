@@ -89,3 +89,11 @@ def test_every_event_and_command_has_its_row() -> None:
 
 def tags(union: object) -> list[str]:
     return sorted(str(cls.__struct_config__.tag) for cls in get_args(union))
+
+
+def test_files_of_the_table_of_questions_exist() -> None:
+    table = (DOCS / "design" / "README.md").read_text(encoding="utf-8").partition("## Where to find it")[2]
+    named = re.findall(r"`([a-z0-9_]+(?:/[a-z0-9_]+)+)`", table)
+    source = DOCS.parent / "src" / "active_call"
+    assert len(named) > 15
+    assert [name for name in named if not (source / name).with_suffix(".py").exists()] == []
