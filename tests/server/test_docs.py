@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer.main import get_command
 
 from active_call.call.events.hangup_reason import CAUSES
 from active_call.contract import commands, events
 from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.certificate import write_development_certificate
+from active_call.server.commands.main import app
 from active_call.server.config.loading import load_config
 from active_call.server.config.warnings import UNUSED
 from active_call.server.setup.trunks import accounts, active_trunks, dial_plan
@@ -97,3 +99,10 @@ def test_files_of_the_table_of_questions_exist() -> None:
     source = DOCS.parent / "src" / "active_call"
     assert len(named) > 15
     assert [name for name in named if not (source / name).with_suffix(".py").exists()] == []
+
+
+def test_every_command_is_in_the_table() -> None:
+    table = (DOCS / "config.md").read_text(encoding="utf-8").partition("## Command line")[2].partition("\n## ")[0]
+    names = {str(name) for name in get_command(app).commands}  # type: ignore[attr-defined]
+    assert len(names) > 15
+    assert [name for name in sorted(names) if not re.search(rf"`(active-call )?\[?{name}\b", table)] == []
