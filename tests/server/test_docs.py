@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from active_call.call.events.hangup_reason import CAUSES
-from active_call.contract import commands, events
+from active_call.contract import commands, events, options
 from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.certificate import write_development_certificate
 from active_call.server.commands.main import app
@@ -106,3 +106,11 @@ def test_every_command_is_in_the_table() -> None:
     names = {str(name) for name in get_command(app).commands}  # type: ignore[attr-defined]
     assert len(names) > 15
     assert [name for name in sorted(names) if not re.search(rf"`(active-call )?\[?{name}\b", table)] == []
+
+
+def test_every_option_of_a_call_is_in_a_guide() -> None:
+    guides = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    groups = [group for group in vars(options).values() if isinstance(group, type) and issubclass(group, options.Options)]
+    names = {name for group in groups for name in group.__struct_encode_fields__}
+    assert len(names) > 80
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", guides)] == []
