@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -361,7 +362,7 @@ class Call:
         options = ReferOption(
             mode="warm" if briefing is not None and mode == "auto" else mode,
             briefing=BriefingOption(text=briefing) if isinstance(briefing, str) else briefing,
-            timeout=round(timeout),
+            timeout=max(1, math.ceil(timeout)),  # 0 would be the default
             moh=music,
             auto_hangup=then_hang_up,
             sip=SipOption(headers=dict(headers)) if headers else None,
