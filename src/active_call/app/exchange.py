@@ -17,6 +17,7 @@ from active_call.app.values import Speech
 from active_call.app.waiting import EventWaits, Matcher, Wait
 from active_call.base.errors import ActiveCallError
 from active_call.call.events.journal import AGENT_SPEAKERS
+from active_call.call.events.subscription import Subscription
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent, EndAgent, Request
 from active_call.contract import commands
@@ -122,16 +123,9 @@ class Exchange:
                 task.cancel()
                 await asyncio.wait({task})  # what it has begun, it ends
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Every event from now on, to the hangup."""
-        if self.ended is not None:
-            return
-        subscription = self._handle.subscribe()
-        try:
-            async for item in subscription:
-                yield item.event
-        finally:
-            subscription.close()
+    def events(self) -> AsyncIterator[Event]:
+        """Every event from this call of the method on, to the hangup."""
+        return _events_of(None if self.ended is not None else self._handle.subscribe())
 
     async def _request(self, command: Request) -> None:
         await self._handle.request(command)
@@ -158,6 +152,16 @@ class Exchange:
         self.waits.end(ended)
         self.digits.end(ended)
         self.over.set()
+
+
+async def _events_of(subscription: Subscription | None) -> AsyncIterator[Event]:
+    if subscription is None:
+        return
+    try:
+        async for item in subscription:
+            yield item.event
+    finally:
+        subscription.close()
 
 
 class AgentConversation:
