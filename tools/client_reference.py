@@ -23,7 +23,8 @@ def reference() -> str:
         if cls is Client:
             lines += [f"`{shown}{_signature(cls)}`", ""]
         lines += _members(cls)
-    lines += ["### Errors", "", "| error | means |", "|---|---|"]
+    lines += ["### Errors", "", "All can be imported from `active_call`, as can `ClientCall` for annotations.", ""]
+    lines += ["| error | means |", "|---|---|"]
     found = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__]
     lines += [f"| `{cls.__name__}` | {_plain(cls.__doc__)} |" for cls in found]
     return "\n".join(lines) + "\n"

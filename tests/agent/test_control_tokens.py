@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.items import History, SystemItem, UserItem
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.playbook_context import PlaybookContext
 
 TOKENS = [
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|start_header_id|>", "<|eot_id|>", "<|channel|>", "<|channel>",

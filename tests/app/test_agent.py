@@ -7,8 +7,9 @@ from typing import Literal, cast
 
 import pytest
 
-from active_call import Agent, Call, CallEnded, CommandRefused, tool
+from active_call import Agent, Call, CallEnded, CommandRefused, ConfigError, tool
 from active_call.agent.playbook.scenes import Playbook
+from active_call.app import agent as agent_module
 from active_call.app.tools import bind_tool
 from active_call.call.requests import BeginAgent
 from active_call.testing.fakes.providers import ToolUse
@@ -286,3 +287,70 @@ def test_model_of_an_agent_is_named_with_its_provider_or_alone(given: str, provi
     book = asyncio.run(begun()).playbook
     assert isinstance(book, Playbook)
     assert (book.llm.provider, book.llm.model) == (provider, model)
+
+
+def test_agent_with_settings_of_its_own_needs_no_super_init() -> None:
+    class Greeter(Agent):
+        def __init__(self, name: str) -> None:
+            self.greeting = f"Hello {name}."
+            self.instructions = f"You talk with {name}."
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Greeter("Ada"))
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Hello Ada.")
+        await caller.hangs_up()
+
+    assert virtual_call(take, caller, model=["unused"]).said == "Hello Ada."
+
+
+def look_up(city: str) -> str:
+    """The weather of a city."""
+    return f"rain in {city}"
+
+
+def test_agent_gets_plain_functions_and_the_tools_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_module, "load_tools", {"weather": (look_up,)}.__getitem__)
+
+    def count(people: int) -> int:
+        """How many chairs are needed."""
+        return people + 1
+
+    class Host(Agent):
+        tools = (count, "weather")
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Host())
+
+    async def caller(caller: Caller) -> None:
+        await caller.says("How many chairs, and what about the weather?")
+        await caller.hears("Four")
+        await caller.hangs_up()
+
+    result = virtual_call(
+        take, caller, model=[ToolUse("count", {"people": 3}), ToolUse("look_up", {"city": "Graz"}), "Four, and it rains."]
+    )
+    offered = {definition.name: definition.description for definition in result.prompts[0].tools}
+    assert offered["count"] == "How many chairs are needed."
+    assert offered["look_up"] == "The weather of a city."
+    told = [message.content for message in result.prompts[2].messages if message.role == "tool"]
+    assert [content for content in told if "4" in content]
+    assert [content for content in told if "rain in Graz" in content]
+
+
+def test_agent_with_unknown_tools_says_which_there_are() -> None:
+    class Host(Agent):
+        tools = ("no-such-tools",)
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        with pytest.raises(ConfigError, match="no-such-tools"):
+            await call.converse(Host())
+
+    async def caller(caller: Caller) -> None:
+        await caller.is_over()
+
+    virtual_call(take, caller)

@@ -374,6 +374,25 @@ def test_variables_are_written_and_kept_in_the_record() -> None:
     assert virtual_call(take, silent).record.variables["customer"] == "ACME"
 
 
+def test_events_are_those_from_the_call_of_the_method_on_and_not_from_the_first_read() -> None:
+    kinds: list[str] = []
+
+    async def take(call: Call) -> None:
+        events = call.events()
+        await call.answer()
+        await call.say("Hi.")
+        await call.hangup()
+        kinds.extend([type(event).__name__ async for event in events])
+
+    virtual_call(take, silent)
+    assert [kind for kind in kinds if kind in ("Answer", "TrackStart", "TrackEnd", "Hangup")] == [
+        "Answer",
+        "TrackStart",
+        "TrackEnd",
+        "Hangup",
+    ]
+
+
 def test_events_come_in_order_to_the_hangup() -> None:
     kinds: list[str] = []
 

@@ -33,8 +33,8 @@ def test_wait_that_is_cancelled_loses_no_item_and_leaves_nothing_behind() -> Non
 
 
 def test_full_mailbox_refuses_all_but_what_ends_the_call() -> None:
-    mailbox: Mailbox[int] = Mailbox(lambda item: item < 0, size=2, reserved=1)
+    mailbox: Mailbox[int] = Mailbox(lambda item: item < 0, is_last=lambda item: item == 4, size=2, reserved=1)
     assert [mailbox.put(item) for item in (1, 2, 3, -1, -2)] == [True, True, False, True, False]
-    assert mailbox.put(4, always=True)
+    assert mailbox.put(4)
     assert mailbox.is_overflowed
     assert mailbox.n_refused == 2

@@ -266,9 +266,9 @@ def test_mailbox_that_overflows_ends_the_call_with_a_reason(virtually: Any) -> N
 
 
 def test_mailbox_keeps_order_and_room_for_what_is_essential() -> None:
-    mailbox: Mailbox[int] = Mailbox(lambda item: item < 0, size=3, reserved=2)
+    mailbox: Mailbox[int] = Mailbox(lambda item: item < 0, is_last=lambda item: item == 9, size=3, reserved=2)
     assert [mailbox.put(item) for item in (1, 2, 3, 4, -1, -2, -3)] == [True, True, True, False, True, True, False]
-    assert mailbox.put(9, always=True)
+    assert mailbox.put(9)
     assert [mailbox.get_nowait() for _ in range(6)] == [1, 2, 3, -1, -2, 9]
     assert (mailbox.n_refused, mailbox.is_empty()) == (2, True)
 

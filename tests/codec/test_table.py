@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from active_call.codec.table import CODECS, RTPMAPS, STATIC_PAYLOAD_TYPES
+from active_call.codec.table import CODECS, G722, PCMA, PCMU, RTPMAPS
 
 
 def test_static_payload_types_are_those_of_rfc3551() -> None:
-    assert {number: codec.encoding_name for number, codec in STATIC_PAYLOAD_TYPES.items()} == {0: "PCMU", 8: "PCMA", 9: "G722"}
+    assert {codec.static_payload_type: codec.encoding_name for codec in (PCMU, PCMA, G722)} == {0: "PCMU", 8: "PCMA", 9: "G722"}
 
 
 def test_clock_of_g722_is_8000_although_it_samples_at_16000() -> None:

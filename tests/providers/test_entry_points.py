@@ -10,7 +10,7 @@ import pytest
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
 from active_call.providers import entry_points
-from active_call.providers.entry_points import KINDS, MAX_TOOLS, known_providers, known_tools, load_tools
+from active_call.providers.entry_points import KINDS, MAX_TOOLS, known_providers, load_tools
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.fakes.providers import FakeRecogniser, FakeResponder, FakeSynthesiser
@@ -61,7 +61,6 @@ def test_every_kind_has_a_group_of_its_own() -> None:
 
 def test_tools_of_a_package_are_one_callable_or_a_list(installed: Callable[..., None]) -> None:
     installed(tools={"weather": look_up, "desk": TOOLS})
-    assert known_tools() == ["desk", "weather"]
     assert load_tools("weather") == (look_up,)
     assert load_tools("desk") == (look_up, book)
 

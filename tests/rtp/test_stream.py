@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.base.world import SystemRandomness
-from active_call.rtp.packet import parse_header
-from active_call.rtp.stream import ReceiveStream, SendStream, new_send_stream
+from active_call.rtp.stream import ReceiveStream, new_send_stream
 
 
 def feed(stream: ReceiveStream, sequences: list[int], start: float = 100.0) -> None:
@@ -78,22 +77,6 @@ def test_take_report_carries_lsr_and_dlsr() -> None:
     report = stream.take_report(15.25)
     assert report.last_sender_report == 0xB7052000
     assert report.delay_since_last_sender_report == 0x00054000
-
-
-def test_next_header_counts_and_rolls_over() -> None:
-    stream = SendStream(9, 0xFFFF, 0xFFFFFFFF)
-    first = parse_header(stream.next_header(0, True, 160))
-    stream.advance(160)
-    second = parse_header(stream.next_header(0, False, 160))
-    assert first[:5] == (0, True, 0xFFFF, 0xFFFFFFFF, 9)
-    assert second[:5] == (0, False, 0, 159, 9)
-    assert (stream.n_packets, stream.n_octets) == (2, 320)
-
-
-def test_event_header_shares_sequence_and_keeps_media_clock() -> None:
-    stream = SendStream(9, 5, 1000)
-    assert parse_header(stream.event_header(101, True, 840, 4))[:4] == (101, True, 5, 840)
-    assert (stream.sequence, stream.timestamp) == (6, 1000)
 
 
 def test_new_send_stream_begins_low_and_at_random() -> None:

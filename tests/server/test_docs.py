@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from typer.main import get_command
 
+from active_call.call.events.hangup_reason import CAUSES
+from active_call.contract import commands, events, options
+from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.certificate import write_development_certificate
+from active_call.server.commands.main import app
 from active_call.server.config.loading import load_config
+from active_call.server.config.warnings import UNUSED
 from active_call.server.setup.trunks import accounts, active_trunks, dial_plan
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,3 +60,57 @@ def test_prefix_by_a_rewrite_is_what_the_guide_says(tmp_path: Path) -> None:
     path.write_text(line, encoding="utf-8")
     plan = dial_plan(load_config(path, {}, {}))
     assert str(plan.callee_uri("sip:+18005678912@sip.telnyx.com")) == "sip:123418005678912@sip.telnyx.com"
+
+
+def camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
+
+
+def test_keys_without_effect_are_the_listed_ones() -> None:
+    text = (DOCS / "config.md").read_text(encoding="utf-8").partition("## Accepted without effect")[2].partition("\n## ")[0]
+    listed = {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.findall(r"[\w.]+", quoted)}
+    groups = {"vad", "eou", "asr", "tts", "realtime", "ringbackDetection", "recorder", "sip"}
+    expected = set(UNUSED) | {camel(name) for names in WITHOUT_EFFECT.values() for name in names}
+    assert listed - groups - {"POST", "precache", "invite", "offer"} == expected - {"realtime"}
+
+
+@pytest.mark.parametrize("page", ["troubleshooting.md", "design/store.md"])
+def test_every_cause_of_an_end_is_explained(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert [cause for cause in CAUSES if f"`{cause}`" not in text] == []
+
+
+def test_every_event_and_command_has_its_row() -> None:
+    text = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    shown = text.partition("## Events")[2].partition("\n## ")[0], text.partition("## Commands")[2].partition("\n## Kept speech")[0]
+    not_emitted = {"other", "binary", "ping"}
+    assert [name for name in tags(events.Event) if f"| `{name}`" not in shown[0] and f", `{name}`" not in shown[0]] == sorted(not_emitted)
+    assert [name for name in tags(commands.Command) if f"`{name}`" not in shown[1]] == []
+
+
+def tags(union: object) -> list[str]:
+    return sorted(str(cls.__struct_config__.tag) for cls in get_args(union))
+
+
+def test_files_of_the_table_of_questions_exist() -> None:
+    table = (DOCS / "design" / "README.md").read_text(encoding="utf-8").partition("## Where to find it")[2]
+    named = re.findall(r"`([a-z0-9_]+(?:/[a-z0-9_]+)+)`", table)
+    source = DOCS.parent / "src" / "active_call"
+    assert len(named) > 15
+    assert [name for name in named if not (source / name).with_suffix(".py").exists()] == []
+
+
+def test_every_command_is_in_the_table() -> None:
+    table = (DOCS / "config.md").read_text(encoding="utf-8").partition("## Command line")[2].partition("\n## ")[0]
+    names = {str(name) for name in get_command(app).commands}  # type: ignore[attr-defined]
+    assert len(names) > 15
+    assert [name for name in sorted(names) if not re.search(rf"`(active-call )?\[?{name}\b", table)] == []
+
+
+def test_every_option_of_a_call_is_in_a_guide() -> None:
+    guides = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    groups = [group for group in vars(options).values() if isinstance(group, type) and issubclass(group, options.Options)]
+    names = {name for group in groups for name in group.__struct_encode_fields__}
+    assert len(names) > 80
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", guides)] == []

@@ -8,13 +8,11 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import (
     Address,
     CallEnded,
-    Credentials,
     EndpointConfig,
     IncomingCall,
     Listener,
     MessageDropped,
     RequestCompleted,
-    Target,
 )
 
 
@@ -202,30 +200,6 @@ def test_request_outside_that_cannot_be_sent_completes_as_503(bench, wire):
     bench.drain()
     (done,) = bench.of(RequestCompleted)
     assert (done.code, done.reason) == (503, "refused")
-
-
-def test_register_with_digest_keeps_call_id_and_counts_on(bench, wire):
-    (register,) = bench.do(
-        lambda now: bench.endpoint.request_outside(
-            "REGISTER",
-            "sip:sip.telnyx.com;transport=tcp",
-            now,
-            from_uri="sip:u@sip.telnyx.com",
-            to_uri="sip:u@sip.telnyx.com",
-            headers=(("Contact", "<sip:u@198.51.100.1;transport=tcp>"), ("Expires", "3600")),
-            credentials=(Credentials("u", "p", "sip.telnyx.com"),),
-            call_id="reg-1",
-            cseq=41,
-        )
-    )
-    assert register.transmit.destination == Target("tcp", "sip.telnyx.com", None)
-    assert (register.get("Call-ID"), register.get("CSeq")) == ("reg-1", "41 REGISTER")
-    assert register.all("Contact") == ["<sip:u@198.51.100.1;transport=tcp>"]
-    challenge = 'Digest realm="sip.telnyx.com", nonce="n", opaque="2/10.13.246.184"'
-    (again,) = bench.feed(wire.response(register, 401, extra=(("WWW-Authenticate", challenge),)), wire.TCP)
-    assert again.get("CSeq") == "42 REGISTER"
-    assert 'opaque="2/10.13.246.184"' in again.get("Authorization")
-    assert again.from_tag == register.from_tag
 
 
 def test_methods_with_their_own_operation_are_refused_outside(bench):

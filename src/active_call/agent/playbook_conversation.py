@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import AgentEffect, AgentInput
 from active_call.agent.items import Item
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import Playbook
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from active_call.agent.absence import CallerLeaves, CallerReturns, absence_by_bridge, absence_by_transfer
-from active_call.agent.context import PlaybookContext
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn

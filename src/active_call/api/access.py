@@ -47,7 +47,6 @@ class Scope(IntEnum):
     ADMIN = 3
 
 
-SCOPES: Final = {scope.name.lower(): scope for scope in Scope}
 _ADMIN_PATHS: Final = ("/api/playbooks/", "/api/webhooks/")
 _READ_SOCKETS: Final = ("/listen/",)
 

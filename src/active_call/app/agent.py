@@ -16,9 +16,9 @@ Settings that are not set come from the call's own options and the configuration
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from active_call.agent.playbook.scenes import FollowupOption, InterruptionOption, LlmOption, Playbook, Scene
 from active_call.agent.tools.registry import ToolRegistry
@@ -28,32 +28,32 @@ from active_call.call.opening.playbook_trust import trust_of
 from active_call.call.requests import BeginAgent
 from active_call.contract.options import AsrOption, CallOption, RealtimeOption, TtsOption
 from active_call.providers.base import ChatModel
+from active_call.providers.entry_points import load_tools
 
 
 class Agent:
-    """Subclass it, set its attributes, and add methods marked with `@tool`."""
+    """Subclass it, set its attributes (of the class, or of an instance), and add methods marked with `@tool`."""
 
-    instructions: ClassVar[str] = ""
+    instructions: str = ""
     """The instructions for the model; a template with the call's variables (`{{ caller }}`)."""
-    greeting: ClassVar[str] = ""
+    greeting: str = ""
     """What the agent says at the beginning; empty: the caller begins."""
-    llm: ClassVar[str | LlmOption | ChatModel | None] = None
+    llm: str | LlmOption | ChatModel | None = None
     """`provider/model`, the options of a model, or your own model; None: that of the default provider."""
-    stt: ClassVar[str | AsrOption | None] = None
+    stt: str | AsrOption | None = None
     """The recogniser: the name or the options of a provider; None: that of the configuration."""
-    tts: ClassVar[str | TtsOption | None] = None
+    tts: str | TtsOption | None = None
     """The synthesiser: the name or the options of a provider; None: that of the configuration."""
-    realtime: ClassVar[str | RealtimeOption | None] = None
+    realtime: str | RealtimeOption | None = None
     """A speech-to-speech model instead of `stt`, `llm` and `tts`: `provider`, `provider/model`, or options; None: none."""
-    language: ClassVar[str] = ""
+    language: str = ""
     """The language of recogniser and synthesiser, such as `de`; empty: that of the configuration."""
-    tools: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """More functions marked with `@tool`."""
-    followup: ClassVar[FollowupOption | None] = None
+    tools: Sequence[Callable[..., Any] | str] = ()
+    """More tools: functions (marked with `@tool` if they have options), and names of those that installed packages offer."""
+    followup: FollowupOption | None = None
     """How the agent speaks up when the caller stays silent."""
 
-    def __init__(self) -> None:
-        self._done: asyncio.Future[Any] | None = None
+    _done: asyncio.Future[Any] | None = None
 
     def finish(self, result: Any = None) -> None:
         """End the conversation when the caller has heard what the agent is saying; `Call.converse` returns with `result`."""
@@ -63,12 +63,15 @@ class Agent:
     # -- for Call.converse
 
     def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
-        """What the call is asked for, and what is done when the agent is finished. Raises RuntimeError if the agent is already in use."""
+        """What the call is asked for, and what is done when the agent is finished.
+
+        Raises RuntimeError if the agent is already in use, ConfigError for the name of tools that no package offers.
+        """
         if self._done is not None:
             raise RuntimeError("this agent is already used by a conversation; create a new one for each conversation")
         self._done = asyncio.get_running_loop().create_future()
         registry, functions = ToolRegistry(), {}
-        for function in (*self._own_tools(), *self.tools):
+        for function in (*self._own_tools(), *self._more_tools()):
             described, run = bind_tool(function, call)
             registry.register(described)
             functions[described.name] = run
@@ -78,6 +81,13 @@ class Agent:
     def _own_tools(self) -> list[Callable[..., Any]]:
         names = [name for kind in reversed(type(self).__mro__) for name in vars(kind) if is_tool(vars(kind)[name])]
         return [getattr(self, name) for name in dict.fromkeys(names)]
+
+    def _more_tools(self) -> Iterator[Callable[..., Any]]:
+        for given in self.tools:
+            if isinstance(given, str):
+                yield from load_tools(given)
+            else:
+                yield given
 
     def _playbook(self, *, interruptible: bool) -> Playbook:
         """The agent as a playbook. It is trusted like the operator's files, because the program belongs to the operator."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -38,8 +39,8 @@ from active_call.server import launching
 from active_call.server.composition import running
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
-from active_call.server.explained import Explained
 from active_call.server.reloading import ConfigSource
+from active_call.server.user_errors import UserErrors
 
 H = TypeVar("H", bound=Handler)
 
@@ -134,7 +135,7 @@ class App:
         """Serve until a stop signal. A mistake in the configuration is printed in one line, and the process exits with 2."""
         file = self._file or DEFAULT_FILE
         source = ConfigSource(file, self._overrides, os.environ, had_file=self._file is not None)
-        with Explained():
+        with UserErrors():
             launching.serve(self.config, source, program=self)
 
     async def __aenter__(self) -> App:
@@ -174,17 +175,19 @@ class App:
         caller: str | None = None,
         headers: Mapping[str, str] | None = None,
         variables: Mapping[str, Any] | None = None,
-        timeout: float = 60.0,
+        timeout: float | None = None,
         option: CallOption | None = None,
     ) -> Call:
         """Place a call to a SIP or tel URI, or to a number over the trunk; returns when it is answered.
 
-        `handler` is then run for it, and the call ends when the handler returns; without a handler you end the call.
+        `handler` is then run for it, and the call ends when the handler returns; without a handler you end the call. `timeout`: whole
+        seconds until it must be answered; by default those of `option`, or 60.
         Raises CallRefused if it is not answered, ActiveCallError if it cannot be placed.
         """
         given = option or CallOption()
         sip = SipOption(headers=dict(headers)) if headers else given.sip
-        option = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
+        until_answered = given.handshake_timeout if timeout is None else max(1, math.ceil(timeout))  # 0 would be the default
+        option = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=until_answered)
         live = self.server.registry.place(option, variables=variables)
         call = Call(live)
         try:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 from active_call.app.errors import CallEnded, CommandRefused, NoInput
-from active_call.app.exchange import Exchange
-from active_call.app.looks import (
+from active_call.app.event_matchers import (
     Playback,
     answered,
     bridge_ended,
@@ -28,8 +28,9 @@ from active_call.app.looks import (
     speech_of,
     transferred,
 )
+from active_call.app.exchange import Exchange
 from active_call.app.values import Heard, Outcome, Speech, TransferResult
-from active_call.app.waiting import Look
+from active_call.app.waiting import Matcher
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent
 from active_call.call.state import Phase
@@ -177,13 +178,13 @@ class Call:
         option = TtsOption(speed=speed) if speed is not None else None
         return commands.Tts(text=text, speaker=voice, play_id=f"say-{next(self._n_plays)}", option=option)
 
-    async def _play(self, command: commands.Tts | commands.Play, text: str, stop: Look[bool] | None) -> Heard:
+    async def _play(self, command: commands.Tts | commands.Play, text: str, stop: Matcher[bool] | None) -> Heard:
         exchange = self._exchange
         exchange.speech.clear()
         play_id = command.play_id if isinstance(command, commands.Tts) else command.url
-        look = Playback(play_id or "", text, str(command.__struct_config__.tag))
+        matcher = Playback(play_id or "", text, str(command.__struct_config__.tag))
         try:
-            heard = await (exchange.do(command, look) if stop is None else exchange.do_until(stop, command, look))
+            heard = await (exchange.do(command, matcher) if stop is None else exchange.do_until(stop, command, matcher))
         except asyncio.CancelledError:
             exchange.send_soon(commands.Interrupt())
             raise
@@ -361,7 +362,7 @@ class Call:
         options = ReferOption(
             mode="warm" if briefing is not None and mode == "auto" else mode,
             briefing=BriefingOption(text=briefing) if isinstance(briefing, str) else briefing,
-            timeout=round(timeout),
+            timeout=max(1, math.ceil(timeout)),  # 0 would be the default
             moh=music,
             auto_hangup=then_hang_up,
             sip=SipOption(headers=dict(headers)) if headers else None,

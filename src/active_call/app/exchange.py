@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
-from active_call.app.looks import reply_began, reply_over, speech_of
+from active_call.app.event_matchers import reply_began, reply_over, speech_of
 from active_call.app.values import Speech
-from active_call.app.waiting import EventWaits, Look, Wait
+from active_call.app.waiting import EventWaits, Matcher, Wait
 from active_call.base.errors import ActiveCallError
 from active_call.call.events.journal import AGENT_SPEAKERS
+from active_call.call.events.subscription import Subscription
 from active_call.call.handle import CallHandle
 from active_call.call.requests import BeginAgent, EndAgent, Request
 from active_call.contract import commands
@@ -69,9 +70,9 @@ class Exchange:
         if text and not self.has_agent:
             self.send_soon(commands.History(speaker=speaker, text=str(text)))
 
-    async def do(self, command: Request, look: Look[T]) -> T:
-        """Carry out `command` and wait until `look` finds its event."""
-        wait = self.waits.expect(look)
+    async def do(self, command: Request, matcher: Matcher[T]) -> T:
+        """Carry out `command` and wait until `matcher` finds its event."""
+        wait = self.waits.expect(matcher)
         try:
             try:
                 await self.send(command)
@@ -83,10 +84,10 @@ class Exchange:
         finally:
             wait.cancel()
 
-    async def do_until(self, stop: Look[bool], command: Request, look: Look[T]) -> T:
+    async def do_until(self, stop: Matcher[bool], command: Request, matcher: Matcher[T]) -> T:
         """As `do`; stops the playback when `stop` finds its event."""
         stopping = self.waits.expect(stop)
-        doing = asyncio.ensure_future(self.do(command, look))
+        doing = asyncio.ensure_future(self.do(command, matcher))
         stopped = asyncio.ensure_future(stopping.result())
         try:
             await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,16 +123,9 @@ class Exchange:
                 task.cancel()
                 await asyncio.wait({task})  # what it has begun, it ends
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Every event from now on, to the hangup."""
-        if self.ended is not None:
-            return
-        subscription = self._handle.subscribe()
-        try:
-            async for item in subscription:
-                yield item.event
-        finally:
-            subscription.close()
+    def events(self) -> AsyncIterator[Event]:
+        """Every event from this call of the method on, to the hangup."""
+        return _events_of(None if self.ended is not None else self._handle.subscribe())
 
     async def _request(self, command: Request) -> None:
         await self._handle.request(command)
@@ -160,6 +154,16 @@ class Exchange:
         self.over.set()
 
 
+async def _events_of(subscription: Subscription | None) -> AsyncIterator[Event]:
+    if subscription is None:
+        return
+    try:
+        async for item in subscription:
+            yield item.event
+    finally:
+        subscription.close()
+
+
 class AgentConversation:
     """An agent's part in a call, from its beginning to `end`."""
 
@@ -183,9 +187,9 @@ class AgentConversation:
         if self._is_replying or await self._until(reply_began, NEXT_WORDS_S):
             await self._until(reply_over, LAST_WORDS_S)
 
-    async def _until(self, look: Look[bool], timeout_s: float) -> bool:
+    async def _until(self, matcher: Matcher[bool], timeout_s: float) -> bool:
         try:
-            return await self._exchange.waits.expect(look).result(timeout_s)
+            return await self._exchange.waits.expect(matcher).result(timeout_s)
         except TimeoutError:
             return False
 

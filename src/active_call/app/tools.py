@@ -28,10 +28,10 @@ class ToolOptions:
     """The options of a tool; see `tool`."""
 
     name: str
-    say_meanwhile: str
-    cancellable: bool
-    timeout: float
-    result_at: str
+    say_meanwhile: str = ""
+    cancellable: bool = True
+    timeout: float = TOOL_TIMEOUT_S
+    result_at: str = AT_SILENCE
 
 
 @overload
@@ -54,9 +54,9 @@ def tool(
 
     `say_meanwhile`: what the agent says while it runs, if the model says nothing. `cancellable`: an interruption cancels it;
     else it runs on, and the model gets its result later. `timeout`: seconds after which it fails. `result_at`: when a result that
-    comes late is spoken about: at the next `silence`, `now` (after the sentence that sounds), or never by itself (`next`: nobody waits, the
-    model sees it at the caller's next turn). What it returns is shown to the
-    model as text, anything else as JSON; an exception is told to the model.
+    comes late is spoken about: at the next `silence`, `now` (after the current sentence), or `next` (never by itself: nobody waits, and the
+    model sees it at the caller's next turn). A text that it returns is shown to the model as it is, anything else as JSON; the message of
+    an exception, too.
     """
 
     if result_at not in RESULT_TIMES:
@@ -75,8 +75,8 @@ def is_tool(value: object) -> bool:
 
 
 def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunction]:
-    """A marked function in the form for conversation and execution. Raises TypeError for parameters without annotation."""
-    manners: ToolOptions = getattr(function, _MARK)
+    """A function in the form for conversation and execution. Raises TypeError for parameters without annotation."""
+    options: ToolOptions = getattr(function, _MARK, None) or ToolOptions(function.__name__)
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     fields: dict[str, Any] = {}
     given: list[str] = []
@@ -85,18 +85,18 @@ def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunct
         if hint is Call:
             given.append(parameter.name)
         elif hint is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs a name and an annotation")
+            raise TypeError(f"tool {options.name}: the parameter {parameter.name!r} needs a name and an annotation")
         else:
             fields[parameter.name] = (hint, Field() if parameter.default is parameter.empty else parameter.default)
-    model = create_model(manners.name, __config__=ConfigDict(extra="forbid"), **fields)
+    model = create_model(options.name, __config__=ConfigDict(extra="forbid"), **fields)
     described = Tool(
-        name=manners.name,
+        name=options.name,
         description=inspect.getdoc(function) or "",
         parameters=_schema(model),
-        say_meanwhile=manners.say_meanwhile,
-        cancellable=manners.cancellable,
-        timeout_s=manners.timeout,
-        result_at=manners.result_at,
+        say_meanwhile=options.say_meanwhile,
+        cancellable=options.cancellable,
+        timeout_s=options.timeout,
+        result_at=options.result_at,
     )
     return described, _runner(function, model, dict.fromkeys(given, call))
 

@@ -1,4 +1,4 @@
-"""Waits for events of one call: each wait looks at every event until it has what it wants; the end of the call ends all of them.
+"""Waits for events of one call: each wait examines every event until it has its result; the end of the call ends all of them.
 
 Events enter by `take`, in the call's own loop and order. Knows no command and no call.
 """
@@ -14,15 +14,15 @@ from active_call.contract import events
 
 T = TypeVar("T")
 
-Look = Callable[[events.Event], T | None]
+Matcher = Callable[[events.Event], T | None]
 """Returns a result from an event, or None to wait on; raises the error of the wait."""
 
 
 class Wait(Generic[T]):
     """One wait. `result` returns or raises once; `cancel` ends it."""
 
-    def __init__(self, look: Look[T], waits: EventWaits) -> None:
-        self._look = look
+    def __init__(self, matcher: Matcher[T], waits: EventWaits) -> None:
+        self._matcher = matcher
         self._waits = waits
         self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -37,11 +37,11 @@ class Wait(Generic[T]):
         return self._future.done() and not self._future.cancelled() and _failure(self._future) is not None
 
     def take(self, event: events.Event) -> None:
-        """Look at an event."""
+        """Examine an event."""
         if self._future.done():
             return
         try:
-            found = self._look(event)
+            found = self._matcher(event)
         except CallError as error:
             self._future.set_exception(error)
         else:
@@ -54,7 +54,7 @@ class Wait(Generic[T]):
             self._future.set_exception(error)
 
     async def result(self, timeout_s: float | None = None) -> T:
-        """The result. Raises TimeoutError after `timeout_s`, CallEnded at the end of the call, or what the look has raised."""
+        """The result. Raises TimeoutError after `timeout_s`, CallEnded at the end of the call, or what the matcher has raised."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(self._future)
@@ -76,11 +76,11 @@ class EventWaits:
         self.ended: CallEnded | None = None
         """Why no more events come; None while the call is alive."""
 
-    def expect(self, look: Look[T]) -> Wait[T]:
+    def expect(self, matcher: Matcher[T]) -> Wait[T]:
         """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded if the call is over."""
         if self.ended is not None:
             raise self.ended
-        wait = Wait(look, self)
+        wait = Wait(matcher, self)
         self._waits.append(wait)  # type: ignore[arg-type]
         return wait
 

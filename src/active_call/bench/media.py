@@ -52,7 +52,7 @@ from active_call.bench.programs import Talking, talking
 from active_call.bench.speech import RATE_HZ, speech
 from active_call.media.link.messages import ConfigureRtp, Load, PlayStarved, Report, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
-from active_call.server.explained import Explained
+from active_call.server.user_errors import UserErrors
 
 WARM_UP_S: Final = 2.0
 LEAD_S: Final = 1.0
@@ -279,5 +279,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with Explained():
+    with UserErrors():
         raise SystemExit(main())

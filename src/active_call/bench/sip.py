@@ -33,9 +33,9 @@ from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
 from active_call.server.config.loading import load_config
-from active_call.server.explained import Explained
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
+from active_call.server.user_errors import UserErrors
 
 TRANSPORTS: Final = ("udp", "tcp", "tls")
 FIRST_RATE: Final = 50.0
@@ -297,5 +297,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with Explained():
+    with UserErrors():
         raise SystemExit(main())

@@ -43,10 +43,10 @@ class Mailbox(Generic[T]):
         """The deadline of the waiting task."""
         self.n_refused = 0
 
-    def put(self, item: T, *, always: bool = False) -> bool:
-        """Add `item`; False if there is no room. With `always` it is added in any case."""
+    def put(self, item: T) -> bool:
+        """Add `item`; False if there is no room."""
         n_waiting = len(self._items)
-        if n_waiting >= self._size and not (always or self._is_last(item)):
+        if n_waiting >= self._size and not self._is_last(item):
             has_room = n_waiting < self._size + self._reserved
             if not (has_room and self._is_essential(item)):
                 self.n_refused += 1

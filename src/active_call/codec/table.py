@@ -42,7 +42,5 @@ TELEPHONE_EVENT: Final = Codec("telephone_event", "telephone-event", -1, 8000, 8
 AUDIO_CODECS: Final = (PCMU, PCMA, G722, OPUS, L16_8000, L16_16000)
 CODECS: Final[dict[str, Codec]] = {codec.name: codec for codec in (*AUDIO_CODECS, TELEPHONE_EVENT)}
 """By our name."""
-STATIC_PAYLOAD_TYPES: Final[dict[int, Codec]] = {codec.static_payload_type: codec for codec in (PCMU, PCMA, G722)}
-"""By the payload type that needs no rtpmap."""
 RTPMAPS: Final[dict[str, Codec]] = {codec.rtpmap.lower(): codec for codec in CODECS.values()}
 """By the rtpmap in lower case: encoding names are case-insensitive (RFC 8866 §6.6)."""

@@ -44,6 +44,7 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "secret_id": "",
         "extra": "",
     },
+    options.RealtimeOption: {"secret_id": "", "tools": "the playbook's tools are offered to the model"},
     options.RingbackDetectionOption: {
         "min_buffer_secs": "",
         "detection_interval_secs": "",
@@ -54,8 +55,7 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     options.CallOption: {
         "codec": "",
         "enable_ipv6": "addresses of both families are used as they come",
-        "enable_ice_lite": "",
+        "enable_ice_lite": "enable_ice_lite of the configuration switches it for all browsers",
         "extra": "",
-        "realtime": "",
     },
 }

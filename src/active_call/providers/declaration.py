@@ -73,7 +73,3 @@ class ProviderDeclaration(Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         """All names that `provider` accepts for it."""
         return (self.name, *self.aliases)
-
-    @property
-    def latency_knobs(self) -> tuple[DeclaredOption, ...]:
-        return tuple(option for option in self.options if option.is_latency_knob)

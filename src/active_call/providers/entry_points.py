@@ -101,11 +101,6 @@ def family_of(provider: str) -> str:
     return family if family in FAMILIES else name
 
 
-def known_tools() -> list[str]:
-    """The names of the tools that installed packages offer, sorted."""
-    return sorted(_found(TOOLS_GROUP))
-
-
 def load_tools(name: str) -> tuple[Callable[..., Any], ...]:
     """The tools that an installed package offers as `name`: one callable, or a list of them.
 

@@ -185,7 +185,7 @@ class Engines:
         """Create the engines of `options` for calls with `trust`, without loading models, so that mistakes appear now, not in the first
         call.
 
-        Adapters are imported in a thread (the OpenAI SDK alone takes a second). Raises ConfigError.
+        Adapters are imported in a thread: their packages may take a second. Raises ConfigError.
         """
         for option in options:
             await self._create(option, trust)

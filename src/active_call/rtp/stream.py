@@ -1,6 +1,6 @@
-"""Per-stream RTP state: reception statistics (RFC 3550 appendices A.1, A.3, A.8) and the sender's counters.
+"""Per-stream RTP state: reception statistics (RFC 3550 appendices A.1, A.3, A.8) and the sender's first values.
 
-Sequence numbers, timestamps and arrival times go in; report blocks and headers come out. This module knows no payload and no buffer.
+Sequence numbers, timestamps and arrival times go in; report blocks come out. This module knows no payload and no buffer.
 
 The receiver follows A.1 without probation: the address has been negotiated or latched, so the first packet counts. A jump of more than
 `MAX_DROPOUT` is accepted when the next number in sequence follows it; then the statistics restart.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from active_call.base.world import Randomness
 from active_call.rtp.columns import Cell
-from active_call.rtp.packet import pack_header
 from active_call.rtp.reception_table import MAX_DROPOUT, SEQUENCES, ReceptionTable
 from active_call.rtp.rtcp import ReportBlock
 
@@ -130,40 +131,12 @@ class ReceiveStream:
         )
 
 
-class SendStream:
-    """The counters of our packets. They continue over hold, re-INVITE and change of codec, so that the peer's SRTP state stays in step.
+class SendStream(Struct, frozen=True):
+    """The first values of the packets that we send; `media/send` counts on from them."""
 
-    `sequence` and `timestamp` are those of the next packet.
-    """
-
-    __slots__ = ("n_octets", "n_packets", "sequence", "ssrc", "timestamp")
-
-    def __init__(self, ssrc: int, sequence: int, timestamp: int) -> None:
-        self.ssrc = ssrc
-        self.sequence = sequence
-        self.timestamp = timestamp
-        self.n_packets = 0
-        self.n_octets = 0
-
-    def next_header(self, payload_type: int, marker: bool, payload_bytes: int) -> bytes:
-        """Return the header of the next packet and count it. The timestamp does not change; `advance` moves it."""
-        sequence = self.sequence
-        self.sequence = (sequence + 1) & 0xFFFF
-        self.n_packets += 1
-        self.n_octets += payload_bytes
-        return pack_header(payload_type, marker, sequence, self.timestamp, self.ssrc)
-
-    def event_header(self, payload_type: int, marker: bool, timestamp: int, payload_bytes: int) -> bytes:
-        """Like `next_header` for a telephone event, whose `timestamp` is that of its start (RFC 4733 §2.2.1)."""
-        sequence = self.sequence
-        self.sequence = (sequence + 1) & 0xFFFF
-        self.n_packets += 1
-        self.n_octets += payload_bytes
-        return pack_header(payload_type, marker, sequence, timestamp, self.ssrc)
-
-    def advance(self, n_ticks: int) -> None:
-        """Advance the media clock by `n_ticks`, whether or not a packet was sent."""
-        self.timestamp = (self.timestamp + n_ticks) & 0xFFFFFFFF
+    ssrc: int
+    sequence: int
+    timestamp: int
 
 
 def new_send_stream(randomness: Randomness, ssrc: int = 0) -> SendStream:

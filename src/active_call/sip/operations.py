@@ -16,7 +16,6 @@ from active_call.sip.dialog.outbound import OutboundCall
 from active_call.sip.dialog.requests import Attempt, OutgoingRequest, add_body, outside
 from active_call.sip.events import (
     CallHandle,
-    Credentials,
     Flow,
     HeaderList,
     OutboundInvite,
@@ -172,29 +171,20 @@ class Operations:
         from_uri: str | None = None,
         to_uri: str | None = None,
         headers: HeaderList = (),
-        body: bytes = b"",
-        content_type: str = "",
-        credentials: tuple[Credentials, ...] = (),
-        proxy: str | None = None,
-        call_id: str | None = None,
-        from_tag: str | None = None,
-        cseq: int = 1,
         transport: TransportName | None = None,
         local_host: str | None = None,
     ) -> TransactionToken:
-        """Send OPTIONS, REGISTER … outside any dialog. RequestCompleted follows, with `call` None.
+        """Send OPTIONS or the like outside any dialog, without credentials. RequestCompleted follows, with `call` None.
 
-        `from_uri` and `to_uri` default to `target_uri`. `cseq` is the number of the first attempt; each attempt with credentials takes the
-        next one. Our Contact is added unless `headers` contains one.
+        `from_uri` and `to_uri` default to `target_uri`. Our Contact is added unless `headers` contains one.
         """
         if method in ("INVITE", "ACK", "CANCEL", "BYE") or not is_token(method):
             raise LocalProtocolError(f"{method} is not sent outside a call")
         core = self._core
         token = core.new_token()
-        own_call_id = call_id or core.randomness.uuid()
-        from_value = format_name_addr(from_uri or target_uri, parameters={"tag": from_tag or core.new_tag()})
+        call_id = core.randomness.uuid()
+        from_value = format_name_addr(from_uri or target_uri, parameters={"tag": core.new_tag()})
         user = None if any(name.lower() in ("contact", "m") for name, _ in headers) else _user_of(from_uri or "")
-        numbers = iter(range(cseq, 1 << 31))
 
         def make() -> Attempt:
             request, target = outside(
@@ -203,15 +193,15 @@ class Operations:
                 target_uri,
                 from_value=from_value,
                 to_uri=to_uri or target_uri,
-                call_id=own_call_id,
-                cseq=next(numbers),
-                proxy=proxy,
+                call_id=call_id,
+                cseq=1,
+                proxy=None,
                 transport=transport,
             )
-            add_body(request, headers, body, content_type)
+            add_body(request, headers)
             return request, target, Origin(user, None, local_host)
 
-        OutgoingRequest(core, make, credentials, partial(self._on_outside_outcome, token)).send(now)
+        OutgoingRequest(core, make, (), partial(self._on_outside_outcome, token)).send(now)
         return token
 
     def register(self, spec: RegistrationSpec, now: float) -> RegistrationHandle:

@@ -141,7 +141,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     transfers: tuple[dict[str, Any], ...] = ()
     """Each transfer: target, end state, code, reason and times, and its far legs."""
     media: dict[str, Any] = {}
-    """Packet and loss counts, jitter and codec of the media stream."""
+    """Packet and loss counts, jitter and round trip of the media stream; what else is known of it."""
     quality: tuple[QualitySample, ...] = ()
     """The same over time: a sample every five seconds, less often in a long call."""
     recording: str | None = None

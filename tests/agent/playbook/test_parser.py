@@ -161,6 +161,11 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
         parse(source[:place] + text + source[place + cut :], KEY="k")
 
 
+def test_realtime_model_of_a_playbook_has_effect_and_is_not_warned_of():
+    book = parse("---\nrealtime: {provider: openai, model: gpt-realtime, secretId: x}\n---\nx")
+    assert [warning.partition(": ")[2] for warning in book.warnings] == ["realtime.secretId has no effect"]
+
+
 SIP = "---\nsip:\n  bye_headers:\n    - {name: X-A, valeu: b}\n---\nx"
 
 

@@ -22,7 +22,7 @@ from active_call.agent.effects import (
     ToRealtime,
 )
 from active_call.agent.items import AgentItem, SystemItem, ToolResultItem, UserItem
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.realtime.actions import OFFERED
 from active_call.agent.realtime.conversation import RealtimeConversation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.reply.model_stream import ModelStream
 from active_call.agent.reply.sentences import FIRST_CLAUSE_WORDS, FIRST_CUT_WORDS

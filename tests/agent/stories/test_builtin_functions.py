@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.agent.effects import ModelDone, ModelText, SendToolRequest, SwitchLanguage, ToolAnswered, ToolCall, ToolsFound
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.tools.registry import Tool
 from active_call.contract import commands, events

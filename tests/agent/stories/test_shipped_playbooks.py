@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from active_call.agent.effects import HttpAnswered, MaskInput, ModelDone, SendToolRequest, SwitchLanguage, ToolAnswered, ToolCall
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.contract import commands, events

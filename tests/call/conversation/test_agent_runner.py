@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 from active_call.agent import effects
 from active_call.agent.cascade import CascadeConversation
 from active_call.agent.conversation import Conversation
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.realtime import events as realtime
 from active_call.agent.realtime.conversation import RealtimeConversation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 
@@ -12,11 +13,8 @@ from active_call.sip.syntax import digest
 from active_call.sip.syntax.digest import (
     Challenge,
     authorization,
-    format_challenge,
-    parse_authorization,
     parse_challenge,
     select_challenge,
-    verify,
 )
 
 RFC2617 = Challenge(
@@ -31,7 +29,12 @@ def answer(challenge: Challenge, password: str, *, cnonce: str = "0a4f113b", bod
 
 
 def response(challenge: Challenge, password: str, **more: str) -> str:
-    return parse_authorization(answer(challenge, password, **more)).response  # type: ignore[arg-type]
+    return response_in(answer(challenge, password, **more))  # type: ignore[arg-type]
+
+
+def response_in(header: str) -> str:
+    (found,) = re.findall(r' response="([0-9a-f]+)"', header)
+    return str(found)
 
 
 def md5(text: str) -> str:
@@ -73,7 +76,7 @@ def test_authorization_rfc7616_3_9_2_sha_512_256_as_in_erratum_4897() -> None:
     challenge = Challenge("api@example.org", "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", None, "SHA-512-256", ("auth",))
     credentials = Credentials("J\u00e4s\u00f8n Doe", "Secret, or not?")
     header = authorization(challenge, credentials, "GET", "/doe.json", b"", 1, "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v")
-    assert parse_authorization(header).response == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+    assert response_in(header) == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
 
 
 def test_authorization_md5_sess_hashes_the_nonces_in() -> None:
@@ -86,7 +89,7 @@ def test_authorization_auth_int_hashes_the_body() -> None:
     challenge = Challenge("r", "n", None, None, ("auth-int",))
     header = answer(challenge, "p", cnonce="c", body=b"v=0")
     ha2 = md5("GET:/dir/index.html:" + md5("v=0"))
-    assert parse_authorization(header).response == md5(md5("Mufasa:r:p") + f":n:00000001:c:auth-int:{ha2}")
+    assert response_in(header) == md5(md5("Mufasa:r:p") + f":n:00000001:c:auth-int:{ha2}")
 
 
 def test_authorization_counts_in_hexadecimal() -> None:
@@ -151,42 +154,6 @@ def test_select_challenge_passes_over_a_hash_that_is_missing(monkeypatch: pytest
     monkeypatch.setattr(digest, "ALGORITHMS", frozenset({"MD5"}))
     chosen = select_challenge(['Digest realm="r",nonce="1",algorithm=SHA-512-256', 'Digest realm="r",nonce="2",algorithm=MD5'])
     assert chosen is not None and chosen.nonce == "2"
-
-
-def test_format_challenge_is_read_back() -> None:
-    challenge = Challenge('a "b"', "n", "o", "SHA-256", ("auth", "auth-int"), stale=True)
-    assert parse_challenge(format_challenge(challenge)) == challenge
-
-
-@pytest.mark.parametrize("qop", [(), ("auth",), ("auth-int",)])
-@pytest.mark.parametrize("algorithm", [None, "MD5", "MD5-sess", "SHA-256", "SHA-256-sess"])
-def test_verify_takes_the_right_answer_only(algorithm: str | None, qop: tuple[str, ...]) -> None:
-    challenge = Challenge("r", "n", "o", algorithm, qop)
-    credentials = parse_authorization(answer(challenge, "right", body=b"b"))
-    assert verify(credentials, challenge, password="right", method="GET", body=b"b")
-    assert not verify(credentials, challenge, password="wrong", method="GET", body=b"b")
-    assert not verify(credentials, challenge, password="right", method="PUT", body=b"b")
-    assert verify(credentials, challenge, password="right", method="GET", body=b"x") is (qop != ("auth-int",))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        Challenge("R", "n", "o", None, ("auth",)),
-        Challenge("r", "N", "o", None, ("auth",)),
-        Challenge("r", "n", "O", None, ("auth",)),
-        Challenge("r", "n", "o", "SHA-256", ("auth",)),
-        Challenge("r", "n", "o", None, ()),
-    ],
-)
-def test_verify_refuses_an_answer_to_another_challenge(other: Challenge) -> None:
-    credentials = parse_authorization(answer(Challenge("r", "n", "o", None, ("auth",)), "p"))
-    assert not verify(credentials, other, password="p", method="GET")
-
-
-def test_parse_authorization_with_qop_but_no_count_raises() -> None:
-    with pytest.raises(ParseError):
-        parse_authorization('Digest username="u",realm="r",nonce="n",uri="/",response="x",qop=auth,cnonce="c"')
 
 
 def test_credentials_and_keys_do_not_leak_a_password_into_the_header() -> None:

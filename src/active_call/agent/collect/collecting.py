@@ -24,11 +24,11 @@ from typing import Protocol
 
 from active_call.agent.collect.collector import Collector, Entered, More, NotMeant, Outcome, Refused
 from active_call.agent.collect.kinds import DIGIT_KINDS, TEXT_KINDS
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import MaskInput
 from active_call.agent.items import UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import CollectorOption
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.tags import CollectTag
 from active_call.agent.turn.backchannels import Kind, backchannels

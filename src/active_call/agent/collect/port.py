@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.scripted import plain_words
 from active_call.agent.reply.steps import Step

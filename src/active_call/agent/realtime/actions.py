@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.actions import Actions
 from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, MessageTag, ReferTag, SetVarTag, Tag
 from active_call.contract import commands

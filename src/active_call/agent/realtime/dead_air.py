@@ -6,8 +6,8 @@ these sentences when it arrives. They are not part of the conversation.
 
 from __future__ import annotations
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import EmitEvent, ToolAnswered, ToolFinished
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.realtime.dead_air import RealtimeDeadAir
 from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
 from active_call.agent.realtime.playback import RealtimePlayback

@@ -9,11 +9,11 @@ import re
 
 import msgspec
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import ExpectPhrases, SwitchLanguage
 from active_call.agent.items import UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import Scene
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import DigitsTag, HangupTag, HoldTag, LanguageTag, MessageTag, PlayTag, ReferTag, UnknownTag
 from active_call.contract import commands

@@ -11,7 +11,6 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.effects import (
     AskModel,
@@ -29,6 +28,7 @@ from active_call.agent.effects import (
 from active_call.agent.features import ROLLING_SUMMARY
 from active_call.agent.items import AgentItem, Item, UserItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply

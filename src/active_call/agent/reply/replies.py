@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import EmitEvent, PauseReply, ReplyNumber, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.actions import Actions
 from active_call.agent.reply.model_answers import ModelAnswers
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S

@@ -6,7 +6,7 @@ has asked for time ("one moment"), the first follow-up comes after `PATIENCE_S` 
 
 from __future__ import annotations
 
-from active_call.agent.context import PlaybookContext
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import JoinedFinal, TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.scripted import plain_words
 from active_call.agent.reply.steps import count_words

@@ -9,8 +9,8 @@ only speaks.
 
 from __future__ import annotations
 
-from active_call.agent.context import PlaybookContext
 from active_call.agent.outbox import Outbox
+from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ConfigError
 from active_call.bench.server.measurement import Workload, measure
-from active_call.server.explained import Explained
+from active_call.server.user_errors import UserErrors
 
 EXIT_CODES: Final = {"held": 0, "overloaded": 0, "failed": 1, "not judged": 3}
 
@@ -81,5 +81,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with Explained():
+    with UserErrors():
         raise SystemExit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from active_call.agent.kinds import make_conversation
+from active_call.agent.make_conversation import make_conversation
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner, RealtimeSession

@@ -30,6 +30,10 @@ _WORDS: Final[Mapping[str, str]] = {
     "shutdown": "system",
 }
 _PEER_LEFT: Final = "remote_bye"
+_OF_THE_CORE: Final = frozenset({"local_bye", "local_reject"})
+"""Causes of the SIP core; a record has the reason for which the call hung up or refused."""
+CAUSES: Final = (*(word for word in _WORDS if word not in _OF_THE_CORE), _PEER_LEFT, "timeout", "rejected", "autohangup", "answerMachine")
+"""The causes that this program gives. An agent or a client may give any other text."""
 
 
 def hangup_reason(cause: str, ended_by: str, *, was_answered: bool) -> str:

@@ -63,8 +63,6 @@ ASIDE: Final = frozenset({Why.HOLD, Why.BRIDGE, Why.TRANSFER, Why.TAKEOVER})
 """Claims that take the caller from the agent."""
 FREEZING: Final = frozenset({Why.UNANSWERED, Why.OVERLAP, Why.PAUSED, Why.HOLD})
 """Claims that freeze playback."""
-MUSICAL: Final = frozenset({Why.RINGBACK, Why.HOLD_MUSIC, Why.TRANSFER_MUSIC, Why.PARTNER_HOLD})
-"""Claims that are music."""
 _HOLDERS: Final = (
     (Why.HOLD, Holder.HOLD),
     (Why.BRIDGE, Holder.BRIDGE),

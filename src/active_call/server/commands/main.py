@@ -23,8 +23,8 @@ from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
-from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
+from active_call.server.user_errors import UserErrors
 
 app = typer.Typer(**PROGRAM)
 app.add_typer(playbook_app, name="playbook")
@@ -66,7 +66,7 @@ def call(
     from active_call.server.setup.trunks import dial_plan
     from active_call.server.starter_files import write_starter_playbook
 
-    with Explained():
+    with UserErrors():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
         environment = read_environment(file.parent if file else Path(), os.environ)
@@ -98,7 +98,7 @@ def init(
     """Write a small working project: configuration, playbook or bot, and a test. Never overwrites a file."""
     from active_call.server.commands.init_project import init_project, start_command
 
-    with Explained():
+    with UserErrors():
         for path in init_project(folder, is_python=is_python):
             out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
         install = "" if find_spec("pytest") else "pip install pytest; "
@@ -124,7 +124,7 @@ def demo(
     from active_call.server.logs import set_up_logging
 
     set_up_logging("info" if verbose else "error")
-    with Explained():
+    with UserErrors():
         result = launching.run_loop(run_demo(folder, Console(quiet=as_json), with_model=model))
         if result is None:
             raise typer.Exit(130)

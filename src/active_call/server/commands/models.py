@@ -12,8 +12,8 @@ import typer
 
 from active_call.providers.models.catalogue import ALL_MODELS, ModelKind, SpeechModel, model_named
 from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
-from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
+from active_call.server.user_errors import UserErrors
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -49,7 +49,7 @@ def download(
     url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:
     """Download a model, verify it, and unpack it. Continues an interrupted download."""
-    with Explained():
+    with UserErrors():
         model, folder = model_named(name), models_folder(os.environ)
         err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)
         try:

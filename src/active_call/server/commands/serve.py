@@ -16,8 +16,8 @@ import typer
 from active_call.base.numeric_threads import single_threaded
 from active_call.base.version import __version__
 from active_call.server.config.loading import DEFAULT_FILE, overrides_from_flags
-from active_call.server.explained import Explained
 from active_call.server.terminal import Terminal
+from active_call.server.user_errors import UserErrors
 
 PROGRAM: Final[dict[str, Any]] = {
     "name": "active-call",
@@ -75,7 +75,7 @@ def serve(
     """Answer and place calls until stopped."""
     from active_call.server.starter_files import prepare_start
 
-    with Explained():
+    with UserErrors():
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
         config, written = prepare_start(conf, flags, os.environ, callee=call, meanwhile=_load_server)
         _load_server()

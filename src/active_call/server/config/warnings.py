@@ -22,7 +22,6 @@ UNUSED = {
     "options_response": "enable_options_response switches the answer to OPTIONS",
     "sipflow": "each record has the SIP messages of its call; `sipMessages: full` in a playbook keeps their complete texts",
     "llm": "choose the model in the front matter of a playbook",
-    "realtime": "choose the model in the front matter of a playbook",
     "http_access_skip_paths": "there is no access log",
     "http_gzip": "use a reverse proxy for compression",
     "peers": "",
@@ -38,6 +37,7 @@ _GROUPS: Mapping[str, type[msgspec.Struct]] = {
     "asr": options.AsrOption,
     "tts": options.TtsOption,
     "eou": options.EouOption,
+    "realtime": options.RealtimeOption,
     "ringback_detection": options.RingbackDetectionOption,
 }
 PLACEHOLDER = re.compile(r"<?\$?\{?YOUR_[A-Z_]+\}?>?")

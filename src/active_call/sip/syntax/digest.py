@@ -1,15 +1,14 @@
-"""Digest authentication, client and server side (RFC 2617, RFC 7616, RFC 8760, RFC 3261 §22).
+"""Digest authentication, client side (RFC 2617, RFC 7616, RFC 8760, RFC 3261 §22).
 
-Header values go in and come out. The module keeps no state: the caller keeps nonce counts, retries, and which challenge belongs to which
-request. It computes RFC 2069 responses if the challenge has no qop (Telnyx's registrar), always echoes `opaque` (Telnyx routes by it), and
-uses MD5 if no algorithm is named (Twilio).
+A challenge goes in, the value of an Authorization header comes out. The server challenges nobody: trunks are known by their address. The
+module keeps no state: the caller keeps nonce counts, retries, and which challenge belongs to which request. It computes RFC 2069 responses
+if the challenge has no qop (Telnyx's registrar), always echoes `opaque` (Telnyx routes by it), and uses MD5 if no algorithm is named
+(Twilio).
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -22,7 +21,6 @@ _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 ALGORITHMS = frozenset(name for name, digest in _HASHES.items() if digest in hashlib.algorithms_available)
 """The hash functions available in this build. Each also has a `-sess` variant."""
 
-_NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _SPELLING = {name.upper(): name for name in _HASHES}
 
 
@@ -40,21 +38,6 @@ class Challenge(Struct, frozen=True):
     def is_supported(self) -> bool:
         """Whether we can answer it: its hash is available, and its qop is absent or contains auth or auth-int."""
         return _hash_name(self.algorithm) in ALGORITHMS and (not self.qop or "auth" in self.qop or "auth-int" in self.qop)
-
-
-class DigestCredentials(Struct, frozen=True):
-    """The credentials in an Authorization or Proxy-Authorization value. `nonce_count` is eight hexadecimal digits."""
-
-    username: str
-    realm: str
-    nonce: str
-    uri: str
-    response: str
-    algorithm: str | None = None
-    cnonce: str | None = None
-    nonce_count: str | None = None
-    qop: str | None = None
-    opaque: str | None = None
 
 
 def parse_challenge(text: str) -> Challenge:
@@ -124,56 +107,6 @@ def authorization(
     return "Digest " + ", ".join(fields)
 
 
-def format_challenge(challenge: Challenge) -> str:
-    """The WWW-Authenticate or Proxy-Authenticate value of our challenge."""
-    fields = [f"realm={quote(challenge.realm)}", f"nonce={quote(challenge.nonce)}"]
-    if challenge.opaque is not None:
-        fields.append(f"opaque={quote(challenge.opaque)}")
-    if challenge.algorithm is not None:
-        fields.append(f"algorithm={challenge.algorithm}")
-    if challenge.qop:
-        fields.append(f'qop="{",".join(challenge.qop)}"')
-    if challenge.stale:
-        fields.append("stale=true")
-    return "Digest " + ", ".join(fields)
-
-
-def parse_authorization(text: str) -> DigestCredentials:
-    """Parse Digest credentials. Raises ParseError, also for another scheme or a qop without cnonce and nc."""
-    values = _parse_auth_params(text)
-    qop = values.get("qop")
-    if qop is not None and ("cnonce" not in values or not _NONCE_COUNT.match(values.get("nc", ""))):
-        raise ParseError("digest credentials", expected="cnonce and nc beside qop", found=text)
-    return DigestCredentials(
-        username=_required(values, "username"),
-        realm=_required(values, "realm"),
-        nonce=_required(values, "nonce"),
-        uri=_required(values, "uri"),
-        response=_required(values, "response"),
-        algorithm=values.get("algorithm"),
-        cnonce=values.get("cnonce"),
-        nonce_count=values.get("nc"),
-        qop=qop.lower() if qop is not None else None,
-        opaque=values.get("opaque"),
-    )
-
-
-def verify(credentials: DigestCredentials, challenge: Challenge, *, password: str, method: str, body: bytes = b"") -> bool:
-    """Whether the credentials answer our `challenge` with that password.
-
-    Realm, nonce, opaque, algorithm and qop must equal those of the challenge, so that a client cannot choose a weaker variant. The caller
-    checks that the nonce is fresh, that the count is new, and that `credentials.uri` is the Request-URI.
-    """
-    if not challenge.is_supported or not _answers(credentials, challenge):
-        return False
-    algorithm, qop = challenge.algorithm, credentials.qop
-    ha1 = hash_a1(algorithm, credentials.username, challenge.realm, password, nonce=challenge.nonce, cnonce=credentials.cnonce or "")
-    ha2 = hash_a2(algorithm, method, credentials.uri, body if qop == "auth-int" else None)
-    count, cnonce = credentials.nonce_count or "", credentials.cnonce or ""
-    expected = _response(algorithm, ha1, challenge.nonce, ha2, qop=qop, count=count, cnonce=cnonce)
-    return hmac.compare_digest(expected.encode(), encode_text(credentials.response.lower()))
-
-
 def hash_a1(algorithm: str | None, username: str, realm: str, password: str, *, nonce: str = "", cnonce: str = "") -> str:
     """H(A1) in lower-case hexadecimal (RFC 7616 §3.4.2)."""
     ha1 = _digest(algorithm, encode_text(f"{username}:{realm}:{password}"))
@@ -189,13 +122,6 @@ def hash_a2(algorithm: str | None, method: str, uri: str, body: bytes | None) ->
 def _response(algorithm: str | None, ha1: str, nonce: str, ha2: str, *, qop: str | None, count: str, cnonce: str) -> str:
     middle = nonce if qop is None else f"{nonce}:{count}:{cnonce}:{qop}"
     return _digest(algorithm, encode_text(f"{ha1}:{middle}:{ha2}"))
-
-
-def _answers(credentials: DigestCredentials, challenge: Challenge) -> bool:
-    same_algorithm = (credentials.algorithm or "MD5").upper() == (challenge.algorithm or "MD5").upper()
-    same_opaque = challenge.opaque is None or credentials.opaque == challenge.opaque
-    allowed_qop = credentials.qop in challenge.qop if challenge.qop else credentials.qop is None
-    return same_algorithm and same_opaque and allowed_qop and (credentials.realm, credentials.nonce) == (challenge.realm, challenge.nonce)
 
 
 def _digest(algorithm: str | None, data: bytes) -> str:

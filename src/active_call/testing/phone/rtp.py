@@ -99,8 +99,8 @@ class AudioSender:
         self.sent: list[Said] = []
         self.late_ms: list[float] = []
         """How late each packet went out against the 20 ms grid: the judge's own fault, reported with the figures."""
-        self.on_silence = False
-        """True: send nothing at all (a caller that vanishes)."""
+        self.is_silent = False
+        """True: send nothing at all (the call has ended, or its caller vanishes)."""
         self._thread = threading.Thread(target=self._run, name="phone-mouth", daemon=True)
 
     def start(self) -> None:
@@ -197,7 +197,7 @@ class AudioSender:
         )
         self._sequence += 1
         self._octets += len(payload)
-        if self.on_silence:
+        if self.is_silent:
             return
         packet = header + payload
         self._transmit(self._rtp, self._srtp.protect(packet) if self._srtp else packet, self._plan.remote)
@@ -212,7 +212,7 @@ class AudioSender:
         item = struct.pack("!BB", 1, len(name)) + name + b"\0"
         item += b"\0" * (-len(item) % 4)
         compound = report + struct.pack("!BBHI", 0x81, 202, 1 + len(item) // 4, self._ssrc) + item
-        if self.on_silence:
+        if self.is_silent:
             return
         host, port = self._plan.remote
         self._transmit(self._rtcp, self._srtp.protect_rtcp(compound) if self._srtp else compound, (host, port + 1))

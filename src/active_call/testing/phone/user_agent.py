@@ -218,12 +218,6 @@ class Phone:
             cancel = self._request("CANCEL", self._invite.uri, self._invite.sequence, to=self._invite.get("to"), branch=branch.group(1))
             self._transmit_reliably("CANCEL", cancel)
 
-    def stop_responding(self) -> None:
-        """Fall silent: no RTP, no RTCP, nothing more is answered."""
-        if self.mouth is not None:
-            self.mouth.on_silence = True
-        self._finish(Ended("caller", 0, "vanished"))
-
     def close(self) -> None:
         """Release sockets and threads; the records stay."""
         for part in (self.mouth, self.ear):
@@ -447,7 +441,7 @@ class Phone:
                 return
             self.ended, self.state, self.setup.ended_at = ended, "ended", time.monotonic()
             if self.mouth is not None:
-                self.mouth.on_silence = True
+                self.mouth.is_silent = True
             self._on_event("ended", f"{ended.by} {ended.code} {ended.reason}")
             self._changed.notify_all()
 

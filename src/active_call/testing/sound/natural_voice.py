@@ -22,11 +22,6 @@ NAME = re.compile(r"piper:(?P<speaker>[\w-]+)(?:\*(?P<factor>[0-9.]+))?")
 """`piper:joe*1.2`: the voice joe, a fifth higher."""
 
 
-def is_natural(voice: str) -> bool:
-    """Whether this is the name of such a voice."""
-    return NAME.fullmatch(voice) is not None
-
-
 def speak(text: str, voice: str) -> Pcm:
     """`text` as 8 kHz samples with the pauses of its sentences. Raises LookupError if the voice is not installed."""
     match = NAME.fullmatch(voice)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -469,10 +468,3 @@ class Leg:
             self.trunk.respond(request, peer, code, reason, leg=self)
         if request.method == "INVITE":
             self.trunk.expect_ack(request)
-
-    @property
-    def seconds_since_start(self) -> float:
-        """Since the first INVITE."""
-        return time.monotonic() - self.started_at
-
-    started_at: float = 0.0

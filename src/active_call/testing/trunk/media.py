@@ -75,7 +75,7 @@ class Sound:
 
     def stop_sending(self) -> None:
         """Stop sending."""
-        self.mouth.on_silence = True
+        self.mouth.is_silent = True
 
     def close(self) -> None:
         """End both threads."""

@@ -35,7 +35,6 @@ MAX_TERMS: Final = 200
 MAX_TOKENS: Final = 4_000
 """The most tokens of one turn."""
 END: Final = "<end>"
-FINISHED: Final = "<fin>"
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",

@@ -10,7 +10,7 @@ from active_call.server.terminal import Terminal
 err = Terminal(stderr=True)
 
 
-class Explained:
+class UserErrors:
     """Errors that the user can correct end the program with a one-line message and exit code 2."""
 
     def __enter__(self) -> None:

@@ -74,7 +74,7 @@ class Playback:
 def hold_agreed(on_hold: bool) -> Callable[[events.Event], bool | None]:
     """The other side has agreed to be put on hold, or to be taken back; raises CommandRefused when it refuses."""
 
-    def look(event: events.Event) -> bool | None:
+    def matches(event: events.Event) -> bool | None:
         match event:
             case events.Hold(on_hold=is_on_hold, initiator="system") if is_on_hold == on_hold:
                 return True
@@ -83,13 +83,13 @@ def hold_agreed(on_hold: bool) -> Callable[[events.Event], bool | None]:
             case _:
                 return None
 
-    return look
+    return matches
 
 
 def transferred(target: str) -> Callable[[events.Event], TransferResult | None]:
     """The final event of a transfer; raises TransferFailed if the target was not reached."""
 
-    def look(event: events.Event) -> TransferResult | None:
+    def matches(event: events.Event) -> TransferResult | None:
         match event:
             case events.Transfer(state="completed", initiator=None):
                 return TransferResult(target, bool(event.returned))
@@ -98,13 +98,13 @@ def transferred(target: str) -> Callable[[events.Event], TransferResult | None]:
             case _:
                 return None
 
-    return look
+    return matches
 
 
 def bridge_joined(target_session_id: str) -> Callable[[events.Event], bool | None]:
     """The two calls hear each other; raises CommandRefused if that is not possible."""
 
-    def look(event: events.Event) -> bool | None:
+    def matches(event: events.Event) -> bool | None:
         match event:
             case events.Bridge(state="joined", target_session_id=other) if other == target_session_id:
                 return True
@@ -113,14 +113,14 @@ def bridge_joined(target_session_id: str) -> Callable[[events.Event], bool | Non
             case _:
                 return None
 
-    return look
+    return matches
 
 
 def bridge_ended(target_session_id: str) -> Callable[[events.Event], str | None]:
     """The two calls no longer hear each other; returns the reason."""
 
-    def look(event: events.Event) -> str | None:
+    def matches(event: events.Event) -> str | None:
         is_it = isinstance(event, events.Bridge) and event.state == "parted" and event.target_session_id == target_session_id
         return (event.reason or "parted") if is_it and isinstance(event, events.Bridge) else None
 
-    return look
+    return matches
