@@ -67,6 +67,7 @@ class Browser:
         self.microphone = Microphone()
         self.pc.addTrack(self.microphone)
         self.heard: list[np.ndarray[Any, Any]] = []
+        self.rate_hz = 0
         self.pc.on("track", lambda track: asyncio.ensure_future(self._listen(track)))
 
     async def _listen(self, track: MediaStreamTrack) -> None:
@@ -76,11 +77,17 @@ class Browser:
             except Exception:
                 return
             samples = frame.to_ndarray().reshape(-1)
+            self.rate_hz = frame.sample_rate
             self.heard.append(samples[::2] if frame.layout.name == "stereo" else samples)
 
     def loudest(self) -> float:
         sound = np.concatenate(self.heard) if self.heard else np.zeros(1)
         return float(np.abs(sound.astype(float)).max())
+
+    def pitch(self) -> float:
+        """The strongest frequency so far, in Hz."""
+        sound = np.concatenate(self.heard).astype(float)
+        return float(np.abs(np.fft.rfft(sound))[1:].argmax() + 1) * self.rate_hz / len(sound)
 
     async def offer(self) -> str:
         await self.pc.setLocalDescription(await self.pc.createOffer())
@@ -132,6 +139,31 @@ def test_browser_is_answered_hears_the_agent_and_is_heard(server: Server) -> Non
             browser.microphone.waiting = np.concatenate((words, np.zeros(48_000, np.int16)))
             await until(line, "speaking")
             await until(line, "asrFinal")
+            await line.send(json.dumps({"command": "hangup"}))
+            await until(line, "hangup")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("codec", ["g722", "opus"])
+def test_tones_asked_for_with_the_offer_and_later_have_one_pitch(server: Server, codec: str) -> None:
+    """The sound is made before DTLS has its keys."""
+
+    async def story() -> None:
+        async with a_browser() as browser, connect(url(server, "/call/webrtc"), max_size=2**20) as line:
+            option = {"offer": await browser.offer(), "codec": codec}
+            await line.send(json.dumps({"command": "invite", "option": option}))
+            await line.send(json.dumps({"command": "play", "url": "tone:440/600000", "playId": "early"}))
+            await browser.take((await until(line, "answer"))["sdp"])
+            await until(line, "trackStart", playId="early")
+            await asyncio.sleep(1.5)
+            assert abs(browser.pitch() - 440) < 10
+            await line.send(json.dumps({"command": "play", "url": "tone:440/600000", "playId": "late"}))
+            await until(line, "trackStart", playId="late")
+            await asyncio.sleep(0.5)
+            browser.heard.clear()
+            await asyncio.sleep(1.5)
+            assert abs(browser.pitch() - 440) < 10
             await line.send(json.dumps({"command": "hangup"}))
             await until(line, "hangup")
 

@@ -113,6 +113,44 @@ def test_long_file_is_sent_only_some_seconds_ahead_and_heard_whole() -> None:
     with_player(Files(600), work)
 
 
+class LaterStream(FakeStream):
+    """A stream whose codec is negotiated later."""
+
+    def __init__(self, report: Callable[[link.Report], None]) -> None:
+        super().__init__(report)
+        self.rate_hz = 8000
+        self._agreed = asyncio.Event()
+
+    def agree(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._agreed.set()
+
+    async def rate_known(self) -> None:
+        await self._agreed.wait()
+
+
+def test_sound_asked_for_before_the_codec_is_known_is_made_at_the_codecs_rate() -> None:
+    asked: list[int] = []
+
+    class Asked(Files):
+        def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+            asked.append(rate_hz)
+            return super().pieces(source, rate_hz, repeat=repeat)
+
+    async def work(player: Player) -> None:
+        stream = LaterStream(player._report)
+        player.speaking.use(stream, None)  # type: ignore[arg-type]
+        player.speaking.play(commands.Play(url="a.wav"))
+        await asyncio.sleep(1)
+        assert asked == []
+        stream.agree(16_000)
+        await asyncio.sleep(1)
+        assert asked == [16_000]
+        await stream.close()
+
+    with_player(Asked(0.5), work)
+
+
 def test_paused_file_takes_no_more_and_goes_on_afterwards() -> None:
     async def work(player: Player) -> None:
         player.speaking.play(commands.Play(url="long.wav"))

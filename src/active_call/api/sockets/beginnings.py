@@ -92,6 +92,7 @@ class Browsers(Struct, frozen=True):
             callee=option.callee or "",
             call_id=session_id,
             peer=peer,
+            codec=option.codec,
         )
         return self.calls.place(option, playbook=playbook, variables=variables, session_id=session_id, leg=leg)
 

@@ -307,6 +307,7 @@ class SpeechOutput:
         try:
             if self._stream is None:
                 raise MediaError("the call has no media stream yet")
+            await self._stream.rate_known()
             await self.maker.make(job, self._stream.rate_hz, self._queue)
             if job.play.takes_sound and not job.piece.is_whole:
                 self.maker.note_whole(job)

@@ -129,6 +129,15 @@ def build_answer(
     return format_description(replace(answer, address=None, attributes=(*answer.attributes, *head), media=sections)).decode(), agreement
 
 
+def answered_codec(offer: BrowserOffer, codecs: tuple[str, ...]) -> str:
+    """The codec that `build_answer` agrees on; empty if none matches."""
+    nothing = Ours(ufrag="", password="", fingerprint="", candidates=())
+    try:
+        return build_answer(offer, nothing, codecs, 9, session_id=0)[1].codec
+    except NegotiationError:
+        return ""
+
+
 def _as_plain(section: MediaDescription, port: int) -> MediaDescription:
     """The section as plain RTP to the loopback, where the browser's transport is."""
     left_out = {"rtcp", "crypto", "candidate", "fingerprint"}

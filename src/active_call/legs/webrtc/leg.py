@@ -18,11 +18,12 @@ from msgspec.structs import replace
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.base.weakly import weakly
 from active_call.base.world import Randomness
+from active_call.codec import table
 from active_call.contract.options import CallOption
 from active_call.legs.agreed_media import agreed_rtp, statistics_of
 from active_call.legs.client_leg import ClientLeg
 from active_call.legs.events import LegAnswered, LegEnded, LegReady
-from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer, Ours, build_answer, read_offer
+from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer, Ours, answered_codec, build_answer, read_offer
 from active_call.legs.webrtc.dtls import SrtpKeys, own_certificate
 from active_call.legs.webrtc.fragments import fragment_of, read_fragment, with_ice
 from active_call.legs.webrtc.path import IcePath
@@ -54,10 +55,12 @@ class WebRtcLeg(ClientLeg):
         callee: str,
         call_id: str,
         peer: str,
+        codec: str | None = None,
     ) -> None:
+        """`codec`: the only one to answer with, if it is one of a browser's."""
         super().__init__(pool, caller=caller, callee=callee, call_id=call_id, peer=peer)
         self._settings = settings
-        self._codecs = settings.codecs
+        self._codecs = (codec.lower(),) if codec and codec.lower() in CODECS else settings.codecs
         self.offer = offer
         self._session_id = int(randomness.token(4), 16)
         self._browser = BrowserTransport(settings.ice, weakly(self._take_keys, _ignore), weakly(self._lost, _ignore), peer=peer)
@@ -162,10 +165,14 @@ class WebRtcLeg(ClientLeg):
     # -- as `legs.leg.Leg`
 
     async def _open(self, near: MediaStream | None) -> MediaStream:
-        return await self._pool.open_stream(self._report, bind_ip=LOOPBACK, near=near)
+        """The stream has the rate of the codec from the start: sound may be queued before the keys configure it."""
+        codec = answered_codec(read_offer(self.offer), self._codecs)
+        rate_hz = table.CODECS[codec].sample_rate_hz if codec else None
+        return await self._pool.open_stream(self._report, bind_ip=LOOPBACK, rate_hz=rate_hz, near=near)
 
     async def _answer(self, option: CallOption) -> None:
         """Answer the offer and start to connect. Raises NegotiationError or ParseError if the offer cannot be answered."""
+        del option
         self._require_unanswered(self._is_answering)
         self._is_answering = True
         stream = await self.open_media()
@@ -173,8 +180,6 @@ class WebRtcLeg(ClientLeg):
         self._relay_port = await self._browser.open_relay()
         self._browser.set_media_port(stream.port)
         path = await self._browser.gather()
-        if option.codec and option.codec.lower() in CODECS:
-            self._codecs = (option.codec.lower(),)
         answer = self._answer_to(offer, path)
         self._require_unanswered(self._is_answered)
         await self._browser.begin(offer)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link.message import Link
 
+DEFAULT_RATE_HZ = 8000
+"""The rate of plays before the first codec."""
+
 
 class OpenStream(Link, frozen=True, array_like=True, tag="open"):
     """Reserve a slot and, unless `bind_ip` is empty, an even RTP port (RTCP on the next). Answered by Opened or OpenFailed.
@@ -17,7 +20,7 @@ class OpenStream(Link, frozen=True, array_like=True, tag="open"):
 
     stream: int
     bind_ip: str
-    rate_hz: int = 8000
+    rate_hz: int = DEFAULT_RATE_HZ
 
 
 class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):

@@ -104,7 +104,7 @@ class MediaPool:
         *,
         bind_ip: str | None = None,
         rtp: bool = True,
-        rate_hz: int = 8000,
+        rate_hz: int | None = None,
         near: MediaStream | None = None,
     ) -> MediaStream:
         """Open a stream in the least loaded running process, or in the next one if that does not answer at once or refuses.
@@ -112,8 +112,8 @@ class MediaPool:
         `on_report` is called on the event loop and must not block or raise.
 
         `near`: prefer the process of that stream if it has room, because the two will be bridged. `rtp` false: a stream without sockets,
-        whose caller's sound comes from `feed_audio` and whose plays have `rate_hz` (8000, 16000 or 48000). Raises MediaRefused (a
-        MediaError) with its `reason`.
+        whose caller's sound comes from `feed_audio`. `rate_hz`: the rate of its plays (8000, 16000 or 48000); None: that of its first
+        codec. Raises MediaRefused (a MediaError) with its `reason`.
         """
         stream = self._next_stream
         self._next_stream += 1

@@ -6,6 +6,7 @@ not through this module.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from active_call.codec.table import CODECS
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link import messages as link
 from active_call.media.link.messages import StreamClosed
+from active_call.media.link.orders import DEFAULT_RATE_HZ
 from active_call.media.pool.process import MediaProcess
 
 
@@ -43,15 +45,18 @@ class MediaStream:
     """
 
     def __init__(
-        self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser, rate_hz: int = 8000
+        self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser, rate_hz: int | None = None
     ) -> None:
         self.stream = stream
         self.worker = worker
         self.pid = process.pid
         self.ip = ip
         self.port = port
-        self.rate_hz = rate_hz
-        """Rate of `queue_audio`: that of the first codec, or without RTP that of `open_stream`."""
+        self.rate_hz = rate_hz or DEFAULT_RATE_HZ
+        """Rate of `queue_audio`: that of the first codec, or that of `open_stream`. Before `rate_known` it may still change."""
+        self._has_rate = asyncio.Event()
+        if rate_hz is not None:
+            self._has_rate.set()
         self._is_configured = False
         self._process = process
         self._closer = closer
@@ -62,6 +67,11 @@ class MediaStream:
             self.rate_hz = CODECS[order.codec].sample_rate_hz
             self._is_configured = True
         self._process.send(order)
+        self._has_rate.set()
+
+    async def rate_known(self) -> None:
+        """Return when `rate_hz` is final. Sound made for another rate would be played too fast or too slowly."""
+        await self._has_rate.wait()
 
     def start_sending(self) -> None:
         """The peer has proved that it receives; see `link.StartSending`."""

@@ -26,6 +26,7 @@ from active_call.base.errors import MediaError
 from active_call.base.world import Clock
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Load, Opened, OpenFailed, OpenStream, Report, StreamClosed
+from active_call.media.link.orders import DEFAULT_RATE_HZ
 from active_call.media.pool.admission import Admission
 from active_call.media.pool.process import MediaProcess, WorkerOptions, spawn
 from active_call.media.pool.stream import MediaStream, StreamLost
@@ -174,7 +175,7 @@ class SupervisedWorker:
                 self._report(on_report, StreamLost(stream, reason))
 
     async def open_stream(
-        self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int = 8000
+        self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int | None = None
     ) -> MediaStream:
         """Open a stream here, without RTP if `bind_ip` is empty. Raises MediaRefused, also without an answer within `timeout_s`."""
         process = self._process
@@ -184,7 +185,7 @@ class SupervisedWorker:
         self._opening[stream] = opening
         self._callbacks[stream] = on_report
         self.status.n_streams += 1
-        process.send(OpenStream(stream, bind_ip, rate_hz))
+        process.send(OpenStream(stream, bind_ip, rate_hz or DEFAULT_RATE_HZ))
         opened = False
         try:
             async with asyncio.timeout(timeout_s):

@@ -34,6 +34,9 @@ class FakeStream:
     ip = "127.0.0.1"
     rate_hz = RATE_HZ
 
+    async def rate_known(self) -> None:
+        """The rate never changes here."""
+
     def __init__(self, report: Callable[[link.Report], None], *, is_configured: bool = True) -> None:
         self._report = report
         self.is_configured = is_configured
