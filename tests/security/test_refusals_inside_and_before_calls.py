@@ -101,7 +101,7 @@ def test_requests_that_nobody_reads_are_refused_and_the_call_goes_on(phone: Phon
     package = phone.ask("INFO", "Info-Package: conference")
     assert package.code == 469
     assert ("recv-info" in [name.lower() for name, _ in package.headers], package.get("Recv-Info")) == (True, "")
-    assert phone.ask("NOTIFY", "Event: presence", "Subscription-State: active").code == 481
+    assert phone.ask("NOTIFY", "Event: presence", "Subscription-State: active").code == 489
     assert phone.ask("OPTIONS").code == 200
     phone.hang_up()
 

@@ -144,10 +144,11 @@ def test_notify_without_a_transfer_gets_481_6665_4_1_3(bench, wire):
     assert len(told(bench)) == 1
 
 
-@pytest.mark.parametrize("event", ["message-summary", "presence", ""])
-def test_notify_without_a_subscription_gets_481_6665_4_1_3(bench, wire, event):
+@pytest.mark.parametrize("event", ["message-summary", "presence", "talk", ""])
+def test_notify_of_a_package_that_we_do_not_support_gets_489_6665_4_1_3(bench, wire, event):
     _, ok = inbound(bench, wire)
-    assert [m.code for m in bench.feed(notify(wire, ok, 101, b"x", event=event))] == [481]
+    (reply,) = bench.feed(notify(wire, ok, 101, b"x", event=event))
+    assert (reply.code, reply.get("Allow-Events")) == (489, "refer")
     assert bench.of(RequestReceived) == []
     assert bench.of(CallEnded) == []
 

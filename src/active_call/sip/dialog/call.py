@@ -42,6 +42,8 @@ from active_call.sip.syntax.message import Request, Response, session_descriptio
 from active_call.sip.transaction.server import ServerTransaction
 
 _NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "REFER"))
+_BAD_EVENT = Reply(489, "Bad Event", (("Allow-Events", "refer"),))
+"""To a NOTIFY of a package that we do not support (RFC 6665 §4.1.3, §8.3.2). PJSIP ends its call at a 481 to any request inside it."""
 
 
 class CallTable(Protocol):
@@ -175,8 +177,7 @@ class Call(Usage):
             case "REFER":
                 reply = self._handle_refer(transaction, request)
             case "NOTIFY":
-                known = is_refer_notify(request)  # we subscribe to nothing else (RFC 6665 §4.1.3)
-                reply = self.refers.handle_notify(request, now) if known else Reply(481, "Subscription Does Not Exist")
+                reply = self.refers.handle_notify(request, now) if is_refer_notify(request) else _BAD_EVENT
             case _:
                 self.emit(RequestReceived(self.handle, self._add_pending(transaction), request))
                 return
