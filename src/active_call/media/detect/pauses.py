@@ -82,6 +82,12 @@ class PauseWatch:
         """Store the frames (k, 160) of this tick. `n_heard` (k,): 16 kHz samples before them."""
         self._sound[slots, (n_heard // _WIDE_FRAME) % _FRAMES] = frames
 
+    def recent(self, slot: int, n_heard: int, n_samples: int) -> NDArray[np.int16]:
+        """The last samples of `slot` at 8 kHz. `n_heard`: 16 kHz samples before the last pushed frame."""
+        end = n_heard // _WIDE_FRAME + 1
+        places = np.arange(end - -(-n_samples // _FRAME), end) % _FRAMES
+        return self._sound[slot, places].reshape(-1)[-n_samples:]
+
     def take(self, slots: Slots, n_heard: NDArray[np.int64]) -> list[Pause]:
         """The pauses of `slots` that are due. `n_heard` (k,): 16 kHz samples including this tick."""
         is_due = self._due[slots] <= n_heard

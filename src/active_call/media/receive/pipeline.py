@@ -25,6 +25,8 @@ from active_call.media.detect.speech import N_PHASES, Detection, SpeechDetector
 from active_call.media.enhance.pipeline import EnhancePipeline
 from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
 from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.echo_gate import WINDOW as ECHO_WINDOW
+from active_call.media.receive.echo_gate import EchoGate
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.tick_frames import TickFrames
 from active_call.media.send.mixer import Samples
@@ -128,6 +130,9 @@ class ReceivePipeline:
         self._detector = SpeechDetector(capacity)
         self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ, is_gated=True)
         self._pauses = PauseWatch(capacity)
+        self._gate = EchoGate(capacity)
+        self.echo = self._gate.echo
+        """Needs the frames that are sent in each tick."""
         self._watched: Slots = np.zeros(0, np.intp)
         """Rows whose pauses are reported."""
         self._downsampler = Downsampler16to8(capacity)
@@ -188,6 +193,7 @@ class ReceivePipeline:
         self.inband.forget(slot)
         self._frames.reset(slot)
         self._downsampler.reset(slot)
+        self._gate.begin(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
         self._forwards_until[slot] = _ALWAYS
@@ -214,6 +220,7 @@ class ReceivePipeline:
             if order.pauses and not (before.detect and before.pauses):
                 self._pauses.begin(stream.slot)
             if not before.detect:
+                self._gate.begin(slot)
                 self._detect_from[stream.slot] = self._n_heard[stream.slot]
                 stream.is_judged_narrow = None
         stream.listen = order
@@ -353,17 +360,36 @@ class ReceivePipeline:
             detections += self._narrow_detector.push(self._narrow_sound(narrow), self._slots[narrow], at[narrow])
         if len(wide):
             detections += self._detector.push(self._wide_sound(wide), self._slots[wide], at[wide])
-        for detector in (self._narrow_detector, self._detector):
-            for slot, is_onset in detector.take_onsets():
-                is_new = any(detection.started and detection.slot == slot for detection in detections)
-                self.on_onset(self._stream_of[slot], now, is_onset=is_onset, is_sure=detector.is_speaking(slot) and not is_new)
-        for detection in detections:
+        if len(self._watched):
+            self._store_watched()
+        self._report_onsets(detections, tick, now)
+        for slot in self._gate.held_by(detections, tick, self._recent_sound):
+            self.on_onset(self._stream_of[slot], now, is_onset=False, is_sure=False)
+        for detection in (*detections, *self._gate.late_starts(tick, now, self._recent_sound, self._end_of)):
             self._report(detection, now)
         if len(self._watched):
-            self._watch_pauses()
+            self._report_pauses()
 
-    def _watch_pauses(self) -> None:
-        """Store the sound of the streams whose pauses are reported, and report the pauses that are due."""
+    def _report_onsets(self, detections: list[Detection], tick: int, now: float) -> None:
+        for detector in (self._narrow_detector, self._detector):
+            for slot, is_onset in detector.take_onsets():
+                if is_onset and self._gate.is_echo(slot, tick, self._recent_sound):
+                    continue
+                is_new = any(detection.started and detection.slot == slot for detection in detections)
+                self.on_onset(self._stream_of[slot], now, is_onset=is_onset, is_sure=detector.is_speaking(slot) and not is_new)
+
+    def _recent_sound(self, slot: int) -> Samples | None:
+        """The last sound of a watched stream at 8 kHz."""
+        stream = self._stream_of.get(slot)
+        if stream is None or not (stream.listen.detect and stream.listen.pauses):
+            return None
+        return self._pauses.recent(slot, int(self._n_heard[slot]), ECHO_WINDOW)
+
+    def _end_of(self, slot: int) -> int:
+        return int(self._n_heard[slot]) + WIDE_SAMPLES - int(self._detect_from[slot])
+
+    def _store_watched(self) -> None:
+        """Store the sound of the streams whose pauses are reported."""
         rows = self._watched
         slots = self._slots[rows]
         n_heard = self._n_heard[slots]
@@ -373,7 +399,11 @@ class ReceivePipeline:
             wide = self._frames.wide[rows[len(as_it_came) :] - len(self._frames.narrow)].astype(np.int32)
             frames = np.concatenate((frames, ((wide[:, 0::2] + wide[:, 1::2]) // 2).astype(np.int16)))
         self._pauses.push(frames, slots, n_heard)
-        for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
+
+    def _report_pauses(self) -> None:
+        """Report the pauses that are due."""
+        slots = self._slots[self._watched]
+        for pause in self._pauses.take(slots, self._n_heard[slots] + WIDE_SAMPLES):
             stream = self._stream_of[pause.slot]
             probability = self._detector_of(stream).voice_probability(pause.slot)
             sound = (pause.energy_db, pause.prosody.pitch_change_st, pause.prosody.final_lengthening)

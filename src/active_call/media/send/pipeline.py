@@ -10,7 +10,7 @@ Every stream has a frame of 20 ms at the rate of its plays, which is filled in e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -206,6 +206,21 @@ class SendPipeline:
         None if it does not send. Valid until the next `run`.
         """
         return self._frames.get(number)
+
+    def sent_narrow(self) -> Iterator[tuple[Slots, Samples]]:
+        """The frames that the last `run` sent, at 8 kHz, with their slots."""
+        if len(self._slots):
+            yield self._slots, self._pcm
+        others: dict[int, list[tuple[int, Samples]]] = {}
+        for row, slot in enumerate(self.opus.slots.tolist()):
+            others.setdefault(self.opus.rows.shape[1], []).append((slot, self.opus.rows[row]))
+        for stream, frame in [(single.stream, single.frame) for single in self._singles.values()] + self._unsent:
+            others.setdefault(len(frame), []).append((stream.slot, frame))
+        for n_samples, frames in others.items():
+            if n_samples % FRAME_SAMPLES == 0:
+                together = np.stack([frame for _, frame in frames]).reshape(len(frames), FRAME_SAMPLES, -1)
+                narrow = together[:, :, 0] if together.shape[2] == 1 else together.mean(2, dtype=np.float32).astype(np.int16)
+                yield np.array([slot for slot, _ in frames], np.intp), narrow
 
     def run(self, tick: int) -> None:
         """Send the packets of `tick`."""

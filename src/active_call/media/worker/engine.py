@@ -153,6 +153,8 @@ class Engine:
             self._sending.run(tick)
         except Exception as error:  # noqa: BLE001 (contains errors)
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
+        for slots, frames in self._sending.sent_narrow():
+            self._hearing.echo.sent(tick, slots, frames)
         self._sent_messages.run()
         self._sent_audio.run()
 
