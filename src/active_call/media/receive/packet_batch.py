@@ -34,7 +34,7 @@ from active_call.rtp.srtp import unprotect_all
 MAX_LAST_DATAGRAMS: Final = 8
 _recvmsg_into: Final = socket.socket.recvmsg_into
 _Datagram = tuple[int, Ancillary, int, Any]
-_NOTHING: Final[_Datagram] = (0, [], 0, None)
+_NOTHING: Final[_Datagram] = (-1, [], 0, None)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class _Received(Struct, frozen=True):
     """The datagrams of one pass, by row."""
 
     lengths: NDArray[np.intc]
-    """The lengths of the datagrams; 0 if there is no datagram."""
+    """The lengths of the datagrams; -1 if there is no datagram."""
     arrived: NDArray[np.float64]
     is_from_source: NDArray[np.bool_]
     """Whether the datagram comes from the address whose packets its leg accepts at once."""
@@ -71,7 +71,7 @@ class PacketBatchReader:
 
     def silent_rows(self) -> list[int]:
         """The positions of the legs of the last `take` that had no datagram."""
-        rows: list[int] = np.flatnonzero(self._lengths == 0).tolist()
+        rows: list[int] = np.flatnonzero(self._lengths < 0).tolist()
         return rows
 
     def take(self, legs: list[Leg], now: float, unix_now: float) -> list[Leg]:
@@ -101,7 +101,7 @@ class PacketBatchReader:
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
             return received.more
-        for row in np.flatnonzero(~is_simple).tolist():
+        for row in np.flatnonzero(~is_simple & (received.lengths >= 0)).tolist():
             leg, address, at = legs[row], received.address_of(row), float(received.arrived[row])
             if address is None:
                 continue
