@@ -126,8 +126,8 @@ class Readiness:
         before = self._silent_ticks
         if not fds and not before:
             return
-        self._silent_ticks = {fd: before.get(fd, 0) + 1 for fd in fds if fd in self._flowing}
-        ended = [fd for fd, n_ticks in self._silent_ticks.items() if n_ticks > MAX_SILENT_TICKS]
+        self._silent_ticks = {fd: before.get(fd, 0) + 1 for fd in fds}
+        ended = {fd for fd, n_ticks in self._silent_ticks.items() if n_ticks > MAX_SILENT_TICKS}
         if ended:
             self._flowing = [fd for fd in self._flowing if fd not in ended]
             for fd in ended:
