@@ -28,6 +28,8 @@ FRAME_S = 0.02
 OPUS_TICKS = 960
 PAYLOAD_TYPE = 96
 LOOKED_AT_EVERY = 50
+REPORT_S = 1.0
+"""Interval of the receiver reports. Browsers send one in 5 s. Here they come sooner, so that an encoder knows the loss in time."""
 
 
 class Browser(Offering):
@@ -52,6 +54,7 @@ class Browser(Offering):
         pair = dtls.transport._connection._nominated[1]
         self._address = pair.remote_addr
         self._socket = socket.socket(fileno=os.dup(pair.protocol.transport.get_extra_info("socket").fileno()))
+        self._protect_rtcp, self._their_ssrc, self._highest = dtls._tx_srtp.protect_rtcp, 0, 0
         self._unprotect, protect, plain = dtls._rx_srtp.unprotect, dtls._tx_srtp.protect, pair.protocol.datagram_received
         for n in range(n_packets):
             header = struct.pack("!BBHII", 0x80, PAYLOAD_TYPE, n & 0xFFFF, n * OPUS_TICKS & 0xFFFFFFFF, self._sender._ssrc)
@@ -66,7 +69,8 @@ class Browser(Offering):
         pair.protocol.datagram_received = received
 
     def _take(self, data: bytes) -> None:
-        self.arrivals.append((time.monotonic(), int.from_bytes(data[2:4], "big")))
+        self._highest, self._their_ssrc = int.from_bytes(data[2:4], "big"), int.from_bytes(data[8:12], "big")
+        self.arrivals.append((time.monotonic(), self._highest))
         if len(self.arrivals) % LOOKED_AT_EVERY == 1:
             try:
                 self._unprotect(data)
@@ -78,6 +82,14 @@ class Browser(Offering):
         if self._n_sent < len(self._packets):
             self._socket.sendto(self._packets[self._n_sent], self._address)
             self._n_sent += 1
+
+    def report(self) -> None:
+        """Send a receiver report without loss, with the name that a compound packet needs (RFC 3550 §6.1)."""
+        if self._their_ssrc:
+            ours = self._sender._ssrc
+            block = struct.pack("!BBHIIIIIII", 0x81, 201, 7, ours, self._their_ssrc, 0, self._highest, 0, 0, 0)
+            name = struct.pack("!BBHIBB4s2x", 0x81, 202, 3, ours, 1, 4, b"peer")
+            self._socket.sendto(self._protect_rtcp(block + name), self._address)
 
     def offsets_ms(self) -> np.ndarray:
         """The offsets of the packets since the last call. Clears them."""
@@ -126,7 +138,7 @@ async def main() -> None:
     gc.disable()  # a collection would count as send delay
     say({"connected": True})
     asked: asyncio.Future[object] = loop.run_in_executor(None, listen)
-    begun, sent, told, late = time.monotonic(), 0, 0, []
+    begun, sent, told, reported, late = time.monotonic(), 0, 0, 0, []
     while True:
         await asyncio.sleep(0.001)
         now = time.monotonic()
@@ -136,6 +148,9 @@ async def main() -> None:
         while sent < due:
             browsers[sent % len(browsers)].send()
             sent += 1
+        while now - begun > reported * REPORT_S / len(browsers):
+            browsers[reported % len(browsers)].report()
+            reported += 1
         if asked.done():
             say(seen(browsers, sent - told, late))
             late, told = [], sent

@@ -315,6 +315,7 @@ def test_legs_that_have_another_datagram_are_returned(is_ring: bool) -> None:
         for index in (0, 2, 3):
             wait_arrival(legs[index].fd)
         assert scene.arrivals.take(legs, scene.now, 0.0) == [legs[2], legs[3]]
+        assert scene.arrivals.silent_rows() == [index for index in range(N_LEGS) if index not in (0, 2, 3)]
         assert scene.arrivals.take([legs[2], legs[3]], scene.now, 0.0) == [legs[3]]
         assert scene.arrivals.take([legs[3]], scene.now, 0.0) == []
     finally:

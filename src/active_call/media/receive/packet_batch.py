@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from itertools import repeat
+from itertools import compress, repeat
 from operator import eq
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from active_call.rtp.srtp import unprotect_all
 MAX_LAST_DATAGRAMS: Final = 8
 _recvmsg_into: Final = socket.socket.recvmsg_into
 _Datagram = tuple[int, Ancillary, int, Any]
-_NOTHING: Final[_Datagram] = (0, [], 0, None)
+_NOTHING: Final[_Datagram] = (-1, [], 0, None)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class _Received(Struct, frozen=True):
     """The datagrams of one pass, by row."""
 
     lengths: NDArray[np.intc]
-    """The lengths of the datagrams; 0 if there is no datagram."""
+    """The lengths of the datagrams; -1 if there is no datagram."""
     arrived: NDArray[np.float64]
     is_from_source: NDArray[np.bool_]
     """Whether the datagram comes from the address whose packets its leg accepts at once."""
@@ -63,22 +63,36 @@ class PacketBatchReader:
         self._intake = intake
         self._on_failed = on_failed
         self._ring = ring
+        self._legs: list[Leg] = []
+        self._slots: NDArray[np.intp] = np.zeros(0, np.intp)
+        """The legs of the last `take`, and their slots."""
+        self._lengths: NDArray[np.intc] = np.zeros(0, np.intc)
+        """The lengths of its datagrams."""
+
+    def silent_rows(self) -> list[int]:
+        """The positions of the legs of the last `take` that had no datagram."""
+        rows: list[int] = np.flatnonzero(self._lengths < 0).tolist()
+        return rows
 
     def take(self, legs: list[Leg], now: float, unix_now: float) -> list[Leg]:
-        """Take one datagram of each of `legs` (distinct), if there is one. `unix_now` is `now` on the kernel's clock.
+        """Take one datagram of each of `legs` (distinct), if there is one. `unix_now` is `now` on the kernel's clock. The list must not
+        change afterwards: the same object means the same legs.
 
         Returns the legs that have another one. One that arrives later than the first is read does not count: a pass for a few datagrams
         costs nearly as much as one for all, and some always arrive during a pass.
         """
         intake, n_rows = self._intake, len(legs)
-        slots = np.array([leg.slot for leg in legs], np.intp)
+        if legs is not self._legs:
+            self._legs, self._slots = legs, np.array([leg.slot for leg in legs], np.intp)
+        slots = self._slots
         received = self._receive(legs, slots, now, unix_now)
+        self._lengths = received.lengths
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
         lengths[:] = received.lengths
         kind = packets["kind"]
         is_control = intake.is_muxed[slots] & (kind >= RTCP_KINDS[0]) & (kind <= RTCP_KINDS[1])
         is_opened = intake.is_open[slots] & ~is_control & (lengths > 0)
-        self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
+        self._unprotect(legs, is_opened & intake.is_secured[slots])
 
         try:
             is_simple = self._take_together(legs, slots, is_opened, received)
@@ -87,7 +101,7 @@ class PacketBatchReader:
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
             return received.more
-        for row in np.flatnonzero(~is_simple).tolist():
+        for row in np.flatnonzero(~is_simple & (received.lengths >= 0)).tolist():
             leg, address, at = legs[row], received.address_of(row), float(received.arrived[row])
             if address is None:
                 continue
@@ -163,16 +177,13 @@ class PacketBatchReader:
                 datagrams.append(_NOTHING)
         return datagrams
 
-    def _unprotect(self, legs: list[Leg], secured: NDArray[np.intp]) -> None:
+    def _unprotect(self, legs: list[Leg], is_secured: NDArray[np.bool_]) -> None:
         """Unprotect the datagrams in these rows. Their lengths become those of the packets, -1 for refused ones."""
-        intake, rows = self._intake, secured.tolist()
-        if len(rows) == len(legs):
-            statuses = unprotect_all([leg.receiving for leg in legs], intake.starts, intake.lengths)
-        else:
-            contexts = [legs[row].receiving for row in rows]
-            statuses = unprotect_all(contexts, [intake.starts[row] for row in rows], [intake.lengths[row] for row in rows])
+        intake, chosen = self._intake, is_secured.tolist()
+        contexts = [leg.receiving for leg in compress(legs, chosen)]
+        statuses = unprotect_all(contexts, compress(intake.starts, chosen), compress(intake.lengths, chosen))
         if any(statuses):
-            for row, status in zip(rows, statuses, strict=True):
+            for row, status in zip(np.flatnonzero(is_secured).tolist(), statuses, strict=True):
                 if status:
                     legs[row].refuse(status)
                     intake.memory.lengths[row] = -1

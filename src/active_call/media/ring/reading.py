@@ -42,7 +42,7 @@ class RingReader:
         """The source address of each row's datagram in the kernel's layout, padded with zeros; all zeros if there is no datagram."""
 
     def read(self, fds: NDArray[np.intc], now: float, unix_now: float) -> tuple[NDArray[np.intc], NDArray[np.float64]]:
-        """Read one datagram from each socket. Returns the lengths (0 if there is no datagram) and the kernel's arrival times on the clock
+        """Read one datagram from each socket. Returns the lengths (-1 if there is no datagram) and the kernel's arrival times on the clock
         of `now`. `unix_now` is the same moment on the kernel's clock. Raises OSError if the ring itself fails.
         """
         n_rows, received = len(fds), self._received
@@ -53,7 +53,7 @@ class RingReader:
         self.addresses[:n_rows] = 0
         self._reads["fd"][:n_rows] = self._looks["fd"][:n_rows] = fds
         results = self._ring.run(2 * n_rows)
-        lengths, self._found = np.maximum(results[0::2], 0), results[1::2]
+        lengths, self._found = np.maximum(results[0::2], -1), results[1::2]
         waited_s = (unix_now - controls["seconds"]) - controls["nanoseconds"] * 1e-9
         is_stamped = (controls["type"] == _SCM_TIMESTAMPNS) & (waited_s > 0.0) & (waited_s < MAX_WAIT_S)
         return lengths, np.where(is_stamped, now - waited_s, now)

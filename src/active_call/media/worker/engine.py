@@ -56,7 +56,7 @@ class Watch(Protocol):
     """The loop that watches the sockets."""
 
     def watch_rtp(self, fd: int) -> None:
-        """Call `Engine.take_in` whenever `fd` is readable, once for all readable ones."""
+        """Call `Engine.take_in` whenever `fd` may be readable, once for all of them."""
         ...
 
     def watch(self, fd: int, on_readable: Callable[[float], None]) -> None:
@@ -93,6 +93,9 @@ class Engine:
         self._arrivals = PacketBatchReader(self._intake, self._datagram_failed, open_reader(self._intake.memory.rows, DATAGRAM_BYTES))
         self._leg_of: dict[int, Leg] = {}
         """By the descriptor of the RTP socket."""
+        self._fds: list[int] = []
+        self._readable: list[Leg] = []
+        """The sockets of the last `take_in`, and their legs."""
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
@@ -164,13 +167,24 @@ class Engine:
         self._sending.opus.set_shedding(level >= LEVEL_OPUS)
         self._sent_messages.set_shedding(level >= LEVEL_OPUS)
 
-    def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
-        """Take the datagrams of these readable RTP sockets. What arrives meanwhile waits for the next call."""
-        legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
-        for _ in range(MAX_PASSES):
-            if not legs:
-                return
-            legs = self._arrivals.take(legs, now, unix_now)
+    def take_in(self, fds: list[int], now: float, unix_now: float) -> list[int]:
+        """Take the datagrams of these RTP sockets. What arrives meanwhile waits for the next call. Returns the sockets that had none.
+
+        The list must not change afterwards: the same object means the same sockets.
+        """
+        if fds is not self._fds:
+            self._fds = fds
+            self._readable = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
+        legs = self._readable
+        if not legs:
+            return fds
+        more = self._arrivals.take(legs, now, unix_now)
+        silent = [legs[row].fd for row in self._arrivals.silent_rows()]
+        for _ in range(MAX_PASSES - 1):
+            if not more:
+                break
+            more = self._arrivals.take(more, now, unix_now)
+        return silent
 
     def run_receive(self, now: float) -> None:
         """Second half, after the sockets were read: decode and detect, then record, then housekeeping."""
@@ -408,6 +422,7 @@ class Engine:
     def _unwatch(self, stream: Stream) -> None:
         leg = stream.leg
         if leg is not None and self._leg_of.pop(leg.rtp_socket.fileno(), None) is not None:
+            self._fds = []
             self._watch.unwatch(leg.rtp_socket.fileno())
             self._watch.unwatch(leg.rtcp_socket.fileno())
 

@@ -50,6 +50,8 @@ PASS_S: Final = 0.00008
 process shares the core if this one may use only one, and this one has priority. Without the rest the messages would leave when the second
 half is done, which takes another time in every tick.
 """
+MAX_SILENT_TICKS: Final = 5
+"""Longer than the longest common packet (60 ms) with some jitter."""
 READ_BYTES: Final = 256 * 1024
 GARBAGE_EVERY_S: Final = 30.0
 GARBAGE_SLACK_S: Final = 0.008
@@ -62,16 +64,25 @@ logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Readable sockets: an epoll and the callbacks. `on_rtp` is called once for all readable sockets of `watch_rtp`."""
+    """Readable sockets: an epoll and the callbacks. `on_rtp` is called once for all sockets of `watch_rtp` that may be readable. It returns
+    those that had nothing.
+
+    A socket that had a datagram is read again in every tick without asking epoll, because its peer sends one in every tick. After
+    `MAX_SILENT_TICKS` without one epoll is asked again.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._on_readable: dict[int, Callable[[float], None]] = {}
         self._n_watched = 0
-        self.on_rtp: Callable[[list[int], float, float], None] = _ignore
+        self._flowing: list[int] = []
+        """The sockets that are read without epoll. Replaced by another list at each change."""
+        self._silent_ticks: dict[int, int] = {}
+        """Of those that had nothing in the last tick."""
+        self.on_rtp: Callable[[list[int], float, float], list[int]] = _ignore
 
     def watch_rtp(self, fd: int) -> None:
-        """Call `on_rtp(fds, now, unix_now)` whenever `fd` is readable."""
+        """Call `on_rtp(fds, now, unix_now)` whenever `fd` may be readable."""
         self._epoll.register(fd, select.EPOLLIN)
         self._n_watched += 1
 
@@ -84,26 +95,50 @@ class Readiness:
     def unwatch(self, fd: int) -> None:
         """Stop watching `fd`, which is about to be closed."""
         self._on_readable.pop(fd, None)
-        self._epoll.unregister(fd)
+        self._silent_ticks.pop(fd, None)
+        if fd in self._flowing:
+            self._flowing = [each for each in self._flowing if each != fd]
+        else:
+            self._epoll.unregister(fd)
         self._n_watched -= 1
 
     def take_in(self, timeout_s: float = 0.0) -> None:
         """Read what has arrived: all datagrams of the RTP sockets, and one of each other socket. Wait at most `timeout_s` for the first."""
         events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
-        if not events:
-            return
         on_readable = self._on_readable
         now, unix_now = time.monotonic(), time.time()
         fds = [fd for fd, _ in events]
-        self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
+        self._begin_flow([fd for fd in fds if fd not in on_readable])
+        if self._flowing:
+            self._note_silent(self.on_rtp(self._flowing, now, unix_now))
         for fd in on_readable.keys() & fds:
             receive = on_readable.get(fd)
             if receive is not None:  # closed by an order earlier in this call
                 receive(now)
 
+    def _begin_flow(self, fds: list[int]) -> None:
+        if fds:
+            self._flowing = self._flowing + fds
+            for fd in fds:
+                self._epoll.unregister(fd)
 
-def _ignore(fds: list[int], now: float, unix_now: float) -> None:
+    def _note_silent(self, fds: list[int]) -> None:
+        before = self._silent_ticks
+        if not fds and not before:
+            return
+        self._silent_ticks = {fd: before.get(fd, 0) + 1 for fd in fds}
+        ended = {fd for fd, n_ticks in self._silent_ticks.items() if n_ticks > MAX_SILENT_TICKS}
+        if ended:
+            self._flowing = [fd for fd in self._flowing if fd not in ended]
+            for fd in ended:
+                del self._silent_ticks[fd]
+                self._epoll.register(fd, select.EPOLLIN)
+
+
+def _ignore(fds: list[int], now: float, unix_now: float) -> list[int]:
     """Default of `on_rtp`."""
+    del now, unix_now
+    return fds
 
 
 class ControlLink:
