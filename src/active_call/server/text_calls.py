@@ -164,8 +164,8 @@ class TextCall:
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_over and time.monotonic() < deadline:
             agent = self._call.state.agent
-            is_busy = self._call.parts.speech_output.is_speaking or self._call.parts.speech_input.is_busy or agent is None
-            if not is_busy and time.monotonic() - self._last_at > SETTLED_S and not getattr(agent, "is_answering", False):
+            is_busy = self._call.parts.speech_output.is_speaking or self._call.parts.speech_input.is_busy
+            if not is_busy and time.monotonic() - self._last_at > SETTLED_S and agent is not None and not agent.is_answering:
                 return
             await asyncio.sleep(0.02)
 
