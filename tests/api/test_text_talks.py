@@ -105,6 +105,40 @@ def test_line_is_answered_by_a_model_that_takes_its_time(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def test_playbook_with_a_speech_to_speech_model_is_tried_with_the_language_model_instead(tmp_path: Path) -> None:
+    async def story() -> None:
+        engines = Engines(model=FakeResponder(["We open at nine."]))  # type: ignore[arg-type]
+        async with talking(tmp_path, engines) as http:
+            content = "---\nrealtime: {provider: openai, model: gpt-realtime}\ngreeting: Hello.\n---\nYou answer for a bakery."
+            begun = await http.post("/api/console/talks", json={"content": content})
+            (error,) = [event["error"] for event in begun.json()["events"] if event["event"] == "error"]
+            assert "a call by text has no sound" in error and "instead" in error
+            told = await http.post(f"/api/console/talks/{begun.json()['id']}", json={"text": "When are you open?"})
+            assert lines(told)[-1] == ("assistant", "We open at nine.")
+            await http.delete(f"/api/console/talks/{begun.json()['id']}")
+
+    asyncio.run(story())
+
+
+def test_change_of_language_is_tried_by_text(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with talking(tmp_path) as http:
+            playbook = """---
+llm: {provider: script, greeting: Hello.}
+languages: [en, de]
+---
+## german please
+<language code="de"/>Guten Tag.
+"""
+            talk = (await http.post("/api/console/talks", json={"content": playbook})).json()
+            told = await http.post(f"/api/console/talks/{talk['id']}", json={"text": "german please"})
+            assert [text for _, text in lines(told)] == ["german please", "Guten Tag."]
+            assert [event for event in told.json()["events"] if event["event"] == "error"] == []
+            await http.delete(f"/api/console/talks/{talk['id']}")
+
+    asyncio.run(story())
+
+
 def test_talk_that_the_agent_ends_is_forgotten(tmp_path: Path) -> None:
     async def story() -> None:
         async with talking(tmp_path) as http:
