@@ -21,7 +21,6 @@ class Reception(Agent):
     llm = os.environ.get("MODEL", "openai/gpt-4o-mini")
 
     def __init__(self) -> None:
-        super().__init__()
         self.bookings: list[tuple[date, int]] = []
 
     @tool

@@ -23,6 +23,7 @@ from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.routing import Playbooks
 from active_call.server.text_calls import TextCall
+from active_call.testing.fakes.providers import FakeResponder
 
 PLAYBOOK = """---
 llm: {provider: script, greeting: Welcome to the bakery.}
@@ -40,14 +41,14 @@ Desk.
 
 
 @asynccontextmanager
-async def talking(folder: Path, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def talking(folder: Path, engines: Engines | None = None, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
     def no_file(name: str) -> Path:
         raise PlaybookError(name, 0, "there is none")
 
     async with httpx.AsyncClient() as outside:
         services = CallDependencies(
             world=World(),
-            engines=Engines(),
+            engines=engines or Engines(),
             http=outside,
             records=Records(),
             playbooks=Playbooks(no_file, {}),  # type: ignore[arg-type]
@@ -85,6 +86,55 @@ def test_playbook_is_tried_line_by_line_until_the_agent_hangs_up(tmp_path: Path)
             assert ended.json()["over"] is True
             assert (await http.post(path, json={"text": "hello"})).status_code == 404
             assert (await http.delete(path)).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_line_is_answered_by_a_model_that_takes_its_time(tmp_path: Path) -> None:
+    """The answer to the request has the model's reply, also if nothing happens for a second before it."""
+
+    async def story() -> None:
+        engines = Engines(model=FakeResponder(["We open at nine."], first_delay_s=1.0))  # type: ignore[arg-type]
+        async with talking(tmp_path, engines) as http:
+            content = "---\nllm: {provider: openai, apiKey: k}\ngreeting: Hello.\neou: {speculate: false}\n---\nYou answer for a bakery."
+            talk = (await http.post("/api/console/talks", json={"content": content})).json()
+            told = await http.post(f"/api/console/talks/{talk['id']}", json={"text": "When are you open?"})
+            assert [text for _, text in lines(told)] == ["When are you open?", "We open at nine."]
+            await http.delete(f"/api/console/talks/{talk['id']}")
+
+    asyncio.run(story())
+
+
+def test_playbook_with_a_speech_to_speech_model_is_tried_with_the_language_model_instead(tmp_path: Path) -> None:
+    async def story() -> None:
+        engines = Engines(model=FakeResponder(["We open at nine."]))  # type: ignore[arg-type]
+        async with talking(tmp_path, engines) as http:
+            content = "---\nrealtime: {provider: openai, model: gpt-realtime}\ngreeting: Hello.\n---\nYou answer for a bakery."
+            begun = await http.post("/api/console/talks", json={"content": content})
+            (error,) = [event["error"] for event in begun.json()["events"] if event["event"] == "error"]
+            assert "a call by text has no sound" in error and "instead" in error
+            told = await http.post(f"/api/console/talks/{begun.json()['id']}", json={"text": "When are you open?"})
+            assert lines(told)[-1] == ("assistant", "We open at nine.")
+            await http.delete(f"/api/console/talks/{begun.json()['id']}")
+
+    asyncio.run(story())
+
+
+def test_change_of_language_is_tried_by_text(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with talking(tmp_path) as http:
+            playbook = """---
+llm: {provider: script, greeting: Hello.}
+languages: [en, de]
+---
+## german please
+<language code="de"/>Guten Tag.
+"""
+            talk = (await http.post("/api/console/talks", json={"content": playbook})).json()
+            told = await http.post(f"/api/console/talks/{talk['id']}", json={"text": "german please"})
+            assert [text for _, text in lines(told)] == ["german please", "Guten Tag."]
+            assert [event for event in told.json()["events"] if event["event"] == "error"] == []
+            await http.delete(f"/api/console/talks/{talk['id']}")
 
     asyncio.run(story())
 

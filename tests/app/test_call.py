@@ -374,6 +374,28 @@ def test_variables_are_written_and_kept_in_the_record() -> None:
     assert virtual_call(take, silent).record.variables["customer"] == "ACME"
 
 
+def test_method_after_the_end_raises_an_exception_of_its_own() -> None:
+    raised: list[CallEnded] = []
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.hangup()
+        for ask in (call.say, call.say, call.unless_over, call.unless_over):
+            try:
+                await ask(asyncio.sleep(1) if ask == call.unless_over else "Anybody there?")  # type: ignore[operator]
+            except CallEnded as ended:
+                raised.append(ended)
+        for _ in range(2):
+            with pytest.raises(CallEnded) as caught:
+                await call.collect(digits=1)
+            raised.append(caught.value)
+
+    virtual_call(take, silent)
+    assert len(raised) == 6
+    assert {(ended.by, ended.cause) for ended in raised} == {("agent", "hangup")}
+    assert len(set(map(id, raised))) == 6
+
+
 def test_events_are_those_from_the_call_of_the_method_on_and_not_from_the_first_read() -> None:
     kinds: list[str] = []
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from active_call import Client
+from active_call import CallOption, Client
+from active_call.client import call as client_call
 from active_call.client.errors import CallOver, ClientError, CommandFailed
 from active_call.contract import events
 
@@ -88,7 +89,7 @@ def test_call_is_placed_spoken_to_and_hung_up() -> None:
             assert await call.say("Hello.") == "Hello."
             assert await call.say("We open at nine.") == "We open"
             assert await call.heard(5) == "thanks"
-        assert call.hangup is not None and call.hangup.reason == "caller"
+        assert call.ended is not None and call.ended.reason == "caller"
         kinds = [type(event).__name__ async for event in call.events()]
         assert kinds == ["Ringing", "Answer", "TrackEnd", "Interruption", "AsrFinal", "Hangup"]
         with pytest.raises(CallOver):
@@ -120,7 +121,23 @@ def test_broken_socket_is_opened_again_from_the_last_number_and_nothing_is_misse
                 if digits == ["1", "2"]:
                     break
             await call.say("Still here.", wait=False)
-        assert call.lost is None and call.hangup is not None
+        assert call.lost is None and call.ended is not None
+
+    asyncio.run(story())
+
+
+def test_server_that_reports_no_answer_is_a_client_error_after_the_calls_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_call, "MARGIN_S", 0.05)
+
+    async def line(line: Line) -> None:
+        await line.gets("invite")
+        await line.socket.wait_closed()
+
+    async def story() -> None:
+        async with a_server(line) as client:
+            with pytest.raises(ClientError, match=r"no answer within 1\.05 s"):
+                async with client.call("sip:bob@example.com", session_id="c.1", option=CallOption(handshake_timeout=1)):
+                    raise AssertionError
 
     asyncio.run(story())
 

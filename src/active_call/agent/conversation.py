@@ -46,6 +46,11 @@ class Conversation(Protocol):
         """The id of the current scene."""
         ...
 
+    @property
+    def is_answering(self) -> bool:
+        """A reply has been requested and is not heard to its end yet."""
+        ...
+
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
         """The call is over. `heard`: the play id of the current reply and its heard text. No other method may be called afterwards."""
         ...

@@ -64,6 +64,11 @@ class PlaybookConversation:
         return self._phase.state
 
     @property
+    def is_answering(self) -> bool:
+        """A reply has been requested and is not heard to its end yet."""
+        return self.state in (State.THINKING, State.SPEAKING)
+
+    @property
     def history(self) -> list[Item]:
         """What was said, heard and done so far."""
         return self._outbox.history.items

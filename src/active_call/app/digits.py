@@ -41,7 +41,7 @@ class DigitQueue:
         async with asyncio.timeout(timeout_s):
             while not self._digits:
                 if self._ended is not None:
-                    raise self._ended
+                    raise self._ended.again()
                 self._news.clear()
                 await self._news.wait()
         return self._digits.popleft()

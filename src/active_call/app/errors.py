@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from active_call.base.errors import ActiveCallError
 
 
@@ -23,6 +25,10 @@ class CallEnded(CallError):
     def __init__(self, by: str = "", cause: str = "", sip_code: int | None = None) -> None:
         self.by, self.cause, self.sip_code = by, cause, sip_code
         super().__init__(f"the call is over: {cause or 'ended'}{f', by the {by}' if by else ''}{f' ({sip_code})' if sip_code else ''}")
+
+    def again(self) -> Self:
+        """The same facts as an exception of its own. One that several tasks raise would collect the frames of all of them."""
+        return type(self)(self.by, self.cause, self.sip_code)
 
 
 class CallRefused(CallEnded):

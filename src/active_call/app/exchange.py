@@ -115,7 +115,7 @@ class Exchange:
             if self.ended is None:
                 await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
             if self.ended is not None and not task.done():
-                raise self.ended
+                raise self.ended.again()
             return task.result()
         finally:
             over.cancel()

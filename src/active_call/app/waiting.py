@@ -79,7 +79,7 @@ class EventWaits:
     def expect(self, matcher: Matcher[T]) -> Wait[T]:
         """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded if the call is over."""
         if self.ended is not None:
-            raise self.ended
+            raise self.ended.again()
         wait = Wait(matcher, self)
         self._waits.append(wait)  # type: ignore[arg-type]
         return wait
@@ -90,10 +90,10 @@ class EventWaits:
             wait.take(event)
 
     def end(self, ended: CallEnded) -> None:
-        """The call is over: whatever still waits raises `ended`."""
+        """The call is over: whatever still waits raises CallEnded with the facts of `ended`."""
         self.ended = ended
         for wait in list(self._waits):
-            wait.fail(ended)
+            wait.fail(ended.again())
 
     def forget(self, wait: Wait[T]) -> None:
         """Offer `wait` no more events."""

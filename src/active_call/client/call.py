@@ -29,7 +29,10 @@ RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses before each attempt to open the socket again; after the last one the call counts as lost for this program."""
 LINGER_S: Final = 20
 """How long the server keeps the call after its socket broke."""
-ANSWER_S: Final = 90.0
+RING_S: Final = 60
+"""How long the server lets a call ring unless its option says otherwise."""
+MARGIN_S: Final = 30.0
+"""How much longer than the server this client waits for an answer, and how long for the end of a call."""
 MAX_WAITING: Final = 10_000
 """Most events that wait for a program that does not read them."""
 
@@ -52,7 +55,7 @@ class ClientCall:
         self._inboxes: list[asyncio.Queue[told.Event | None]] = []
         self._own: asyncio.Queue[told.Event | None] = self._inbox()
         self._speech: asyncio.Queue[told.Event | None] = asyncio.Queue(MAX_WAITING)
-        self.hangup: told.Hangup | None = None
+        self.ended: told.Hangup | None = None
         """How the call ended; None while it goes on."""
         self.lost: ClientError | None = None
         """Why the server can no longer be reached."""
@@ -68,16 +71,16 @@ class ClientCall:
             answered = self._inbox()
             try:
                 await self.send(self._begin)
-                await self._await_answer(answered)
+                await self._await_answer(answered, self._begin)
             except BaseException:
                 await self.close()
                 raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._is_detached and self._begin is not None and self.hangup is None and self.lost is None:
-            with contextlib.suppress(ClientError, TimeoutError):
-                await self.hang_up()
+        if not self._is_detached and self._begin is not None and self.ended is None and self.lost is None:
+            with contextlib.suppress(ClientError):
+                await self.hangup()
         await self.close()
 
     async def close(self) -> None:
@@ -153,7 +156,7 @@ class ClientCall:
         """Cut short what is being said."""
         await self.send(commands.Interrupt(graceful=graceful))
 
-    async def send_digits(self, digits: str) -> None:
+    async def dtmf(self, digits: str) -> None:
         """Send DTMF."""
         await self.send(commands.Dtmf(digits=digits))
 
@@ -171,14 +174,16 @@ class ClientCall:
         finally:
             self._inboxes.remove(inbox)
 
-    async def hang_up(self, reason: str = "") -> None:
+    async def hangup(self, reason: str = "") -> None:
         """End the call, and return when it is over. Raises CallOver if it is over already."""
         inbox = self._inbox()
         try:
             await self.send(commands.Hangup(reason=reason or None))
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(MARGIN_S):
                 while not isinstance(await self._next(inbox), told.Hangup):
                     pass
+        except TimeoutError:
+            raise ClientError(f"the server has not reported the end of the call within {MARGIN_S:g} s") from None
         finally:
             self._inboxes.remove(inbox)
 
@@ -208,7 +213,7 @@ class ClientCall:
         return inbox
 
     async def _next(self, inbox: asyncio.Queue[told.Event | None]) -> told.Event:
-        event = await inbox.get() if not (inbox.empty() and self.hangup is not None) else None
+        event = await inbox.get() if not (inbox.empty() and self.ended is not None) else None
         if event is None:
             self._require_alive()
             raise CallOver("the call is over")
@@ -224,12 +229,14 @@ class ClientCall:
     def _require_alive(self) -> None:
         if self.lost is not None:
             raise self.lost
-        if self.hangup is not None:
-            raise CallOver(f"the call is over: {self.hangup.reason}")
+        if self.ended is not None:
+            raise CallOver(f"the call is over: {self.ended.reason}")
 
-    async def _await_answer(self, inbox: asyncio.Queue[told.Event | None]) -> None:
+    async def _await_answer(self, inbox: asyncio.Queue[told.Event | None], begin: commands.Command) -> None:
+        rings_s = begin.option.handshake_timeout if isinstance(begin, commands.Invite) else None
+        wait_s = (rings_s or RING_S) + MARGIN_S
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(wait_s):
                 while True:
                     match await self._next(inbox):
                         case told.Answer(refer=False):
@@ -238,6 +245,8 @@ class ClientCall:
                             raise CallOver(f"refused: {code or ''} {reason}".strip(), status=code or 0)
                         case told.Error(sender="command", error=error):
                             raise CommandFailed(error)
+        except TimeoutError:
+            raise ClientError(f"the server has reported no answer within {wait_s:g} s") from None
         finally:
             self._inboxes.remove(inbox)
 
@@ -251,14 +260,14 @@ class ClientCall:
 
     async def _read(self) -> None:
         try:
-            while self.hangup is None:
+            while self.ended is None:
                 assert self._socket is not None  # noqa: S101 (opened before)
                 with contextlib.suppress(ConnectionClosed):
                     async for message in self._socket:
                         if isinstance(message, str):
                             self._take(message)
                 self._is_open.clear()
-                if self.hangup is None:
+                if self.ended is None:
                     await self._open_again()
         except ClientError as error:
             self.lost = error
@@ -293,7 +302,7 @@ class ClientCall:
         elif self._id is None and event.track_id:
             self._id = event.track_id
         if isinstance(event, told.Hangup) and not event.refer:
-            self.hangup = event
+            self.ended = event
         if isinstance(event, told.AsrFinal) and event.text and not event.refer:
             _put(self._speech, event)
         for inbox in self._inboxes:

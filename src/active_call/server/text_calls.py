@@ -16,15 +16,17 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ConfigError
 from active_call.base.trust import Trust
 from active_call.call.call import Call
 from active_call.call.dependencies import CallDependencies
 from active_call.call.opening.routing import Accepted, IncomingCall
 from active_call.contract import events
-from active_call.contract.options import AsrOption, CallOption, EouOption, TtsOption
-from active_call.providers.base import ChatModel, RecognitionEvent, SpeechToTextCapabilities
+from active_call.contract.options import AsrOption, CallOption, EouOption, RealtimeOption, TtsOption
+from active_call.providers.base import ChatModel, RealtimeModel, RecognitionEvent, SpeechToTextCapabilities
 from active_call.providers.base import Final as FinalWords
 from active_call.providers.registry import Engines
+from active_call.providers.selection import Selection
 from active_call.providers.settings import LlmSettings
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
@@ -103,8 +105,12 @@ class _TextEngines:
     def get_responder(self, option: LlmSettings, trust: Trust) -> ChatModel:
         return self.engines.get_responder(option, trust)
 
-    def selection(self, *_: object) -> tuple[Any, ...]:
-        return ()
+    def get_realtime(self, option: RealtimeOption, trust: Trust | None = None) -> RealtimeModel:
+        """Raises ConfigError: a speech-to-speech model takes sound. The call then uses the playbook's language model."""
+        raise ConfigError("realtime.provider", "a call by text has no sound for a speech-to-speech model")
+
+    def selection(self, *_: object) -> tuple[Selection, ...]:
+        return (Selection("asr", self.words.name, "a call by text"), Selection("tts", self.voice.name, "a call by text"))
 
 
 class NoRecords:
@@ -164,8 +170,8 @@ class TextCall:
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_over and time.monotonic() < deadline:
             agent = self._call.state.agent
-            is_busy = self._call.parts.speech_output.is_speaking or self._call.parts.speech_input.is_busy or agent is None
-            if not is_busy and time.monotonic() - self._last_at > SETTLED_S and not getattr(agent, "is_answering", False):
+            is_busy = self._call.parts.speech_output.is_speaking or self._call.parts.speech_input.is_busy
+            if not is_busy and time.monotonic() - self._last_at > SETTLED_S and agent is not None and not agent.is_answering:
                 return
             await asyncio.sleep(0.02)
 

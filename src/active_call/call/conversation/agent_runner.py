@@ -164,6 +164,11 @@ class AgentRunner:
         """The id of the conversation's current scene."""
         return self._conversation.scene
 
+    @property
+    def is_answering(self) -> bool:
+        """A reply has been requested and is not heard to its end yet."""
+        return self._conversation.is_answering
+
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable of the conversation."""
         self._conversation.set_variable(key, value)
