@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import cache
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -99,7 +98,7 @@ class Mailbox(Generic[T]):
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = loop.call_later(delay_s + _rounding_s(type(loop)), self._on_timer, loop)
+        self._timer = loop.call_later(delay_s + _rounding_s(loop), self._on_timer, loop)
 
     def _on_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
@@ -116,7 +115,6 @@ class Mailbox(Generic[T]):
             self._waiter.set_result(None)
 
 
-@cache
-def _rounding_s(loop: type[asyncio.AbstractEventLoop]) -> float:
+def _rounding_s(loop: asyncio.AbstractEventLoop) -> float:
     """Added to a delay so that the timer does not fire early: libuv counts milliseconds, and uvloop rounds to the nearest."""
-    return 0.0005 if loop.__module__.startswith("uvloop") else 0.0
+    return 0.0005 if type(loop).__module__.startswith("uvloop") else 0.0
