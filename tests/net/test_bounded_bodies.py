@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import weakref
 import zlib
 from collections.abc import AsyncIterator
 
@@ -108,3 +109,33 @@ def test_client_asks_for_what_it_decompresses_and_reads_it() -> None:
                 return (await http.get(f"http://127.0.0.1:{port}/")).content
 
     assert asyncio.run(run()) == TEXT and b"accept-encoding: gzip, deflate\r\n" in asked[0].lower()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_response_that_was_read_is_freed_also_after_a_redirect() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if b"GET /moved " in asked:
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TEXT) + TEXT)
+        await writer.drain()
+        writer.close()
+
+    async def stream(http: httpx.AsyncClient, url: str) -> weakref.ref[httpx.Response]:
+        async with http.stream("GET", url, follow_redirects=True) as response:
+            assert b"".join([piece async for piece in response.aiter_bytes()]) == TEXT
+            return weakref.ref(response)
+
+    async def run() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with guarded_client(OutgoingPolicy((parse_place("127.0.0.1"),))) as http:
+                assert (await stream(http, f"http://127.0.0.1:{port}/there"))() is None
+                assert (await stream(http, f"http://127.0.0.1:{port}/moved"))() is None
+                whole = await http.get(f"http://127.0.0.1:{port}/there")
+                known, text = weakref.ref(whole), whole.content
+                del whole
+                assert known() is None and text == TEXT
+
+    asyncio.run(run())

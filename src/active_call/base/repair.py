@@ -29,7 +29,7 @@ def valid_unicode(text: str) -> str:
 def clean_text(text: str) -> str:
     """`text` in a form that every encoder and database accepts."""
     if text.isascii():
-        return text.replace("\0", "")
+        return text.replace("\0", "") if "\0" in text else text
     return valid_unicode(text.replace("\0", ""))
 
 

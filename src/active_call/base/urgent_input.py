@@ -11,8 +11,8 @@ from typing import Final
 
 from active_call.base.world import Clock
 
-MIN_INTERVAL_S: Final = 0.001
-"""The sockets are read at most this often; reading one that has nothing takes some microseconds."""
+MIN_INTERVAL_S: Final = 0.002
+"""The sockets are read at most this often; reading one that has nothing takes some tens of microseconds, and steps follow fast."""
 
 
 class UrgentInput:

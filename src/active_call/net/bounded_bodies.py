@@ -18,6 +18,7 @@ MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 PIECE_BYTES: Final = 256 * 1024
 ACCEPTED: Final = "gzip, deflate"
 """The codings that requests ask for."""
+_BODY: Final = "active_call.body"
 _WITH_ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """zlib: take the format, gzip or zlib, from the header of the data."""
 
@@ -27,7 +28,15 @@ def bounded(response: httpx.Response) -> httpx.Response:
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
     body = _Body(cast("httpx.AsyncByteStream", response.stream), coding, MAX_BODY_BYTES)
-    return httpx.Response(response.status_code, headers=headers, stream=body, extensions=response.extensions)
+    return httpx.Response(response.status_code, headers=headers, stream=body, extensions={**response.extensions, _BODY: body})
+
+
+async def unbound(response: httpx.Response) -> None:
+    """A hook of a client: give `response` the body of `bounded` again, in place of httpx's wrapper.
+
+    The wrapper refers to the response, and so both would be left to the garbage collector. It only measures `elapsed`.
+    """
+    response.stream = response.extensions.pop(_BODY)
 
 
 class _Body(httpx.AsyncByteStream):

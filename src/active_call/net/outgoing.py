@@ -25,7 +25,7 @@ from msgspec import Struct
 from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
 from active_call.base.trust import Place, Trust
-from active_call.net.bounded_bodies import ACCEPTED, bounded
+from active_call.net.bounded_bodies import ACCEPTED, bounded, unbound
 from active_call.net.hosts_file import SystemResolver
 
 RESOLVE_S: Final = 5.0
@@ -180,7 +180,13 @@ def guarded_client(policy: OutgoingPolicy, timeout_s: float = 15.0, *, tls: ssl.
     transport = _GuardedTransport(policy, tls or httpx.create_ssl_context())
     headers = {"Accept-Encoding": ACCEPTED}
     return httpx.AsyncClient(
-        transport=transport, timeout=timeout_s, trust_env=False, max_redirects=5, cookies=no_cookies(), headers=headers
+        transport=transport,
+        timeout=timeout_s,
+        trust_env=False,
+        max_redirects=5,
+        cookies=no_cookies(),
+        headers=headers,
+        event_hooks={"response": [unbound]},
     )
 
 

@@ -207,13 +207,11 @@ def _lines(data: bytes) -> list[tuple[str, str]]:
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise ParseError("SDP", expected=f"at most {MAX_DESCRIPTION_BYTES} bytes")
     lines: list[tuple[str, str]] = []
-    for raw in data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
-        line = raw.decode("utf-8", "replace")
-        if not line.strip(" \t\x00"):
-            continue
-        if len(line) < 2 or line[1] != "=":
+    for line in data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        if line[1:2] == "=":
+            lines.append((line[0], line[2:].strip(" \t")))
+        elif line.strip(" \t\x00"):
             raise ParseError("SDP line", expected="<letter>=<value>", found=line)
-        lines.append((line[0], line[2:].strip(" \t")))
     return lines
 
 

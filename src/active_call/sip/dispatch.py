@@ -192,7 +192,7 @@ class Dispatcher:
             return
         if self._core.layer.find_merged(request) is not None:
             self._reply_statelessly(request, flow, Reply(482, "Loop Detected"))
-        elif (given := self._refused.get(server_key(request))) is not None and given[0] > now:
+        elif self._refused and (given := self._refused.get(server_key(request))) is not None and given[0] > now:
             self._reply_statelessly(request, flow, given[1])
         elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
             self._answer_itself(request, flow, reply, admitted.trunk)

@@ -80,7 +80,7 @@ def visible_headers(headers: Mapping[str, str], extract: list[str | dict[str, st
     that identify the caller and the reason of the call.
     """
     if not extract:
-        return SipHeaders({name: value for name, value in headers.items() if name.lower().startswith("x-") or name.lower() in _WHO_CALLS})
+        return SipHeaders({name: value for name, value in headers.items() if (key := name.lower())[:2] == "x-" or key in _WHO_CALLS})
     every = SipHeaders(headers)
     seen: dict[str, str] = {}
     for entry in extract:

@@ -26,6 +26,10 @@ SERVER_SIDE_TRACK: Final = "server-side-track"
 """The track of this side's playback."""
 WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
 """Events without a track."""
+_OF_PLAYS: Final = (events.TrackStart, events.TrackEnd, events.Interruption)
+_WITH_WORDS: Final = (events.AsrDelta, events.AsrFinal)
+_SHOWN_STEPS: Final = (events.Ringing, events.Answer)
+"""Tuples, since unions would be made again for each event."""
 
 
 class EventOutput:
@@ -60,7 +64,7 @@ class EventOutput:
         self._journal.note(stamped)
         if is_own_hangup(stamped):
             self._hangup = stamped
-        if isinstance(stamped, events.Ringing | events.Answer) and not stamped.refer:
+        if isinstance(stamped, _SHOWN_STEPS) and not stamped.refer:
             self._records.update(self._journal.open_call())
         self.event_log.append(stamped)
         for watcher in list(self._watchers):
@@ -75,7 +79,7 @@ class EventOutput:
         with the voice and end now."""
         if isinstance(event, events.Speaking) and not event.refer:
             self._speech_began_ms = event.start_time
-        if not isinstance(event, events.AsrDelta | events.AsrFinal) or (event.start_time is not None and event.end_time is not None):
+        if not isinstance(event, _WITH_WORDS) or (event.start_time is not None and event.end_time is not None):
             return event
         start_ms = event.start_time if event.start_time is not None else min(self._speech_began_ms or timestamp, timestamp)
         return msgspec.structs.replace(event, start_time=start_ms, end_time=event.end_time if event.end_time is not None else timestamp)
@@ -84,7 +88,7 @@ class EventOutput:
         """The event's track: this side's playback, or the caller's own track, which has the id of the call."""
         if isinstance(event, WITHOUT_TRACK):
             return None
-        is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer
+        is_play = isinstance(event, _OF_PLAYS) and not event.refer
         return SERVER_SIDE_TRACK if is_play else self._journal.session_id
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:

@@ -337,9 +337,11 @@ def with_via_received(via_text: str, received: str, rport: int | None) -> str:
     """
     first, *others = split_outside(via_text, ",")
     head, *parameters = split_outside(first, ";")
-    kept = [piece for piece in parameters if _name_of(piece) != "received"]
-    if rport is not None:
-        kept = [f"rport={rport}" if _name_of(piece) == "rport" else piece for piece in kept]
+    kept: list[str] = []
+    for piece in parameters:
+        name = _name_of(piece)
+        if name != "received":
+            kept.append(f"rport={rport}" if name == "rport" and rport is not None else piece)
     return ",".join([";".join([head.rstrip(LWS), *kept, f"received={received}"]), *others])
 
 

@@ -86,7 +86,7 @@ class _Message:
 
     def _to_bytes(self, start_line: str) -> bytes:
         self.headers.set("Content-Length", str(len(self.body)))
-        lines = [start_line, *(f"{name}: {value}" for name, value in self.headers.items()), "", ""]
+        lines = [start_line, *[f"{name}: {value}" for name, value in self.headers.items()], "", ""]
         return encode_text("\r\n".join(lines)) + self.body
 
 
@@ -206,7 +206,7 @@ def _is_number(text: str) -> bool:
 
 
 def _unfold(lines: list[str]) -> list[str]:
-    if not any(line[:1] in _BLANKS for line in lines):
+    if not [line for line in lines if line[:1] in _BLANKS]:
         return lines
     unfolded: list[list[str]] = []
     for line in lines:
@@ -225,7 +225,8 @@ def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
     for line in _unfold(lines):
         name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")
+        if name[-1:] in " \t":
+            name = name.rstrip(" \t")
         is_named = bool(colon) and is_header_name(name)
         if is_named and "\r" not in value and "\n" not in value:
             fields.append((name, value.strip(LWS)))

@@ -66,20 +66,22 @@ def _check_presence(values: Mapping[str, Sequence[str]]) -> None:
     if missing:
         raise BadRequest(400, "Missing " + ", ".join(missing))
     for key, name in _SINGLE.items():
-        if key in values and len(values[key]) > 1:
+        if key in values and values[key][1:]:
             raise BadRequest(400, f"Multiple {name}")
 
 
 def _check_sizes(values: Mapping[str, Sequence[str]]) -> None:
     """Limit the size of the headers that are parsed, because the sender controls the cost of parsing."""
     found: list[str] = []
+    for key in _TAKEN_APART:
+        if key in values:
+            found += values[key]
+    if len(found) <= MAX_ELEMENTS and sum(map(len, found)) <= MAX_DELIMITERS:  # nearly always: no limit can be exceeded
+        return
     for key, name in _TAKEN_APART.items():
         lines = values.get(key, ())
         if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
             raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
-        found += lines
-    if sum(map(len, found)) <= MAX_DELIMITERS:
-        return
     n_delimiters = sum(line.count('"') + line.count("<") + line.count(";") + line.count(",") for line in found)
     if n_delimiters > MAX_DELIMITERS:
         raise BadRequest(400, "Too Many Delimiters", found=str(n_delimiters))

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from active_call.base.world import Clock
 from active_call.legs.signalling import SignallingMessage
-from active_call.legs.sip.trace.text import call_id_of, headers_of, start_line_of, whole_text_of
+from active_call.legs.sip.trace.text import call_id_of, summary_of, whole_text_of
 from active_call.sip.events import Address, Flow, Target
 
 MAX_FIRST: Final = 60
@@ -149,13 +149,14 @@ class SipTrace:
 
 
 def _read(noted: _Noted, whole: bool) -> SignallingMessage:
+    start_line, headers = summary_of(noted.data)
     return SignallingMessage(
         noted.at_ms,
         is_received=noted.is_received,
         transport=noted.transport,
         peer=noted.peer,
-        start_line=start_line_of(noted.data),
-        headers=headers_of(noted.data),
+        start_line=start_line,
+        headers=headers,
         text=whole_text_of(noted.data) if whole else "",
     )
 

@@ -27,6 +27,7 @@ _FULL: Final[dict[str, str | None]] = {
     **_COMPACT,
 }
 """The full name by the name as written, in two spellings; None: not in a summary."""
+_HEADER: Final = re.compile(r"\n([^\n:]*):[ \t]*([^\n]*)")
 _FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 """A line break inside a header (RFC 3261 §7.3.1)."""
 _BLANKS: Final = " \t\r\n\v\f"
@@ -55,21 +56,28 @@ def start_line_of(data: bytes) -> str:
 
 def headers_of(data: bytes) -> dict[str, str]:
     """The headers of a summary by full name. Repeated ones are joined (RFC 3261 §7.3.1)."""
+    return summary_of(data)[1]
+
+
+def summary_of(data: bytes) -> tuple[str, dict[str, str]]:
+    """The start line (`start_line_of`) and the headers (`headers_of`)."""
     shown: dict[str, str] = {}
     head = _text(_head_of(data))
     is_plain = head.replace("\r\n", "").isprintable()
     if is_plain:  # nearly every message: its passwords are removed at once
-        head = _without_passwords(head)
+        head = _without_passwords(head.replace("\r\n", "\n"))
+    start_line = head.partition("\n")[0][:MAX_VALUE] if is_plain else start_line_of(data)
     if "\n " in head or "\n\t" in head:
         head = _FOLD.sub(" ", head)
-    for line in head.split("\n")[1:]:
-        name, colon, value = line.partition(":")
+    for name, value in _HEADER.findall(head):
         full = _FULL[name] if name in _FULL else _FULL.get(name.rstrip(" \t").lower())
-        if full is not None and colon:
-            text = value.strip(_BLANKS)
-            text = text if is_plain else _without_passwords(plain(text))
-            shown[full] = f"{shown[full]}, {text}"[:MAX_VALUE] if full in shown else text[:MAX_VALUE]
-    return shown
+        if full is not None:
+            if not is_plain:
+                value = _without_passwords(plain(value.strip(_BLANKS)))
+            elif value[-1:] in _BLANKS:
+                value = value.rstrip(_BLANKS)
+            shown[full] = f"{shown[full]}, {value}"[:MAX_VALUE] if full in shown else value[:MAX_VALUE]
+    return start_line, shown
 
 
 def whole_text_of(data: bytes) -> str:
