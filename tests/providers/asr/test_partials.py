@@ -166,8 +166,11 @@ def test_cancelled_utterance_and_closed_stream_tell_nothing_more() -> None:
 class Pieces:
     """Utterances of 0.6 s with pauses of 0.4 s, in a recognition whose engine knows their texts."""
 
-    def __init__(self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = (), is_clear: bool = False
+    ) -> None:
         self.line = Line()
+        self._is_clear = is_clear
         self.asked: list[tuple[float, bool]] = []
         self._texts = texts
         self._together = together
@@ -182,7 +185,7 @@ class Pieces:
             if self.refuses:
                 raise ProviderError("test", "busy", retryable=True)
             return Transcript(*self._together)
-        return Transcript(*self._texts[len(self.finals)])
+        return Transcript(*self._texts[len(self.finals)], is_clear=self._is_clear)
 
     @property
     def finals(self) -> list[Final]:
@@ -200,6 +203,15 @@ class Pieces:
 
 
 NUMBER = [("It is about order number.", 0.88), ("A group.", 0.66)]
+
+
+def test_clear_piece_of_low_confidence_is_recognised_together_with_the_speech_before_it() -> None:
+    async def run() -> None:
+        pieces = Pieces([("My name is.", 0.9), ("Using Parker.", 0.7)], ("My name is Susan Parker.", 0.9), is_clear=True)
+        _, second = await pieces.heard()
+        assert second.whole == Whole(1, "My name is Susan Parker.")
+
+    run_virtually(run())
 
 
 def test_doubtful_piece_after_a_short_pause_is_recognised_together_with_the_speech_before_it() -> None:

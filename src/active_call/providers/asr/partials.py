@@ -179,7 +179,7 @@ class PartialRecognition(UtteranceRecognition):
 
     async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
         ready = await self._take_ready(utterance.index)
-        is_final = ready is not None and self._is_sure(ready)
+        is_final = ready is not None and (ready.is_clear or self._is_sure(ready))
         transcript = ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
         before = self._continued_by(utterance)
         together = await self._together(before, utterance, transcript) if before is not None else None
@@ -209,7 +209,8 @@ class PartialRecognition(UtteranceRecognition):
         """The utterance and the speech shortly before it, recognised as one. None if both were sure, this is no surer, or the caller
         has said an expected phrase.
 
-        A piece of a sentence or of a number has too little context: "eight three" alone was "A group".
+        A piece of a sentence or of a number has too little context: "eight three" alone was "A group". A clear text of a piece may be
+        wrong for the same reason ("using Parker" for "Susan Parker").
         """
         joined = self._joined(before, utterance, own)
         if joined.is_sure or not own.text or is_phrase(own.text, self._phrases):
@@ -225,8 +226,7 @@ class PartialRecognition(UtteranceRecognition):
         return replace(joined, text=together.text, confidence=confidence, is_sure=self._is_sure(together))
 
     def _is_sure(self, transcript: Transcript) -> bool:
-        is_sure = transcript.confidence is None or transcript.confidence >= self._sure_confidence
-        return not transcript.text or is_sure or transcript.is_clear
+        return not transcript.text or transcript.confidence is None or transcript.confidence >= self._sure_confidence
 
     def _continued_by(self, utterance: Utterance) -> _Said | None:
         """What was said shortly before `utterance`, with the pause between; None if there is nothing or it is too long."""
