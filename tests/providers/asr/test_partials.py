@@ -166,8 +166,11 @@ def test_cancelled_utterance_and_closed_stream_tell_nothing_more() -> None:
 class Pieces:
     """Utterances of 0.6 s with pauses of 0.4 s, in a recognition whose engine knows their texts."""
 
-    def __init__(self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = (), is_clear: bool = False
+    ) -> None:
         self.line = Line()
+        self._is_clear = is_clear
         self.asked: list[tuple[float, bool]] = []
         self._texts = texts
         self._together = together
@@ -182,7 +185,7 @@ class Pieces:
             if self.refuses:
                 raise ProviderError("test", "busy", retryable=True)
             return Transcript(*self._together)
-        return Transcript(*self._texts[len(self.finals)])
+        return Transcript(*self._texts[len(self.finals)], is_clear=self._is_clear)
 
     @property
     def finals(self) -> list[Final]:
@@ -200,6 +203,15 @@ class Pieces:
 
 
 NUMBER = [("It is about order number.", 0.88), ("A group.", 0.66)]
+
+
+def test_clear_piece_of_low_confidence_is_recognised_together_with_the_speech_before_it() -> None:
+    async def run() -> None:
+        pieces = Pieces([("My name is.", 0.9), ("Using Parker.", 0.7)], ("My name is Susan Parker.", 0.9), is_clear=True)
+        _, second = await pieces.heard()
+        assert second.whole == Whole(1, "My name is Susan Parker.")
+
+    run_virtually(run())
 
 
 def test_doubtful_piece_after_a_short_pause_is_recognised_together_with_the_speech_before_it() -> None:
@@ -264,3 +276,109 @@ def test_doubtful_text_made_in_the_pause_is_recognised_again_at_the_end() -> Non
         await line.recognition.close()
 
     run_virtually(run())
+
+
+def test_text_that_is_being_made_when_the_end_comes_is_the_final() -> None:
+    async def run() -> None:
+        line = Line(takes_s=0.15)
+        line.recognition.start_utterance(1, 0)
+        await line.hear(SPEECH, 800)
+        await line.hear(QUIET, 140)
+        n_asked = len(line.asked)
+        line.recognition.end_utterance(1, RATE * 8 // 10)
+        await line.hear(QUIET, 300)
+        assert len(line.asked) == n_asked and line.asked[-1] == (900, True), "not asked a second time"
+        assert [result.text for result in line.results if isinstance(result, Final)] == ["900 ms"]
+        assert not any(isinstance(result, Partial) and result.text == "900 ms" for result in line.results)
+        await line.recognition.close()
+
+    run_virtually(run())
+
+
+def test_text_of_a_refused_request_is_asked_for_at_the_end() -> None:
+    async def run() -> None:
+        line = Line(takes_s=0.15)
+        line.refuses_background = True
+        line.recognition.start_utterance(1, 0)
+        await line.hear(SPEECH, 800)
+        await line.hear(QUIET, 100)
+        line.recognition.end_utterance(1, RATE * 8 // 10)
+        await line.hear(QUIET, 300)
+        assert line.asked[-1][1] is False
+        assert [type(result) for result in line.results] == [Final]
+        await line.recognition.close()
+
+    run_virtually(run())
+
+
+def test_cancelled_utterance_whose_text_is_being_made_has_no_final() -> None:
+    async def run() -> None:
+        line = Line(takes_s=0.15)
+        line.recognition.start_utterance(1, 0)
+        await line.hear(SPEECH, 800)
+        await line.hear(QUIET, 140)
+        n_asked = len(line.asked)
+        line.recognition.end_utterance(1, RATE * 8 // 10)
+        await line.hear(QUIET, 20)
+        line.recognition.cancel_utterance(1)
+        await line.hear(QUIET, 300)
+        assert len(line.asked) == n_asked and not any(isinstance(result, Final) for result in line.results)
+        await line.recognition.close()
+
+    run_virtually(run())
+
+
+class Drafts:
+    """A recognition with drafts; its engine answers at once."""
+
+    def __init__(self, *, is_clear: bool = False) -> None:
+        self.asked: list[str] = []
+        self._is_clear = is_clear
+
+    async def _usual(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
+        self.asked.append("usual" if background else "final")
+        return Transcript(self.asked[-1], 0.7, is_clear=self._is_clear)
+
+    async def _again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        self.asked.append("again")
+        return Transcript("again", 0.7)
+
+    async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        self.asked.append("draft")
+        return Transcript("draft", 0.95)
+
+    def final(self, speech_ms: int, quiet_ms: int) -> str:
+        """The final text of so much speech and so much silence before its end."""
+
+        async def run() -> str:
+            line = Line()
+            line.recognition = recognition = PartialRecognition(
+                self._usual, line.results.append, sure_confidence=0.8, transcribe_again=self._again, draft=self._draft
+            )
+            recognition.start_utterance(1, 0)
+            await line.hear(SPEECH, speech_ms)
+            await line.hear(QUIET, quiet_ms)
+            recognition.end_utterance(1, speech_ms * 16)
+            await line.hear(QUIET, 200)
+            await recognition.close()
+            return next(str(result.text) for result in line.results if isinstance(result, Final))
+
+        return run_virtually(run())
+
+
+def test_texts_in_the_middle_of_speech_are_drafts_and_that_of_the_pause_is_not() -> None:
+    drafts = Drafts()
+    assert drafts.final(800, 200) == "again"
+    assert drafts.asked == ["draft", "usual", "again"]
+
+
+def test_draft_is_never_the_final_text() -> None:
+    drafts = Drafts()
+    assert drafts.final(500, 60) == "final"
+    assert drafts.asked == ["draft", "final"]
+
+
+def test_clear_text_is_the_final_although_its_confidence_is_low() -> None:
+    drafts = Drafts(is_clear=True)
+    assert drafts.final(800, 200) == "usual"
+    assert drafts.asked == ["draft", "usual"]

@@ -7,10 +7,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from active_call.bench.evals.call import Played, play_persona, sounds_of
 from active_call.bench.evals.persona import Persona, load_persona
@@ -141,11 +143,20 @@ def _report(verdict: Verdict, *, as_json: bool) -> None:
         "seconds": verdict.played.seconds,
         "reply_ms": replies,
         "end_of_turn_ms": [round(turn["endOfTurnWait"]) for turn in verdict.turns if turn.get("endOfTurnWait") is not None],
+        "waits_ms": [_waits(turn) for turn in verdict.turns if turn.get("waits")],
         "understood": [str(turn.get("text", "")) for turn in verdict.turns if turn.get("speaker") == "caller"],
         "failures": list(verdict.failures),
     }
     text = f"{'ok  ' if line['ok'] else 'FAIL'} {line['persona']:32} {line['seconds']:5} s  replies {replies} {'; '.join(verdict.failures)}"
     print(json.dumps(line) if as_json else text, flush=True)
+
+
+def _waits(turn: Mapping[str, Any]) -> dict[str, int]:
+    """What a reply waited for, in ms: each owner of `contract.events.TurnWait`."""
+    total: Counter[str] = Counter()
+    for wait in turn["waits"]:
+        total[str(wait["owner"])] += round(wait["duration"])
+    return dict(total)
 
 
 if __name__ == "__main__":

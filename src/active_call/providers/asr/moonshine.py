@@ -74,7 +74,8 @@ class MoonshineSpeechToText:
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         check_language(language)
         sure = moonshine_engine.SURE_CONFIDENCE
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=self._transcribe_again)
+        again, draft = self._transcribe_again, self._draft
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft)
 
     async def warm(self) -> None:
         """Start the first engine process and load its model."""
@@ -85,10 +86,14 @@ class MoonshineSpeechToText:
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         if background:  # not guarded: a refusal is not a failure of the engine
-            return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, phrases, background=True))
+            text, confidence, is_clear = await self._local.run(moonshine_engine.forecast, pcm, phrases, background=True)
+            return Transcript(text, confidence, is_clear=is_clear)
         run = self._local.run
         return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, True, max_wait_s=MAX_WAIT_S)))
 
     async def _transcribe_again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         run = self._local.run
         return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe_again, pcm, phrases, max_wait_s=MAX_WAIT_S)))
+
+    async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        return Transcript(*await self._local.run(moonshine_engine.draft, pcm, phrases, background=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import pairwise
@@ -27,7 +28,7 @@ from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
 from active_call.providers.asr.spoken_digits import DIGITS, is_as_digits, may_be_digits
-from active_call.providers.asr.word_sequences import english
+from active_call.providers.asr.word_sequences import english, plain_words
 
 Floats = NDArray[np.float32]
 
@@ -46,18 +47,22 @@ PADDING = np.zeros(samples_in(300, LISTEN_RATE_HZ), dtype=np.float32)
 """Silence added before and after an utterance, as in the training recordings. The right text of 36 sentences is 0.2 to 0.9 nats likelier
 (median) with 0.3 s than with 0.1 s, in each of four voices; 0.5 s are no better.
 """
-SURE_CONFIDENCE = 0.8
-"""A final text of lower confidence is recognised again, thoroughly."""
+SURE_CONFIDENCE = 0.85
+"""A text of lower confidence is doubtful, unless it is clear."""
+CLEAR_LEAD = 2.0
+"""In nats: a text that is so much likelier than the next one with other words is clear. In 144 utterances of four voices, a thorough search
+of the other texts left 59 of 968 words wrong, that of every text 66.
+"""
 PACES = (1 / 1.06, 1 / 0.94)
 """Slower and faster by 6 %. With 10 % the result was one point lower."""
 MIN_DOUBTFUL_S = 0.7
 """Shorter sound is not recognised again."""
 WIDTH = 4
-"""How many beginnings of a doubtful text are followed."""
+"""How many beginnings of a text are followed. Four cost 1.5 times the time of one."""
 WITHIN = 4.0
-"""In nats: how much less likely than the likeliest text, by its sound, a doubtful text may be that has likelier words."""
+"""In nats: how much less likely than the likeliest text, by its sound, a text of a thorough search may be that has likelier words."""
 WORDS_WEIGHT = 0.3
-"""Of the log-probability of the words in that choice. From 0.1 to 0.7 the result is the same within 0.5 %."""
+"""Of the log-probability of the words in that choice. From 0.2 to 0.5 the result is the same within 0.7 %."""
 _SPACE = "\u2581"
 
 
@@ -67,32 +72,63 @@ def warm() -> None:
     english()
 
 
+class Effort(Enum):
+    """How thoroughly sound is recognised."""
+
+    DRAFT = auto()
+    """The greedy search."""
+    USUAL = auto()
+    """Beam search; texts at most `CLEAR_LEAD` below the likeliest one are compared by their words."""
+    THOROUGH = auto()
+    """Beam search at three paces together; texts at most `WITHIN` below the likeliest one are compared. It costs three times as much."""
+
+
+def draft(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
+    """As `transcribe`, for a partial text in the middle of speech: two thirds of the cost, 1.5 times the wrong words."""
+    heard = _hear(_samples(pcm), phrases, Effort.DRAFT)
+    return heard.text, heard.confidence
+
+
+def forecast(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float, bool]:
+    """As `transcribe`, for sound that may be a whole utterance. The third result: whether the text is clear (`CLEAR_LEAD`)."""
+    heard = _hear(_samples(pcm), phrases)
+    return heard.text, heard.confidence, heard.lead >= CLEAR_LEAD
+
+
 def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False) -> tuple[str, float]:
     """The words in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 if there is no word.
 
     `phrases`: expected phrases (`expected_phrases`). One that is nearly as likely as the recognised text is returned, with its own
-    confidence. `thorough`: if the confidence is low, the sound is recognised again, by beam search at three paces together, and the
-    likelihood of the words counts, too. This costs about four times as much.
+    confidence. `thorough`: if the text is doubtful, the sound is recognised again with `Effort.THOROUGH`.
     """
     samples = _samples(pcm)
-    text, confidence = _hear(samples, phrases)
-    is_doubtful = bool(text) and confidence < SURE_CONFIDENCE and len(samples) > MIN_DOUBTFUL_S * LISTEN_RATE_HZ
-    return _hear(samples, phrases, at_paces=True) if thorough and is_doubtful else (text, confidence)
+    heard = _hear(samples, phrases)
+    is_sure = heard.confidence >= SURE_CONFIDENCE or heard.lead >= CLEAR_LEAD
+    if thorough and heard.text and not is_sure and _is_long_enough(samples):
+        heard = _hear(samples, phrases, Effort.THOROUGH)
+    return heard.text, heard.confidence
 
 
 def transcribe_again(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
     """As `transcribe` with `thorough`, for sound whose text is known to be doubtful: without the first pass."""
     samples = _samples(pcm)
-    return _hear(samples, phrases, at_paces=len(samples) > MIN_DOUBTFUL_S * LISTEN_RATE_HZ)
+    heard = _hear(samples, phrases, Effort.THOROUGH if _is_long_enough(samples) else Effort.USUAL)
+    return heard.text, heard.confidence
 
 
-def _hear(samples: Floats, phrases: tuple[str, ...], *, at_paces: bool = False) -> tuple[str, float]:
-    heard = [_model().transcribe(part, phrases, at_paces=at_paces) for part in split_long(samples)]
+def _is_long_enough(samples: Floats) -> bool:
+    return len(samples) > MIN_DOUBTFUL_S * LISTEN_RATE_HZ
+
+
+def _hear(samples: Floats, phrases: tuple[str, ...], effort: Effort = Effort.USUAL) -> Heard:
+    heard = [_model().transcribe(part, phrases, effort) for part in split_long(samples)]
     told = [part for part in heard if part.text]
     n_tokens = sum(part.n_tokens for part in told)
     if not n_tokens:
-        return "", 0.0
-    return " ".join(part.text for part in told), math.exp(sum(math.log(part.confidence) * part.n_tokens for part in told) / n_tokens)
+        return NOTHING
+    confidence = math.exp(sum(math.log(part.confidence) * part.n_tokens for part in told) / n_tokens)
+    lead = min(part.lead for part in told)
+    return Heard(" ".join(part.text for part in told), sum(part.log_probability for part in told), n_tokens, confidence, lead)
 
 
 def _at_pace(samples: Floats, pace: float) -> Floats:
@@ -121,13 +157,14 @@ LEAST_OF_A_WORD: Final = 0.25
 
 class Heard(Struct, frozen=True):
     """The text of one stretch of speech. `log_probability`: natural log, the mean of all paces, summed over `n_tokens`; `confidence`: from
-    0 to 1, a token's mean probability at the best pace.
+    0 to 1, a token's mean probability at the best pace; `lead`: how much likelier it is than the next text with other words, in nats.
     """
 
     text: str
     log_probability: float = 0.0
     n_tokens: int = 0
     confidence: float = 0.0
+    lead: float = 0.0
 
 
 NOTHING: Final = Heard("")
@@ -149,14 +186,15 @@ class Moonshine:
         digits = (self._numbers_of(word) for digit in DIGITS for word in (digit, digit.capitalize()))
         self._digits = {END, self._numbers[b","], self._numbers[b"."], *(number for word in digits for number in word)}
 
-    def transcribe(self, samples: Floats, phrases: tuple[str, ...] = (), *, at_paces: bool = False) -> Heard:
-        """The words in `samples` (16 kHz, -1 to 1). `at_paces`: at three paces, by beam search."""
+    def transcribe(self, samples: Floats, phrases: tuple[str, ...] = (), effort: Effort = Effort.USUAL) -> Heard:
+        """The words in `samples` (16 kHz, -1 to 1)."""
         if len(samples) < MIN_SAMPLES:
             return NOTHING
-        sounds = (samples, *(_at_pace(samples, pace) for pace in PACES)) if at_paces else (samples,)
+        is_thorough = effort is Effort.THOROUGH
+        sounds = (samples, *(_at_pace(samples, pace) for pace in PACES)) if is_thorough else (samples,)
         views = Views.of([self._encode(sound) for sound in sounds])
         max_tokens = int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS
-        texts = [self._heard(one) for one in self._texts(views, max_tokens, thorough=at_paces)]
+        texts = [self._heard(one) for one in self._texts(views, max_tokens, effort)]
         found = _likeliest_words(texts)
         if is_invented(found.text):
             return NOTHING
@@ -165,20 +203,23 @@ class Moonshine:
             if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
                 return digits
         hums = hums_for(found.text, found.log_probability, len(samples) / LISTEN_RATE_HZ)
-        near = [rival for one in (found, *texts) for rival in alternatives_to(one.text, phrases, is_doubtful=at_paces)]
+        likely = (found, *texts) if is_thorough else (found,)
+        near = [rival for one in likely for rival in alternatives_to(one.text, phrases, is_doubtful=is_thorough)]
         alternatives = (*(() if is_phrase(found.text, phrases) else dict.fromkeys(near)), *hums)
         rivals = [self._rated(views, rival) for rival in alternatives]
         best = max(rivals, key=lambda rival: rival.log_probability, default=found)
         nearness = best.log_probability - texts[0].log_probability
         if best is found or nearness + PRIOR <= 0:
             return found if " " in found.text or found.confidence >= LEAST_OF_A_WORD else NOTHING
-        return replace(best, confidence=1 / (1 + math.exp(-(nearness + SURE_NEARNESS))))
+        return replace(best, confidence=1 / (1 + math.exp(-(nearness + SURE_NEARNESS))), lead=0.0)
 
     def _rated(self, views: Views, text: str) -> Heard:
         return replace(self._heard(self._decoder.rate(views, self._numbers_of(text))), text=text)
 
-    def _texts(self, views: Views, max_tokens: int, *, thorough: bool) -> Sequence[Candidate]:
-        return self._decoder.texts(views, max_tokens, WIDTH, WITHIN) if thorough else [self._decoder.likeliest(views, max_tokens)]
+    def _texts(self, views: Views, max_tokens: int, effort: Effort) -> Sequence[Candidate]:
+        if effort is Effort.DRAFT:
+            return [self._decoder.likeliest(views, max_tokens)]
+        return self._decoder.texts(views, max_tokens, WIDTH, WITHIN if effort is Effort.THOROUGH else CLEAR_LEAD)
 
     def _heard(self, found: Candidate) -> Heard:
         octets = b"".join(self._tokens[token] for token in found.tokens)
@@ -212,7 +253,11 @@ class Moonshine:
 def _likeliest_words(texts: Sequence[Heard]) -> Heard:
     """The text of `texts` that is likeliest by its sound and its words."""
     words = english() if len(texts) > 1 else None
-    return texts[0] if words is None else max(texts, key=lambda one: one.log_probability + WORDS_WEIGHT * words.rate(one.text))
+    rated = [(one.log_probability + (WORDS_WEIGHT * words.rate(one.text) if words else 0.0), one) for one in texts]
+    best, found = max(rated, key=lambda one: one[0])
+    said = plain_words(found.text)
+    others = (rate for rate, one in rated if plain_words(one.text) != said)
+    return replace(found, lead=best - max(others, default=-math.inf))
 
 
 def read_tokens(data: bytes) -> list[bytes]:

@@ -55,6 +55,11 @@ class PartialTiming:
         self.is_silent_since = True
         return True
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the last sound was a pause, or the beginning of one."""
+        return self._quiet_samples > 0
+
     def _note_level(self, pcm: bytes) -> None:
         samples = np.frombuffer(pcm, dtype="<i2", count=len(pcm) // BYTES_PER_SAMPLE)
         for first in range(0, len(samples), WINDOW_SAMPLES):

@@ -38,6 +38,9 @@ refuses.
 TranscribeAgain = Callable[[bytes, tuple[str, ...]], Awaitable[Transcript]]
 """Recognises sound whose text is doubtful more thoroughly: the sound and the expected phrases. Raises ActiveCallError."""
 
+Draft = Callable[[bytes, tuple[str, ...]], Awaitable[Transcript]]
+"""Recognises sound in the middle of speech, as a background request, with less effort: the sound and the expected phrases."""
+
 
 class _Said(Struct, frozen=True):
     """Recognised speech: its sound from `first_sample` on, the end of the speech in it, the utterance with which it begins, its text."""
@@ -60,19 +63,32 @@ class _Open:
     timing: PartialTiming
     wanted_to: int = 0
     """The sample up to which a text is due."""
+    computing_to: int = 0
+    """The sample up to which a text is being computed."""
+    is_draft: bool = False
+    """That text, or `latest` if there is none, is a draft."""
     done_to: int = 0
     """The sample up to which `latest` was computed."""
     latest: Transcript | None = None
     work: asyncio.Task[None] | None = None
 
     @property
+    def is_computing_whole(self) -> bool:
+        """Whether the text of the whole utterance is being computed, and only silence followed."""
+        is_running = self.work is not None and not self.work.done()
+        return is_running and self.timing.is_silent_since and self.computing_to == self.wanted_to and not self.is_draft
+
+    @property
     def whole(self) -> Transcript | None:
         """The text of the whole utterance, if it was computed before the end and only silence followed."""
-        return self.latest if self.timing.is_silent_since and self.done_to == self.wanted_to else None
+        is_complete = self.timing.is_silent_since and self.done_to == self.wanted_to and not self.is_draft
+        return self.latest if is_complete else None
 
 
 class PartialRecognition(UtteranceRecognition):
-    """One caller. A partial text below `sure_confidence` does not become the final: `transcribe_again` recognises the utterance."""
+    """One caller. A partial text below `sure_confidence` that is not clear either does not become the final: `transcribe_again` recognises
+    the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does.
+    """
 
     def __init__(
         self,
@@ -81,15 +97,19 @@ class PartialRecognition(UtteranceRecognition):
         *,
         sure_confidence: float = 0.0,
         transcribe_again: TranscribeAgain | None = None,
+        draft: Draft | None = None,
     ) -> None:
         super().__init__(self._transcribe_utterance, on_event)
         self._sure_confidence = sure_confidence
         self._transcribe_again = transcribe_again or (lambda pcm, phrases: transcribe(pcm, False, phrases))
+        self._draft = draft
         self._said: _Said | None = None
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
         self._ready: dict[int, Transcript] = {}
         """Final texts that were computed before the end came."""
+        self._nearly_ready: dict[int, _Open] = {}
+        """Ended utterances whose text was being computed when the end came."""
         self._phrases: tuple[str, ...] = ()
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
@@ -111,14 +131,18 @@ class PartialRecognition(UtteranceRecognition):
             self._utterances[index] = _Open(sample, PartialTiming(sample))
 
     def end_utterance(self, index: int, sample: int) -> None:
-        utterance = self._forget(index)
-        if utterance is not None and (whole := utterance.whole) is not None:
+        utterance = self._utterances.get(index)
+        if utterance is not None and utterance.is_computing_whole:
+            self._nearly_ready[index] = self._utterances.pop(index)
+        elif utterance is not None and (whole := utterance.whole) is not None:
             self._ready[index] = whole
+        self._forget(index)
         super().end_utterance(index, sample)
 
     def cancel_utterance(self, index: int) -> None:
         self._forget(index)
         self._ready.pop(index, None)
+        self._cancel(self._nearly_ready.pop(index, None))
         super().cancel_utterance(index)
 
     def whole_text(self, index: int) -> Transcript | None:
@@ -127,21 +151,35 @@ class PartialRecognition(UtteranceRecognition):
         return utterance.whole if utterance is not None else None
 
     async def close(self) -> None:
-        work = [utterance.work for utterance in self._utterances.values() if utterance.work is not None]
-        for index in list(self._utterances):
-            self._forget(index)
+        utterances = [*self._utterances.values(), *self._nearly_ready.values()]
+        work = [utterance.work for utterance in utterances if utterance.work is not None]
+        for utterance in utterances:
+            self._cancel(utterance)
+        self._utterances.clear()
+        self._nearly_ready.clear()
         await asyncio.gather(*work, return_exceptions=True)
         await super().close()
 
-    def _forget(self, index: int) -> _Open | None:
-        utterance = self._utterances.pop(index, None)
+    def _forget(self, index: int) -> None:
+        self._cancel(self._utterances.pop(index, None))
+
+    @staticmethod
+    def _cancel(utterance: _Open | None) -> None:
         if utterance is not None and utterance.work is not None:
             utterance.work.cancel()
-        return utterance
+
+    async def _take_ready(self, index: int) -> Transcript | None:
+        """The text that was computed before the end, or was being computed then; None if there is none."""
+        utterance = self._nearly_ready.get(index)
+        if utterance is None or utterance.work is None:
+            return self._ready.pop(index, None)
+        await asyncio.wait([utterance.work])
+        is_cancelled = self._nearly_ready.pop(index, None) is None
+        return Transcript("") if is_cancelled else utterance.whole
 
     async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
-        ready = self._ready.pop(utterance.index, None)
-        is_final = ready is not None and self._is_sure(ready)
+        ready = await self._take_ready(utterance.index)
+        is_final = ready is not None and (ready.is_clear or self._is_sure(ready))
         transcript = ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
         before = self._continued_by(utterance)
         together = await self._together(before, utterance, transcript) if before is not None else None
@@ -171,7 +209,8 @@ class PartialRecognition(UtteranceRecognition):
         """The utterance and the speech shortly before it, recognised as one. None if both were sure, this is no surer, or the caller
         has said an expected phrase.
 
-        A piece of a sentence or of a number has too little context: "eight three" alone was "A group".
+        A piece of a sentence or of a number has too little context: "eight three" alone was "A group". A clear text of a piece may be
+        wrong for the same reason ("using Parker" for "Susan Parker").
         """
         joined = self._joined(before, utterance, own)
         if joined.is_sure or not own.text or is_phrase(own.text, self._phrases):
@@ -184,7 +223,7 @@ class PartialRecognition(UtteranceRecognition):
         confidence = together.confidence or 0.0
         if not together.text or confidence <= min(joined.confidence, self._sure_confidence):
             return None
-        return replace(joined, text=together.text, confidence=confidence, is_sure=confidence >= self._sure_confidence)
+        return replace(joined, text=together.text, confidence=confidence, is_sure=self._is_sure(together))
 
     def _is_sure(self, transcript: Transcript) -> bool:
         return not transcript.text or transcript.confidence is None or transcript.confidence >= self._sure_confidence
@@ -206,14 +245,19 @@ class PartialRecognition(UtteranceRecognition):
             end = utterance.wanted_to
             first = self._first_of(utterance.start_sample)
             sound = self._ring.cut(first, end)
+            draft = self._draft if not utterance.timing.is_quiet else None
+            utterance.computing_to, utterance.is_draft = end, draft is not None
             try:
-                transcript = await self._transcribe_sound(sound, True, self._phrases)
+                if draft is not None:
+                    transcript = await draft(sound, self._phrases)
+                else:
+                    transcript = await self._transcribe_sound(sound, True, self._phrases)
             except ActiveCallError as error:
                 logger.debug("no partial text", extra={"reason": str(error)})
                 return
+            before, utterance.latest, utterance.done_to = utterance.latest, transcript, end
             if self._utterances.get(index) is not utterance:
                 return
-            before, utterance.latest, utterance.done_to = utterance.latest, transcript, end
             if transcript.text and (before is None or transcript.text != before.text):
                 words = transcript.words_from(first)
                 self._report(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence, words))

@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr.moonshine_engine import Effort
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import Transcript
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
 
 BASE_S, SHARE = 0.035, 0.035
 """How long the tiny model takes for an utterance, and for each second of it, on a free core of the machine of benchmarks/RESULTS.md."""
+
+
+_RECOGNISE: Mapping[Effort, Callable[[bytes, tuple[str, ...]], tuple[object, ...]]] = {
+    Effort.DRAFT: moonshine_engine.draft,
+    Effort.USUAL: moonshine_engine.forecast,
+    Effort.THOROUGH: moonshine_engine.transcribe_again,
+}
 
 
 class CachedRecogniser:
@@ -32,14 +40,14 @@ class CachedRecogniser:
             self._heard = json.loads(file.read_text(encoding="utf-8"))
         self.n_asked = 0
 
-    def hear(self, pcm: bytes, phrases: tuple[str, ...] = (), *, thorough: bool = False) -> Transcript:
-        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected. `thorough`: repeat if the confidence is low."""
+    def hear(self, pcm: bytes, phrases: tuple[str, ...] = (), *, effort: Effort = Effort.USUAL) -> Transcript:
+        """Recognise `pcm` (s16le, 16 kHz); `phrases` are expected."""
         self.n_asked += 1
-        name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest() + ("+" if thorough else "")
+        name = hashlib.blake2b(pcm + "|".join((effort.name, *phrases)).encode(), digest_size=12).hexdigest()
         if name not in self._heard:
-            self._heard[name] = list(moonshine_engine.transcribe(pcm, phrases, thorough))
-        text, confidence = self._heard[name]
-        return Transcript(str(text), float(str(confidence)))
+            self._heard[name] = list(_RECOGNISE[effort](pcm, phrases))
+        text, confidence, *is_clear = self._heard[name]
+        return Transcript(str(text), float(str(confidence)), is_clear=is_clear == [True])
 
     def keep(self) -> None:
         """Store the results."""
@@ -59,7 +67,8 @@ class OfflineRecogniser:
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         """Recognise one caller."""
         sure = moonshine_engine.SURE_CONFIDENCE
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=self._transcribe_again)
+        again, draft = self._transcribe_again, self._draft
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -67,13 +76,20 @@ class OfflineRecogniser:
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm))
         heard = self._ear.hear(pcm, phrases)
-        if background or not heard.text or (heard.confidence or 0.0) >= moonshine_engine.SURE_CONFIDENCE:
-            return heard
-        return await self._transcribe_again(pcm, phrases)
+        return heard if background or is_sure(heard) else await self._transcribe_again(pcm, phrases)
 
     async def _transcribe_again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm) * (1 + len(moonshine_engine.PACES)))
-        return self._ear.hear(pcm, phrases, thorough=True)
+        return self._ear.hear(pcm, phrases, effort=Effort.THOROUGH)
+
+    async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
+        await asyncio.sleep(_takes_s(pcm))
+        return self._ear.hear(pcm, phrases, effort=Effort.DRAFT)
+
+
+def is_sure(heard: Transcript) -> bool:
+    """Whether `heard` is not recognised again."""
+    return not heard.text or heard.is_clear or (heard.confidence or 0.0) >= moonshine_engine.SURE_CONFIDENCE
 
 
 def _takes_s(pcm: bytes) -> float:

@@ -25,7 +25,7 @@ from active_call.providers.speech_to_text import Partial, RecognitionEvent
 from active_call.testing.sound import audio
 from active_call.testing.sound.audio import RATE_HZ, Pcm
 from active_call.testing.spoken_calls.line import TICK_S, Line
-from active_call.testing.spoken_calls.recogniser import BASE_S, SHARE, CachedRecogniser, OfflineRecogniser
+from active_call.testing.spoken_calls.recogniser import BASE_S, SHARE, CachedRecogniser, OfflineRecogniser, is_sure
 from active_call.testing.virtual_time import run_virtually
 
 BEFORE_S = 0.6
@@ -194,9 +194,9 @@ def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: CachedRecog
     is_speech = end - trace.starts()[first].sample >= MIN_UTTERANCE_SAMPLES
     takes_s = BASE_S + SHARE * len(sound) / (2 * LISTEN_RATE_HZ)
     transcript = ear.hear(sound) if is_speech else Transcript("")
-    if transcript.text and (transcript.confidence or 0.0) < moonshine_engine.SURE_CONFIDENCE:
+    if not is_sure(transcript):
         takes_s *= 1 + len(moonshine_engine.PACES)
-        transcript = ear.hear(sound, thorough=True)
+        transcript = ear.hear(sound, effort=moonshine_engine.Effort.THOROUGH)
     return transcript.text, transcript.confidence or 0.0, round(takes_s, 3)
 
 
