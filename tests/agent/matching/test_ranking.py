@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.matching.phones import likeness
-from active_call.agent.matching.ranking import MIN_SHARE, best_match, best_phrase
+from active_call.agent.matching.ranking import MIN_SHARE, best_match, best_phrase, last_sentence
 from active_call.agent.matching.spoken_form import spoken_words
 
 PHRASES = (
@@ -173,3 +175,10 @@ def test_more_words_around_a_phrase_never_make_it_surer(phrase: str, more: list[
     alone, among = best_phrase(phrase, [phrase]), best_phrase(" ".join([phrase, *more]), [phrase])
     assert alone is not None and among is not None
     assert among.heard_share <= alone.heard_share and among.score <= alone.score + 1e-9
+
+
+def test_marks_without_an_end_are_searched_for_the_last_sentence_in_time() -> None:
+    begun = time.process_time()
+    assert last_sentence("well" + "?!." * 5_000 + "x") == ()
+    assert time.process_time() - begun < 1.0
+    assert last_sentence("Well?! ... It is fine, yes.") == ("it", "is", "fine", "yes")

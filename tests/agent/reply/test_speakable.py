@@ -131,3 +131,20 @@ def test_pieces_do_not_change_the_sentences(pieces):
     parts = SentenceSplitter(first_cut_words=0)
     expected = [*whole.feed("".join(pieces)), *whole.flush()]
     assert [*(s for piece in pieces for s in parts.feed(piece)), *parts.flush()] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["|" * 30_000 + "x", "a | b" + " " * 30_000 + "c", "|-" * 15_000 + "x", "| " * 15_000 + "x"], ids=["|", " ", "|-", "| "]
+)
+def test_table_that_never_ends_is_read_in_time(text: str) -> None:
+    begun = time.process_time()
+    speakable(text)
+    assert time.process_time() - begun < 3.0
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("|---|:-:|", ""), ("a  |  b", "a, b"), ("| a || b |", "a, b"), ("a| |b", "a, , b"), ("- - -", ""), ("x | - ", "x, -")],
+)
+def test_row_of_a_table_is_spoken_as_a_list(written: str, said: str) -> None:
+    assert speakable(written) == said

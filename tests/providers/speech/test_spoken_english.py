@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,13 @@ def test_every_written_word_is_kept_in_order(text: str) -> None:
     words = spoken_words(text)
     if not (text.isupper() and " " in text):
         assert " ".join(word.written for word in words).split() == text.split()
+
+
+@pytest.mark.parametrize("unit", ["1,", "1,000,", "1.", "_", "a", "a.", "½", "-", "a-", "www.", "(1", "1 ", "$1,"])
+@pytest.mark.parametrize("end", ["", "!x"])
+def test_name_of_a_caller_without_an_end_is_read_in_time(unit: str, end: str) -> None:
+    """A caller's name in a greeting may be as long as the headers of its INVITE."""
+    text = (unit * 16_000)[:16_000] + end
+    begun = time.process_time()
+    spoken_words(text)
+    assert time.process_time() - begun < 3.0

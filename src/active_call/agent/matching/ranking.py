@@ -66,7 +66,7 @@ _LIGHT_WORDS = frozenset(
     }
 )  # fmt: skip
 _QUESTION_WORDS = frozenset({"what", "how", "when", "where", "who", "which", "why", "whose"})
-_SENTENCE_END = re.compile(r"[.!?…]+(?:\s+|$)|。|！|？")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++(?:\s+|$)|。|！|？")
 _NEGATIONS = frozenset({"not", "no", "never", "without", "stop", "nothing", "nicht", "kein", "keine", "ne", "pas", "non", "不", "没", "别"})
 
 

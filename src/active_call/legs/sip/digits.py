@@ -15,7 +15,7 @@ DIGIT_TYPES: Final = (RELAY_TYPE, PLAIN_TYPE)
 DIGIT_PACKAGES: Final = frozenset(("dtmf", "infodtmf"))
 """Names that some peers put into Info-Package with these bodies. Neither is registered, and we offer none."""
 
-_SIGNAL: Final = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
+_SIGNAL: Final = re.compile(r"^[ \t\r]*Signal[ \t]*=[ \t]*([0-9A-D*#]{1,2})[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 _BARE: Final = re.compile(r"\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE)
 _BY_NUMBER: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
 """Some peers send the event codes of RFC 4733."""

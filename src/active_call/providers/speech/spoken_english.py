@@ -240,7 +240,7 @@ _SIGNS = r"US\$|[$€£¥₹]|(?:USD|EUR|GBP|JPY|INR|CHF|CAD|AUD)\s"
 _AFTER = r"€|£|(?:USD|EUR|GBP|JPY|INR|CHF|CAD|AUD)\b"
 
 RULES: list[tuple[re.Pattern[str], Callable[[Match], str | None]]] = [
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), _address),
+    (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), _address),
     (
         re.compile(rf"{_BEGIN}(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|info|edu|gov|co|uk|us|eu|de|fr|ai|app)(?:/[\w/-]*\w)?{_END}", re.I),
         _address,
@@ -293,7 +293,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[Match], str | None]]] = [
         lambda match: spelled(match["it"]),
     ),
     (re.compile(r"(?<![\w.,-])(?P<it>[A-Z0-9]+(?:[-_/][A-Z0-9]+)*)(?![\w-]|[.,]\d)"), _code),
-    (re.compile(rf"(?<![\w.])(?P<n>\d+(?:[.,]\d+)*)\s?(?P<unit>{_names(UNITS)})(?:\.(?=\s+(?-i:[a-z\d])))?{_END}", re.I), _unit),
+    (re.compile(rf"(?<![\w.])(?<!\d,)(?P<n>\d+(?:[.,]\d+)*)\s?(?P<unit>{_names(UNITS)})(?:\.(?=\s+(?-i:[a-z\d])))?{_END}", re.I), _unit),
     (re.compile(r"\b[A-Z][a-z]+\s+(?P<it>St(?:\.(?=\s+[a-z]))?)(?!\w)"), lambda match: "Street"),
     (re.compile(r"\bSt\.(?=\s+[A-Z])"), lambda match: "Saint"),
     (re.compile(rf"\b(?P<short>{_names(WITH_DOT)})\.(?!\w)", re.I), _abbreviation),

@@ -24,7 +24,7 @@ CLAUSE_MARKS = {
     "…": ".", "—": ",", "–": ",", "(": ",", ")": ",", "。": ".", "！": "!", "？": "?", "，": ",", "、": ",", "；": ";", "：": ":",
     "।": ".", "؟": "?", "،": ",", "؛": ";",
 }  # fmt: skip
-_TRAILING = re.compile(r"([.,;:?!…—–)\]\"'”’»。！？，、；：।؟،؛]+)$")
+_TRAILING = re.compile(r"(?<![.,;:?!…—–)\]\"'”’»。！？，、；：।؟،؛])([.,;:?!…—–)\]\"'”’»。！？，、；：।؟،؛]++)$")
 _LANGUAGE_SWITCH = re.compile(r"\([a-z]{2,3}(?:-[a-z0-9-]+)?\)")
 _SNAP = 2
 """A word boundary is moved to a gap between groups of phonemes at most this far away."""
