@@ -27,14 +27,9 @@ _FULL: Final[dict[str, str | None]] = {
     **_COMPACT,
 }
 """The full name by the name as written, in two spellings; None: not in a summary."""
-<<<<<<< HEAD
 _HEADER: Final = re.compile(r"\n([^\n:]*):[ \t]*([^\n]*)")
-_FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
-"""A line break inside a header (RFC 3261 §7.3.1)."""
-=======
 _FOLD: Final = re.compile(r"(?<![ \t])[ \t]*+\r?\n[ \t]+")
 """A line break inside a header (RFC 3261 §7.3.1). It is tried once for each run of blanks, so that thousands of them cost little."""
->>>>>>> h-attack2
 _BLANKS: Final = " \t\r\n\v\f"
 MAX_VALUE: Final = 300
 """Maximum length of a header value or a start line in a summary."""
