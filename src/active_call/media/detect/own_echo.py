@@ -48,9 +48,9 @@ SHARE_UNSURE: Final = 0.12
 """The same at a delay that was found, but is not known yet."""
 _NEAR: Final = 40
 """Samples around the known delay: 5 ms."""
-LOUDER: Final = 2.0
-"""The caller's voice over an echo is at least so much louder than the echo (6 dB)."""
-AS_LOUD: Final = 1.4
+LOUDER: Final = 1.6
+"""The caller's voice over an echo is at least so much louder than the loudest part of the echo (4 dB)."""
+AS_LOUD: Final = 1.15
 """A sound up to so much louder than the known echo may be one, even without correlation."""
 LOUD_TICKS: Final = 4
 _LOUD_FRAMES: Final = 4
