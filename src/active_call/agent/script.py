@@ -23,6 +23,7 @@ _DIGIT_HEADING = re.compile(r"^press\s+([0-9*#A-Da-d])$", re.IGNORECASE)
 _SILENCE = "(silence)"
 _CONFIRM = "(confirm)"
 _FALLBACK = "*"
+_IN_PARENTHESES = re.compile(r"\(\s*[^()|]*\)")
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 MAX_ENTRIES = 5000
 """Maximum number of `##` headings of a scene; a caller's words are compared with each."""
@@ -150,6 +151,8 @@ def _entries(blocks: Sequence[tuple[int, str, list[str]]], findings: Findings) -
             special[phrases[0].lower()].append(Entry(line, phrases, reply))
             continue
         spoken: list[str] = []
+        if len(phrases) == 1 and _IN_PARENTHESES.fullmatch(phrases[0]):
+            findings.warn(line, f"`## {phrases[0]}` is a phrase that a caller would say; did you mean `{_SILENCE}` or `{_CONFIRM}`?")
         for phrase in phrases:
             digit = _DIGIT_HEADING.match(phrase)
             if digit is None:

@@ -159,3 +159,8 @@ def test_greeting_that_pauses_between_its_sentences_is_told_within_three_seconds
 def test_person_who_speaks_again_after_a_silence_is_timed_from_there():
     told = classified(SpeechBegan(0), SpeechEnded(1900), SpeechBegan(3000), SpeechEnded(4000))
     assert [verdict.kind for verdict in told] == ["human"]
+
+
+def test_words_of_two_utterances_are_told_in_their_order() -> None:
+    told = classified(SpeechBegan(0), said("the florist round the corner", 0, 900), Words(1500, 1, "what do", is_final=False))
+    assert told[0].text == "the florist round the corner what do"

@@ -156,3 +156,19 @@ def test_own_words_in_their_order_are_an_echo():
     assert lists.read("open from nine", own=own).kind is Kind.ECHO
     assert lists.read("nine", own=own).kind is Kind.WORDS
     assert lists.read("from nine open", own=own).kind is Kind.WORDS
+
+
+@pytest.mark.parametrize(
+    ("heard", "kind"),
+    [
+        ("Here's the news of the week.", Kind.ECHO),
+        ("here is the news of all", Kind.ECHO),
+        ("tulips have arrived", Kind.ECHO),
+        ("the news of today please", Kind.WORDS),
+        ("have tulips arrived", Kind.WORDS),
+        ("the first order is late", Kind.WORDS),
+    ],
+)
+def test_agents_own_words_are_an_echo_even_if_one_is_misheard(heard: str, kind: Kind) -> None:
+    own = "Here is the news of the week. The first tulips have arrived."
+    assert backchannels("en").read(heard, own=own).kind is kind

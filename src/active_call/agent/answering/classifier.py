@@ -161,7 +161,7 @@ class AnsweringClassifier:
 
     def _heard(self, said: Words) -> Verdict | None:
         before = self._words.get(said.index - 1, "")
-        self._words = {said.index: said.text, **({said.index - 1: before} if before else {})}
+        self._words = {**({said.index - 1: before} if before else {}), said.index: said.text}
         text, earlier = normalised(said.text), normalised(before)
         if not text:
             return None

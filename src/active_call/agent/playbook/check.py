@@ -54,12 +54,14 @@ def check_playbook(text: str, *, file: str, resources: PlaybookResources) -> Rea
     check_values(reading.playbook, reading.matter.line_of, findings)
     _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
     sounds = list(_configured_sounds(reading))
-    tags: list[tuple[str, Tag]] = []
+    is_script = reading.playbook.script is not None
+    greeting_line = reading.matter.line_of("greeting")
+    tags: list[tuple[str, Tag]] = [("", tag) for tag in check_tags(reading.playbook.greeting, greeting_line, findings, is_script=is_script)]
     for raw in reading.texts:
         _check_headings(raw, findings)
-        found = check_tags(raw.text, raw.text_line, findings, is_script=reading.playbook.script is not None)
+        found = check_tags(raw.text, raw.text_line, findings, is_script=is_script)
         tags += [(raw.id, tag) for tag in found]
-        for line, unit in _units(raw, is_script=reading.playbook.script is not None):
+        for line, unit in _units(raw, is_script=is_script):
             _check_template(unit, line, findings)
     sounds += [(tag.line, tag.attributes["file"]) for _, tag in tags if tag.name == "play" and tag.attributes.get("file")]
     for line, sound in sounds:

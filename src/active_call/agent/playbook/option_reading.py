@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeVar
@@ -26,6 +27,18 @@ MAX_COMPARED = 300
 """How many known names a misspelt one is compared with."""
 
 
+_TYPES = re.compile(r"expected `([\w| ]+)`, got `(\w+)`", re.IGNORECASE)
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "`key: value` lines",
+    "null": "nothing",
+}
+
+
 def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[[str], int], findings: Findings) -> T | None:
     """`data` as `cls`, without invalid values. None if nothing usable is left."""
     data = copy.deepcopy(data)
@@ -33,7 +46,7 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
         try:
             decoded = wire.convert(data, cls, path=path)
         except wire.ContractError as error:
-            findings.error(line_of(error.path), str(error))
+            findings.error(line_of(error.path), in_plain_words(str(error)))
             if not _remove(data, error.path.removeprefix(path).strip(".")):
                 return None
             continue
@@ -44,10 +57,19 @@ def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[
     return None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The text `; did you mean …?`, empty if no known name is similar."""
+def in_plain_words(mistake: str) -> str:
+    """The types that a mistake names, in words for the author of a playbook: "expected a list, found text"."""
+    match = _TYPES.search(mistake)
+    if match is None:
+        return mistake
+    wanted = [_WORDS.get(kind, kind) for kind in match[1].split(" | ") if kind != "null"]
+    return f"{mistake[: match.start()]}expected {' or '.join(wanted)}, found {_WORDS.get(match[2], match[2])}{mistake[match.end() :]}"
+
+
+def nearest(name: str, known: Iterable[str], *, as_written: bool = False) -> str:
+    """The text `; did you mean …?`, empty if no known name is similar. `as_written`: the known names are values, not keys."""
     close = difflib.get_close_matches(snake(name) if "_" in name else name, list(islice(known, MAX_COMPARED)), n=1, cutoff=0.6)
-    return f"; did you mean {camel(close[0])!r}?" if close else ""
+    return f"; did you mean {close[0] if as_written else camel(close[0])!r}?" if close else ""
 
 
 def camel(name: str) -> str:

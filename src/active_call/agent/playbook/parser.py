@@ -217,7 +217,9 @@ class _Parser:
         for feature in found.features:
             if feature not in FEATURES:
                 place = self._matter.line_of("llm.features")
-                self._findings.warn(place, f"llm.features: unknown {feature!r}{nearest(feature, FEATURES)} (known: {', '.join(FEATURES)})")
+                self._findings.warn(
+                    place, f"llm.features: unknown {feature!r}{nearest(feature, FEATURES, as_written=True)} (known: {', '.join(FEATURES)})"
+                )
         if found.thinking is not None and found.thinking not in THINKING:
             reason = f"unknown value {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
             self._error("llm.thinking", f"llm.thinking: {reason}")

@@ -38,7 +38,7 @@ class ToolSections(Struct, frozen=True):
         """Read `dtmfCollectors`."""
         collectors: dict[str, CollectorOption] = {}
         for name, entry in entries.items():
-            path = f"dtmf_collectors.{name}"
+            path = f"dtmfCollectors.{name}"
             collector = self._group(entry or {}, CollectorOption, path)
             if collector is not None:
                 self._check_collector(collector, path)

@@ -11,13 +11,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from active_call.agent.playbook.findings import Findings
-from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.playbook.scenes import DtmfAction, FollowupOption, Playbook
 from active_call.agent.playbook.templates import find_mistake
 from active_call.contract import bounds
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TURN_KINDS: Final = ("adaptive", "smart-turn", "fixed")
 MAX_VOLUME: Final = 10
+LEAST_FOLLOWUP_MS: Final = 500
+"""A shorter timeout is probably meant in seconds: nobody asks a caller after 8 ms of silence."""
 
 
 def check_values(book: Playbook, line_of: Callable[[str], int], findings: Findings) -> None:
@@ -28,6 +30,11 @@ def check_values(book: Playbook, line_of: Callable[[str], int], findings: Findin
         reason = bounds.against_callee(action.target) if action.target and not _is_template(action.target) else ""
         if reason:
             findings.error(line, f"dtmf: target: {reason}, found {action.target!r}")
+    for option, line in _followups(book, line_of):
+        if 0 < option.timeout < LEAST_FOLLOWUP_MS:
+            findings.warn(line, f"followup.timeout: {option.timeout} ms is very short; did you mean {option.timeout}s?")
+    if book.script is not None and book.tools:
+        findings.warn(line_of("tools"), "tools has no effect: a script calls no tools; use `<http url=…/>` in an answer")
     kind = book.option.eou.type if book.option.eou is not None else None
     if kind is not None and kind not in TURN_KINDS:
         findings.warn(line_of("eou.type"), f"eou.type: unknown {kind!r} counts as not given (known: {', '.join(TURN_KINDS)})")
@@ -71,6 +78,14 @@ def _extraction(header: dict[str, str]) -> Iterable[tuple[str, str]]:
     except re.error as error:
         return [("sip.extractHeaders", f"the pattern of {header['name']!r} cannot be read: {error}")]
     return []
+
+
+def _followups(book: Playbook, line_of: Callable[[str], int]) -> Iterator[tuple[FollowupOption, int]]:
+    if book.followup is not None:
+        yield book.followup, line_of("followup.timeout")
+    for scene in book.scenes:
+        if scene.followup is not None:
+            yield scene.followup, scene.line
 
 
 def _digit_actions(book: Playbook, line_of: Callable[[str], int]) -> Iterator[tuple[DtmfAction, int]]:

@@ -15,11 +15,15 @@ from importlib import resources
 from msgspec import Struct
 
 from active_call.agent.matching.phones import likeness_of_all
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.script import words_of
 
 DEFAULT_LANGUAGE = "en"
 ECHO_MIN_WORDS = 2
 """One word that the agent also said may be the caller's; two in the same order are an echo."""
+ECHO_MISHEARD_WORDS = 4
+ECHO_SHARE = 0.75
+"""Of so many words or more, this share must be the agent's."""
 
 ALIKE = 0.75
 """Minimum phonetic similarity of a misheard phrase that asks the agent to stop ("sold on": hold on)."""
@@ -64,8 +68,7 @@ class Backchannels(Struct, frozen=True):
         words = words_of(text)
         if not words:
             return OverlapText(Kind.NOTHING)
-        own_words = words_of(own)
-        if len(words) >= ECHO_MIN_WORDS and _contains(own_words, words):
+        if _is_echo(words_of(own), words) or _is_echo(spoken_words(own), spoken_words(text)):
             return OverlapText(Kind.ECHO)
         if any(_contains(words, phrase) or likeness_of_all(words, phrase) >= ALIKE for phrase in self.stopping):
             return OverlapText(Kind.STOP, len(words))
@@ -91,6 +94,17 @@ class Backchannels(Struct, frozen=True):
         """Whether `text` asks only whether anybody is there: "hello? are you there?"."""
         words = words_of(text)
         return bool(words) and not _uncovered(words, self.calling)
+
+
+def _is_echo(own: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether `words` are the agent's, in their order; of several, one in four may be misheard."""
+    if len(words) < ECHO_MIN_WORDS:
+        return False
+    if _contains(own, words):
+        return True
+    n, least = len(words), ECHO_SHARE * len(words)
+    places = range(len(own) - n + 1) if n >= ECHO_MISHEARD_WORDS else range(0)
+    return any(sum(a == b for a, b in zip(own[at : at + n], words, strict=True)) >= least for at in places)
 
 
 def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:

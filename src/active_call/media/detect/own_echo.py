@@ -13,6 +13,7 @@ costs 0.2 to 0.5 ms of CPU. It is made only when speech starts while something p
 | correlates, no echo is known                             | an echo until the next comparison, which decides         |
 | is up to `AS_LOUD` times as loud as the known echo       | echo                                                     |
 | correlates, up to `LOUDER` times as loud                 | echo                                                     |
+| the first of a call, soon after our own sound began      | compared for `WAIT_TICKS`, then the caller's voice       |
 | anything else                                            | the caller's voice                                       |
 
 An echo becomes the caller's voice when it is `LOUDER` for `LOUD_TICKS`, or louder than `AS_LOUD` and not correlated in `MISSES` comparisons
@@ -47,9 +48,9 @@ SHARE_UNSURE: Final = 0.12
 """The same at a delay that was found, but is not known yet."""
 _NEAR: Final = 40
 """Samples around the known delay: 5 ms."""
-LOUDER: Final = 2.0
-"""The caller's voice over an echo is at least so much louder than the echo (6 dB)."""
-AS_LOUD: Final = 1.4
+LOUDER: Final = 1.6
+"""The caller's voice over an echo is at least so much louder than the loudest part of the echo (4 dB)."""
+AS_LOUD: Final = 1.15
 """A sound up to so much louder than the known echo may be one, even without correlation."""
 LOUD_TICKS: Final = 4
 _LOUD_FRAMES: Final = 4
@@ -69,6 +70,9 @@ _FORGOTTEN_AFTER: Final = 3
 """Starts of speech in a row that were no echo: there is none any more."""
 _UNSURE_TICKS: Final = 4
 """An echo that is not known yet is compared again so soon."""
+WAIT_TICKS: Final = 8
+"""The first sound of a call that begins soon after ours is compared for so long before it counts as the caller's: a few syllables decide
+better than one. A greeting is protected meanwhile anyway."""
 EVERY_TICKS: Final = 8
 """While an echo lasts, it is compared again so often."""
 MISSES: Final = 2
@@ -88,6 +92,8 @@ class OwnEcho:
         """The level of the echo relative to what was sent."""
         self._n_found = np.zeros(n_slots, np.int64)
         """Comparisons that found the echo at this delay."""
+        self._n_waited = np.zeros(n_slots, np.int64)
+        """Ticks in which the first sound was compared; `WAIT_TICKS`: it was decided."""
         self._n_not_found = np.zeros(n_slots, np.int64)
         """Starts of speech in a row that were no echo."""
         self._n_loud = np.zeros(n_slots, np.int64)
@@ -96,6 +102,7 @@ class OwnEcho:
     def begin(self, slot: int) -> None:
         """A new stream, without history."""
         self._sent[slot] = 0
+        self._n_waited[slot] = 0
         self._forget(slot)
 
     def _forget(self, slot: int) -> None:
@@ -116,6 +123,9 @@ class OwnEcho:
         if is_known and not self._is_louder(slot, sent, heard, AS_LOUD):
             return True
         is_echo = self._correlates(slot, sent, heard) and not (is_known and self._is_louder(slot, sent, heard, LOUDER))
+        if not is_echo and self._n_waited[slot] < WAIT_TICKS and _rms(sent[: 10 * FRAME]) < _SOFT:
+            return True
+        self._n_waited[slot] = WAIT_TICKS
         self._n_not_found[slot] = 0 if is_echo else self._n_not_found[slot] + 1
         if self._n_not_found[slot] >= _FORGOTTEN_AFTER:
             self._forget(slot)
@@ -124,6 +134,11 @@ class OwnEcho:
     def goes_on(self, slot: int, tick: int, heard: Frames) -> bool:
         """Whether a sound that began as an echo is still one, to be asked in every tick. `heard`: the last `WINDOW` samples."""
         sent = self._sound(slot, tick)
+        if self._n_waited[slot] < WAIT_TICKS:
+            self._n_waited[slot] += 1
+            is_echo = self._n_waited[slot] % 2 == 0 and self._correlates(slot, sent, heard)
+            self._n_waited[slot] = WAIT_TICKS if is_echo else self._n_waited[slot]
+            return is_echo or bool(self._n_waited[slot] < WAIT_TICKS)
         if not self._is_known(slot):
             if (tick - slot) % _UNSURE_TICKS or self._correlates(slot, sent, heard):
                 return True
@@ -180,7 +195,8 @@ class OwnEcho:
 
 def _energies(frames: Frames) -> NDArray[np.float32]:
     samples = frames.astype(np.float32)
-    return np.einsum("ij,ij->i", samples, samples)
+    energies: NDArray[np.float32] = np.einsum("ij,ij->i", samples, samples)
+    return energies
 
 
 def _rms(sound: Frames) -> float:
@@ -199,5 +215,5 @@ def _shares(heard: Frames, sent: Frames) -> NDArray[np.float64]:
     product /= size + 0.01 * size.max()
     spectrum = np.zeros(_SIZE // 2 + 1, np.complex128)
     spectrum[_BAND] = product
-    shares = np.fft.irfft(spectrum, _SIZE)[: _LONGEST + 1] * (_SIZE / 2) / np.abs(product).sum()
+    shares: NDArray[np.float64] = np.fft.irfft(spectrum, _SIZE)[: _LONGEST + 1] * (_SIZE / 2) / np.abs(product).sum()
     return shares[::-1]

@@ -86,7 +86,8 @@ class PauseWatch:
         """The last samples of `slot` at 8 kHz. `n_heard`: 16 kHz samples before the last pushed frame."""
         end = n_heard // _WIDE_FRAME + 1
         places = np.arange(end - -(-n_samples // _FRAME), end) % _FRAMES
-        return self._sound[slot, places].reshape(-1)[-n_samples:]
+        sound: NDArray[np.int16] = self._sound[slot, places].reshape(-1)[-n_samples:]
+        return sound
 
     def take(self, slots: Slots, n_heard: NDArray[np.int64]) -> list[Pause]:
         """The pauses of `slots` that are due. `n_heard` (k,): 16 kHz samples including this tick."""

@@ -141,7 +141,7 @@ class _EchoStream(FakeStream):
     """Keeps what it plays, by the time of the loop."""
 
     def __init__(self, report: Callable[[Link], None]) -> None:
-        super().__init__(report)  # type: ignore[arg-type]
+        super().__init__(report)
         self._pcm: dict[str, bytes] = {}
         self.played: Pcm = np.zeros(round((LONGEST_S + 10) * RATE_HZ), np.int16)
 
