@@ -47,6 +47,10 @@ HOUSEKEEPING_TICKS: Final = 25
 
 MAX_PASSES: Final = 8
 """Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
+USUAL_PASSES: Final = 3
+"""Datagrams read from each socket in any case: a peer that sends every 10 ms, after a late tick."""
+FURTHER_S: Final = 0.004
+"""After this time no further ones are read in a tick, so that a flood on many ports does not delay it either."""
 MAX_UNEXPLAINED: Final = 50
 """Consecutive ticks that fail without a stream as the cause. Giving up a stream cannot help, so the process ends and is replaced."""
 logger = logging.getLogger(__name__)
@@ -161,8 +165,9 @@ class Engine:
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take the datagrams of these readable RTP sockets. What arrives meanwhile waits for the next call."""
         legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
-        for _ in range(MAX_PASSES):
-            if not legs:
+        begun_at = self._world.clock.now()
+        for n_passes in range(MAX_PASSES):
+            if not legs or (n_passes >= USUAL_PASSES and self._world.clock.now() - begun_at > FURTHER_S):
                 return
             legs = self._arrivals.take(legs, now, unix_now)
 
