@@ -17,8 +17,10 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from active_call.base.world import World
 from active_call.net import sip_connections
+from active_call.net.limits import ConnectionLimits
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
+from active_call.net.web_pages import may_open
 from active_call.server.certificate import write_development_certificate
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import (
@@ -41,6 +43,7 @@ class Server:
     """Our side: a core behind a driver on loopback, and what it has told."""
 
     def __init__(self, certificate: CertificateFiles | None) -> None:
+        limits = ConnectionLimits(web_hosts=("phone.example",))
         self.world = World()
         self.endpoint = Endpoint(EndpointConfig((), "us"), self.world.randomness)
         self.events: asyncio.Queue[SipEvent] = asyncio.Queue()
@@ -55,6 +58,7 @@ class Server:
             server_tls=tls,
             client_tls=ssl.create_default_context,
             on_events=lambda events: [self.events.put_nowait(event) for event in events] and None,
+            limits=limits,
             logger=logging.getLogger("test.sip"),
         )
         self.listeners: dict[str, Listener] = {}
@@ -332,3 +336,62 @@ def test_garbage_in_a_frame_is_dropped_and_the_connection_lives(tmp_path: Path) 
             assert (await read(client)).startswith("SIP/2.0 200 ")
 
     run(body)
+
+
+async def status_of(url: str, origin: str | None) -> int:
+    """What a page of `origin` gets: 101, or the status of the refusal."""
+    try:
+        async with connect(url, subprotocols=["sip"], origin=origin):  # type: ignore[list-item, arg-type]
+            return 101
+    except websockets.InvalidStatus as refusal:
+        return refusal.response.status_code
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 101),
+        ("http://127.0.0.1:3000", 101),
+        ("https://phone.example", 101),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("http://127.0.0.1@evil.example", 403),
+        ("file://", 403),
+    ],
+)
+def test_page_of_another_site_opens_no_connection(origin: str | None, status: int) -> None:
+    async def body() -> None:
+        async with serving() as server:
+            assert await status_of(server.url("ws"), origin) == status
+            assert server.driver.refusals["foreign_page"] == (status == 403)
+            async with connect(server.url("ws"), subprotocols=["sip"]) as client:  # type: ignore[list-item]
+                await client.send(request("OPTIONS"))
+                assert (await read(client)).startswith("SIP/2.0 200")
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "listed", "is_secure", "is_allowed"),
+    [
+        ("https://phone.example", "sip.example", (), True, False),
+        ("https://phone.example", "sip.example", ("phone.example",), True, True),
+        ("https://a.b.example:8443", "sip.example:5063", ("*.B.example",), True, True),
+        ("https://b.example", "sip.example", ("*.b.example",), True, False),
+        ("https://xb.example", "sip.example", ("*.b.example",), True, False),
+        ("https://sip.example", "SIP.example.:8089", (), True, True),
+        ("http://sip.example", "sip.example:8088", (), False, False),
+        ("http://sip.example", "sip.example:8088", ("sip.example",), False, True),
+        ("http://10.0.0.5", "10.0.0.5:8088", (), False, True),
+        ("http://[fd00::5]:3000", "[fd00::5]:8088", (), False, True),
+        ("http://localhost:3000", "localhost:8088", (), False, True),
+        ("http://localhost:3000", "127.0.0.1:8088", (), False, False),
+        ("", "", (), True, False),
+        ("null", "null", ("null",), True, False),
+    ],
+)
+def test_page_may_open_a_connection_to_its_own_host_or_if_it_is_listed(
+    origin: str, host: str, listed: tuple[str, ...], is_secure: bool, is_allowed: bool
+) -> None:
+    assert may_open(origin, host, listed, is_secure=is_secure) is is_allowed

@@ -17,6 +17,7 @@ rule in ten seconds, so that an attack does not fill the disk.
 | `keepalive_flood` | over 100 keep-alives within 10 s |
 | `handshake` | a TLS handshake that fails or takes 5 s |
 | `unread_responses` | 4 MiB queued for a peer that does not read |
+| `foreign_page` | a WebSocket of a web page of another site (`web_pages`) |
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class ConnectionLimits(Struct, frozen=True):
     """A stranger's connection without a call is closed after this time without a SIP message. 0: never."""
     accepts_per_s: float = 100.0
     accept_burst: int = 200
+    web_hosts: tuple[str, ...] = ()
+    """Hosts whose web pages may open WebSockets (`web_pages`)."""
 
 
 class Refusals:

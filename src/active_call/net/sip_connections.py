@@ -292,7 +292,8 @@ class Connections:
         from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
 
         if dialled is None:
-            return WebSocketConnection(self, number, transport, now, server_protocol(), is_outgoing=False)
+            web_hosts = self._limits.web_hosts
+            return WebSocketConnection(self, number, transport, now, server_protocol(), is_outgoing=False, web_hosts=web_hosts)
         protocol = client_protocol(dialled[3] or dialled[1], dialled[2], is_secure=transport == "wss")
         return WebSocketConnection(self, number, transport, now, protocol, is_outgoing=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig
@@ -20,6 +21,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from active_call.net.sip_sockets import StreamConnection, StreamOwner
+from active_call.net.web_pages import may_open
 from active_call.sip.events import TransportName
 from active_call.sip.routing import bracketed
 
@@ -59,9 +61,11 @@ class WebSocketConnection(StreamConnection):
         protocol: ServerProtocol | ClientProtocol,
         *,
         is_outgoing: bool,
+        web_hosts: Sequence[str] = (),
     ) -> None:
         super().__init__(owner, connection_id, transport_name, now, is_outgoing=is_outgoing)
         self.opened = asyncio.Event()
+        self._web_hosts = web_hosts
         self._protocol = protocol
         self._parts = bytearray()
         self._half_since: float | None = None
@@ -131,7 +135,13 @@ class WebSocketConnection(StreamConnection):
 
     def _answer(self, request: Request) -> None:
         assert isinstance(self._protocol, ServerProtocol)  # noqa: S101 (only a server gets requests)
-        response = self._protocol.accept(request)
+        headers = request.headers
+        origins, host = headers.get_all("Origin") or [None], ", ".join(headers.get_all("Host"))
+        if all(may_open(origin, host, self._web_hosts, is_secure=self._transport_name == "wss") for origin in origins):
+            response = self._protocol.accept(request)
+        else:
+            self._owner.on_stream_refused(self, "foreign_page")
+            response = self._protocol.reject(403, "pages of other sites are refused; list their hosts in http_hosts\n")
         self._protocol.send_response(response)
         if response.status_code == 101:
             self.has_spoken = True

@@ -11,7 +11,16 @@ from leg_stories import answered, buried, reached
 from sip_far_end import SipStage
 
 from active_call.legs.abilities import signalling_of
-from active_call.legs.sip.trace.log import MAX_BYTES, MAX_ENDED, MAX_FIRST, MAX_LAST, MAX_WAITING, SipTrace
+from active_call.legs.sip.trace.log import (
+    LEAST_BYTES,
+    MAX_BYTES,
+    MAX_CALL_BYTES,
+    MAX_ENDED,
+    MAX_FIRST,
+    MAX_LAST,
+    MAX_WAITING,
+    SipTrace,
+)
 from active_call.legs.sip.trace.text import call_id_of, headers_of, start_line_of, whole_text_of
 from active_call.sip.events import Address, Flow, Target
 from active_call.testing.virtual_time import VirtualClock, run_virtually
@@ -104,6 +113,24 @@ def test_call_with_very_many_messages_keeps_the_first_and_the_last() -> None:
         assert len(kept[0].text) == MAX_BYTES
         assert (kept[0].peer, kept[1].peer) == ("[2001:db8::9]:5061", "host.example:5070")
         assert kept[-1].start_line == "UPDATE sip:999 SIP/2.0"
+
+    run_virtually(story())
+
+
+def test_long_messages_of_a_call_take_limited_memory_and_later_ones_are_known_by_their_beginning() -> None:
+    async def story() -> None:
+        log = bare_trace()
+        trace = log.new_trace()
+        log.follow(trace, "long")
+        for number in range(500):
+            head = f"INFO sip:{number} SIP/2.0\r\nCall-ID: long\r\nTo: <sip:{'a' * 470}:secret@b>\r\n"
+            log.received(head.encode() + b"X: y\r\n" * 2000, FLOW)
+        kept = trace.messages(whole=True)
+        assert len(kept) == MAX_FIRST + MAX_LAST
+        assert sum(len(message.text) for message in kept) <= MAX_CALL_BYTES + len(kept) * LEAST_BYTES
+        assert kept[0].text.count("X: y") > 900
+        assert kept[-1].text == "INFO sip:499 SIP/2.0\r\nCall-ID: long\r\n"
+        assert all("secret" not in message.text and "secre" not in message.text for message in kept)
 
     run_virtually(story())
 

@@ -47,6 +47,10 @@ HOUSEKEEPING_TICKS: Final = 25
 
 MAX_PASSES: Final = 8
 """Maximum number of datagrams read from one socket at a time, so that a flood on one port does not delay the tick."""
+USUAL_PASSES: Final = 3
+"""Datagrams read from each socket in any case: a peer that sends every 10 ms, after a late tick."""
+FURTHER_S: Final = 0.004
+"""After this time no further ones are read in a tick, so that a flood on many ports does not delay it either."""
 MAX_UNEXPLAINED: Final = 50
 """Consecutive ticks that fail without a stream as the cause. Giving up a stream cannot help, so the process ends and is replaced."""
 logger = logging.getLogger(__name__)
@@ -178,10 +182,11 @@ class Engine:
         legs = self._readable
         if not legs:
             return fds
+        begun_at = self._world.clock.now()
         more = self._arrivals.take(legs, now, unix_now)
         silent = [legs[row].fd for row in self._arrivals.silent_rows()]
-        for _ in range(MAX_PASSES - 1):
-            if not more:
+        for n_passes in range(1, MAX_PASSES):
+            if not more or (n_passes >= USUAL_PASSES and self._world.clock.now() - begun_at > FURTHER_S):
                 break
             more = self._arrivals.take(more, now, unix_now)
         return silent

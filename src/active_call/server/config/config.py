@@ -172,7 +172,8 @@ class Config(values.Section):
     http_tls: values.Flag = False
     """HTTPS and WSS, with the certificate of `tls_cert_file` and `tls_key_file`."""
     http_hosts: tuple[values.HostName, ...] = ()
-    """Further host names by which web browsers may reach the HTTP API without a token; `*.example.com` for all names below a domain."""
+    """Further host names by which web browsers may reach the HTTP API without a token; `*.example.com` for all names below a domain.
+    Their pages may also open SIP over WebSocket (`ws_port`, `wss_port`)."""
     http_max_connections: Annotated[values.Whole, Field(ge=8, le=10_000)] = 512
     """Concurrent HTTP connections, half as many from one address; fewer if the process may open few descriptors."""
     http_access_skip_paths: tuple[str, ...] = ()

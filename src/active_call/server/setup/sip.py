@@ -62,6 +62,7 @@ def make_sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) 
             total=config.admission.max_connections,
             reserved=config.admission.max_connections // 4,
             stranger_idle_s=config.admission.stranger_idle,
+            web_hosts=config.http_hosts,
         ),
         logger=logging.getLogger("active_call.sip"),
     )

@@ -24,6 +24,13 @@ MAX_LAST: Final = 60
 """A call stores its first messages (set-up) and its last ones (end), because session timers may cause thousands in between."""
 MAX_BYTES: Final = 8192
 """Maximum size of one message; the rest is cut off."""
+MAX_CALL_BYTES: Final = 128 * 1024
+"""Maximum size of the messages of one call. Later ones are cut to the lines in `LEAST_BYTES`.
+
+Otherwise 500 calls with long messages would take half a gigabyte.
+"""
+LEAST_BYTES: Final = 512
+"""Start line and the first headers."""
 MAX_WAITING: Final = 64
 """Maximum number of calls without a leg."""
 MAX_WAITING_MESSAGES: Final = 8
@@ -48,16 +55,23 @@ class CallTrace:
         self._ended = ended
         self._first: list[_Noted] = []
         self._last: deque[_Noted] = deque(maxlen=MAX_LAST)
+        self._n_bytes = 0
         self.call_ids: list[bytes] = []
         """The Call-IDs of the leg: a call that falls back to plain RTP has two."""
         self.n_left_out = 0
 
     def note(self, noted: _Noted) -> None:
         """Add one more message of the call."""
+        if len(self._last) == MAX_LAST:
+            self.n_left_out += 1
+            self._n_bytes -= len(self._last.popleft().data)
+        room = max(MAX_CALL_BYTES - self._n_bytes, LEAST_BYTES)
+        if len(noted.data) > room:
+            noted = noted._replace(data=noted.data[: noted.data.rfind(b"\n", 0, room) + 1])  # half a line may be half a password
+        self._n_bytes += len(noted.data)
         if len(self._first) < MAX_FIRST:
             self._first.append(noted)
             return
-        self.n_left_out += len(self._last) == MAX_LAST
         self._last.append(noted)
 
     def end(self) -> None:
