@@ -12,7 +12,7 @@ import pytest
 from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream, number_after
 from active_call.call.events.command_watch import CommandWatch, CommandWatcher
 from active_call.call.events.subscription import EventLog, Subscription
-from active_call.contract import commands, events
+from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption, SipOption
 from active_call.testing.virtual_time import run_virtually
 
@@ -51,6 +51,21 @@ def test_stream_goes_on_after_the_hangup_of_a_transfers_far_leg_and_ends_with_th
         told = [await first] + [chunk async for chunk in stream]
         assert [chunk.split(b'"event":"')[1].split(b'"')[0] for chunk in told] == [b"hangup", b"dtmf", b"hangup"]
         assert call.log.n_subscriptions == 0
+
+    run_virtually(run())
+
+
+def test_playback_that_was_cut_has_its_end() -> None:
+    async def run() -> None:
+        call = Watched()
+        stream = event_stream(call)
+        first = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        call.tell(events.Interruption(timestamp=7, track_id="server-side-track", play_id="a", total_duration=900, current=400))
+        call.tell(events.Hangup(reason="bye"))
+        told = [wire.decode_event(chunk.split(b"data: ")[1].split(b"\n")[0]) for chunk in [await first] + [chunk async for chunk in stream]]
+        assert [type(event).__name__ for event in told] == ["Interruption", "TrackEnd", "Hangup"]
+        assert told[1] == events.TrackEnd(timestamp=7, track_id="server-side-track", play_id="a", duration=400)
 
     run_virtually(run())
 

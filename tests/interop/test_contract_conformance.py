@@ -146,7 +146,8 @@ def test_call_of_a_socket_is_told_as_the_contract_says(server: Server) -> None:
     client.send("tts", text="This is a long sentence that somebody interrupts before it is over.", playId="c")
     client.until("trackStart", playId="c")
     client.send("interrupt", fadeOutMs=20)
-    client.until("interruption", playId="c")
+    cut = client.until("interruption", playId="c")
+    assert client.until("trackEnd", playId="c", trackId="bot")["duration"] == cut["current"]
     client.send("tts", text="Goodbye.", playId="d")
     client.send("tts", playId="d", endOfStream=True, autoHangup=True)
     assert client.until("trackEnd", trackId="conform-1")["duration"] > 0

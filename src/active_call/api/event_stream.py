@@ -67,6 +67,9 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
                 if before is not None:
                     yield b"event: event\ndata: " + wire.encode_event(before) + b"\n\n"
                 yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
+                after = own_track.after(item.event)
+                if after is not None:
+                    yield b"event: event\ndata: " + wire.encode_event(after) + b"\n\n"
             if subscription.closed is not None and not has_news.is_set():
                 if subscription.closed is CloseReason.OVERFLOW:
                     log.warning("event stream closed: its client does not read", extra={"session_id": call.id})

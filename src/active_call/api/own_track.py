@@ -1,7 +1,9 @@
-"""Track events for the other party's sound, which clients of the contract expect: `trackStart` before `answer`, `trackEnd` before `hangup`.
+"""Track events that clients of the contract expect: for the other party's sound `trackStart` before `answer` and `trackEnd` before
+`hangup`, and `trackEnd` after the `interruption` of a playback.
 
-In: the events of one call in order. Out: the event that a socket or an event stream sends before each of them. The track has the call's id.
-Records, agents and programs in this process do not get these events, so they do not take the track for a playback of this side. Pure.
+In: the events of one call in order. Out: the events that a socket or an event stream sends before and after each of them. The other party's
+track has the call's id. Records, agents and programs in this process do not get these events: for them the track is no playback of this
+side, and `trackEnd` says that a playback was heard to its end. Pure.
 """
 
 from __future__ import annotations
@@ -32,6 +34,14 @@ class OwnTrack:
             duration_ms = max(0, event.timestamp - self._answered_ms)
             return events.TrackEnd(timestamp=event.timestamp, track_id=self._call_id, duration=duration_ms)
         return None
+
+    def after(self, event: events.Event) -> events.Event | None:
+        """The event to send after `event`, or None."""
+        if not isinstance(event, events.Interruption):
+            return None
+        return events.TrackEnd(
+            timestamp=event.timestamp, track_id=event.track_id, refer=event.refer, duration=event.current, play_id=event.play_id
+        )
 
     def _is_first(self, answer: events.Answer) -> bool:
         return self._answered_ms is None or abs(answer.timestamp - self._answered_ms) < SAME_ANSWER_MS

@@ -213,6 +213,25 @@ def test_sound_of_the_other_party_is_a_track_from_the_answer_to_the_hangup() -> 
     asyncio.run(story())
 
 
+def test_playback_that_was_cut_has_its_end_on_the_clients_track() -> None:
+    async def story() -> None:
+        call, client = Handle(), SlowClient()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        cut = events.Interruption(timestamp=700, track_id="server-side-track", play_id="p", total_duration=900, current=400)
+        for event in (events.TrackStart(timestamp=300, play_id="p", track_id="server-side-track"), cut, events.Hangup(timestamp=800)):
+            call.log.append(event)
+        query = SocketQuery(id="s.1", since=0, server_side_track="bot")
+        async with asyncio.timeout(2):
+            await CallSocket(client, None, query, services, lambda *_: call).run()  # type: ignore[arg-type, return-value]
+        told = [json.loads(text) for text in client.texts]
+        assert [one["event"] for one in told] == ["trackStart", "interruption", "trackEnd", "hangup"]
+        wanted = {"event": "trackEnd", "timestamp": 700, "trackId": "bot", "playId": "p", "duration": 400, "ssrc": 0}
+        assert told[2] == wanted
+
+    asyncio.run(story())
+
+
 def test_answers_to_commands_name_the_call_and_tracks_may_be_muted_by_the_clients_own_names() -> None:
     texts = ['{"command": "mute", "trackId": "bot"}', '{"command": "unmute", "trackId": "agent"}', '{"command": "jump"}']
 

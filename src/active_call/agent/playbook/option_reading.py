@@ -107,7 +107,8 @@ def _refuse_unknown(place: str, cls: type[Any], path: str, line_of: Callable[[st
     """Report an unknown key. A name that other programs write and ignore is left to the warnings."""
     where, _, key = place.rpartition(".")
     inside = where.removeprefix(path).strip(".")
-    if snake(key) in WITHOUT_EFFECT.get(wire.struct_at(cls, inside), {}):
+    group = wire.struct_at(cls, inside)
+    if group is not None and snake(key) in WITHOUT_EFFECT.get(group, {}):
         return
     findings.error(line_of(place), f"{place}: unknown key{nearest(key, wire.known_names(cls, inside))}")
 

@@ -350,6 +350,9 @@ class CallSocket:
                 if before is not None:
                     await self._send(before)
                 await self._send_numbered(item)
+                after = own_track.after(item.event)
+                if after is not None:
+                    await self._send(after)
             code, reason = CLOSE_CODES[subscription.closed or CloseReason.OVER]
             if subscription.closed is CloseReason.OVERFLOW:
                 log.warning("socket closed: its client does not read", extra={"session_id": call.id})

@@ -6,14 +6,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from active_call.base.errors import ConfigError
 from active_call.providers.models.catalogue import ALL_MODELS, ModelKind, SpeechModel, model_named
 from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
 from active_call.server.terminal import Terminal
 from active_call.server.user_errors import UserErrors
+
+OFFLINE_MODELS: Final = ("sensevoice", "supertonic")
+"""What `--download-models` knows: recognition and synthesis without a network."""
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -60,6 +64,18 @@ def download(
         out.print(f"{model.name} is in {target}", highlight=False, soft_wrap=True)
         use = "tts: {provider: supertonic}" if model.kind is ModelKind.SUPERTONIC else f"asr: {{provider: sherpa, model: {model.name}}}"
         out.print(f"In a playbook: {use}", highlight=False, markup=False)
+
+
+def download_missing(names: str) -> None:
+    """For `--download-models`: download the model of that name, or `all`, unless installed. Raises ConfigError, TransportError."""
+    if names not in (*OFFLINE_MODELS, "all"):
+        raise ConfigError("--download-models", f"unknown model {names!r}; known: {', '.join(OFFLINE_MODELS)}, all")
+    for name in OFFLINE_MODELS if names == "all" else (names,):
+        folder = models_folder(os.environ)
+        if is_installed(model_named(name), folder):
+            out.print(f"{name} is in {folder / name}", highlight=False, soft_wrap=True)
+        else:
+            download(name)
 
 
 def _install(model: SpeechModel, file: Path, folder: Path) -> Path:
