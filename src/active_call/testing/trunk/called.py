@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from dataclasses import replace
 
 from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
@@ -27,6 +28,7 @@ class CalledLeg(Leg):
     def __init__(self, trunk: TrunkPort, invite: Message, peer: Peer) -> None:
         super().__init__(trunk, invite.get("call-id"))
         self.invite, self.peer = invite, peer
+        self.started_at = time.monotonic()
         self._tag = secrets.token_hex(6)
         self.local, self.remote = f"{invite.get('to')};tag={self._tag}", invite.get("from")
         self.contact = identity.contact(trunk, "" if self.switches.carrier_headers == "twilio" else _user(invite.uri))

@@ -65,6 +65,7 @@ class CallingLeg(Leg):
         """Send the INVITE to the next address."""
         uri = self.uris.pop(0)
         self.tried.append(uri)
+        self.started_at = time.monotonic()
         self.remote = f"<{uri}>" if not self.switches.to_host else f"<sip:{_user(uri)}@{self.switches.to_host}>"
         self.target = uri
         try:

@@ -468,3 +468,6 @@ class Leg:
             self.trunk.respond(request, peer, code, reason, leg=self)
         if request.method == "INVITE":
             self.trunk.expect_ack(request)
+
+    started_at: float = 0.0
+    """When the first INVITE was sent or accepted, in monotonic seconds."""
