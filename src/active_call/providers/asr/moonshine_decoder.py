@@ -78,7 +78,7 @@ class Decoder:
         n_tiled = 0
         for step in range(max_tokens):
             n_beams = len(search.beams)
-            if n_beams != n_tiled:  # tiled again only then: for four beams and three views this is a fifth of the time of a step
+            if n_beams != n_tiled:  # tiled again only then: for four beams and three views this takes a fifth of a step
                 n_tiled = n_beams
                 sound = self._sound(views, n_beams) | {name: np.tile(value, (n_beams, 1, 1, 1)) for name, value in cross.items()}
             logits, *present = self._session.run(None, {**past, **sound, **search.inputs(step)})
