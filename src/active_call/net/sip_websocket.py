@@ -136,8 +136,8 @@ class WebSocketConnection(StreamConnection):
     def _answer(self, request: Request) -> None:
         assert isinstance(self._protocol, ServerProtocol)  # noqa: S101 (only a server gets requests)
         headers = request.headers
-        origins, host = headers.get_all("Origin") or [None], ", ".join(headers.get_all("Host"))
-        if all(may_open(origin, host, self._web_hosts, is_secure=self._transport_name == "wss") for origin in origins):
+        host, is_secure = ", ".join(headers.get_all("Host")), self._transport_name == "wss"
+        if all(may_open(origin, host, self._web_hosts, is_secure=is_secure) for origin in headers.get_all("Origin")):
             response = self._protocol.accept(request)
         else:
             self._owner.on_stream_refused(self, "foreign_page")

@@ -15,14 +15,12 @@ from active_call.base.addresses import parse_address
 _PLACE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
-def may_open(origin: str | None, host: str, listed: Sequence[str], *, is_secure: bool) -> bool:
-    """Whether a page of `origin` (None: no browser) may open a WebSocket to `host`, the value of `Host`.
+def may_open(origin: str, host: str, listed: Sequence[str], *, is_secure: bool) -> bool:
+    """Whether a page of `origin` may open a WebSocket to `host`, the value of `Host`.
 
     It may if its own host, on any port, is in `listed` (`*.example.com` for all names below), or is the one it asks. The latter does not
     count for a name without TLS, because any name can lead to this server (DNS rebinding).
     """
-    if origin is None:
-        return True
     page, asked = _host_of(origin), _host_of(host)
     if not page:
         return False  # also `null`, of a file or a sandboxed page
