@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from active_call.media.detect.own_echo import FRAME, WINDOW, OwnEcho
+from active_call.media.detect.own_echo import FRAME, MOST_IN_TICK, WINDOW, OwnEcho
 from active_call.media.detect.speech import Detection
 from active_call.media.receive.echo_gate import EchoGate
 from active_call.testing.sound.audio import MULAW
@@ -105,6 +105,19 @@ def test_nothing_is_an_echo_while_nothing_is_sent() -> None:
     echo = OwnEcho(1)
     echo.begin(0)
     assert not echo.starts(0, 70, line(voice(1, 110))[8000 : 8000 + WINDOW])
+
+
+def test_starts_of_many_callers_in_one_tick_are_compared_up_to_a_limit() -> None:
+    n_callers = 2 * MOST_IN_TICK
+    echo, slots, sent = OwnEcho(n_callers), np.arange(n_callers), voice(1, 110)
+    for slot in slots:
+        echo.begin(slot)
+    for tick in range(61):
+        frame = sent[tick * FRAME : (tick + 1) * FRAME].astype(np.int16)
+        echo.sent(tick, slots, np.tile(frame, (n_callers, 1)))
+    heard = line(delayed(sent, 0.1) * 0.25)[61 * FRAME - WINDOW : 61 * FRAME]
+    assert [echo.starts(slot, 60, heard) for slot in slots] == [slot < MOST_IN_TICK for slot in slots]
+    assert echo.starts(n_callers - 1, 61, heard), "the next tick has time again"
 
 
 def test_gate_holds_an_echo_back_and_tells_of_a_caller_over_it_late() -> None:

@@ -75,6 +75,8 @@ WAIT_TICKS: Final = 8
 better than one. A greeting is protected meanwhile anyway."""
 EVERY_TICKS: Final = 8
 """While an echo lasts, it is compared again so often."""
+MOST_IN_TICK: Final = 6
+"""Comparisons of all streams in one tick, so that many callers who begin at once do not delay it. Further starts count as the caller's voice."""
 MISSES: Final = 2
 """An echo that does not correlate so many times in a row has ended."""
 
@@ -98,6 +100,9 @@ class OwnEcho:
         """Starts of speech in a row that were no echo."""
         self._n_loud = np.zeros(n_slots, np.int64)
         self._n_missed = np.zeros(n_slots, np.int64)
+        self._tick = -1
+        self._n_compared = 0
+        """In this tick."""
 
     def begin(self, slot: int) -> None:
         """A new stream, without history."""
@@ -122,6 +127,8 @@ class OwnEcho:
         is_known = self._is_known(slot)
         if is_known and not self._is_louder(slot, sent, heard, AS_LOUD):
             return True
+        if not self._may_compare(tick):
+            return False
         is_echo = self._correlates(slot, sent, heard) and not (is_known and self._is_louder(slot, sent, heard, LOUDER))
         if not is_echo and self._n_waited[slot] < WAIT_TICKS and _rms(sent[: 10 * FRAME]) < _SOFT:
             return True
@@ -136,21 +143,28 @@ class OwnEcho:
         sent = self._sound(slot, tick)
         if self._n_waited[slot] < WAIT_TICKS:
             self._n_waited[slot] += 1
-            is_echo = self._n_waited[slot] % 2 == 0 and self._correlates(slot, sent, heard)
+            is_echo = self._n_waited[slot] % 2 == 0 and self._may_compare(tick) and self._correlates(slot, sent, heard)
             self._n_waited[slot] = WAIT_TICKS if is_echo else self._n_waited[slot]
             return is_echo or bool(self._n_waited[slot] < WAIT_TICKS)
         if not self._is_known(slot):
-            if (tick - slot) % _UNSURE_TICKS or self._correlates(slot, sent, heard):
+            if (tick - slot) % _UNSURE_TICKS or not self._may_compare(tick) or self._correlates(slot, sent, heard):
                 return True
             self._forget(slot)
             return False
         self._n_loud[slot] = self._n_loud[slot] + 1 if self._is_louder(slot, sent, heard, LOUDER) else 0
         if self._n_loud[slot] >= LOUD_TICKS:
             return False
-        if (tick - slot) % EVERY_TICKS == 0:
+        if (tick - slot) % EVERY_TICKS == 0 and self._may_compare(tick):
             is_echo = not self._is_louder(slot, sent, heard, AS_LOUD) or self._correlates(slot, sent, heard)
             self._n_missed[slot] = 0 if is_echo else self._n_missed[slot] + 1
         return bool(self._n_missed[slot] < MISSES)
+
+    def _may_compare(self, tick: int) -> bool:
+        """Whether `tick` has time for one more comparison; it is counted."""
+        if tick != self._tick:
+            self._tick, self._n_compared = tick, 0
+        self._n_compared += 1
+        return self._n_compared <= MOST_IN_TICK
 
     def _is_known(self, slot: int) -> bool:
         return bool(self._n_found[slot] >= _KNOWN_AFTER)
