@@ -76,7 +76,7 @@ better than one. A greeting is protected meanwhile anyway."""
 EVERY_TICKS: Final = 8
 """While an echo lasts, it is compared again so often."""
 MOST_IN_TICK: Final = 6
-"""Comparisons of all streams in one tick, so that many callers who begin at once do not delay it. Further starts count as the caller's voice."""
+"""Comparisons of all streams in one tick, so that many callers who begin at once do not delay it. Further starts are not held back."""
 MISSES: Final = 2
 """An echo that does not correlate so many times in a row has ended."""
 
