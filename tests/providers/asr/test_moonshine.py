@@ -313,3 +313,16 @@ def test_phrase_that_is_near_any_of_the_likely_texts_is_compared(monkeypatch: py
     silence = np.zeros(48_000, np.float32)
     assert model.transcribe(silence, ("where is your shop",), Effort.THOROUGH).text == "Where is your shop?"
     assert model.transcribe(silence, ("how much are roses",), Effort.THOROUGH).text in [one.text for one in likely]
+
+
+@pytest.mark.parametrize(("confidence", "is_clear"), [(0.82, True), (0.78, False)])
+def test_expected_phrase_of_enough_confidence_is_clear(confidence: float, is_clear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = moonshine_engine._model()
+    near = [Heard("Where is your shop?", -1.0, 5, confidence), Heard("Where is your shot?", -1.1, 5, 0.8)]
+    monkeypatch.setattr(model, "_texts", lambda views, max_tokens, effort: near)
+    monkeypatch.setattr(model, "_heard", lambda found: found)
+    monkeypatch.setattr(moonshine_engine, "english", lambda: None)
+    silence = np.zeros(48_000, np.float32)
+    heard = model.transcribe(silence, ("where is your shop",))
+    assert heard.text == "Where is your shop?" and (heard.lead >= moonshine_engine.CLEAR_LEAD) is is_clear
+    assert model.transcribe(silence).lead < moonshine_engine.CLEAR_LEAD, "no phrase is expected"
