@@ -28,7 +28,6 @@ Sorry, I did not understand.
 """
 MODEL = """---
 llm: {provider: openai, greeting: Welcome., features: [tools]}
-turn: {kind: smart-turn}
 ---
 # Scene: main
 

@@ -213,7 +213,7 @@ def test_words_over_the_beginning_of_the_greeting_are_heard_out(begin):
 
 
 def test_back_channels_follow_the_language_that_the_conversation_has_switched_to(start):
-    playbook = "---\ngreeting: Hello.\nllm: {languages: {de: ''}}\n---\nYou take bookings.\n"
+    playbook = "---\ngreeting: Hello.\nlanguages: {de: ''}\n---\nYou take bookings.\n"
     call = start(playbook, turns=TurnTaking(AdaptiveTurnDetector()))
     call.dialogue._context.switch_language("de", "")
     barge_in = call.dialogue._barge_in
