@@ -48,7 +48,7 @@ def test_request_is_parsed_checked_and_summarised_in_few_steps() -> None:
         validate_request(message)
         summary_of(invite(number))
 
-    assert steps(handle) < 245
+    assert steps(handle) < 250
 
 
 def test_abilities_of_a_leg_are_looked_up_once_for_its_class() -> None:

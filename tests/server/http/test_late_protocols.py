@@ -18,7 +18,7 @@ from active_call.server.config.config import Config
 from active_call.server.http import server
 from active_call.server.http.settings import HttpSettings
 
-SERVICES: Any = SimpleNamespace(origins=OriginRules(), health=lambda: {"status": "ok"})
+SERVICES: Any = SimpleNamespace(origins=OriginRules(), health=lambda: {"status": "ok"}, access=None, token="")
 
 
 async def health(port: int) -> bytes:
