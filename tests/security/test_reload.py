@@ -68,7 +68,7 @@ def test_hangup_signal_reloads_trunks_handlers_and_log_and_calls_go_on(tmp_path:
         (tmp_path / "playbooks" / "other.md").write_text("---\nllm: [\n---\n")
         broken, text = answer(server, "broken-playbook")
         assert text.startswith("SIP/2.0 200"), "the previous version stays in use"
-        assert "the previous version stays in use" in moved.read_text()
+        server.wait(lambda: "the previous version stays in use" in moved.read_text(), 15, "the log, which a thread writes")
 
         assert server.media_pids() == media
         running.send("BYE", "running", to_header(answered), cseq=2)
