@@ -120,6 +120,22 @@ def test_starts_of_many_callers_in_one_tick_are_compared_up_to_a_limit() -> None
     assert echo.starts(n_callers - 1, 61, heard), "the next tick has time again"
 
 
+def test_echo_that_begins_after_many_words_of_the_caller_is_found_within_four_starts() -> None:
+    echo, sent = OwnEcho(1), voice(1, 110)
+    echo.begin(0)
+    said, returned = line(voice(2, 180) * 2), line(delayed(sent, 0.1) * 0.25)
+
+    def start(tick: int, heard: np.ndarray) -> bool:
+        return echo.starts(0, tick, heard[(tick + 1) * FRAME - WINDOW : (tick + 1) * FRAME])
+
+    for tick in range(130):
+        echo.sent(tick, np.array([0]), sent[None, tick * FRAME : (tick + 1) * FRAME].astype(np.int16))
+        if tick in (60, 66, 72, 78, 84, 90):
+            assert not start(tick, said)
+    found = [start(129, returned) for _ in range(5)]
+    assert found.index(True) < 4 and found[-1], "then it is known where to look"
+
+
 def test_gate_holds_an_echo_back_and_tells_of_a_caller_over_it_late() -> None:
     gate = EchoGate(1)
     gate.begin(0)

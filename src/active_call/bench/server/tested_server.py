@@ -91,8 +91,8 @@ root = "{folder / "records"}"
 
 
 def write_sound(path: Path, seconds: float) -> None:
-    """Write speech with pauses for at least `seconds`, 8 kHz mono."""
-    frames = speech().frames
+    """Write speech with pauses for at least `seconds`, 8 kHz mono. It is the callers' backwards: theirs must be no echo of it."""
+    frames = speech().frames[::-1, ::-1]
     n_times = int(seconds * RATE_HZ / frames.size) + 1
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

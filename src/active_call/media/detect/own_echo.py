@@ -69,6 +69,8 @@ _KNOWN_AFTER: Final = 3
 """Comparisons in which an echo was found at one delay."""
 _FORGOTTEN_AFTER: Final = 3
 """Starts of speech in a row that were no echo: there is none any more."""
+_SELDOM: Final = 4
+"""From then on, one of so many starts is compared: a caller without an echo costs little."""
 _UNSURE_TICKS: Final = 4
 """An echo that is not known yet is compared again so soon."""
 WAIT_TICKS: Final = 8
@@ -128,6 +130,9 @@ class OwnEcho:
         is_known = self._is_known(slot)
         if is_known and not self._is_louder(slot, sent, heard, AS_LOUD):
             return True
+        if self._is_unlikely(slot):
+            self._n_not_found[slot] += 1
+            return False
         if not self._may_compare(tick):
             return False
         is_echo = self._correlates(slot, sent, heard) and not (is_known and self._is_louder(slot, sent, heard, LOUDER))
@@ -135,8 +140,8 @@ class OwnEcho:
             return True
         self._n_waited[slot] = WAIT_TICKS
         self._n_not_found[slot] = 0 if is_echo else self._n_not_found[slot] + 1
-        if self._n_not_found[slot] >= _FORGOTTEN_AFTER:
-            self._forget(slot)
+        if self._n_not_found[slot] == _FORGOTTEN_AFTER:
+            self._delay[slot], self._gain[slot], self._n_found[slot] = -1, 0.0, 0
         return is_echo
 
     def goes_on(self, slot: int, tick: int, heard: Frames) -> bool:
@@ -166,6 +171,11 @@ class OwnEcho:
             self._tick, self._n_compared = tick, 0
         self._n_compared += 1
         return self._n_compared <= MOST_IN_TICK
+
+    def _is_unlikely(self, slot: int) -> bool:
+        """Whether a start is not compared, because those before it were no echo."""
+        n_not_found = int(self._n_not_found[slot])
+        return n_not_found >= _FORGOTTEN_AFTER and n_not_found % _SELDOM > 0
 
     def _is_known(self, slot: int) -> bool:
         return bool(self._n_found[slot] >= _KNOWN_AFTER)
