@@ -11,7 +11,7 @@ from typing import Final
 
 from active_call.base.world import Clock
 
-MIN_INTERVAL_S: Final = 0.002
+MIN_INTERVAL_S: Final = 0.001
 """The sockets are read at most this often; reading one that has nothing takes some tens of microseconds, and steps follow fast."""
 
 
