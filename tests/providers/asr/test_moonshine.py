@@ -315,6 +315,20 @@ def test_phrase_that_is_near_any_of_the_likely_texts_is_compared(monkeypatch: py
     assert model.transcribe(silence, ("how much are roses",), Effort.THOROUGH).text in [one.text for one in likely]
 
 
+def test_invented_text_with_likely_words_does_not_replace_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = moonshine_engine._model()
+    said, invented = Heard("Five-five-five.", -3.0, 7, 0.6), Heard("Bye-bye-bye.", -3.5, 8, 0.6)
+    likely = [said, invented]
+    monkeypatch.setattr(model, "_texts", lambda views, max_tokens, effort: likely)
+    monkeypatch.setattr(model, "_heard", lambda found: found)
+    monkeypatch.setattr(model, "_rated", lambda views, text: Heard(text, -50.0, 5, 0.5))
+    silence = np.zeros(48_000, np.float32)
+    monkeypatch.setattr(moonshine_engine, "may_be_digits", lambda text: False)
+    assert model.transcribe(silence).text == said.text
+    likely.reverse()
+    assert not model.transcribe(silence).text, "what is invented is the likeliest by its sound: there was no word"
+
+
 @pytest.mark.parametrize(("confidence", "is_clear"), [(0.82, True), (0.78, False)])
 def test_expected_phrase_of_enough_confidence_is_clear(confidence: float, is_clear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = moonshine_engine._model()

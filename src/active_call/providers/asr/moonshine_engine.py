@@ -197,9 +197,10 @@ class Moonshine:
         views = Views.of([self._encode(sound) for sound in sounds])
         max_tokens = int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS
         texts = [self._heard(one) for one in self._texts(views, max_tokens, effort)]
-        found = _likeliest_words(texts)
-        if is_invented(found.text):
+        if is_invented(texts[0].text):
             return NOTHING
+        texts = [one for one in texts if not is_invented(one.text)]
+        found = _likeliest_words(texts)
         if may_be_digits(found.text):
             digits = self._heard(self._decoder.likeliest(views, max_tokens, WIDTH, allowed=self._digits))
             if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
