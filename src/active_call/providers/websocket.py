@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import struct
 from collections.abc import Mapping, Sequence
-from secrets import token_bytes
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,11 +25,6 @@ from active_call.providers.credentials import without_secrets
 from active_call.providers.http import EXCERPT_CHARS, status_error
 from active_call.providers.services import Services
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    from websockets.utils import apply_mask
-
 CONNECT_S: Final = 4.0
 """For name, TCP, TLS and handshake. It lies within the supervisor's patience, so that a second attempt fits into the agent's."""
 CLOSE_S: Final = 1.0
@@ -40,11 +33,6 @@ PING_S: Final = 20.0
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 SEND_AHEAD_BYTES: Final = 64 * 1024
 """The most bytes that wait here while the vendor reads nothing."""
-
-TEXT: Final = 0x81
-BINARY: Final = 0x82
-"""The first byte of a message in one frame: final, without extensions."""
-MASK_BYTES: Final = 4
 
 GONE_CODES: Final = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014})
 """Close codes (RFC 6455 §7.4.1 and its registry) after which a new connection may work. Other codes are permanent."""
@@ -65,25 +53,17 @@ class VendorConnection(ClientConnection):
         protocol = self.protocol
         if protocol.state is not State.OPEN or self.transport.get_write_buffer_size() > SEND_AHEAD_BYTES:
             return False
-        if protocol.expect_continuation_frame:  # a fragmented message is being sent
-            return False
-        self.transport.write(_frame(TEXT, message.encode()) if isinstance(message, str) else _frame(BINARY, message))
+        if isinstance(message, str):
+            protocol.send_text(message.encode())
+        else:
+            protocol.send_binary(message)
+        self.send_data()
         return True
 
     async def send(self, message: Any, *, text: bool | None = None) -> None:
         """As in `websockets`. Only a message that cannot be written at once needs more than `send_now`."""
         if text is not None or not isinstance(message, str | bytes) or not self.send_now(message):
             await super().send(message, text=text)
-
-
-def _frame(first: int, message: bytes) -> bytes:
-    """A masked message in one frame without extensions (section 5.2): as `websockets` makes it, in a third of the steps."""
-    mask, size = token_bytes(MASK_BYTES), len(message)
-    if size < 126:
-        head = bytes((first, 0x80 | size))
-    else:
-        head = struct.pack("!BBH", first, 0xFE, size) if size < 65_536 else struct.pack("!BBQ", first, 0xFF, size)
-    return head + mask + apply_mask(message, mask)
 
 
 async def open_socket(

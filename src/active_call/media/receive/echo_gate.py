@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from active_call.media.detect.own_echo import WINDOW, OwnEcho
+from active_call.media.detect.own_echo import OwnEcho
 from active_call.media.detect.speech import Detection
 
 LATE_MS: Final = 160
@@ -66,6 +66,3 @@ class EchoGate:
                 sample = max(detection.sample, end_of(slot) - _LATE_SAMPLES)
                 late.append(replace(detection, sample=sample, at=max(detection.at, now - LATE_MS / 1000), duration_ms=LATE_MS))
         return late
-
-
-__all__ = ["LATE_MS", "WINDOW", "EchoGate"]

@@ -19,13 +19,13 @@ from active_call.codec.conceal import Concealer
 from active_call.codec.resample import Downsampler16to8
 from active_call.codec.table import PCMA
 from active_call.media.detect.inband import InbandDetectors
+from active_call.media.detect.own_echo import WINDOW as ECHO_WINDOW_SAMPLES
 from active_call.media.detect.pauses import PauseWatch
 from active_call.media.detect.prosody import SPAN_SAMPLES, prosody_of
 from active_call.media.detect.speech import N_PHASES, Detection, SpeechDetector
 from active_call.media.enhance.pipeline import EnhancePipeline
 from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
 from active_call.media.receive.columns import ReceiveColumns
-from active_call.media.receive.echo_gate import WINDOW as ECHO_WINDOW
 from active_call.media.receive.echo_gate import EchoGate
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.tick_frames import TickFrames
@@ -383,7 +383,7 @@ class ReceivePipeline:
         stream = self._stream_of.get(slot)
         if stream is None or not (stream.listen.detect and stream.listen.pauses):
             return None
-        return self._pauses.recent(slot, int(self._n_heard[slot]), ECHO_WINDOW)
+        return self._pauses.recent(slot, int(self._n_heard[slot]), ECHO_WINDOW_SAMPLES)
 
     def _end_of(self, slot: int) -> int:
         return int(self._n_heard[slot]) + WIDE_SAMPLES - int(self._detect_from[slot])
