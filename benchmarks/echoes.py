@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--set", default="tune,held-out", dest="sets")
     parser.add_argument("--without", action="store_true", help="the media process does not know what it sends")
     chosen = parser.parse_args()
-    ear = CachedRecogniser()
+    receiver = CachedRecogniser()
     for name in chosen.sets.split(","):
-        outcomes = [(case, call_of(name, number, case, ear, is_known=not chosen.without)) for number, case in enumerate(cases(name))]
+        outcomes = [(case, call_of(name, number, case, receiver, is_known=not chosen.without)) for number, case in enumerate(cases(name))]
         tell(name, outcomes)
 
 
@@ -70,7 +70,7 @@ def cases(name: str) -> Iterator[Case]:
             yield from ((voice, DELAYS_S[name][0], level, True, said) for level in (*LEVELS_DB[name], -99))
 
 
-def call_of(name: str, number: int, case: Case, ear: CachedRecogniser, *, is_known: bool) -> EchoedCall:
+def call_of(name: str, number: int, case: Case, receiver: CachedRecogniser, *, is_known: bool) -> EchoedCall:
     """Make the call of one case."""
     voice, delay_s, level_db, is_room, said = case
     echo = Echo(delay_s, 10 ** (level_db / 20), room(number) if is_room else None) if level_db > -99 else None
@@ -79,7 +79,9 @@ def call_of(name: str, number: int, case: Case, ear: CachedRecogniser, *, is_kno
         greeting = json.dumps(STATEMENTS[name])
         book.write_text(f"---\nllm: {{provider: script}}\ngreeting: {greeting}\n---\n## *\nI see.\n", encoding="utf-8")
         spoken = (SAID_AT_S[number % 2], sound(said, CALLERS[name])) if said else None
-        return play_echo(book, lambda text: sound(text, voice), speech.bed("hiss", SNR_DB), ear, echo=echo, said=spoken, is_known=is_known)
+        return play_echo(
+            book, lambda text: sound(text, voice), speech.bed("hiss", SNR_DB), receiver, echo=echo, said=spoken, is_known=is_known
+        )
 
 
 def tell(name: str, outcomes: list[tuple[Case, EchoedCall]]) -> None:

@@ -87,11 +87,13 @@ def _record(lacking: dict[str, Entry], kept: dict[str, Any], say: Callable[[Entr
     from active_call.providers.turn.smart_turn_engine import judge
     from active_call.testing.spoken_calls.recogniser import CachedRecogniser
 
-    ear, model = CachedRecogniser(), str(find_model(None)) if judged else ""
+    receiver, model = CachedRecogniser(), str(find_model(None)) if judged else ""
     file.parent.mkdir(exist_ok=True)
     for number, (name, entry) in enumerate(lacking.items(), 1):
         said = sound_of(name, entry, say)
-        kept[name] = to_json(record_turn(said, bed("hiss", entry["snr_db"]), ear, (lambda pcm: judge(model, [pcm])[0]) if judged else None))
+        kept[name] = to_json(
+            record_turn(said, bed("hiss", entry["snr_db"]), receiver, (lambda pcm: judge(model, [pcm])[0]) if judged else None)
+        )
         if number % EVERY == 0 or number == len(lacking):
             print(f"recorded {number} of {len(lacking)}", flush=True)
             file.write_bytes(gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0))

@@ -34,20 +34,20 @@ def main() -> None:
     parser.add_argument("--errors", action="store_true", help="print what was misheard")
     chosen = parser.parse_args()
     sentences = SENTENCES.read_text(encoding="utf-8").splitlines()[:: chosen.every]
-    ear = CachedRecogniser(chosen.cache)
+    receiver = CachedRecogniser(chosen.cache)
     with TemporaryDirectory() as folder:
         playbook = Path(folder) / "words.md"
         playbook.write_text(PLAYBOOK, encoding="utf-8")
         for voice in chosen.voices.split(","):
             for snr_db in map(float, chosen.snr.split(",")):
-                _row(voice, snr_db, sentences, playbook, ear, tell=chosen.errors)
-                ear.keep()
+                _row(voice, snr_db, sentences, playbook, receiver, tell=chosen.errors)
+                receiver.keep()
 
 
-def _row(voice: str, snr_db: float, sentences: list[str], playbook: Path, ear: CachedRecogniser, *, tell: bool) -> None:
+def _row(voice: str, snr_db: float, sentences: list[str], playbook: Path, receiver: CachedRecogniser, *, tell: bool) -> None:
     count: Counter[str] = Counter()
     for sentence in sentences:
-        played = play_call(playbook, [speech.say(sentence, voice)], speech.bed("hiss", snr_db), ear)
+        played = play_call(playbook, [speech.say(sentence, voice)], speech.bed("hiss", snr_db), receiver)
         heard = played.turns[0].heard if played.turns else ""
         wrong = word_errors(spoken_words(sentence), spoken_words(heard))
         count.update(said=len(spoken_words(sentence)), wrong=wrong, cut=played.turns[0].is_cut_off, whole=not wrong)

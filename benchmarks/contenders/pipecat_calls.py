@@ -31,7 +31,7 @@ HEARD_RATE_HZ = 16_000
 counts = {"heard_samples": 0, "speech": 0}
 
 
-class Ear(FrameProcessor):
+class Listener(FrameProcessor):
     """In place of the recogniser."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -67,7 +67,7 @@ def build(pieces: list[bytes]) -> FastAPI:
         serializer = TwilioFrameSerializer(start["start"]["streamSid"], params=TwilioFrameSerializer.InputParams(auto_hang_up=False))
         params = FastAPIWebsocketParams(audio_in_enabled=True, audio_out_enabled=True, serializer=serializer)
         transport = FastAPIWebsocketTransport(websocket, params)
-        pipeline = Pipeline([transport.input(), VADProcessor(vad_analyzer=SileroVADAnalyzer()), Ear(), transport.output()])
+        pipeline = Pipeline([transport.input(), VADProcessor(vad_analyzer=SileroVADAnalyzer()), Listener(), transport.output()])
         rates = PipelineParams(audio_in_sample_rate=HEARD_RATE_HZ, audio_out_sample_rate=RATE_HZ)
         worker = PipelineWorker(pipeline, params=rates)
         speaking = asyncio.create_task(speak(worker, pieces, int(start["start"]["callSid"])))

@@ -177,15 +177,15 @@ def test_what_is_said_meets_the_same_pieces_of_the_stream_and_the_same_noise_in_
         far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         far.bind(("127.0.0.1", 0))
         rtp, rtcp = bind_pair("127.0.0.1")
-        mouth = AudioSender(rtp, rtcp, MediaPlan(far.getsockname(), 0, -1))
-        mouth.background = audio.noise(50 * audio.FRAME_SAMPLES, seed=5)
+        sender = AudioSender(rtp, rtcp, MediaPlan(far.getsockname(), 0, -1))
+        sender.background = audio.noise(50 * audio.FRAME_SAMPLES, seed=5)
         for _ in range(n_before):
-            mouth._send_frame()
-        first = mouth.say(said, aligned=True)
+            sender._send_frame()
+        first = sender.say(said, aligned=True)
         for _ in range(20):
-            mouth._send_frame()
+            sender._send_frame()
         assert first % ALIGNED_FRAMES == 0 and n_before <= first < n_before + ALIGNED_FRAMES
-        found.append(np.concatenate([one.pcm for one in mouth.sent[first : first + 5] if one.pcm is not None]))
+        found.append(np.concatenate([one.pcm for one in sender.sent[first : first + 5] if one.pcm is not None]))
         for sock in (far, rtp, rtcp):
             sock.close()
     assert np.array_equal(*found)

@@ -56,10 +56,10 @@ class Voice(WholeTextToSpeech):
         pass
 
 
-class AudioReceiver:
+class FakeSpeechToText:
     """A recogniser that gives the texts it was told, one an utterance, 50 ms after its end."""
 
-    name = "ear"
+    name = "recogniser"
     capabilities = SpeechToTextCapabilities()
 
     def __init__(self) -> None:
@@ -75,8 +75,8 @@ class AudioReceiver:
 
 
 class _Hearing:
-    def __init__(self, ear: AudioReceiver, on_event: Callable[[RecognitionEvent], None]) -> None:
-        self._ear, self._on_event = ear, on_event
+    def __init__(self, recogniser: FakeSpeechToText, on_event: Callable[[RecognitionEvent], None]) -> None:
+        self._recogniser, self._on_event = recogniser, on_event
         self._starts: dict[int, int] = {}
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
@@ -86,7 +86,7 @@ class _Hearing:
         self._starts[index] = sample
 
     def end_utterance(self, index: int, sample: int) -> None:
-        text = self._ear.will_hear.pop(0) if self._ear.will_hear else ""
+        text = self._recogniser.will_hear.pop(0) if self._recogniser.will_hear else ""
         loop = asyncio.get_running_loop()
         if isinstance(text, Exception):
             loop.call_later(0.05, self._on_event, Failed(text, index))  # type: ignore[arg-type]
@@ -97,10 +97,10 @@ class _Hearing:
         pass
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        self._ear.expected = tuple(phrases)
+        self._recogniser.expected = tuple(phrases)
 
     async def close(self) -> None:
-        self._ear.closed += 1
+        self._recogniser.closed += 1
 
 
 class Model(TextOnlyChatModel):
@@ -151,12 +151,12 @@ class Records:
 
 @dataclass
 class Engines:
-    ear: AudioReceiver = field(default_factory=AudioReceiver)
+    recogniser: FakeSpeechToText = field(default_factory=FakeSpeechToText)
     voice: Voice = field(default_factory=Voice)
     model: Model = field(default_factory=Model)
 
-    def get_recogniser(self, _: object, trust: object = None) -> AudioReceiver:
-        return self.ear
+    def get_recogniser(self, _: object, trust: object = None) -> FakeSpeechToText:
+        return self.recogniser
 
     def get_synthesiser(self, _: object, trust: object = None) -> Voice:
         return self.voice
@@ -224,8 +224,8 @@ class Call:
     dependencies: CallDependencies
 
     @property
-    def ear(self) -> AudioReceiver:
-        return self.engines.ear
+    def recogniser(self) -> FakeSpeechToText:
+        return self.engines.recogniser
 
     @property
     def spoken(self) -> list[str]:
@@ -234,7 +234,7 @@ class Call:
 
     async def says(self, text: str, duration_s: float = 1.0) -> None:
         """The caller says `text`; returns when its sound is over."""
-        self.ear.will_hear.append(text)
+        self.recogniser.will_hear.append(text)
         await self.leg.speak(duration_s)
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -30,7 +30,7 @@ class TwoKinds(Engines):
 
     def __init__(self, script: Sequence[str]) -> None:
         super().__init__()
-        self.realtime = FakeRealtimeModel(script, self.ear.will_hear)  # type: ignore[arg-type]
+        self.realtime = FakeRealtimeModel(script, self.recogniser.will_hear)  # type: ignore[arg-type]
 
     def get_realtime(self, option: Any, trust: object = None) -> FakeRealtimeModel:
         return self.realtime
@@ -141,7 +141,7 @@ def test_realtime_model_hears_the_caller_alone_and_the_recogniser_again_when_its
             await call.says("one")
             await call.until(lambda: len(call.of(events.AsrFinal)) == 1)
             await call.session.request(an_agent(REALTIME, FIRST))
-            await call.until(lambda: call.ear.closed == 1)
+            await call.until(lambda: call.recogniser.closed == 1)
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             await call.session.request(EndAgent())
             await call.quiet()

@@ -128,7 +128,7 @@ def test_ear_that_fails_has_lost_words_that_are_asked_for_again(virtually: Any) 
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.ear.will_hear.append(ProviderError("ear", "deaf"))
+            call.recogniser.will_hear.append(ProviderError("recogniser", "out of order"))
             await call.leg.speak()
             await call.until(lambda: ENGLISH.not_heard in call.spoken)
 

@@ -23,10 +23,10 @@ def test_call_that_wants_no_recogniser_has_none_and_tells_voices_all_the_same() 
             await asyncio.sleep(2)
             assert [len(call.of(kind)) for kind in (events.Speaking, events.Silence, events.Eou)] == [1, 1, 1]
             assert not call.of(events.AsrFinal) and not call.of(events.Error)
-            assert call.ear.will_hear == ["opening hours"]  # it was never asked
+            assert call.recogniser.will_hear == ["opening hours"]  # it was never asked
             call.session.perform(commands.Hangup(reason="done"))
             await call.over()
-        assert call.ear.closed == 0
+        assert call.recogniser.closed == 0
 
     run_virtually(story())
 

@@ -47,7 +47,7 @@ def prices(**of: float) -> PriceTable:
         "llm": ("million input tokens", 1e6),
         "telephony": ("minute", 1.0),
     }
-    names = {"asr": "ear", "tts": "voice", "llm": "model", "telephony": "acme"}
+    names = {"asr": "recogniser", "tts": "voice", "llm": "model", "telephony": "acme"}
     rows = [Price(kind, names[kind], "*", units[kind][0], price * units[kind][1], date(2026, 1, 1), "a test") for kind, price in of.items()]
     if "llm" in of:
         rows.append(Price("llm", "model", "*", "million output tokens", 0.0, date(2026, 1, 1), "a test"))
@@ -60,12 +60,12 @@ class Metered(Engines):
     def __init__(self) -> None:
         super().__init__(voice=Voice())
         world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
-        self.ear_wall = GuardedSpeechToText(self.ear, world)
+        self.guarded_recogniser = GuardedSpeechToText(self.recogniser, world)
         self.voice_wall = CachedTextToSpeech(GuardedTextToSpeech(self.voice, world))
         self.model_wall = GuardedChatModel(self.model, world)
 
     def get_recogniser(self, _: object, trust: object = None) -> Any:
-        return self.ear_wall
+        return self.guarded_recogniser
 
     def get_synthesiser(self, _: object, trust: object = None) -> Any:
         return self.voice_wall

@@ -88,7 +88,7 @@ async def is_with_the_agent(call: Call, leg: FakeLeg, agent: Agent) -> None:
     assert (stream.paused, stream.listens, stream.music, stream.hears) == (False, True, b"", set())
     n_heard = len(call.of(events.TrackEnd))
     agent.found.set()
-    call.ear.will_hear.append("hello")
+    call.recogniser.will_hear.append("hello")
     await leg.speak()
     await call.until(lambda: len(call.of(events.TrackEnd)) > n_heard, PAUSED_FOR_EVER_S)
     await call.quiet()

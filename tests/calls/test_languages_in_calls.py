@@ -37,8 +37,8 @@ class MoodyVoice(Voice):
 def with_options(call: Any) -> tuple[list[TtsOption], list[AsrOption]]:
     """What engines are asked for, from now on."""
     voices: list[TtsOption] = []
-    ears: list[AsrOption] = []
-    voice, ear = call.engines.voice, call.engines.ear
+    asr_options: list[AsrOption] = []
+    voice, recogniser = call.engines.voice, call.engines.recogniser
 
     def get_synthesiser(option: Any, trust: Any = None) -> Any:
         voices.append(option)
@@ -47,21 +47,21 @@ def with_options(call: Any) -> tuple[list[TtsOption], list[AsrOption]]:
     def get_recogniser(option: Any, trust: Any = None) -> Any:
         if option.language == "xx":
             raise ConfigError("asr", "unknown language")
-        ears.append(option)
-        return ear
+        asr_options.append(option)
+        return recogniser
 
     call.engines.get_synthesiser, call.engines.get_recogniser = get_synthesiser, get_recogniser
-    return voices, ears
+    return voices, asr_options
 
 
 def test_language_is_spoken_and_recognised_from_there_on(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(BOOK) as call:
-            voices, ears = with_options(call)
+            voices, asr_options = with_options(call)
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
             await call.says("german")
             await call.until(lambda: "Guten Tag." in call.spoken)
-            assert [option.language for option in ears][-1] == "de"
+            assert [option.language for option in asr_options][-1] == "de"
             assert voices[-1].language == "de" and voices[-1].speaker is None
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 2)
             await call.says("happy")
@@ -74,11 +74,11 @@ def test_language_is_spoken_and_recognised_from_there_on(virtually: Any) -> None
 def test_language_that_the_playbook_does_not_list_changes_nothing(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(BOOK) as call:
-            _, ears = with_options(call)
+            _, asr_options = with_options(call)
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
             await call.says("french")
             await call.until(lambda: "Bonjour." in call.spoken)
-            assert not [option for option in ears if option.language == "fr"]
+            assert not [option for option in asr_options if option.language == "fr"]
 
     virtually(story())
 

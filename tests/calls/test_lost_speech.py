@@ -35,7 +35,7 @@ async def greeted(call: Call) -> None:
 
 
 async def says_what_is_lost(call: Call) -> None:
-    call.ear.will_hear.append(BUSY)
+    call.recogniser.will_hear.append(BUSY)
     await call.leg.speak()
 
 
@@ -81,7 +81,7 @@ def test_words_that_are_lost_while_the_call_is_on_hold_are_not_asked_for(virtual
     async def story() -> None:
         async with a_call(SCRIPT.replace("LANGUAGE", "en")) as call:
             await greeted(call)
-            call.ear.will_hear.append(BUSY)
+            call.recogniser.will_hear.append(BUSY)
             await call.leg.speak()
             call.leg.put_on_hold(True)
             await asyncio.sleep(10)

@@ -93,7 +93,7 @@ def test_call_greets_answers_and_hangs_up(virtually: Any) -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             assert call.spoken == ["Welcome to Harbour Street Bakery."]
-            assert call.ear.expected[:2] == ("opening hours", "when are you open")
+            assert call.recogniser.expected[:2] == ("opening hours", "when are you open")
             await call.says("opening hours")
             await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
             assert " ".join(call.spoken[1:]) == "We are open from nine to five. From Monday to Friday, and on Saturday until noon."
@@ -109,7 +109,7 @@ def test_call_greets_answers_and_hangs_up(virtually: Any) -> None:
                 ("agent", "Thank you for calling. Goodbye."),
             ]
             assert call.leg.released
-            assert call.ear.closed == 1
+            assert call.recogniser.closed == 1
 
     virtually(story())
 

@@ -184,7 +184,7 @@ def test_interruption_gives_up_the_synthesis_under_way_and_the_next_reply_starts
             call.engines.model.will_say = ["This takes very long to be made.", "Here I am."]
             await call.says("tell me")
             await asyncio.sleep(1.5)
-            call.ear.will_hear.append("stop")
+            call.recogniser.will_hear.append("stop")
             speaking = asyncio.ensure_future(call.leg.speak(0.5))
             await asyncio.sleep(0.2)
             voice.slow_s = 0.03

@@ -360,7 +360,7 @@ def test_far_leg_is_recognised_and_the_caller_goes_on_being_so_where_that_is_ask
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=options))
             await call.until(lambda: "connected" in states(call))
-            call.ear.will_hear.append("sales department")
+            call.recogniser.will_hear.append("sales department")
             await target.speak()
             await call.until(lambda: bool(call.of(events.AsrFinal)))
             assert (call.of(events.AsrFinal)[0].text, call.of(events.AsrFinal)[0].refer) == ("sales department", True)
@@ -585,10 +585,10 @@ def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(
             assert target.stream.listens
             assert [event.on_hold for event in call.of(events.Hold)] == [True, False]
             await call.until(lambda: call.of(events.TrackEnd)[-1].timestamp > last_word(call).timestamp)
-            call.ear.will_hear.append("hello")
+            call.recogniser.will_hear.append("hello")
             await target.speak()
             await call.until(lambda: call.spoken[-1] == "Hello again.")
-            assert call.ear.closed == 1  # that of the first leg
+            assert call.recogniser.closed == 1  # that of the first leg
             assert call.leg.released
             target.end("callee", "remote_bye")
             record = await call.over()
@@ -711,7 +711,7 @@ def test_leg_that_replaces_ours_goes_on_with_the_same_agent(virtually: Any) -> N
             assert (call.leg.ended.cause if call.leg.ended else "") == "replaced"
             await call.until(lambda: call.spoken == ["Welcome.", "Welcome."])  # to somebody else
             await call.until(lambda: call.of(events.TrackEnd)[-1].timestamp > last_word(call).timestamp)
-            call.ear.will_hear.append("hello")
+            call.recogniser.will_hear.append("hello")
             await successor.speak()
             await call.until(lambda: call.spoken[-1] == "Hello again.")
             successor.end("caller", "remote_bye")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls_kit import AudioReceiver, Call, Voice, _Hearing, a_call
+from calls_kit import Call, FakeSpeechToText, Voice, _Hearing, a_call
 
 from active_call.base.errors import ConfigError
 from active_call.contract import events
@@ -24,7 +24,7 @@ BLOCKS = {
 SCRIPT = "\n## book a table\nGladly.\n## my name is Baker\nHello, Baker.\n## *\nWhat?\n"
 
 
-class StreamingEar(AudioReceiver):
+class StreamingSpeechToText(FakeSpeechToText):
     """A recogniser that tells what it has heard so far while the caller speaks."""
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> _Hearing:
@@ -43,11 +43,11 @@ class StreamingEar(AudioReceiver):
 
 async def says(call: Call, text: str, duration_s: float = 0.8) -> float:
     """The caller says `text`, which the recogniser tells shortly before the end. Returns when the last voiced packet came."""
-    ear, loop = call.ear, asyncio.get_running_loop()
-    ear.will_hear.append(text)
+    recogniser, loop = call.recogniser, asyncio.get_running_loop()
+    recogniser.will_hear.append(text)
     ended_at = loop.time() + duration_s
-    if isinstance(ear, StreamingEar):
-        loop.call_later(duration_s - 0.05, lambda: ear.tell(Partial(text, ear.index, 0, 0)))
+    if isinstance(recogniser, StreamingSpeechToText):
+        loop.call_later(duration_s - 0.05, lambda: recogniser.tell(Partial(text, recogniser.index, 0, 0)))
     await call.leg.speak(duration_s)
     return ended_at
 
@@ -150,7 +150,7 @@ def in_call(
     async def story() -> None:
         body = SCRIPT if "script" in block else "\nYou take orders.\n"
         async with a_call(f"---\n{block}---\n{body}") as call:
-            call.engines.ear = StreamingEar()
+            call.engines.recogniser = StreamingSpeechToText()
             engines: Any = call.engines
             engines.judged = []
             engines.get_turn_judge = lambda model=None: judge(call) if judge else Judge(engines.judged)
@@ -201,7 +201,7 @@ def test_first_clause_is_made_before_the_turn_is_over(virtually: Any, speculates
 
     async def story() -> None:
         async with a_call(f"---\nllm: {{provider: openai}}\ngreeting: Hello.\n{option}---\nYou take orders.\n", voice=SlowVoice()) as call:
-            call.engines.ear = StreamingEar()
+            call.engines.recogniser = StreamingSpeechToText()
             call.engines.model.will_say.append("Hello, Baker.")
             await greeted(call)
             ended_at = await says(call, "Baker")

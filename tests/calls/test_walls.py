@@ -227,7 +227,7 @@ def test_watcher_of_a_call_that_is_over_is_told_its_hangup(virtually: Any) -> No
 def test_engine_that_cannot_be_made_refuses_the_call_with_a_500(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(None, router=Always(lambda _: LeftOpen())) as call:
-            call.engines.ear.open = None  # type: ignore[method-assign, assignment]
+            call.engines.recogniser.open = None  # type: ignore[method-assign, assignment]
             call.session.post(commands.Accept())
             record = await call.over()
             assert call.leg.rejected is not None and call.leg.rejected[0] == 500
@@ -303,12 +303,12 @@ def test_recogniser_error_that_was_recovered_from_fails_no_record(virtually: Any
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.ear.will_hear.append(ProviderError("ear", "deaf"))
+            call.recogniser.will_hear.append(ProviderError("recogniser", "out of order"))
             await call.leg.speak()
             await asyncio.sleep(4)
             await call.says("goodbye")
             record = await call.over()
             assert (record.status, record.error) == ("answered", None)
-            assert errors_of(call) == [("asr", "ear: deaf")]
+            assert errors_of(call) == [("asr", "recogniser: out of order")]
 
     virtually(story())

@@ -140,7 +140,7 @@ def test_spoken_answer_counts_where_it_is_asked_for(virtually: Any, said: str, s
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.session.post(commands.Refer(callee=DESK, options=option))
             await call.until(lambda: any(event.refer for event in call.of(events.TrackEnd)))
-            call.ear.will_hear.append(said)
+            call.recogniser.will_hear.append(said)
             await desk.speak(1.0)
             await call.until(lambda: state in states(call), 5)
 

@@ -59,10 +59,10 @@ def call(server: Server, *sounds: audio.Pcm | float) -> tuple[list[dict[str, Any
         for sound in sounds:
             began_at = time.monotonic()
             pcm = audio.silence(sound * 1000) if isinstance(sound, float) else sound
-            leg.sound.mouth.say(pcm)
-            assert leg.sound.mouth.wait_idle(len(pcm) / audio.RATE_HZ + 5)
+            leg.sound.sender.say(pcm)
+            assert leg.sound.sender.wait_idle(len(pcm) / audio.RATE_HZ + 5)
         time.sleep(2.5)
-        voiced_at = list(leg.sound.ear.voiced_at)
+        voiced_at = list(leg.sound.receiver.voiced_at)
         leg.hang_up()
         (record,) = server.wait_records(1)
     print([event["text"] for event in record["events"] if event["event"] == "asrFinal"])
@@ -94,7 +94,7 @@ def test_who_has_answered_is_told_within_three_seconds_of_speech(server: Server,
         assert leg.wait_answered() and leg.sound is not None
         pcm = says(text)
         time.sleep(0.5)
-        leg.sound.mouth.say(pcm)
+        leg.sound.sender.say(pcm)
         began_ms = time.time() * 1000
         time.sleep(max(3.5, len(pcm) / audio.RATE_HZ + 1.0))
         leg.hang_up()

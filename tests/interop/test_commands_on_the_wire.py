@@ -73,7 +73,7 @@ class Driver:
     def next_levels(self, n_packets: int = A_WHILE) -> list[float]:
         """The levels of the packets that arrive from now on."""
         assert self.leg.sound is not None
-        packets, begin = self.leg.sound.ear.packets, len(self.leg.sound.ear.packets)
+        packets, begin = self.leg.sound.receiver.packets, len(self.leg.sound.receiver.packets)
         self.wait(lambda: len(packets) >= begin + n_packets, "packets")
         return [packet.level for packet in packets[begin : begin + n_packets]]
 
@@ -120,9 +120,9 @@ def test_each_command_has_its_effect_on_the_call(server: Server) -> None:
         client.hears()
 
         client.send("dtmf", digits="19#", duration=100)
-        client.wait(lambda: "".join(sound.ear.digits) == "19#", "the digits")
+        client.wait(lambda: "".join(sound.receiver.digits) == "19#", "the digits")
         client.send("dtmf", digit="5", durationMs=80)
-        client.wait(lambda: "".join(sound.ear.digits) == "19#5", "the digit")
+        client.wait(lambda: "".join(sound.receiver.digits) == "19#5", "the digit")
         client.hears()
 
         client.send("message", body="Your parcel is here.", headers={"X-Parcel": "17"})

@@ -83,32 +83,32 @@ def is_healthy(server: Server) -> bool:
 class Line:
     """One end of a call that the program is in: a phone that has called it, or a leg of a trunk that it has called."""
 
-    def __init__(self, ear: Any, mouth: Any) -> None:
-        self.ear, self.mouth = ear, mouth
+    def __init__(self, receiver: Any, sender: Any) -> None:
+        self.receiver, self.sender = receiver, sender
         self._epoch = time.monotonic() - 3  # what has come before
         self._n_voiced = 0
 
     def listens(self, timeout_s: float = 25.0) -> None:
         """Wait until something was said, and a second of silence."""
         deadline = time.monotonic() + timeout_s
-        while len(self.ear.voiced_at) <= self._n_voiced or time.monotonic() - self.ear.voiced_at[-1] < 1.0:
+        while len(self.receiver.voiced_at) <= self._n_voiced or time.monotonic() - self.receiver.voiced_at[-1] < 1.0:
             assert time.monotonic() < deadline, "nothing was said, or it does not end"
             time.sleep(0.05)
-        self._n_voiced = len(self.ear.voiced_at)
+        self._n_voiced = len(self.receiver.voiced_at)
 
     def presses(self, digits: str) -> None:
         for digit in digits:
-            self.mouth.press(digit)
-        assert self.mouth.wait_idle(10)
+            self.sender.press(digit)
+        assert self.sender.wait_idle(10)
 
     def begins_anew(self) -> None:
         """Forget what was heard until now."""
         self._epoch = time.monotonic()
-        self._n_voiced = len(self.ear.voiced_at)
+        self._n_voiced = len(self.receiver.voiced_at)
 
     def heard(self, *sentences: str) -> list[str]:
         """Which of these sentences were heard, in order."""
-        timeline = self.ear.timeline(self._epoch)
+        timeline = self.receiver.timeline(self._epoch)
         recogniser = Recogniser(sentences, DECOYS)
         pieces = [timeline[span.start : span.end] for span in utterances(timeline)]
         found: list[str] = []
@@ -136,7 +136,7 @@ def calling(server: Server) -> Iterator[tuple[Phone, Line]]:
     with Phone(profile="plain") as phone:
         phone.dial(f"sip:+15550199@127.0.0.1:{server.udp_port}")
         assert phone.wait_answered(10), phone.responses
-        yield phone, Line(phone.ear, phone.mouth)
+        yield phone, Line(phone.receiver, phone.sender)
         assert phone.violations == []
 
 
@@ -152,7 +152,7 @@ def answered(trunk: Trunk, count: int = 1) -> tuple[Any, Line]:
     leg = trunk.wait_call(30, count=count)
     assert leg.wait_answered()
     assert leg.sound is not None
-    return leg, Line(leg.sound.ear, leg.sound.mouth)
+    return leg, Line(leg.sound.receiver, leg.sound.sender)
 
 
 def example(name: str) -> str:
@@ -247,8 +247,8 @@ def test_callback_queue(tmp_path: Path) -> None:
         call = elsewhere.call(f"sip:+15550199@127.0.0.1:{server.udp_port}", caller="+15550177")
         assert call.wait_answered()
         assert call.sound is not None
-        line = Line(call.sound.ear, call.sound.mouth)
-        assert call.wait(lambda: len(line.ear.voiced_at) > 10, 20)
+        line = Line(call.sound.receiver, call.sound.sender)
+        assert call.wait(lambda: len(line.receiver.voiced_at) > 10, 20)
         line.presses("1")
         line.listens()
         call.wait_ended(10)
@@ -257,7 +257,7 @@ def test_callback_queue(tmp_path: Path) -> None:
         assert "+15550177" in leg.invite.uri
         customer.listens()
         colleague.begins_anew()
-        customer.mouth.say(voice.speak("Good morning to you."))
+        customer.sender.say(voice.speak("Good morning to you."))
         colleague.listens()
         leg.hang_up()
         assert customer.heard("This is your callback.") == ["This is your callback."]
@@ -272,7 +272,7 @@ def test_web_form(tmp_path: Path) -> None:
         _, customer = answered(trunk)
         customer.listens()
         leg, shop = answered(trunk, 2)
-        customer.mouth.say(voice.speak("Good morning to you."))
+        customer.sender.say(voice.speak("Good morning to you."))
         shop.listens()
         leg.hang_up()
         said = ["Thank you for your interest.", "I am connecting you with the shop."]

@@ -16,7 +16,7 @@ from peers.process import wait_until
 from peers.sipp import SCENARIOS, Sipp
 from running_server import Server, running_server
 
-from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.receiver import AudioReceiver
 from active_call.testing.phone.user_agent import Phone
 from active_call.testing.sound import audio, listening
 
@@ -42,28 +42,28 @@ def longest_silence_s(heard: audio.Pcm, first: int, last: int) -> float:
     return float(np.diff(voiced).max() - 1) * 0.02
 
 
-def clock_error_s(ear: AudioReceiver) -> float:
+def clock_error_s(receiver: AudioReceiver) -> float:
     """How much more time the time stamps of the sound tell than has passed from its first packet to its last."""
-    first, last = ear.packets[0], ear.packets[-1]
+    first, last = receiver.packets[0], receiver.packets[-1]
     return (last.timestamp - first.timestamp) % 2**32 / audio.RATE_HZ - (last.at - first.at)
 
 
 @pytest.mark.slow
 def test_control_process_stopped_for_400_ms_is_not_heard(tmp_path: Path) -> None:
-    """By the ear. `test_control_process_stopped_for_3_s_under_load…` has a longer stop, by the packets."""
+    """As the caller hears it. `test_control_process_stopped_for_3_s_under_load…` has a longer stop, by the packets."""
     with running_server(tmp_path, PLAYBOOK) as server, Phone() as phone:
         phone.dial(f"sip:news@127.0.0.1:{server.tls_port};transport=tls", srtp=True)
         assert phone.wait_answered()
-        assert phone.ear is not None
-        assert wait_until(lambda: len(phone.ear.voiced_at) > 50, 10)  # it speaks
+        assert phone.receiver is not None
+        assert wait_until(lambda: len(phone.receiver.voiced_at) > 50, 10)  # it speaks
         for _ in range(3):
             os.kill(server.pid, signal.SIGSTOP)
             time.sleep(0.4)
             assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
             os.kill(server.pid, signal.SIGCONT)
             time.sleep(0.8)
-        assert wait_until(lambda: time.monotonic() - phone.ear.voiced_at[-1] > 1.5, 30)
-        figures = phone.ear.figures().as_dict()
+        assert wait_until(lambda: time.monotonic() - phone.receiver.voiced_at[-1] > 1.5, 30)
+        figures = phone.receiver.figures().as_dict()
         heard = phone.heard
         phone.hang_up()
         phone.wait_ended(5)
@@ -85,8 +85,8 @@ def test_media_process_killed_ends_its_calls_and_no_others(tmp_path: Path) -> No
         workers = {worker["index"]: worker for worker in server.health()["media"]}
         assert [workers[index]["streams"] for index in (0, 1)] == [1, 1]
         for phone in (first, second):
-            assert phone.ear is not None
-            assert wait_until(lambda ear=phone.ear: len(ear.voiced_at) > 25, 10)
+            assert phone.receiver is not None
+            assert wait_until(lambda receiver=phone.receiver: len(receiver.voiced_at) > 25, 10)
         os.kill(workers[0]["pid"], signal.SIGKILL)
         ended = first.wait_ended(5)
         assert ended is not None
@@ -95,9 +95,9 @@ def test_media_process_killed_ends_its_calls_and_no_others(tmp_path: Path) -> No
         assert (record["status"], record["hangupReason"], record["hangupBy"]) == ("failed", "media_lost", "system")
         assert "media process" in record["error"]
         # The other call goes on as if nothing had happened.
-        n_before = len(second.ear.voiced_at)  # type: ignore[union-attr]
+        n_before = len(second.receiver.voiced_at)  # type: ignore[union-attr]
         assert second.state == "answered"
-        assert wait_until(lambda: len(second.ear.voiced_at) > n_before + 50, 10)  # type: ignore[union-attr]
+        assert wait_until(lambda: len(second.receiver.voiced_at) > n_before + 50, 10)  # type: ignore[union-attr]
         # And a new process has taken the place of the dead one.
         assert wait_until(lambda: all(worker["alive"] for worker in server.health()["media"]), 10)
         replaced = {worker["index"]: worker for worker in server.health()["media"]}
@@ -106,14 +106,14 @@ def test_media_process_killed_ends_its_calls_and_no_others(tmp_path: Path) -> No
         with Phone() as third:
             third.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
             assert third.wait_answered()
-            assert wait_until(lambda: third.ear is not None and len(third.ear.voiced_at) > 25, 10)
+            assert wait_until(lambda: third.receiver is not None and len(third.receiver.voiced_at) > 25, 10)
             third.hang_up()
             third.wait_ended(5)
         second.hang_up()
         second.wait_ended(5)
-        assert second.ear is not None
-        assert second.ear.figures().lost == 0
-        assert abs(clock_error_s(second.ear)) < 1  # a busy machine may skip ticks; `make test-load` counts them
+        assert second.receiver is not None
+        assert second.receiver.figures().lost == 0
+        assert abs(clock_error_s(second.receiver)) < 1  # a busy machine may skip ticks; `make test-load` counts them
         assert first.violations == second.violations == []
 
 
@@ -154,11 +154,11 @@ def listening_phone(server: Server) -> Iterator[Phone]:
     with Phone() as phone:
         phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
         assert phone.wait_answered()
-        assert phone.ear is not None
-        assert wait_until(lambda: len(phone.ear.voiced_at) > 50, 10)
+        assert phone.receiver is not None
+        assert wait_until(lambda: len(phone.receiver.voiced_at) > 50, 10)
         yield phone
         assert phone.state == "answered"
-        figures = phone.ear.figures().as_dict()
+        figures = phone.receiver.figures().as_dict()
         phone.hang_up()
         phone.wait_ended(5)
         assert phone.violations == []
@@ -170,12 +170,12 @@ def listening_phone(server: Server) -> Iterator[Phone]:
 def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_call(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, recording=True) as server, callers(server, tmp_path / "sipp") as run:
         with listening_phone(server) as phone:
-            assert phone.ear is not None
-            n_before = len(phone.ear.voiced_at)
+            assert phone.receiver is not None
+            n_before = len(phone.receiver.voiced_at)
             os.kill(server.pid, signal.SIGSTOP)
             time.sleep(3)
             assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
-            assert len(phone.ear.voiced_at) > n_before + 75  # it was spoken all the while, from what the media process had
+            assert len(phone.receiver.voiced_at) > n_before + 75  # it was spoken all the while, from what the media process had
             os.kill(server.pid, signal.SIGCONT)
             time.sleep(2)
         result = run.result()

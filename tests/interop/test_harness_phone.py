@@ -38,10 +38,10 @@ def test_phone_and_baresip_understand_each_other(tmp_path: Path, transport: str,
         peer.start()
         phone.dial(peer.uri, srtp=srtp)
         assert phone.wait_answered(10), phone.responses
-        assert phone.mouth is not None
-        assert phone.ear is not None
+        assert phone.sender is not None
+        assert phone.receiver is not None
         phone.say(PHONE_SAYS)
-        assert phone.mouth.wait_idle(10)
+        assert phone.sender.wait_idle(10)
         phone.wait_ended(1.0)  # the rest of the agent's sentence
         if ends == "agent":
             peer.command("hangup")
@@ -57,7 +57,7 @@ def test_phone_and_baresip_understand_each_other(tmp_path: Path, transport: str,
         recogniser = Recogniser([AGENT_SAYS, PHONE_SAYS], DECOYS)
         assert [recogniser.recognise(heard[one.start : one.end]).sentences for one in utterances(heard)] == [(AGENT_SAYS,)]
         assert [one.sentences for one in recognise_wav(peer.heard, [AGENT_SAYS, PHONE_SAYS], DECOYS)] == [(PHONE_SAYS,)]
-        figures = phone.ear.figures()
+        figures = phone.receiver.figures()
         assert figures.packets > 100
         assert (figures.repeated_sequence, figures.timestamp_gaps) == (0, 0)
         assert max(figures.lost, figures.rejected) <= 1  # baresip's first packet may leave before it has its key

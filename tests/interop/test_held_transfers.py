@@ -106,7 +106,7 @@ def held_in_the_middle_of(doing: str, trunk: Trunk, server: Server, direction: s
     assert leg.wait_answered()
     leg.wait(lambda: False, 0.8 if doing == "speaking" else 4.0)
     if doing == "tool running":
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         leg.wait(lambda: False, 3.0)
     assert leg.wait_final(leg.reinvite(direction=direction)) == 200
     return leg
@@ -114,7 +114,7 @@ def held_in_the_middle_of(doing: str, trunk: Trunk, server: Server, direction: s
 
 def sentences_of(leg: Any, epoch: float) -> list[str]:
     """What was heard on a leg of the trunk since `epoch`."""
-    timeline = leg.sound.ear.timeline(epoch)
+    timeline = leg.sound.receiver.timeline(epoch)
     recogniser = Recogniser(EVERYTHING, DECOYS)
     return [sentence for one in utterances(timeline) for sentence in recogniser.recognise(timeline[one.start : one.end]).sentences]
 
@@ -173,7 +173,7 @@ def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server
         epoch = time.monotonic()
         assert phone.wait_ended(5) == "peer hung up"
         leg.wait(lambda: False, 5.0)
-        leg.sound.mouth.press("9")
+        leg.sound.sender.press("9")
         assert leg.wait_ended(8) == "peer hung up"
         trunk.check()
         assert sentences_of(leg, epoch) == [GREETING]
@@ -198,7 +198,7 @@ def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(s
         assert sentences_of(phone, epoch) == []  # the agent is silent while the two are joined
         server.post(f"/command/{ours}", {"command": "unbridge"})
         phone.wait(lambda: False, 5.0)
-        phone.sound.mouth.press("9")
+        phone.sound.sender.press("9")
         assert phone.wait_ended(8) == "peer hung up"
         assert sentences_of(phone, epoch) == [BACK]
         other.hang_up()
@@ -243,7 +243,7 @@ def sine(hz: int, ms: int = 600) -> audio.Pcm:
 
 def frequencies(leg: Any, epoch: float) -> set[int]:
     """What tones were heard on a leg since `epoch`, to 50 Hz; -1: something else that is loud."""
-    timeline, window = leg.sound.ear.timeline(epoch), audio.RATE_HZ // 20
+    timeline, window = leg.sound.receiver.timeline(epoch), audio.RATE_HZ // 20
     found = set()
     for start in range(0, len(timeline) - window, window):
         piece = timeline[start : start + window].astype(np.float64)
@@ -257,7 +257,7 @@ def frequencies(leg: Any, epoch: float) -> set[int]:
 
 def has_said(leg: Any, epoch: float, n_utterances: int = 1) -> bool:
     """Whether so many utterances have been heard whole since `epoch`."""
-    timeline = leg.sound.ear.timeline(epoch)
+    timeline = leg.sound.receiver.timeline(epoch)
     found = utterances(timeline)
     return len(found) >= n_utterances and len(timeline) - found[n_utterances - 1].end > audio.RATE_HZ
 
@@ -271,11 +271,11 @@ def test_operators_who_take_over_calls_on_hold_are_heard_and_give_them_back_to_t
         callers = {call["cs.option"]["caller"]: call["id"] for call in server.get("/list")["active_calls"]}
         ids = [next(call_id for caller, call_id in callers.items() if f"+1555070{number}" in caller) for number in range(3)]
         speaking, silent, waiting = phones
-        assert speaking.wait(lambda: bool(speaking.sound.ear.voiced_at), 20)
+        assert speaking.wait(lambda: bool(speaking.sound.receiver.voiced_at), 20)
         assert speaking.wait_final(speaking.reinvite(direction="sendonly"), 20) == 200
         assert wait_until(lambda: has_said(waiting, begun_at) and has_said(silent, begun_at), 30)
         assert silent.wait_final(silent.reinvite(direction="inactive"), 20) == 200
-        waiting.sound.mouth.press("1")
+        waiting.sound.sender.press("1")
         assert wait_until(lambda: Slow.n_asked > n_asked, 30)
         assert waiting.wait_final(waiting.reinvite(direction="sendonly"), 20) == 200
 
@@ -287,8 +287,8 @@ def test_operators_who_take_over_calls_on_hold_are_heard_and_give_them_back_to_t
         for phone in phones:
             assert phone.wait_final(phone.reinvite(), 20) == 200
         for number, (phone, operator) in enumerate(zip(phones, operators, strict=True)):
-            phone.sound.mouth.say(sine(500 + 100 * number))
-            operator.phone.sound.mouth.say(sine(900 + 100 * number))
+            phone.sound.sender.say(sine(500 + 100 * number))
+            operator.phone.sound.sender.say(sine(900 + 100 * number))
         for number, (phone, operator) in enumerate(zip(phones, operators, strict=True)):
             assert wait_until(lambda phone=phone: has_said(phone, taken_at), 30)
             assert wait_until(lambda operator=operator: has_said(operator.phone, taken_at), 30)
@@ -301,7 +301,7 @@ def test_operators_who_take_over_calls_on_hold_are_heard_and_give_them_back_to_t
             operator.leave(how)
         for phone in phones:
             assert wait_until(lambda phone=phone: has_said(phone, left_at), 30)
-            phone.sound.mouth.press("9")
+            phone.sound.sender.press("9")
             assert phone.wait_ended(20) == "peer hung up"
         assert [sentences_of(phone, left_at)[:1] for phone in phones] == [[BACK], [BACK], [BACK]]
         trunk.check()
@@ -343,11 +343,11 @@ def test_realtime_model_hears_the_caller_before_and_after_a_hold(server: Server)
         phone = trunk.wait_call(20)
         assert phone.wait_answered(20)
         assert wait_until(lambda: has_said(phone, epoch, 1), 30), server.log
-        phone.sound.mouth.say(sine(700))
+        phone.sound.sender.say(sine(700))
         assert wait_until(lambda: has_said(phone, epoch, 2), 30), server.log
         assert phone.wait_final(phone.reinvite(direction="sendonly"), 20) == 200
         assert phone.wait_final(phone.reinvite(), 20) == 200
-        phone.sound.mouth.say(sine(700))
+        phone.sound.sender.say(sine(700))
         assert wait_until(lambda: has_said(phone, epoch, 3), 30), server.log
         assert phone.hang_up() == 200
         record = server.wait_records(n_records + 1, 20)[-1]

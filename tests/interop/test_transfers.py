@@ -59,7 +59,7 @@ class Caller:
 
     @property
     def timeline(self) -> Pcm:
-        return np.asarray(self.leg.sound.ear.timeline(self.epoch))
+        return np.asarray(self.leg.sound.receiver.timeline(self.epoch))
 
     @property
     def heard(self) -> list[str]:
@@ -86,19 +86,19 @@ class Caller:
     @property
     def n_voiced(self) -> int:
         """How many packets with speech it has received."""
-        return len(self.leg.sound.ear.voiced_at)
+        return len(self.leg.sound.receiver.voiced_at)
 
     def listens(self, n_before: int, n_least: int = 25) -> None:
         """Wait until somebody has spoken `n_least` packets, after so many before, and has ended a second ago."""
-        voiced_at = self.leg.sound.ear.voiced_at
+        voiced_at = self.leg.sound.receiver.voiced_at
         assert self.leg.wait(lambda: len(voiced_at) > n_before + n_least and time.monotonic() - voiced_at[-1] > 1.0, 30)
 
     def wait(self, seconds: float) -> None:
         self.leg.wait(lambda: False, seconds)
 
     def say(self, text: str) -> None:
-        self.leg.sound.mouth.say(voice.speak(text, "en-us+m3"))
-        assert self.leg.sound.mouth.wait_idle(10)
+        self.leg.sound.sender.say(voice.speak(text, "en-us+m3"))
+        assert self.leg.sound.sender.wait_idle(10)
         self.wait(1.0)
 
 
@@ -138,7 +138,7 @@ def test_refused_refer_is_bridged_to_baresip_and_the_two_hear_each_other(tmp_pat
     ):
         sales.start()
         caller = dialled(trunk, server)
-        caller.leg.sound.mouth.press("1")
+        caller.leg.sound.sender.press("1")
         assert caller.leg.wait_request("REFER", 8) is not None
         assert sales.wait_established(10), sales.log + server.log
         caller.listens(caller.n_voiced, 100)  # the sales department speaks, after what is left of the music
@@ -176,10 +176,10 @@ def test_busy_target_is_waited_for_with_music_and_the_agent_says_so(tmp_path: Pa
     ):
         busy.start()
         caller = dialled(trunk, server)
-        caller.leg.sound.mouth.press("1")
+        caller.leg.sound.sender.press("1")
         assert caller.leg.wait_request("REFER", 8) is not None
         caller.wait(7.0)
-        caller.leg.sound.mouth.press("9")
+        caller.leg.sound.sender.press("9")
         assert caller.leg.wait_ended(8) == "peer hung up"
         assert busy.result().successful == 1
         (record,) = server.wait_records(1, 10)
@@ -199,7 +199,7 @@ def test_silent_peer_is_passed_over_after_its_time(tmp_path: Path) -> None:
     ):
         sales.start()
         caller = dialled(trunk, server)
-        caller.leg.sound.mouth.press("1")
+        caller.leg.sound.sender.press("1")
         assert caller.leg.wait_request("REFER", 8) is not None
         asked_at = time.monotonic()
         assert sales.wait_established(12), server.log
@@ -219,7 +219,7 @@ def test_caller_who_hangs_up_while_it_rings_has_the_other_call_cancelled(tmp_pat
     ):
         rings.start()
         caller = dialled(trunk, server)
-        caller.leg.sound.mouth.press("2")
+        caller.leg.sound.sender.press("2")
         server.wait(lambda: server.health()["sip"]["calls"] == 2, 10, "the second call")
         caller.wait(1.0)
         assert caller.leg.hang_up() == 200
@@ -239,7 +239,7 @@ def test_target_that_hangs_up_ends_the_call_where_that_is_asked_for(tmp_path: Pa
     ):
         sales.start()
         caller = dialled(trunk, server)
-        caller.leg.sound.mouth.press("2")
+        caller.leg.sound.sender.press("2")
         assert sales.wait_established(10), server.log
         caller.wait(1.0)
         assert caller.leg.wait_request("REFER", 0.1) is None  # mode bridge
@@ -360,7 +360,7 @@ def test_call_that_is_replaced_goes_on_with_who_replaces_it(tmp_path: Path) -> N
         caller = Caller(leg, time.monotonic(), time.time() * 1000)
         assert secretary.leg.wait_ended(5) == "peer hung up"
         caller.listens(0)
-        caller.leg.sound.mouth.press("9")
+        caller.leg.sound.sender.press("9")
         assert caller.leg.wait_ended(8) == "peer hung up"
         trunk.check()
         (record,) = server.wait_records(1, 10)

@@ -34,8 +34,8 @@ def call_up(server: Server, phone: Phone) -> float:
     began = time.monotonic()
     phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
     assert phone.wait_answered()
-    assert phone.ear is not None
-    assert wait_until(lambda: len(phone.ear.voiced_at) > 0, 10)  # type: ignore[union-attr]
+    assert phone.receiver is not None
+    assert wait_until(lambda: len(phone.receiver.voiced_at) > 0, 10)  # type: ignore[union-attr]
     return time.monotonic() - began
 
 
@@ -70,7 +70,7 @@ def test_hung_media_process_is_replaced_its_calls_end_and_new_ones_work_at_once(
         phone_takes(server)
         second.hang_up()
         second.wait_ended(5)
-        figures = second.ear.figures().as_dict()  # type: ignore[union-attr]
+        figures = second.receiver.figures().as_dict()  # type: ignore[union-attr]
         assert (figures["lost"], figures["timestamp_gaps"]) == (0, 0)
 
 
@@ -96,12 +96,12 @@ def test_recorder_process_that_hangs_or_dies_hurts_no_call(tmp_path: Path, numbe
             recorder.send_signal(number)
         try:
             assert phone_takes(server) < 5
-            assert phone.ear is not None
-            n_before = len(phone.ear.voiced_at)
-            assert wait_until(lambda: len(phone.ear.voiced_at) > n_before + 50, 10)  # type: ignore[union-attr]
+            assert phone.receiver is not None
+            n_before = len(phone.receiver.voiced_at)
+            assert wait_until(lambda: len(phone.receiver.voiced_at) > n_before + 50, 10)  # type: ignore[union-attr]
             phone.hang_up()
             phone.wait_ended(5)
-            figures = phone.ear.figures().as_dict()
+            figures = phone.receiver.figures().as_dict()
             assert (figures["lost"], figures["timestamp_gaps"]) == (0, 0)
             assert len(server.wait_records(2, 20)) == 2
         finally:

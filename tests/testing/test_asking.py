@@ -32,18 +32,18 @@ def asking(monkeypatch: pytest.MonkeyPatch) -> Any:
     def ask(answers: list[tuple[str, ...]], step: dict[str, Any]) -> tuple[str, Line, Caller]:
         caller, line = Caller.__new__(Caller), Line(answers)
         lines = {"hours": HOURS}
-        caller.__dict__.update(_story=Story(lines, [step], ear="open"), _phone=line, turns=[{}], failures=[], _own_end=0.0)
+        caller.__dict__.update(_story=Story(lines, [step], listening="open"), _phone=line, turns=[{}], failures=[], _own_end=0.0)
         pending: list[tuple[str, ...]] = []
 
-        def say(text: str, _mouth: object) -> float:
+        def say(text: str, _sender: object) -> float:
             line.said.append(text)
             pending[:] = [next(line.answers, ())]
             return time.monotonic()
 
-        def wait(_ear: object, _silence_ms: float, _deadline: float) -> tuple[float, float] | None:
+        def wait(_receiver: object, _silence_ms: float, _deadline: float) -> tuple[float, float] | None:
             return (0.0, 1.0) if pending and pending[0] else None
 
-        def turn(_span: object, _ear: object) -> Recognition:
+        def turn(_span: object, _receiver: object) -> Recognition:
             heard = pending.pop()
             return Recognition(heard, " ".join(heard), 1.0, SORRY in heard)
 

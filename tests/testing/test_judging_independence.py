@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-JUDGES = [f"phone.{name}" for name in ("__main__", "caller", "ear", "rtp", "sip", "story", "user_agent", "wire")]
+JUDGES = [f"phone.{name}" for name in ("__main__", "caller", "receiver", "rtp", "sip", "story", "user_agent", "wire")]
 JUDGES += ["sound.audio", "sound.listening", "sound.voice", "certificate"]
 JUDGES += ["trunk", "trunk.admission", "trunk.called", "trunk.calling", "trunk.leg", "trunk.media", "trunk.trunk"]
 JUDGED = ["agent", "api", "call", "codec", "legs", "media", "net", "providers", "rtp", "sdp", "sip", "server", "store"]

@@ -1,4 +1,4 @@
-"""The judge's ear on speech it was not built with: two voices, telephone band, sentences inside and outside its grammar."""
+"""The judge's recogniser on speech it was not built with: two voices, telephone band, sentences inside and outside its grammar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The open ear compares what was heard with what was expected, and forces nothing."""
+"""Open listening compares what was heard with what was expected, and forces nothing."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.receiver import AudioReceiver
 from active_call.testing.phone.rtp import AudioSender, MediaPlan, bind_pair, srtp_session
 from active_call.testing.sound import audio
 
@@ -24,7 +24,7 @@ def packet(sequence: int, timestamp: int, payload: bytes | None = None, *, ssrc:
 
 
 @pytest.fixture
-def ear() -> Iterator[AudioReceiver]:
+def receiver() -> Iterator[AudioReceiver]:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
         yield AudioReceiver(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
@@ -37,19 +37,19 @@ def test_pair_of_ports_is_even_and_odd() -> None:
         assert rtcp.getsockname()[1] == rtp.getsockname()[1] + 1
 
 
-def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(ear: AudioReceiver) -> None:
-    ear._take(packet(65535, 0xFFFFFFFF - 159), 10.030)  # 30 ms late against its successor, across both wraps
-    ear._take(packet(0, 0), 10.020)
-    timeline = ear.timeline(9.9)
+def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(receiver: AudioReceiver) -> None:
+    receiver._take(packet(65535, 0xFFFFFFFF - 159), 10.030)  # 30 ms late against its successor, across both wraps
+    receiver._take(packet(0, 0), 10.020)
+    timeline = receiver.timeline(9.9)
     voiced = np.flatnonzero(np.abs(timeline) > 100)
     assert 800 <= voiced[0] <= 802  # 10.000 s
-    assert ear.figures().jitter_max_ms == pytest.approx(30, abs=0.1)
+    assert receiver.figures().jitter_max_ms == pytest.approx(30, abs=0.1)
 
 
-def test_figures_count_loss_repeats_gaps_and_sources(ear: AudioReceiver) -> None:
+def test_figures_count_loss_repeats_gaps_and_sources(receiver: AudioReceiver) -> None:
     for sequence, timestamp, ssrc in [(1, 0, 7), (2, 160, 7), (2, 160, 7), (5, 640, 7), (6, 960, 7), (4, 480, 7), (9, 0, 8)]:
-        ear._take(packet(sequence, timestamp, ssrc=ssrc, marker=sequence == 1), sequence * 0.02)
-    figures = ear.figures()
+        receiver._take(packet(sequence, timestamp, ssrc=ssrc, marker=sequence == 1), sequence * 0.02)
+    figures = receiver.figures()
     assert (figures.packets, figures.repeated_sequence, figures.ssrcs, figures.markers) == (7, 1, 2, 1)
     assert figures.lost == 2
     assert figures.out_of_order == 1
@@ -57,43 +57,43 @@ def test_figures_count_loss_repeats_gaps_and_sources(ear: AudioReceiver) -> None
     assert figures.repeated_frames == 5
 
 
-def test_digit_is_counted_once_by_its_timestamp(ear: AudioReceiver) -> None:
+def test_digit_is_counted_once_by_its_timestamp(receiver: AudioReceiver) -> None:
     for number, timestamp in enumerate((800, 800, 800, 4000)):
-        ear._take(packet(number, timestamp, bytes([5, 0x8A, 0, 160]), kind=101), 0.02 * number)
-    assert ear.digits == ["5", "5"]
+        receiver._take(packet(number, timestamp, bytes([5, 0x8A, 0, 160]), kind=101), 0.02 * number)
+    assert receiver.digits == ["5", "5"]
 
 
-def test_unknown_payload_type_is_not_heard(ear: AudioReceiver) -> None:
-    ear._take(packet(1, 0, kind=13), 0.0)
-    assert len(ear.timeline(0.0)) == 0
-    assert ear.figures().unknown_payload_types == 1
+def test_unknown_payload_type_is_not_heard(receiver: AudioReceiver) -> None:
+    receiver._take(packet(1, 0, kind=13), 0.0)
+    assert len(receiver.timeline(0.0)) == 0
+    assert receiver.figures().unknown_payload_types == 1
 
 
 def test_packet_of_another_key_is_rejected() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        ear = AudioReceiver(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101, KEY, KEY))
-        ear._take(srtp_session(bytes(30), outbound=True).protect(packet(1, 0)), 0.0)
-        ear._take(packet(2, 160), 0.0)
-        ear._take(srtp_session(KEY, outbound=True).protect(packet(3, 320)), 0.06)
-    assert (ear.figures().rejected, ear.figures().packets) == (2, 1)
+        receiver = AudioReceiver(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101, KEY, KEY))
+        receiver._take(srtp_session(bytes(30), outbound=True).protect(packet(1, 0)), 0.0)
+        receiver._take(packet(2, 160), 0.0)
+        receiver._take(srtp_session(KEY, outbound=True).protect(packet(3, 320)), 0.06)
+    assert (receiver.figures().rejected, receiver.figures().packets) == (2, 1)
 
 
-def frames_of(mouth: AudioSender, count: int) -> list[bytes]:
+def frames_of(sender: AudioSender, count: int) -> list[bytes]:
     sent: list[bytes] = []
-    mouth._transmit = lambda _sock, octets, _remote: sent.append(octets)  # type: ignore[method-assign, assignment]
+    sender._transmit = lambda _sock, octets, _remote: sent.append(octets)  # type: ignore[method-assign, assignment]
     for _ in range(count):
-        mouth._send_frame()
+        sender._send_frame()
     return sent
 
 
 def test_mouth_sends_a_digit_as_rfc_4733_section_2_5_1_wants_it() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        mouth = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
-        frames_of(mouth, 2)
-        mouth.press("#")
-        fields = [(*struct.unpack("!BBHII", one[:12]), one[12:]) for one in frames_of(mouth, 13)]
+        sender = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
+        frames_of(sender, 2)
+        sender.press("#")
+        fields = [(*struct.unpack("!BBHII", one[:12]), one[12:]) for one in frames_of(sender, 13)]
     events = [one for one in fields if one[1] & 0x7F == 101]
     assert len({one[3] for one in events}) == 1  # the timestamp is that of the beginning
     assert [bool(one[1] & 0x80) for one in events] == [True] + [False] * 10
@@ -109,11 +109,11 @@ def test_mouth_sends_a_digit_as_rfc_4733_section_2_5_1_wants_it() -> None:
 def test_mouth_never_falls_silent_and_marks_only_the_beginning() -> None:
     rtp, rtcp = bind_pair("127.0.0.1")
     with rtp, rtcp:
-        mouth = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 8, -1))
-        mouth.say(np.full(200, 5000, dtype=np.int16))
-        packets = frames_of(mouth, 5)
+        sender = AudioSender(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 8, -1))
+        sender.say(np.full(200, 5000, dtype=np.int16))
+        packets = frames_of(sender, 5)
         with pytest.raises(ValueError, match="telephone-event"):
-            mouth.press("1")
+            sender.press("1")
     assert [bool(one[1] & 0x80) for one in packets] == [True, False, False, False, False]
     levels = [audio.frame_levels(audio.ALAW.decode(one[12:]))[0] for one in packets]
     assert levels[0] > 4000
@@ -124,24 +124,24 @@ def test_secured_sound_and_reports_that_come_at_once_are_all_opened() -> None:
     """Each thread of the receiver has a libsrtp session: pylibsrtp works in a buffer of the session, without the interpreter's lock."""
     n_packets, key = 4000, bytes(range(30))
     (ours, our_rtcp), (theirs, their_rtcp) = bind_pair("127.0.0.1"), bind_pair("127.0.0.1")
-    ear = AudioReceiver(ours, our_rtcp, MediaPlan(("127.0.0.1", 9), 0, -1, b"", key))
+    receiver = AudioReceiver(ours, our_rtcp, MediaPlan(("127.0.0.1", 9), 0, -1, b"", key))
     sound = [struct.pack("!BBHII", 0x80, 0, n, n * 160, 7) + bytes([n % 251]) * 160 for n in range(n_packets)]
     report = struct.pack("!BBHI", 0x80, 201, 1, 7) + bytes(1000)
     sessions = srtp_session(key, outbound=True), srtp_session(key, outbound=True)
     sound = [sessions[0].protect(packet) for packet in sound]
     reports = [sessions[1].protect_rtcp(report) for _ in range(n_packets)]
-    ear.start()
+    receiver.start()
     try:
         for n in range(n_packets):
             their_rtcp.sendto(reports[n], our_rtcp.getsockname())
             theirs.sendto(sound[n], ours.getsockname())
             if n % 50 == 49:  # no more than its buffers hold
                 deadline = time.monotonic() + 20
-                while len(ear.packets) + ear.counts.total() < 2 * (n + 1) and time.monotonic() < deadline:
+                while len(receiver.packets) + receiver.counts.total() < 2 * (n + 1) and time.monotonic() < deadline:
                     time.sleep(0.0005)
-        counts = dict(ear.counts)
+        counts = dict(receiver.counts)
     finally:
-        ear.stop()
+        receiver.stop()
         for sock in (ours, our_rtcp, theirs, their_rtcp):
             sock.close()
-    assert (len(ear.packets), counts) == (n_packets, {"rtcp": n_packets})
+    assert (len(receiver.packets), counts) == (n_packets, {"rtcp": n_packets})

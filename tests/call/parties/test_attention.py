@@ -1,4 +1,4 @@
-"""Who has the caller's ear: what is derived from the claims, and that the changes between two states lead from one to the other."""
+"""Who speaks to the caller: what is derived from the claims, and that the changes between two states lead from one to the other."""
 
 from __future__ import annotations
 

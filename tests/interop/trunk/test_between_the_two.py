@@ -81,8 +81,8 @@ def test_program_speaks_to_the_branch_that_answers(program: Program, transport: 
         placed(program, trunk)
         leg = trunk.wait_call()
         assert leg.wait_answered() and leg.sound is not None
-        assert leg.wait(lambda: len(leg.sound.ear.packets) > 20, 3)
-        leg.sound.mouth.press("1")
+        assert leg.wait(lambda: len(leg.sound.receiver.packets) > 20, 3)
+        leg.sound.sender.press("1")
         assert leg.wait_ended(6) == "peer hung up"
         leg.sound.judge(trunk.judge)
         trunk.check()
@@ -140,13 +140,13 @@ def test_program_offers_secure_sound_again_in_a_secured_call(program: Program) -
     with Trunk(generic_pbx("tls", secure_media=True, supports_media=True)) as trunk:
         leg = trunk.call(program.uri("tls"))
         assert leg.wait_answered() and leg.sound is not None
-        ear = leg.sound.ear
+        receiver = leg.sound.receiver
         assert leg.wait_final(leg.reinvite(offerless=True)) == 200
         leg.wait(lambda: False, 0.2)
-        n_before = len(ear.packets)
-        assert leg.wait(lambda: len(ear.packets) > n_before + 10, 2)
-        assert ear.counts["rejected"] == 0
-        leg.sound.mouth.press("1")
+        n_before = len(receiver.packets)
+        assert leg.wait(lambda: len(receiver.packets) > n_before + 10, 2)
+        assert receiver.counts["rejected"] == 0
+        leg.sound.sender.press("1")
         assert leg.wait_ended(6) == "peer hung up"
         trunk.check()
 
@@ -220,10 +220,10 @@ def test_program_sends_sound_and_reports_all_the_time(program: Program) -> None:
         assert leg.wait_answered() and leg.sound is not None
         leg.wait(lambda: False, 7.0)
         leg.sound.judge(trunk.judge)
-        figures = leg.sound.ear.figures()
+        figures = leg.sound.receiver.figures()
         assert figures.packets > 300
         assert (figures.lost, figures.rejected, figures.ssrcs, figures.timestamp_gaps) == (0, 0, 1, 0)
         assert figures.rtcp_packets >= 1
-        assert leg.sound.ear.counts["rtcp_rejected"] == leg.sound.ear.counts["rtcp_malformed"] == 0
+        assert leg.sound.receiver.counts["rtcp_rejected"] == leg.sound.receiver.counts["rtcp_malformed"] == 0
         assert leg.hang_up() == 200
         trunk.check()

@@ -234,20 +234,20 @@ def test_program_is_held_and_resumed(program: Program, direction: str, zero: boo
         leg = trunk.call(program.uri(transport))
         assert leg.wait_answered()
         assert leg.sound is not None
-        ear = leg.sound.ear
-        assert leg.wait(lambda: len(ear.packets) > 5, 3)
+        receiver = leg.sound.receiver
+        assert leg.wait(lambda: len(receiver.packets) > 5, 3)
         assert leg.wait_final(leg.reinvite(direction=direction, zero_address=zero)) == 200
         leg.wait(lambda: False, 0.2)
-        n_before = len(ear.packets)
+        n_before = len(receiver.packets)
         leg.wait(lambda: False, 0.4)
         is_silent = direction in ("sendonly", "inactive") or zero
-        assert (len(ear.packets) - n_before <= 1) is is_silent
+        assert (len(receiver.packets) - n_before <= 1) is is_silent
         assert leg.wait_final(leg.reinvite()) == 200
-        n_before = len(ear.packets)
-        assert leg.wait(lambda: len(ear.packets) > n_before + 5, 2)
-        assert len({one.ssrc for one in ear.packets}) == 1
-        assert ear.counts["rejected"] == 0
-        leg.sound.mouth.press("1")
+        n_before = len(receiver.packets)
+        assert leg.wait(lambda: len(receiver.packets) > n_before + 5, 2)
+        assert len({one.ssrc for one in receiver.packets}) == 1
+        assert receiver.counts["rejected"] == 0
+        leg.sound.sender.press("1")
         assert leg.wait_ended(6) == "peer hung up"
         trunk.check()
 
@@ -258,7 +258,7 @@ def test_program_hears_digits_of_another_payload_type(program: Program, event_ty
         leg = trunk.call(program.uri("udp"))
         assert leg.wait_answered()
         assert leg.sound is not None
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         leg.sound.judge(trunk.judge)
         trunk.check()

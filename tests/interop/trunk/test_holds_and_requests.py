@@ -81,18 +81,18 @@ def events_of(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def wait_begun(leg: Any) -> None:
     """Wait until the agent is in the middle of its greeting."""
-    assert leg.wait(lambda: len(leg.sound.ear.voiced_at) > 50, 15)
+    assert leg.wait(lambda: len(leg.sound.receiver.voiced_at) > 50, 15)
 
 
 def wait_finished(leg: Any, n_before: int = 0) -> None:
     """Wait until the agent has spoken for two seconds, without the packets of speech before, and is silent for one."""
-    voiced_at = leg.sound.ear.voiced_at
+    voiced_at = leg.sound.receiver.voiced_at
     assert leg.wait(lambda: len(voiced_at) > n_before + 100 and time.monotonic() - voiced_at[-1] > 1.0, 30)
 
 
 def tones_of(leg: Any, epoch: float) -> list[Utterance]:
     """Where its tones are, each with the silence after it."""
-    timeline = leg.sound.ear.timeline(epoch)
+    timeline = leg.sound.receiver.timeline(epoch)
     return [one for one in utterances(timeline, gap_ms=40) if len(timeline) - one.end > 40 * audio.RATE_HZ // 1000]
 
 
@@ -121,14 +121,14 @@ def test_agent_stops_on_hold_and_goes_on_at_the_sample(server: Server, direction
         wait_begun(leg)
         assert leg.wait_final(leg.reinvite(direction=direction, zero_address=zero)) == 200
         leg.wait(lambda: False, 0.2)
-        silent_from = len(leg.sound.ear.packets)
+        silent_from = len(leg.sound.receiver.packets)
         leg.wait(lambda: False, 2.0)
-        assert len(leg.sound.ear.packets) - silent_from <= 1  # nothing is sent to who holds us
-        n_before = len(leg.sound.ear.voiced_at)
+        assert len(leg.sound.receiver.packets) - silent_from <= 1  # nothing is sent to who holds us
+        n_before = len(leg.sound.receiver.voiced_at)
         assert leg.wait_final(leg.reinvite()) == 200
         wait_finished(leg, n_before)
         recogniser = Recogniser([LONG], DECOYS)
-        assert recogniser.recognise(voiced_of(leg.sound.ear.timeline(epoch))).sentences == (LONG,)
+        assert recogniser.recognise(voiced_of(leg.sound.receiver.timeline(epoch))).sentences == (LONG,)
         assert leg.hang_up() == 200
         trunk.check()
     record = last_record(server, before)
@@ -153,16 +153,16 @@ def test_hold_by_command_is_sendonly_with_music_and_back(server: Server, transpo
         hold = leg.wait_request("INVITE", 3)
         assert hold is not None
         assert b"a=sendonly" in hold.body
-        held_at, n_before = time.monotonic(), len(leg.sound.ear.packets)
-        assert leg.wait(lambda: len(leg.sound.ear.packets) > n_before + 150, 15)
-        music = leg.sound.ear.timeline(epoch)[int((held_at - epoch + 0.5) * 8000) :][: 2 * 8000]
+        held_at, n_before = time.monotonic(), len(leg.sound.receiver.packets)
+        assert leg.wait(lambda: len(leg.sound.receiver.packets) > n_before + 150, 15)
+        music = leg.sound.receiver.timeline(epoch)[int((held_at - epoch + 0.5) * 8000) :][: 2 * 8000]
         assert audio.frame_levels(music).min() > 50  # it never stops
         assert LONG not in Recogniser([LONG], DECOYS).recognise(music).sentences
         command(server, "unhold")
         back = leg.wait_request("INVITE", 3, count=2)
         assert back is not None
         assert b"a=sendrecv" in back.body
-        wait_finished(leg, len(leg.sound.ear.voiced_at))
+        wait_finished(leg, len(leg.sound.receiver.voiced_at))
         assert leg.hang_up() == 200
         leg.sound.judge(trunk.judge)
         trunk.check()
@@ -208,7 +208,7 @@ def test_headers_of_the_playbook_and_its_variables_reach_the_bye(server: Server)
     with Trunk(twilio_origination("tls", supports_media=True)) as trunk:
         leg = called(trunk, server)
         wait_finished(leg)
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         bye = leg.wait_request("BYE", 1)
         assert bye is not None
@@ -257,7 +257,7 @@ def test_digits_as_tones_are_heard_as_those_of_the_keys(server: Server) -> None:
         command(server, "dtmf", digits="59", duration=200, method="inband")
         assert leg.wait(lambda: len(tones_of(leg, epoch)) == 2, 10)
         leg.wait(lambda: False, 0.5)  # and no more
-        timeline = leg.sound.ear.timeline(epoch).astype(float)
+        timeline = leg.sound.receiver.timeline(epoch).astype(float)
         found = []
         for one in tones_of(leg, epoch):
             spectrum = abs(np.fft.rfft(timeline[one.start : one.end], 8000))
@@ -277,7 +277,7 @@ def test_press_that_comes_by_info_and_as_telephone_event_is_one(server: Server) 
         leg = called(trunk, server)
         leg.wait(lambda: False, 0.5)
         for digit in "553":
-            leg.sound.mouth.press(digit)
+            leg.sound.sender.press(digit)
             assert leg.wait_final(leg.press_by_info(digit)) == 200
             leg.wait(lambda: False, 0.6)
         assert leg.hang_up() == 200
@@ -298,9 +298,9 @@ def test_early_media_of_a_call_of_ours_is_told_and_the_agent_waits_for_the_answe
         epoch = time.monotonic()
         recogniser = Recogniser([LONG], DECOYS)
         assert leg.sound is not None
-        ear = leg.sound.ear
+        receiver = leg.sound.receiver
         wait_finished(leg)
-        assert recogniser.recognise(voiced_of(ear.timeline(epoch))).sentences == (LONG,)  # from its first word on
+        assert recogniser.recognise(voiced_of(receiver.timeline(epoch))).sentences == (LONG,)  # from its first word on
         assert leg.hang_up() == 200
         trunk.check()
     record = last_record(server, before)

@@ -308,7 +308,7 @@ def test_trunk_that_would_rather_have_srtp_falls_back_to_rtp_after_one_488(serve
         assert (b"RTP/SAVP" in leg.invite.body) is secure
         assert len(trunk.called) == (1 if secure else 2)
         assert leg.sound is not None
-        assert leg.wait(lambda: len(leg.sound.ear.packets) > 20, 5)
+        assert leg.wait(lambda: len(leg.sound.receiver.packets) > 20, 5)
         assert leg.hang_up() == 200
         assert trunk.judge.names == (set() if secure else {"security"})
     assert record_of(server, session_id)["status"] == "answered"

@@ -257,7 +257,7 @@ def test_program_hangs_up_through_the_route_set(program: Program, transport: Any
         leg = trunk.call(program.uri(transport))
         assert leg.wait_answered()
         assert leg.sound is not None
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         leg.sound.judge(trunk.judge)
         trunk.check()
@@ -331,9 +331,9 @@ def test_program_hears_a_gateway_that_jumps_wraps_and_moves(program: Program) ->
         assert leg.wait_answered()
         assert leg.sound is not None
         leg.wait(lambda: False, 1.0)  # past the rollover
-        leg.sound.mouth.jump()
+        leg.sound.sender.jump()
         leg.wait(lambda: False, 0.5)
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         leg.sound.judge(trunk.judge)
         trunk.check()
@@ -345,9 +345,9 @@ def test_program_hears_sound_from_another_address_of_the_carrier(program: Progra
         assert leg.wait_answered()
         assert leg.sound is not None
         leg.wait(lambda: False, 0.5)
-        leg.sound.mouth.speak_from("127.0.0.2")
+        leg.sound.sender.speak_from("127.0.0.2")
         leg.wait(lambda: False, 0.3)
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         trunk.check()
 
@@ -357,7 +357,7 @@ def test_program_transfers_by_refer_and_says_bye(program: Program) -> None:
         leg = trunk.call(program.uri("tls"))
         assert leg.wait_answered()
         assert leg.sound is not None
-        leg.sound.mouth.press("2")
+        leg.sound.sender.press("2")
         assert leg.wait_request("REFER", 6) is not None
         assert leg.wait_ended(5) == "peer hung up"
         trunk.check()

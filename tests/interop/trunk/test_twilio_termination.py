@@ -208,7 +208,7 @@ def test_program_is_challenged_answered_and_hangs_up(program: Program, transport
         assert trunk.admission.n_challenges == 1
         assert leg.sound is not None
         leg.wait(lambda: False, 0.5)
-        leg.sound.mouth.press("1")
+        leg.sound.sender.press("1")
         assert leg.wait_ended(8) == "peer hung up"
         leg.sound.judge(trunk.judge)
         assert trunk.wait_settled()

@@ -25,7 +25,7 @@ def a_stream(number: int, rate_hz: int = 8000) -> Stream:
     return Stream(number, number, None, None, rate_hz)
 
 
-class Ears:
+class Heard:
     """What was heard of each stream in this tick."""
 
     def __init__(self, **levels: int) -> None:
@@ -53,7 +53,7 @@ def test_bridge_mixes_what_was_heard_under_what_plays() -> None:
     bridges, one, two, other = Bridges(), a_stream(1), a_stream(2), a_stream(3)
     bridges.join(one, two)
     bridges.join(two, one)
-    bridges.take(Ears(s1=100, s2=200, s3=300))
+    bridges.take(Heard(s1=100, s2=200, s3=300))
     assert mixed(bridges, frames(1000, 0, 7), {1: 0, 2: 1, 3: 2}) == [1200, 100, 7]
     assert (one.n_listeners, two.n_listeners, other.n_listeners) == (1, 1, 0)
 
@@ -61,16 +61,16 @@ def test_bridge_mixes_what_was_heard_under_what_plays() -> None:
 def test_bridge_clips_and_never_wraps() -> None:
     bridges, one, two = Bridges(), a_stream(1), a_stream(2)
     bridges.join(one, two)
-    bridges.take(Ears(s2=30_000))
+    bridges.take(Heard(s2=30_000))
     assert mixed(bridges, frames(30_000), {1: 0}) == [32_767]
-    bridges.take(Ears(s2=-30_000))
+    bridges.take(Heard(s2=-30_000))
     assert mixed(bridges, frames(-30_000), {1: 0}) == [-32_768]
 
 
 def test_bridge_one_way_lets_only_one_hear() -> None:
     bridges, one, two = Bridges(), a_stream(1), a_stream(2)
     bridges.join(one, two)
-    bridges.take(Ears(s1=100, s2=200))
+    bridges.take(Heard(s1=100, s2=200))
     assert mixed(bridges, frames(0, 0), {1: 0, 2: 1}) == [200, 0]
     assert (one.n_listeners, two.n_listeners) == (0, 1)
 
@@ -81,15 +81,15 @@ def test_bridge_of_three_lets_each_hear_the_two_others() -> None:
         for source in streams:
             if source is not listener:
                 bridges.join(listener, source)
-    bridges.take(Ears(s1=1, s2=10, s3=100))
+    bridges.take(Heard(s1=1, s2=10, s3=100))
     assert mixed(bridges, frames(0, 0, 0), {1: 0, 2: 1, 3: 2}) == [110, 101, 11]
 
 
 def test_frame_of_the_tick_before_is_not_heard_twice() -> None:
     bridges, one, two = Bridges(), a_stream(1), a_stream(2)
     bridges.join(one, two)
-    bridges.take(Ears(s2=200))
-    bridges.take(Ears())  # on hold, or nothing is heard of it any more
+    bridges.take(Heard(s2=200))
+    bridges.take(Heard())  # on hold, or nothing is heard of it any more
     assert mixed(bridges, frames(5), {1: 0}) == [5]
 
 
@@ -98,7 +98,7 @@ def test_partner_that_is_parted_or_gone_is_heard_no_more() -> None:
     for partner in (two, three):
         bridges.join(one, partner)
         bridges.join(partner, one)
-    bridges.take(Ears(s1=1, s2=10, s3=100))
+    bridges.take(Heard(s1=1, s2=10, s3=100))
     bridges.part(2, 1)
     assert mixed(bridges, frames(0, 0, 0), {1: 0, 2: 1, 3: 2}) == [100, 0, 1]
     bridges.forget(3)
@@ -109,7 +109,7 @@ def test_partner_that_is_parted_or_gone_is_heard_no_more() -> None:
 def test_stream_that_is_sent_nothing_takes_nothing() -> None:
     bridges, one, two = Bridges(), a_stream(1), a_stream(2)
     bridges.join(one, two)
-    bridges.take(Ears(s2=200))
+    bridges.take(Heard(s2=200))
     assert mixed(bridges, frames(5), {9: 0}) == [5]
 
 
@@ -126,7 +126,7 @@ def test_muted_track_alone_is_silent(track: str, expected: list[int]) -> None:
     bridges, one, two = Bridges(), a_stream(1), a_stream(2)
     bridges.join(one, two)
     bridges.join(two, one)
-    bridges.take(Ears(s1=100, s2=200))
+    bridges.take(Heard(s1=100, s2=200))
     bridges.mute(1, track, muted=True)
     assert mixed(bridges, frames(1000, 1000), {1: 0, 2: 1}) == expected
     bridges.mute(1, track, muted=False)
@@ -194,7 +194,7 @@ def test_listener_hears_at_the_rate_of_its_own_plays() -> None:
     bridges, wide, narrow = Bridges(), a_stream(1, 16_000), a_stream(2)
     bridges.join(wide, narrow)
     bridges.join(narrow, wide)
-    bridges.take(Ears(s1=100, s2=200))
+    bridges.take(Heard(s1=100, s2=200))
     frames = {1: np.zeros(320, np.int16), 2: np.zeros(160, np.int16)}
     bridges.mix(frames)
     assert (set(frames[1].tolist()), set(frames[2].tolist())) == ({200}, {100})

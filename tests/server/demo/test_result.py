@@ -85,7 +85,7 @@ def test_stories_and_playbooks_of_the_demo_can_be_played(story: DemoStory) -> No
     played = Story.from_dict(story.as_json())
     book = parse_playbook(starter_text(story.playbook), file=story.playbook, environment={})
     said = starter_text(story.playbook)
-    assert played.ear == "open" and book.option.tts is not None and book.option.tts.provider == "local"
+    assert played.listening == "open" and book.option.tts is not None and book.option.tts.provider == "local"
     assert all(line in said for line in played.lines.values()), "the agent's lines are those of its playbook"
 
 

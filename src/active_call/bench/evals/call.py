@@ -19,7 +19,7 @@ import numpy as np
 from active_call.bench.evals import speech
 from active_call.bench.evals.measuring import Act, Finding, judge_acts
 from active_call.bench.evals.persona import Persona, Step
-from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.receiver import AudioReceiver
 from active_call.testing.phone.rtp import AudioSender
 from active_call.testing.phone.user_agent import Phone
 from active_call.testing.sound import audio
@@ -68,11 +68,11 @@ def play_persona(persona: Persona, uri: str, sounds: Mapping[int, Pcm], folder: 
                 if phone.ended is None:
                     phone.cancel()
                     phone.wait_ended(5)
-            elif phone.mouth is None or phone.ear is None:
+            elif phone.sender is None or phone.receiver is None:
                 played.failures.append("answered, but without media that the phone can use")
             else:
-                phone.mouth.background = background
-                _Actor(phone, phone.mouth, phone.ear, played).take(persona, sounds)
+                phone.sender.background = background
+                _Actor(phone, phone.sender, phone.receiver, played).take(persona, sounds)
         finally:
             _end(phone)
         _collect(phone, played)
@@ -95,8 +95,8 @@ def _sound_of(step: Step, voice_name: str) -> Pcm:
 class _Actor:
     """Executes the steps on an answered call."""
 
-    def __init__(self, phone: Phone, mouth: AudioSender, ear: AudioReceiver, played: Played) -> None:
-        self._phone, self._mouth, self._ear, self._played = phone, mouth, ear, played
+    def __init__(self, phone: Phone, sender: AudioSender, receiver: AudioReceiver, played: Played) -> None:
+        self._phone, self._sender, self._receiver, self._played = phone, sender, receiver, played
         self._mark = time.monotonic()
         """Speech up to this point has been handled."""
 
@@ -122,8 +122,8 @@ class _Actor:
                 return self._speak_over(step, sound)
             case "press":
                 for digit in step.values["digits"]:
-                    self._mouth.press(digit)
-                self._mouth.wait_idle(2 + len(step.values["digits"]))
+                    self._sender.press(digit)
+                self._sender.wait_idle(2 + len(step.values["digits"]))
                 self._mark = time.monotonic()
             case "pause":
                 self._phone.wait_ended(step.seconds("seconds", 1))
@@ -135,16 +135,16 @@ class _Actor:
         return ""
 
     def _act(self, step: Step, sound: Pcm) -> None:
-        first = self._mouth.say(sound, aligned=True)
-        self._mouth.wait_idle(len(sound) / RATE_HZ + 5)
-        started = self._mouth.sent[min(first, len(self._mouth.sent) - 1)].at
+        first = self._sender.say(sound, aligned=True)
+        self._sender.wait_idle(len(sound) / RATE_HZ + 5)
+        started = self._sender.sent[min(first, len(self._sender.sent) - 1)].at
         text = " ".join(part for part in step.spoken if isinstance(part, str)) or str(step.values.get("sound", ""))
         self._played.acts.append(Act(step.kind, text, started, started + len(sound) / RATE_HZ))
         if step.kind in ("say", "interrupt"):
             self._mark = started if step.kind == "say" else time.monotonic()
 
     def _wait_speech(self, deadline: float) -> bool:
-        while len(self._ear.voiced_at) - bisect_right(self._ear.voiced_at, self._mark) < 3:
+        while len(self._receiver.voiced_at) - bisect_right(self._receiver.voiced_at, self._mark) < 3:
             if time.monotonic() > deadline or self._phone.ended is not None:
                 return False
             time.sleep(_POLL_S)
@@ -155,20 +155,20 @@ class _Actor:
             return "the agent said nothing"
         silence_s = float(step.values.get("silence_ms", _SILENCE_MS)) / 1000
         longest = time.monotonic() + _MAX_SPEECH_S
-        while time.monotonic() - self._ear.voiced_at[-1] < silence_s and self._phone.ended is None:
+        while time.monotonic() - self._receiver.voiced_at[-1] < silence_s and self._phone.ended is None:
             if time.monotonic() > longest:
                 return f"the agent spoke for more than {_MAX_SPEECH_S:g} s"
             time.sleep(_POLL_S)
-        self._mark = self._ear.voiced_at[-1]
+        self._mark = self._receiver.voiced_at[-1]
         return ""
 
     def _speak_over(self, step: Step, sound: Pcm) -> str:
         """Wait until the agent has spoken for `after_s`, then play the sound over its speech."""
         if not self._wait_speech(time.monotonic() + _LISTEN_S):
             return "the agent said nothing that could be spoken over"
-        started = self._ear.voiced_at[bisect_right(self._ear.voiced_at, self._mark)]
+        started = self._receiver.voiced_at[bisect_right(self._receiver.voiced_at, self._mark)]
         self._phone.wait_ended(max(0.0, started + step.seconds("after_s", 1.0) - time.monotonic()))
-        if time.monotonic() - self._ear.voiced_at[-1] > 1.0:
+        if time.monotonic() - self._receiver.voiced_at[-1] > 1.0:
             return "the agent had stopped before it was spoken over"
         self._act(step, sound)
         return ""
@@ -184,11 +184,11 @@ def _collect(phone: Phone, played: Played) -> None:
     if phone.ended is not None:
         played.ended_by = phone.ended.by
     played.seconds = round(time.monotonic() - phone.epoch, 1)
-    if phone.ear is None or phone.mouth is None:
+    if phone.receiver is None or phone.sender is None:
         return
-    played.digits = "".join(phone.ear.digits)
+    played.digits = "".join(phone.receiver.digits)
     played.agent = phone.heard
-    played.own_late_ms_p99 = round(float(np.percentile(phone.mouth.late_ms or [0.0], 99)), 1)
+    played.own_late_ms_p99 = round(float(np.percentile(phone.sender.late_ms or [0.0], 99)), 1)
     voiced = _voiced(played.agent, phone.epoch)
     end = phone.epoch + max(len(played.agent), 1) / RATE_HZ
     played.findings = judge_acts(played.acts, voiced, end)

@@ -32,7 +32,7 @@ class DemoStory(Struct, frozen=True):
             "agent": dict(self.agent),
             "decoys": list(self.decoys),
             "voice": CALLER_VOICE,
-            "ear": "open",
+            "listening": "open",
             "steps": [dict(step) for step in self.steps],
             "success": dict(self.success),
         }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.receiver import AudioReceiver
 from active_call.testing.phone.rtp import AudioSender
 from active_call.testing.phone.story import DEFAULT_SILENCE_MS, Event, Story
 from active_call.testing.phone.user_agent import Phone
@@ -80,40 +80,40 @@ class Caller:
         setup = self._phone.setup
         self._mark = self._own_end = setup.answered_at
         self._emit("answered", setup_ms=round((setup.answered_at - setup.invited_at) * 1000, 1))
-        if self._phone.mouth is None or self._phone.ear is None:
+        if self._phone.sender is None or self._phone.receiver is None:
             self.failures.append("answered, but without media that the phone can use")
         else:
-            self._play(self._phone.mouth, self._phone.ear)
+            self._play(self._phone.sender, self._phone.receiver)
         if self._phone.state == "answered":
             self._phone.hang_up()
             self._phone.wait_ended(5)
 
-    def _play(self, mouth: AudioSender, ear: AudioReceiver) -> None:
+    def _play(self, sender: AudioSender, receiver: AudioReceiver) -> None:
         for number, step in enumerate(self._story.steps):
             if self._phone.ended is not None and step["do"] not in ("expect_hangup", "listen"):
                 self.failures.append(f"steps[{number}] ({step['do']}): the call had ended")
                 return
-            failure = self._take(step, mouth, ear)
+            failure = self._take(step, sender, receiver)
             if failure:
                 self.failures.append(f"steps[{number}] ({step['do']}): {failure}")
                 return
 
-    def _take(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
+    def _take(self, step: Mapping[str, Any], sender: AudioSender, receiver: AudioReceiver) -> str:
         """Play one step. Returns what went wrong, or an empty text."""
         match step["do"]:
             case "listen":
-                return self._listen(step, ear)
+                return self._listen(step, receiver)
             case "say":
-                self._say(step["text"], mouth)
+                self._say(step["text"], sender)
             case "ask":
-                return self._ask(step, mouth, ear)
+                return self._ask(step, sender, receiver)
             case "press":
-                mouth.press(str(step["digit"]))
-                mouth.wait_idle(10)
+                sender.press(str(step["digit"]))
+                sender.wait_idle(10)
                 self._own_end = time.monotonic()
                 self._emit("digit", text=str(step["digit"]))
             case "interrupt":
-                return self._interrupt(step, mouth, ear)
+                return self._interrupt(step, sender, receiver)
             case "pause":
                 self._phone.wait_ended(float(step["seconds"]))
             case "hang_up":
@@ -124,38 +124,38 @@ class Caller:
                 return "" if ended and ended.by == "agent" else "the agent did not hang up"
         return ""
 
-    def _say(self, text: str, mouth: AudioSender) -> float:
+    def _say(self, text: str, sender: AudioSender) -> float:
         """Say it to the end. Returns when its first packet of speech left the phone."""
         asked_at = time.monotonic()
-        mouth.say(self._speech[text])
-        mouth.wait_idle(len(self._speech[text]) / audio.RATE_HZ + 5)
-        voiced = mouth.voiced_after(asked_at) or [asked_at]
+        sender.say(self._speech[text])
+        sender.wait_idle(len(self._speech[text]) / audio.RATE_HZ + 5)
+        voiced = sender.voiced_after(asked_at) or [asked_at]
         self._own_end = voiced[-1]
         self._emit("caller", text=text, at=voiced[0], seconds=round(voiced[-1] - voiced[0], 2))
         return voiced[0]
 
-    def _listen(self, step: Mapping[str, Any], ear: AudioReceiver) -> str:
+    def _listen(self, step: Mapping[str, Any], receiver: AudioReceiver) -> str:
         """Hear utterances until all expected lines were among them; without an expectation one utterance of any kind will do."""
         expected = [self._story.lines[name] for name in step.get("expect", ())]
         deadline = time.monotonic() + float(step.get("timeout_s", 15))
         heard: list[str] = []
         while True:
-            span = self._wait_utterance(ear, float(step.get("silence_ms", DEFAULT_SILENCE_MS)), deadline)
+            span = self._wait_utterance(receiver, float(step.get("silence_ms", DEFAULT_SILENCE_MS)), deadline)
             if span is None:
                 return f"heard {heard or 'nothing'}, expected {expected or 'speech'}"
-            heard += self._agent_turn(span, ear).sentences or ("none",)
+            heard += self._agent_turn(span, receiver).sentences or ("none",)
             if _is_subsequence(expected, heard):
                 return ""
             self._own_end = 0.0
 
-    def _ask(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
+    def _ask(self, step: Mapping[str, Any], sender: AudioSender, receiver: AudioReceiver) -> str:
         """Ask until the expected answer comes, each time in other words. Returns what went wrong, or an empty text."""
         heard: list[str] = []
         for text in (step["text"], *step.get("again", ())):
             if heard:
                 self._emit("again", text=f"not understood ({heard[-1]}): asks again")
-            self._say(text, mouth)
-            answer = self._answer(step, ear)
+            self._say(text, sender)
+            answer = self._answer(step, receiver)
             if answer is None:
                 return ""
             heard.append(answer or "no answer")
@@ -163,17 +163,17 @@ class Caller:
                 break
         return f"{step['text']!r} was answered by {heard}"
 
-    def _answer(self, step: Mapping[str, Any], ear: AudioReceiver) -> str | None:
+    def _answer(self, step: Mapping[str, Any], receiver: AudioReceiver) -> str | None:
         """Hear the answer to a question. `None` when it is the expected one, else what was heard."""
         expected = [self._story.lines[name] for name in step.get("expect", ())]
         deadline = time.monotonic() + float(step.get("timeout_s", 12))
         heard: list[str] = []
         words = ""
         while True:
-            span = self._wait_utterance(ear, float(step.get("silence_ms", DEFAULT_SILENCE_MS)), deadline)
+            span = self._wait_utterance(receiver, float(step.get("silence_ms", DEFAULT_SILENCE_MS)), deadline)
             if span is None:
                 return words
-            recognition = self._agent_turn(span, ear)
+            recognition = self._agent_turn(span, receiver)
             heard += recognition.sentences
             words = f"{words} {recognition.words}".strip()
             if _is_subsequence(expected, heard) and (expected or len(words.split()) > 1):
@@ -182,10 +182,10 @@ class Caller:
             self.turns[-1].pop("decoy", None)  # not a fault of the story: it asks again
             deadline = min(deadline, time.monotonic() + _REST_OF_ANSWER_S)
 
-    def _wait_speech(self, ear: AudioReceiver, deadline: float) -> float | None:
+    def _wait_speech(self, receiver: AudioReceiver, deadline: float) -> float | None:
         """When the first packet of the next speech arrived; None if the time or the call is over."""
         while True:
-            voiced = ear.voiced_at
+            voiced = receiver.voiced_at
             first = bisect_right(voiced, self._mark)
             if len(voiced) - first >= _MIN_SPEECH_PACKETS:
                 return voiced[first]
@@ -193,20 +193,22 @@ class Caller:
                 return None
             time.sleep(_POLL_S)
 
-    def _wait_utterance(self, ear: AudioReceiver, silence_ms: float, deadline: float) -> tuple[float, float] | None:
+    def _wait_utterance(self, receiver: AudioReceiver, silence_ms: float, deadline: float) -> tuple[float, float] | None:
         """When the first and the last packet of the next utterance arrived."""
-        start = self._wait_speech(ear, deadline)
+        start = self._wait_speech(receiver, deadline)
         if start is None:
             return None
-        while time.monotonic() - ear.voiced_at[-1] < silence_ms / 1000 and self._phone.ended is None and time.monotonic() < deadline + 60:
+        while (
+            time.monotonic() - receiver.voiced_at[-1] < silence_ms / 1000 and self._phone.ended is None and time.monotonic() < deadline + 60
+        ):
             time.sleep(_POLL_S)
-        return start, ear.voiced_at[-1]
+        return start, receiver.voiced_at[-1]
 
-    def _agent_turn(self, span: tuple[float, float], ear: AudioReceiver, *, cut: bool = False) -> Recognition:
+    def _agent_turn(self, span: tuple[float, float], receiver: AudioReceiver, *, cut: bool = False) -> Recognition:
         """Recognise and report what was heard between two moments."""
         start, end = span
         self._mark = end
-        pcm = ear.timeline(self._phone.epoch)
+        pcm = receiver.timeline(self._phone.epoch)
         first, last = (round((at - self._phone.epoch) * audio.RATE_HZ) for at in (start, end))
         pcm = pcm[max(first - 1600, 0) : last + 1600]
         recognition = self._judge.submit(pcm).result(_RECOGNITION_TIMEOUT_S)
@@ -217,7 +219,7 @@ class Caller:
             details["latency_ms"] = round((start - self._own_end) * 1000, 1)
         if recognition.is_decoy:
             details["decoy"] = True
-        if cut or not recognition.sentences or self._story.ear == "open":
+        if cut or not recognition.sentences or self._story.listening == "open":
             details["words"] = recognition.words
         if cut:
             details["complete"] = len(recognition.words.split()) == len(listening.words_of(recognition.text))
@@ -225,18 +227,18 @@ class Caller:
         self._emit("agent", text=recognition.text, at=start, **details)
         return recognition
 
-    def _interrupt(self, step: Mapping[str, Any], mouth: AudioSender, ear: AudioReceiver) -> str:
-        started = self._wait_speech(ear, time.monotonic() + float(step.get("timeout_s", 15)))
+    def _interrupt(self, step: Mapping[str, Any], sender: AudioSender, receiver: AudioReceiver) -> str:
+        started = self._wait_speech(receiver, time.monotonic() + float(step.get("timeout_s", 15)))
         if started is None:
             return "the agent said nothing that could be interrupted"
         self._phone.wait_ended(max(0.0, started + float(step.get("after_s", 1.0)) - time.monotonic()))
-        spoke_before = ear.voiced_at[-1] > time.monotonic() - 0.5
-        own_start = self._say(step["text"], mouth)
+        spoke_before = receiver.voiced_at[-1] > time.monotonic() - 0.5
+        own_start = self._say(step["text"], sender)
         own_end = self._own_end
-        silent_at = self._silent_since(ear, own_start)
+        silent_at = self._silent_since(receiver, own_start)
         has_cut = spoke_before and (silent_at > own_start or not step.get("or_after"))
         self._own_end = 0.0
-        self._agent_turn((started, silent_at), ear, cut=has_cut)
+        self._agent_turn((started, silent_at), receiver, cut=has_cut)
         self._own_end = own_end
         if not has_cut:
             return "" if step.get("or_after") else "the agent had stopped before it was interrupted"
@@ -244,10 +246,10 @@ class Caller:
         self._emit("interruption", text=step["text"], at=own_start, barge_in_ms=barge_in_ms)
         return ""
 
-    def _silent_since(self, ear: AudioReceiver, after: float) -> float:
+    def _silent_since(self, receiver: AudioReceiver, after: float) -> float:
         """The arrival of the last packet of speech before the agent's first silence of `_CUT_SILENCE_MS` after a moment."""
         while True:
-            voiced = ear.voiced_at[max(bisect_right(ear.voiced_at, after) - 1, 0) :]
+            voiced = receiver.voiced_at[max(bisect_right(receiver.voiced_at, after) - 1, 0) :]
             for one, following in itertools.pairwise(voiced):
                 if following - one > _CUT_SILENCE_MS / 1000:
                     return one
@@ -294,10 +296,10 @@ class Caller:
             "ended": {"by": phone.ended.by, "code": phone.ended.code, "reason": phone.ended.reason} if phone.ended else None,
             "violations": phone.violations,
             "remarks": phone.remarks,
-            "audio": phone.ear.figures().as_dict() if phone.ear else {},
-            "digits_heard": list(phone.ear.digits) if phone.ear else [],
+            "audio": phone.receiver.figures().as_dict() if phone.receiver else {},
+            "digits_heard": list(phone.receiver.digits) if phone.receiver else [],
             "agent_utterances": len(listening.utterances(heard)),
-            "own_lateness_ms": round(float(np.percentile(phone.mouth.late_ms or [0.0], 99)), 2) if phone.mouth else None,
+            "own_lateness_ms": round(float(np.percentile(phone.sender.late_ms or [0.0], 99)), 2) if phone.sender else None,
             "recording": str(recording),
         }
 
@@ -319,7 +321,7 @@ class Caller:
 
 
 def _judge_of(story: Story) -> Judge | OpenJudge:
-    if story.ear == "grammar":
+    if story.listening == "grammar":
         return Judge(tuple(story.lines.values()), tuple(story.decoys))
     from active_call.testing.sound.open_listening import OpenJudge
 

@@ -101,7 +101,7 @@ class AudioSender:
         """How late each packet went out against the 20 ms grid: the judge's own fault, reported with the figures."""
         self.is_silent = False
         """True: send nothing at all (the call has ended, or its caller vanishes)."""
-        self._thread = threading.Thread(target=self._run, name="phone-mouth", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="phone-sender", daemon=True)
 
     def start(self) -> None:
         """Start sending."""

@@ -13,7 +13,7 @@ agent). It must not know what the program meant to do: a sentence counts when it
 
 `agent` may be a list; a sentence is then its own name. Times in events are seconds since dialling.
 
-An open conversation has `"ear": "open"`: the agent's speech is heard freely and compared with its sentences (`open_listening`), and
+An open conversation has `"listening": "open"`: the agent's speech is heard freely and compared with its sentences (`open_listening`), and
 `{"do": "ask", "text": "When are you open?", "expect": ["hours"], "again": ["Are you open today?"]}` says a sentence and waits for the
 answer; if another one comes, or none, it says the next sentence of `again`, like a caller who was not understood. Without `expect`
 any answer of at least two words will do. An `interrupt` with `or_after` is simply said when the agent has come to its end before. A voice
@@ -61,14 +61,14 @@ class Story:
     steps: Sequence[Mapping[str, Any]]
     decoys: Sequence[str] = ()
     voice: str = voice.CALLER_VOICE
-    ear: str = "grammar"
+    listening: str = "grammar"
     """`grammar`, or `open`: how the agent is heard."""
     success: Success = field(default_factory=Success)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Story:
         """A story from its JSON. Raises ValueError that names the place."""
-        unknown = set(value) - {"agent", "decoys", "voice", "ear", "steps", "success"}
+        unknown = set(value) - {"agent", "decoys", "voice", "listening", "steps", "success"}
         if unknown:
             raise ValueError(f"story: unknown keys {sorted(unknown)}")
         agent = value.get("agent", [])
@@ -80,10 +80,10 @@ class Story:
             success = Success(**value.get("success", {}))
         except TypeError as error:
             raise ValueError(f"success: {error}") from error
-        ear = value.get("ear", "grammar")
-        if ear not in ("grammar", "open"):
-            raise ValueError(f"story.ear: {ear!r} is neither 'grammar' nor 'open'")
-        return cls(lines, steps, tuple(value.get("decoys", ())), str(value.get("voice", voice.CALLER_VOICE)), ear, success)
+        listening = value.get("listening", "grammar")
+        if listening not in ("grammar", "open"):
+            raise ValueError(f"story.listening: {listening!r} is neither 'grammar' nor 'open'")
+        return cls(lines, steps, tuple(value.get("decoys", ())), str(value.get("voice", voice.CALLER_VOICE)), listening, success)
 
 
 def _check_step(number: int, step: Mapping[str, Any], lines: Mapping[str, str]) -> None:

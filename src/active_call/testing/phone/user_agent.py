@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from active_call.testing.phone import sip as phone_sip
-from active_call.testing.phone.ear import AudioReceiver
+from active_call.testing.phone.receiver import AudioReceiver
 from active_call.testing.phone.rtp import AudioSender, MediaPlan, bind_pair
 from active_call.testing.phone.sip import Message, host_port, tag_of, uri_of
 from active_call.testing.phone.wire import Peer, Wire
@@ -111,8 +111,8 @@ class Phone:
         self.requests: list[Message] = []
         """Every request the other side sent in the dialog."""
         self.responses: list[tuple[float, Message]] = []
-        self.mouth: AudioSender | None = None
-        self.ear: AudioReceiver | None = None
+        self.sender: AudioSender | None = None
+        self.receiver: AudioReceiver | None = None
 
     # -- calling -------------------------------------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Phone:
 
     def close(self) -> None:
         """Release sockets and threads; the records stay."""
-        for part in (self.mouth, self.ear):
+        for part in (self.sender, self.receiver):
             if part is not None:
                 part.stop()
         if self._wire is not None:
@@ -245,19 +245,19 @@ class Phone:
         self._talking().press(digit)
 
     def _talking(self) -> AudioSender:
-        if self.mouth is None:
+        if self.sender is None:
             raise RuntimeError("the call is not answered")
-        return self.mouth
+        return self.sender
 
     @property
     def heard(self) -> Pcm:
         """What came out of the receiver so far, sample 0 at `epoch`."""
-        return self.ear.timeline(self.epoch) if self.ear else np.zeros(0, dtype=np.int16)
+        return self.receiver.timeline(self.epoch) if self.receiver else np.zeros(0, dtype=np.int16)
 
     @property
     def said(self) -> Pcm:
         """What went into the microphone so far, sample 0 at `epoch`."""
-        return self.mouth.timeline(self.epoch) if self.mouth else np.zeros(0, dtype=np.int16)
+        return self.sender.timeline(self.epoch) if self.sender else np.zeros(0, dtype=np.int16)
 
     # -- what arrives --------------------------------------------------------------------------------------------------------------------
 
@@ -347,9 +347,9 @@ class Phone:
             return
         events = phone_sip.EVENT_TYPE if phone_sip.EVENT_TYPE in description.types else -1
         plan = MediaPlan(description.remote, codec, events, self._key, description.key)
-        self.mouth, self.ear = AudioSender(self._rtp, self._rtcp, plan), AudioReceiver(self._rtp, self._rtcp, plan)
-        self.ear.start()
-        self.mouth.start()
+        self.sender, self.receiver = AudioSender(self._rtp, self._rtcp, plan), AudioReceiver(self._rtp, self._rtcp, plan)
+        self.receiver.start()
+        self.sender.start()
 
     def _receive_request(self, request: Message, peer: Peer) -> None:
         dialog = self._dialog
@@ -394,8 +394,8 @@ class Phone:
         description, wrong = phone_sip.read_description(request.body, secure=bool(self._key), is_answer=False)
         if request.body:
             self.violations += [f"re-INVITE: {one}" for one in wrong]
-            if self.mouth is not None and description.remote[1]:
-                self.mouth.redirect(description.remote)
+            if self.sender is not None and description.remote[1]:
+                self.sender.redirect(description.remote)
         direction = {"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}.get(description.direction, "sendrecv")
         self._on_event("reinvite", description.direction)
         self._respond(request, 200, "OK", peer, body=self._offer(direction=direction, version=2))
@@ -440,8 +440,8 @@ class Phone:
             if self.ended is not None:
                 return
             self.ended, self.state, self.setup.ended_at = ended, "ended", time.monotonic()
-            if self.mouth is not None:
-                self.mouth.is_silent = True
+            if self.sender is not None:
+                self.sender.is_silent = True
             self._on_event("ended", f"{ended.by} {ended.code} {ended.reason}")
             self._changed.notify_all()
 

@@ -120,7 +120,7 @@ def _decoder(is_wide: bool) -> Any:
     try:
         import pocketsphinx
     except ImportError as error:
-        raise voice.VoiceError("the judge needs an ear: pip install 'active-call[local]' (pocketsphinx)") from error
+        raise voice.VoiceError("the judge needs a recogniser: pip install 'active-call[local]' (pocketsphinx)") from error
     return pocketsphinx.Decoder(lm=None, loglevel="FATAL", **(_WIDE if is_wide else {}))
 
 

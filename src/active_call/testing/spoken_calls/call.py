@@ -61,13 +61,13 @@ class PlayedCall:
     ended_by: str = ""
 
 
-def play_call(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: CachedRecogniser) -> PlayedCall:
+def play_call(playbook: Path, said: Sequence[Pcm], background: Pcm, cached: CachedRecogniser) -> PlayedCall:
     """Call `playbook`, say each of `said` (8 kHz) when the agent has finished, and hang up."""
-    return run_virtually(_play(playbook, said, background, ear))
+    return run_virtually(_play(playbook, said, background, cached))
 
 
-async def _play(playbook: Path, said: Sequence[Pcm], background: Pcm, ear: CachedRecogniser) -> PlayedCall:
-    async with httpx.AsyncClient() as http, VirtualServer(App(), http, playbook=playbook, recogniser=OfflineRecogniser(ear)) as server:
+async def _play(playbook: Path, said: Sequence[Pcm], background: Pcm, cached: CachedRecogniser) -> PlayedCall:
+    async with httpx.AsyncClient() as http, VirtualServer(App(), http, playbook=playbook, recogniser=OfflineRecogniser(cached)) as server:
         leg = WatchedLeg(direction="inbound", allowed=frozenset({"INVITE", "BYE", "REFER"}))
         caller = _Caller(leg, server.party(leg), background)
         server.registry.handle_incoming(leg)  # type: ignore[arg-type]

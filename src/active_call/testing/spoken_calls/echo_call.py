@@ -55,7 +55,7 @@ def play_echo(
     playbook: Path,
     say: Callable[[str], Pcm],
     background: Pcm,
-    ear: CachedRecogniser,
+    cached: CachedRecogniser,
     *,
     echo: Echo | None,
     said: tuple[float, Pcm] | None = None,
@@ -65,21 +65,21 @@ def play_echo(
 
     `is_known`: the media process learns what it sends; without that it cannot tell an echo.
     """
-    return run_virtually(_play(playbook, say, background, ear, echo, said, is_known=is_known))
+    return run_virtually(_play(playbook, say, background, cached, echo, said, is_known=is_known))
 
 
 async def _play(
     playbook: Path,
     say: Callable[[str], Pcm],
     background: Pcm,
-    ear: CachedRecogniser,
+    cached: CachedRecogniser,
     echo: Echo | None,
     said: tuple[float, Pcm] | None,
     *,
     is_known: bool,
 ) -> EchoedCall:
     async with httpx.AsyncClient() as http:
-        server = VirtualServer(App(), http, playbook=playbook, recogniser=OfflineRecogniser(ear))
+        server = VirtualServer(App(), http, playbook=playbook, recogniser=OfflineRecogniser(cached))
         server._engines.synthesiser = _Voice(say)
         async with server:
             leg = _EchoLeg(direction="inbound", allowed=frozenset({"INVITE", "BYE"}))

@@ -61,8 +61,8 @@ class OfflineRecogniser:
     name = "moonshine"
     capabilities = SpeechToTextCapabilities(languages=("en",), partials=True)
 
-    def __init__(self, ear: CachedRecogniser) -> None:
-        self._ear = ear
+    def __init__(self, cached: CachedRecogniser) -> None:
+        self._cached = cached
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         """Recognise one caller."""
@@ -75,16 +75,16 @@ class OfflineRecogniser:
 
     async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm))
-        heard = self._ear.hear(pcm, phrases)
+        heard = self._cached.hear(pcm, phrases)
         return heard if background or is_sure(heard) else await self._transcribe_again(pcm, phrases)
 
     async def _transcribe_again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm) * (1 + len(moonshine_engine.PACES)))
-        return self._ear.hear(pcm, phrases, effort=Effort.THOROUGH)
+        return self._cached.hear(pcm, phrases, effort=Effort.THOROUGH)
 
     async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm))
-        return self._ear.hear(pcm, phrases, effort=Effort.DRAFT)
+        return self._cached.hear(pcm, phrases, effort=Effort.DRAFT)
 
 
 def is_sure(heard: Transcript) -> bool:

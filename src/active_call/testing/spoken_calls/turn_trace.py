@@ -86,7 +86,7 @@ class TurnTrace:
         return [report for _, report in self.reports if isinstance(report, SpeechEnded)]
 
 
-def record_turn(said: Pcm, background: Pcm, ear: CachedRecogniser, judge: Judge | None = None) -> TurnTrace:
+def record_turn(said: Pcm, background: Pcm, cached: CachedRecogniser, judge: Judge | None = None) -> TurnTrace:
     """Hear `said` over the line's `background`."""
     reports, pieces = _reports(with_silence(said), background)
     trace = TurnTrace(BEFORE_S, BEFORE_S + len(said) / RATE_HZ, reports)
@@ -94,8 +94,8 @@ def record_turn(said: Pcm, background: Pcm, ear: CachedRecogniser, judge: Judge 
     n_starts = len(trace.starts())
     for first in range(n_starts):
         last = _last_within(trace, first)
-        heard = run_virtually(_partials(trace.starts()[first], pieces, trace, last, ear))
-        heard.finals = {number: _final(trace, first, number, pcm, ear) for number in range(first, min(last + 1, len(trace.ends())))}
+        heard = run_virtually(_partials(trace.starts()[first], pieces, trace, last, cached))
+        heard.finals = {number: _final(trace, first, number, pcm, cached) for number in range(first, min(last + 1, len(trace.ends())))}
         trace.heard.append(heard)
     if judge is not None:
         begin = trace.starts()[0].sample - LISTEN_RATE_HZ // 2 if n_starts else 0
@@ -148,7 +148,7 @@ def _last_within(trace: TurnTrace, first: int) -> int:
 
 
 async def _partials(
-    start: SpeechStarted, pieces: Sequence[tuple[float, CallerAudio]], trace: TurnTrace, last: int, ear: CachedRecogniser
+    start: SpeechStarted, pieces: Sequence[tuple[float, CallerAudio]], trace: TurnTrace, last: int, cached: CachedRecogniser
 ) -> HeardFrom:
     loop = asyncio.get_running_loop()
     heard = HeardFrom()
@@ -157,7 +157,7 @@ async def _partials(
         if isinstance(event, Partial):
             heard.partials.append((round(loop.time(), 3), event.text, event.confidence or 0.0))
 
-    recognition = OfflineRecogniser(ear).open(take)
+    recognition = OfflineRecogniser(cached).open(take)
     began = next(at for at, report in trace.reports if report is start)
     ends = trace.ends()
     until = ends[last].at + LONGEST_GAP_S if last < len(ends) else pieces[-1][0]
@@ -185,7 +185,7 @@ def _note_whole(heard: HeardFrom, recognition: PartialRecognition, now: float) -
         heard.whole.append((round(now, 3), text, confidence))
 
 
-def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: CachedRecogniser) -> tuple[str, float, float]:
+def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, cached: CachedRecogniser) -> tuple[str, float, float]:
     ring = SoundRing(len(pcm))
     ring.push(pcm, 0)
     begin = speech_from(ring, trace.starts()[first].sample, LEAD_SAMPLES, trace.ends()[first - 1].sample if first else 0)
@@ -193,10 +193,10 @@ def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, ear: CachedRecog
     sound = pcm[2 * begin : 2 * end]
     is_speech = end - trace.starts()[first].sample >= MIN_UTTERANCE_SAMPLES
     takes_s = BASE_S + SHARE * len(sound) / (2 * LISTEN_RATE_HZ)
-    transcript = ear.hear(sound) if is_speech else Transcript("")
+    transcript = cached.hear(sound) if is_speech else Transcript("")
     if not is_sure(transcript):
         takes_s *= 1 + len(moonshine_engine.PACES)
-        transcript = ear.hear(sound, effort=moonshine_engine.Effort.THOROUGH)
+        transcript = cached.hear(sound, effort=moonshine_engine.Effort.THOROUGH)
     return transcript.text, transcript.confidence or 0.0, round(takes_s, 3)
 
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from active_call.testing.phone.ear import AudioReceiver, Heard
+from active_call.testing.phone.receiver import AudioReceiver, Heard
 from active_call.testing.phone.rtp import AudioSender, MediaPlan
 from active_call.testing.sound.audio import LAWS
 
@@ -63,29 +63,29 @@ class Sound:
         theirs = media.crypto[0][2] if media.crypto else b""
         plan = MediaPlan((media.address, media.port), codec, events, key if theirs else b"", theirs)
         self._rtp = rtp
-        self.mouth, self.ear = GatewaySender(rtp, rtcp, plan), AudioReceiver(rtp, rtcp, plan)
+        self.sender, self.receiver = GatewaySender(rtp, rtcp, plan), AudioReceiver(rtp, rtcp, plan)
         if wraps:
-            self.mouth.wrap_soon()
-        self.ear.start()
-        self.mouth.start()
+            self.sender.wrap_soon()
+        self.receiver.start()
+        self.sender.start()
 
     def redirect(self, media: Media) -> None:
         """Send to where the peer's new description says."""
-        self.mouth.redirect((media.address, media.port))
+        self.sender.redirect((media.address, media.port))
 
     def stop_sending(self) -> None:
         """Stop sending."""
-        self.mouth.is_silent = True
+        self.sender.is_silent = True
 
     def close(self) -> None:
         """End both threads."""
-        self.mouth.stop()
-        self.ear.stop()
-        self.mouth.release(self._rtp)
+        self.sender.stop()
+        self.receiver.stop()
+        self.sender.release(self._rtp)
 
     def judge(self, judge: Judge) -> None:
         """Record violations of the peer's stream: markers inside speech, long gaps, no packets at all."""
-        packets = list(self.ear.packets)
+        packets = list(self.receiver.packets)
         if not packets:
             judge.add_violation("rtp-destination", "no RTP came where our description says")
             return

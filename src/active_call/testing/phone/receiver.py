@@ -89,8 +89,8 @@ class AudioReceiver:
         except OSError:
             self.counts["no_kernel_timestamps"] += 1
         self._threads = [
-            threading.Thread(target=self._run, name="phone-ear", daemon=True),
-            threading.Thread(target=self._run_rtcp, name="phone-ear-rtcp", daemon=True),
+            threading.Thread(target=self._run, name="phone-receiver", daemon=True),
+            threading.Thread(target=self._run_rtcp, name="phone-receiver-rtcp", daemon=True),
         ]
 
     def start(self) -> None:
