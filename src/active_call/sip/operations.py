@@ -90,6 +90,15 @@ class Operations:
         known = self._calls.get(call)
         return known is not None and known.offer(sdp, now, headers)
 
+    def check_peer(self, call: CallHandle, now: float) -> None:
+        """Ask, by UPDATE or re-INVITE without a change, whether the peer still has the call. CallEnded follows if it does not.
+
+        No effect for a call that is not answered or has ended.
+        """
+        known = self._calls.get(call)
+        if known is not None:
+            known.check_peer(now)
+
     def answer_offer(self, call: CallHandle, sdp: bytes, now: float) -> bool:
         """Answer OfferReceived. If a 2xx to our INVITE carried the offer, send the ACK with our answer.
 

@@ -127,3 +127,23 @@ def test_endpoint_without_timer_takes_no_part_4028_4(wire):
     timer = agreed(port)
     assert (timer.request_headers(), timer.answer(message("UPDATE", Session_Expires="90"), 0.0)) == ((), ())
     assert port.run_until(1000.0) == []
+
+
+@pytest.mark.parametrize("interval_s", [0, 1800])
+def test_peer_is_asked_by_update_whether_it_still_has_the_call_with_and_without_an_interval(port, interval_s):
+    timer = SessionTimer(port, interval_s)
+    timer.answer(message("INVITE", Allow="INVITE, UPDATE"), 0.0)
+    assert timer.check_peer(7.0) is None
+    (update,) = port.requests
+    assert update.method == "UPDATE" and update.body == b""
+    response = message(481)
+    assert update.on_outcome(481, "Gone", response, 7.1) == EndCall("remote_bye", 481, "Gone", response)
+    assert update.on_outcome(200, "OK", message(200), 7.1) is None
+
+
+def test_peer_without_update_is_asked_by_reinvite_and_before_the_ack_not_at_all_3261_14_1(port):
+    timer = SessionTimer(port, 0)
+    assert timer.check_peer(7.0) == RefreshByInvite()
+    port.is_active = False
+    assert timer.check_peer(7.0) is None
+    assert port.requests == []

@@ -204,6 +204,18 @@ class SipGateway:
         """See `ports.GatewayPort`."""
         self._legs.pop(handle, None)
 
+    def check_calls_at_place_of(self, leg: InviteUsage) -> None:
+        """See `ports.GatewayPort`."""
+        place = leg.media_place
+        if place is None:
+            return
+        for handle, other in list(self._legs.items()):
+            if other is not leg and other.media_place == place:
+                log.info(
+                    "media address of a running call is used by a new one", extra={"call_id": other.call_id, "new_call_id": leg.call_id}
+                )
+                self.run(partial(_check_peer, handle))
+
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
@@ -382,6 +394,10 @@ class SipGateway:
         if trunk is not None:
             media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp, best_effort=trunk.best_effort_srtp)
         return SipMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
+
+
+def _check_peer(handle: sip.CallHandle, endpoint: Endpoint, now: float) -> None:
+    endpoint.check_peer(handle, now)
 
 
 def _address_in_media_family(event: sip.IncomingCall) -> str:

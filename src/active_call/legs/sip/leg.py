@@ -83,6 +83,7 @@ class SipLeg:
         self._is_answerable = False
         self._early_answers: dict[str, bytes] = {}
         """The peer's answers in provisional responses, by remote tag."""
+        self._has_checked_place = False
         self._ended = False
         self._why_ended: tuple[str, str, str] | None = None
         """`by`, `cause` and `reason` if we ended the call."""
@@ -116,6 +117,11 @@ class SipLeg:
     @property
     def peer_address(self) -> str:
         return "" if self.call_handle is None else self._gateway.endpoint.peer_address(self.call_handle)
+
+    @property
+    def media_place(self) -> tuple[str, str, int] | None:
+        """See `ports.InviteUsage`."""
+        return self._media.place
 
     @property
     def is_placed_by_us(self) -> bool:
@@ -175,7 +181,14 @@ class SipLeg:
             self._refuse_offer(error)
             return False
         self._is_answerable = True
+        self._check_calls_at_place()
         return self._may_ring
+
+    def _check_calls_at_place(self) -> None:
+        """Once, as soon as the peer's media address is known."""
+        if not self._has_checked_place and self.media_place is not None:
+            self._has_checked_place = True
+            self._gateway.check_calls_at_place_of(self)
 
     def _refuse_offer(self, error: NegotiationError | ParseError) -> None:
         """Refuse the peer's session description."""
@@ -216,6 +229,7 @@ class SipLeg:
         except (NegotiationError, ParseError) as error:
             self._refuse_offer(error)
             raise
+        self._check_calls_at_place()
         headers = sendable((option.sip.headers if option.sip else {}).items())
         if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._port.call, answer, now, headers=headers)):
             raise LocalProtocolError("the call is already answered or over")
@@ -412,6 +426,7 @@ class SipLeg:
         except ActiveCallError as error:
             self.hang_up(headers={}, by="system", cause="no_media", reason=str(error))
             return False
+        self._check_calls_at_place()
         return True
 
     def _become_ready(self) -> None:

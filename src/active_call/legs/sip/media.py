@@ -119,6 +119,14 @@ class SipMedia:
         self._is_closed = False
         self.agreement: Agreement | None = None
 
+    @property
+    def place(self) -> tuple[str, str, int] | None:
+        """The host of the peer's signalling, and the address and port of its media. None while its description is unknown."""
+        agreement = self.agreement or (self._prepared.agreement if self._prepared is not None else None)
+        if agreement is None or not agreement.remote_ip or not agreement.remote_port:
+            return None
+        return self.peer, agreement.remote_ip, agreement.remote_port
+
     async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
         """Reserve a stream and its port, once. Raises MediaError, also after `close`; then nothing stays open."""
         async with self._opening:

@@ -30,6 +30,11 @@ class InviteUsage(Leg, Protocol):
         """Whether we have placed the call and it is not about to end."""
         ...
 
+    @property
+    def media_place(self) -> tuple[str, str, int] | None:
+        """See `SipMedia.place`."""
+        ...
+
     def handle(self, event: sip.SipEvent) -> None:
         """Handle an event of this call."""
         ...
@@ -92,6 +97,14 @@ class GatewayPort(Protocol):
 
     def forget(self, handle: sip.CallHandle) -> None:
         """The call is over. No effect if it is unknown."""
+        ...
+
+    def check_calls_at_place_of(self, leg: InviteUsage) -> None:
+        """Ask the peers of other calls with the media address of `leg` whether they still have their call.
+
+        A peer uses a port for one call at a time. A phone that was killed and started again uses the same ports, and would hear its
+        old call.
+        """
         ...
 
     async def invitation(self, callee: str, permit: Permit, option: CallOption) -> AddressedInvitation:

@@ -110,6 +110,10 @@ class Call(Usage):
         """Send a re-INVITE. False if the call is not answered yet or another offer is open."""
         return self.state is CallState.ACTIVE and self.offers.offer(sdp, headers, now)
 
+    def check_peer(self, now: float) -> None:
+        """Ask whether the peer still has the call. A 408, 481 or no response ends it."""
+        self.act(self.timer.check_peer(now), now)
+
     def answer_offer(self, sdp: bytes, now: float) -> bool:
         """Answer the peer's open offer. False if none is open."""
         return self._may_have_offer and self.offers.answer_offer(sdp, now)

@@ -16,6 +16,7 @@ Requests, responses and timers go in. Header fields, UPDATEs and a `Decision` co
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.dialog.decisions import Decision, EndCall, RefreshByInvite, peer_is_gone
@@ -49,6 +50,7 @@ class SessionTimer:
         self._is_refresher = False
         self._peer_allows_update = False
         self._has_raised = False
+        self._is_over = False
         self._alarm: Timer | None = None
 
     # -- our requests -------------------------------------------------------------------------------------------------------------------
@@ -113,12 +115,23 @@ class SessionTimer:
             return asked.refresher == "uas"
         return self._is_refresher if self._interval_s else True
 
+    def check_peer(self, now: float) -> Decision:
+        """Ask by a refresh, with or without an agreed interval, whether the peer still has the call (§10). No effect before the ACK."""
+        if not self._port.is_active:
+            return None
+        if not self._peer_allows_update and self._port.descriptions.local is not None:
+            return RefreshByInvite()
+        with suppress(LocalProtocolError):
+            self._send_update(now)
+        return None
+
     # -- timers -------------------------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Cancel the timers because the call ends."""
         self._switch_off()
         self._is_enabled = False
+        self._is_over = True
 
     def on_refresh_sent(self) -> None:
         """A refresh by re-INVITE was sent. Its outcome sets the next timer."""
@@ -182,7 +195,7 @@ class SessionTimer:
         self._port.send_request("UPDATE", headers, now, on_outcome=self._on_update_outcome)
 
     def _on_update_outcome(self, code: int, reason: str, response: Response | None, now: float) -> Decision:
-        if not self._is_enabled:
+        if self._is_over:
             return None
         if response is not None and code < 300:
             if self._port.dialog is not None:
