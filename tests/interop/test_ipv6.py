@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from peers.baresip import Baresip
 from peers.sipp import Sipp
 from shared_servers import shared_server
+from udp_caller import description, udp_caller
 
 from active_call.agent.matching.spoken_form import spoken_words
 from active_call.testing.sound import audio, voice
@@ -76,3 +78,20 @@ def test_baresip_dials_in_by_tls_and_srtp_over_ipv6_and_the_two_understand_each_
         said = ["Thank you for calling.", "From nine to five."]
         heard = [one.sentences for one in recognise_wav(caller.heard, said, ["Pardon?", "Please hold the line."])]
         assert [sentence for group in heard for sentence in group] == said
+
+
+def test_caller_over_ipv4_with_its_media_at_an_ipv6_address_is_heard_there_although_the_server_listens_on_ipv4(tmp_path: Path) -> None:
+    """An offer with ICE candidates of both families may name the one of IPv6 in c= (RFC 8839 §4.3.1.1); pjsua does."""
+    with (
+        shared_server(PLAYBOOK, addr="0.0.0.0") as server,
+        udp_caller(server.udp_port) as caller,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as phone,
+    ):
+        phone.bind(("::1", 0))
+        phone.settimeout(5.0)
+        caller.invite(description(phone.getsockname()[1]).replace("c=IN IP4 127.0.0.1", "c=IN IP6 ::1"))
+        assert "c=IN IP6 ::1\r\n" in caller.answered()
+        caller.ack()
+        sources = {phone.recvfrom(2048)[1][:2] for _ in range(10)}
+        caller.bye()
+        assert sources == {("::1", caller.media_port)}

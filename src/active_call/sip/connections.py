@@ -46,6 +46,10 @@ class Connections:
     def __init__(self) -> None:
         self._by_id: dict[int, _Connection] = {}
 
+    def is_open(self, connection_id: int) -> bool:
+        """Whether something was received on that connection and it is not closed."""
+        return connection_id in self._by_id
+
     def is_broken(self, connection_id: int) -> bool:
         """Whether the stream of that connection cannot be parsed any further."""
         connection = self._by_id.get(connection_id)

@@ -26,7 +26,7 @@ from active_call.sip.connections import MAX_PINGS, PING_WINDOW_S, Connections
 from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.info import DialogInfo
 from active_call.sip.dispatch import Dispatcher
-from active_call.sip.events import EndpointConfig, Flow, Listener, LookUp, RequestRefused, SipEvent, Target, Transmit
+from active_call.sip.events import CallHandle, EndpointConfig, Flow, Listener, LookUp, RequestRefused, SipEvent, Target, Transmit
 from active_call.sip.operations import Operations
 from active_call.sip.ports import MessageObserver
 from active_call.sip.syntax.framing import PING_BYTES, PONG_BYTES, MessageTooLarge
@@ -107,6 +107,12 @@ class Endpoint(Operations):
         """The connections with open calls, registrations or requests."""
         dialogs = {entry.dialog.flow.connection_id for entry in self._core.dialogs.values()}
         return {one for one in dialogs | self._core.layer.connections_in_use() if one is not None}
+
+    def has_lost_connection(self, call: CallHandle) -> bool:
+        """Whether the connection of the peer's last message in that call is closed. False over UDP."""
+        known = self._calls.get(call)
+        connection_id = known.dialog.flow.connection_id if known is not None and known.dialog is not None else None
+        return connection_id is not None and not self._connections.is_open(connection_id)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A stream connection was closed. Open transactions use another flow (RFC 3261 §18.2.2, §18.4)."""

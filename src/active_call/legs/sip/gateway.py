@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -210,7 +211,7 @@ class SipGateway:
         if place is None:
             return
         for handle, other in list(self._legs.items()):
-            if other is not leg and other.media_place == place:
+            if other is not leg and other.media_place == place and self.endpoint.has_lost_connection(handle):
                 log.info(
                     "media address of a running call is used by a new one", extra={"call_id": other.call_id, "new_call_id": leg.call_id}
                 )
@@ -227,7 +228,7 @@ class SipGateway:
             return
         leg = SipLeg(
             self,
-            self._media(self.own_address_for(_address_in_media_family(event)), trunk, peer=event.flow.remote.host),
+            self._media(self._own_address_for_media(event), trunk, peer=event.flow.remote.host),
             caller=caller_of(event.request),
             callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
@@ -235,6 +236,13 @@ class SipGateway:
         )
         self.adopt(event.call, leg)
         self._on_incoming(leg)
+
+    def _own_address_for_media(self, event: sip.IncomingCall) -> str:
+        """Our address in the family of the caller's media; in that of its signalling if there is no route to the media."""
+        caller, media = event.flow.remote.host, _address_in_media_family(event)
+        own = self.own_address_for(media)
+        has_route = media == caller or not ip_address(own).is_loopback or ip_address(media).is_loopback
+        return own if has_route else self.own_address_for(caller)
 
     def _refuse_protection(self, event: sip.IncomingCall, trunk: TrunkPolicy, refusal: str) -> None:
         """Refuse an offer that contradicts the trunk's `srtp` with 488. The handler is not called, and no port is opened."""

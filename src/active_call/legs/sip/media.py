@@ -144,9 +144,11 @@ class SipMedia:
 
     @property
     def _bind_ip(self) -> str:
-        """The address to bind. `::` stands for both families and is replaced by the wildcard of the call's family."""
+        """The address to bind. A wildcard stands for both families: media may have another one than the signalling."""
         bind_ip = self._settings.bind_ip
-        return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
+        if bind_ip not in ("0.0.0.0", "::"):
+            return bind_ip
+        return "::" if ":" in self.public_ip else "0.0.0.0"
 
     def prove(self) -> None:
         """The peer has proved that it receives our messages: media may be sent. A second call has no effect."""

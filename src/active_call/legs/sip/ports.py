@@ -100,10 +100,10 @@ class GatewayPort(Protocol):
         ...
 
     def check_calls_at_place_of(self, leg: InviteUsage) -> None:
-        """Ask the peers of other calls with the media address of `leg` whether they still have their call.
+        """Ask the peers of other calls with the media address of `leg` and a closed connection whether they still have their call.
 
-        A peer uses a port for one call at a time. A phone that was killed and started again uses the same ports, and would hear its
-        old call.
+        A phone that was killed and started again uses the same ports, and would hear its old call. Two calls at one port alone prove
+        nothing: mixers and SIPp have them.
         """
         ...
 
