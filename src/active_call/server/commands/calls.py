@@ -46,7 +46,7 @@ def add_call_commands(app: typer.Typer) -> None:
 
 
 def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
-    """List the live calls."""
+    """List the live calls. `active-call records` lists finished ones."""
 
     async def work(client: Client) -> None:
         found = await client.list()

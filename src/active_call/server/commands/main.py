@@ -18,6 +18,7 @@ from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_comm
 from active_call.server.commands.models import models_app
 from active_call.server.commands.playbook import playbook_app
 from active_call.server.commands.providers import providers
+from active_call.server.commands.records import records
 from active_call.server.commands.serve import PROGRAM, ConfFlag, ExternalIpFlag, root, serve
 from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
@@ -136,6 +137,7 @@ def demo(
 for command in (serve, demo, init, call, chat, doctor, providers):  # in the order of `--help`
     app.command()(command)
 add_call_commands(app)
+app.command()(records)
 app.command()(show)
 
 
