@@ -8,7 +8,7 @@ import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -140,17 +140,43 @@ add_call_commands(app)
 app.command()(records)
 app.command()(show)
 
+bench_app = typer.Typer(no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+PASSED_ON: Final[dict[str, Any]] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    "add_help_option": False,
+}
+"""A command whose arguments, `--help` included, go to a module of its own, so that its imports and measurements start afresh."""
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, server, sip")]) -> None:
-    """Measure this machine: `bench media --calls 200 --srtp --vad`, `bench server --calls 200 --srtp`, `bench sip --transport udp`."""
-    if what not in ("media", "server", "sip"):
-        err.print(f"there is no benchmark {what!r}; known: media, server, sip", style="red")
-        raise typer.Exit(2)
-    os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure this machine."""
 
 
-@app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@bench_app.command("media", **PASSED_ON)
+def bench_media(context: typer.Context) -> None:
+    """Measure the media process: `bench media --calls 200 --srtp --vad`."""
+    _become("active_call.bench.media", context)
+
+
+@bench_app.command("server", **PASSED_ON)
+def bench_server(context: typer.Context) -> None:
+    """Measure the whole server: `bench server --calls 200 --srtp`."""
+    _become("active_call.bench.server", context)
+
+
+@bench_app.command("sip", **PASSED_ON)
+def bench_sip(context: typer.Context) -> None:
+    """Measure call set-up: `bench sip --transport tls`."""
+    _become("active_call.bench.sip", context)
+
+
+@app.command("eval", **PASSED_ON)
 def evaluate(context: typer.Context) -> None:
     """Test an agent with synthetic callers over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
-    os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606
+    _become("active_call.bench.evals", context)
+
+
+def _become(module: str, context: typer.Context) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606

@@ -51,7 +51,14 @@ def records(
     _check_word("status", status, STATUSES)
     began, ended = _checked_time("from", since), _checked_time("to", until)
     if url is not None:
-        filters = {"caller": caller, "callee": callee, "direction": direction, "status": status, "trunk": trunk, "playbook": playbook}
+        filters: dict[str, object] = {
+            "caller": caller,
+            "callee": callee,
+            "direction": direction,
+            "status": status,
+            "trunk": trunk,
+            "playbook": playbook,
+        }
         filters |= {"from_": since, "to": until, "min_duration": min_duration, "q": search, "limit": limit}
         found = _fetched({name: value for name, value in filters.items() if value not in ("", None)}, url, token)
     else:
@@ -87,7 +94,7 @@ def _checked_time(name: str, text: str) -> datetime | None:
         fail(f"--{name}: {error}", 2)
 
 
-def _fetched(filters: dict[str, Any], url: str, token: str | None) -> list[dict[str, Any]]:
+def _fetched(filters: dict[str, object], url: str, token: str | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     async def work(client: Client) -> None:
