@@ -76,7 +76,7 @@ def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = 
 
 def say(
     session_id: IdArgument,
-    text: Annotated[str, typer.Argument(help="The text to speak with the agent's voice.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text to speak with the agent's voice.")],
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
     whisper: Annotated[bool, typer.Option("--whisper", help="Only tell the agent; the caller does not hear it.")] = False,
@@ -111,7 +111,7 @@ def hangup(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag 
 
 def listen(
     session_id: IdArgument,
-    file: Annotated[Path | None, typer.Argument(help="A WAV file; without it, or with `-`: standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A WAV file; without it, or with `-`: standard output.")] = None,
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
     pcm: Annotated[bool, typer.Option("--pcm", help="Write samples without a header: s16le, 16 kHz, stereo.")] = False,

@@ -38,7 +38,9 @@ app.callback(invoke_without_command=True)(root)
 
 
 def call(
-    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="Whom to call: sip:user@host[;transport=tls], or `browser`: a running server's console.")
+    ],
     playbook: Annotated[
         str, typer.Option("--playbook", help="The playbook of the conversation; with --url, one of the server's.")
     ] = "greeting.md",
@@ -82,7 +84,7 @@ def call(
 
 
 def chat(
-    playbook: Annotated[str, typer.Argument(help="A playbook file.")],
+    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A playbook file, or a name in the playbook folders.")],
     conf: ConfFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
