@@ -11,8 +11,9 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, BinaryIO, Final, NoReturn
 
 import typer
 
@@ -124,15 +125,14 @@ def listen(
 
     async def work(client: Client) -> None:
         n_bytes = 0
-        target = sys.stdout.buffer if file is None or is_piped else file.open("wb")
-        try:
+        with ExitStack() as stack:
+            target: BinaryIO | None = None
             async for piece in client.listen(session_id, format="pcm" if pcm else "wav"):
+                if target is None:  # a call that does not exist leaves no file
+                    target = sys.stdout.buffer if file is None or is_piped else stack.enter_context(file.open("wb"))
                 target.write(piece)
                 target.flush()
                 n_bytes += len(piece)
-        finally:
-            if target is not sys.stdout.buffer:
-                target.close()
         if as_json:
             print_line(json.dumps({"id": session_id, "file": str(file), "bytes": n_bytes}))
 
