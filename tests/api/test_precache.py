@@ -99,7 +99,7 @@ async def a_server(
                 health=dict,
                 version="test",
                 token=token,
-                precache=lambda request: precache(request, services),
+                precache=lambda request: precache(request, services, engines),
             )
         )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(client, 1234)), base_url="http://127.0.0.1") as http:

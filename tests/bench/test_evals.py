@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from active_call.bench.command_line import run_command
 from active_call.bench.evals import speech
 from active_call.bench.evals.__main__ import main
 from active_call.bench.evals.measuring import (
@@ -54,7 +55,7 @@ def test_persona_that_is_wrong_is_refused_with_its_place(value: object, message:
 
 
 def test_persona_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main([str(tmp_path / "caller.yaml")]) == 2
+    assert run_command(main, "active-call eval", [str(tmp_path / "caller.yaml")]) == 2
     assert capsys.readouterr().err == f"eval: {tmp_path / 'caller.yaml'}: there is no such file\n"
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from active_call.base.errors import ConfigError
+from active_call.bench.command_line import run_command
 from active_call.bench.datagrams import Incoming, open_peer_socket
 from active_call.bench.host import CoreTimes
-from active_call.bench.server.__main__ import EXIT_CODES, parse
+from active_call.bench.server.__main__ import EXIT_CODES, main
 from active_call.bench.server.caller import Caller
 from active_call.bench.server.caller_calls import GIVE_UP_S, Calls, header, read_answer
 from active_call.bench.server.caller_judge import listen
@@ -225,9 +225,9 @@ def test_cost_of_a_call_second_is_split_by_process() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--calls", "0"], ["--seconds", "0"], ["--record", "-1"], ["--rate", "0"], ["--rate", "nan"]])
-def test_numbers_that_cannot_be_are_refused_with_their_option(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match=arguments[0]):
-        parse(arguments)
+def test_numbers_that_cannot_be_are_refused_with_their_option(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, "active-call bench server", arguments) == 2
+    assert arguments[0] in capsys.readouterr().err
 
 
 def test_configuration_of_the_bench_loads(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from active_call.sip.syntax.grammar import parse_parameters, split_list, split_o
 from active_call.sip.syntax.headers import parse_cseq, parse_name_addr, parse_via, with_via_received
 from active_call.sip.syntax.message import Request, parse_leniently, parse_message, session_description
 from active_call.sip.syntax.reason import parse_reason, reasons_of
-from active_call.sip.syntax.uri import is_equivalent, parse_uri
+from active_call.sip.syntax.uri import parse_uri
 from active_call.sip.syntax.validation import validate_request, validate_response
 
 BOUNDED = bounded()
@@ -129,14 +129,13 @@ def test_headers_of_any_message_are_read_without_surprise(data: bytes) -> None:
 
 @BOUNDED
 @given(st.one_of(SIP_TEXT, SIP_TEXT.map(lambda text: f"sip:{text}")))
-def test_uri_written_and_read_again_is_equal_and_equivalent(text: str) -> None:
+def test_uri_written_and_read_again_is_equal(text: str) -> None:
     try:
         uri = parse_uri(text)
     except ParseError:
         return
     again = parse_uri(str(uri))
     assert again == uri
-    assert is_equivalent(uri, again)
 
 
 @BOUNDED

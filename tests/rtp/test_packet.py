@@ -7,31 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
-from active_call.rtp.packet import is_rtcp, pack_header, parse_header
+from active_call.rtp.packet import is_rtcp, pack_header, payload_bounds, unpack_header
 
 PLAIN = bytes.fromhex("80 e5 1234 89abcdef 01020304") + b"payload"
 
 
-def test_parse_header_plain_reads_every_field() -> None:
-    assert parse_header(PLAIN) == (101, True, 0x1234, 0x89ABCDEF, 0x01020304, 12, 19)
+def test_header_has_every_field_in_network_order() -> None:
+    assert unpack_header(PLAIN) == (0x80, 0x80 | 101, 0x1234, 0x89ABCDEF, 0x01020304)
 
 
-def test_parse_header_with_csrc_extension_and_padding_bounds_payload() -> None:
+def test_payload_follows_contributing_sources_and_extension_and_ends_before_padding() -> None:
     packet = bytes.fromhex("b2 00 0001 00000002 00000003") + b"CSR1CSR2" + bytes.fromhex("bede 0002") + b"extnsion" + b"sound" + b"\0\0\3"
-    *_, start, end = parse_header(packet)
+    start, end = payload_bounds(packet, packet[0])
     assert packet[start:end] == b"sound"
 
 
-def test_parse_header_without_payload_is_empty() -> None:
-    *_, start, end = parse_header(PLAIN[:12])
-    assert start == end == 12
+def test_packet_of_a_header_has_an_empty_payload() -> None:
+    assert payload_bounds(PLAIN[:12], PLAIN[0]) == (12, 12)
 
 
 @pytest.mark.parametrize(
     "packet",
     [
-        b"",
-        PLAIN[:11],
         b"\x40" + PLAIN[1:],  # version 1
         b"\x8f" + PLAIN[1:],  # 15 contributing sources announced
         b"\x90" + PLAIN[1:14],  # extension cut
@@ -40,15 +37,15 @@ def test_parse_header_without_payload_is_empty() -> None:
         b"\xa0" + PLAIN[1:] + b"\xff",  # padding over the header
     ],
 )
-def test_parse_header_malformed_raises_parse_error(packet: bytes) -> None:
+def test_malformed_packet_raises_parse_error(packet: bytes) -> None:
     with pytest.raises(ParseError):
-        parse_header(packet)
+        payload_bounds(packet, packet[0])
 
 
-@given(st.binary(max_size=80))
-def test_parse_header_any_bytes_raise_only_parse_error(data: bytes) -> None:
+@given(st.binary(min_size=12, max_size=80))
+def test_any_packet_has_its_payload_inside_or_raises_parse_error(data: bytes) -> None:
     try:
-        *_, start, end = parse_header(data)
+        start, end = payload_bounds(data, data[0])
     except ParseError:
         return
     assert 12 <= start <= end <= len(data)
@@ -58,7 +55,7 @@ def test_parse_header_any_bytes_raise_only_parse_error(data: bytes) -> None:
 def test_pack_header_is_parsed_back(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int) -> None:
     packet = pack_header(payload_type, marker, sequence, timestamp, ssrc)
     assert len(packet) == 12
-    assert parse_header(packet) == (payload_type, marker, sequence, timestamp, ssrc, 12, 12)
+    assert unpack_header(packet) == (0x80, payload_type | marker << 7, sequence, timestamp, ssrc)
 
 
 def test_pack_header_writes_network_order() -> None:

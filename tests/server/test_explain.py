@@ -175,5 +175,8 @@ def test_command_line_shows_profiles_and_trunks_without_secrets(home: Path) -> N
     assert "Twilio Elastic SIP Trunking" in listed.output and "[[trunks]] own: profile telnyx" in listed.output
     shown = CliRunner().invoke(app, ["trunk", "show", "own"])
     assert "192.76.120.10/32" in shown.output and "geheim" not in shown.output
+    assert json.loads(CliRunner().invoke(app, ["trunk", "show", "own", "--json"]).stdout)["name"] == "own"
+    found = json.loads(CliRunner().invoke(app, ["trunk", "list", "--json"]).stdout)
+    assert [trunk["name"] for trunk in found["trunks"]] and "twilio" in [profile["name"] for profile in found["profiles"]]
     assert CliRunner().invoke(app, ["trunk", "show", "vonage"]).exit_code == 0
     assert CliRunner().invoke(app, ["trunk", "show", "nobody"]).exit_code == 2

@@ -126,9 +126,10 @@ def test_time_that_is_none_is_refused_with_its_key(home: Path, value: str) -> No
         (["playbook"], 2, "check"),
         (["playbook", "chek"], 2, "check"),
         (["playbook", "check", "absent.md"], 2, "absent.md"),
-        (["bench", "nothing"], 2, "media"),
+        (["bench", "nothing"], 2, "nothing"),
+        (["bench", "--help"], 0, "media"),
         (["serve", "--conf", "absent.toml"], 2, "absent.toml"),
-        (["call"], 2, "uri"),
+        (["call"], 2, "URI"),
     ],
 )
 def test_command_line_says_what_to_do(home: Path, arguments: list[str], code: int, words: str) -> None:

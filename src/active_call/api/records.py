@@ -17,16 +17,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 
+from active_call.api.record_list import listed_record, outcome_of, parse_time
 from active_call.contract.json_text import MAX_INTEGER
 from active_call.store.records import RecordPage, RecordQuery, RecordStore, RecordsUnavailable
 
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10_000_000
 MAX_TEXT: Final = 256
-COMPLETED: Final = "completed"
-"""What the Rust program's clients expect as the status of a call in the list."""
-ANSWERED: Final = "answered"
-"""The same in the record."""
 ANY_BYTES: Final = "application/octet-stream"
 SOUND_TYPES: Final = {".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
 """Media types of recordings by file suffix; sound without a header (`.pcm`, `.g722`) is `ANY_BYTES`."""
@@ -64,11 +61,11 @@ def record_routes(records: RecordStore) -> APIRouter:
             caller=caller,
             callee=callee,
             direction=direction,
-            status=ANSWERED if status == COMPLETED else status,
+            status=outcome_of(status),
             trunk=trunk,
             playbook=playbook,
-            since=_parse_time("from", since),
-            until=_parse_time("to", until),
+            since=_time("from", since),
+            until=_time("to", until),
             min_duration_s=min_duration,
             text=q,
         )
@@ -77,7 +74,7 @@ def record_routes(records: RecordStore) -> APIRouter:
         link = _link(request, page)
         if link:
             response.headers["Link"] = link
-        return [_listed(item) for item in page.items]
+        return [listed_record(item) for item in page.items]
 
     @router.get("/{record_id}", summary="The complete record of a call")
     async def read_record(record_id: str) -> dict[str, Any]:
@@ -91,14 +88,6 @@ def record_routes(records: RecordStore) -> APIRouter:
         return FileResponse(path, media_type=SOUND_TYPES.get(Path(path).suffix.lower(), ANY_BYTES))
 
     return router
-
-
-def _listed(item: dict[str, Any]) -> dict[str, Any]:
-    """A call in the list, with `duration` and `status` as the Rust program's clients read them (docs/decisions/0079)."""
-    seconds, outcome = float(item["duration"]), item["status"]
-    text = f"{seconds:.3f}".rstrip("0").rstrip(".")
-    status = COMPLETED if outcome == ANSWERED else outcome
-    return item | {"duration": f"{text}s", "durationS": seconds, "status": status, "outcome": outcome}
 
 
 async def _record(records: RecordStore, record_id: str) -> dict[str, Any]:
@@ -138,14 +127,8 @@ def _parse_cursor(text: str) -> tuple[datetime, int]:
         raise HTTPException(400, "cursor: expected the value from the Link header of the previous page") from error
 
 
-def _parse_time(name: str, text: str) -> datetime | None:
-    if not text:
-        return None
+def _time(name: str, text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text.strip().replace(" ", "+"))
-    except ValueError:
-        raise HTTPException(400, f"{name}: expected a time such as 2026-03-04T23:59:30Z or 2026-03-04, found {text!r}") from None
-    try:
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise HTTPException(400, f"{name}: the time is out of range") from None
+        return parse_time(text)
+    except ValueError as error:
+        raise HTTPException(400, f"{name}: {error}") from None

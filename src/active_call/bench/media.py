@@ -30,7 +30,6 @@ such a run are slightly higher. For native frames, run by hand meanwhile: `py-sp
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -40,11 +39,14 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from active_call.base.errors import MediaError
 from active_call.base.world import SystemClock
 from active_call.bench import host as bench_host
+from active_call.bench.command_line import JsonFlag, RecordFlag, run_command
 from active_call.bench.media_figures import Moment, Run, figures, moment
 from active_call.bench.media_judge import Judgement
 from active_call.bench.media_sender import SUITE, TICKS_PER_S, Task, first_frame, key_of
@@ -257,27 +259,24 @@ def measured(workload: Workload) -> dict[str, Any]:
         return runner.run(measure(workload))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line of the module's docstring."""
-    parser = argparse.ArgumentParser(prog="active-call bench media", description="Measure the media process on loopback.")
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--seconds", type=int, default=10, help="how long is measured, after a warm-up of 2 s")
-    parser.add_argument("--srtp", action="store_true")
-    parser.add_argument("--vad", action="store_true", help="decode, resample, detect speech and forward the sound of every call")
-    parser.add_argument("--record", type=int, default=0, metavar="R", help="record every R-th call")
-    parser.add_argument("--profile", default="", metavar="FILE", help="py-spy's view of the media process: .svg, .txt or .json")
-    parser.add_argument("--json", action="store_true", help="one line, for programs")
-    options = parser.parse_args(arguments)
-    workload = Workload(options.calls, options.seconds, options.srtp, options.vad, options.record, options.profile)
+def main(
+    calls: Annotated[int, typer.Option(min=1, help="Calls at the same time.")] = 100,
+    seconds: Annotated[int, typer.Option(min=1, help="How long is measured, after a warm-up of 2 s.")] = 10,
+    srtp: Annotated[bool, typer.Option("--srtp", help="Encrypt the sound.")] = False,
+    vad: Annotated[bool, typer.Option("--vad", help="Decode, resample, detect speech and forward the sound of every call.")] = False,
+    record: RecordFlag = 0,
+    profile: Annotated[str, typer.Option(metavar="FILE", help="Write py-spy's profile of the media process: .svg, .txt or .json.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure the media process on loopback."""
     try:
-        result = measured(workload)
+        result = measured(Workload(calls, seconds, srtp, vad, record, profile))
     except MediaError as error:
         print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(result, indent=None if options.json else 2))
-    return 0
+        raise typer.Exit(1) from None
+    print(json.dumps(result, indent=None if as_json else 2))
 
 
 if __name__ == "__main__":
     with UserErrors():
-        raise SystemExit(main())
+        raise SystemExit(run_command(main, "active-call bench media"))

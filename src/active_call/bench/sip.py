@@ -13,7 +13,6 @@ engines and sender have the others.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -25,19 +24,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
-from active_call.base.errors import ActiveCallError
+import typer
+
+from active_call.base.errors import ActiveCallError, ConfigError
+from active_call.bench.command_line import JsonFlag, finite, run_command
 from active_call.bench.sip_sender import Load, Task
 from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
+from active_call.server.config.document import why_unreadable
 from active_call.server.config.loading import load_config
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
 from active_call.server.user_errors import UserErrors
 
-TRANSPORTS: Final = ("udp", "tcp", "tls")
+Transport = Literal["udp", "tcp", "tls"]
+TRANSPORTS: Final = get_args(Transport)
 FIRST_RATE: Final = 50.0
 GROWTH: Final = 1.6
 CLOSE_ENOUGH: Final = 1.12
@@ -277,25 +281,34 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line of the module's docstring."""
+def main(
+    transport: Annotated[Transport, typer.Option(help="Transport of the calls.")] = "udp",
+    seconds: Annotated[
+        float, typer.Option(min=0.1, callback=finite, help="How long the latency is measured; a rate is tried half as long.")
+    ] = 6.0,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, callback=finite, help="Calls a second; default: search for the highest rate.")
+    ] = None,
+    playbook: Annotated[Path | None, typer.Option(help="Answer with this playbook instead of one that says nothing.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure call set-up on loopback."""
     import uvloop
 
-    parser = argparse.ArgumentParser(prog="active-call bench sip", description="Measure call setup on loopback.")
-    parser.add_argument("--transport", choices=TRANSPORTS, default="udp")
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long the latency is measured; a rate is tried for half of it")
-    parser.add_argument("--rate", type=float, help="calls a second; without it the highest rate is searched for")
-    parser.add_argument("--playbook", type=Path, help="answer with this playbook instead of one that says nothing")
-    parser.add_argument("--json", action="store_true", help="one line, for programs")
-    options = parser.parse_args(arguments)
     set_up_logging("error")
-    playbook = options.playbook.read_text(encoding="utf-8") if options.playbook else PLAYBOOK
+    content = PLAYBOOK if playbook is None else _content_of(playbook)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(measure(options.transport, seconds=options.seconds, rate=options.rate, playbook=playbook))
-    print(json.dumps(figures, indent=None if options.json else 2))
-    return 0
+        figures = runner.run(measure(transport, seconds=seconds, rate=rate, playbook=content))
+    print(json.dumps(figures, indent=None if as_json else 2))
+
+
+def _content_of(playbook: Path) -> str:
+    try:
+        return playbook.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("--playbook", f"{playbook}: {why_unreadable(error)}") from error
 
 
 if __name__ == "__main__":
     with UserErrors():
-        raise SystemExit(main())
+        raise SystemExit(run_command(main, "active-call bench sip"))

@@ -10,6 +10,7 @@ import httpx
 from msgspec import Struct, field
 
 from active_call.base.errors import MediaError
+from active_call.base.trust import Trust
 from active_call.base.world import World
 from active_call.call.conversation.posthook import Posthooks
 from active_call.call.cost.spending import Spending
@@ -17,10 +18,13 @@ from active_call.call.opening.routing import Playbooks
 from active_call.call.sound.call_sounds import SoundsByTrust
 from active_call.call.sound.outgoing_sockets import OpensSockets
 from active_call.call.state import CallFacts
-from active_call.contract.options import CallOption
+from active_call.contract.options import AsrOption, CallOption, RealtimeOption, TtsOption
 from active_call.media.pool.pool import MediaStream, Relay
+from active_call.providers.base import ChatModel, RealtimeModel, SpeechToText, TextToSpeech
 from active_call.providers.mcp.pool import McpPool
-from active_call.providers.registry import Engines
+from active_call.providers.selection import Selection
+from active_call.providers.settings import LlmSettings
+from active_call.providers.turn.judge import TurnJudge
 from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.records import RecordSink
 from active_call.store.speech import SpeechLibrary
@@ -38,6 +42,25 @@ class RecordingPolicy(Struct, frozen=True):
     flush_ms: int = 200
 
 
+class EngineSource(Protocol):
+    """Returns the engine that an option selects; see `providers.registry.Engines`. `trust` holds the hosts and the key set of the call.
+
+    Each method raises ConfigError if there is no such engine.
+    """
+
+    def get_recogniser(self, option: AsrOption, trust: Trust) -> SpeechToText: ...
+
+    def get_synthesiser(self, option: TtsOption, trust: Trust) -> TextToSpeech: ...
+
+    def get_responder(self, settings: LlmSettings, trust: Trust) -> ChatModel: ...
+
+    def get_realtime(self, option: RealtimeOption, trust: Trust) -> RealtimeModel: ...
+
+    def get_turn_judge(self, model: str | None) -> TurnJudge: ...
+
+    def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None, trust: Trust) -> tuple[Selection, ...]: ...
+
+
 class JoinStreams(Protocol):
     """See `MediaPool.join`."""
 
@@ -52,7 +75,7 @@ class CallDependencies(Struct, frozen=True):
     """The services that every call uses."""
 
     world: World
-    engines: Engines
+    engines: EngineSource
     http: httpx.AsyncClient
     records: RecordSink
     playbooks: Playbooks

@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 
 from active_call.client.call import ClientCall, invitation
-from active_call.client.connection import DEFAULT_URL, Connection, fetch, in_path, refusal
+from active_call.client.connection import DEFAULT_URL, Connection, fetch, in_path, refusal, unreachable
 from active_call.client.errors import CallOver, ClientError
 from active_call.contract import commands, events, wire
 from active_call.contract.options import AsrOption, CallOption
@@ -126,6 +126,8 @@ class Client:
                         kind = value
                     elif name == "data":
                         yield kind, value
+        except httpx.ConnectError as failure:
+            raise unreachable(self._http, failure) from failure
         except httpx.HTTPError as failure:
             raise ClientError(f"the event stream broke: {str(failure) or type(failure).__name__}") from failure
 
@@ -134,10 +136,15 @@ class Client:
         if self._http is None:
             raise ClientError("expected `async with Client(…) as client`")
         path = f"/listen/{in_path(session_id)}"
-        async with self._http.stream("GET", path, params={"format": format}, timeout=httpx.Timeout(15.0, read=None)) as response:
-            await _require_success(response)
-            async for piece in response.aiter_bytes():
-                yield piece
+        try:
+            async with self._http.stream("GET", path, params={"format": format}, timeout=httpx.Timeout(15.0, read=None)) as response:
+                await _require_success(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx.ConnectError as failure:
+            raise unreachable(self._http, failure) from failure
+        except httpx.HTTPError as failure:
+            raise ClientError(f"the sound broke off: {str(failure) or type(failure).__name__}") from failure
 
     # -- records and playbooks
 

@@ -72,14 +72,18 @@ def refusal(status: int, body: bytes) -> ClientError:
     return ClientError(f"{status}: {reason or 'refused'}", status=status, code=code)
 
 
+def unreachable(http: httpx.AsyncClient, failure: httpx.HTTPError) -> ClientError:
+    """The error for a server that does not answer."""
+    return ClientError(f"{http.base_url} cannot be reached: {str(failure) or type(failure).__name__}", code="unreachable")
+
+
 async def fetch(http: httpx.AsyncClient, method: str, path: str, *, body: object = None, query: Mapping[str, object] | None = None) -> Any:
     """The JSON of a response. Raises ClientError if the server refuses or cannot be reached."""
     params = {key: str(value) for key, value in (query or {}).items() if value is not None}
     try:
         response = await http.request(method, path, json=body, params=params)
     except httpx.HTTPError as failure:
-        reason = str(failure) or type(failure).__name__
-        raise ClientError(f"{http.base_url} cannot be reached: {reason}", code="unreachable") from failure
+        raise unreachable(http, failure) from failure
     if response.status_code >= 400:
         raise refusal(response.status_code, response.content)
     return response.json() if response.content else None

@@ -21,19 +21,6 @@ unpack_header = _HEADER.unpack_from
 _pack_header = _HEADER.pack
 
 
-def parse_header(data: bytes | memoryview) -> tuple[int, bool, int, int, int, int, int]:
-    """Return `(payload_type, marker, sequence, timestamp, ssrc, payload_start, payload_end)` of one RTP packet.
-
-    The payload is `data[payload_start:payload_end]`, without contributing sources, header extension and padding. Raises ParseError.
-    """
-    size = len(data)
-    if size < HEADER_BYTES:
-        raise ParseError("RTP packet", expected=f"at least {HEADER_BYTES} bytes", found=str(size))
-    flags, kind, sequence, timestamp, ssrc = unpack_header(data)
-    start, end = (HEADER_BYTES, size) if flags == PLAIN_HEADER else payload_bounds(data, flags)
-    return kind & 0x7F, kind > 0x7F, sequence, timestamp, ssrc, start, end
-
-
 def payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
     """The start and end of the payload in a packet of at least 12 bytes whose first byte is `flags`. Raises ParseError."""
     if flags >> 6 != 2:

@@ -140,22 +140,24 @@ async def running(
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         load, closing = CallLoad(bulk), PartsClosing()
-        records, shared = await _shared_services(stack, closing, config, world, environment, pool, playbooks, children, load)
+        records, engines, shared = await _shared_services(stack, closing, config, world, environment, pool, playbooks, children, load)
         shared = replace(shared, before_step=urgent.read)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
         urgent.reader = driver.read_datagrams
         make_router = _router_maker(shared, wrap_router)
-        registry = _registry(config, shared, make_router(config), gateway, pool, load)
+        services_of = partial(services_by, shared=shared, engines=engines)
+        has_room = partial(_has_room, load, pool, engines)
+        registry = _registry(config, services_of(config), make_router(config), gateway, has_room)
         admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
         gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
-            config, registry, gateway, registrations, watch, driver, playbooks, environment,
-            make_services=lambda config: services_by(config, shared),
+            config, registry, gateway, registrations, watch, driver, playbooks, environment, engines,
+            make_services=services_of,
             make_router=make_router,
-            warm=lambda config: _warm(config, playbooks, shared.engines),
+            warm=lambda config: _warm(config, playbooks, engines),
             http=HttpSettings(config, world.clock),
         )  # fmt: skip
         await settings.warm(config)
@@ -227,8 +229,10 @@ async def _shared_services(
     playbooks: Playbooks,
     children: StartsChildren,
     load: CallLoad,
-) -> tuple[DatabaseRecords, CallDependencies]:
-    """Start media processes, engines and records; returns the services shared by calls, without the call settings of the configuration."""
+) -> tuple[DatabaseRecords, Engines, CallDependencies]:
+    """Start media processes, engines and records. Returns records, engines, and the services shared by calls, without the call settings of
+    the configuration.
+    """
     preparing = asyncio.gather(asyncio.to_thread(httpx.create_ssl_context), asyncio.to_thread(read_shipped_facts))
     await pool.start()
     stack.push_async_callback(closing.close, "media", pool.close)
@@ -259,22 +263,26 @@ async def _shared_services(
     stack.push_async_callback(closing.close, "posthooks", posthooks.close)
     mcp = McpPool(mcp_settings(config), world.clock)
     stack.push_async_callback(closing.close, "mcp", mcp.close)
-    return records, CallDependencies(
-        world=world,
-        engines=engines,
-        http=http,
-        guarded=guarded,
-        records=records,
-        playbooks=playbooks,
-        sounds=sounds,
-        speech=speech,
-        join=pool.join,
-        troubles=troubles,
-        spending=spending,
-        mcp=mcp,
-        knowledge=knowledge,
-        posthooks=posthooks,
-        open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
+    return (
+        records,
+        engines,
+        CallDependencies(
+            world=world,
+            engines=engines,
+            http=http,
+            guarded=guarded,
+            records=records,
+            playbooks=playbooks,
+            sounds=sounds,
+            speech=speech,
+            join=pool.join,
+            troubles=troubles,
+            spending=spending,
+            mcp=mcp,
+            knowledge=knowledge,
+            posthooks=posthooks,
+            open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
+        ),
     )
 
 
@@ -302,7 +310,7 @@ def _api_services(
         version=__version__,
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         access=settings.http.access,
-        precache=lambda request: precache(request, settings.services),
+        precache=lambda request: precache(request, settings.services, settings.engines),
         begin_talk=lambda playbook, on_event: begin_talk(playbook, settings.services, on_event),
         media=pool,
         browsers=browser_settings(settings.config),
@@ -322,17 +330,17 @@ def _console_facts(settings: LiveSettings) -> ConsoleFacts:
 
 
 def _registry(
-    config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool, load: CallLoad
+    config: Config, services: CallDependencies, router: Router | None, gateway: SipGateway, has_room: Callable[[CallRegistry], bool]
 ) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-
-    def has_room() -> bool:
-        return load.has_room(registry) and pool.has_room() and shared.engines.has_room(registry.n_calls)
-
-    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
+    registry = CallRegistry(services, router, gateway, lambda: has_room(registry), max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
+
+
+def _has_room(load: CallLoad, pool: MediaPool, engines: Engines, registry: CallRegistry) -> bool:
+    return load.has_room(registry) and pool.has_room() and engines.has_room(registry.n_calls)
 
 
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
@@ -425,10 +433,10 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
                     await (await pool.connection(settings)).tools()
 
 
-def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
+def services_by(config: Config, shared: CallDependencies, engines: Engines) -> CallDependencies:
     """The services of calls for `config`."""
     configure_spending(shared.spending, config)
-    shared.engines.use_key_sets(key_variables(config))
+    engines.use_key_sets(key_variables(config))
     return replace(
         shared,
         trunk_keys={trunk.name: trunk.keys for trunk in config.trunks if trunk.keys},
@@ -436,7 +444,7 @@ def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         recordings=Path(config.recording.path),
-        load_engines=shared.engines.load if config.load_engines == "call" else None,
+        load_engines=engines.load if config.load_engines == "call" else None,
     )
 
 

@@ -14,6 +14,7 @@ from active_call.legs.sip.gateway import SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
+from active_call.providers.registry import Engines
 from active_call.server.config.config import Config, key_variables
 from active_call.server.http.settings import HttpSettings
 from active_call.server.setup.trunks import accounts, admission_policy, dial_plan, outbound_policy
@@ -31,6 +32,7 @@ class LiveSettings:
     driver: SipDriver
     playbooks: Playbooks
     environment: MutableMapping[str, str]
+    engines: Engines
     make_services: Callable[[Config], CallDependencies]
     make_router: Callable[[Config], Router | None]
     warm: Callable[[Config], Awaitable[None]]
@@ -68,5 +70,5 @@ class LiveSettings:
         self.config = config  # decides where playbooks are searched
         self.environment.clear()
         self.environment.update(environment)
-        self.services.engines.use_key_sets(key_variables(config))
+        self.engines.use_key_sets(key_variables(config))
         self.playbooks.forget()

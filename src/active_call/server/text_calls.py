@@ -19,16 +19,16 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ConfigError
 from active_call.base.trust import Trust
 from active_call.call.call import Call
-from active_call.call.dependencies import CallDependencies
+from active_call.call.dependencies import CallDependencies, EngineSource
 from active_call.call.opening.routing import Accepted, IncomingCall
 from active_call.contract import events
 from active_call.contract.options import AsrOption, CallOption, EouOption, RealtimeOption, TtsOption
 from active_call.providers.base import ChatModel, RealtimeModel, RecognitionEvent, SpeechToTextCapabilities
 from active_call.providers.base import Final as FinalWords
-from active_call.providers.registry import Engines
 from active_call.providers.selection import Selection
 from active_call.providers.settings import LlmSettings
 from active_call.providers.tts.whole_text import WholeTextToSpeech
+from active_call.providers.turn.judge import TurnJudge
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fakes.call import FakeLeg
 
@@ -92,7 +92,7 @@ class _PrintedVoice(WholeTextToSpeech):
 class _TextEngines:
     """The engines of one text call: typed words, printed voice, and the playbook's model."""
 
-    engines: Engines
+    engines: EngineSource
     words: _TypedWords = field(default_factory=_TypedWords)
     voice: _PrintedVoice = field(default_factory=_PrintedVoice)
 
@@ -108,6 +108,9 @@ class _TextEngines:
     def get_realtime(self, option: RealtimeOption, trust: Trust | None = None) -> RealtimeModel:
         """Raises ConfigError: a speech-to-speech model takes sound. The call then uses the playbook's language model."""
         raise ConfigError("realtime.provider", "a call by text has no sound for a speech-to-speech model")
+
+    def get_turn_judge(self, model: str | None) -> TurnJudge:
+        return self.engines.get_turn_judge(model)
 
     def selection(self, *_: object) -> tuple[Selection, ...]:
         return (Selection("asr", self.words.name, "a call by text"), Selection("tts", self.voice.name, "a call by text"))

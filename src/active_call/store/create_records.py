@@ -6,7 +6,8 @@ also has a database, which is a SQLite file in `root` unless a URL is configured
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +22,7 @@ from active_call.store.database.records import DatabaseRecords
 from active_call.store.database.url import DatabaseUrl, parse_database_url, sqlite_url
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords
-from active_call.store.records import RecordsUnavailable
+from active_call.store.records import RecordPage, RecordQuery, RecordsUnavailable
 from active_call.store.sinks import RecordDelivery
 from active_call.store.troubles import Troubles
 
@@ -81,6 +82,19 @@ async def read_record(settings: RecordSettings, record_id: str) -> dict[str, Any
 
     Raises ConfigError, and RecordsUnavailable if the database does not answer.
     """
+    async with _queries(settings) as queries:
+        return None if queries is None else await queries.get(record_id)
+
+
+async def read_records(settings: RecordSettings, query: RecordQuery) -> RecordPage:
+    """Ended calls, the newest first, read beside a server that may be running. Raises as `read_record`."""
+    async with _queries(settings) as queries:
+        return RecordPage((), 0) if queries is None else await queries.list(query)
+
+
+@asynccontextmanager
+async def _queries(settings: RecordSettings) -> AsyncIterator[RecordQueries | None]:
+    """The database for reading only; None if it does not exist yet."""
     if settings.type == "database" and isinstance(settings, _WithUrl):
         url = parse_database_url(settings.url)
     elif isinstance(settings, _WithRoot):
@@ -88,10 +102,11 @@ async def read_record(settings: RecordSettings, record_id: str) -> dict[str, Any
     else:
         raise ConfigError("callrecord.type", f"{settings.type!r} is not supported yet in this version; use local, http or database")
     if not _may_exist(url):
-        return None
+        yield None
+        return
     database = Database(url)
     try:
-        return await RecordQueries(database).get(record_id)
+        yield RecordQueries(database)
     except (DatabaseError, OSError, TimeoutError) as error:
         raise RecordsUnavailable(f"the records database does not answer: {database.name}") from error
     finally:

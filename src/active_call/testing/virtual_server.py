@@ -122,7 +122,7 @@ class VirtualServer:
         services = CallDependencies(
             recordings=Path("/nonexistent"),
             world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
-            engines=self._engines,  # type: ignore[arg-type]
+            engines=self._engines,
             http=http,
             records=self._records,
             playbooks=Playbooks(find, os.environ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.matching.phones import likeness
-from active_call.agent.matching.ranking import MIN_SHARE, best_match, best_phrase, last_sentence
+from active_call.agent.matching.ranking import MIN_SHARE, Match, best_match, last_sentence
 from active_call.agent.matching.spoken_form import spoken_words
 
 PHRASES = (
@@ -28,6 +29,10 @@ PHRASES = (
     "yes",
     "no",
 )
+
+
+def best_phrase(heard: str, phrases: Iterable[str]) -> Match | None:
+    return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases], last_sentence(heard))
 
 
 def found(heard: str) -> tuple[str, bool] | None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from active_call.agent.reply.scripted import read_whole
+from active_call.agent.playbook.templates import Rendered
+from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.sentences import SentenceSplitter
 from active_call.agent.reply.speakable import as_pronounced, speakable, speakable_text
 from searches import searching
@@ -109,7 +110,7 @@ def test_long_runs_of_marks_cost_little(mark):
     text = (mark * 4000)[:4000]
     before = time.process_time()
     as_pronounced(text)
-    read_whole(text)
+    read_rendered(Rendered((text,)))
     assert time.process_time() - before < 3.0
 
 

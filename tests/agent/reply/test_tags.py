@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from active_call.agent.playbook.templates import Rendered
 from active_call.agent.reply.parser import ReplyParser
-from active_call.agent.reply.scripted import read_whole
+from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Sentence
 from active_call.agent.reply.tags import (
     CollectTag,
@@ -81,7 +82,7 @@ def test_reply_is_read_the_same_in_pieces_of_any_size(text, steps, size):
 def test_pieces_do_not_change_what_is_read_and_tags_are_never_spoken(pieces):
     reader = ReplyParser(first_cut_words=0)
     found = [step for piece in pieces for step in reader.feed(piece)] + reader.finish()
-    assert found == read_whole("".join(pieces))
+    assert found == read_rendered(Rendered(("".join(pieces),)))
     assert not any("<hangup" in step.text or "<goto " in step.text for step in found if isinstance(step, Sentence))
 
 

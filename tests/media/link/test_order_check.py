@@ -105,7 +105,7 @@ _ORDERS = st.one_of(
     st.builds(link.Listen, st.just(1), st.booleans(), st.booleans(), st.floats(), _NUMBERS, _NUMBERS),
     st.builds(link.StartAmbience, st.just(1), st.just(""), _NUMBERS, st.floats(), st.floats(), st.floats()),
     st.builds(link.FinishPlay, st.just(1), st.just("a"), st.lists(_NUMBERS, max_size=5).map(tuple)),
-    st.builds(link.QueueAudio, st.just(1), st.text(max_size=5), st.binary(max_size=400), st.booleans(), st.booleans()),
+    st.builds(link.QueueAudio, st.just(1), st.text(max_size=5), st.binary(max_size=400), st.booleans()),
     st.builds(link.MuteStream, st.just(1), st.booleans(), st.text(max_size=8)),
     st.builds(link.BridgeStreams, st.just(1), _NUMBERS, st.booleans()),
     st.builds(

@@ -99,17 +99,6 @@ def test_stop_of_a_waiting_play_ends_it_unheard_and_leaves_the_current_one() -> 
     assert read(plays).tolist() == list(range(161, 321))
 
 
-def test_replace_mixes_the_new_play_over_the_fading_old_one() -> None:
-    plays = PlayQueue()
-    plays.append("a", np.full(1000, 1000, "<i2").tobytes())
-    read(plays)
-    plays.append("b", np.full(320, 500, "<i2").tobytes(), end=True, replace=True)
-    mixed = read(plays)
-    assert mixed[0] > 1400
-    assert 500 <= mixed[-1] <= 510
-    assert read(plays).tolist() == [500] * 160
-
-
 def test_play_that_runs_dry_tells_once_and_again_after_more_came() -> None:
     plays = PlayQueue()
     plays.append("a", ramp(160))

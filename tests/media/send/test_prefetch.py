@@ -41,7 +41,6 @@ ORDERS = st.lists(
     st.one_of(
         st.tuples(st.just("read"), st.integers(1, 3 * STAGED_FRAMES)),
         st.tuples(st.just("append"), st.integers(1, 40 * FRAME), st.sampled_from("ab"), st.booleans()),
-        st.tuples(st.just("replace"), st.integers(1, 5 * FRAME), st.sampled_from("ab")),
         st.tuples(st.just("stop"), st.integers(0, 3 * FRAME), st.sampled_from(["", "a", "b"])),
         st.tuples(st.just("pause"), st.booleans()),
         st.tuples(st.just("finish"), st.integers(1, 60 * FRAME), st.sampled_from("ab")),
@@ -68,12 +67,10 @@ def test_staging_under_any_orders_is_not_noticed(orders: list[tuple]) -> None:
             continue
         if kind != "append":
             staged.staging.give_back(3)
-        pcm = sound(rest[0]) if kind in ("append", "replace") else b""
+        pcm = sound(rest[0]) if kind == "append" else b""
         for plays in (staged.plays, plain.plays):
             if kind == "append":
                 plays.append(rest[1], pcm, end=rest[2])
-            elif kind == "replace":
-                plays.append(rest[1], pcm, replace=True)
             elif kind == "stop":
                 plays.stop(rest[0], name=rest[1])
             elif kind == "pause":

@@ -14,7 +14,6 @@ from searches import searching
 
 FRAME = 160
 LOW = 16_000
-DEFAULT_FADE = 160
 
 
 @dataclass
@@ -50,9 +49,7 @@ class Model:
         self.paused = False
         self.dismissed: set[str] = set()
 
-    def append(self, name: str, sound: list[int], end: bool, replace: bool) -> None:
-        if replace:
-            self.stop(DEFAULT_FADE, "", keep=name)
+    def append(self, name: str, sound: list[int], end: bool) -> None:
         if name in self.dismissed:
             self.dismissed -= {name} if end else set()
             return
@@ -75,10 +72,10 @@ class Model:
                             del play.sound[boundary:]
                         break
 
-    def stop(self, fade: int, name: str, keep: str | None = None) -> None:
-        self.dismissed = {one for one in self.dismissed if one == keep or (name and one != name)}
+    def stop(self, fade: int, name: str) -> None:
+        self.dismissed = {one for one in self.dismissed if name and one != name}
         for play in list(self.plays):
-            if play.name == keep or (name and play.name != name):
+            if name and play.name != name:
                 continue
             self.plays.remove(play)
             tail: list[int] = []
@@ -123,7 +120,7 @@ class Model:
 names = st.sampled_from("abc")
 sizes = st.one_of(st.integers(0, 5), st.integers(0, 500), st.sampled_from([159, 160, 161, 320, 17_000]))
 orders = st.one_of(
-    st.tuples(st.just("append"), names, sizes, st.booleans(), st.booleans()),
+    st.tuples(st.just("append"), names, sizes, st.booleans()),
     st.tuples(st.just("read"), st.integers(1, 4)),
     st.tuples(st.just("stop"), st.sampled_from([0, 1, 100, 160, 400]), st.sampled_from(["", "a", "b"])),
     st.tuples(st.just("finish"), names, st.lists(st.integers(0, 900), max_size=3).map(sorted)),
@@ -138,11 +135,11 @@ def test_any_orders_are_heard_and_told_as_the_model_says(steps: list[tuple]) -> 
     next_value = 1
     for step in steps:
         match step:
-            case ("append", name, size, end, replace):
+            case ("append", name, size, end):
                 sound = [(next_value + i) % 30_000 - 15_000 for i in range(size)]
                 next_value += size
-                plays.append(name, np.array(sound, "<i2").tobytes(), end=end, replace=replace)
-                model.append(name, sound, end, replace)
+                plays.append(name, np.array(sound, "<i2").tobytes(), end=end)
+                model.append(name, sound, end)
             case ("read", n):
                 for _ in range(n):
                     frame = np.zeros(FRAME, np.int16)

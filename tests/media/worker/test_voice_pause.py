@@ -125,7 +125,7 @@ def test_longer_voice_that_is_asked_for_pauses_after_speech_is_told(engine: Box)
     assert 0.16 <= paused.at - started.detected_at <= 0.36
 
 
-@pytest.mark.parametrize("order", ["stop", "replace", "pause"])
+@pytest.mark.parametrize("order", ["stop", "pause"])
 def test_order_that_comes_while_it_is_unsure_has_the_last_word(engine: Box, order: str) -> None:
     far_end = click(engine)
     arm(engine, far_end)
@@ -135,8 +135,6 @@ def test_order_that_comes_while_it_is_unsure_has_the_last_word(engine: Box, orde
         case "stop":
             engine.engine.handle(link.StopPlay(far_end.stream), engine.clock.at)
             engine.engine.handle(link.QueueAudio(far_end.stream, "b", bytes(3200), end=True), engine.clock.at)
-        case "replace":
-            engine.engine.handle(link.QueueAudio(far_end.stream, "b", bytes(3200), end=True, replace=True), engine.clock.at)
         case "pause":
             engine.engine.handle(link.PausePlay(far_end.stream, True), engine.clock.at)
     engine.run(40)

@@ -144,6 +144,19 @@ def test_call_that_is_not_there_is_exit_code_1(
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, [*command, *flags])
     assert result.exit_code == 1 and "no such call; `active-call calls` lists the live calls" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["calls"], ["tail", "s.9"], ["hangup", "s.9"], ["say", "s.9", "hi"], ["listen", "s.9", "x.wav"]])
+def test_server_that_does_not_answer_is_exit_code_2_with_advice(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*command, "--url", "http://127.0.0.1:9"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("http://127.0.0.1:9 cannot be reached: ")
+    assert "is `active-call serve` running there?" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_address_that_no_call_can_have_is_one_line_and_exit_code_2(flags: list[str]) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from active_call.server.commands import main
 from active_call.server.commands.main import app
 
-FILES = {".env.example", "README.md", "active-call.toml", "tests/test_bot.py"}
+FILES = {".env.example", ".gitignore", "README.md", "active-call.toml", "tests/test_bot.py"}
 
 
 def init(folder: Path, *flags: str) -> tuple[int, str]:
@@ -41,6 +41,13 @@ def test_file_that_exists_is_kept_and_nothing_is_written(tmp_path: Path) -> None
     assert code == 2
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_gitignore_that_exists_is_kept(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("mine", encoding="utf-8")
+    code, output = init(tmp_path)
+    assert code == 0 and "active-call.toml" in output and ".gitignore" not in output
+    assert (tmp_path / ".gitignore").read_text(encoding="utf-8") == "mine"
 
 
 def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from active_call.sdp.negotiation import LocalMedia, NegotiationError, negotiate_
 from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.headers import parse_name_addr, parse_via, with_via_received
 from active_call.sip.syntax.message import Request, parse_message
-from active_call.sip.syntax.uri import is_equivalent, parse_uri
+from active_call.sip.syntax.uri import parse_uri
 from active_call.sip.syntax.validation import validate_request
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "rfc5118"
@@ -145,7 +145,6 @@ def test_ipv4_mapped_ipv6_4_9_is_read_in_every_place() -> None:
 def test_abnf_bug_4_10_three_colons_name_the_same_address_as_two() -> None:
     bug, correct = request("ipv6-bug-abnf-3-colons"), request("ipv6-correct-abnf-2-colons")
     assert bug.parsed_uri.host == correct.parsed_uri.host == "2001:db8::192.0.2.1"
-    assert is_equivalent(bug.parsed_uri, correct.parsed_uri)
     assert bug.uri == "sip:user@[2001:db8:::192.0.2.1]"
 
 

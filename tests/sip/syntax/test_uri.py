@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.base.errors import ParseError
-from active_call.sip.syntax.uri import Uri, format_host_port, is_equivalent, parse_host_port, parse_uri
+from active_call.sip.syntax.uri import Uri, format_host_port, parse_host_port, parse_uri
 
 
 def test_parse_uri_reads_every_part() -> None:
@@ -85,47 +85,6 @@ def test_parse_uri_tel_has_a_number_and_no_host() -> None:
 def test_parse_uri_of_something_else_raises(text: str) -> None:
     with pytest.raises(ParseError):
         parse_uri(text)
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
-        ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
-        ("sip:carol@chicago.com", "sip:carol@chicago.com;security=on"),
-        ("sip:carol@chicago.com;newparam=5", "sip:carol@chicago.com;security=on"),
-        (
-            "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
-            "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
-        ),
-        ("sip:alice@atlanta.com?subject=project%20x&priority=urgent", "sip:alice@atlanta.com?priority=urgent&subject=project%20x"),
-        ("sip:a@[2001:db8::1]", "sip:a@[2001:0DB8:0:0:0:0:0:1]"),
-        ("tel:+1-201-555-0123", "tel:+12015550123"),
-    ],
-)
-def test_is_equivalent_rfc3261_19_1_4_same(a: str, b: str) -> None:
-    assert is_equivalent(parse_uri(a), parse_uri(b))
-    assert is_equivalent(parse_uri(b), parse_uri(a))
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
-        ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
-        ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
-        ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
-        ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
-        ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
-        ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off"),
-        ("sip:a@b", "sips:a@b"),
-        ("sip:a%3Bx@b", "sip:a;x@b"),
-        ("sip:a:one@b", "sip:a:two@b"),
-    ],
-)
-def test_is_equivalent_rfc3261_19_1_4_different(a: str, b: str) -> None:
-    assert not is_equivalent(parse_uri(a), parse_uri(b))
-    assert not is_equivalent(parse_uri(b), parse_uri(a))
 
 
 @pytest.mark.parametrize(

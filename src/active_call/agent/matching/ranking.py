@@ -22,7 +22,7 @@ confirmation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from msgspec import Struct
@@ -103,13 +103,11 @@ class Match(Struct, frozen=True):
         return is_sure and not self.is_negated and is_close
 
 
-def best_phrase(heard: str, phrases: Iterable[str]) -> Match | None:
-    """The phrase that matches `heard` best; None if none matches. Of equal matches the first."""
-    return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases], last_sentence(heard))
-
-
 def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]], last: Sequence[str] = ()) -> Match | None:
-    """The same for texts in the form of `spoken_words`. `last`: the last of several sentences (`last_sentence`)."""
+    """The phrase that matches `heard` best, of equal ones the first; None if none matches. Both in the form of `spoken_words`.
+
+    `last`: the last of several sentences (`last_sentence`).
+    """
     found = [match for position, phrase in enumerate(phrases) if (match := compare(heard, phrase, position, last)) is not None]
     return max(found, key=rank, default=None)
 

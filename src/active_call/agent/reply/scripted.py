@@ -15,11 +15,6 @@ _LATE_TAG = re.compile(rf"<(?:set_var|http|collect)\b{TAG_BODY}>", re.IGNORECASE
 _JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
 
 
-def read_whole(text: str) -> list[Step]:
-    """The steps of a complete text without values."""
-    return read_rendered(Rendered((text,)))
-
-
 def read_rendered(rendered: Rendered) -> list[Step]:
     """The steps of a filled-in template. Its own tags are executed; its values are words or parts of attributes, whatever they contain."""
     text, values = keep_apart(rendered.parts)

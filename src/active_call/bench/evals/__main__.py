@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -12,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+from msgspec import Struct
+
+from active_call.bench.command_line import finite, run_command
 from active_call.bench.evals.call import Played, play_persona, sounds_of
 from active_call.bench.evals.persona import Persona, load_persona
 from active_call.bench.evals.target import Target, TargetError, started
@@ -35,53 +38,63 @@ def shipped_folder() -> Path:
     raise ValueError("the shipped personas are not installed; name persona files")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, and return the exit code."""
-    chosen = _arguments(arguments)
+class Options(Struct, frozen=True):
+    """The options of the command line."""
+
+    personas: list[Path]
+    sip: str
+    url: str
+    token: str
+    playbook: Path | None
+    callers: int
+    max_seconds: float
+    out: Path | None
+    json: bool
+
+
+def main(
+    personas: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Persona files (YAML); default: the shipped set.")] = None,
+    sip: Annotated[str, typer.Option(metavar="URI", help="SIP URI of a running server; without it one is started.")] = "",
+    url: Annotated[str, typer.Option(help="HTTP API of the running server, where records are read: http://127.0.0.1:8080.")] = "",
+    token: Annotated[str, typer.Option(help="A token of the HTTP API.")] = "",
+    playbook: Annotated[Path | None, typer.Option(help="Playbook of the server that is started.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Play only the part of the shipped set that fits into a minute.")] = False,
+    bounds: Annotated[bool, typer.Option("--bounds", help="Also compare the figures of own personas with the bounds.")] = False,
+    callers: Annotated[int, typer.Option(min=0, help="Callers at the same time; 0: one, for the shipped set one for each core.")] = 0,
+    max_seconds: Annotated[float, typer.Option(min=0, callback=finite, metavar="SECONDS", help="Then place no further calls.")] = 900.0,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write stereo recordings to this folder: caller left, agent right.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one object a line; the last one has the figures.")] = False,
+) -> None:
+    """Test an agent with synthetic callers over real SIP, and judge what is heard."""
+    chosen = Options(personas or [], sip, url, token, playbook, callers, max_seconds, out, as_json)
     sys.setswitchinterval(0.001)  # the sending thread must run before its packet is late
     try:
-        shipped = not chosen.personas
-        files = sorted(shipped_folder().glob("*.yaml")) if shipped else chosen.personas
-        personas = [load_persona(path) for path in files]
-        if chosen.quick:
-            personas = [one for one in personas if one.quick or not shipped]
+        is_shipped = not chosen.personas
+        files = sorted(shipped_folder().glob("*.yaml")) if is_shipped else chosen.personas
+        played = [load_persona(path) for path in files]
+        if quick:
+            played = [one for one in played if one.quick or not is_shipped]
         with _target(chosen) as target:
-            verdicts = _run(personas, target, chosen, chosen.callers or (SHIPPED_CALLERS if shipped else 1))
+            verdicts = _run(played, target, chosen, callers or (SHIPPED_CALLERS if is_shipped else 1))
     except FileNotFoundError as error:
         print(f"eval: {error.filename}: there is no such file", file=sys.stderr)
-        return 2
+        raise typer.Exit(2) from None
     except (OSError, ValueError, TargetError, voice.VoiceError) as error:
         print(f"eval: {error}", file=sys.stderr)
-        return 2
-    total = summary(verdicts, bounded=shipped or chosen.bounds)
-    if chosen.junit:
-        chosen.junit.write_bytes(junit(verdicts, total["out_of_bounds"]))
-    if chosen.json:
+        raise typer.Exit(2) from None
+    total = summary(verdicts, bounded=is_shipped or bounds)
+    if junit_file:
+        junit_file.write_bytes(junit(verdicts, total["out_of_bounds"]))
+    if as_json:
         print(json.dumps(total), flush=True)
     else:
         for name, value in total.items():
             print(f"{name:28} {value}", flush=True)
-    return 0 if total["ok"] else 1
+    raise typer.Exit(0 if total["ok"] else 1)
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="active-call eval", description="Call a server as spoken callers, and judge what is heard.")
-    parser.add_argument("personas", nargs="*", type=Path, help="persona files (YAML); without them the shipped set")
-    parser.add_argument("--sip", default="", help="SIP URI of a running server; without it one is started")
-    parser.add_argument("--url", default="", help="HTTP API of the running server, where records are read: http://127.0.0.1:8080")
-    parser.add_argument("--token", default="", help="bearer token of the HTTP API")
-    parser.add_argument("--playbook", type=Path, help="playbook of the server that is started")
-    parser.add_argument("--quick", action="store_true", help="of the shipped set only what fits into a minute")
-    parser.add_argument("--bounds", action="store_true", help="hold the figures of own personas against the bounds, too")
-    parser.add_argument("--callers", type=int, default=0, help="call with so many at once; unset: 1, for the shipped set one for each core")
-    parser.add_argument("--max-seconds", type=float, default=900.0, help="call no more after this time")
-    parser.add_argument("--junit", type=Path, help="write JUnit XML")
-    parser.add_argument("--out", type=Path, help="keep stereo recordings here: left the caller, right the agent")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line; the last one has the figures")
-    return parser.parse_args(arguments)
-
-
-def _target(chosen: argparse.Namespace) -> AbstractContextManager[Target]:
+def _target(chosen: Options) -> AbstractContextManager[Target]:
     if chosen.sip:
         return nullcontext(Target(chosen.sip, chosen.url.rstrip("/"), chosen.token))
     if chosen.url:
@@ -89,7 +102,7 @@ def _target(chosen: argparse.Namespace) -> AbstractContextManager[Target]:
     return started(chosen.playbook or shipped_folder() / "playbook.md", still=chosen.playbook is None)
 
 
-def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace, n_callers: int) -> list[Verdict]:
+def _run(personas: Sequence[Persona], target: Target, chosen: Options, n_callers: int) -> list[Verdict]:
     """Play all personas, `n_callers` at once, and judge them. What takes much processor time is done before or after the calls."""
     sounds = [sounds_of(persona) for persona in personas]
     deadline = time.monotonic() + chosen.max_seconds
@@ -112,7 +125,7 @@ def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace
     return [verdicts[number] for number in range(len(personas))]
 
 
-def _judged(persona: Persona, played: Played, target: Target, chosen: argparse.Namespace) -> Verdict:
+def _judged(persona: Persona, played: Played, target: Target, chosen: Options) -> Verdict:
     if not played.caller:
         verdict = Verdict(persona, played, tuple(played.failures), "")
     else:
@@ -160,4 +173,4 @@ def _waits(turn: Mapping[str, Any]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, "active-call eval"))

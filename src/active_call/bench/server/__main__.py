@@ -28,41 +28,17 @@ measures the server that PATH starts (`tested_server` describes its environment)
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from active_call.base.errors import ConfigError
+import typer
+
+from active_call.bench.command_line import JsonFlag, RecordFlag, finite, run_command
 from active_call.bench.server.measurement import Workload, measure
 from active_call.server.user_errors import UserErrors
 
 EXIT_CODES: Final = {"held": 0, "overloaded": 0, "failed": 1, "not judged": 3}
-
-
-def parse(arguments: list[str] | None) -> tuple[Workload, str, bool]:
-    """The workload, the server to compare with, and whether the output is one line. Raises ConfigError for invalid numbers."""
-    parser = argparse.ArgumentParser(prog="active-call bench server", description="Measure the whole server on loopback.")
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--seconds", type=int, default=10, help="how long is measured, once all calls are up and 2 s have passed")
-    parser.add_argument("--rate", type=float, default=40.0, help="calls placed a second")
-    parser.add_argument("--srtp", action="store_true")
-    parser.add_argument("--record", type=int, default=0, metavar="R", help="record every R-th call")
-    parser.add_argument("--asr", default="none", metavar="NAME", help="recogniser: none, or a provider's name")
-    parser.add_argument("--playbook", default="", metavar="FILE", help="answer with this playbook in place of the bench's own")
-    parser.add_argument("--against", default="", metavar="PATH", help="measure the server that this program starts as well")
-    parser.add_argument("--profile", default="", metavar="FILE", help="py-spy's stacks of the control process")
-    parser.add_argument("--json", action="store_true", help="one line, for programs")
-    options = parser.parse_args(arguments)
-    for name, value, least in (("calls", options.calls, 1), ("seconds", options.seconds, 1), ("record", options.record, 0)):
-        if value < least:
-            raise ConfigError(f"--{name}", f"expected {least} or more, found {value}")
-    if not 0 < options.rate <= 1000:
-        raise ConfigError("--rate", f"expected more than 0 and at most 1000 calls a second, found {options.rate:g}")
-    workload = Workload(
-        options.calls, options.seconds, options.rate, options.srtp, options.record, options.asr, options.playbook, options.profile
-    )
-    return workload, options.against, options.json
 
 
 async def run(workload: Workload, against: str) -> dict[str, Any]:
@@ -71,15 +47,25 @@ async def run(workload: Workload, against: str) -> dict[str, Any]:
     return {"active_call": own, "other": await measure(workload, against)} if against else own
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line of the module's docstring."""
-    workload, against, is_line = parse(arguments)
-    result = asyncio.run(run(workload, against))
-    print(json.dumps(result, indent=None if is_line else 2))
+def main(
+    calls: Annotated[int, typer.Option(min=1, help="Calls at the same time.")] = 100,
+    seconds: Annotated[int, typer.Option(min=1, help="How long is measured, once all calls are up and 2 s have passed.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, callback=finite, help="Calls placed a second.")] = 40.0,
+    srtp: Annotated[bool, typer.Option("--srtp", help="Encrypt the sound.")] = False,
+    record: RecordFlag = 0,
+    asr: Annotated[str, typer.Option(metavar="NAME", help="Recogniser: none, or a provider's name.")] = "none",
+    playbook: Annotated[str, typer.Option(metavar="FILE", help="Answer with this playbook instead of the bench's own.")] = "",
+    against: Annotated[str, typer.Option(metavar="PATH", help="Also measure the server that this program starts.")] = "",
+    profile: Annotated[str, typer.Option(metavar="FILE", help="Write py-spy's stacks of the control process.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure the whole server on loopback."""
+    result = asyncio.run(run(Workload(calls, seconds, rate, srtp, record, asr, playbook, profile), against))
+    print(json.dumps(result, indent=None if as_json else 2))
     verdict = result.get("active_call", result)["verdict"]
-    return EXIT_CODES[verdict]
+    raise typer.Exit(EXIT_CODES[verdict])
 
 
 if __name__ == "__main__":
     with UserErrors():
-        raise SystemExit(main())
+        raise SystemExit(run_command(main, "active-call bench server"))

@@ -21,7 +21,6 @@ from active_call.store.webhook_spool import Delivery
 
 log = logging.getLogger("active_call.call")
 
-TYPES: Final = ("call.started", "call.answered", "call.ended", "call.transfer", "recording.ready", "turn")
 RECORD_S: Final = 30.0
 """How long the record of an ended call is awaited."""
 

@@ -29,7 +29,7 @@ from active_call.providers.turn.judge import TurnJudge
 from active_call.providers.usage.token_usage import MeteredChatModel
 
 
-class Engines(Struct, frozen=True):
+class ConversationEngines(Struct, frozen=True):
     """The engines of one conversation: a realtime model, or a recogniser and a chat model, each optional."""
 
     synthesiser: TextToSpeech
@@ -61,7 +61,7 @@ class CallEngines:
 
     def choose(
         self, playbook: Playbook | None, option: CallOption, choice: SpeechChoice, trust: Trust, *, own_model: ChatModel | None = None
-    ) -> Engines:
+    ) -> ConversationEngines:
         """Select the engines of a conversation. A realtime model replaces recogniser and model; the synthesiser then speaks other texts of
         the call.
 
@@ -71,7 +71,7 @@ class CallEngines:
         wanted = option.realtime if playbook is not None and playbook.option.realtime is not None and playbook.script is None else None
         if wanted is not None and own_model is None:
             try:
-                return Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
+                return ConversationEngines(synthesiser, realtime=engines.get_realtime(wanted, trust))
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="realtime", error=f"{error}; the call uses recogniser, model and synthesiser instead"))
         responder: ChatModel | None = None
@@ -79,9 +79,9 @@ class CallEngines:
             responder = MeteredChatModel(own_model)
         elif choice.llm is not None:
             responder = engines.get_responder(choice.llm, trust)
-        return Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
+        return ConversationEngines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 
-    def take(self, chosen: Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
+    def take(self, chosen: ConversationEngines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
         """Speak with these from now on, and note them for the record. Recognition is opened separately (`open_recognition`)."""
         state = self._state
         state.is_realtime = chosen.realtime is not None
@@ -92,7 +92,7 @@ class CallEngines:
         self._speech_output.use(None, chosen.synthesiser)
         self._speech_input.set_end_of_turn(choice.end_of_turn_ms)
 
-    def _note(self, choice: SpeechChoice, engines: Engines, has_own_model: bool) -> None:
+    def _note(self, choice: SpeechChoice, engines: ConversationEngines, has_own_model: bool) -> None:
         """Note for the record which engines the call uses, and why."""
         if engines.realtime is not None:
             self._state.facts.engines = {"realtime": {"provider": engines.realtime.name, "reason": "realtime.provider"}}

@@ -17,7 +17,7 @@ from active_call.providers.text_to_speech import TextToSpeech
 
 
 class Synthesisers(Protocol):
-    """The source of engines."""
+    """See `call/dependencies.EngineSource`."""
 
     def get_synthesiser(self, option: TtsOption, trust: Trust) -> TextToSpeech:
         """The engine of `option`. Raises ConfigError."""

@@ -5,7 +5,7 @@ A request enters, the key of the stored sound leaves. Incomplete sound is not st
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,6 @@ from active_call.contract.options import TtsOption
 from active_call.contract.requests import PrecacheSpeech
 from active_call.contract.wire import ContractError
 from active_call.providers.base import speech_of
-from active_call.providers.registry import Engines
 from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.providers.usage.metering import metered_by
 
@@ -36,7 +35,13 @@ class Precached(Struct, frozen=True):
     was_kept: bool
 
 
-async def precache(request: PrecacheSpeech, services: CallDependencies) -> Precached:
+class Voices(Protocol):
+    """See `providers.registry.Engines`."""
+
+    def get_voice(self, option: TtsOption, trust: Trust) -> CachedTextToSpeech: ...
+
+
+async def precache(request: PrecacheSpeech, services: CallDependencies, voices: Voices) -> Precached:
     """Store the sound of `request.text`, unless it exists.
 
     Raises ContractError and ConfigError for an invalid request, ProviderError if the vendor fails, MediaError if it cannot be stored.
@@ -46,7 +51,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
     if services.speech is None:
         raise MediaError("this server keeps no sounds")
     option = merged(request.option or TtsOption(), services.defaults.tts or TtsOption())
-    synthesiser = _synthesiser_of(request.option or TtsOption(), option, services.engines, NO_TRUST.with_keys(request.keys))
+    synthesiser = _synthesiser_of(request.option or TtsOption(), option, voices, NO_TRUST.with_keys(request.keys))
     made_of = synthesiser.voice.key_of(text, request.speaker)
     key = named or made_of
     n_kept = await services.speech.n_bytes_kept(key, made_of)
@@ -92,10 +97,10 @@ def _check_is_unicode(path: str, text: str) -> None:
         raise ContractError(path, f"expected Unicode text, found {text[error.start]!r}") from error
 
 
-def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines, trust: Trust) -> CachedTextToSpeech:
+def _synthesiser_of(asked: TtsOption, option: TtsOption, voices: Voices, trust: Trust) -> CachedTextToSpeech:
     """The synthesiser that a call with the same key set would choose. An error names the place in the request if it comes from there."""
     try:
-        return engines.get_voice(option, trust)
+        return voices.get_voice(option, trust)
     except ConfigError as error:
         if error.key == "keys":
             raise ContractError("keys", error.reason) from error

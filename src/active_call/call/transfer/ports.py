@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from active_call.call.call_time import CallTime
-from active_call.call.dependencies import JoinStreams
+from active_call.call.dependencies import EngineSource, JoinStreams
 from active_call.call.parties.attention_executor import AttentionExecutor
 from active_call.call.parties.bridging import Bridging
 from active_call.call.ports import CallNetwork, CallPorts, Emit, HangUp, MachinePort
@@ -17,7 +17,6 @@ from active_call.call.sound.music import Music
 from active_call.call.transfer.machine import Input
 from active_call.legs.leg import Leg
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.registry import Engines
 
 
 class Adopt(Protocol):
@@ -39,7 +38,7 @@ class TransferPorts(Struct, frozen=True):
     machine: MachinePort
     attention: AttentionExecutor
     bridging: Bridging
-    engines: Engines
+    engines: EngineSource
     join: JoinStreams
     make_music: Callable[[Callable[[], MediaStream | None]], Music]
     """Music on the stream that the argument returns."""

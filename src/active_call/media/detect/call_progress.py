@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
 from active_call.media.detect.tone_spectrum import OTHER, SILENCE, TONE, Slots, Spectrum, ToneSpectrum
-from active_call.media.sounds.tones import network_tone
 
 __all__ = ["ToneDetector", "ToneHeard", "ToneKind"]
 
@@ -102,18 +101,13 @@ class ToneDetector:
         """Consecutive periods of ringback, or of busy or congestion."""
         self._is_unequal = np.zeros(n_slots, np.bool_)
         """Whether a tone and its pause had different lengths in these periods."""
-        self._cadences: list[tuple[tuple[ToneKind, float], ...]] = [()] * n_slots
 
-    def reset(self, slot: int, country: str = "") -> None:
-        """Start a stream in `slot`. The cadences of a country of `tones.toml` tell busy from congestion; else the shorter is congestion.
-
-        Raises MediaError for an unknown country.
-        """
+    def reset(self, slot: int) -> None:
+        """Start a stream in `slot`."""
         self._spectrum.reset(slot)
         self._past[slot].clear()
         self._n_rings[slot] = self._n_beats[slot] = self._pending[slot] = 0
         self._is_unequal[slot] = False
-        self._cadences[slot] = _cadences(country) if country else ()
         self._begin(slot, OTHER, 0.0, 0.0)
 
     def push(self, frames: NDArray[np.int16], slots: Slots) -> list[ToneHeard]:
@@ -207,12 +201,7 @@ class ToneDetector:
             yield ToneHeard(slot, kind, _confidence(int(self._n_beats[slot]) - n_needed), tone.middle_hz, tone.duration_ms)
 
     def _busy_or_congestion(self, slot: int, on_ms: float) -> ToneKind:
-        known = self._cadences[slot]
-        if self._is_unequal[slot]:
-            return "congestion"
-        if known:
-            return min(known, key=lambda cadence: abs(cadence[1] - on_ms))[0]
-        return "congestion" if on_ms < 300 else "busy"
+        return "congestion" if self._is_unequal[slot] or on_ms < 300 else "busy"
 
     def _lasting(self, slot: int, before: int, after: int) -> Iterator[ToneHeard]:
         """The current segment has reached a decisive length."""
@@ -247,13 +236,6 @@ def _passes(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.b
 
 def _confidence(n_more: int) -> float:
     return min(0.7 + 0.15 * n_more, 1.0)
-
-
-def _cadences(country: str) -> tuple[tuple[ToneKind, float], ...]:
-    return (
-        ("busy", network_tone("busy", country).parts[0].duration_ms),
-        ("congestion", network_tone("congestion", country).parts[0].duration_ms),
-    )
 
 
 def _is_cng(segment: _Segment) -> bool:

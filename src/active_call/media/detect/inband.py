@@ -34,9 +34,9 @@ class InbandDetectors:
         """Whether no stream asks for detection."""
 
     def use(self, slot: int, order: HearTones) -> None:
-        """Set what to detect in `slot`. Raises MediaError for an unknown country."""
+        """Set what to detect in `slot`."""
         if order.tones and not self._wants_tones[slot]:
-            self._tones.reset(slot, order.country)
+            self._tones.reset(slot)
         if order.digits and not self._wants_digits[slot]:
             self._digits.reset(slot)
         self._wants_digits[slot], self._wants_tones[slot] = order.digits, order.tones

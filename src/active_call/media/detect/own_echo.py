@@ -32,7 +32,6 @@ FRAME: Final = 160
 """20 ms at 8 kHz."""
 WINDOW: Final = 2048
 """Samples of the heard sound that are compared: 256 ms."""
-WINDOW_FRAMES: Final = -(-WINDOW // FRAME)
 _KEPT: Final = 64
 """Frames of sent sound: 1.28 s."""
 _LONGEST: Final = 6000

@@ -100,15 +100,11 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
 
 
 class HearTones(Link, frozen=True, array_like=True, tag="tones"):
-    """Detect in-band DTMF digits, and the tones of the network, fax machines and answering machines.
-
-    `country` of `tones.toml` selects the cadences that tell busy from congestion; empty: the most common cadences.
-    """
+    """Detect in-band DTMF digits, and the tones of the network, fax machines and answering machines."""
 
     stream: int
     digits: bool
     tones: bool
-    country: str = ""
 
 
 class ImproveSound(Link, frozen=True, array_like=True, tag="improve"):
@@ -167,14 +163,13 @@ class ForwardSent(Link, frozen=True, array_like=True, tag="forward_sent"):
 class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
     """Append sound at the rate of the stream's plays to `play`. A new play is queued behind the existing ones.
 
-    `end` closes the play: PlayEnded follows after its last sample was sent. `replace` first stops all other plays with the default fade.
+    `end` closes the play: PlayEnded follows after its last sample was sent.
     """
 
     stream: int
     play: str
     pcm: bytes
     end: bool = False
-    replace: bool = False
 
 
 class StopPlay(Link, frozen=True, array_like=True, tag="stop"):

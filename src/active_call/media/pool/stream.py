@@ -103,9 +103,9 @@ class MediaStream:
         """Turn speech detection, pause reports and forwarding of the caller's sound on or off; see `link.Listen`."""
         self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses, only_speech))
 
-    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
+    def hear_tones(self, *, digits: bool, tones: bool) -> None:
         """Detect in-band digits and tones; see `link.HearTones`."""
-        self._process.send(link.HearTones(self.stream, digits, tones, country))
+        self._process.send(link.HearTones(self.stream, digits, tones))
 
     def improve(self, *, denoise: bool, gain: GainSettings | None = None) -> None:
         """Apply noise suppression and gain control to the caller's sound."""
@@ -119,9 +119,9 @@ class MediaStream:
         """Stop the background sound."""
         self._process.send(link.StartAmbience(self.stream, ""))
 
-    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False) -> None:
         """Append s16le mono at `rate_hz` to `play`; see `link.QueueAudio`."""
-        self._process.send(link.QueueAudio(self.stream, play, pcm, end, replace))
+        self._process.send(link.QueueAudio(self.stream, play, pcm, end))
 
     def stop(self, play: str = "", fade_ms: int = 20) -> None:
         """Stop `play`, or all plays."""

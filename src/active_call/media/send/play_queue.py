@@ -26,7 +26,6 @@ from msgspec import Struct
 
 from active_call.media.send.mixer import Samples, add_saturated, faded_in, faded_out
 
-DEFAULT_FADE_MS: Final = 20
 LOW_WATER_MS: Final = 2000
 REWIND_MS: Final = 500
 """Amount of played sound that is kept, in order to resume at the start of a word."""
@@ -213,12 +212,11 @@ class PlayQueue:
     """All plays of one stream. Rates are the owner's; all counts are in samples."""
 
     __slots__ = (
-        "_default_fade", "_dismissed", "_has_faded", "_low_water", "_marks", "_plays", "_rewind", "_rise", "_rising", "_tails", "paused",
+        "_dismissed", "_has_faded", "_low_water", "_marks", "_plays", "_rewind", "_rise", "_rising", "_tails", "paused",
     )  # fmt: skip
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self.paused = False
-        self._default_fade = rate_hz * DEFAULT_FADE_MS // 1000
         self._low_water = rate_hz * LOW_WATER_MS // 1000
         self._rewind = rate_hz * REWIND_MS // 1000
         self._rise = rate_hz * RISE_MS // 1000
@@ -264,10 +262,8 @@ class PlayQueue:
         play = self._plays[0]
         return play.name, play.heard, play.left if play.closed or play.cut else None
 
-    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+    def append(self, name: str, pcm: bytes, *, end: bool = False) -> None:
         """Append s16le sound to the play `name`. A new play is added at the end of the queue. An odd last byte is dropped."""
-        if replace:
-            self.stop(self._default_fade, keep=name)
         if name in self._dismissed:
             if end:
                 self._dismissed.discard(name)
@@ -292,15 +288,15 @@ class PlayQueue:
         if end is not None and end <= play.queued:
             play.cut_at(end)
 
-    def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
-        """Stop the play `name` (all if empty, except `keep`), with a fade-out of `fade` samples.
+    def stop(self, fade: int, *, name: str = "") -> None:
+        """Stop the play `name` (all if empty), with a fade-out of `fade` samples.
 
         A stopped play may be opened again at once.
         """
-        self._dismissed -= {name} if name else self._dismissed - {keep}
+        self._dismissed -= {name} if name else self._dismissed
         kept: deque[_Play] = deque()
         for play in self._plays:
-            if play.name == keep or (name and play.name != name):
+            if name and play.name != name:
                 kept.append(play)
             else:
                 self._cut(play, fade)

@@ -118,9 +118,7 @@ class StreamOrders:
     def _change_plays(self, stream: Stream, order: link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay, now: float) -> None:
         if isinstance(order, link.QueueAudio):
             self._require_room(stream, order)
-            if order.replace:
-                self._sending.before_change(stream)
-            stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
+            stream.plays.append(order.play, order.pcm, end=order.end)
             self._sending.wake(stream)
             return
         self._sending.before_change(stream)
@@ -176,7 +174,7 @@ class StreamOrders:
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
         """Refuse sound beyond the queue limits. A play whose closing sound is refused ends with what it has."""
         plays = stream.plays
-        n_bytes = len(order.pcm) + (0 if order.replace and not plays.holds(order.play) else 2 * plays.n_waiting)
+        n_bytes = len(order.pcm) + 2 * plays.n_waiting
         has_place = plays.n_plays < MAX_PLAYS or plays.holds(order.play)
         if n_bytes <= 2 * MAX_QUEUED_S * stream.rate_hz and has_place:
             return

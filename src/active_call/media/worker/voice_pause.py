@@ -84,7 +84,7 @@ class VoicePause:
         match order:
             case link.PausePlay():
                 self._unsure.pop(stream.number, None)
-            case link.StopPlay() | link.QueueAudio(replace=True):
+            case link.StopPlay():
                 self._go_on(stream)
             case _:
                 pass

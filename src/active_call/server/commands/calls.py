@@ -11,8 +11,9 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, BinaryIO, Final, NoReturn
 
 import typer
 
@@ -46,7 +47,7 @@ def add_call_commands(app: typer.Typer) -> None:
 
 
 def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
-    """List the live calls."""
+    """List the live calls. `active-call records` lists finished ones."""
 
     async def work(client: Client) -> None:
         found = await client.list()
@@ -76,7 +77,7 @@ def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = 
 
 def say(
     session_id: IdArgument,
-    text: Annotated[str, typer.Argument(help="The text to speak with the agent's voice.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text to speak with the agent's voice.")],
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
     whisper: Annotated[bool, typer.Option("--whisper", help="Only tell the agent; the caller does not hear it.")] = False,
@@ -111,7 +112,7 @@ def hangup(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag 
 
 def listen(
     session_id: IdArgument,
-    file: Annotated[Path | None, typer.Argument(help="A WAV file; without it, or with `-`: standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A WAV file; without it, or with `-`: standard output.")] = None,
     url: UrlFlag = DEFAULT_URL,
     token: TokenFlag = None,
     pcm: Annotated[bool, typer.Option("--pcm", help="Write samples without a header: s16le, 16 kHz, stereo.")] = False,
@@ -124,15 +125,14 @@ def listen(
 
     async def work(client: Client) -> None:
         n_bytes = 0
-        target = sys.stdout.buffer if file is None or is_piped else file.open("wb")
-        try:
+        with ExitStack() as stack:
+            target: BinaryIO | None = None
             async for piece in client.listen(session_id, format="pcm" if pcm else "wav"):
+                if target is None:  # a call that does not exist leaves no file
+                    target = sys.stdout.buffer if file is None or is_piped else stack.enter_context(file.open("wb"))
                 target.write(piece)
                 target.flush()
                 n_bytes += len(piece)
-        finally:
-            if target is not sys.stdout.buffer:
-                target.close()
         if as_json:
             print_line(json.dumps({"id": session_id, "file": str(file), "bytes": n_bytes}))
 

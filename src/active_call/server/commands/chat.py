@@ -36,7 +36,7 @@ from active_call.server.text_calls import NoRecords, TextCall
 
 
 def chat(
-    playbook: Annotated[str, typer.Argument(help="A playbook file.")],
+    playbook: str,
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
     as_json: JsonFlag = False,
 ) -> None:

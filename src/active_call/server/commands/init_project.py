@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 from active_call.base.errors import ActiveCallError
+
+KEPT: Final = ".gitignore"
 
 
 class ProjectExists(ActiveCallError):
@@ -15,8 +18,11 @@ class ProjectExists(ActiveCallError):
 
 
 def init_project(folder: Path, *, is_python: bool = False) -> list[Path]:
-    """Write the project into `folder`, with a Python bot or with a playbook; returns the files. Raises ProjectExists."""
-    files = {folder / name: text for name, text in _project(is_python).items()}
+    """Write the project into `folder`, with a Python bot or with a playbook; returns the files. An existing `.gitignore` is kept.
+
+    Raises ProjectExists.
+    """
+    files = {folder / name: text for name, text in _project(is_python).items() if name != KEPT or not (folder / name).exists()}
     if folder.exists() and not folder.is_dir():
         raise ProjectExists(f"{folder} is a file; expected the name of a folder")
     for path in files:
@@ -46,6 +52,7 @@ def _project(is_python: bool) -> dict[str, str]:
         main: _template("bot.py.txt" if is_python else "reception.md"),
         "tests/test_bot.py": _template("test_python.py.txt" if is_python else "test_playbook.py.txt"),
         ".env.example": _template("env.example"),
+        KEPT: _template("gitignore"),
         "README.md": readme,
     }
 

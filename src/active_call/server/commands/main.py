@@ -8,7 +8,7 @@ import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,7 @@ from active_call.server.commands.calls import JsonFlag, TokenFlag, add_call_comm
 from active_call.server.commands.models import models_app
 from active_call.server.commands.playbook import playbook_app
 from active_call.server.commands.providers import providers
+from active_call.server.commands.records import records
 from active_call.server.commands.serve import PROGRAM, ConfFlag, ExternalIpFlag, root, serve
 from active_call.server.commands.show import show
 from active_call.server.config.document import read_environment
@@ -37,7 +38,9 @@ app.callback(invoke_without_command=True)(root)
 
 
 def call(
-    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="Whom to call: sip:user@host[;transport=tls], or `browser`: a running server's console.")
+    ],
     playbook: Annotated[
         str, typer.Option("--playbook", help="The playbook of the conversation; with --url, one of the server's.")
     ] = "greeting.md",
@@ -81,7 +84,7 @@ def call(
 
 
 def chat(
-    playbook: Annotated[str, typer.Argument(help="A playbook file.")],
+    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A playbook file, or a name in the playbook folders.")],
     conf: ConfFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, one event per line.")] = False,
 ) -> None:
@@ -136,19 +139,46 @@ def demo(
 for command in (serve, demo, init, call, chat, doctor, providers):  # in the order of `--help`
     app.command()(command)
 add_call_commands(app)
+app.command()(records)
 app.command()(show)
 
+bench_app = typer.Typer(no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+PASSED_ON: Final[dict[str, Any]] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    "add_help_option": False,
+}
+"""A command whose arguments, `--help` included, go to a module of its own, so that its imports and measurements start afresh."""
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, server, sip")]) -> None:
-    """Measure this machine: `bench media --calls 200 --srtp --vad`, `bench server --calls 200 --srtp`, `bench sip --transport udp`."""
-    if what not in ("media", "server", "sip"):
-        err.print(f"there is no benchmark {what!r}; known: media, server, sip", style="red")
-        raise typer.Exit(2)
-    os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure this machine."""
 
 
-@app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@bench_app.command("media", **PASSED_ON)
+def bench_media(context: typer.Context) -> None:
+    """Measure the media process: `bench media --calls 200 --srtp --vad`."""
+    _become("active_call.bench.media", context)
+
+
+@bench_app.command("server", **PASSED_ON)
+def bench_server(context: typer.Context) -> None:
+    """Measure the whole server: `bench server --calls 200 --srtp`."""
+    _become("active_call.bench.server", context)
+
+
+@bench_app.command("sip", **PASSED_ON)
+def bench_sip(context: typer.Context) -> None:
+    """Measure call set-up: `bench sip --transport tls`."""
+    _become("active_call.bench.sip", context)
+
+
+@app.command("eval", **PASSED_ON)
 def evaluate(context: typer.Context) -> None:
     """Test an agent with synthetic callers over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
-    os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606
+    _become("active_call.bench.evals", context)
+
+
+def _become(module: str, context: typer.Context) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606

@@ -48,7 +48,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print only
 
 @models_app.command("download")
 def download(
-    name: Annotated[str, typer.Argument(help="A name from `active-call models list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `active-call models list`.")],
     file: Annotated[Path | None, typer.Option("--file", help="The archive, if you have downloaded it by other means.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="A mirror from which to download the archive.")] = None,
 ) -> None:

@@ -35,7 +35,7 @@ def playbooks() -> None:
 
 @playbook_app.command("check")
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Playbooks.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Playbook files, or names in the playbook folders.")],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
     conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml, if there is one).")] = None,

@@ -19,9 +19,9 @@ out = Terminal()
 
 
 def providers(
-    kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; by default all.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="asr, tts, llm or realtime; by default all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/providers.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", hidden=True, help="Print docs/providers.md.")] = False,
 ) -> None:
     """List speech engines and vendors, their features, and whether you can use them here."""
     from active_call.providers.declaration import KINDS

@@ -63,7 +63,7 @@ def show(
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     if found is None:
-        reason = f"there is no record {record!r}; the console and GET /api/records list the calls"
+        reason = f"there is no record {record!r}; `active-call records` lists the finished calls"
         err.print(reason, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if as_json:

@@ -143,23 +143,32 @@ trunk_app = typer.Typer(help="The carriers' profiles, and the trunks of the conf
 
 
 @trunk_app.command("list")
-def list_trunks(conf: ConfFlag = None) -> None:
+def list_trunks(conf: ConfFlag = None, as_json: JsonFlag = False) -> None:
     """List the shipped profiles and the configured trunks."""
-    for name in profile_names():
-        profile = load_profile(name)
-        out.print(f"{name:<12} {profile.title} ({len(profile.allow)} signalling ranges)", highlight=False, markup=False)
+    profiles = {name: load_profile(name) for name in profile_names()}
     try:
         trunks = _config(conf).trunks
     except ConfigError as error:
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+    if as_json:
+        shipped = [{"name": name, "title": each.title, "ranges": len(each.allow)} for name, each in profiles.items()]
+        configured = [{"name": trunk.name, "profile": trunk.profile, "disabled": trunk.disabled} for trunk in trunks]
+        typer.echo(json_line({"profiles": shipped, "trunks": configured}))
+        return
+    for name, profile in profiles.items():
+        out.print(f"{name:<12} {profile.title} ({len(profile.allow)} signalling ranges)", highlight=False, markup=False)
     for trunk in trunks:
         state = " (disabled)" if trunk.disabled else ""
         out.print(f"[[trunks]] {trunk.name}: profile {trunk.profile or 'none'}{state}", highlight=False, markup=False)
 
 
 @trunk_app.command("show")
-def show_trunk(name: Annotated[str, typer.Argument(help="A trunk of the config file, or a profile.")], conf: ConfFlag = None) -> None:
+def show_trunk(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A trunk of the config file, or a profile.")],
+    conf: ConfFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Print all settings of a trunk, including its profile's, or the contents of a profile."""
     try:
         trunk = next((entry for entry in _config(conf).trunks if entry.name == name), None)
@@ -167,6 +176,9 @@ def show_trunk(name: Annotated[str, typer.Argument(help="A trunk of the config f
     except (ConfigError, ValueError) as error:
         err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json_line(shown.model_dump(mode="json", exclude={"password"}, by_alias=True, exclude_none=True)))
+        return
     for key, value in shown.model_dump(exclude={"password"}, by_alias=True, exclude_none=True).items():
         if value not in ("", (), {}):
             text = ", ".join(value) if isinstance(value, tuple) else value

@@ -22,7 +22,6 @@ _UP_TO_BRACKET = re.compile(r'[^"<]*+(?:"(?:[^"\\]|\\.)*+"[^"<]*+)*+', re.DOTALL
 _WHOLE_OR_SEPARATOR = {separator: re.compile(r'"(?:[^"\\]|\\.)*+(?:"|.*+)|<[^>]*+>?|' + separator, re.DOTALL) for separator in (",", ";")}
 """A whole quoted string or bracketed URI (an unclosed one extends to the end), or the separator."""
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 def decode_text(data: bytes) -> str:
@@ -169,13 +168,3 @@ def unescape(text: str) -> str:
         return text
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes((int(match.group(1), 16),)), encode_text(text))
     return decode_text(raw)
-
-
-def normalise_escapes(text: str, reserved: str) -> str:
-    """Decode `%XX` except for control characters, non-ASCII and those in `reserved`. The remaining escapes get upper-case digits."""
-
-    def resolve(match: re.Match[str]) -> str:
-        character = chr(int(match.group(1), 16))
-        return character if character.isascii() and character.isprintable() and character not in reserved else match.group().upper()
-
-    return _ESCAPE.sub(resolve, text) if "%" in text else text

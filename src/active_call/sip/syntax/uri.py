@@ -13,7 +13,7 @@ from functools import lru_cache
 from msgspec import Struct, field
 
 from active_call.base.errors import ParseError
-from active_call.sip.syntax.grammar import LWS, encode_text, normalise_escapes, unescape
+from active_call.sip.syntax.grammar import LWS, encode_text, unescape
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.+\-]+))(?::([0-9]{1,5}))?\Z")
@@ -23,8 +23,6 @@ _USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
 _NOT_IN_URI = re.compile(r'[\x00-\x20\x7f<>"]')
 _TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
 _PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
-_RESERVED = ";/?:@&=+$,%"
-_SIGNIFICANT_ALONE = ("user", "ttl", "method", "maddr", "transport")
 """Parameters that make two URIs different if only one of them has it (RFC 3261 §19.1.4)."""
 
 SUPPORTED_SCHEMES = ("sip", "sips", "tel")
@@ -152,17 +150,6 @@ _parse_again = lru_cache(maxsize=1024)(_parse)
 """Cached, because the parts of one call parse the same few URIs about twenty times."""
 
 
-def is_equivalent(a: Uri, b: Uri) -> bool:
-    """Whether both identify the same resource by RFC 3261 §19.1.4 (tel: RFC 3966 §4)."""
-    if a.scheme != b.scheme or a.port != b.port or _comparable_host(a.host) != _comparable_host(b.host):
-        return False
-    if a.scheme == "tel":
-        return _digits(a) == _digits(b) and a.parameters.get("phone-context") == b.parameters.get("phone-context")
-    if _comparable(a.user) != _comparable(b.user) or _comparable(a.password) != _comparable(b.password):
-        return False
-    return _parameters_match(a, b) and _comparable_headers(a.headers) == _comparable_headers(b.headers)
-
-
 def _parse_tel(rest: str) -> Uri:
     number, _, parameters = rest.partition(";")
     if not _TEL_NUMBER.match(number):
@@ -198,36 +185,3 @@ def _checked(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in encode_text(match.group()))
-
-
-def _comparable(text: str | None) -> str | None:
-    return None if text is None else normalise_escapes(text, _RESERVED)
-
-
-def _comparable_host(host: str) -> str:
-    if ":" in host:
-        try:
-            return str(ipaddress.IPv6Address(host))
-        except ValueError:
-            return host.lower()
-    return host.lower()
-
-
-def _comparable_headers(headers: str | None) -> list[tuple[str, str]]:
-    pairs = (piece.partition("=") for piece in (headers or "").split("&") if piece)
-    return sorted((unescape(name).lower(), unescape(value)) for name, _, value in pairs)
-
-
-def _digits(uri: Uri) -> str:
-    return "".join(character for character in (uri.user or "").lower() if character not in "-.()")
-
-
-def _parameters_match(a: Uri, b: Uri) -> bool:
-    for name in a.parameters.keys() | b.parameters.keys():
-        if name in a.parameters and name in b.parameters:
-            left, right = _comparable(a.parameters[name]), _comparable(b.parameters[name])
-            if (left or "").lower() != (right or "").lower():
-                return False
-        elif name in _SIGNIFICANT_ALONE:
-            return False
-    return True

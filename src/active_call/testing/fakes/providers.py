@@ -35,6 +35,7 @@ from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.realtime_model import RealtimeModel
 from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
+from active_call.providers.turn.judge import TurnJudge
 
 TONE_HZ = 400
 TONE_LEVEL = 8_000
@@ -271,6 +272,9 @@ class FakeEngines:
         if self.realtime is None:
             raise ConfigError("realtime.provider", "no speech-to-speech model is installed here")
         return self.realtime
+
+    def get_turn_judge(self, model: str | None) -> TurnJudge:
+        raise ConfigError("eou.type", "no turn model is installed here")
 
     def selection(self, asr: Any, tts: Any, llm: Any, trust: Trust = NO_TRUST) -> tuple[Selection, ...]:
         sections = ("asr", "tts") if llm is None else ("asr", "tts", "llm")

@@ -77,7 +77,7 @@ class FakeStream:
         self.listens = detect
         self.listen_order = link.Listen(self.stream, detect, forward_audio, **settings)  # type: ignore[arg-type]
 
-    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
+    def hear_tones(self, *, digits: bool, tones: bool) -> None:
         self.hears_tones = digits, tones
 
     def improve(self, *, denoise: bool, gain: object = None) -> None:
@@ -100,9 +100,7 @@ class FakeStream:
     def start_sending(self) -> None:
         pass
 
-    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
-        if replace:
-            self.stop()
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False) -> None:
         if play in self._dismissed:
             self._dismissed -= {play} if end else set()
             return

@@ -145,9 +145,9 @@ class _EchoStream(FakeStream):
         self._pcm: dict[str, bytes] = {}
         self.played: Pcm = np.zeros(round((LONGEST_S + 10) * RATE_HZ), np.int16)
 
-    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False) -> None:
         self._pcm[play] = self._pcm.get(play, b"") + pcm
-        super().queue_audio(play, pcm, end=end, replace=replace)
+        super().queue_audio(play, pcm, end=end)
 
     def _play(self, play: _Play) -> None:
         before = play.heard
