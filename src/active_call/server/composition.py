@@ -147,7 +147,8 @@ async def running(
         urgent.reader = driver.read_datagrams
         make_router = _router_maker(shared, wrap_router)
         registry = _registry(config, shared, make_router(config), gateway, pool, load)
-        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
+        tell = partial(_tell_admission, endpoint, registry, pool, load)
+        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), tell, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
         gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
@@ -333,6 +334,16 @@ def _registry(
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
+
+
+def _tell_admission(
+    endpoint: Endpoint, registry: CallRegistry, pool: MediaPool, load: CallLoad, is_accepting: bool, retry_after_s: int
+) -> None:
+    """Tell the SIP endpoint whether it accepts calls now, and how many more there is room for."""
+    endpoint.set_accepting(is_accepting, retry_after_s)
+    n_calls = registry.n_calls
+    n_free = min(registry.n_free, pool.n_free, load.cores.n_free(n_calls))
+    endpoint.admission.address_share.note_room(n_free, load.cores.new_calls_per_s(n_calls))
 
 
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
