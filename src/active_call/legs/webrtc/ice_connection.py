@@ -113,6 +113,7 @@ class IceConnection(aioice.Connection):
             vars(protocol).pop("datagram_received", None)
         await super().close()
         self._check_list.clear()
+        self._protocols = []  # it refers to this object
         self.take = None
 
 
