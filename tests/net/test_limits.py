@@ -303,3 +303,26 @@ def test_websocket_message_that_dribbles_or_is_too_large_is_cut_off(how: str) ->
             assert driver.refusals == {"message_size" if how == "size" else "half_read_message": 1}
 
     asyncio.run(body())
+
+
+def test_tls_handshakes_of_one_stranger_are_bounded_per_second() -> None:
+    admission = Admission(ConnectionLimits(tls_per_stranger_s=2.0, tls_of_strangers_s=10.0))
+    asked = [admission.broken_rule("192.0.2.1", 0, 0.0, is_tls=True) for _ in range(6)]
+    assert asked == [None] * 4 + ["handshake_rate"] * 2
+    assert admission.broken_rule("192.0.2.1", 0, 0.5, is_tls=True) is None
+    assert admission.broken_rule("192.0.2.2", 0, 0.5, is_tls=True) is None
+    assert admission.broken_rule("192.0.2.1", 0, 0.5) is None  # TCP costs no handshake
+
+
+def test_tls_handshakes_of_all_strangers_are_bounded_per_second_and_trunks_and_this_machine_are_free() -> None:
+    admission = Admission(ConnectionLimits(tls_per_stranger_s=2.0, tls_of_strangers_s=10.0))
+    asked = [admission.broken_rule(f"192.0.2.{n}", 0, 0.0, is_tls=True) for n in range(30)]
+    assert asked == [None] * 20 + ["handshake_rate"] * 10
+    assert admission.broken_rule("203.0.113.1", 0, 0.0, is_tls=True, is_known=True) is None
+    assert [admission.broken_rule(host, 0, 0.0, is_tls=True) for host in ("127.0.0.1", "::1")] == [None, None]
+
+
+def test_addresses_of_one_ipv6_network_share_their_handshakes() -> None:
+    admission = Admission(ConnectionLimits(tls_per_stranger_s=1.0))
+    asked = [admission.broken_rule(f"2001:db8::{n}", 0, 0.0, is_tls=True) for n in range(1, 5)]
+    assert asked == [None, None, "handshake_rate", "handshake_rate"]

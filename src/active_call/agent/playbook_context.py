@@ -20,6 +20,7 @@ from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.sentences import FIRST_CLAUSE_WORDS, FIRST_CUT_WORDS
+from active_call.agent.reply.sound_sources import SoundSources
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
 from active_call.agent.script_answers import ScriptAnswers
@@ -50,6 +51,8 @@ class PlaybookContext:
     ) -> None:
         self.playbook = playbook
         self.variables: dict[str, Any] = dict(variables)
+        self.sound_sources = SoundSources(playbook, variables)
+        """The URLs that a model may have played."""
         self.bye_headers: dict[str, str] = {}
         """Headers set by `<set_var key="X-…"/>`, in addition to the playbook's."""
         self.scene: Scene = playbook.start

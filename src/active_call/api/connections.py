@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from active_call.net.limits import Refusals
+from active_call.net.limits import HandshakeRate, Refusals
 
 TLS_HANDSHAKE_S: Final = 10.0
 ACCEPTS_AT_ONCE: Final = 64
@@ -42,6 +42,9 @@ class HttpLimits(Struct, frozen=True):
     """From the connection, or the first byte of a further request, to the end of the request's headers."""
     body_s: float = 30.0
     idle_s: float = 15.0
+    tls_per_address_s: float = 50.0
+    """TLS handshakes per second of one address, after a burst of twice as many; this machine is free."""
+    tls_total_s: float = 150.0
     unread_s: float = 30.0
     """How long a client may leave its response unread."""
 
@@ -69,6 +72,14 @@ class Connections:
         self._n_by_address: Counter[str] = Counter()
         self._waiting: dict[Served, None] = {}
         """Connections waiting for their client, the longest waiting first."""
+        self._handshakes = HandshakeRate(limits.tls_per_address_s, limits.tls_total_s)
+
+    def may_shake_hands(self, remote: str, now: float) -> bool:
+        """Whether one more TLS handshake may begin now; it costs about 2 ms. Otherwise the refusal is counted."""
+        may = self._handshakes.take(remote, now)
+        if not may:
+            self.refusals.note("http_handshake_rate", remote)
+        return may
 
     def __len__(self) -> int:
         return len(self._open)
@@ -176,6 +187,9 @@ class Listener:
         if rule is not None:
             self._connections.refusals.note(rule, remote)
             _say_no(accepted)
+            return
+        if self._tls() is not None and not self._connections.may_shake_hands(remote, self._loop.time()):
+            accepted.close()
             return
         protocol = self._make()
         self._connections.opened(protocol, remote)  # type: ignore[arg-type]

@@ -240,7 +240,7 @@ class Connections:
     def accept(self, accepted: Accepted, transport: TransportName) -> None:
         """Take an accepted socket, or close it without an answer if it violates a rule of `limits`."""
         remote = accepted.remote.host
-        rule = self._broken_rule(remote)
+        rule = self._broken_rule(remote, transport)
         if self._is_closed or rule is not None:
             accepted.sock.close()
             if rule is not None:
@@ -253,14 +253,15 @@ class Connections:
             self._strangers.add(connection.id)
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
 
-    def _broken_rule(self, remote: str) -> str | None:
+    def _broken_rule(self, remote: str, transport: TransportName) -> str | None:
         """The rule that one more connection from `remote` would violate, if any."""
         now = self._clock.now()
         standing = self._owner.standing_of(remote, now)
         if standing == "silenced":
             return "silenced"
         n_handshakes = len(self._in_handshake & self._strangers)
-        return self._admission.broken_rule(remote, len(self), now, is_known=standing == "known", n_handshakes=n_handshakes)
+        is_known, is_tls = standing == "known", transport in SECURE
+        return self._admission.broken_rule(remote, len(self), now, is_known=is_known, n_handshakes=n_handshakes, is_tls=is_tls)
 
     async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
         tls: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
@@ -16,6 +17,9 @@ EXCERPT_CHARS = 200
 CONNECT_S = 4.0
 """The deadline for a connection that is opened in advance."""
 
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""The longest answer in one JSON text, which is decoded on the event loop. Sound in JSON has a limit of its own."""
+MAX_ERROR_BYTES = 64 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """The longest line of a streamed answer: more than the sound of a sentence as Base64."""
 
@@ -46,10 +50,42 @@ async def open_connection(http: httpx.AsyncClient, url: str) -> None:
 
 
 async def check_status(provider: str, response: httpx.Response) -> None:
-    """Raise the ProviderError of a response that is not 2xx. Reads the body of a streamed one."""
+    """Raise the ProviderError of a streamed response that is not 2xx, with the beginning of its body."""
     if not response.is_success:
-        await response.aread()
-        raise status_error(provider, response.status_code, response.text)
+        raise status_error(provider, response.status_code, await error_text(response))
+
+
+async def error_text(response: httpx.Response) -> str:
+    """The beginning of the body of a streamed error response; the rest is not read."""
+    return (await _beginning(response, MAX_ERROR_BYTES))[:MAX_ERROR_BYTES].decode("utf-8", "replace")
+
+
+async def whole_body(provider: str, response: httpx.Response) -> bytes:
+    """The body of a streamed response that is one JSON text. Raises ProviderError if it is longer than `MAX_ANSWER_BYTES`."""
+    body = await _beginning(response, MAX_ANSWER_BYTES)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise ProviderError(provider, f"sent an answer of more than {MAX_ANSWER_BYTES} bytes", retryable=True)
+    return body
+
+
+async def post(provider: str, http: httpx.AsyncClient, url: str, **options: Any) -> httpx.Response:
+    """As `http.post`, with a body of at most `MAX_ANSWER_BYTES`, or the beginning of one that is not 2xx.
+
+    Raises ProviderError for a longer one, and httpx's errors.
+    """
+    async with http.stream("POST", url, **options) as response:
+        body = await whole_body(provider, response) if response.is_success else (await error_text(response)).encode()
+        return httpx.Response(response.status_code, content=body)
+
+
+async def _beginning(response: httpx.Response, n_bytes: int) -> bytes:
+    """At least the first `n_bytes` of a streamed body, or all of it if it is shorter."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > n_bytes:
+            break
+    return bytes(body)
 
 
 class LineReader:

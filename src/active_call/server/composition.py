@@ -149,7 +149,8 @@ async def running(
         services_of = partial(services_by, shared=shared, engines=engines)
         has_room = partial(_has_room, load, pool, engines)
         registry = _registry(config, services_of(config), make_router(config), gateway, has_room)
-        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
+        tell = partial(_tell_admission, endpoint, registry, pool, load)
+        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), tell, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
         gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
@@ -341,6 +342,16 @@ def _registry(
 
 def _has_room(load: CallLoad, pool: MediaPool, engines: Engines, registry: CallRegistry) -> bool:
     return load.has_room(registry) and pool.has_room() and engines.has_room(registry.n_calls)
+
+
+def _tell_admission(
+    endpoint: Endpoint, registry: CallRegistry, pool: MediaPool, load: CallLoad, is_accepting: bool, retry_after_s: int
+) -> None:
+    """Tell the SIP endpoint whether it accepts calls now, and how many more there is room for."""
+    endpoint.set_accepting(is_accepting, retry_after_s)
+    n_calls = registry.n_calls
+    n_free = min(registry.n_free, pool.n_free, load.cores.n_free(n_calls))
+    endpoint.admission.address_share.note_room(n_free, load.cores.new_calls_per_s(n_calls))
 
 
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:

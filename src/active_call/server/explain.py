@@ -145,10 +145,12 @@ def _media(config: Config, trunk: Trunk | None) -> str:
 
 
 def _limits(config: Config, trunk: Trunk | None) -> str:
+    share = config.admission.max_share_per_address
     limits = [
         f"{trunk.max_calls} calls on the trunk" if trunk is not None and trunk.max_calls else "",
         f"{trunk.max_cps:g} new calls a second on the trunk" if trunk is not None and trunk.max_cps else "",
         f"{config.admission.max_cps_per_address:g} new calls a second from one address" if config.admission.max_cps_per_address else "",
+        f"{share:.0%} of all calls from one address, less while others call" if trunk is None and share < 1 else "",
         f"{config.admission.max_calls} calls in all" if config.admission.max_calls else "",
     ]
     told = ", ".join(limit for limit in limits if limit)

@@ -28,13 +28,14 @@ class PendingRequest(Struct, frozen=True):
 class Calls:
     """See the module."""
 
-    def __init__(self, randomness: Randomness, faults: Faults) -> None:
+    def __init__(self, randomness: Randomness, faults: Faults, n_by_address: Counter[str] | None = None) -> None:
         self._randomness = randomness
         self._faults = faults
         self._by_handle: dict[CallHandle, Call] = {}
         self._pending: dict[TransactionToken, PendingRequest] = {}
         self.n_by_trunk: Counter[str] = Counter()
         """Active calls by trunk. Calls without a trunk count under the empty name."""
+        self._n_by_address = n_by_address if n_by_address is not None else Counter()
 
     def __len__(self) -> int:
         return len(self._by_handle)
@@ -80,6 +81,8 @@ class Calls:
         """Add a new call."""
         self._by_handle[call.handle] = call
         self.n_by_trunk[call.trunk] += 1
+        if call.address:
+            self._n_by_address[call.address] += 1
 
     def remove(self, call: Call) -> None:
         """Remove a call that has ended."""
@@ -87,6 +90,10 @@ class Calls:
         self.n_by_trunk[call.trunk] -= 1
         if not self.n_by_trunk[call.trunk]:
             del self.n_by_trunk[call.trunk]
+        if call.address:
+            self._n_by_address[call.address] -= 1
+            if not self._n_by_address[call.address]:
+                del self._n_by_address[call.address]
 
     # -- pending requests -------------------------------------------------------------------------------------------------------------
 

@@ -204,7 +204,7 @@ class Dispatcher:
             self._refuse_for_now(request, server_key(request), flow, reply, now, verdict.trunk, verdict.detail)
         elif (transaction := self._start_server(request, flow, now)) is not None:
             self._core.reply(transaction, Reply(100, "Trying"), now)
-            self._start_call(transaction, flow, replaced, admitted.trunk)
+            self._start_call(transaction, flow, replaced, admitted)
 
     def _receive_in_dialog(self, request: Request, local_tag: str, flow: Flow, now: float) -> None:
         entry = self._core.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
@@ -269,13 +269,14 @@ class Dispatcher:
         self._reply_statelessly(request, flow, Reply(503, "Service Unavailable", (("Retry-After", str(RETRY_AFTER_S)),)))
         return None
 
-    def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, trunk: str) -> None:
-        request = transaction.request
+    def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, admitted: Verdict) -> None:
+        request, admission = transaction.request, self._core.admission
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
-        access = self._core.admission.access_list.trunks.get(trunk)
+        access = admission.access_list.trunks.get(admitted.trunk)
         dialog.contact_user = _user_in(request) + (f"@{access.contact_host}" if access is not None and access.contact_host else "")
         dialog.large_by_tcp = access is None or access.large_by_tcp
-        InboundCall(self._core, self._calls, transaction, dialog, replaces, trunk=trunk)
+        address = admission.counts_as(admitted, flow)
+        InboundCall(self._core, self._calls, transaction, dialog, replaces, trunk=admitted.trunk, address=address)
 
     def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:
         """Answer 400, or the code of the error, if the admission allows an answer."""

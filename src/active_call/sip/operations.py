@@ -40,7 +40,7 @@ class Operations:
 
     def __init__(self, core: EndpointContext) -> None:
         self._core = core
-        self._calls = Calls(core.randomness, core.layer.faults)
+        self._calls = Calls(core.randomness, core.layer.faults, core.admission.n_by_address)
         core.layer.on_fault = self._calls.handle_fault
         self._registrations = Registrations()
 

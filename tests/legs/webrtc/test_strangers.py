@@ -16,6 +16,7 @@ from tests.legs.webrtc.test_paths import Stage, play, until
 
 from active_call.legs.webrtc.description import MAX_CANDIDATES
 from active_call.legs.webrtc.dtls import Dtls, own_certificate
+from active_call.legs.webrtc.ice_connection import guard_mdns
 from active_call.legs.webrtc.path import IcePath
 from active_call.legs.webrtc.settings import IceSettings
 
@@ -61,6 +62,79 @@ def test_malformed_stun_of_a_stranger_raises_nothing_into_the_loop(name: str) ->
             for _ in range(3):
                 stranger.sendto(MALFORMED[name], port_of(path))
                 await asyncio.sleep(0.01)
+        await path.close()
+
+    asyncio.run(story())
+    assert failures == []
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_stun_before_the_stun_server_answers_raises_nothing_into_the_loop(name: str) -> None:
+    failures: list[Any] = []
+
+    async def story(server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        server.setblocking(False)
+        path = IcePath(IceSettings(stun=("127.0.0.1", server.getsockname()[1])))
+        gathering = asyncio.create_task(path.gather())
+        _, ours = await asyncio.wait_for(loop.sock_recvfrom(server, 2048), 5)  # the request, which stays unanswered
+        server.sendto(MALFORMED[name], ours)
+        await asyncio.sleep(0.02)
+        gathering.cancel()
+        with suppress(asyncio.CancelledError):
+            await gathering
+        await path.close()
+
+    with a_socket() as server:
+        server.bind(("0.0.0.0", 0))  # aioice asks from the addresses of this machine
+        asyncio.run(story(server))
+    assert failures == []
+
+
+class Mdns:
+    """What aioice's mDNS socket does with a message."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self.taken.append(data)
+        if data == b"odd":
+            raise ValueError("invalid length of packed IP address string")
+
+
+def test_odd_mdns_message_raises_nothing_and_public_senders_are_not_heard() -> None:
+    protocol: Any = Mdns()
+    guard_mdns(protocol)
+    guard_mdns(protocol)
+    for data, address in (
+        (b"odd", ("192.168.1.9", 5353)),
+        (b"public", ("203.0.113.9", 5353)),
+        (b"public", ("8.8.8.8", 5353)),
+        (b"other port", ("192.168.1.9", 40000)),
+        (b"good", ("10.0.0.7", 5353)),
+        (b"good", ("169.254.3.4", 5353)),
+    ):
+        protocol.datagram_received(data, address)
+    assert protocol.taken == [b"odd", b"good", b"good"]
+
+
+def test_mdns_socket_is_guarded_before_a_name_is_looked_up() -> None:
+    failures: list[Any] = []
+    a_record_of_three_bytes = bytes.fromhex("0000840000000001000000000161056c6f63616c000001800100000078000301020300")[:-1]
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        path = IcePath(IceSettings())
+        await path.gather()
+        await path.add_candidate("1 1 udp 1 a.local 4000 typ host")
+        await asyncio.sleep(0.05)
+        with a_socket() as stranger:
+            for data in (a_record_of_three_bytes, b"x", b"", b"\0" * 40):
+                stranger.sendto(data, ("127.0.0.1", aioice.mdns.MDNS_PORT))
+                await asyncio.sleep(0.01)
+        assert "datagram_received" in vars(await aioice.ice.get_or_create_mdns_protocol(path._ice))
         await path.close()
 
     asyncio.run(story())

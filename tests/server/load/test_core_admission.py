@@ -67,6 +67,14 @@ def test_calls_since_the_last_look_count_with_the_share_of_an_average_one() -> N
     assert not admission.has_room(n_full)
 
 
+def test_number_of_calls_that_still_fit_follows_from_the_load() -> None:
+    admission = judged(after_a_second(ours=0.60), 200)
+    assert int(admission.n_free(200)) == int(200 * MAX_SHARE / 0.60) - 200
+    assert judged(after_a_second(ours=0.90), 200).n_free(200) == 0
+    assert admission.n_free(MIN_CALLS - 1) == inf
+    assert CoreAdmission().n_free(1000) == inf
+
+
 def after(first: CoreSample, wall_s: float, *, steady: float, n_new: int = 0, cost_s: float = 0.006) -> CoreSample:
     """One core, `wall_s` later: calls take `steady` of it, and each new one `cost_s` of the control process."""
     new_s = n_new * cost_s

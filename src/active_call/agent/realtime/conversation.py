@@ -71,7 +71,9 @@ class RealtimeConversation(PlaybookConversation):
         super().__init__(playbook, variables, sip_headers, has_functions=has_functions)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
+        context = self._context
+        tool_calls = ToolCalls(self._registry, self._outbox, context.set_variable, context.fill_with, context.sound_sources.checked)
+        self._session = Session(self._outbox, tool_calls)
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._turns.act = RealtimeActions(self._context, self._outbox, self._leave, self._hang_up, self._enter).act

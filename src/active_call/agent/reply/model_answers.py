@@ -26,14 +26,15 @@ from active_call.agent.effects import (
     ToolFinished,
 )
 from active_call.agent.features import ROLLING_SUMMARY
-from active_call.agent.items import AgentItem, Item, UserItem
+from active_call.agent.items import AgentItem, Item, SystemItem, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook_context import PlaybookContext
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.speculation import MAX_AGE_S, ModelInput
-from active_call.agent.reply.steps import Sentence
+from active_call.agent.reply.steps import Remainder, Sentence, Step
+from active_call.agent.reply.tags import UnknownTag
 from active_call.agent.summary import RollingSummary
 from active_call.agent.tools.calls import LATE, Started, ToolCalls
 from active_call.agent.tools.registry import AT_NEXT_TURN, described
@@ -192,8 +193,22 @@ class ModelAnswers:
         steps = stream.feed(item.text, now)
         self._reply.retract_reasoning(stream)
         self._timers.set(Timer.MODEL, stream.deadline)
-        self._reply.queue.add(steps)
+        self._add(steps)
         self._pump(now)
+
+    def _add(self, steps: list[Step]) -> None:
+        """Add the steps of the model's text. It is told what was left out of them, and asked again if nothing else follows."""
+        for step in steps:
+            if isinstance(step, Sentence | Remainder):
+                self._reply.queue.add([step])
+                continue
+            action, why = self._context.sound_sources.checked(step)
+            self._reply.queue.add([action])
+            if why:
+                if action is not step and not isinstance(action, UnknownTag):
+                    self._outbox.note("sound left out", reason=why)
+                self._outbox.remember(SystemItem(f"[Error: {why}]"))
+                self._reply.has_acted = self.has_results = True
 
     def on_tool_call(self, item: ToolCall, now: float) -> None:
         """The model calls a tool, which starts now. The agent says the tool's `say_meanwhile` once, unless the model has said something."""
@@ -206,7 +221,7 @@ class ModelAnswers:
         steps = stream.flush(now)
         self._reply.retract_reasoning(stream)
         self._timers.set(Timer.MODEL, stream.deadline)
-        self._reply.queue.add(steps)
+        self._add(steps)
         self._reply.has_acted = True
         started = self._tools.call(item)
         if started is None:
@@ -241,7 +256,7 @@ class ModelAnswers:
             return
         steps = stream.finish()
         self._reply.retract_reasoning(stream)
-        self._reply.queue.add(steps)
+        self._add(steps)
         self._reply.queue.complete()
         if stream.is_unanswered and not (stream.has_written or is_progress(steps)):
             self.has_results = True

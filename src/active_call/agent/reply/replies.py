@@ -77,7 +77,7 @@ class Replies:
         self._floor = floor
         self._outbox = outbox
         self._on_done = on_done
-        self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
+        self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with, context.sound_sources.checked)
         self._reply = Reply(outbox, timers, first_cut_words=context.first_cut_words)
         self.model = ModelAnswers(
             context, phase, timers, outbox, self._reply, self._tools, weakly(self.pump, _nothing), weakly(self._apologise, _nothing)

@@ -67,11 +67,22 @@ class Finished(Struct, frozen=True):
 
 
 class ToolCalls:
-    """The tool calls of one conversation. `set_variable` stores a result in a variable of the playbook; `fill` fills in a template."""
+    """The tool calls of one conversation. `set_variable` stores a result in a variable of the playbook; `fill` fills in a template.
 
-    def __init__(self, registry: ToolRegistry, outbox: Outbox, set_variable: Callable[[str, str], None], fill: Fill) -> None:
+    `checked` returns an action without what a model may not do, and the reason.
+    """
+
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        outbox: Outbox,
+        set_variable: Callable[[str, str], None],
+        fill: Fill,
+        checked: Callable[[Tag], tuple[Tag, str]],
+    ) -> None:
         self.registry = registry
         self._fill = fill
+        self._checked = checked
         self._runs = ToolRuns()
         self._outbox = outbox
         self._set_variable = set_variable
@@ -130,14 +141,14 @@ class ToolCalls:
 
     def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
         """Execute an action of the reply in its place between the words."""
-        action = tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name)
+        action, why = self._checked(tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name))
         if isinstance(action, UnknownTag):
             self._refuse(run_id, tool.name, action.reason, is_text=is_text)
             return None
         self._report(run_id, tool, arguments)
         if not is_text:
             self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
-            self._outbox.remember(ToolResultItem(run_id, DONE))
+            self._outbox.remember(ToolResultItem(run_id, f"{DONE}, but without the sound: {why}" if why else DONE))
         return Started(tool, action)
 
     def _start(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:

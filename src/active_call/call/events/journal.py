@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -18,12 +19,13 @@ from active_call.store.records import CallRecord, OpenCall, SipMessageLine, Tran
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk. A call with more events keeps the first ones, and the record says so."""
-MAX_EVENT_CHARACTERS = 4_000_000
-"""In the texts of all events: a caller may send a MESSAGE of 32 kB again and again."""
+MAX_EVENT_BYTES = 2 << 20
+"""Memory of the texts of all events: a caller may send a MESSAGE of 32 kB again and again, in many calls. 5,000 events have 1 MB."""
 MAX_LINES = 5_000
 """Of the transcript."""
-MAX_LINE_CHARACTERS = 4_000_000
+MAX_LINE_BYTES = 1 << 20
 MAX_PROBLEMS = 200
+_EMPTY_TEXT = getsizeof("")
 AGENT_SPEAKERS = frozenset({"agent", "assistant"})
 
 
@@ -34,9 +36,9 @@ class Journal:
         self._facts = facts
         self._events: list[events.Event] = []
         self._n_left_out = 0
-        self._n_event_characters = 0
+        self._n_event_bytes = 0
         self._n_lines_left_out = 0
-        self._n_line_characters = 0
+        self._n_line_bytes = 0
         self._turns: list[TranscriptLine] = []
         self._latency: events.Turn | None = None
         self._interrupted = False
@@ -61,10 +63,10 @@ class Journal:
         """Store an event with its time stamp."""
         if not event.refer:
             self._note_own(event)
-        size = _characters_of(event)
-        if len(self._events) < MAX_EVENTS and self._n_event_characters + size <= MAX_EVENT_CHARACTERS:
+        size = _text_bytes_of(event)
+        if len(self._events) < MAX_EVENTS and self._n_event_bytes + size <= MAX_EVENT_BYTES:
             self._events.append(event)
-            self._n_event_characters += size
+            self._n_event_bytes += size
         else:
             self._n_left_out += 1
 
@@ -223,10 +225,11 @@ class Journal:
                 problem.setdefault("overAt", at)
 
     def _add_line(self, event: events.AddHistory) -> None:
-        self._n_line_characters += len(event.text)
-        if len(self._turns) >= MAX_LINES or self._n_line_characters > MAX_LINE_CHARACTERS:
+        size = getsizeof(event.text)
+        if len(self._turns) >= MAX_LINES or self._n_line_bytes + size > MAX_LINE_BYTES:
             self._n_lines_left_out += 1
             return
+        self._n_line_bytes += size
         is_agent = event.speaker in AGENT_SPEAKERS
         began_ms = (self._reply_began_ms if is_agent else self._speech_began_ms) or event.timestamp
         if not is_agent and is_pressed(event.text):
@@ -253,16 +256,16 @@ class Journal:
         self._turns.append(line)
 
 
-def _characters_of(event: events.Event) -> int:
-    """About how long the texts of an event are."""
-    n_characters = 0
+def _text_bytes_of(event: events.Event) -> int:
+    """About how much memory the texts of an event take: a character takes one to four bytes."""
+    n_bytes = 0
     for name in _fields_with_text(type(event)):
         value = getattr(event, name)
         if type(value) is str:
-            n_characters += len(value)
+            n_bytes += getsizeof(value) - _EMPTY_TEXT
         elif isinstance(value, dict | list | tuple):
-            n_characters += len(repr(value))
-    return n_characters
+            n_bytes += getsizeof(repr(value)) - _EMPTY_TEXT
+    return n_bytes
 
 
 @cache

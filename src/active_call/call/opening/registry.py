@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any, Final, Protocol
 
 from active_call.agent.playbook.scenes import Playbook
@@ -113,6 +114,11 @@ class CallRegistry:
     def n_calls(self) -> int:
         """How many calls are alive."""
         return len(self._calls)
+
+    @property
+    def n_free(self) -> float:
+        """How many more calls the configured limit allows; infinite without one."""
+        return inf if self._max_calls is None else max(self._max_calls - len(self._calls), 0)
 
     @property
     def n_beginning(self) -> int:

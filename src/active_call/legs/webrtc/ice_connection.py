@@ -8,9 +8,9 @@ one forged DTLS alert would end a handshake.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aioice
 
@@ -40,6 +40,7 @@ class IceConnection(aioice.Connection):
         self.take: Callable[[bytes], None] | None = None
         self._peer = peer
         self._proved: set[Address] = set()
+        self._protocols = _GuardedSockets(self._guard)
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: float = GATHER_S) -> list[aioice.Candidate]:
         """Our addresses, and the server candidates that arrived within `GATHER_S`.
@@ -47,10 +48,10 @@ class IceConnection(aioice.Connection):
         A server without an answer costs only its own candidate.
         """
         del timeout  # aioice's default is longer than an answer may take
-        found = await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
-        for protocol in self._protocols:
-            protocol.datagram_received = partial(self._take_datagram, protocol.datagram_received)  # type: ignore[method-assign]
-        return found
+        return await super().get_component_candidates(component, addresses, timeout=GATHER_S)  # type: ignore[arg-type]
+
+    def _guard(self, protocol: aioice.ice.StunProtocol) -> None:
+        protocol.datagram_received = partial(self._take_datagram, protocol.datagram_received)  # type: ignore[method-assign]
 
     def _take_datagram(self, take_stun: Callable[[bytes, Address], None], data: Any, address: Address) -> None:
         if data and data[0] > LAST_OF_STUN:
@@ -92,6 +93,12 @@ class IceConnection(aioice.Connection):
             self._proved.add(addr)
             super().check_incoming(message, addr, protocol)
 
+    async def add_remote_candidate(self, remote_candidate: aioice.Candidate | None) -> None:
+        """As aioice. Before a name is looked up, the mDNS socket gets a wall of its own: everybody can send to its port."""
+        if remote_candidate is not None and aioice.mdns.is_mdns_hostname(remote_candidate.host):
+            guard_mdns(await aioice.ice.get_or_create_mdns_protocol(self))
+        await super().add_remote_candidate(remote_candidate)
+
     def _add_remote_candidate(self, remote_candidate: aioice.Candidate, network_host: str) -> None:
         """A candidate of the browser, with its address if it has a name (mDNS). One to which nothing may be sent is left out."""
         reason = candidate_refusal(remote_candidate, network_host, self._peer)
@@ -106,7 +113,43 @@ class IceConnection(aioice.Connection):
             vars(protocol).pop("datagram_received", None)
         await super().close()
         self._check_list.clear()
+        self._protocols = []  # it refers to this object
         self.take = None
+
+
+class _GuardedSockets(list[aioice.ice.StunProtocol]):
+    """The sockets of one session. Each is guarded when aioice adds it, before it waits for a STUN server."""
+
+    def __init__(self, guard: Callable[[aioice.ice.StunProtocol], None]) -> None:
+        super().__init__()
+        self._guard = guard
+
+    def append(self, protocol: aioice.ice.StunProtocol) -> None:
+        """Add a socket."""
+        self._guard(protocol)
+        super().append(protocol)
+
+    def __iadd__(self, protocols: Iterable[aioice.ice.StunProtocol]) -> Self:  # type: ignore[misc, override]
+        for protocol in protocols:
+            self.append(protocol)
+        return self
+
+
+def guard_mdns(protocol: aioice.mdns.MDnsProtocol) -> None:
+    """Take only answers that may come from this link: from port 5353 and not from a public address (RFC 6762 §6, §11)."""
+    if "datagram_received" in vars(protocol):
+        return
+    take = protocol.datagram_received
+
+    def take_datagram(data: bytes | str, address: Address) -> None:
+        if address[1] != aioice.mdns.MDNS_PORT or reach_of(str(address[0])) is Reach.WORLD:
+            return
+        try:
+            take(data, address)
+        except Exception as error:  # noqa: BLE001 (a wall: a DNS message of a stranger)
+            log.debug("mDNS message ignored", extra={"peer": address[0], "reason": str(error)[:200]})
+
+    protocol.datagram_received = take_datagram  # type: ignore[method-assign]
 
 
 def candidate_refusal(candidate: aioice.Candidate, host: str, peer: str) -> str:

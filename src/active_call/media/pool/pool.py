@@ -98,6 +98,11 @@ class MediaPool:
         """Whether any running process has a free slot."""
         return any(worker.has_room() for worker in self._workers)
 
+    @property
+    def n_free(self) -> int:
+        """The number of free slots of the running processes."""
+        return sum(worker.n_free for worker in self._workers)
+
     async def open_stream(
         self,
         on_report: ReportCallback,

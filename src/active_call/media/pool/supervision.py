@@ -106,6 +106,11 @@ class SupervisedWorker:
         return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
 
     @property
+    def n_free(self) -> int:
+        """The number of free slots; 0 while the process does not run."""
+        return max(self.capacity - self.status.n_streams, 0) if self.status.alive else 0
+
+    @property
     def is_quiet(self) -> bool:
         """Whether the process has not reported in time or has left the last open request unanswered."""
         return self._is_unanswered or (self._process is not None and self._process.is_quiet)

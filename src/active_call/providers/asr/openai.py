@@ -26,7 +26,7 @@ from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.credentials import without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
-from active_call.providers.http import EXCERPT_CHARS, status_error
+from active_call.providers.http import EXCERPT_CHARS, post, status_error
 from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -119,7 +119,9 @@ class OpenAiSpeechToText:
             fields["language"] = language.replace("_", "-").partition("-")[0].lower()
         if terms := terms_of(self._option, phrases, MAX_TERMS):
             fields.setdefault("prompt", prompt_of(terms))
-        response = await self._http.post(
+        response = await post(
+            self.name,
+            self._http,
             f"{self._server.base_url}/audio/transcriptions",
             headers=self._server.headers,
             data=fields,

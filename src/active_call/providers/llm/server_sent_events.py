@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from active_call.base.errors import ProviderError
-from active_call.providers.http import EXCERPT_CHARS, LineReader, check_status
+from active_call.providers.http import EXCERPT_CHARS, LineReader, check_status, whole_body
 
 TIMEOUT_S: Final = 30.0
 """For a single read. It is longer than the wall's deadlines, which apply first."""
@@ -44,7 +44,7 @@ async def events_of(
             await check_status(provider, response)
             kind = _kind_of(response)
             if kind == JSON:
-                yield WholeAnswer(_object_in(provider, (await response.aread()).decode(errors="replace")))
+                yield WholeAnswer(_object_in(provider, (await whole_body(provider, response)).decode(errors="replace")))
                 return
             if kind not in STREAMS:
                 raise ProviderError(provider, f"the response is not an event stream but {kind[:80]!r}", retryable=True)

@@ -146,6 +146,10 @@ class Admission(Section):
     """The duration of that. Seconds, or a text such as `10m`."""
     max_cps_per_address: Annotated[Number, Field(gt=0)] | None = None
     """New inbound calls a second from one source address."""
+    max_share_per_address: Annotated[Number, Field(gt=0, le=1)] = 0.9
+    """The largest part of the server's calls for one source address that is neither a trunk's, a registrar's nor this machine's. It shrinks
+    when others call too. 1: no limit.
+    """
     max_calls: Annotated[Whole, Field(ge=1)] | None = None
     """Concurrent calls in total."""
     stranger_idle: Seconds = 300.0

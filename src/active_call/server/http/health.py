@@ -50,7 +50,12 @@ def media_and_calls(
         "version": __version__,
         "calls": registry.n_calls,
         "calls_total": registry.n_calls_total,
-        "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
+        "sip": {
+            "calls": endpoint.n_calls,
+            "transactions": endpoint.n_transactions,
+            "dialogs": endpoint.n_dialogs,
+            "unknown_addresses": endpoint.admission.describe(),
+        },
         "registrations": registrations.states,
         "trunks": {
             trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}

@@ -170,6 +170,13 @@ class CoreAdmission:
             return False
         return max(self.expected_share(n_calls + 1), self.expected_control_share(n_calls + 1)) <= MAX_SHARE
 
+    def n_free(self, n_calls: int) -> float:
+        """How many more calls fit beside `n_calls`; infinite while that cannot be told, as with few calls."""
+        expected = max(self.expected_share(n_calls), self.expected_control_share(n_calls))
+        if n_calls < MIN_CALLS or expected <= 0:
+            return inf
+        return max(n_calls * (MAX_SHARE / expected - 1), 0.0)
+
     def new_calls_per_s(self, n_calls: int) -> float:
         """How many calls may begin per second in the CPU time that `n_calls` leave. Infinite if half a core is free."""
         free = self._free(n_calls)

@@ -82,7 +82,9 @@ def admission_policy(config: Config) -> AdmissionPolicy:
         )
         for trunk in active_trunks(config)
     )
-    return AdmissionPolicy(doors, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for)
+    return AdmissionPolicy(
+        doors, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for, chosen.max_share_per_address
+    )
 
 
 def outbound_policy(config: Config) -> OutboundPolicy:

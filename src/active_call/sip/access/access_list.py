@@ -46,6 +46,7 @@ RULES = {
     "not_listening": "the server does not listen on this transport",
     "no_playbook": "no rule of the handler has a playbook for the call",
     "address_rate": "the address exceeds its limit of new calls per second",
+    "address_share": "the address, which is no trunk, has its share of the server's calls",
     "trunk_rate": "the trunk exceeds its limit of new calls per second",
     "trunk_calls": "the trunk has reached its limit of calls",
     "srtp_required": "the trunk requires SRTP, and only plain RTP was offered",
@@ -89,6 +90,8 @@ class AdmissionPolicy(Struct, frozen=True):
     silence_after: int = 20
     """After this many refusals within `WINDOW_S` an address is no longer answered."""
     silence_s: float = 600.0
+    max_share_per_address: float = 1.0
+    """The largest part of the server's calls that one unknown address may have; see `address_share`."""
 
 
 class RequestSource(Struct, frozen=True):

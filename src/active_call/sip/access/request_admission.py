@@ -10,7 +10,7 @@ silenced, because they forward what others have sent.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from active_call.base.addresses import address_key, parse_address
 from active_call.base.errors import ParseError
 from active_call.base.rate import Rate
 from active_call.sip.access.access_list import AccessList, AdmissionPolicy, RequestSource, Verdict
+from active_call.sip.access.address_share import AddressShare
 from active_call.sip.events import Flow
 from active_call.sip.syntax.message import Request
 
@@ -43,6 +44,9 @@ class RequestAdmission:
 
     policy: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     access_list: AccessList = field(init=False)
+    address_share: AddressShare = field(init=False, default_factory=AddressShare)
+    n_by_address: Counter[str] = field(init=False, default_factory=Counter)
+    """The active calls of unknown addresses, by the key of `address_share`."""
     _records: OrderedDict[str, _Record] = field(init=False, default_factory=OrderedDict)
     _rates: dict[str, Rate] = field(init=False, default_factory=dict)
 
@@ -53,6 +57,7 @@ class RequestAdmission:
         """Apply `policy` from now on. The counters of addresses are kept."""
         self.policy = policy
         self.access_list = AccessList(self.policy)
+        self.address_share.share = policy.max_share_per_address
         self._rates = {trunk.name: Rate(trunk.max_cps) for trunk in self.policy.trunks if trunk.max_cps is not None}
 
     @property
@@ -106,7 +111,18 @@ class RequestAdmission:
         rate = self._rates.get(verdict.trunk)
         if rate is not None and trunk is not None and not rate.take(now):
             return _busy(verdict, "trunk_rate", f"over {trunk.max_cps:g} calls a second on trunk {trunk.name}")
+        if why := self.address_share.refusal(self.counts_as(verdict, flow), now, self.n_by_address):
+            return _busy(verdict, "address_share", why)
         return verdict
+
+    def counts_as(self, verdict: Verdict, flow: Flow) -> str:
+        """The key by which `n_by_address` counts a call that `verdict` admits; empty for trunks, registrars and this machine."""
+        return self.address_share.key_of(flow.remote.host) if verdict.rule == "open" else ""
+
+    def describe(self) -> dict[str, int | None]:
+        """For `/health`: unknown addresses with calls, the most calls of one, and how many one without calls may have (None: no limit)."""
+        most = max(self.n_by_address.values(), default=0)
+        return {"addresses": len(self.n_by_address), "most_calls": most, "limit_of_one": self.address_share.limit_of_one()}
 
     def _rate_of(self, host: str, per_s: float) -> Rate:
         record = self._record(host)

@@ -73,6 +73,7 @@ class Call(Usage):
         credentials: tuple[Credentials, ...] = (),
         *,
         trunk: str = "",
+        address: str = "",
         session_expires_s: int | None = None,
     ) -> None:
         super().__init__(endpoint, state, credentials)
@@ -81,6 +82,8 @@ class Call(Usage):
         self._our_requests: dict[TransactionToken, None] = {}
         self._is_aborted = False
         self.trunk = trunk
+        self.address = address
+        """The unknown address that called, as admission counts it; empty for all other calls."""
         self.timer = SessionTimer(self, session_expires_s)
         self.offers = OfferExchange(self, self.timer)
         self.refers = Refers(self)

@@ -34,8 +34,9 @@ class InboundCall(Call):
         replaces: CallHandle | None = None,
         *,
         trunk: str = "",
+        address: str = "",
     ) -> None:
-        super().__init__(endpoint, calls, CallState.OFFERED, trunk=trunk)
+        super().__init__(endpoint, calls, CallState.OFFERED, trunk=trunk, address=address)
         transaction.to_tag = dialog.local_tag
         self.dialog = dialog
         self._bye_headers: HeaderList | None = None

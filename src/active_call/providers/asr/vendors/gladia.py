@@ -23,7 +23,7 @@ from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import as_provider_error
-from active_call.providers.http import status_error
+from active_call.providers.http import post, status_error
 from active_call.providers.json_values import mapping, mappings, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
@@ -81,7 +81,7 @@ class GladiaRecognition(StreamingRecognition):
     async def address(self) -> Address:
         headers = {"X-Gladia-Key": self._key} if self._key else {}
         try:
-            response = await self._services.http.post(self._url, json=self._settings(), headers=headers, timeout=START_S)
+            response = await post(NAME, self._services.http, self._url, json=self._settings(), headers=headers, timeout=START_S)
         except httpx.HTTPError as error:
             raise as_provider_error(NAME, error, START_S) from None
         if not response.is_success:

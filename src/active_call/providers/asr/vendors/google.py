@@ -21,7 +21,7 @@ from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
-from active_call.providers.http import status_error
+from active_call.providers.http import post, status_error
 from active_call.providers.json_values import mappings, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -105,7 +105,9 @@ class GoogleSpeechToText:
         if terms := terms_of(self._option, phrases, MAX_TERMS):
             config["speechContexts"] = [{"phrases": terms}]
         config.update(self._option.extra)
-        response = await self._http.post(
+        response = await post(
+            NAME,
+            self._http,
             self._url,
             headers={"X-Goog-Api-Key": self._key} if self._key else {},
             json={"config": config, "audio": {"content": base64.b64encode(pcm[-MAX_BYTES:]).decode()}},

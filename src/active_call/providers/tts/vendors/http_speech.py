@@ -18,7 +18,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
 from active_call.providers.credentials import without_secrets
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import lines_of, open_connection, status_error
+from active_call.providers.http import error_text, lines_of, open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
@@ -96,8 +96,8 @@ class HttpTextToSpeech:
         timeout = httpx.Timeout(self.limits.first_result_s)
         async with self._http.stream("POST", asked.url, headers=headers, timeout=timeout, **content) as response:
             if not response.is_success:
-                body = (await response.aread()).decode(errors="replace")
-                raise status_error(self.name, response.status_code, without_secrets(body, self._secrets))
+                body = without_secrets(await error_text(response), self._secrets)
+                raise status_error(self.name, response.status_code, body)
             async for chunk in self._chunks(response):
                 if chunk.pcm or chunk.words:
                     yield chunk
