@@ -27,7 +27,7 @@ from active_call.providers.credentials import without_secrets
 from active_call.providers.mcp.settings import McpSettings
 
 if TYPE_CHECKING:
-    from mcp.client import TransportStreams
+    from mcp.client._transport import TransportStreams
 
 log = logging.getLogger(__name__)
 

@@ -110,7 +110,7 @@ class Session:
                 raise
 
     async def _hold(self, client: Client) -> None:
-        while not self._is_left:
+        while True:
             await self._wake.wait()
             self._wake.clear()
             if self._is_left:
