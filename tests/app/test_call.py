@@ -56,6 +56,14 @@ def test_handler_that_fails_before_the_answer_refuses_with_500_and_after_it_hang
     assert virtual_call(fails_later, silent).ended_by == "agent"
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_handler_that_leaves_the_program_ends_its_own_call_only(error: BaseException) -> None:
+    async def leaves(call: Call) -> None:
+        raise error
+
+    assert virtual_call(leaves, silent).sip_code == 500
+
+
 def test_collect_gives_the_digits_and_the_first_cuts_the_prompt() -> None:
     pins = []
 

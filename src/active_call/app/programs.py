@@ -22,6 +22,9 @@ Handler = Callable[[Call], Awaitable[object]]
 GRACE_S: Final = 10.0
 """The time that a handler has after the end of its call, for instance to store what was said."""
 
+CANCELLED_S: Final = 5.0
+"""The time in which a cancelled handler must end."""
+
 
 class Programs:
     """The running handlers. `close` waits for them, at most `GRACE_S`."""
@@ -48,7 +51,8 @@ class Programs:
         _, late = await asyncio.wait(list(self._tasks), timeout=GRACE_S)
         for task in late:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        if late:
+            await asyncio.wait(late, timeout=CANCELLED_S)
 
 
 async def _drive(handler: Handler, call: Call) -> None:
@@ -63,7 +67,11 @@ async def _drive(handler: Handler, call: Call) -> None:
     finally:
         running.cancel()
         ended.cancel()
-        await asyncio.gather(running, ended, return_exceptions=True)
+        await asyncio.wait({running, ended}, timeout=CANCELLED_S)
+        if running.done() and not running.cancelled():
+            running.exception()
+        if not running.done():
+            log.error("handler ignores that it is cancelled", extra={"session_id": call.id})
 
 
 async def _run(handler: Handler, call: Call) -> None:
@@ -73,7 +81,9 @@ async def _run(handler: Handler, call: Call) -> None:
     except CallEnded:
         if not call.is_over:
             log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
-    except Exception:  # a user's handler may raise anything
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException:  # a user's handler may raise anything; `sys.exit` ends its call, and not the server with all others
         log.exception("handler failed", extra={"session_id": call.id})
         code, reason = 500, "Server Internal Error"
     if not call.is_over:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
@@ -143,6 +144,11 @@ class _Connect(connect):
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+
+def closed_normally(error: ConnectionClosed) -> bool:
+    """Whether the vendor closed the connection because everything is said (RFC 6455 §7.4.1: 1000)."""
+    return error.rcvd is not None and error.rcvd.code == CloseCode.NORMAL_CLOSURE
 
 
 def closed_error(provider: str, error: ConnectionClosed, secrets: Sequence[str] = ()) -> ProviderError:

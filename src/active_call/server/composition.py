@@ -441,7 +441,7 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
             settings = settings_of(option, pool.configured)
             if settings is not None:
                 with contextlib.suppress(ActiveCallError):
-                    await (await pool.connection(settings)).tools()
+                    await pool.connection(settings).tools()
 
 
 def services_by(config: Config, shared: CallDependencies, engines: Engines) -> CallDependencies:

@@ -18,6 +18,7 @@ from active_call.base.version import __version__
 from active_call.call.opening.routing import Router
 from active_call.contract.options import CallOption
 from active_call.net.addresses import is_wildcard, local_address_towards
+from active_call.server.blocked_loop import blocks_reported
 from active_call.server.composition import Running, running
 from active_call.server.config.config import Config
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -91,6 +92,7 @@ async def serve_until_stopped(
     async with (
         closing(program),
         running(config, environment, wrap_router=program.router if program is not None else None, children=children) as server,
+        blocks_reported(),
         asyncio.TaskGroup() as tasks,
     ):
         if program is not None:

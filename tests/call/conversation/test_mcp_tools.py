@@ -24,7 +24,7 @@ class Pool:
         self.called: list[tuple[str, dict[str, Any]]] = []
         self.fails = fails
 
-    async def connection(self, settings: McpSettings) -> Pool:
+    def connection(self, settings: McpSettings) -> Pool:
         if self.fails:
             raise ProviderError(settings.name, "not connected")
         return self

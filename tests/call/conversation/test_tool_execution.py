@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +14,8 @@ from typing import Any
 import pytest
 
 from active_call.agent.effects import RunTool, ToolFinished
-from active_call.call.conversation.tool_execution import BUSY, MAX_AT_ONCE, MAX_RESULT_CHARS, ToolExecution
+from active_call.call.conversation import tool_threads
+from active_call.call.conversation.tool_execution import BUSY, CANCELLED, MAX_AT_ONCE, MAX_RESULT_CHARS, ToolExecution
 from active_call.call.log import CallLog
 
 
@@ -143,3 +147,124 @@ def test_too_many_calls_at_once_are_refused_in_words():
 
     first, *others = asyncio.run(go())
     assert first == ToolFinished(f"w{MAX_AT_ONCE}", error=BUSY) and all(one.result == "done" for one in others)
+
+
+class Odd(BaseException):
+    """Not an Exception."""
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def never_ends_json() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
+        (Odd("odd"), "Odd: odd"),
+        (StopIteration(), "StopIteration"),
+        (Unreadable(), "Unreadable"),
+        (ValueError("half \ud800"), "half ?"),
+        (asyncio.CancelledError(), CANCELLED),
+    ],
+)
+def test_whatever_a_function_raises_is_an_error_of_the_tool(error: BaseException, words: str, *, is_async: bool) -> None:
+    def fail() -> None:
+        raise error
+
+    async def fail_async() -> None:
+        raise error
+
+    assert words in (run(fail_async if is_async else fail).error or "")
+
+
+@pytest.mark.parametrize(
+    "make", [never_ends_json, lambda: "half \ud800", lambda: {"half": "\ud800"}, lambda: b"\xff", lambda: float("nan")]
+)
+def test_odd_result_is_text_that_can_be_sent(make: Callable[[], Any]) -> None:
+    finished = run(make)
+    assert finished.error or finished.result
+    (finished.error or finished.result).encode()
+
+
+def test_function_that_ignores_its_cancellation_keeps_neither_its_result_nor_the_call_waiting() -> None:
+    async def go() -> list[Any]:
+        let_go, finished = asyncio.Event(), asyncio.Queue[Any]()
+
+        async def stubborn() -> None:
+            while not let_go.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await let_go.wait()
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            spawn = lambda work, name: tasks.create_task(work, name=name)  # noqa: E731
+            execution = ToolExecution({"tool": stubborn}, spawn, finished.put_nowait, CallLog(logging.getLogger("test"), {}))
+            for n in range(MAX_AT_ONCE + 1):
+                execution.run(RunTool(f"c{n}", "tool", {}, 0.05))
+                await asyncio.sleep(0)
+            errors = [(await finished.get()).error for _ in range(MAX_AT_ONCE + 1)]
+            execution.run(RunTool("one more", "tool", {}, 0.05))
+            errors.append((await finished.get()).error)
+        let_go.set()
+        await asyncio.sleep(0)
+        return errors
+
+    errors = asyncio.run(go())
+    assert (errors[0], errors[-1]) == (BUSY, BUSY)
+    assert set(errors[1:-1]) == {"no answer within 0.05 s"}
+
+
+def test_late_plain_function_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    held = threading.Event()
+
+    def stuck_in_the_kitchen() -> None:
+        held.wait()
+
+    try:
+        assert run(stuck_in_the_kitchen, timeout_s=0.1).error == "no answer within 0.1 s"
+    finally:
+        held.set()
+    (record,) = [one for one in caplog.records if one.message == "tool failed"]
+    (place,) = record.fields["threads"]  # type: ignore[attr-defined]
+    assert "wait" in place
+
+
+def test_functions_that_never_return_are_limited_over_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_threads, "MAX_THREADS_OF_ALL", 8)
+    held = threading.Event()
+
+    async def go() -> list[str]:
+        finished: asyncio.Queue[Any] = asyncio.Queue()
+        async with asyncio.TaskGroup() as tasks:
+            spawn = lambda work, name: tasks.create_task(work, name=name)  # noqa: E731
+            for call in range(3):
+                execution = ToolExecution({"stuck": held.wait}, spawn, finished.put_nowait, CallLog(logging.getLogger("test"), {}))
+                for n in range(4):
+                    execution.run(RunTool(f"s{call}-{n}", "stuck", {}, 0.2))
+                await asyncio.sleep(0.05)
+            return [(await finished.get()).error or "" for _ in range(12)]
+
+    try:
+        errors = asyncio.run(go())
+    finally:
+        held.set()
+    assert sorted(errors) == sorted([tool_threads.TOO_MANY] * 4 + ["no answer within 0.2 s"] * 8)
+
+
+def test_program_ends_although_functions_of_tools_do_not() -> None:
+    program = """
+import threading, time
+from active_call.call.conversation.tool_threads import ToolThreads
+ToolThreads().submit(threading.Event().wait)
+time.sleep(0.1)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)

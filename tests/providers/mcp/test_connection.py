@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +32,8 @@ class FakeServer:
         self.answers: list[Any] = []
 
     @asynccontextmanager
-    async def connect(self, _: McpSettings) -> AsyncIterator[Any]:
+    async def connect(self, _: McpSettings, ended: Callable[[str], object]) -> AsyncIterator[Any]:
+        self.ended = ended
         if self.fails:
             raise self.fails.pop(0)
         self.n_connected += 1
@@ -161,11 +162,11 @@ def test_pool_shares_equal_settings_and_closes_what_nobody_uses() -> None:
     async def whole() -> None:
         server = FakeServer()
         pool = McpPool({}, VirtualClock(asyncio.get_running_loop()), server.connect)
-        one, other = await pool.connection(SETTINGS), await pool.connection(McpSettings("shop", url=SETTINGS.url, tools=("a",)))
+        one, other = pool.connection(SETTINGS), pool.connection(McpSettings("shop", url=SETTINGS.url, tools=("a",)))
         assert one is other
         await one.tools()
         await asyncio.sleep(IDLE_S + 1)
-        await (await pool.connection(McpSettings("other", url="http://x/"))).tools()
+        await pool.connection(McpSettings("other", url="http://x/")).tools()
         assert (server.n_connected, server.n_closed) == (2, 1)
         await pool.close()
         assert server.n_closed == 2

@@ -31,6 +31,8 @@ from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.tencent import vendor_speed
 from active_call.providers.tts.vendors.tencent_basic import MAX_WEIGHT, parts_of
 from active_call.providers.vendor_keys import variables_of
+from active_call.testing.vendors.tts.tencent import TencentSpeechServer
+from active_call.testing.vendors.wire.speaking import MS_PER_CHAR
 
 LOCAL = {"piper", "espeak"}
 VENDORS = sorted(set(known_providers("tts")) - LOCAL)
@@ -155,3 +157,43 @@ def test_a_long_text_is_asked_for_in_parts_of_the_basic_api() -> None:
 def test_a_voice_of_cosyvoice_2_is_spoken_by_its_own_model() -> None:
     pcm, complaints = said_by(BY_NAME["aliyun"], "Hello.", speaker="longxiaochun_v2", speed=1.2, volume=7, language="zh-CN")
     assert complaints == [] and pcm
+
+
+@pytest.mark.parametrize("of_sentences", [False, True])
+@pytest.mark.parametrize(("has_subtitles", "subtitles_first"), [(True, True), (True, False), (False, True)])
+def test_tencents_clauses_end_with_their_sound(of_sentences: bool, has_subtitles: bool, subtitles_first: bool) -> None:
+    """Whatever the times of words count from, before or after the sound. Without words only the end of all is known."""
+    clauses = ["Certainly, I can help,", "and it takes a minute.", "Who is calling, please?"]
+
+    async def run() -> None:
+        server = TencentSpeechServer(times_are_of_sentences=of_sentences, has_subtitles=has_subtitles, subtitles_first=subtitles_first)
+        async with server, services() as shared:
+            account = {"app_id": server.app_id, "secret_id": server.secret_id, "secret_key": server.key}
+            option = TtsOption(provider="tencent", endpoint=server.ws_url, samplerate=16_000, **account)
+            engine = create_synthesiser(option, shared, attempts=1)
+            stream, n_ends, n_bytes, words = engine.open(), 0, 0, []
+            for clause in clauses:
+                stream.push_text(clause + " ")
+                stream.flush()
+            stream.end_text()
+            ends = []
+            async with asyncio.timeout(20):
+                async for chunk in stream:
+                    n_bytes += len(chunk.pcm)
+                    words += chunk.words
+                    n_ends += chunk.ends_flush
+                    if chunk.ends_flush:
+                        ends.append(n_bytes)
+            await engine.close()
+            assert server.spoken == clauses and server.complaints == [] and server.n_sockets == 1
+            per_char = 16_000 * MS_PER_CHAR // 1000 * 2
+            assert n_bytes == per_char * len("".join(clauses))
+            if has_subtitles:
+                assert [word.text for word in words] == " ".join(clauses).split()
+                assert [word.start_ms for word in words] == sorted(word.start_ms for word in words)
+                bounds = [per_char * len("".join(clauses[: n + 1])) for n in range(3)]
+                assert all(abs(end - bound) <= per_char for end, bound in zip(ends, bounds, strict=True))
+            else:
+                assert ends == []
+
+    asyncio.run(run())

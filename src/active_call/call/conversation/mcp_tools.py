@@ -6,6 +6,7 @@ is logged, and the call continues without its tools.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,6 @@ from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
 from active_call.call.conversation.tool_execution import ToolFunction
 from active_call.call.log import CallLog
-from active_call.providers.mcp.connection import McpConnection
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.mcp.settings import McpSettings
 
@@ -27,22 +27,22 @@ async def find_tools(
     pool: McpPool,
     log: CallLog,
 ) -> None:
-    """Ask the servers one after the other; the tools of each are offered as soon as they are known."""
-    for option in options:
+    """Ask all servers at once; the tools of each are offered as soon as they are known."""
+
+    async def ask(option: McpOption) -> None:
         settings = settings_of(option, pool.configured)
         if settings is None:
             log.warning("MCP server not known", extra={"fields": {"server": option.name, "known": sorted(pool.configured)}})
-            continue
+            return
         try:
-            connection = await pool.connection(settings)
-            defined = await connection.tools()
+            defined = await pool.connection(settings).tools()
         except ActiveCallError as error:
             log.warning("MCP tools are missing", extra={"fields": {"server": settings.name, "error": str(error)}})
-            continue
+            return
         tools = []
         for one in defined:
             if (not settings.tools or one.name in settings.tools) and one.name not in functions:
-                functions[one.name] = _function(connection, one.name, settings.timeout_s)
+                functions[one.name] = _function(pool, settings, one.name)
                 parameters = dict(one.parameters) or {"type": "object", "properties": {}}
                 tools.append(
                     Tool(
@@ -55,6 +55,8 @@ async def find_tools(
                     )
                 )
         offer(tuple(tools))
+
+    await asyncio.gather(*map(ask, options))
 
 
 def settings_of(option: McpOption, configured: Mapping[str, McpSettings]) -> McpSettings | None:
@@ -80,8 +82,8 @@ def settings_of(option: McpOption, configured: Mapping[str, McpSettings]) -> Mcp
     )
 
 
-def _function(connection: McpConnection, name: str, timeout_s: float) -> ToolFunction:
+def _function(pool: McpPool, settings: McpSettings, name: str) -> ToolFunction:
     async def call(**arguments: Any) -> str:
-        return await connection.call(name, arguments, timeout_s)
+        return await pool.connection(settings).call(name, arguments, settings.timeout_s)
 
     return call

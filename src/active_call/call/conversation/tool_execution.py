@@ -1,8 +1,9 @@
 """Runs the tools that a conversation starts: registered Python callables and HTTP requests, each with a time limit.
 
 A name with checked arguments enters, or a complete request; exactly one result or error leaves for each call, by `finish`. A coroutine
-function runs on the loop as a task of the call; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its
-end, and its result is ignored. At most `MAX_AT_ONCE` calls run at once; further ones get an error text.
+function runs on the loop; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its end, and its result is
+ignored. Functions are the user's and may do anything: each runs in a task of its own, for which neither a result nor the end of the call
+waits, and `sys.exit` in one is an error of that tool. At most `MAX_AT_ONCE` calls run at once; further ones get an error text.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,14 @@ import httpx
 import msgspec
 
 from active_call.agent import effects
+from active_call.call.conversation.tool_threads import ToolThreads
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
 
-MAX_THREADS = 4
-"""Plain functions that run at once for one telephone call; others wait within their time limit."""
 MAX_AT_ONCE = 16
 """Tool calls that run at once for one telephone call."""
 BUSY = "too many tools are running"
+CANCELLED = "the tool was cancelled"
 MAX_RESULT_CHARS = 8_000
 """How much of a result the model gets."""
 
@@ -50,9 +50,11 @@ class ToolExecution:
         self._finish = finish
         self._log = log
         self._requests = requests or {}
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="tool")
+        self._threads = ToolThreads()
         """A pool of its own, so that a plain function that never returns delays no other call. Threads are created when needed."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        """The functions, also those that are given up and have not ended."""
 
     def run(self, effect: effects.RunTool) -> None:
         """Start one call."""
@@ -60,7 +62,7 @@ class ToolExecution:
         if function is None:
             self._finish(effects.ToolFinished(effect.id, error=f"the tool {effect.name} cannot run here"))
             return
-        if len(self._tasks) >= MAX_AT_ONCE:
+        if max(len(self._tasks), len(self._running)) >= MAX_AT_ONCE:
             self._finish(effects.ToolFinished(effect.id, error=BUSY))
             return
         self._tasks[effect.id] = self._spawn(self._run(function, effect), f"tool {effect.name} {effect.id}")
@@ -97,34 +99,83 @@ class ToolExecution:
             task.cancel()
 
     async def _run(self, function: ToolFunction, effect: effects.RunTool) -> None:
-        limit = asyncio.timeout(effect.timeout_s)
+        own = asyncio.current_task()
+        name = own.get_name() if own is not None else effect.name  # it names the call
+        running = asyncio.get_running_loop().create_task(_call(function, effect.arguments, self._threads), name=name)
+        self._running.add(running)
+        running.add_done_callback(self._seen)
         try:
-            async with limit:
-                result = await _call(function, effect.arguments, self._threads)
-            finished = effects.ToolFinished(effect.id, _as_text(result)[:MAX_RESULT_CHARS])
+            await asyncio.wait({running}, timeout=effect.timeout_s)
+        finally:
+            is_late = not running.done()
+            running.cancel()
+        self._tasks.pop(effect.id, None)
+        self._finish(self._late(effect) if is_late else self._result_of(running, effect))
+
+    def _result_of(self, running: asyncio.Task[Any], effect: effects.RunTool) -> effects.ToolFinished:
+        if running.cancelled():  # by itself, or by what it waited for
+            self._log.warning("tool failed", extra={"fields": {"tool": effect.name, "error": CANCELLED}})
+            return effects.ToolFinished(effect.id, error=CANCELLED)
+        try:
+            return effects.ToolFinished(effect.id, _as_text(running.result())[:MAX_RESULT_CHARS])
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the model gets the error
             self._log.warning("tool failed", exc_info=error, extra={"fields": {"tool": effect.name}})
-            text = f"no answer within {effect.timeout_s:g} s" if limit.expired() else str(error) or type(error).__name__
-            finished = effects.ToolFinished(effect.id, error=text[:MAX_RESULT_CHARS])
-        self._tasks.pop(effect.id, None)
-        self._finish(finished)
+            return effects.ToolFinished(effect.id, error=(_words_of(error) or type(error).__name__)[:MAX_RESULT_CHARS])
+
+    def _late(self, effect: effects.RunTool) -> effects.ToolFinished:
+        text = f"no answer within {effect.timeout_s:g} s"
+        self._log.warning("tool failed", extra={"fields": {"tool": effect.name, "error": text, "threads": self._threads.places()}})
+        return effects.ToolFinished(effect.id, error=text)
+
+    def _seen(self, running: asyncio.Task[Any]) -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # it may be given up
 
 
-async def _call(function: ToolFunction, arguments: Mapping[str, Any], threads: Executor) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(**arguments)
-    context = contextvars.copy_context()
-    result = await asyncio.get_running_loop().run_in_executor(threads, partial(context.run, partial(function, **arguments)))
-    return await result if inspect.isawaitable(result) else result
+async def _call(function: ToolFunction, arguments: Mapping[str, Any], threads: ToolThreads) -> Any:
+    """The result of `function`. An exception that would end the program ends the function: RuntimeError."""
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(**arguments)
+        context = contextvars.copy_context()
+        work = partial(context.run, partial(_in_thread, function, arguments))
+        result = await asyncio.get_running_loop().run_in_executor(threads, work)
+        return await result if inspect.isawaitable(result) else result
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {_words_of(error)}") from error
+
+
+def _in_thread(function: ToolFunction, arguments: Mapping[str, Any]) -> Any:
+    """As `function`. A future does not take StopIteration."""
+    try:
+        return function(**arguments)
+    except StopIteration as error:
+        raise RuntimeError("StopIteration") from error
+
+
+def _words_of(error: BaseException) -> str:
+    """The text of an error, whose class may be the user's."""
+    try:
+        return _sendable(str(error))
+    except Exception:  # noqa: BLE001 - a user's `__str__`
+        return ""
+
+
+def _sendable(text: str) -> str:
+    """`text` as it can be sent to a model: a lone surrogate has no form in UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _as_text(result: Any) -> str:
     """A result as text for a model: a string unchanged, None as "done", anything else as JSON if possible."""
     if isinstance(result, str):
-        return result
+        return _sendable(result)
     if result is None:
         return "done"
     try:
         return msgspec.json.encode(result).decode()
     except (TypeError, ValueError, UnicodeError):
-        return str(result)
+        return _sendable(str(result))

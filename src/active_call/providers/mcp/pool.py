@@ -1,15 +1,17 @@
 """The MCP servers of this process: one connection for equal settings, shared by all calls.
 
 Settings enter, from the config or from a playbook; connections leave. A connection unused for `IDLE_S` is closed: its playbook may have
-been removed.
+been removed. So a call asks the pool whenever it uses one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from active_call.base.world import Clock
-from active_call.providers.mcp.connection import Connect, McpConnection, connect_with_sdk
+from active_call.providers.mcp.connection import McpConnection, connect_with_sdk
+from active_call.providers.mcp.session import Connect
 from active_call.providers.mcp.settings import McpSettings
 
 IDLE_S: Final = 600.0
@@ -23,24 +25,23 @@ class McpPool:
         self.configured = configured
         self._clock = clock
         self._connect = connect
-        self._connections: dict[tuple[object, ...], tuple[McpConnection, float]] = {}
+        self._connections: dict[tuple[object, ...], McpConnection] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
-    async def connection(self, settings: McpSettings) -> McpConnection:
+    def connection(self, settings: McpSettings) -> McpConnection:
         """The connection for `settings`, created at first use."""
+        connection = self._connections.pop(settings.key, None) or McpConnection(settings, self._connect, self._clock)
         now = self._clock.now()
-        known = self._connections.pop(settings.key, None)
-        connection = known[0] if known is not None else McpConnection(settings, self._connect, self._clock)
-        self._connections[settings.key] = (connection, now)
-        for key, (idle, used_at) in list(self._connections.items()):
-            if now - used_at > IDLE_S or len(self._connections) > MAX_CONNECTIONS:
-                if idle is connection:
-                    break
+        for key, known in list(self._connections.items()):
+            if known.idle_s(now) > (IDLE_S if len(self._connections) < MAX_CONNECTIONS else 0.0):
                 del self._connections[key]
-                await idle.close()
+                closing = asyncio.get_running_loop().create_task(known.close(), name="mcp closing")
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+        self._connections[settings.key] = connection
         return connection
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, at once."""
         connections, self._connections = self._connections, {}
-        for connection, _ in connections.values():
-            await connection.close()
+        await asyncio.gather(*(one.close() for one in connections.values()), *self._closing, return_exceptions=True)

@@ -21,7 +21,7 @@ from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import error_text, lines_of, open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
-from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.spoken_text import SpokenText
 from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.whole_text import WholeTextStream
@@ -72,7 +72,7 @@ class HttpTextToSpeech:
         """The sound of one JSON object. Raises ProviderError."""
         raise NotImplementedError
 
-    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
         return WholeTextStream(lambda text: self._speak(SpokenText(text, "", speaker, speed)), self.rate_hz)
 
     async def connect_ahead(self) -> None:

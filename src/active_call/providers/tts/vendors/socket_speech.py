@@ -28,7 +28,7 @@ from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, V
 from active_call.providers.tts.vendors.vendor_voice import rate_in
 from active_call.providers.tts.vendors.written_text import WrittenTextStream
 from active_call.providers.tts.whole_text import WholeTextStream
-from active_call.providers.websocket import closed_error, open_socket
+from active_call.providers.websocket import closed_error, closed_normally, open_socket
 
 MAX_KEPT: Final = 8
 """Idle connections kept for one voice."""
@@ -60,6 +60,8 @@ class SocketTextToSpeech:
     """For streamed text: for this long after its last sound, the text can be continued with the same prosody."""
     speaks_sentences: bool = False
     """For streamed text: there is no flush; a text is spoken once it ends a sentence, or at the end of the whole text."""
+    closes_at_end: bool = False
+    """For streamed text: the vendor closes the connection after the sound of the whole text."""
     times_of_clause: bool = False
     """For streamed text: word times are relative to the start of the clause. False: to the start of the text."""
 
@@ -188,7 +190,12 @@ class SocketTextToSpeech:
         while (chunk := self.read(message, spoken)) is not None:
             if chunk.pcm or chunk.words:
                 yield chunk
-            message = await socket.recv()
+            try:
+                message = await socket.recv()
+            except ConnectionClosed as error:
+                if self.closes_at_end and closed_normally(error):
+                    return
+                raise
 
     async def take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
         """A connection, and whether it was a kept one."""

@@ -2,19 +2,29 @@
 
 Wires: https://cloud.tencent.com/document/api/1073/108595 (stream_wsv2) and https://cloud.tencent.com/document/product/1073/37995
 (TextToVoice). On the WebSocket the address carries every parameter and a signature; `ready` comes, `ACTION_SYNTHESIS` and
-`ACTION_COMPLETE` go, sound comes as binary frames, then `final`; each session has its own connection. Options: `appId`, `secretId`,
-`secretKey`, `speaker` (the number of a voice), `speed`, `volume`, `emotion`, `samplerate`; `extra` is sent as further parameters.
+`ACTION_COMPLETE` go, sound comes as binary frames, then `final`; each session has its own connection.
+
+The vendor speaks what a line break or one of `。；？！;?!` ends (not `.`) at once and keeps the rest, so a clause of streamed text goes
+with a line break. Nothing marks the end of a clause's sound: it is where the subtitles say that its last letter ends; a voice
+without subtitles reports only the end of all.
+
+Options: `appId`, `secretId`, `secretKey`, `speaker` (the number of a voice), `speed`, `volume`, `emotion`, `samplerate`; `extra` is sent
+as further parameters.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
+from msgspec import field as struct_field
 from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
 from active_call.providers.accounts.tencent import APP_ID, KEY_PAGE, KEYS, LIFETIME_S, NAME, TencentAccount, find_account, signed_url
 from active_call.providers.credentials import find_url, without_secrets
@@ -23,6 +33,7 @@ from active_call.providers.json_values import mapping, mappings, number, read_ob
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
+from active_call.providers.tts.vendors.spelling import Spelling
 from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
 from active_call.providers.tts.vendors.vendor_voice import speed_in
 
@@ -33,7 +44,7 @@ SPEEDS: Final = ((0.6, -2.0), (0.8, -1.0), (1.0, 0.0), (1.2, 1.0), (1.5, 2.0), (
 """The speed, and the vendor's value for it; values between are interpolated."""
 REFUSED_FOR_GOOD: Final = frozenset({10_001, 10_002, 10_003})
 """Permanent error codes: parameters, no account or quota, and the signature."""
-CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, streaming_text=True, word_times=True, emotions=True)
 OPTIONS: Final = (
     DeclaredOption("speaker", "the number of a voice", DEFAULT_VOICE),
     DeclaredOption("speed", "0.6 to 2.5", "1.0"),
@@ -108,6 +119,47 @@ def words_of_subtitles(subtitles: Any) -> tuple[WordTime, ...]:
     return tuple(words)
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What was spoken of one session."""
+
+    spelling: Spelling = field(default_factory=Spelling)
+    _sound_ms: float = 0.0
+    _words_end_ms: float = 0.0
+    _ends_ms: deque[float] = field(default_factory=deque)
+    """Where the sound of complete clauses ends that has not come as a whole."""
+
+    def take_sound(self, ms: float) -> bool:
+        """Count sound; returns whether it completes a clause."""
+        self._sound_ms += ms
+        return self.ends_clause()
+
+    def take_words(self, words: tuple[WordTime, ...]) -> tuple[WordTime, ...]:
+        """The words of a sentence with times in the sound of the session; times that go back are read as relative to the sentence."""
+        if not words:
+            return ()
+        if words[0].start_ms + 1 < self._words_end_ms:
+            began_ms = self._words_end_ms
+            words = tuple(WordTime(word.text, word.start_ms + began_ms, word.end_ms + began_ms) for word in words)
+        self._words_end_ms = words[-1].end_ms
+        if self.spelling.count(sum(1 for word in words for char in word.text if not char.isspace())):
+            self._ends_ms.append(self._words_end_ms)
+        return words
+
+    def ends_clause(self) -> bool:
+        """Whether the sound of the oldest clause is complete."""
+        if not self._ends_ms or self._sound_ms + 1 < self._ends_ms[0]:
+            return False
+        self._ends_ms.popleft()
+        return True
+
+
+class SessionText(SpokenText, frozen=True):
+    """The text of one session, with what of it has sounded."""
+
+    heard: _Heard = struct_field(default_factory=_Heard)
+
+
 class TencentTextToSpeech(SocketTextToSpeech):
     """The streaming API as a `TextToSpeech`."""
 
@@ -115,6 +167,8 @@ class TencentTextToSpeech(SocketTextToSpeech):
     can = CAPABILITIES
     rates = RATES
     keeps_s = 0.0
+    takes_written_text = True
+    context_idle_s = 590.0  # a session without text for ten minutes ends
 
     def __init__(self, option: TtsOption, services: Services, url: str, account: TencentAccount) -> None:
         super().__init__(option, services, url, account.secret_key)
@@ -126,6 +180,9 @@ class TencentTextToSpeech(SocketTextToSpeech):
     def new_id(self) -> str:
         """Session ids are UUIDs."""
         return self._world.randomness.uuid()
+
+    def new_spoken_text(self, text: str, speaker: str | None, speed: float | None) -> SpokenText:
+        return SessionText(text, self.new_id(), speaker, speed)
 
     def address(self, spoken: SpokenText) -> VoiceAddress:
         now = int(self._world.clock.utc_now().timestamp())
@@ -153,19 +210,28 @@ class TencentTextToSpeech(SocketTextToSpeech):
                 return
 
     def ask(self, spoken: SpokenText) -> Sequence[Message]:
-        orders = (("ACTION_SYNTHESIS", spoken.text), ("ACTION_COMPLETE", ""))
-        return [
-            write_object({"session_id": spoken.id, "message_id": f"{spoken.id}-{number}", "action": action, "data": data})
-            for number, (action, data) in enumerate(orders)
-        ]
+        return (self._order(spoken, "ACTION_SYNTHESIS", spoken.text), *self.finish(spoken))
+
+    def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
+        if isinstance(spoken, SessionText):
+            spoken.heard.spelling.add(clause)
+        return (self._order(spoken, "ACTION_SYNTHESIS", clause.rstrip() + "\n"),)
+
+    def finish(self, spoken: SpokenText) -> Sequence[Message]:
+        return (self._order(spoken, "ACTION_COMPLETE", ""),)
+
+    def _order(self, spoken: SpokenText, action: str, data: str) -> str:
+        return write_object({"session_id": spoken.id, "message_id": self._world.randomness.uuid(), "action": action, "data": data})
 
     def read(self, message: Message, spoken: SpokenText) -> SpeechChunk | None:
+        heard = spoken.heard if isinstance(spoken, SessionText) else _Heard()
         if isinstance(message, bytes):
-            return SpeechChunk(message)
+            return SpeechChunk(message, ends_flush=heard.take_sound(len(message) / BYTES_PER_SAMPLE * 1000 / self.rate_hz))
         event = self._event(message)
         if event.get("final") == 1:
             return None
-        return SpeechChunk(b"", words_of_subtitles(mapping(event.get("result")).get("subtitles")))
+        words = heard.take_words(words_of_subtitles(mapping(event.get("result")).get("subtitles")))
+        return SpeechChunk(b"", words, ends_flush=heard.ends_clause())
 
     def _event(self, message: Message) -> Mapping[str, Any]:
         event = read_object(NAME, message)

@@ -3,7 +3,8 @@
 All inputs (clauses, the end, the vendor's messages) go through one queue in order. A flushed clause is spoken at once; the last chunk of
 its sound is marked (`SpeechChunk.ends_flush`). A vendor with context ids forgets a context after a silence (`context_idle_s`): the next
 clause then begins a new one. A vendor without a flush speaks a text at once if it ends a sentence (`speaks_sentences`): after any other
-clause its context is ended, and the next clause waits for the vendor's confirmation. Knows no vendor.
+clause its context is ended, and the next clause waits for the vendor's confirmation. A vendor
+may close the connection after the last sound (`closes_at_end`). Knows no vendor.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.providers.text_to_speech import SpeechChunk, WordTime
 from active_call.providers.tts.vendors.spoken_text import Message, SpokenText, VoiceAddress
-from active_call.providers.websocket import closed_error
+from active_call.providers.websocket import closed_error, closed_normally
 
 SENTENCE_ENDS: Final = (".", "!", "?", "。", "！", "？")
 
@@ -49,6 +50,9 @@ class Voice(Protocol):
 
     @property
     def speaks_sentences(self) -> bool: ...
+
+    @property
+    def closes_at_end(self) -> bool: ...
 
     def new_spoken_text(self, text: str, speaker: str | None, speed: float | None) -> SpokenText: ...
 
@@ -168,6 +172,8 @@ class _Dictation:
         self._is_ended = False
         self._is_ending = False
         """The context was ended, and the vendor has not confirmed it."""
+        self._is_finished = False
+        """The vendor was told that no text follows."""
         self._held: deque[_Clause] = deque()
         """Clauses that wait for that."""
         self._listening: asyncio.Task[None] | None = None
@@ -248,6 +254,8 @@ class _Dictation:
                     if self._is_begun:
                         await self._finish(socket)
                 case _Broken(error):
+                    if self._voice.closes_at_end and self._is_finished and closed_normally(error):
+                        return
                     raise error
 
     async def _next(self, socket: ClientConnection) -> _Clause | _Heard | _End | _Broken:
@@ -274,6 +282,7 @@ class _Dictation:
         return is_old and not self._voice.speaks_sentences
 
     async def _finish(self, socket: ClientConnection) -> None:
+        self._is_finished = True
         for order in self._voice.finish(self._spoken):
             await socket.send(order)
 

@@ -1,8 +1,9 @@
 """Tencent Cloud's synthesis on loopback: the streaming API and the basic one.
 
 Source: https://cloud.tencent.com/document/api/1073/108595 and https://cloud.tencent.com/document/product/1073/37995. Like the vendor, the
-simulator refuses: a wrong signature or account (10003; AuthFailure), no quota (10002; UnsupportedOperation), missing or unknown parameters
-(10001; InvalidParameter), a text before `ready` or of another session, a basic text that is too long.
+simulator speaks what a line break or a mark of `ENDS` ends at once, and the rest at `ACTION_COMPLETE`; and it refuses: a wrong signature
+or account (10003; AuthFailure), no quota (10002; UnsupportedOperation), missing or unknown parameters (10001; InvalidParameter), a text
+before `ready` or of another session, more than 10,000 characters in a session, a basic text that is too long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,29 +20,52 @@ from typing import Any, Final
 
 from active_call.testing.vendors.wire.server import Request, Response, VendorServer
 from active_call.testing.vendors.wire.socket import VendorSocket, order_in
-from active_call.testing.vendors.wire.speaking import pieces_of, sound_of, words_of
+from active_call.testing.vendors.wire.speaking import MS_PER_CHAR, pieces_of, sound_of, words_of
 
 NEEDED: Final = frozenset(
     {"Action", "AppId", "SecretId", "Timestamp", "Expired", "SessionId", "VoiceType", "Codec", "SampleRate", "Signature"}
 )
 RATES: Final = (8_000, 16_000, 24_000)
 MAX_CHARS: Final = 500
+MAX_SESSION_CHARS: Final = 10_000
+ENDS: Final = re.compile(r"(?<=[。；？！;?!\n])")
+"""After these the vendor speaks what it has; a full stop is not among them."""
 MAX_WIDE_CHARS: Final = 150
 
 
-def subtitles_of(said: str) -> list[dict[str, Any]]:
+def subtitles_of(said: str, from_ms: int = 0) -> list[dict[str, Any]]:
     """The words of `said` in the format of both APIs."""
     return [
-        {"Text": word, "BeginTime": round(begin * 1000), "EndTime": round(end * 1000), "BeginIndex": 0, "EndIndex": 0, "Phoneme": ""}
+        {
+            "Text": word,
+            "BeginTime": from_ms + round(begin * 1000),
+            "EndTime": from_ms + round(end * 1000),
+            "BeginIndex": 0,
+            "EndIndex": 0,
+            "Phoneme": "",
+        }
         for word, begin, end in words_of(said)
     ]
 
 
 class TencentSpeechServer(VendorServer):
-    """`/stream_wsv2`."""
+    """`/stream_wsv2`. `spoken` holds each synthesised sentence, in order.
+
+    `times_are_of_sentences`: word times are relative to the start of the sentence. `has_subtitles`: some voices have none.
+    `subtitles_first`: they come before the sound of their sentence.
+    """
 
     app_id = "1250000000"
     secret_id = "AKID-simulated"
+
+    def __init__(
+        self, *, times_are_of_sentences: bool = False, has_subtitles: bool = True, subtitles_first: bool = True, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self.times_are_of_sentences = times_are_of_sentences
+        self.has_subtitles = has_subtitles
+        self.subtitles_first = subtitles_first
+        self.spoken: list[str] = []
 
     def check_handshake(self, request: Request) -> None:
         if request.path != "/stream_wsv2":
@@ -82,7 +107,7 @@ class TencentSpeechServer(VendorServer):
         )
 
     async def _listen(self, socket: VendorSocket, query: Mapping[str, str]) -> None:
-        said, rate_hz = "", int(query["SampleRate"])
+        said, n_chars, spoken_ms = "", 0, 0
         while True:
             order = order_in(await socket.receive(60))
             if order.get("session_id") != query["SessionId"] or not order.get("message_id"):
@@ -91,7 +116,14 @@ class TencentSpeechServer(VendorServer):
                 return
             match order.get("action"):
                 case "ACTION_SYNTHESIS":
-                    said += str(order.get("data", ""))
+                    n_chars += len(str(order.get("data", "")))
+                    if n_chars > MAX_SESSION_CHARS:
+                        self.complain("more than 10,000 characters in a session")
+                        await self._report(socket, query, code=10_001, message="too many characters")
+                        return
+                    *complete, said = ENDS.split(said + str(order.get("data", "")))
+                    for sentence in complete:
+                        spoken_ms += await self._say(socket, query, sentence.rstrip("\n"), spoken_ms)
                 case "ACTION_RESET":
                     said = ""
                 case "ACTION_COMPLETE":
@@ -100,11 +132,23 @@ class TencentSpeechServer(VendorServer):
                     self.complain(f"unknown action {order}")
                     await self._report(socket, query, code=10_001, message="action")
                     return
-        await self._report(socket, query, result={"subtitles": subtitles_of(said)})
-        for piece in pieces_of(said, rate_hz):
+        await self._say(socket, query, said, spoken_ms)
+        await self._report(socket, query, final=1)
+
+    async def _say(self, socket: VendorSocket, query: Mapping[str, str], said: str, from_ms: int) -> int:
+        """Speak one sentence; returns how long its sound is, in ms."""
+        if not said.strip():
+            return 0
+        self.spoken.append(said)
+        subtitles = {"subtitles": subtitles_of(said, 0 if self.times_are_of_sentences else from_ms) if self.has_subtitles else None}
+        if self.subtitles_first:
+            await self._report(socket, query, result=subtitles)
+        for piece in pieces_of(said, int(query["SampleRate"])):
             await socket.send(piece)
             await asyncio.sleep(0)
-        await self._report(socket, query, final=1)
+        if not self.subtitles_first:
+            await self._report(socket, query, result=subtitles)
+        return len(said) * MS_PER_CHAR
 
     async def _report(
         self, socket: VendorSocket, query: Mapping[str, str], *, code: int = 0, message: str = "success", **more: Any
