@@ -115,6 +115,27 @@ def test_commands_that_cannot_be_carried_out_raise() -> None:
     assert bench.call.hung_up == [("client", "hangup", "")]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        commands.Refer(callee="sip:a@b"),
+        commands.Bridge(target_session_id="s.2"),
+        commands.Tts(text="Hello."),
+        commands.Play(url="a.wav"),
+        commands.Message(body="Hello."),
+        commands.Dtmf(digits="1"),
+        commands.Hold(),
+    ],
+)
+def test_nothing_begins_after_the_hangup_of_a_client(command: commands.Command) -> None:
+    """The target of a transfer would ring for nobody."""
+    bench = Bench()
+    bench.machine.now = CallStates(True, Stage.ANSWERED, is_ending=True)
+    with pytest.raises(LocalProtocolError, match="the call is ending"):
+        carry_out(bench.commanded(), command)
+    assert bench.asked == [] and bench.call.emitted == []
+
+
 def test_answer_is_told_once_and_starts_what_waits_for_it() -> None:
     bench = Bench()
     reports = bench.reports()

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -424,7 +424,8 @@ class Speaker(Client):
             begun = time.monotonic()
             for n, at in enumerate(range(0, len(sound), frame)):
                 time.sleep(max(0.0, begun + n * 0.02 - time.monotonic()))
-                self.line.send(sound[at : at + frame])
+                with suppress(ConnectionClosed):
+                    self.line.send(sound[at : at + frame])
 
         threading.Thread(target=go, daemon=True).start()
 
@@ -468,6 +469,31 @@ def test_playbook_talks_over_the_socket(server: Server) -> None:
     assert listed["callType"] == "webSocket"
     client.line.close()
     server.wait(lambda: not server.get("/list")["active_calls"], 10, "the end of the call")
+
+
+@pytest.mark.parametrize("keeps", ["linger=30", "detach=true"])
+def test_client_that_comes_back_hears_the_call_and_is_heard_again(server: Server, keeps: str) -> None:
+    session_id = f"back-{uuid.uuid4()}"
+    client = Speaker(server, f"?id={session_id}&{keeps}")
+    client.send("invite", option={})
+    last_seen = client.until("answer")["seq"]
+    client.line.close()
+    control = Client(server, f"?id={session_id}&detach=true")  # has no sound
+    again = Speaker(server, f"?id={session_id}&{keeps}&since={last_seen}")
+    listener = Speaker(server, f"?id={session_id}&detach=true")
+    control.send("tts", text="Good morning to you.", playId="1")
+    again.until("trackEnd", playId="1")
+    assert loudness(again.sound) > 100
+    listener.until("trackEnd", playId="1")
+    assert listener.sound == []
+    speech = np.concatenate((audio.resample(voice.speak("hello"), 8000, 16_000), audio.silence(1500, 16_000))).astype("<i2")
+    again.speak(speech.tobytes(), 640)
+    control.until("speaking")
+    control.send("hangup")
+    assert again.until("hangup")["reason"]
+    with pytest.raises(InvalidStatus) as over:  # nothing is left to be joined
+        Speaker(server, f"?id={session_id}&{keeps}&since={last_seen}")
+    assert over.value.response.status_code == 404
 
 
 def test_sound_that_is_none_is_an_error_and_the_call_goes_on(server: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -23,6 +23,9 @@ from active_call.contract import commands, events, wire
 from active_call.legs.abilities import Renegotiable, TakesCandidates, renegotiable, texting
 from active_call.legs.trunks.outbound_guard import Asker
 
+BEGINS: Final = (commands.Refer, commands.Bridge, commands.Tts, commands.Play, commands.Message, commands.Dtmf, commands.Hold)
+"""Commands that begin something with another party, or with this one."""
+
 
 class Commanded(Struct, frozen=True):
     """The parts that execute commands, and the function that ends the call."""
@@ -40,6 +43,8 @@ class Commanded(Struct, frozen=True):
 
 def carry_out(call: Commanded, command: commands.Command, *, asked_by: Asker = "api") -> None:
     """Execute `command`. Raises ActiveCallError if the call cannot."""
+    if isinstance(command, BEGINS) and call.machine.now.is_ending:
+        raise LocalProtocolError("the call is ending")
     if isinstance(command, commands.Refer):
         call.transfers.start(command, asked_by=asked_by)
         return

@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection
@@ -284,6 +285,8 @@ class ClientCall:
             try:
                 await self._open()
             except ClientError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    raise CallOver("the call has ended meanwhile", status=error.status, code="not_found") from error
                 if error.status in (400, 401, 403) or n == len(RECONNECT_S) - 1:
                     raise
             else:

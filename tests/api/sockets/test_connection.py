@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.websockets import WebSocket
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from active_call.api.refusals import refuse_socket
 from active_call.api.sockets.connection import EXTENSION, Outgoing
-from active_call.api.sockets.protocol import SocketProtocol
+from active_call.api.sockets.protocol import MAX_FRAGMENTS, SocketProtocol
 from active_call.base.bulk_input import BulkInput
 from active_call.base.world import SystemClock
 
@@ -259,3 +260,86 @@ def test_sound_after_our_close_is_discarded_without_the_library() -> None:
         assert protocol.close_timer is None  # the client's answer is still seen
 
     served(app, story)
+
+
+def _accepting(log: list[Any]) -> App:
+    async def app(_: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            log.append(message)
+        log.append(message)
+
+    return app
+
+
+@pytest.mark.parametrize("pieces", [[b"\xff\xfe"], [b"\xf0\x9f", b"abc"]])
+def test_text_that_is_not_utf_8_closes_the_connection_without_a_fault_in_the_log(
+    pieces: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[Any] = []
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        for index, piece in enumerate(pieces):
+            protocol.data_received(frame(0 if index else 1, piece, fin=index == len(pieces) - 1))
+        while not got:
+            await asyncio.sleep(0)
+        assert transport.written.endswith(struct.pack("!BBH", 0x88, 11, 1007) + b"not UTF-8")
+
+    served(_accepting(got), story)
+    assert got[0]["code"] == 1007
+    assert not caplog.records
+
+
+def test_message_of_endless_empty_frames_is_refused() -> None:
+    got: list[Any] = []
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        protocol.data_received(frame(1, b"", fin=False))
+        for _ in range(20):
+            protocol.data_received(frame(0, b"", fin=False) * 1000)
+            await asyncio.sleep(0)
+        assert len(protocol.frames) <= MAX_FRAGMENTS
+        while not got:
+            await asyncio.sleep(0)
+        assert struct.pack("!H", 1009) in transport.written
+
+    served(_accepting(got), story)
+    assert got[0]["code"] == 1009
+
+
+def test_message_that_waited_for_a_slow_client_until_the_close_is_not_reported_as_a_fault() -> None:
+    raised: list[BaseException] = []
+
+    async def app(_: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        closing = asyncio.create_task(send({"type": "websocket.close", "code": 1000}))
+        sound = asyncio.create_task(send({"type": "websocket.send", "bytes": b"sound"}))
+        raised.extend(one for one in await asyncio.gather(closing, sound, return_exceptions=True) if one)
+
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        protocol.pause_writing()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        protocol.resume_writing()
+        while not protocol.close_sent or not raised:
+            await asyncio.sleep(0)
+
+    served(app, story)
+    assert [type(one) for one in raised] == [ClientDisconnected]
+
+
+def test_client_that_reads_nothing_is_dropped_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(protocol: SocketProtocol, transport: Transport) -> None:
+        aborted: list[bool] = []
+        protocol.abort = lambda: aborted.append(True)  # type: ignore[method-assign]
+        protocol.pause_writing()
+        assert protocol._unread is not None
+        protocol._unread._run()  # type: ignore[attr-defined]
+        assert aborted == [True]
+        protocol.resume_writing()
+
+    served(_accepting([]), story)
+    record = caplog.records[0]
+    assert record.message == "socket dropped: its client reads nothing" and vars(record)["path"] == "/call"

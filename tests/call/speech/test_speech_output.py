@@ -310,10 +310,61 @@ def test_sentences_of_one_play_id_are_heard_one_after_another_whenever_they_come
         player.speaking.tts(commands.Tts(text="Three.", play_id="1"))
         player.speaking.tts(commands.Tts(text="", play_id="1", end_of_stream=True))
         await asyncio.sleep(6)
-        told = ends(player)
-        assert sum(heard for _, heard in told) == 3000 and not any(words for words, _ in told)
-        assert set(tracks(player)) == {"+1", "-1"}
+        assert ends(player) == ([("", 2000), ("", 1000)] if later_s > 2 else [("", 3000)])
+        assert tracks(player) == ["+1", "-1"] * len(ends(player))
         assert not player.speaking.is_speaking
+
+    speaking_voice(work)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "end"),
+    [
+        (0.6, ("", 500)),  # the sound of the third is not complete
+        (1.3, ("One.", 1200)),
+        (2.3, ("One. Two.", 2200)),
+    ],
+)
+def test_sentences_that_come_when_the_end_of_the_first_is_known_are_cut_as_one_play(at_s: float, end: tuple[str, int]) -> None:
+    async def work(player: Player) -> None:
+        for n_words, text in enumerate(("One.", "Two.", "Three.")):
+            await asyncio.sleep(0.25 * (n_words > 0))
+            player.speaking.tts(commands.Tts(text=text, play_id="1"))
+        await asyncio.sleep(at_s - 0.5)
+        player.speaking.interrupt()
+        await asyncio.sleep(5)
+        (told,) = ends(player)
+        assert told[0] == end[0] and abs(told[1] - end[1]) <= 120
+        assert tracks(player) == ["+1", "!1"]
+        (cut,) = [event for event in player.events if isinstance(event, events.Interruption)]
+        assert cut.total_duration == (3000 if at_s > 1 else 2900)
+        assert not player.speaking._plays
+
+    speaking_voice(work)
+
+
+def test_graceful_interruption_of_the_first_sentence_leaves_out_those_that_came_when_its_end_was_known() -> None:
+    async def work(player: Player) -> None:
+        for text in ("One.", "Two."):
+            player.speaking.tts(commands.Tts(text=text, play_id="1"))
+            await asyncio.sleep(0.3)
+        player.speaking.interrupt(graceful=True)
+        await asyncio.sleep(5)
+        assert ends(player) == [("", 1000)]
+        assert tracks(player) == ["+1", "-1"]
+
+    speaking_voice(work)
+
+
+def test_call_hangs_up_after_the_words_that_were_appended_to_its_last_play() -> None:
+    async def work(player: Player) -> None:
+        ended: list[float] = []
+        player.speaking._on_auto_hangup = lambda: ended.append(player.loop.time())
+        player.speaking.tts(commands.Tts(text="One.", play_id="1", auto_hangup=True))
+        await asyncio.sleep(0.5)
+        player.speaking.tts(commands.Tts(text="Two.", play_id="1"))
+        await asyncio.sleep(5)
+        assert len(ended) == 1 and ended[0] >= 2.0
 
     speaking_voice(work)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from active_call.contract.options import CallOption
-from active_call.legs.events import LegMedia
+from active_call.legs.events import LegEnded, LegMedia
 from active_call.legs.websocket.formats import FormatError, sound_format
 from active_call.legs.websocket.leg import MAX_AHEAD_S, WebSocketLeg
 from active_call.media.link import messages as link
@@ -144,3 +144,24 @@ def test_sound_of_an_ended_call_goes_no_further() -> None:
         assert scene.media == [sound, ended]
 
     run_virtually(story())
+
+
+@pytest.mark.parametrize(("back_after_s", "is_over"), [(None, True), (59.0, False)])
+def test_call_whose_socket_does_not_come_back_ends(back_after_s: float | None, is_over: bool) -> None:
+    heard: list[bytes] = []
+
+    async def story(scene: Scene) -> None:
+        scene.leg.disconnect(60.0)
+        scene.report(link.MessageSent(1, b"lost"))
+        assert not scene.leg.is_connected
+        if back_after_s is not None:
+            await asyncio.sleep(back_after_s)
+            scene.leg.connect(heard.append)
+            assert scene.leg.is_connected
+        await asyncio.sleep(120)
+        scene.report(link.MessageSent(1, b"sound"))
+
+    scene = play(story, "pcm")
+    ended = [event for event in scene.events if isinstance(event, LegEnded)]
+    assert [(one.by, one.cause) for one in ended] == ([("system", "no_media")] if is_over else [])
+    assert (scene.sent, heard) == ([], [] if is_over else [b"sound"])

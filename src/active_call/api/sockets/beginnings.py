@@ -104,6 +104,6 @@ def by_socket(calls: CallsToPlace, pool: MediaPool, world: World, peer: str) -> 
         session_id = query.id or f"s.{world.randomness.uuid()}"
         sound = sound_format(option.codec, query.rate_hz)
         leg = WebSocketLeg(pool, sound, send_sound, caller=option.caller or "", callee=option.callee or "", call_id=session_id, peer=peer)
-        return Begun(calls.place(option, playbook=playbook, session_id=session_id, leg=leg), leg.hear)
+        return Begun(calls.place(option, playbook=playbook, session_id=session_id, leg=leg), leg)
 
     return begin

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct, field
@@ -44,6 +45,8 @@ COMMANDS_PER_S: Final = 200
 SOUND_MESSAGES: Final = 100
 """Two seconds of sound are queued for a client that reads too slowly; older sound is dropped."""
 MAX_CANDIDATES: Final = 64
+SOUND_GONE_S: Final = 60.0
+"""How long a call waits for a socket with its sound."""
 SILENT_PINGS: Final = 3
 """How many pings without any reply mark a client as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
@@ -64,11 +67,26 @@ Hear = Callable[[bytes], None]
 """Accepts a binary message of the client. Raises ActiveCallError if it is not sound."""
 
 
+class ClientSound(Protocol):
+    """The sound of a call with a socket's client; `legs.websocket.leg.WebSocketLeg` implements it."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    def hear(self, data: bytes) -> None:
+        """Accept a binary message. Raises ActiveCallError if it is not sound."""
+        ...
+
+    def connect(self, send_sound: Hear) -> None: ...
+
+    def disconnect(self, wait_s: float) -> None: ...
+
+
 class Begun(Struct, frozen=True):
-    """A call begun by a socket. `hear`: accepts the client's sound; None if its sound uses another transport."""
+    """A call begun by a socket. `sound`: None if the client's sound uses another transport."""
 
     call: CallHandle
-    hear: Hear | None = None
+    sound: ClientSound | None = None
 
 
 class BeginsCalls(Protocol):
@@ -136,24 +154,36 @@ class SocketServices(Struct, frozen=True):
     runs: PlaybookRuns
     owners: Owners = field(default_factory=Owners)
     encoded: EncodedOnce = field(default_factory=EncodedOnce)
+    sounds: WeakValueDictionary[str, ClientSound] = field(default_factory=WeakValueDictionary)
+    """The sound of the calls with clients, by the id of the call."""
 
 
 class CallSocket:
     """Runs one socket until its call ends or its client is gone."""
 
     def __init__(
-        self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, begin: BeginsCalls
+        self,
+        client: WebSocket,
+        connection: Connection | None,
+        query: SocketQuery,
+        shared: SocketServices,
+        begin: BeginsCalls,
+        *,
+        carries_sound: bool = False,
     ) -> None:
+        """`carries_sound`: a call that has lost the socket with its sound may use this one."""
         self._client = client
         self._connection = connection
         self._query = query
         self._shared = shared
         self._begin = begin
+        self._carries_sound = carries_sound
         self._call: CallHandle | None = None
         self._is_owner = False
         self._begun: asyncio.Future[CallHandle] = asyncio.get_running_loop().create_future()
         """The call, once there is one."""
-        self._hear: Hear | None = None
+        self._client_sound: ClientSound | None = None
+        """What gets the client's sound, if this socket carries it."""
         self._early_candidates: tuple[commands.AddIceCandidate, ...] = ()
         """Candidates that came from a browser before its offer."""
         self._stop_listening: Callable[[], None] = lambda: None
@@ -190,6 +220,15 @@ class CallSocket:
         now = call.describe()
         is_free = (now.direction == "inbound" and now.phase < Phase.ANSWERED) or self._shared.owners.is_awaited(call.id)
         self._take(call, is_owner=is_free and not self._query.is_detached)
+        sound = self._shared.sounds.get(call.id) if self._carries_sound else None
+        if sound is not None and not sound.is_connected:
+            sound.connect(self._sound.put)
+            self._carry(sound)
+
+    def _carry(self, sound: ClientSound) -> None:
+        self._client_sound = sound
+        if self._connection is not None:
+            self._connection.take_bytes = self._hear_now
 
     def _take(self, call: CallHandle, *, is_owner: bool) -> None:
         self._call = call
@@ -202,6 +241,8 @@ class CallSocket:
             self._connection.take_bytes = None
         if self._sound.n_dropped:
             log.warning("client read its sound too slowly", extra={"messages_dropped": self._sound.n_dropped, "session_id": self._query.id})
+        if self._client_sound is not None:
+            self._client_sound.disconnect(max(SOUND_GONE_S, self._query.linger_s))
         call = self._call
         if call is None or not self._is_owner:
             return
@@ -235,8 +276,8 @@ class CallSocket:
 
     async def _take_sound(self, data: bytes) -> None:
         try:
-            if self._hear is not None:
-                self._hear(data)
+            if self._client_sound is not None:
+                self._client_sound.hear(data)
             elif self._call is not None:
                 raise ActiveCallError("this socket does not accept sound; expected commands as JSON text messages")
         except ActiveCallError as error:
@@ -245,8 +286,8 @@ class CallSocket:
     def _hear_now(self, data: bytes) -> bool:
         """Deliver sound to the call without a task switch. False: `_read` gets the message and reports the error."""
         try:
-            if self._hear is not None:
-                self._hear(data)
+            if self._client_sound is not None:
+                self._client_sound.hear(data)
         except ActiveCallError:
             return False
         return True
@@ -285,13 +326,14 @@ class CallSocket:
         if not option.callee and self._callee:
             option = msgspec.structs.replace(option, callee=self._callee)
         begun = self._begin(option, self._query, self._playbook, self._sound.put)
-        self._playbook, self._hear = None, begun.hear
-        if self._connection is not None and begun.hear is not None:
-            self._connection.take_bytes = self._hear_now
+        self._playbook = None
+        if begun.sound is not None:
+            self._shared.sounds[begun.call.id] = begun.sound
+            self._carry(begun.sound)
         self._take(begun.call, is_owner=not self._query.is_detached)
         for candidate in self._early_candidates:
             begun.call.send(candidate)
-        if command.option.subscribe and begun.hear is None:
+        if command.option.subscribe and begun.sound is None:
             self._listen(begun.call)
 
     def _listen(self, call: CallHandle) -> None:

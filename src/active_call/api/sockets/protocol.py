@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.protocol import OPEN
@@ -29,6 +30,9 @@ BYTES_AT_ONCE: Final = 8192
 """As much is handled together; with a carrier's sound it takes some 2 ms."""
 HANDSHAKE_S: Final = 10.0
 """How long the request that opens a socket may take to be read. It has come already; a part that is missing never comes."""
+MAX_FRAGMENTS: Final = 10_000
+"""Frames of one message. Empty ones count nothing for the limit of its size, but take memory."""
+log = logging.getLogger("active_call.api")
 _LOG: Final = logging.getLogger("active_call.api.connection")
 _LOG.setLevel(logging.ERROR)
 
@@ -82,7 +86,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     # -- uvicorn and asyncio
 
     async def send(self, message: ASGISendEvent) -> None:
-        """A handshake refused with an HTTP response is complete; uvicorn would report each one as a fault of the application."""
+        """A handshake refused with an HTTP response is complete; uvicorn would report each one as a fault of the application.
+
+        It also would where the connection was closed while this message waited for a client that reads slowly.
+        """
+        await self.writable.wait()
+        if self.close_sent and message["type"] == "websocket.send":
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
@@ -103,8 +113,22 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         take = self.take_bytes if self.curr_msg_data_type == "bytes" else self.take_text
         if take is not None and self.queue.empty() and not self.close_sent and self._is_taken():
             self.frames = []
-            return
-        super().send_receive_event_to_app()
+        elif self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(self.frames):
+            self._refuse(1007, "not UTF-8")
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self._refuse(1009, f"message with more than {MAX_FRAGMENTS} frames")
+
+    def _refuse(self, code: int, reason: str) -> None:
+        """Fail the connection because of a message (section 7.1.7)."""
+        self.frames = []
+        self.conn.send_close(code, reason)
+        self.handle_parser_exception()
 
     def _is_taken(self) -> bool:
         data = bytes(self.frames[0]) if len(self.frames) == 1 else b"".join(self.frames)
@@ -167,7 +191,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_S, self.abort)
+            self._unread = self.loop.call_later(UNREAD_S, self._drop_unread)
+
+    def _drop_unread(self) -> None:
+        path = self.scope["path"] if hasattr(self, "scope") else ""
+        log.warning("socket dropped: its client reads nothing", extra={"path": path, "peer": self.client, "for_s": UNREAD_S})
+        self.abort()
 
     def resume_writing(self) -> None:
         self._forget_unread()
@@ -191,3 +220,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+def _is_utf8(frames: list[bytes]) -> bool:
+    try:
+        b"".join(frames).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

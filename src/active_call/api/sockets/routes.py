@@ -28,7 +28,7 @@ def socket_routes(
     router = APIRouter()
     shared, world = SocketServices(calls, runs), World()
 
-    async def serve(client: WebSocket, begins: Callable[[str], BeginsCalls]) -> None:
+    async def serve(client: WebSocket, begins: Callable[[str], BeginsCalls], *, carries_sound: bool = False) -> None:
         try:
             check(client)
             query = read_query(client.query_params)
@@ -38,11 +38,12 @@ def socket_routes(
         except QueryError as error:
             await refuse_socket(client, 400, str(error))
         else:
-            if query.only_live and query.id and calls.find(query.id) is None:
+            if (query.only_live or query.since is not None) and query.id and calls.find(query.id) is None:
                 await refuse_socket(client, 404, f"no call {query.id!r}")
                 return
             peer = client.client.host if client.client else ""
-            await CallSocket(client, connection_of(client), query, shared, begins(peer)).run()
+            socket = CallSocket(client, connection_of(client), query, shared, begins(peer), carries_sound=carries_sound)
+            await socket.run()
 
     @router.websocket("/call/sip")
     async def sip(client: WebSocket) -> None:
@@ -52,7 +53,7 @@ def socket_routes(
 
         @router.websocket("/call")
         async def websocket(client: WebSocket) -> None:
-            await serve(client, lambda peer: by_socket(calls, pool, world, peer))
+            await serve(client, lambda peer: by_socket(calls, pool, world, peer), carries_sound=True)
 
         @router.websocket("/call/webrtc")
         async def webrtc(client: WebSocket) -> None:

@@ -66,6 +66,8 @@ class Play:
     """It ends with the current command; later commands are left out."""
     is_over: bool = False
     """The media process reported its end."""
+    is_known: bool = False
+    """The media process knows it, and reports its end."""
     is_ended: bool = False
     """The media process knows that nothing more follows."""
     written: GoesOn | None = None
@@ -77,6 +79,17 @@ class Play:
     """How much more of a file the media process accepts."""
     started_at: float | None = None
     """When its first packet left, in monotonic seconds."""
+    follows: Play | None = None
+    """The part of the same playId before it, whose end the media process already knew when further words came."""
+    is_told: bool = False
+    """Its `trackStart`, or that of a part before it, was sent."""
+    earlier: list[Piece] = field(default_factory=list)
+    """The pieces of the parts before it that are over."""
+    heard_ms: float = 0.0
+    queued_ms: float = 0.0
+    """How much of it and of those parts was heard, and was there; 0 until the media process has reported an end."""
+    cut_ms: float = 0.0
+    """How much of the parts behind it was cut off before they began."""
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is room, or the play was stopped."""
 
@@ -104,6 +117,19 @@ class Play:
     def is_heard_to_its_end(self) -> bool:
         """It is complete once the media process has played everything it was given."""
         return all(piece.is_whole for piece in self.pieces)
+
+    def is_over_with(self, heard_ms: float, queued_ms: float) -> None:
+        """The media process reports its end."""
+        self.heard_ms += heard_ms
+        self.queued_ms += max(queued_ms, heard_ms)
+
+    def go_on_with(self, following: Play) -> None:
+        """The end of this part is not that of its playId, because `following` has its further words."""
+        following.earlier = [*self.earlier, *self.pieces]
+        following.heard_ms, following.queued_ms = self.heard_ms, self.queued_ms
+        following.is_told |= self.is_told
+        following.auto_hangup |= self.auto_hangup
+        following.failed |= self.failed
 
     def boundaries(self, rate_hz: int) -> list[int]:
         """The ends of its commands, in samples at `rate_hz`, as far as their sound is complete."""

@@ -228,8 +228,8 @@ class SpeechOutput:
     def _play_for(self, play_id: str | None) -> Play:
         """The play for the words of a `tts` command.
 
-        Without a playId they play after everything queued. With the playId of the current play they are appended to it, as long as the
-        media process does not know its end; after that they follow under the same playId. Any other playId replaces the current play.
+        Without a playId they play after everything queued. With the playId of the current play they are appended to it. If the media
+        process already knows the end of that, they are a further part of it for events. Any other playId replaces the current play.
         """
         if play_id is None:
             self._n_unnamed += 1
@@ -238,13 +238,13 @@ class SpeechOutput:
         if same is None or same.finishing:
             self.interrupt()
             return self._add_play(play_id)
-        return self._add_play(play_id) if same.is_ended and same.closed else same
+        return self._add_play(play_id, follows=same) if same.is_ended and same.closed else same
 
-    def _add_play(self, play_id: str) -> Play:
+    def _add_play(self, play_id: str, *, follows: Play | None = None) -> Play:
         """A new play after all others. Its name in the media process is unique among plays that have not ended."""
         self._n_again += play_id in self._plays
         name = f"{play_id}{AGAIN}{self._n_again}" if play_id in self._plays else play_id
-        play = self._plays[name] = Play(name)
+        play = self._plays[name] = Play(name, follows=follows)
         return play
 
     def _stop(self, play: Play, fade_ms: int) -> None:
@@ -254,6 +254,8 @@ class SpeechOutput:
             self._abandon(play)
             if self._stream is not None:
                 self._stream.stop(play.id, fade_ms)
+            if play.follows is not None and not (play.is_known or play.is_over):  # no report follows
+                self._end_of(play, PlayEnded(0, play.id, False, 0.0, 0.0, self._clock.now()))
 
     def _finish(self, play: Play) -> None:
         """Let the media process finish the current command. It learns a command's end once all of its sound is complete."""
@@ -266,7 +268,7 @@ class SpeechOutput:
     def _end(self, play: Play) -> None:
         """No more sound for this play."""
         if self._stream is not None and not (play.stopped or play.is_ended):
-            play.is_ended = True
+            play.is_ended = play.is_known = True
             self._stream.queue_audio(play.id, b"", end=True)
 
     # -- the task that produces sound
@@ -330,16 +332,19 @@ class SpeechOutput:
         audible_at = job.play.lead.take(pcm, self._stream.rate_hz, self._clock.now())
         if audible_at is not None:
             self._turn.mark("synthesised_at", audible_at)
+        job.play.is_known = True
         self._stream.queue_audio(job.play.id, pcm)
 
     # -- reports of the media stream
 
     def play_started(self, report: PlayStarted) -> str:
         """The first packet has left. Returns the text of the play as far as it is known."""
-        self._emit(events.TrackStart(play_id=told_id(report.play)))
         play = self._plays.get(report.play)
+        if play is None or not play.is_told:
+            self._emit(events.TrackStart(play_id=told_id(report.play)))
         if play is None:
             return ""
+        play.is_told = True
         play.started_at = self._clock.now()
         return play.text
 
@@ -361,30 +366,46 @@ class SpeechOutput:
     def play_ended(self, report: PlayEnded) -> None:
         """A play has ended, complete or cut off: report its end, with the words heard."""
         play = self._plays.get(report.play)
-        heard, position = heard_words(play.pieces, report.heard_ms, self._pace) if play is not None else ("", 0)
-        completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
-        if completed:
-            subtitle = heard if play is not None and play.failed else None
-            ends_call = True if play is not None and play.auto_hangup else None
-            self._emit(
-                events.TrackEnd(play_id=told_id(report.play), duration=round(report.heard_ms), subtitle=subtitle, auto_hangup=ends_call)
-            )
-        elif play is not None:
-            self._emit(
-                events.Interruption(
-                    play_id=play.play_id,
-                    subtitle=heard,
-                    position=position,
-                    total_duration=round(max(report.queued_ms, report.heard_ms)),
-                    current=round(report.heard_ms),
-                )
-            )
         if play is not None:
-            self._plays.pop(report.play, None)
-            if self._items.get(play.play_id) is play:
-                del self._items[play.play_id]
-            play.is_over = True
-            play.has_news.set()
-            self._abandon(play)
-            if completed and play.auto_hangup:
-                self._on_auto_hangup()
+            self._end_of(play, report)
+        elif report.completed:
+            self._emit(events.TrackEnd(play_id=told_id(report.play), duration=round(report.heard_ms)))
+
+    def _end_of(self, play: Play, report: PlayEnded) -> None:
+        play.is_over_with(report.heard_ms, report.queued_ms)
+        following = next((one for one in self._plays.values() if one.follows is play), None)
+        completed = report.completed and (play.failed or play.is_heard_to_its_end) and (play.finishing or not play.cut_ms)
+        is_last = following is None
+        if following is not None:
+            play.go_on_with(following)
+        elif play.follows is not None and not play.follows.is_over:  # cut off before it began
+            play.follows.cut_ms += play.queued_ms + play.cut_ms
+            is_last = False
+        else:
+            self._tell_end(play, completed=completed)
+        self._plays.pop(play.id, None)
+        if self._items.get(play.play_id) is play:
+            del self._items[play.play_id]
+        play.is_over = True
+        play.has_news.set()
+        self._abandon(play)
+        if completed and is_last and play.auto_hangup:
+            self._on_auto_hangup()
+
+    def _tell_end(self, play: Play, *, completed: bool) -> None:
+        """The event for the end of a playId, with all its parts."""
+        heard, position = heard_words([*play.earlier, *play.pieces], play.heard_ms, self._pace)
+        if completed:
+            subtitle = heard if play.failed else None
+            ends_call = True if play.auto_hangup else None
+            self._emit(events.TrackEnd(play_id=play.play_id, duration=round(play.heard_ms), subtitle=subtitle, auto_hangup=ends_call))
+            return
+        self._emit(
+            events.Interruption(
+                play_id=play.play_id,
+                subtitle=heard,
+                position=position,
+                total_duration=round(play.queued_ms + play.cut_ms),
+                current=round(play.heard_ms),
+            )
+        )

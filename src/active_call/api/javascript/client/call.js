@@ -132,7 +132,7 @@ export class Call {
     if (this.state === "ended") return;
     this.#setState("reconnecting");
     this.#refusals += 1;
-    if (this.#refusals > 2) this.#endIfOver();
+    this.#endIfOver();
     this.#timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.#tries++, RETRY_MS.length - 1)]);
   }
 
