@@ -8,6 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from active_call.agent import effects
+from active_call.call.conversation.reply_reading import UnreadText
 from active_call.call.opening.routing import Decision
 from active_call.call.parties.messages import BridgeEnded, CallMessage
 from active_call.call.requests import Request
@@ -22,7 +23,7 @@ from active_call.providers.base import Recognised
 class ForAgent(Struct, frozen=True):
     """An item for the agent: for the one with that number in the call (`CallState.agent_number`), or for the current one."""
 
-    item: effects.AgentInput
+    item: effects.AgentInput | UnreadText
     agent_number: int | None = None
 
 

@@ -50,6 +50,8 @@ class ReplyRequest(Struct, frozen=True):
     extra: Mapping[str, Any] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
     """The adapter calls this when the model is working and has written nothing yet (a reasoning model). It extends the deadline."""
+    rest_s: Callable[[], float] = lambda: 0.0
+    """For how long, in seconds, the adapter may leave the vendor's stream unread, asked before each read: the reader needs nothing soon."""
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a tool; None leaves it to the vendor."""

@@ -34,6 +34,16 @@ def write_object(value: Mapping[str, Any]) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` with those of `more`, which win. Objects that are in both are merged in the same way."""
+    both = {name: merged(fields[name], value) for name, value in more.items() if _is_object(value) and _is_object(fields.get(name))}
+    return {**fields, **more, **both}
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def text(value: Any) -> str:
     """`value` if it is a text, else an empty text."""
     return valid_unicode(value) if isinstance(value, str) else ""

@@ -19,6 +19,7 @@ from active_call.agent.realtime import events as realtime
 from active_call.agent.realtime.conversation import RealtimeConversation
 from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.reply_reading import REST_S
 from active_call.call.conversation.web_requests import WebRequests, access_of
 from active_call.call.log import CallLog
 from active_call.call.speech.latency import TurnClock
@@ -282,5 +283,88 @@ def test_model_calls_a_tool_and_speaks_about_its_result():
         assert said == ["One moment.", "You have table 4 on Monday."]
         assert [tool.name for tool in model.requests[0].tools] == ["book"]
         assert call.faults == []
+
+    run(work)
+
+
+class SlowCall(Call):
+    """A call that is busy: what is posted waits."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        self.waiting: list[Any] = []
+        super().__init__(*args, **given)
+
+    def _post(self, item: Any) -> None:
+        self.waiting.append(item)
+
+    async def wait_for(self, n_waiting: int) -> None:
+        while len(self.waiting) < n_waiting:
+            await asyncio.sleep(0)
+
+
+class Bursts:
+    """A model whose text comes in two bursts; the second one calls a tool."""
+
+    name = "bursts"
+    capabilities = ChatModelCapabilities(tools=True)
+
+    def __init__(self) -> None:
+        self.request = ReplyRequest(())
+        self.go_on = asyncio.Event()
+
+    def reply(self, request: ReplyRequest) -> Any:
+        self.request = request
+        return self._write()
+
+    async def _write(self) -> Any:
+        yield TextDelta("Good ")
+        yield TextDelta("day. ")
+        await self.go_on.wait()
+        yield TextDelta("I look.")
+        yield ToolCallDelta(0, "{}", "c1", "look")
+        yield TextDelta("Wait.")
+
+    async def close(self) -> None: ...
+
+
+REPLY = effects.ReplyNumber(3)
+
+
+def test_text_that_comes_before_the_agent_has_read_the_last_is_one_input():
+    async def work(tasks: asyncio.TaskGroup) -> None:
+        model, conversation = Bursts(), Scripted([effects.AskModel(REPLY, (), "")])
+        call = SlowCall(conversation, tasks, model)
+        call.hear(effects.Heard(events.MediaReady()))
+        await call.wait_for(1)
+        call.hear(call.waiting[0])
+        model.go_on.set()
+        await call.wait_for(4)
+        for item in call.waiting[1:]:
+            call.hear(item)
+        assert conversation.heard[1:] == [
+            effects.ModelText(REPLY, "Good day. "),
+            effects.ModelText(REPLY, "I look.Wait."),
+            effects.ToolCall(REPLY, "c1", "look", "{}"),
+            effects.ModelDone(REPLY, ""),
+        ]
+
+    run(work)
+
+
+def test_model_is_read_in_larger_pieces_from_the_first_speech_of_its_reply_to_a_tool_call():
+    async def work(tasks: asyncio.TaskGroup) -> None:
+        other = effects.Perform(commands.Tts(text="One moment.", play_id="filler"))
+        own = effects.Perform(commands.Tts(text="Good day.", play_id=f"r{REPLY}"))
+        model = Bursts()
+        call = SlowCall(Scripted([effects.AskModel(REPLY, (), "")], [other], [own]), tasks, model)
+        call.hear(effects.Heard(events.MediaReady()))
+        await call.wait_for(1)
+        call.hear(effects.Heard(events.Answer()))
+        rests = [model.request.rest_s()]
+        call.hear(call.waiting[0])
+        rests.append(model.request.rest_s())
+        model.go_on.set()
+        await call.wait_for(4)
+        assert [*rests, model.request.rest_s()] == [0.0, REST_S, 0.0]
 
     run(work)

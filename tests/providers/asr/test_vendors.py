@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stt_cases import CASES, SttCase
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
+from active_call.providers.asr.vendors import deepgram
 from active_call.providers.base import Failed, Final, TurnChange, TurnEvent
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import ProviderDeclaration
@@ -25,7 +27,10 @@ from active_call.providers.entry_points import ASR, known_providers, load_adapte
 from active_call.providers.registry import Engines, create_recogniser
 from active_call.providers.selection import select_asr
 from active_call.providers.vendor_keys import variables_of
-from active_call.testing.vendors.wire.server import all_of
+from active_call.testing.vendors.stt.assemblyai import AssemblyAiServer
+from active_call.testing.vendors.stt.deepgram import DeepgramServer
+from active_call.testing.vendors.wire.server import Request, all_of
+from active_call.testing.vendors.wire.socket import VendorSocket
 
 LOCAL = {"moonshine", "pocketsphinx", "sherpa", "sensevoice"}
 VENDORS = sorted(set(known_providers("asr")) - LOCAL)
@@ -146,6 +151,102 @@ def test_assemblyai_hears_another_language_by_the_other_model() -> None:
     query = asyncio.run(sent_by(BY_NAME["assemblyai"], "fr", keyterms=["Kwik"])).query
     assert query["speech_model"] == "universal-streaming-multilingual"
     assert json.loads(query["keyterms_prompt"]) == ["Kwik", "pocket sphinx", "Zürich"]
+
+
+LONG = ["a very long phrase of seven words", "Donaudampfschifffahrt", "one two three four five six"]
+
+
+def test_terms_that_a_vendor_would_refuse_are_left_out() -> None:
+    scribe = asyncio.run(sent_by(BY_NAME["elevenlabs"], keyterms=["Kwik", *LONG]))
+    assert all_of(scribe.pairs, "keyterms") == ["Kwik", "pocket sphinx", "Zürich"]
+    assembly = asyncio.run(sent_by(BY_NAME["assemblyai"], keyterms=["x" * 51, LONG[0]]))
+    assert json.loads(assembly.query["keyterms_prompt"]) == [LONG[0], "pocket sphinx", "Zürich"]
+
+
+@pytest.mark.parametrize(("name", "n_terms"), [("cartesia", 60), ("deepgram", 50), ("deepgram-flux", 50)])
+def test_terms_are_within_what_a_vendor_takes_in_all(name: str, n_terms: int) -> None:
+    request = asyncio.run(sent_by(BY_NAME[name], keyterms=[f"{number:03} {'x' * 16}" for number in range(90)]))
+    assert len(all_of(request.pairs, "keyterm")) == n_terms
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Wait until the vendor has got something."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("when", ["while it connects", "later"])
+@pytest.mark.parametrize("name", ["deepgram", "deepgram-flux", "assemblyai"])
+def test_phrases_of_a_new_scene_reach_the_open_stream(name: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepgram, "CONFIGURES_AT", frozenset({"127.0.0.1"}))
+
+    async def run() -> None:
+        server = BY_NAME[name].vendor()
+        assert isinstance(server, DeepgramServer | AssemblyAiServer)
+        async with server, services() as given:
+            caller = Caller(create_recogniser(BY_NAME[name].option(server, keyterms=["Kwik"]), given))
+            if when == "later":
+                await caller.say(1, 1)
+                await caller.answer(1)
+            else:
+                await reached(lambda: bool(server.requests))
+            caller.stream.expect_phrases(["pocket sphinx"])
+            await reached(lambda: list(server.keyterms) == ["Kwik", "pocket sphinx"])
+            await caller.say(2, 1)
+            await caller.answer(2)
+            await caller.stream.close()
+            assert server.complaints == []
+
+    asyncio.run(run())
+
+
+def test_deepgram_of_another_region_gets_no_message_that_it_does_not_know() -> None:
+    async def run() -> None:
+        async with DeepgramServer() as server, services() as given:
+            caller = Caller(create_recogniser(BY_NAME["deepgram"].option(server), given))
+            await caller.say(1, 1)
+            await caller.answer(1)
+            caller.stream.expect_phrases(["pocket sphinx"])
+            await caller.say(2, 1)
+            await caller.answer(2)
+            await caller.stream.close()
+            assert server.complaints == [] and not server.keyterms
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "may_pass"),
+    [
+        (3009, "Unauthorized Connection: Too many concurrent sessions", True),
+        (1008, "Unauthorized Connection: Too many concurrent sessions", True),
+        (3008, "Session Expired: Maximum session duration exceeded", True),
+        (3005, "Session Cancelled: An error occurred", True),
+        (3007, "Audio Transmission Rate Exceeded: Received 9 sec. audio in 1 sec", True),
+        (3007, "Input duration violation: 20 ms. Expected between 50 and 1000 ms", False),
+        (1008, "Unauthorized Connection: Missing Authorization header", False),
+        (4002, "Insufficient Funds", False),
+    ],
+)
+@pytest.mark.parametrize("is_told", [True, False])
+def test_end_of_an_assemblyai_session_says_whether_another_one_may_work(code: int, reason: str, may_pass: bool, is_told: bool) -> None:
+    class Ending(AssemblyAiServer):
+        async def serve(self, socket: VendorSocket, request: Request) -> None:
+            await socket.send_json({"type": "Begin", "id": "s", "expires_at": 1_900_000_000})
+            if is_told:
+                await socket.send_json({"type": "Error", "error_code": code, "error": reason})
+            await socket.close(code, reason)
+
+    async def run() -> None:
+        async with Ending() as server, services() as given:
+            caller = Caller(create_recogniser(BY_NAME["assemblyai"].option(server), given))
+            await caller.until(lambda: any(isinstance(event, Failed) for event in caller.events), "the failure")
+            error = next(event.error for event in caller.events if isinstance(event, Failed))
+            await caller.stream.close()
+        assert isinstance(error, ProviderError) and error.retryable is may_pass and reason in str(error)
+
+    asyncio.run(run())
 
 
 def test_gladia_is_told_its_settings_by_http() -> None:

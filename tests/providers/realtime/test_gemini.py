@@ -126,6 +126,38 @@ def test_connection_that_breaks_is_replaced() -> None:
     asyncio.run(run())
 
 
+def test_session_that_cannot_be_resumed_is_begun_anew_with_all_that_was_said() -> None:
+    async def run() -> None:
+        async with talking() as talk:
+            talk.server.script.extend(["We open at eight.", "Here again."])
+            talk.speak()
+            await talk.replies(1)
+            await talk.until(lambda: talk.server.handles)
+            talk.server.handles.clear()
+            await talk.server.drop_all()
+            talk.stream.request_reply("Go on.")
+            await talk.replies(2)
+            expected = [("user", talk.server.heard), ("model", "We open at eight."), ("user", "Go on."), ("model", "Here again.")]
+            assert talk.server.conversations[-1].history == expected
+            assert not any(one.is_over for one in talk.of(RealtimeFailed))
+
+    asyncio.run(run())
+
+
+def test_fields_of_the_author_are_added_at_their_depth() -> None:
+    async def run() -> None:
+        async with talking(extra={"generationConfig": {"temperature": 0.4}}) as talk:
+            await talk.until(lambda: talk.server.conversations and talk.server.conversations[0].setup)
+            setup = talk.server.conversations[0].setup
+            assert setup["generationConfig"] == {
+                "responseModalities": ["AUDIO"],
+                "speechConfig": {"languageCode": "en-GB"},
+                "temperature": 0.4,
+            }
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("fault", [{"wrong_key": True}, {"quota": True}, {"status": 403}, {"is_garbage": True}])
 def test_conversation_that_cannot_begin_is_over_with_a_reason_and_without_the_key(fault: dict[str, Any]) -> None:
     async def run() -> None:

@@ -207,6 +207,21 @@ def test_events_of_wrong_types_end_nothing() -> None:
     asyncio.run(run())
 
 
+def test_fields_of_the_author_are_added_at_their_depth() -> None:
+    async def run() -> None:
+        own = {"audio": {"output": {"speed": 1.2}, "input": {"noise_reduction": {"type": "near_field"}}}, "reasoning": {"effort": "low"}}
+        async with talking(extra=own, voice="marin") as talk:
+            await talk.until(lambda: talk.server.conversations and talk.server.conversations[0].session)
+            session = talk.server.conversations[0].session
+            pcm = {"type": "audio/pcm", "rate": 24_000}
+            assert session["audio"]["output"] == {"format": pcm, "voice": "marin", "speed": 1.2}
+            heard = session["audio"]["input"]
+            assert heard["format"] == pcm and heard["transcription"]["model"] and heard["noise_reduction"] == {"type": "near_field"}
+            assert session["reasoning"] == {"effort": "low"} and talk.server.complaints == []
+
+    asyncio.run(run())
+
+
 def test_settings_that_are_missing_are_named() -> None:
     services: Any = Services(World(), None, None, {})  # type: ignore[arg-type]
     for provider, option, name in (

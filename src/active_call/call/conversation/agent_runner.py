@@ -14,6 +14,7 @@ from typing import Any, Protocol, assert_never
 
 import httpx
 from msgspec import Struct
+from msgspec.structs import replace
 
 from active_call.agent import effects
 from active_call.agent.conversation import Conversation
@@ -21,8 +22,9 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
-from active_call.call.conversation.model_metrics import ModelMetrics
+from active_call.call.conversation.model_metrics import ModelMetrics, play_id_of
 from active_call.call.conversation.model_request import inputs_of, request_of, summary_of, with_context
+from active_call.call.conversation.reply_reading import ReplyReading, UnreadText
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
@@ -41,7 +43,7 @@ class AgentPorts(Struct, frozen=True):
     attempt: Callable[..., bool]
     """Run an action and catch its errors: a failed effect does not stop the others."""
     tell: Callable[[events.Event], object]
-    post: Callable[[effects.AgentInput], None]
+    post: Callable[[effects.AgentInput | UnreadText], None]
     """Post an input for the runner into the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
     end_utterance: Callable[[float], None]
@@ -124,6 +126,8 @@ class AgentRunner:
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
         self._asked_at: dict[effects.ReplyNumber, float] = {}
+        self._reading: tuple[str, ReplyReading] = ("", ReplyReading())
+        """The playId of the reply that is being read, and how it is read."""
         self._metrics = ModelMetrics(ports.tell, ports.now)
         self._plays_of_others: Counter[str] = Counter()
         """For each play id of others: how many ends of such plays are still to come."""
@@ -143,8 +147,10 @@ class AgentRunner:
             case _:
                 return False
 
-    def hear(self, item: effects.AgentInput) -> None:
+    def hear(self, item: effects.AgentInput | UnreadText) -> None:
         """Store `item` for the next `settle`."""
+        if isinstance(item, UnreadText):
+            item = item.read()
         if isinstance(item, effects.Heard) and self._is_of_another(item.event):
             return
         self._metrics.hear(item)
@@ -231,6 +237,7 @@ class AgentRunner:
     def _carry_out(self, effect: effects.AgentEffect) -> None:
         match effect:
             case effects.Perform(command):
+                self._note_speech(command)
                 self._ports.perform(command)
             case effects.AskModel():
                 self._ask(effect)
@@ -287,19 +294,37 @@ class AgentRunner:
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
         self._metrics.asked(effect.reply)
-        request = request_of(effect)
+        reading = ReplyReading()
+        self._reading = (play_id_of(effect.reply), reading)
+        request = replace(request_of(effect), rest_s=reading.rest_s)
         self._model_tasks[effect.reply] = self._ports.spawn(
-            self._stream(self._responder, request, effect.reply, effect.query), f"model {effect.reply}"
+            self._stream(self._responder, request, effect.reply, effect.query, reading), f"model {effect.reply}"
         )
 
-    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber, query: str) -> None:
+    def _note_speech(self, command: commands.Command) -> None:
+        """Text of the reply that is being read, or an earlier clause of it, is spoken from now on."""
+        play_id, reading = self._reading
+        if isinstance(command, commands.Tts) and command.play_id == play_id and command.text:
+            reading.note_speech()
+
+    async def _stream(
+        self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber, query: str, reading: ReplyReading
+    ) -> None:
         error = ""
+        unread: UnreadText | None = None
         try:
             if self._context_of is not None and query:
                 request = with_context(request, await self._context_of(query))
-            async with aclosing(inputs_of(responder, request, reply)) as inputs:
+            async with aclosing(inputs_of(responder, request, reply, reading)) as inputs:
                 async for item in inputs:
-                    self._ports.post(item)
+                    if not isinstance(item, effects.ModelText):
+                        unread = None
+                        self._ports.post(item)
+                    elif unread is not None and not unread.is_read:
+                        unread.add(item.text)
+                    else:
+                        unread = UnreadText(reply, item.text)
+                        self._ports.post(unread)
         except ActiveCallError as failure:
             error = str(failure)  # the agent reports it
         except Exception as failure:  # noqa: BLE001 - an adapter outside the provider wall

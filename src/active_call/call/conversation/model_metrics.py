@@ -34,7 +34,7 @@ class ModelMetrics:
     def asked(self, reply: effects.ReplyNumber) -> None:
         """The model is asked for `reply`."""
         self._asked[reply] = _Asked(self._now())
-        self._report(Metrics(key="llm_call_start", data={"playId": _play_id(reply)}))
+        self._report(Metrics(key="llm_call_start", data={"playId": play_id_of(reply)}))
 
     def hear(self, item: effects.AgentInput) -> None:
         """A piece of a reply, or its end, has arrived. Other events are ignored."""
@@ -58,11 +58,11 @@ class ModelMetrics:
             return
         duration_ms, first_ms = _ms(self._now() - asked.at), _ms(asked.first_at - asked.at)
         text = "".join(asked.parts)[:MAX_TEXT]
-        data = {"response": text, "duration": duration_ms, "ttfb": first_ms, "playId": _play_id(item.reply)}
+        data = {"response": text, "duration": duration_ms, "ttfb": first_ms, "playId": play_id_of(item.reply)}
         self._report(Metrics(key="llm_response", duration=duration_ms, data=data))
 
 
-def _play_id(reply: effects.ReplyNumber) -> str:
+def play_id_of(reply: effects.ReplyNumber) -> str:
     """The playId of a reply's first play."""
     return f"r{reply}"
 

@@ -18,6 +18,7 @@ from active_call.agent import effects
 from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.items import Prompt, ToolCallItem
 from active_call.agent.reply.reasoning import without_reasoning
+from active_call.call.conversation.reply_reading import ReplyReading
 from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition, text_of_reply
 from active_call.providers.chat import ToolCall, tool_calls_in
 
@@ -38,9 +39,11 @@ def request_of(effect: effects.AskModel) -> ReplyRequest:
 
 
 async def inputs_of(
-    model: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber
+    model: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber, reading: ReplyReading | None = None
 ) -> AsyncGenerator[effects.ModelText | effects.ToolCall, None]:
-    """The reply as inputs of the conversation. Closing the generator cancels the rest. Raises ProviderError."""
+    """The reply as inputs of the conversation. Closing the generator cancels the rest. `reading` learns of tool calls. Raises
+    ProviderError.
+    """
     deltas: list[ToolCallDelta] = []
     """The tool calls in progress."""
     stream = model.reply(request)
@@ -50,6 +53,8 @@ async def inputs_of(
                 case TextDelta(text):
                     yield effects.ModelText(reply, text)
                 case ToolCallDelta():
+                    if reading is not None:
+                        reading.note_tool_call()
                     if deltas and deltas[-1].index != event.index and _is_whole(deltas):  # the next call begins: this one is complete
                         for call in tool_calls_in(deltas):
                             yield effects.ToolCall(reply, call.id, call.name, call.arguments)

@@ -87,7 +87,8 @@ class AnthropicChatModel:
             body, reader = self._body(request), EventReader(NAME)
             has_begun = False
             try:
-                async with aclosing(events_of(self._http, NAME, self._url, headers=self._headers_for(body), body=body)) as events:
+                headers = self._headers_for(body)
+                async with aclosing(events_of(self._http, NAME, self._url, headers=headers, body=body, rest_s=request.rest_s)) as events:
                     async for event in events:
                         has_begun = True
                         told = reader.events_in(event)

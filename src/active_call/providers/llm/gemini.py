@@ -84,7 +84,8 @@ class GeminiChatModel:
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         url = f"{self._url}/v1beta/models/{quote(self._model)}:streamGenerateContent?alt=sse"
         reader = ChunkReader(NAME, self._numbers.__next__)
-        async for chunk in events_of(self._http, NAME, url, headers=self._headers, body=self._body(request)):
+        body = self._body(request)
+        async for chunk in events_of(self._http, NAME, url, headers=self._headers, body=body, rest_s=request.rest_s):
             events = reader.events_in(chunk)
             if not events:
                 request.on_progress()

@@ -101,7 +101,7 @@ class OpenAiChatModel:
             body, reader = self._body(request), ChunkReader()
             try:
                 url, headers = self.endpoint + PATH, self._server.headers
-                async with aclosing(events_of(self._http, NAME, url, headers=headers, body=body)) as chunks:
+                async with aclosing(events_of(self._http, NAME, url, headers=headers, body=body, rest_s=request.rest_s)) as chunks:
                     async for chunk in chunks:
                         raise_error_in(NAME, chunk)
                         events = reader.events_in(chunk)

@@ -81,7 +81,8 @@ class OpenAiResponsesModel:
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         reader = EventReader(NAME)
         url = f"{self._server.base_url}/responses"
-        async for event in events_of(self._http, NAME, url, headers=self._server.headers, body=self._body(request)):
+        headers, body = self._server.headers, self._body(request)
+        async for event in events_of(self._http, NAME, url, headers=headers, body=body, rest_s=request.rest_s):
             events = reader.events_in(event)
             if not events:
                 request.on_progress()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
@@ -23,6 +23,7 @@ END: Final = "[DONE]"
 """The text with which some servers end their stream, in place of an event."""
 DRAIN_S: Final = 1.0
 """How long to wait for the end of the body after `END`: the connection can be used again only after it."""
+READS_PER_REST: Final = 2
 JSON: Final = "application/json"
 STREAMS: Final = frozenset({"text/event-stream", "text/plain", "application/octet-stream", ""})
 """The content types that are read as events: some servers do not declare their stream."""
@@ -33,9 +34,17 @@ class WholeAnswer(dict[str, Any]):
 
 
 async def events_of(
-    http: httpx.AsyncClient, provider: str, url: str, *, headers: Mapping[str, str], body: Mapping[str, Any]
+    http: httpx.AsyncClient,
+    provider: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any],
+    rest_s: Callable[[], float] = lambda: 0.0,
 ) -> AsyncGenerator[Mapping[str, Any], None]:
     """The events of one answer, as JSON objects. An answer in plain JSON counts as one event, a `WholeAnswer`.
+
+    `rest_s`: see `chat.ReplyRequest`.
 
     Raises StatusError for an error status, and ProviderError for a broken connection and data that is not an event.
     """
@@ -49,8 +58,8 @@ async def events_of(
             if kind not in STREAMS:
                 raise ProviderError(provider, f"the response is not an event stream but {kind[:80]!r}", retryable=True)
             pieces = response.aiter_bytes()
-            reader = EventDataReader(provider)
-            async for piece in pieces:
+            reader, paced = EventDataReader(provider), PacedBody(pieces, rest_s)
+            while (piece := await paced.next_piece()) is not None:
                 for data in reader.feed(piece):
                     if data == END:
                         with contextlib.suppress(TimeoutError, httpx.TransportError):
@@ -68,6 +77,38 @@ async def events_of(
         raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
     except httpx.DecodingError as error:
         raise ProviderError(provider, f"the answer cannot be read: {error}", retryable=True) from error
+
+
+class PacedBody:
+    """Reads a body piece by piece, and rests after every second read of the socket for as long as `rest_s` says.
+
+    A read brings all that has come, in several pieces if the vendor wrote several (RFC 9112, section 7.1). Those after the first come
+    without a pass of the event loop. So the passes are counted: the first read after a rest takes what came meanwhile, to its last
+    piece, and the second one waits for more, after which the body may rest again.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], rest_s: Callable[[], float]) -> None:
+        self._pieces = pieces
+        self._rest_s = rest_s
+        self._n_reads = 0
+        self._is_counting = False
+
+    async def next_piece(self) -> bytes | None:
+        """The next piece; None at the end of the body."""
+        rest_s = self._rest_s()
+        if rest_s > 0:
+            if self._n_reads >= READS_PER_REST:
+                await asyncio.sleep(rest_s)
+                self._n_reads = 0
+            if not self._is_counting:
+                self._is_counting = True
+                asyncio.get_running_loop().call_soon(self._count)
+        return await anext(self._pieces, None)
+
+    def _count(self) -> None:
+        """The loop has made a pass: the piece was not there."""
+        self._is_counting = False
+        self._n_reads += 1
 
 
 class EventDataReader:

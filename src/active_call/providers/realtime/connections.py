@@ -9,6 +9,7 @@ sound meanwhile waits and goes to the new connection.
 | cannot be made at first | `RealtimeFailed`, over |
 | is old (`Dialect.lives_s`), or announces its end | at the next silence a new one is opened and takes over |
 | breaks | a current reply is reported as failed and cancelled; a new one is opened, in up to `ATTEMPTS` attempts |
+| cannot resume the session (its handle has expired) | a new session is begun, with the history |
 | is closed permanently (wrong key, no quota) | `RealtimeFailed`, over |
 """
 
@@ -20,6 +21,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
@@ -62,6 +64,10 @@ class Dialect(Protocol):
 
     def begin(self) -> Iterable[Json]:
         """The first messages to send."""
+        ...
+
+    def forget_session(self) -> bool:
+        """The vendor does not resume the session: `begin` begins a new one. False: there was none to resume."""
         ...
 
     def history_messages(self) -> Iterable[Json]:
@@ -162,11 +168,12 @@ class Connections:
 
     async def _open(self, *, is_first: bool) -> ClientConnection:
         """A connection whose session is set up. Raises ProviderError."""
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in count(1):
             try:
                 return await self._open_once()
             except ProviderError as error:
-                if not error.retryable or attempt == ATTEMPTS:
+                may_pass = (error.retryable and attempt < ATTEMPTS) or self._dialect.forget_session()
+                if not may_pass:
                     raise
                 logger.warning("connection failed", extra={"provider": self._dialect.name, "reason": error.reason, "is_first": is_first})
             await asyncio.sleep(RETRY_S * attempt)

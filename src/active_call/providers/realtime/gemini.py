@@ -1,7 +1,7 @@
 """Conversations with Gemini's Live API over a WebSocket.
 
 API: `BidiGenerateContent` (ai.google.dev/api/live), the key in the header `x-goog-api-key`. Options: `model`
-(gemini-2.5-flash-native-audio-preview), `voice`, `secret_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `endpoint`, `turn_detection` (fields of
+(gemini-3.8-live), `voice`, `secret_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `endpoint`, `turn_detection` (fields of
 `automaticActivityDetection`), `extra` (further fields of `setup`). A connection lasts some ten minutes; the service announces its end, and
 the session is resumed by its handle on a new one. The service cannot be told how much of a reply the caller heard.
 """
@@ -39,7 +39,8 @@ NAME: Final = "gemini"
 URL: Final = "wss://generativelanguage.googleapis.com"
 PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 SOURCE: Final = replace(GEMINI, name="secretKey")
-DEFAULT_MODEL: Final = "gemini-2.5-flash-native-audio-preview"
+DEFAULT_MODEL: Final = "gemini-3.8-live"
+"""https://ai.google.dev/gemini-api/docs/models/gemini-3.8-live; earlier models end (…/docs/deprecations)."""
 VOICES: Final = ("Aoede", "Charon", "Fenrir", "Kore", "Leda", "Orus", "Puck", "Zephyr")
 LIVES_S: Final = 9 * 60.0
 """Of the roughly ten minutes that a connection lasts (ai.google.dev/gemini-api/docs/live-session)."""
@@ -63,9 +64,10 @@ DECLARATION: Final = ProviderDeclaration(
     base_url=URL,
     default_model=DEFAULT_MODEL,
     options=(
-        DeclaredOption("model", "a model of the Live API", DEFAULT_MODEL),
+        DeclaredOption("model", "a model of the Live API that takes text at any time; 3.1 does not", DEFAULT_MODEL),
         DeclaredOption("voice", "one of the vendor's voices"),
         DeclaredOption("turnDetection.silenceDurationMs", "the silence that ends a turn", is_latency_knob=True),
+        DeclaredOption("extra.generationConfig", "temperature, thinkingConfig and others"),
         DeclaredOption("extra.*", "any other field of the setup"),
     ),
     notes="The parts of a reply that the caller did not hear stay in the model's history.",
@@ -130,6 +132,10 @@ class GeminiDialect:
         session = replace(self.session, voice=self.session.voice or self._option.voice)
         model = self._option.model or DEFAULT_MODEL
         yield setup(session, model, self._option.turn_detection, self._option.extra, self.reader.handle)
+
+    def forget_session(self) -> bool:
+        had_session, self.reader.handle = bool(self.reader.handle), ""
+        return had_session
 
     def history_messages(self) -> Iterator[Json]:
         lines = list(self._history.lines())

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ToolDefinition, Usage
-from active_call.providers.json_values import count_in, mapping_in, mappings
+from active_call.providers.json_values import count_in, mapping_in, mappings, merged
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
@@ -56,7 +56,7 @@ def setup(session: RealtimeSession, model: str, turn_detection: Mapping[str, Any
     detection = {**turn_detection, **({} if session.detects_turns else {"disabled": True})}
     if detection:
         fields["realtimeInputConfig"] = {"automaticActivityDetection": detection}
-    return {"setup": {**fields, **extra}}
+    return {"setup": merged(fields, extra)}
 
 
 def _tool(tool: ToolDefinition) -> Json:

@@ -1,9 +1,10 @@
 """Conversations with OpenAI's Realtime API, or Azure's of the same version, over a WebSocket.
 
 API: `wss://api.openai.com/v1/realtime?model=…` (platform.openai.com/docs/guides/realtime-websocket); Azure
-`wss://RESOURCE.openai.azure.com/openai/v1/realtime?model=DEPLOYMENT` with the header `api-key`. Options: `model` (gpt-realtime), `voice`,
-`secret_key` (OPENAI_API_KEY, AZURE_OPENAI_API_KEY), `endpoint`, `turn_detection` (the API's own fields: `type`, `threshold`,
-`silence_duration_ms`, `eagerness` …), `extra` (further fields of the session). A session ends after 60 minutes; it is renewed before that.
+`wss://RESOURCE.openai.azure.com/openai/v1/realtime?model=DEPLOYMENT` with the header `api-key`. Options: `model` (gpt-realtime-2.1),
+`voice`, `secret_key` (OPENAI_API_KEY, AZURE_OPENAI_API_KEY), `endpoint`, `turn_detection` (the API's own fields: `type`, `threshold`,
+`silence_duration_ms`, `eagerness` …), `extra` (further fields of the session, at any depth). A session ends after 60 minutes; it is
+renewed before that.
 The conversation here, not the service, decides whether the caller interrupts the agent, and then cancels and truncates.
 """
 
@@ -52,7 +53,8 @@ OPENAI_SOURCE: Final = replace(OPENAI_KEY, name="secretKey")
 AZURE_SOURCE: Final = KeySource(
     "Azure OpenAI", ("AZURE_OPENAI_API_KEY",), "https://portal.azure.com", ("azure.com", "azure.us", "azure.cn"), "secretKey"
 )
-DEFAULT_MODEL: Final = "gpt-realtime"
+DEFAULT_MODEL: Final = "gpt-realtime-2.1"
+"""gpt-realtime and gpt-realtime-mini end on 2027-01-20 (https://developers.openai.com/api/docs/deprecations)."""
 VOICES: Final = ("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse")
 LIVES_S: Final = 55 * 60.0
 """Of the 60 minutes that a session may last (platform.openai.com/docs/guides/realtime-conversations)."""
@@ -68,6 +70,10 @@ _OPTIONS: Final = (
     DeclaredOption("turnDetection.type", "semantic_vad waits for the end of a thought, server_vad for silence", "semantic_vad"),
     DeclaredOption("turnDetection.eagerness", "semantic_vad: low, medium, high", "auto", is_latency_knob=True),
     DeclaredOption("turnDetection.silence_duration_ms", "server_vad: the silence that ends a turn", "500", is_latency_knob=True),
+    DeclaredOption("extra.reasoning.effort", "minimal to xhigh, for gpt-realtime-2 and later", "low", is_latency_knob=True),
+    DeclaredOption("extra.audio.output.speed", "0.25 to 1.5", "1.0"),
+    DeclaredOption("extra.audio.input.noise_reduction", "{type: near_field} or {type: far_field}", "none"),
+    DeclaredOption("extra.parallel_tool_calls", "false: one tool call in a reply", "true"),
     DeclaredOption("extra.*", "any other field of the session"),
 )
 
@@ -84,7 +90,7 @@ DECLARATIONS: Final = (
         key_page=OPENAI_SOURCE.key_page,
         base_url=OPENAI_URL,
         default_model=DEFAULT_MODEL,
-        options=(DeclaredOption("model", "gpt-realtime-mini costs less", DEFAULT_MODEL), *_OPTIONS),
+        options=(DeclaredOption("model", "gpt-realtime-2.1-mini costs less", DEFAULT_MODEL), *_OPTIONS),
         notes="Sessions are renewed before the vendor's limit of 60 minutes.",
     ),
     ProviderDeclaration(
@@ -194,6 +200,9 @@ class OpenAiDialect:
 
     def begin(self) -> Iterator[Json]:
         yield self.update()
+
+    def forget_session(self) -> bool:
+        return False  # each connection is a session of its own
 
     def history_messages(self) -> Iterator[Json]:
         for speaker, text in self.history.lines():

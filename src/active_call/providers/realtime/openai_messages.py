@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ToolDefinition, Usage
-from active_call.providers.json_values import count_in, mapping_in
+from active_call.providers.json_values import count_in, mapping_in, merged
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
@@ -40,7 +40,9 @@ _FATAL: Final = ("session_expired", "invalid_api_key", "insufficient_quota", "mo
 
 
 def session_update(session: RealtimeSession, turn_detection: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
-    """`session.update` for `session`. `turn_detection`: the author's fields for it; `extra`: further fields of the session."""
+    """`session.update` for `session`. `turn_detection`: the author's fields for it; `extra`: further fields of the session, at
+    any depth (`audio: {output: {speed: 1.1}}`).
+    """
     pcm = {"type": "audio/pcm", "rate": RATE_HZ}
     transcription = {"model": TRANSCRIPTION_MODEL, **({"language": session.language} if session.language else {})}
     detection = {"type": "semantic_vad", **turn_detection} if session.detects_turns else None
@@ -53,7 +55,7 @@ def session_update(session: RealtimeSession, turn_detection: Mapping[str, Any], 
         "tools": [_tool(tool) for tool in session.tools],
         "tool_choice": "auto",
     }
-    return {"type": "session.update", "session": {**fields, **extra}}
+    return {"type": "session.update", "session": merged(fields, extra)}
 
 
 def _tool(tool: ToolDefinition) -> Json:

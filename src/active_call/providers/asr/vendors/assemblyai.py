@@ -1,9 +1,9 @@
 """Recognition by AssemblyAI's Universal-Streaming (v3), which detects and reports ends of turns.
 
 Wire: https://www.assemblyai.com/docs/api-reference/streaming and …/docs/streaming/message-sequence. Sound goes as binary frames of 50
-to 1,000 ms; `Turn` messages hold the turn so far, the last one with `end_of_turn`; `ForceEndpoint` ends the open turn at once. Errors
-come as close codes. Options: `model`, `language`, `keyterms`, `endpointing` (the longest silence in a turn); `extra` is sent as further
-parameters.
+to 1,000 ms; `Turn` messages hold the turn so far, the last one with `end_of_turn`; `ForceEndpoint` ends the open turn at once. An error
+is an `Error` message, then the close code (…/docs/streaming/common-session-errors-and-closures). Options: `model`, `language`,
+`keyterms`, `endpointing` (the longest silence in a turn); `extra` is sent as further parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_e
 MAX_TERMS: Final = 100
 MAX_TERM_CHARS: Final = 50
 REFUSALS: Final = frozenset({1008, 4001, 4002, 4003, 4100, 4101, 3006, 3007})
-"""Close codes that a new connection would get again: key, funds, terms, input."""
+"""Codes of errors that a new connection would get again: key, funds, terms, input."""
+PASSING: Final = ("too many concurrent sessions", "transmission rate exceeded")
+"""Reasons with such a code after which a new connection may work."""
 
 DECLARATION: Final = ProviderDeclaration(
     kind="asr",
@@ -55,10 +57,12 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "universal-streaming-english, universal-streaming-multilingual, u3-rt-pro", "by the language"),
         DeclaredOption("language", "other than English: the multilingual model"),
-        DeclaredOption("keyterms", "expected words, 100 at most, each of 50 characters"),
+        DeclaredOption("keyterms", "expected words, 100 at most; longer ones than 50 characters are left out"),
         DeclaredOption("endpointing", "ms: the longest silence within a turn", "1280", is_latency_knob=True),
         DeclaredOption("extra.end_of_turn_confidence_threshold", "the confidence that ends a turn", "0.4", is_latency_knob=True),
-        DeclaredOption("extra.min_end_of_turn_silence_when_confident", "ms of silence when it is confident", "400", is_latency_knob=True),
+        DeclaredOption(
+            "extra.min_turn_silence", "ms of silence after which it judges whether the turn ends", "by the model", is_latency_knob=True
+        ),
         DeclaredOption("extra.format_turns", "punctuated text, which comes later", "false", is_latency_knob=True),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
     ),
@@ -96,20 +100,16 @@ class AssemblyAiRecognition(StreamingRecognition):
             "encoding": "pcm_mulaw" if self._sound.is_mulaw else "pcm_s16le",
             "speech_model": option.model_type or (ENGLISH if base_language(self._language) in (None, "en") else MULTILINGUAL),
             "max_turn_silence": option.endpointing,
-            "keyterms_prompt": json.dumps(terms) if (terms := self._terms()) else None,
+            "keyterms_prompt": json.dumps(terms) if (terms := self.first_terms()) else None,
         }
         headers = {"Authorization": self._key} if self._key else {}
         return Address(with_parameters(self._url, parameters, option.extra), headers, secrets=(self._key,))
 
-    def _terms(self) -> list[str]:
-        return [term[:MAX_TERM_CHARS] for term in terms_of(self._option, self._phrases, MAX_TERMS)]
+    def terms(self) -> list[str]:
+        return terms_of(self._option, self._phrases, MAX_TERMS, max_chars=MAX_TERM_CHARS)
 
-    def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Send the phrases of a new scene on the open connection."""
-        before = self._phrases
-        super().expect_phrases(phrases)
-        if self._ready.is_set() and before != self._phrases:
-            self.send(write_object({"type": "UpdateConfiguration", "keyterms_prompt": self._terms()}))
+    def new_terms(self, terms: Sequence[str]) -> Message:
+        return write_object({"type": "UpdateConfiguration", "keyterms_prompt": terms})
 
     def finalize(self) -> Sequence[Message]:
         return ('{"type":"ForceEndpoint"}',)
@@ -119,10 +119,11 @@ class AssemblyAiRecognition(StreamingRecognition):
 
     def closed(self, error: ConnectionClosed) -> ProviderError:
         received = error.rcvd
-        if received is None or received.code not in REFUSALS:
+        if received is None:
             return super().closed(error)
         reason = without_secrets(" ".join(received.reason.split()), self._secrets)[:EXCERPT_CHARS]
-        return ProviderError(NAME, f"closed the connection: {received.code} {reason or 'no explanation'}")
+        told = f"closed the connection: {received.code} {reason or 'no explanation'}"
+        return ProviderError(NAME, told, retryable=_may_pass(received.code, reason))
 
     def handle(self, message: Mapping[str, Any]) -> None:
         match message.get("type"):
@@ -135,8 +136,7 @@ class AssemblyAiRecognition(StreamingRecognition):
                 self.note_turn(TurnChange.STARTED, self.sample_at(milliseconds / 1000))
             case "Error":
                 reason = without_secrets(text(message.get("error")) or "an error without a reason", self._secrets)
-                code = number(message.get("error_code"))
-                raise ProviderError(NAME, reason, retryable=code not in REFUSALS)
+                raise ProviderError(NAME, reason, retryable=_may_pass(number(message.get("error_code")), reason))
             case _:
                 pass
 
@@ -162,6 +162,11 @@ class AssemblyAiRecognition(StreamingRecognition):
             self.note_turn(TurnChange.ENDED, end or 0, text=transcript, confidence=sureness)
         elif transcript:
             self.note_interim(segment)
+
+
+def _may_pass(code: float | None, reason: str) -> bool:
+    """Whether a new connection may work after an error: the vendor's codes are shared by reasons of both kinds."""
+    return code not in REFUSALS or any(known in reason.lower() for known in PASSING)
 
 
 def _seconds(milliseconds: Any) -> float | None:

@@ -3,7 +3,8 @@
 Wire: https://docs.cartesia.ai/api-reference/stt/turns/websocket. Sound goes as binary frames; `turn.start`, `turn.update`,
 `turn.eager_end`, `turn.resume` and `turn.end` come, each but the first with the whole text of the turn; `{"type": "close"}` ends the
 connection. No message ends a turn, so an utterance that the vendor has not ended in time is answered with its text so far.
-Options: `model`, `language`, `samplerate`; `extra` is sent as further parameters.
+Options: `model`, `language`, `keyterms` (https://docs.cartesia.ai/use-the-api/stt/keyterms; they cannot be changed later), `samplerate`;
+`extra` is sent as further parameters.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
@@ -30,7 +32,9 @@ URL: Final = "wss://api.cartesia.ai/stt/turns/websocket"
 VERSION: Final = "2026-03-01"
 DEFAULT_MODEL: Final = "ink-2"
 SOURCE: Final = KeySource("Cartesia", ("CARTESIA_API_KEY",), "https://play.cartesia.ai/keys", ("cartesia.ai",))
-CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, turn_events=True, sample_rates=(8_000, 16_000))
+CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, turn_events=True, sample_rates=(8_000, 16_000), phrases=True)
+MAX_TERMS: Final = 100
+MAX_CHARS_OF_TERMS: Final = 1_200
 _CHANGES: Final = {
     "turn.start": TurnChange.STARTED,
     "turn.eager_end": TurnChange.EAGER_END,
@@ -53,6 +57,7 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "the realtime model", DEFAULT_MODEL),
         DeclaredOption("language", "ISO 639-1, if the model has several languages"),
+        DeclaredOption("keyterms", "expected words, 100 at most, of 1200 characters together; set when a call begins"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
         DeclaredOption("extra.turn_end_threshold", "the confidence that ends a turn; a lower value is stricter", is_latency_knob=True),
         DeclaredOption("extra.turn_eager_end_threshold", "the confidence to prepare a reply", is_latency_knob=True),
@@ -92,6 +97,7 @@ class InkRecognition(StreamingRecognition):
             "encoding": "pcm_mulaw" if self._sound.is_mulaw else "pcm_s16le",
             "sample_rate": self._sound.rate_hz,
             "language": base_language(self._language),
+            "keyterm": terms_of(option, self._phrases, MAX_TERMS, in_all=MAX_CHARS_OF_TERMS),
         }
         headers = {"Cartesia-Version": VERSION}
         if self._key:

@@ -28,6 +28,8 @@ PATH: Final = "/v2/listen"
 ENGLISH: Final = "flux-general-en"
 MULTILINGUAL: Final = "flux-general-multi"
 MAX_TERMS: Final = 100
+MAX_CHARS_OF_TERMS: Final = 1_000
+"""As for Nova."""
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, turn_events=True, sample_rates=(8_000, 16_000), phrases=True)
 _CHANGES: Final = {
     "StartOfTurn": TurnChange.STARTED,
@@ -71,17 +73,16 @@ class FluxRecognition(StreamingRecognition):
             "encoding": self._sound.encoding,
             "sample_rate": self._sound.rate_hz,
             "eot_timeout_ms": option.endpointing,
-            "keyterm": terms_of(option, self._phrases, MAX_TERMS),
+            "keyterm": self.first_terms(),
             "language_hint": language if model == MULTILINGUAL else None,
         }
         return Address(with_parameters(self._url, parameters, option.extra), headers_of(self._key), secrets=(self._key,))
 
-    def expect_phrases(self, phrases: Sequence[str]) -> None:
-        """Send the phrases of a new scene to Flux, on the open connection."""
-        before = self._phrases
-        super().expect_phrases(phrases)
-        if self._ready.is_set() and before != self._phrases:
-            self.send(write_object({"type": "Configure", "keyterms": terms_of(self._option, self._phrases, MAX_TERMS)}))
+    def new_terms(self, terms: Sequence[str]) -> Message:
+        return write_object({"type": "Configure", "keyterms": terms})
+
+    def terms(self) -> list[str]:
+        return terms_of(self._option, self._phrases, MAX_TERMS, in_all=MAX_CHARS_OF_TERMS)
 
     def finalize(self) -> Sequence[Message]:
         return ('{"type":"ForceEndTurn"}',)

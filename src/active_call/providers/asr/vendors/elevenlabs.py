@@ -34,6 +34,9 @@ SOURCE: Final = KeySource(
 )
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000), phrases=True)
 MAX_TERMS: Final = 50
+MAX_TERM_CHARS: Final = 20
+MAX_TERM_WORDS: Final = 5
+"""https://elevenlabs.io/docs/eleven-api/guides/how-to/speech-to-text/batch/keyterm-prompting; the words as for the other models."""
 RETRYABLE: Final = frozenset(
     {
         "rate_limited", "queue_overflow", "resource_exhausted", "session_time_limit_exceeded", "transcriber_error", "error",
@@ -58,7 +61,7 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "the realtime model", DEFAULT_MODEL),
         DeclaredOption("language", "ISO 639-1; none: detected"),
-        DeclaredOption("keyterms", "expected words, 50 at most"),
+        DeclaredOption("keyterms", "expected words, 50 at most; longer ones than 20 characters are left out; they cost extra"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
         DeclaredOption("extra.*", "any other parameter of the API, such as enable_logging"),
     ),
@@ -91,7 +94,7 @@ class ScribeRecognition(StreamingRecognition):
             "language_code": base_language(self._language),
             "commit_strategy": "manual",
             "include_timestamps": True,
-            "keyterms": terms_of(option, self._phrases, MAX_TERMS),
+            "keyterms": terms_of(option, self._phrases, MAX_TERMS, max_chars=MAX_TERM_CHARS, max_words=MAX_TERM_WORDS),
         }
         headers = {"xi-api-key": self._key} if self._key else {}
         return Address(with_parameters(self._url, parameters, option.extra), headers, secrets=(self._key,))

@@ -127,6 +127,8 @@ class StreamingRecognition(SegmentedRecognition):
         self._last_heard_at = 0.0
         self._has_listened = False
         self._phrases: tuple[str, ...] = ()
+        self._terms_told: list[str] = []
+        """The expected words that the vendor knows."""
         self._secrets: Sequence[str] = ()
         self._task = self._loop.create_task(self._run(), name=f"{self.provider} recognition")
 
@@ -156,6 +158,14 @@ class StreamingRecognition(SegmentedRecognition):
         """The last messages to send."""
         return ()
 
+    def terms(self) -> list[str]:
+        """The words expected now, as the vendor takes them."""
+        return []
+
+    def new_terms(self, terms: Sequence[str]) -> Message | None:
+        """The message that replaces the expected words on an open connection; None: they cannot be changed."""
+        return None
+
     def handle(self, message: Mapping[str, Any]) -> None:
         """Report a vendor's message by the `note_` methods. Raises ProviderError for an error message."""
         raise NotImplementedError
@@ -173,7 +183,20 @@ class StreamingRecognition(SegmentedRecognition):
     def note_ready(self) -> None:
         """The vendor is ready: sound may be sent."""
         self._ready.set()
+        self._tell_terms()
         self._due.set()
+
+    def first_terms(self) -> list[str]:
+        """`terms` for the address; what is expected otherwise until the vendor is ready is sent then."""
+        self._terms_told = self.terms()
+        return self._terms_told
+
+    def _tell_terms(self) -> None:
+        terms = self.terms()
+        message = self.new_terms(terms) if terms != self._terms_told and self._ready.is_set() else None
+        if message is not None:
+            self._terms_told = terms
+            self.send(message)
 
     def send_now(self, message: Message) -> None:
         """Send `message` before everything that waits."""
@@ -318,6 +341,7 @@ class StreamingRecognition(SegmentedRecognition):
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         self._phrases = tuple(phrases)
+        self._tell_terms()
 
     def _send_collected(self) -> None:
         limit = samples_in(self.max_packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
@@ -350,7 +374,7 @@ class StreamingRecognition(SegmentedRecognition):
                 secrets=address.secrets,
             )
             if not self.waits_for_ready:
-                self._ready.set()
+                self.note_ready()
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write_until_closed(self._socket))
                 tasks.create_task(self._read_until_closed(self._socket, writing))

@@ -40,6 +40,8 @@ _SESSION: Final = {
     "max_output_tokens",
     "tracing",
     "truncation",
+    "reasoning",
+    "parallel_tool_calls",
 }
 _INPUT: Final = {"format", "transcription", "noise_reduction", "turn_detection"}
 _EVENTS: Final = {

@@ -1,13 +1,14 @@
 """AssemblyAI's Universal-Streaming (v3) on loopback.
 
-Source: https://www.assemblyai.com/docs/api-reference/streaming and …/docs/streaming/message-sequence. Like the vendor, the simulator
-refuses by close codes: a wrong key (1008), no funds (4002), packets of less than 50 or more than 1,000 ms (3007), an unknown text
-message (3006).
+Source: https://www.assemblyai.com/docs/api-reference/streaming, …/docs/streaming/message-sequence and
+…/docs/streaming/common-session-errors-and-closures. Like the vendor, the simulator refuses by an `Error` message and the same close
+code: a wrong key (1008), no funds (4002), packets of less than 50 or more than 1,000 ms (3007), an unknown text message (3006).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from active_call.testing.vendors.wire.hearing import Hearing
@@ -15,27 +16,35 @@ from active_call.testing.vendors.wire.server import Request, VendorServer, requi
 from active_call.testing.vendors.wire.socket import VendorSocket
 
 MODELS: Final = frozenset({"universal-streaming-english", "universal-streaming-multilingual", "u3-rt-pro"})
+TERMS: Final = 100
+TERM_CHARS: Final = 50
 LEAST_S: Final = 0.05
 MOST_S: Final = 1.0
 SILENCE_S: Final = 0.5
+CLOSE_CHARS: Final = 123
 
 
 class AssemblyAiServer(VendorServer):
-    """`/v3/ws`."""
+    """`/v3/ws`. `keyterms`: those of the last `UpdateConfiguration`."""
+
+    keyterms: Sequence[str] = ()
 
     def check_handshake(self, request: Request) -> None:
         require(request.path == "/v3/ws", 404, {"error": "unknown path"})
         require(request.query.get("sample_rate", "").isdigit(), 400, {"error": "sample_rate"})
         require(request.query.get("encoding", "pcm_s16le") in ("pcm_s16le", "pcm_mulaw"), 400, {"error": "encoding"})
         require(request.query.get("speech_model") in MODELS, 400, {"error": "speech_model"})
-        require(isinstance(json.loads(request.query.get("keyterms_prompt", "[]")), list), 400, {"error": "keyterms_prompt"})
+        terms = json.loads(request.query.get("keyterms_prompt", "[]"))
+        require(
+            isinstance(terms, list) and len(terms) <= TERMS and all(len(term) <= TERM_CHARS for term in terms), 400, {"error": "keyterms"}
+        )
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
         if self.faults.wrong_key or request.headers.get("authorization") != self.key:
-            await socket.close(1008, "Unauthorized Connection: Missing or invalid API key")
+            await _refuse(socket, 1008, "Unauthorized Connection: Missing or invalid API key")
             return
         if self.faults.quota:
-            await socket.close(4002, "Insufficient Funds")
+            await _refuse(socket, 4002, "Insufficient Funds")
             return
         is_mulaw = request.query.get("encoding") == "pcm_mulaw"
         hearing = Hearing(int(request.query["sample_rate"]), is_mulaw=is_mulaw)
@@ -47,14 +56,16 @@ class AssemblyAiServer(VendorServer):
                 seconds = len(message) / hearing.rate_hz / (1 if is_mulaw else 2)
                 if not LEAST_S - 1e-6 <= seconds <= MOST_S + 1e-6:
                     self.complain(f"a packet of {seconds * 1000:g} ms")
-                    await socket.close(3007, f"Input Duration Error: {seconds * 1000:g} ms. Expected between 50 and 1000 ms.")
+                    await _refuse(socket, 3007, f"Input duration violation: {seconds * 1000:g} ms. Expected between 50 and 1000 ms")
                     return
                 await turn.hear(message)
                 continue
             match _kind_of(message):
                 case "ForceEndpoint":
                     await turn.end(0.3)
-                case "UpdateConfiguration" | "KeepAlive":
+                case "UpdateConfiguration":
+                    self.keyterms = json.loads(message).get("keyterms_prompt", self.keyterms)
+                case "KeepAlive":
                     pass
                 case "Terminate":
                     await turn.end(0.3)
@@ -64,8 +75,14 @@ class AssemblyAiServer(VendorServer):
                     return
                 case _:
                     self.complain(f"not a message of this API: {message[:100]}")
-                    await socket.close(3006, "Invalid Message Type")
+                    await _refuse(socket, 3006, f"Invalid Message Type: {message[:100]}")
                     return
+
+
+async def _refuse(socket: VendorSocket, code: int, reason: str) -> None:
+    """A close frame has room for 123 bytes; the whole reason is in the message."""
+    await socket.send_json({"type": "Error", "error_code": code, "error": reason})
+    await socket.close(code, reason if len(reason) <= CLOSE_CHARS else "See Error message for details")
 
 
 def _kind_of(message: str) -> Any:

@@ -1,7 +1,8 @@
 """Cartesia's Ink on loopback: the vendor detects the end of turns.
 
-Source: https://docs.cartesia.ai/api-reference/stt/turns/websocket. Like the vendor, the simulator refuses: a wrong key (401), no credit
-(402), a missing version, an unknown model, encoding or rate (400), an unknown text message.
+Source: https://docs.cartesia.ai/api-reference/stt/turns/websocket, …/use-the-api/stt/turns (`turn.start` and `turn.resume` carry no
+text) and …/use-the-api/stt/keyterms. Like the vendor, the simulator refuses: a wrong key (401), no credit (402), a missing version, an
+unknown model, encoding or rate, too many keyterms (400), an unknown text message.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from active_call.testing.vendors.wire.hearing import Hearing
-from active_call.testing.vendors.wire.server import Refused, Request, VendorServer, require
+from active_call.testing.vendors.wire.server import Refused, Request, VendorServer, all_of, require
 from active_call.testing.vendors.wire.socket import VendorSocket, order_in
 
 ENCODINGS: Final = frozenset({"pcm_s16le", "pcm_mulaw"})
+TERMS: Final = 100
+CHARS_OF_TERMS: Final = 1_200
 EAGER_S: Final = 0.2
 END_S: Final = 0.5
 
@@ -30,6 +33,8 @@ class InkServer(VendorServer):
             raise Refused(402, {"title": "Payment required", "message": "You have run out of credits", "error_code": "quota_exceeded"})
         require(headers.get("cartesia-version") or query.get("cartesia_version"), 400, {"message": "missing cartesia version"})
         require(query.get("model") == "ink-2", 400, {"message": "unknown model"})
+        terms = all_of(request.pairs, "keyterm")
+        require(len(terms) <= TERMS and sum(map(len, terms)) <= CHARS_OF_TERMS, 400, {"message": "keyterm"})
         require(query.get("encoding") in ENCODINGS and query.get("sample_rate", "").isdigit(), 400, {"message": "encoding, sample_rate"})
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
@@ -48,7 +53,7 @@ class InkServer(VendorServer):
             if new and state == "idle":
                 await socket.send_json({"type": "turn.start", "request_id": "r"})
             elif new and state == "eager":
-                await self._report(socket, "turn.resume", hearing)
+                await socket.send_json({"type": "turn.resume", "request_id": "r"})
             if new:
                 state = "speaking"
                 await self._report(socket, "turn.update", hearing)

@@ -1,13 +1,14 @@
 """Deepgram's streaming recognition on loopback: `/v1/listen` and Flux, `/v2/listen`.
 
-Source: https://developers.deepgram.com/reference/speech-to-text/listen-streaming and …/listen-flux, …/docs/errors. Like the vendor, the
-simulator refuses: a missing or wrong key (401), no credit (402), an unknown model or encoding (400), an unknown text message (1008,
-DATA-0000), and 10 s without sound or KeepAlive (1011, NET-0001).
+Source: https://developers.deepgram.com/reference/speech-to-text/listen-streaming and …/listen-flux, …/docs/errors, …/docs/keyterm and
+…/docs/configure. Like the vendor, the simulator refuses: a missing or wrong key (401), no credit (402), an unknown model or encoding, too
+many keyterms (400), an unknown text message (1008, DATA-0000), and 10 s without sound or KeepAlive (1011, NET-0001).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ RATES: Final = frozenset({8_000, 16_000, 24_000, 44_100, 48_000})
 ENCODINGS: Final = frozenset({"linear16", "mulaw"})
 MODELS: Final = frozenset({"nova-3", "nova-3-general", "nova-3-medical", "nova-2", "nova-2-phonecall", "nova", "enhanced", "base"})
 FLUX_MODELS: Final = frozenset({"flux-general-en", "flux-general-multi"})
+TERMS: Final = 100
+TOKENS_OF_TERMS: Final = 500
 ENDPOINTING_MS: Final = "10"
 """The vendor's default: a pause of this length ends a segment."""
 SILENCE_S: Final = 0.5
@@ -27,7 +30,9 @@ SILENCE_S: Final = 0.5
 
 
 class DeepgramServer(VendorServer):
-    """Both recognition APIs."""
+    """Both recognition APIs. `keyterms`: those of the last `Configure`."""
+
+    keyterms: Sequence[str] = ()
 
     def check_handshake(self, request: Request) -> None:
         given = request.headers.get("authorization", "")
@@ -43,7 +48,8 @@ class DeepgramServer(VendorServer):
         require(query.get("encoding") in ENCODINGS, 400, _bad("encoding"))
         require(query.get("sample_rate", "").isdigit() and int(query["sample_rate"]) in RATES, 400, _bad("sample_rate"))
         require(query["encoding"] != "mulaw" or query["sample_rate"] == "8000", 400, _bad("mulaw has 8000 Hz"))
-        require(len(all_of(request.pairs, "keyterm")) <= 100, 400, _bad("keyterm: 100 at most"))
+        terms = all_of(request.pairs, "keyterm")
+        require(_are_few(terms), 400, _bad("keyterm limit exceeded"))
         if models is FLUX_MODELS:
             require(0.5 <= float(query.get("eot_threshold", 0.7)) <= 1.0, 400, _bad("eot_threshold"))
             require(500 <= float(query.get("eot_timeout_ms", 5000)) <= 60_000, 400, _bad("eot_timeout_ms"))
@@ -60,6 +66,10 @@ class DeepgramServer(VendorServer):
             await _Listen(self, socket, hearing, query).run()
 
 
+def _are_few(terms: Sequence[str]) -> bool:
+    return len(terms) <= TERMS and sum(len(re.findall(r"\w{1,4}", term)) for term in terms) <= TOKENS_OF_TERMS
+
+
 def _bad(what: str) -> Mapping[str, Any]:
     return {"err_code": "INVALID_QUERY_PARAMETER", "err_msg": f"Failed to deserialize query parameters: {what}", "request_id": "r"}
 
@@ -70,6 +80,7 @@ class _Listen:
         self._socket = socket
         self._hearing = hearing
         self._has_interim = query.get("interim_results") == "true"
+        self._has_terms = query["model"].startswith("nova-3")
         self._has_vad = query.get("vad_events") == "true"
         endpointing = query.get("endpointing", ENDPOINTING_MS)
         self._endpointing_s = float(endpointing) / 1000 if endpointing != "false" else float("inf")
@@ -101,11 +112,20 @@ class _Listen:
     async def _handle_control(self, message: str) -> bool:
         """Handle a control message. False: the connection closes."""
         try:
-            kind = json.loads(message).get("type")
+            order = json.loads(message)
+            kind = order.get("type")
         except (ValueError, AttributeError):
             kind = None
         match kind:
             case "KeepAlive":
+                return True
+            case "Configure" if self._has_terms and _are_few(order.get("keyterms", ())):
+                self._server.keyterms = order["keyterms"]
+                await self._socket.send_json({"type": "ConfigureSuccess", "request_id": "r", "keyterms": order["keyterms"]})
+                return True
+            case "Configure":
+                self._server.complain("keyterms that this stream does not take")
+                await self._socket.send_json({"type": "ConfigureFailure", "request_id": "r"})
                 return True
             case "Finalize":
                 await self._send(self._hearing.take(), is_final=True, from_finalize=True)
@@ -213,6 +233,7 @@ class _Flux:
                     await self._end(0.3, "force_end_turn")
                 return True
             case "Configure":
+                self._server.keyterms = order.get("keyterms", self._server.keyterms)
                 await self._socket.send_json({"type": "ConfigureSuccess", "request_id": "r", "sequence_id": self._next()})
                 return True
             case "CloseStream":

@@ -1,7 +1,8 @@
 """ElevenLabs' Scribe realtime on loopback.
 
-Source: https://elevenlabs.io/docs/api-reference/speech-to-text/v-1-speech-to-text-realtime. Like the vendor, the simulator refuses: a wrong
-key (`auth_error`), no quota, an unknown model or format, a chunk without its fields; a commit of less than 300 ms is throttled.
+Source: https://elevenlabs.io/docs/api-reference/speech-to-text/v-1-speech-to-text-realtime, and …/docs/eleven-api/guides/how-to/
+speech-to-text/batch/keyterm-prompting. Like the vendor, the simulator refuses: a wrong key (`auth_error`), no quota, an unknown model or
+format, keyterms that are too long, a chunk without its fields; a commit of less than 300 ms is throttled.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from active_call.testing.vendors.wire.hearing import Hearing
-from active_call.testing.vendors.wire.server import Request, VendorServer
+from active_call.testing.vendors.wire.server import Request, VendorServer, all_of
 from active_call.testing.vendors.wire.socket import VendorSocket, order_in
 
 FORMATS: Final = {"pcm_8000": 8_000, "pcm_16000": 16_000, "pcm_24000": 24_000, "ulaw_8000": 8_000}
 LEAST_COMMIT_S: Final = 0.3
+TERMS: Final = 50
+TERM_CHARS: Final = 20
+TERM_WORDS: Final = 5
 
 
 class ScribeServer(VendorServer):
@@ -35,6 +39,11 @@ class ScribeServer(VendorServer):
             await self._refuse(socket, "quota_exceeded", "You have exceeded your quota.")
             return
         form = query.get("audio_format", "pcm_16000")
+        terms = all_of(request.pairs, "keyterms")
+        if len(terms) > TERMS or any(len(term) > TERM_CHARS or len(term.split()) > TERM_WORDS for term in terms):
+            self.complain(f"keyterms: {terms}")
+            await self._refuse(socket, "input_error", "keyterms: at most 50, each of 20 characters and 5 words")
+            return
         if query.get("model_id") != "scribe_v2_realtime" or form not in FORMATS or query.get("commit_strategy", "manual") != "manual":
             self.complain(f"not a session of this API: {dict(query)}")
             await self._refuse(socket, "input_error", "invalid parameters")
