@@ -56,6 +56,20 @@ def test_what_exceeds_the_time_of_a_pass_waits_and_leaves_room_for_others() -> N
     asyncio.run(story())
 
 
+def test_what_is_more_urgent_is_read_before_each_item_also_of_those_that_waited() -> None:
+    async def story() -> None:
+        clock, told = Clock(), list[object]()
+        bulk = BulkInput(clock, budget_s=2 * STEP_S, cpu_s=clock.now, before_item=lambda: told.append("read"))
+        source = Socket(bulk, clock, told).source
+        source.take_one(0)
+        source.take(1, 2)
+        while source.is_waiting:
+            await asyncio.sleep(0)
+        assert told == ["read", 0, "read", 1, "read", 2]
+
+    asyncio.run(story())
+
+
 def test_items_of_all_sources_are_handled_in_order_of_arrival() -> None:
     async def story() -> None:
         clock, told = Clock(), list[object]()

@@ -77,6 +77,21 @@ def test_other_input_is_handled_between_ringing_preparing_and_answering(virtuall
     assert seen == {"rung", "prepared"}
 
 
+def test_other_input_is_handled_before_an_ended_call_is_closed_and_before_its_record_is_written(virtually: Any) -> None:
+    """Many calls may end in one pass of the loop, and closing one takes some milliseconds."""
+    leg, seen = FakeLeg(), list[str]()
+
+    async def story() -> None:
+        async with a_call(PLAYBOOK, leg=leg, before_step=lambda: seen.append("released" if leg.released else "ended")) as call:
+            await call.until(lambda: leg.answered)
+            seen.clear()
+            leg.end("remote_bye", "caller")
+            await call.over()
+
+    virtually(story())
+    assert seen == ["ended", "ended", "released"]  # the event itself, the closing, the record
+
+
 def test_call_that_is_refused_loads_no_engine(virtually: Any) -> None:
     async def story() -> None:
         loads: list[None] = []

@@ -3,7 +3,7 @@
 The sound of all calls enters by sockets that the loop reads once in each pass. If handling it takes longer than it takes to arrive, each
 pass finds more than the one before: passes grow to many seconds, in which nothing else is served. So the sockets with sound share
 `BUDGET_S` of CPU time in each pass. What exceeds it waits, in order of arrival, and its sockets are not read meanwhile: the rest waits in
-the kernel.
+the kernel. Between two items `before_item` reads what cannot wait for that (`urgent_input`).
 
 A `BulkSource` belongs to one socket. `BulkInput.behind_s` is how long input has been waiting without a break: a moment after a pause of the
 process, and ever longer if the process cannot keep up.
@@ -37,7 +37,15 @@ class BulkInput:
     clock does not answer the question: a thread never uses more CPU time than passes.
     """
 
-    def __init__(self, clock: Clock, budget_s: float = BUDGET_S, cpu_s: Callable[[], float] = thread_time) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        budget_s: float = BUDGET_S,
+        cpu_s: Callable[[], float] = thread_time,
+        before_item: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.before_item = before_item
+        """Called before each item is handled."""
         self._now = clock.now
         self._budget_s = budget_s
         self._cpu_s = cpu_s
@@ -134,6 +142,7 @@ class BulkSource(Generic[Item]):
     def take_one(self, item: Item) -> None:
         """As `take`, in fewer steps."""
         if not self._items and self._bulk.has_time():
+            self._bulk.before_item()
             self._handle(item)
         else:
             self.take(item)
@@ -145,6 +154,7 @@ class BulkSource(Generic[Item]):
             self._pause()
         for item in items:
             if not self._items and self._bulk.has_time():
+                self._bulk.before_item()
                 self._handle(item)
             else:
                 self._items.append(item)
@@ -154,6 +164,7 @@ class BulkSource(Generic[Item]):
         """Handle the item that has waited longest."""
         if not self._items:
             return  # `flush` or `close` was called meanwhile
+        self._bulk.before_item()
         try:
             self._handle(self._items.popleft())
         except Exception:  # a wall: one socket

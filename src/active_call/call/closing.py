@@ -38,6 +38,7 @@ class CallClosing:
     async def close(self) -> None:
         """Hang up if needed, close all parts, then the record. A part that is cancelled, too slow or fails does not prevent this."""
         context, log = self._context, self._context.ports.log
+        context.dependencies.before_step()  # several calls may end in one pass of the loop
         try:
             if self._parts.own_leg.ended is None:
                 self._parts.own_leg.hang_up(by="system", cause="error")
@@ -47,6 +48,7 @@ class CallClosing:
         except Exception:
             log.exception("call could not be closed in order")
         finally:
+            context.dependencies.before_step()  # the record is as costly as all of the above
             self.close_record()
 
     def _closers(self) -> Closers:

@@ -234,6 +234,7 @@ class _Wiring:
             speech=context.dependencies.speech,
         )
         output.maker.voice_of, output.maker.tell_metrics = self._voice_of, context.output.tell
+        output.maker.before_step = context.dependencies.before_step
         return output
 
     def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:

@@ -135,7 +135,8 @@ async def running(
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
     children = children or Programs()
-    urgent, bulk = UrgentInput(world.clock), BulkInput(world.clock)
+    urgent = UrgentInput(world.clock)
+    bulk = BulkInput(world.clock, before_item=urgent.read)
     pool = _media_pool(config, world, children, urgent, bulk)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)

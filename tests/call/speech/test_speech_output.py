@@ -100,6 +100,18 @@ def with_player(files: Files, work: Callable[[Player], Awaitable[None]]) -> None
     run_virtually(body())
 
 
+def test_what_is_more_urgent_is_read_before_each_further_piece_of_a_file() -> None:
+    async def work(player: Player) -> None:
+        taken_s: list[float] = []
+        player.speaking.maker.before_step = lambda: taken_s.append(player.files.taken_s)
+        player.speaking.play(commands.Play(url="long.wav"))
+        await asyncio.sleep(20)
+        assert taken_s == [n / 2 for n in range(1, len(taken_s) + 1)]
+        assert len(taken_s) > 30
+
+    with_player(Files(600), work)
+
+
 def test_long_file_is_sent_only_some_seconds_ahead_and_heard_whole() -> None:
     async def work(player: Player) -> None:
         player.speaking.play(commands.Play(url="long.wav"))

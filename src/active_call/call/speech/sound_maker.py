@@ -40,6 +40,8 @@ class SoundMaker:
         """Another synthesiser for a command with its own option, if there is one."""
         self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
         """Gets the `metrics` events of synthesis."""
+        self.before_step: Callable[[], None] = lambda: None
+        """Called before a further piece of a file is read: many calls ask for one in the same pass of the loop."""
         self._prepared = SpeechPreparation()
 
     def prepare(self, command: commands.Tts | None) -> None:
@@ -120,6 +122,7 @@ class SoundMaker:
                 while play.room_ms <= 0 and play.takes_sound:
                     play.has_news.clear()
                     await play.has_news.wait()
+                self.before_step()
 
     async def _pcm_of(self, job: Job) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.pcm:
