@@ -37,7 +37,7 @@ from active_call.agent.turn.turn_detector import (
     VendorTurn,
     WaitUntil,
 )
-from active_call.agent.turn.turn_words import spoken_words
+from active_call.agent.turn.turn_words import spoken_words, turn_words
 
 SURE = 0.95
 """From this probability on the turn ends as soon as silence is detected."""
@@ -88,6 +88,9 @@ class TurnWeights(Struct, frozen=True):
     sure_confidence: float = 0.65
     """Recogniser confidence. Below it the words count less as evidence of an end; at `no_confidence` they do not count."""
     no_confidence: float = 0.3
+    pronoun: float = -0.7
+    """At most, for a pronoun at the end below `sure_pronoun`: "send it to" and "with the" are misheard as "send it" and "with this"."""
+    sure_pronoun: float = 0.95
     without_text: float = -0.2
     falling: float = 0.5
     """Maximum for falling pitch: a third of this per semitone."""
@@ -204,7 +207,8 @@ class AdaptiveTurnDetector:
     def probability(self, facts: TurnFacts, completeness: Completeness) -> float:
         """The probability that the turn is over, from all facts but the length of the silence."""
         weights = self._settings.weights
-        odds = weights.bias + (_of_words(facts, completeness, weights) if facts.text else weights.without_text)
+        language = facts.language or self._settings.language
+        odds = weights.bias + (_of_words(facts, completeness, weights, language) if facts.text else weights.without_text)
         is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
         odds += _VENDOR[facts.vendor] * ((facts.vendor_confidence or 0.0) if is_eager else 1.0)
         if facts.pause is not None:
@@ -233,10 +237,13 @@ class AdaptiveTurnDetector:
         return max(needed, facts.usual_pause_s * habit_share)
 
 
-def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
+def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights, language: str | None) -> float:
     """The log-odds of the text. They are reduced for low recogniser confidence if the text indicates an end."""
     odds = weights.of_text(completeness)
     is_sentence = len(spoken_words(facts.final or facts.partial)) >= LATER_PART_WORDS
+    is_weak = facts.confidence is not None and facts.confidence < weights.sure_pronoun
+    if is_weak and completeness is not Completeness.SURE and turn_words(language).ends_with_pronoun(spoken_words(facts.text)):
+        odds = min(odds, weights.pronoun)
     if facts.said and is_sentence and completeness in (Completeness.TOLD, Completeness.COMPLETE):
         odds += weights.later_part
     if odds > 0 and facts.confidence is not None and completeness is not Completeness.SURE:

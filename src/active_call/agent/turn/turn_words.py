@@ -49,6 +49,9 @@ class TurnWords(Struct, frozen=True):
     subordinate: frozenset[str] = frozenset()
     thanks: frozenset[str] = frozenset()
     unsure: frozenset[str] = frozenset()
+    pronouns: frozenset[str] = frozenset()
+    question_words: frozenset[str] = frozenset()
+    being: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
     nods: frozenset[str] = frozenset()
     joins: frozenset[str] = frozenset()
@@ -71,6 +74,10 @@ class TurnWords(Struct, frozen=True):
     def is_unsure_at_end(self, said: list[str]) -> bool:
         """Whether the last two words may be misrecognised words after which more must follow."""
         return " ".join(said[-2:]) in self.unsure
+
+    def ends_with_pronoun(self, said: list[str]) -> bool:
+        """Whether the last word may be a misrecognised one after which more must follow."""
+        return len(said) > 2 and said[-1] in self.pronouns
 
     def is_a_beginning(self, text: str) -> bool:
         """Whether `text` is a single word after which more must follow."""
@@ -119,7 +126,13 @@ class TurnWords(Struct, frozen=True):
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """Whether the text ends with words after which more must follow."""
+        if self._asks_indirectly(said):
+            return False
         return any(" ".join(said[-n:]) in self.unfinished for n in range(1, min(LONGEST_ENDING, len(said)) + 1))
+
+    def _asks_indirectly(self, said: list[str]) -> bool:
+        """Whether the text ends with an indirect question whose verb is last: "tell me where your shop is". "What I need is" does not."""
+        return len(said) > 3 and said[-1] in self.being and any(word in self.question_words for word in said[2:-2])
 
 
 @cache
