@@ -68,10 +68,10 @@ from active_call.server.http.server import HttpServer, http_connections, http_he
 from active_call.server.http.settings import HttpSettings
 from active_call.server.http.text_talks import begin_talk
 from active_call.server.live_settings import LiveSettings
-from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
-from active_call.server.load.core_times import read_cores
+from active_call.server.load.admission_watch import CallLoad
 from active_call.server.logs import log_health
 from active_call.server.playbook_files import find_playbook, playbook_folder
+from active_call.server.setup.admission import admission_watch, has_room
 from active_call.server.setup.browsers import browser_settings, stream_settings
 from active_call.server.setup.mcp import mcp_settings
 from active_call.server.setup.outside import outgoing_policy, read_shipped_facts, sound_folders
@@ -142,16 +142,13 @@ async def running(
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         load, closing = CallLoad(bulk), PartsClosing()
         records, engines, shared = await _shared_services(stack, closing, config, world, environment, pool, playbooks, children, load)
-        shared = replace(shared, before_step=urgent.read)
-        resolver = Resolver(world)
+        shared, resolver = replace(shared, before_step=urgent.read), Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
         urgent.reader = driver.read_datagrams
         make_router = _router_maker(shared, wrap_router)
         services_of = partial(services_by, shared=shared, engines=engines)
-        has_room = partial(_has_room, load, pool, engines)
-        registry = _registry(config, services_of(config), make_router(config), gateway, has_room)
-        tell = partial(_tell_admission, endpoint, registry, pool, load)
-        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), tell, gateway.refusals.flush)
+        registry = _registry(config, services_of(config), make_router(config), gateway, partial(has_room, load, pool, engines))
+        admission = admission_watch(load, registry, pool, endpoint, gateway)
         registrations = Registrations(gateway, accounts(config))
         gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
@@ -174,7 +171,6 @@ async def running(
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
-
         health = partial(_health, registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         services = _api_services(settings, registry, records, endpoint, world, health, pool, delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http, bulk))
@@ -247,8 +243,7 @@ async def _shared_services(
     local = EngineProcesses(children=children, is_strained=lambda: load.is_strained)
     stack.push_async_callback(closing.close, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
-    speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, clients.new, clients), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, clients.new, clients), prepared=(speech := SpeechLibrary(cache)))
     stack.push_async_callback(closing.close, "engines", engines.close)
     stack.push_async_callback(closing.close, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -259,12 +254,8 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(closing.close, "sounds", sounds.close)
-    knowledge = KnowledgeLibrary(world.clock)
-    stack.push_async_callback(closing.close, "knowledge", knowledge.close)
     posthooks = Posthooks(http, guarded, partial(_model_of, engines))
-    stack.push_async_callback(closing.close, "posthooks", posthooks.close)
-    mcp = McpPool(mcp_settings(config), world.clock)
-    stack.push_async_callback(closing.close, "mcp", mcp.close)
+    knowledge, mcp = _agent_sources(stack, closing, config, world, posthooks)
     return (
         records,
         engines,
@@ -286,6 +277,18 @@ async def _shared_services(
             open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
         ),
     )
+
+
+def _agent_sources(
+    stack: AsyncExitStack, closing: PartsClosing, config: Config, world: World, posthooks: Posthooks
+) -> tuple[KnowledgeLibrary, McpPool]:
+    """What agents ask beside their engines. Everything is closed in the reverse order."""
+    knowledge = KnowledgeLibrary(world.clock)
+    stack.push_async_callback(closing.close, "knowledge", knowledge.close)
+    stack.push_async_callback(closing.close, "posthooks", posthooks.close)
+    mcp = McpPool(mcp_settings(config), world.clock)
+    stack.push_async_callback(closing.close, "mcp", mcp.close)
+    return knowledge, mcp
 
 
 def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
@@ -339,20 +342,6 @@ def _registry(
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
-
-
-def _has_room(load: CallLoad, pool: MediaPool, engines: Engines, registry: CallRegistry) -> bool:
-    return load.has_room(registry) and pool.has_room() and engines.has_room(registry.n_calls)
-
-
-def _tell_admission(
-    endpoint: Endpoint, registry: CallRegistry, pool: MediaPool, load: CallLoad, is_accepting: bool, retry_after_s: int
-) -> None:
-    """Tell the SIP endpoint whether it accepts calls now, and how many more there is room for."""
-    endpoint.set_accepting(is_accepting, retry_after_s)
-    n_calls = registry.n_calls
-    n_free = min(registry.n_free, pool.n_free, load.cores.n_free(n_calls))
-    endpoint.admission.address_share.note_room(n_free, load.cores.new_calls_per_s(n_calls))
 
 
 async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
@@ -493,7 +482,3 @@ async def _watch_minutes(gateway: SipGateway) -> None:
     while True:
         await asyncio.sleep(MINUTES_CHECK_S if gateway.endpoint.n_calls else 5 * MINUTES_CHECK_S)
         gateway.end_used_up()
-
-
-def _pids(pool: MediaPool) -> list[int]:
-    return [worker.pid for worker in pool.workers if worker.pid]
