@@ -27,6 +27,8 @@ class Programs:
     """The running handlers. `close` waits for them, at most `GRACE_S`."""
 
     def __init__(self) -> None:
+        self.on_failure: Callable[[Exception], None] = lambda error: None
+        """Called with what a handler raises."""
         self._tasks: dict[asyncio.Task[None], Call] = {}
 
     @property
@@ -36,7 +38,7 @@ class Programs:
 
     def start(self, handler: Handler, call: Call) -> asyncio.Task[None]:
         """Run `handler` for `call`; the task never raises."""
-        task = asyncio.get_running_loop().create_task(_drive(handler, call), name=f"handler of {call.id}")
+        task = asyncio.get_running_loop().create_task(self._drive(handler, call), name=f"handler of {call.id}")
         self._tasks[task] = call
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
@@ -50,34 +52,35 @@ class Programs:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
+    async def _drive(self, handler: Handler, call: Call) -> None:
+        running = asyncio.ensure_future(self._run(handler, call))
+        ended = asyncio.ensure_future(call.wait_ended())
+        try:
+            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=GRACE_S)
+            if not running.done():
+                told = {"session_id": call.id, "waited_s": GRACE_S}
+                log.warning("handler still runs after its call is over; it is cancelled", extra=told)
+        finally:
+            running.cancel()
+            ended.cancel()
+            await asyncio.gather(running, ended, return_exceptions=True)
 
-async def _drive(handler: Handler, call: Call) -> None:
-    running = asyncio.ensure_future(_run(handler, call))
-    ended = asyncio.ensure_future(call.wait_ended())
-    try:
-        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            await asyncio.wait({running}, timeout=GRACE_S)
-        if not running.done():
-            log.warning("handler still runs after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
-    finally:
-        running.cancel()
-        ended.cancel()
-        await asyncio.gather(running, ended, return_exceptions=True)
-
-
-async def _run(handler: Handler, call: Call) -> None:
-    code, reason = 480, "Temporarily Unavailable"
-    try:
-        await handler(call)
-    except CallEnded:
+    async def _run(self, handler: Handler, call: Call) -> None:
+        code, reason = 480, "Temporarily Unavailable"
+        try:
+            await handler(call)
+        except CallEnded as ended:
+            if not call.is_over:
+                log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
+                self.on_failure(ended)
+        except Exception as error:  # a user's handler may raise anything
+            log.exception("handler failed", extra={"session_id": call.id})
+            self.on_failure(error)
+            code, reason = 500, "Server Internal Error"
         if not call.is_over:
-            log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
-    except Exception:  # a user's handler may raise anything
-        log.exception("handler failed", extra={"session_id": call.id})
-        code, reason = 500, "Server Internal Error"
-    if not call.is_over:
-        await _end(call, code, reason)
+            await _end(call, code, reason)
 
 
 async def _end(call: Call, code: int, reason: str) -> None:
