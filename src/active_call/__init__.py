@@ -83,9 +83,8 @@ _NAMES = {
 }
 """Loaded on first use: commands and processes of this package that need no application start faster without it."""
 
-__all__ = ["__version__", *_NAMES]
-
-if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+if not TYPE_CHECKING:  # a type checker that saw these would accept every misspelt name, and know no name of `import *`
+    __all__ = ["__version__", *_NAMES]
 
     def __getattr__(name: str) -> Any:
         if name not in _NAMES:
@@ -96,4 +95,4 @@ if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt 
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *_NAMES])
