@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from active_call.app.values import TransferResult as TransferResult
     from active_call.base.errors import ActiveCallError as ActiveCallError
     from active_call.base.errors import ConfigError as ConfigError
+    from active_call.base.errors import LimitReached as LimitReached
+    from active_call.base.errors import NotAllowed as NotAllowed
     from active_call.client.call import ClientCall as ClientCall
     from active_call.client.client import Client as Client
     from active_call.client.errors import CallOver as CallOver
@@ -66,8 +68,10 @@ _NAMES = {
     "ConfigError": "base.errors",
     "FollowupOption": "agent.playbook.scenes",
     "Heard": "app.values",
+    "LimitReached": "base.errors",
     "LlmOption": "agent.playbook.scenes",
     "NoInput": "app.errors",
+    "NotAllowed": "base.errors",
     "Outcome": "app.values",
     "PlaybackFailed": "app.errors",
     "RealtimeOption": "contract.options",
@@ -79,9 +83,8 @@ _NAMES = {
 }
 """Loaded on first use: commands and processes of this package that need no application start faster without it."""
 
-__all__ = ["__version__", *_NAMES]
-
-if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+if not TYPE_CHECKING:  # a type checker that saw these would accept every misspelt name, and know no name of `import *`
+    __all__ = ["__version__", *_NAMES]
 
     def __getattr__(name: str) -> Any:
         if name not in _NAMES:
@@ -92,4 +95,4 @@ if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt 
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *_NAMES])

@@ -258,6 +258,18 @@ def test_schema_knows_literals_defaults_and_optional_values() -> None:
         run(query="x", sort="size")
 
 
+def test_class_in_place_of_an_agent_is_told() -> None:
+    class Reception(Agent):
+        instructions = "You answer."
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Reception)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match=r"such as Reception\(\)"):
+        virtual_call(take, Caller.is_over)
+
+
 def test_parameter_without_annotation_is_told() -> None:
     @tool
     def search(query) -> str:  # type: ignore[no-untyped-def]

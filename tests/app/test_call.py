@@ -52,8 +52,18 @@ def test_handler_that_fails_before_the_answer_refuses_with_500_and_after_it_hang
         await call.answer()
         raise RuntimeError("no database")
 
-    assert virtual_call(fails_at_once, silent).sip_code == 500
-    assert virtual_call(fails_later, silent).ended_by == "agent"
+    assert virtual_call(fails_at_once, silent, may_fail=True).sip_code == 500
+    assert virtual_call(fails_later, silent, may_fail=True).ended_by == "agent"
+
+
+@pytest.mark.parametrize("limits", [{"digits": 0}, {"max_digits": 0}, {"min_digits": 3, "max_digits": 2}])
+def test_collect_refuses_limits_within_which_there_are_no_digits(limits: dict[str, int]) -> None:
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.collect(**limits)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="expected at least one digit"):
+        virtual_call(take, silent)
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])

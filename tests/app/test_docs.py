@@ -94,6 +94,27 @@ def placing(program: dict[str, Any]) -> None:
     assert [call.sip_code for call in virtual_run(program["app"], program["main"](), others={address: 486}).calls] == [486]
 
 
+def many_calls(program: dict[str, Any]) -> None:
+    n_live = most = 0
+
+    async def comes(callee: Caller) -> None:
+        nonlocal n_live, most
+        n_live += 1
+        most = max(most, n_live)
+        await callee.hears("Press 1")
+        await callee.press("1")
+        await callee.hears("Thank you")
+        n_live -= 1
+        await callee.is_over()
+
+    numbers = [f"sip:{n}@example.com" for n in range(15)]
+    others: dict[str, Any] = dict.fromkeys(numbers[:12], comes) | {numbers[12]: 486, numbers[13]: 404, numbers[14]: Caller.is_over}
+    result = virtual_run(program["app"], program["campaign"](numbers), others=others)
+    assert list(result.value.values()) == ["1"] * 12 + ["not reached", "wrong number", "no answer"]
+    assert most == 5
+    assert [result.placed.count(number) for number in numbers] == [1] * 12 + [3, 1, 1]
+
+
 def variables(program: dict[str, Any]) -> None:
     async def caller(caller: Caller) -> None:
         await caller.hears("Press any keys")
@@ -130,6 +151,7 @@ CHECKS: dict[str, Check] = {
     "Several functions": several,
     "Transfer, hold, bridge": transfer,
     "Placing calls": placing,
+    "Many calls": many_calls,
     "Variables, records, events": variables,
     "Testing": own_test,
 }

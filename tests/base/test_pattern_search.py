@@ -57,7 +57,7 @@ def entered(collector: Collector) -> object:
     return [collector.press(key) for key in DIGITS][-1]
 
 
-DOORS: dict[str, Callable[[], object]] = {
+PLACES: dict[str, Callable[[], object]] = {
     "handler rule": lambda: Rule("x.md", caller=re.compile(HOLDS)).matches(DIGITS, ""),
     "callee rewrite": lambda: Rewrite.of(HOLDS, "").apply(DIGITS) != DIGITS,
     "trunk rule": lambda: HeaderRule(from_user=re.compile(HOLDS)).matches(uri(DIGITS), uri("a")),
@@ -66,10 +66,10 @@ DOORS: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_pattern_at_any_door_ends_in_time_and_does_not_match(door: str) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_pattern_in_any_place_ends_in_time_and_does_not_match(place: str) -> None:
     begun = time.process_time()
-    assert not DOORS[door]()
+    assert not PLACES[place]()
     assert time.process_time() - begun < 2.0
 
 

@@ -179,7 +179,7 @@ class Always:
 
 
 @dataclass
-class House:
+class Network:
     """The other calls, and the legs that a call may want: `legs` are handed out in order."""
 
     legs: list[FakeLeg] = field(default_factory=list)
@@ -220,7 +220,7 @@ class Call:
     records: Records
     task: asyncio.Task[None]
     events: list[events.Event]
-    house: House
+    network: Network
     dependencies: CallDependencies
 
     @property
@@ -267,7 +267,7 @@ async def a_call(
     variables: Mapping[str, Any] | None = None,
     option: CallOption = CallOption(),  # noqa: B008
     defaults: CallOption = CallOption(),  # noqa: B008
-    house: House | None = None,
+    network: Network | None = None,
     session_id: str = "s.test",
     sounds: Any = None,
     speech: Any = None,
@@ -281,7 +281,7 @@ async def a_call(
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
     engines, records = engines or Engines(voice=voice or Voice()), Records()
-    leg, house = leg or FakeLeg(), house or House()
+    leg, network = leg or FakeLeg(), network or Network()
 
     def find(name: str) -> Path:
         raise AssertionError(f"no playbook file is looked for, {name} was")
@@ -315,14 +315,14 @@ async def a_call(
             playbook=book if direction == "outbound" else None,
             variables=variables,
             option=option,
-            network=house,
+            network=network,
         )
-        house.sessions[session_id] = session
+        network.sessions[session_id] = session
         seen: list[events.Event] = []
         session.watch(seen.append)
         task = loop.create_task(session.run())
         try:
-            yield Call(session, leg, engines, records, task, seen, house, services)
+            yield Call(session, leg, engines, records, task, seen, network, services)
         finally:
             session.state.leg.end("test", "over")  # type: ignore[attr-defined]
             async with asyncio.timeout(60):

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call, fault_in
+from calls_kit import Call, Network, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
@@ -43,8 +43,8 @@ def is_received_back(call: Call) -> bool:
 
 def test_bridge_joins_two_calls_and_either_end_gives_the_other_back(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house, session_id="s.1") as one, a_call(PLAYBOOK, house=house, session_id="s.2") as two:
+        network = Network()
+        async with a_call(PLAYBOOK, network=network, session_id="s.1") as one, a_call(PLAYBOOK, network=network, session_id="s.2") as two:
             await greeted(one, two)
             one.session.post(commands.Bridge(target_session_id="s.2"))
             await two.until(lambda: bool(two.of(events.Bridge)))
@@ -75,8 +75,8 @@ def test_bridge_joins_two_calls_and_either_end_gives_the_other_back(virtually: A
 
 def test_unbridge_gives_both_callers_back_to_their_agents(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house, session_id="s.1") as one, a_call(PLAYBOOK, house=house, session_id="s.2") as two:
+        network = Network()
+        async with a_call(PLAYBOOK, network=network, session_id="s.1") as one, a_call(PLAYBOOK, network=network, session_id="s.2") as two:
             await greeted(one, two)
             one.session.post(commands.Bridge(target_session_id="s.2"))
             await one.until(lambda: bool(one.of(events.Bridge)))
@@ -98,8 +98,8 @@ def test_unbridge_gives_both_callers_back_to_their_agents(virtually: Any) -> Non
 
 def test_agent_that_speaks_is_stopped_by_a_bridge_and_only_what_was_heard_stays(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house, session_id="s.1") as one, a_call(PLAYBOOK, house=house, session_id="s.2") as two:
+        network = Network()
+        async with a_call(PLAYBOOK, network=network, session_id="s.1") as one, a_call(PLAYBOOK, network=network, session_id="s.2") as two:
             await greeted(one, two)
             await one.says("the news")
             await one.until(lambda: len(one.of(events.TrackStart)) == 2)
@@ -115,12 +115,12 @@ def test_agent_that_speaks_is_stopped_by_a_bridge_and_only_what_was_heard_stays(
 
 def test_bridge_that_cannot_be_is_an_error_and_changes_nothing(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
+        network = Network()
         async with (
-            a_call(PLAYBOOK, house=house, session_id="s.1") as one,
-            a_call(PLAYBOOK, house=house, session_id="s.2") as two,
-            a_call(PLAYBOOK, house=house, session_id="s.3") as three,
-            a_call(None, house=house, session_id="s.unanswered"),
+            a_call(PLAYBOOK, network=network, session_id="s.1") as one,
+            a_call(PLAYBOOK, network=network, session_id="s.2") as two,
+            a_call(PLAYBOOK, network=network, session_id="s.3") as three,
+            a_call(None, network=network, session_id="s.unanswered"),
         ):
             await greeted(one, two, three)
             one.session.post(commands.Bridge(target_session_id="s.2"))

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from calls_kit import Engines, House, Model, Voice, a_call
+from calls_kit import Engines, Model, Network, Voice, a_call
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.world import World
@@ -199,7 +199,7 @@ def test_legs_of_transfers_are_billed_and_a_caller_who_is_with_somebody_else_is_
         target.kind, target.trunk = "sip", "acme"
         day = DayBudget(per_day=1.0, clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
         spending = Spending(prices(tts=0.001, telephony=0.06), day)
-        async with a_call(book(), engines=Metered(), spending=spending, house=House([target])) as call:
+        async with a_call(book(), engines=Metered(), spending=spending, network=Network([target])) as call:
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
             call.session.post(commands.Refer(callee="sip:desk@example.com", options=ReferOption(mode="bridge")))
             await call.until(lambda: any(event.state == "connected" for event in call.of(events.Transfer)))

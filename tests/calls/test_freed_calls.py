@@ -57,7 +57,7 @@ async def talk(call: Call, *, is_refused: bool) -> dict[str, ref[Any]]:
         await asyncio.sleep(5)
     call.leg.end("caller", "remote_bye")
     await call.over()
-    call.house.sessions.clear()
+    call.network.sessions.clear()
     return parts
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import House, a_call
+from calls_kit import Network, a_call
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.events.subscription import CloseReason
@@ -79,8 +79,8 @@ def test_handle_outlives_its_call(virtually: Any) -> None:
 
 def test_parties_of_a_call_are_described(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house, session_id="s.1") as one, a_call(PLAYBOOK, house=house, session_id="s.2") as two:
+        network = Network()
+        async with a_call(PLAYBOOK, network=network, session_id="s.1") as one, a_call(PLAYBOOK, network=network, session_id="s.2") as two:
             handle = one.session.handle()
             for call in (one, two):
                 await call.until(lambda call=call: bool(call.of(events.TrackEnd)))
@@ -97,8 +97,8 @@ def test_parties_of_a_call_are_described(virtually: Any) -> None:
 
 def test_call_that_has_just_ended_refuses_a_bridge_at_once(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house, session_id="s.1") as one, a_call(PLAYBOOK, house=house, session_id="s.2") as two:
+        network = Network()
+        async with a_call(PLAYBOOK, network=network, session_id="s.1") as one, a_call(PLAYBOOK, network=network, session_id="s.2") as two:
             for call in (one, two):
                 await call.until(lambda call=call: bool(call.of(events.TrackEnd)))
             two.leg.end("caller", "remote_bye")

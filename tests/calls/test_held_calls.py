@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Always, Call, House, a_call, assert_sounds_as_said
+from calls_kit import Always, Call, Network, a_call, assert_sounds_as_said
 
 from active_call.agent.playbook.scenes import LlmOption, Playbook, Scene
 from active_call.agent.tools.registry import Tool, ToolRegistry
@@ -123,7 +123,7 @@ def test_peer_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(
 ) -> None:
     async def story() -> None:
         desk, agent = a_target(), Agent()
-        async with an_answered_call(option=WELCOMING, house=House([desk])) as call:
+        async with an_answered_call(option=WELCOMING, network=Network([desk])) as call:
             await in_the_middle_of(doing, call, agent)
             await hold(how, call)
             call.leg.ask_for_transfer(target)
@@ -162,8 +162,8 @@ def test_call_that_is_bridged_on_hold_comes_back_to_its_agent(virtually: Any, do
     """The other call is that of somebody who takes this one over, and has no agent."""
 
     async def story() -> None:
-        house, agent = House(), Agent()
-        async with an_answered_call(house=house) as call, an_answered_call(house=house, session_id="s.other") as other:
+        network, agent = Network(), Agent()
+        async with an_answered_call(network=network) as call, an_answered_call(network=network, session_id="s.other") as other:
             await in_the_middle_of(doing, call, agent)
             await hold(how, call)
             n_started = len(call.of(events.TrackStart))
@@ -218,7 +218,7 @@ def test_agent_that_takes_over_a_held_call_greets_when_the_hold_is_over(virtuall
 def test_transfer_of_a_held_call_that_fails_gives_back_a_call_on_hold(virtually: Any, doing: str) -> None:
     async def story() -> None:
         agent = Agent()
-        async with an_answered_call(option=WELCOMING, house=House([a_target(answers=False)])) as call:
+        async with an_answered_call(option=WELCOMING, network=Network([a_target(answers=False)])) as call:
             await in_the_middle_of(doing, call, agent)
             await hold("by the peer", call)
             call.leg.ask_for_transfer(DESK)
@@ -240,7 +240,7 @@ def test_transfer_of_a_held_call_that_fails_gives_back_a_call_on_hold(virtually:
 def test_target_that_has_put_us_on_hold_is_spoken_to_when_it_is_back(virtually: Any, when: str) -> None:
     async def story() -> None:
         desk, agent = a_target(answers_after_s=2.0), Agent()
-        async with an_answered_call(option=WELCOMING, house=House([desk])) as call:
+        async with an_answered_call(option=WELCOMING, network=Network([desk])) as call:
             await in_the_middle_of("silent", call, agent)
             call.leg.ask_for_transfer(DESK)
             await call.until(lambda: "connected" in states_of(call))
@@ -319,7 +319,7 @@ def test_hold_of_the_old_leg_that_is_answered_late_does_not_hold_the_new_one(vir
 def test_target_hears_music_while_a_silent_peer_holds_it_and_none_under_the_agent(virtually: Any, when: str) -> None:
     async def story() -> None:
         desk, agent = a_target(), Agent()
-        async with an_answered_call(option=WELCOMING, house=House([desk])) as call:
+        async with an_answered_call(option=WELCOMING, network=Network([desk])) as call:
             await in_the_middle_of("silent", call, agent)
             if when == "before":
                 call.leg.put_on_hold(True, is_silent=True)
@@ -343,7 +343,7 @@ def test_mutes_pauses_and_a_paused_recording_belong_to_the_call_and_not_to_a_leg
     async def story() -> None:
         desk, agent = a_target(), Agent()
         option = CallOption(refer=ReferOption(on_request="bridge"), recorder=RecorderOption(recorder_file="/tmp/{id}.wav"))
-        async with an_answered_call(option=option, house=House([desk])) as call:
+        async with an_answered_call(option=option, network=Network([desk])) as call:
             await in_the_middle_of("silent", call, agent)
             post = call.session.post
             for command in (commands.Mute(), commands.Mute(track_id="caller"), commands.Pause(), commands.Record(action="pause")):
@@ -408,8 +408,8 @@ def test_words_that_the_old_leg_was_hearing_are_told_as_cut_when_another_takes_i
 
 def test_agent_cannot_begin_in_a_call_that_is_with_somebody_else(virtually: Any) -> None:
     async def story() -> None:
-        house, agent = House(), Agent()
-        async with an_answered_call(house=house) as call, an_answered_call(house=house, session_id="s.other"):
+        network, agent = Network(), Agent()
+        async with an_answered_call(network=network) as call, an_answered_call(network=network, session_id="s.other"):
             call.session.post(commands.Bridge(target_session_id="s.other"))
             await call.until(lambda: bool(call.of(events.Bridge)))
             with pytest.raises(Exception, match="the call is bridged"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from calls_kit import Call, House, a_call, fault_in
+from calls_kit import Call, Network, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.testing.fakes.call import FakeLeg
@@ -61,7 +61,7 @@ def test_digits_of_ours_go_as_sound_where_there_is_no_other_way(virtually: Any) 
 def test_transfer_of_a_call_without_refer_is_made_by_a_call_of_ours(virtually: Any) -> None:
     async def story() -> None:
         target = FakeLeg(call_id="far-call-id", caller="", callee=DESK)
-        async with a_call(PLAYBOOK, leg=BareFakeLeg(), house=House([target])) as call:  # type: ignore[arg-type]
+        async with a_call(PLAYBOOK, leg=BareFakeLeg(), network=Network([target])) as call:  # type: ignore[arg-type]
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK))
             await call.until(lambda: "connected" in [event.state for event in call.of(events.Transfer)])

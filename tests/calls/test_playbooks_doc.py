@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call
+from calls_kit import Call, Network, a_call
 
 from active_call.agent.playbook.check import PlaybookResources, check_playbook
 from active_call.contract import events
@@ -81,14 +81,14 @@ async def transfers(call: Call) -> None:
     call.leg.sink(LegTransferRequested("sip:other@example.com", None))
     await call.until(lambda: bool(call.leg.transfers_answered))
     assert call.leg.transfers_answered == [True], "by onRequest"
-    other = call.house.legs[0]
+    other = call.network.legs[0]
     await call.until(lambda: bool(call.of(events.Transfer)) and call.of(events.Transfer)[-1].state == "failed")
     assert other.ended is not None
     await call.says("the operator please")
     await call.until(lambda: bool(call.leg.referred_to))
     call.leg.told(405)
-    await call.until(lambda: len(call.house.wanted) == 2)
-    desk = call.house.legs[1]
+    await call.until(lambda: len(call.network.wanted) == 2)
+    desk = call.network.legs[1]
     await call.until(lambda: desk.stream is not None and desk.stream in call.leg.stream.hears)
     desk.end("callee", "bye")
     assert (await call.over()).hangup_reason != "", "the caller is not brought back, by autoHangup"
@@ -99,7 +99,7 @@ async def warm_transfer(call: Call) -> None:
     await call.says("the operator please")
     await call.until(lambda: any("A caller of Green Garden Flowers is waiting." in text for text in call.spoken))
     assert call.spoken[-1].startswith("A caller of Green Garden Flowers is waiting. It is about this: the operator please.")
-    desk = call.house.legs[0]
+    desk = call.network.legs[0]
     await call.until(lambda: desk.stream is not None and desk.stream.is_playing)
     desk.press("1")
     await call.until(lambda: desk.stream in call.leg.stream.hears)
@@ -161,11 +161,11 @@ def book_of(kind: str, block: str) -> str:
     return f'---\nllm: {{provider: script}}\ngreeting: "{greeting}"\n{block}---\n{SCRIPT}'
 
 
-def a_house(title: str, number: int) -> House:
+def a_network(title: str, number: int) -> Network:
     """Who can be reached by a transfer."""
     desk = FakeLeg(call_id="far", caller="", callee=DESK)
     unwilling = FakeLeg(call_id="other", caller="", callee="sip:other@example.com", answers=False)
-    return House([unwilling, desk] if (title, number) == ("Transfers", 0) else [desk])
+    return Network([unwilling, desk] if (title, number) == ("Transfers", 0) else [desk])
 
 
 @pytest.mark.parametrize(("title", "number", "kind", "block"), BLOCKS, ids=[f"{title} {number}" for title, number, _, _ in BLOCKS])
@@ -175,7 +175,7 @@ def test_example_of_the_guide_does_what_it_says(virtually: Any, title: str, numb
     assert [entry.text for entry in findings.entries if entry.is_error or "unknown key" in entry.text] == []
 
     async def story() -> None:
-        async with a_call(book, leg=FakeLeg(headers=HEADERS), house=a_house(title, number)) as call:
+        async with a_call(book, leg=FakeLeg(headers=HEADERS), network=a_network(title, number)) as call:
             await CHECKS[title, number](call)
 
     virtually(story())

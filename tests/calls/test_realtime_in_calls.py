@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Call, Engines, House, a_call, assert_sounds_as_said
+from calls_kit import Call, Engines, Network, a_call, assert_sounds_as_said
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
@@ -316,11 +316,11 @@ def test_model_hears_and_is_heard_by_whoever_is_left_when_the_call_has_changed_h
     async def story() -> None:
         model = FakeRealtimeModel([GREETING, *["Hello, you are back."] * 4])
         desk = FakeLeg(call_id="far", callee="sip:desk@example.com")
-        house = House([desk])
+        network = Network([desk])
         book = PLAYBOOK.replace("greeting:", "refer: {onRequest: bridge}\ngreeting:")
         async with (
-            a_call(book, engines=RealtimeEngines(model), house=house) as call,
-            a_call("---\nllm: {provider: script}\n---\n## hi\nHello.\n", house=house, session_id="s.other") as other,
+            a_call(book, engines=RealtimeEngines(model), network=network) as call,
+            a_call("---\nllm: {provider: script}\n---\n## hi\nHello.\n", network=network, session_id="s.other") as other,
         ):
             await heard(call)
             await other.until(lambda: bool(other.of(events.MediaReady)))

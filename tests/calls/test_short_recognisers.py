@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Always, Call, Engines, House, a_call
+from calls_kit import Always, Call, Engines, Network, a_call
 
 from active_call.agent.playbook.scenes import Playbook, Scene
 from active_call.agent.wording import ENGLISH
@@ -266,9 +266,9 @@ def test_stream_of_a_vendor_that_is_lost_fails_no_record(virtually: Any, first: 
 @pytest.mark.parametrize("what", ["another leg", "another language", "another agent", "the target of a transfer"])
 def test_stream_that_is_refused_in_a_call_that_is_under_way_fails_no_record(virtually: Any, what: str, how: str) -> None:
     async def story() -> None:
-        vendor, house = Vendor(lambda number: how if number else "answers"), House()
+        vendor, network = Vendor(lambda number: how if number else "answers"), Network()
         asr = CallOption(asr=AsrOption(language="de")) if what == "another agent" else CallOption()
-        async with a_call(None, router=Always(lambda _: LeftOpen()), engines=RealEngines(supervised(vendor)), house=house) as call:
+        async with a_call(None, router=Always(lambda _: LeftOpen()), engines=RealEngines(supervised(vendor)), network=network) as call:
             call.session.post(commands.Accept(option=CallOption()))
             await call.until(lambda: bool(call.of(events.MediaReady)))
             await says(call)
@@ -287,7 +287,7 @@ def test_stream_that_is_refused_in_a_call_that_is_under_way_fails_no_record(virt
                         await call.session.request(BeginAgent(book))
                     assert call.session.state.playbook is playbook and call.session.state.agent is None
                 case _:
-                    house.legs = [FakeLeg(call_id="far-call-id", callee="sip:desk@example.com")]
+                    network.legs = [FakeLeg(call_id="far-call-id", callee="sip:desk@example.com")]
                     option = ReferOption(call_id=None, asr=AsrOption(provider="vendor"))
                     call.session.post(commands.Refer(callee="sip:desk@example.com", options=option))
                     await call.until(lambda: any(event.state == "connected" for event in call.of(events.Transfer)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from calls_kit import House, a_call, assert_sounds_as_said
+from calls_kit import Network, a_call, assert_sounds_as_said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ class Story:
         self.successors: list[FakeLeg] = []
 
     def far(self) -> FakeLeg | None:
-        legs = self.call.house.legs[: len(self.call.house.wanted)]
+        legs = self.call.network.legs[: len(self.call.network.wanted)]
         return next((leg for leg in reversed(legs) if leg.ended is None), None)
 
     async def step(self, kind: str, value: Any, flag: Any) -> None:
@@ -117,10 +117,10 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             FakeLeg(call_id=f"far-{n}", answers=answers, has_early_media=early, answers_after_s=after_s)
             for n, (answers, early, after_s) in enumerate(targets)
         ]
-        house, option = House(legs), CallOption(refer=ReferOption(on_request="bridge"))
+        network, option = Network(legs), CallOption(refer=ReferOption(on_request="bridge"))
         async with (
-            a_call(PLAYBOOK, house=house, option=option) as call,
-            a_call(PLAYBOOK, house=house, session_id="s.other") as other,
+            a_call(PLAYBOOK, network=network, option=option) as call,
+            a_call(PLAYBOOK, network=network, session_id="s.other") as other,
         ):
             await call.until(lambda: bool(call.of(events.TrackEnd)) and bool(other.of(events.TrackEnd)))
             play = Story(call, other)
@@ -152,7 +152,7 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             assert len([event for event in transfers if event.returned is not None]) >= len(record.transfers)
             assert all(entry.get("state") in ("completed", "failed", "cancelled") for entry in record.transfers)
             # Every far leg has ended, is told as ended once unless it became the call's own, and holds nothing.
-            dialled = legs[: len(house.wanted)]
+            dialled = legs[: len(network.wanted)]
             await asyncio.sleep(1)
             assert all(leg.ended is not None and leg.released for leg in dialled)
             adopted = [far for entry in record.transfers for far in entry.get("farLegs", []) if far.get("adopted")]
@@ -182,8 +182,8 @@ CHANGES_OF_LEG = st.sampled_from(["take over", "take over on hold", "referred"])
 @searching(12)
 def test_each_leg_of_a_call_sounds_as_the_call_says(rounds: list[Any]) -> None:
     async def story() -> None:
-        house, option = House([FakeLeg(call_id=f"far-{n}") for n in range(4)]), CallOption(refer=ReferOption(on_request="bridge"))
-        async with a_call(PLAYBOOK, house=house, option=option) as call:
+        network, option = Network([FakeLeg(call_id=f"far-{n}") for n in range(4)]), CallOption(refer=ReferOption(on_request="bridge"))
+        async with a_call(PLAYBOOK, network=network, option=option) as call:
             await call.until(lambda: bool(call.of(events.MediaReady)))
             play = Story(call, call)
             for before, way, meanwhile in rounds:

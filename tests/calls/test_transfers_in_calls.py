@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call, fault_in
+from calls_kit import Call, Network, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, RecorderOption, ReferOption, SipOption
@@ -93,7 +93,7 @@ def test_transfer_by_refer_that_succeeds_hangs_up_at_once(virtually: Any, caplog
 def test_refused_refer_has_the_target_called_with_music_meanwhile(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=3.0)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await asked_for_the_operator(call)
             call.leg.told(603, refused=True)
             await call.until(lambda: bool(call.of(events.Ringing)[-1].refer))
@@ -130,7 +130,7 @@ def test_peer_without_refer_is_not_asked(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
         leg = FakeLeg(allowed=frozenset({"INVITE", "BYE"}))
-        async with a_call(PLAYBOOK, leg=leg, house=House([target])) as call:
+        async with a_call(PLAYBOOK, leg=leg, network=Network([target])) as call:
             await asked_for_the_operator(call)
             await call.until(lambda: "connected" in states(call))
             assert leg.referred_to == []
@@ -141,7 +141,7 @@ def test_peer_without_refer_is_not_asked(virtually: Any) -> None:
 
 def test_silent_peer_is_passed_over_when_its_time_is_up(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(PLAYBOOK, house=House([a_target()])) as call:
+        async with a_call(PLAYBOOK, network=Network([a_target()])) as call:
             await asked_for_the_operator(call)
             began = asyncio.get_running_loop().time()
             await call.until(lambda: "calling" in states(call))
@@ -159,7 +159,7 @@ def test_silent_peer_is_passed_over_when_its_time_is_up(virtually: Any) -> None:
 def test_target_that_refuses_gives_the_caller_back_and_the_model_knows_why(virtually: Any, code: int, words: str) -> None:
     async def story() -> None:
         target = a_target(answers=False, refuses=(code, ""))
-        async with a_call(MODEL_PLAYBOOK, house=House([target])) as call:
+        async with a_call(MODEL_PLAYBOOK, network=Network([target])) as call:
             call.engines.model.will_say += [f'One moment. <refer to="{DESK}" mode="bridge"/>', "I am sorry. What now?"]
             await greeted(call)
             await call.says("the desk please")
@@ -178,7 +178,7 @@ def test_target_that_refuses_gives_the_caller_back_and_the_model_knows_why(virtu
 def test_target_that_nobody_answers_at_is_withdrawn_in_time(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=300)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", timeout=12)))
             began = asyncio.get_running_loop().time()
@@ -198,7 +198,7 @@ def test_target_that_nobody_answers_at_is_withdrawn_in_time(virtually: Any) -> N
 
 def test_second_transfer_waits_for_the_first_and_works_after_it(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(PLAYBOOK, house=House([a_target(answers=False), a_target()])) as call:
+        async with a_call(PLAYBOOK, network=Network([a_target(answers=False), a_target()])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee="+15550123", options=ReferOption(mode="bridge")))
             call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
@@ -206,7 +206,7 @@ def test_second_transfer_waits_for_the_first_and_works_after_it(virtually: Any) 
             assert "in progress" in call.of(events.Error)[0].error
             call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
-            assert [option.callee for option in call.house.wanted] == ["sip:+15550123@example.com", "sip:+15550124@example.com"]
+            assert [option.callee for option in call.network.wanted] == ["sip:+15550123@example.com", "sip:+15550124@example.com"]
 
     virtually(story())
 
@@ -214,8 +214,8 @@ def test_second_transfer_waits_for_the_first_and_works_after_it(virtually: Any) 
 @pytest.mark.parametrize("options", [ReferOption(mode="telepathy"), ReferOption(call_id="s.other")])
 def test_transfer_that_cannot_even_begin_gives_the_caller_back(virtually: Any, options: ReferOption) -> None:
     async def story() -> None:
-        house = House()
-        async with a_call(PLAYBOOK, house=house) as call, a_call(None, house=house, session_id="s.other"):
+        network = Network()
+        async with a_call(PLAYBOOK, network=network) as call, a_call(None, network=network, session_id="s.other"):
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=options))
             await call.until(lambda: bool(call.of(events.Transfer)))
@@ -246,7 +246,7 @@ def test_call_that_is_not_answered_is_not_transferred(virtually: Any) -> None:
 def test_caller_who_hangs_up_ends_everything_in_any_phase(virtually: Any, phase: str) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=2.0)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await asked_for_the_operator(call)
             if phase != "referring":
                 call.leg.told(603, refused=True)
@@ -273,7 +273,7 @@ def test_caller_who_hangs_up_ends_everything_in_any_phase(virtually: Any, phase:
 def test_auto_hangup_ends_the_call_when_the_target_has_hung_up(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", auto_hangup=True)))
             await call.until(lambda: "connected" in states(call))
@@ -288,7 +288,7 @@ def test_auto_hangup_ends_the_call_when_the_target_has_hung_up(virtually: Any) -
 def test_far_leg_is_hung_up_and_written_to_by_command(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Hangup(refer=True))
             await call.until(lambda: bool(call.of(events.Error)))
@@ -311,7 +311,7 @@ def test_far_leg_is_hung_up_and_written_to_by_command(virtually: Any) -> None:
 def test_early_sound_of_the_target_is_heard_instead_of_the_music(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(has_early_media=True, answers_after_s=3.0)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
             await call.until(lambda: bool(call.leg.stream and call.leg.stream.hears))
@@ -328,7 +328,7 @@ def test_early_sound_of_the_target_is_heard_instead_of_the_music(virtually: Any)
 def test_digits_are_forwarded_where_that_is_asked_for(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(has_telephone_events=False)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", forward_dtmf=True)))
             call.leg.press("1")  # nobody is there yet
@@ -356,7 +356,7 @@ def test_far_leg_is_recognised_and_the_caller_goes_on_being_so_where_that_is_ask
     async def story() -> None:
         target = a_target()
         options = ReferOption(mode="bridge", asr=AsrOption(), pause_parent_asr=False)
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=options))
             await call.until(lambda: "connected" in states(call))
@@ -377,7 +377,7 @@ def test_far_leg_is_recognised_and_the_caller_goes_on_being_so_where_that_is_ask
 def test_either_side_on_hold_leaves_the_other_with_music(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
@@ -401,7 +401,7 @@ def test_either_side_on_hold_leaves_the_other_with_music(virtually: Any) -> None
 def test_inactivity_does_not_end_a_call_that_is_with_somebody_else(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target]), option=CallOption(inactivity_timeout=30)) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=CallOption(inactivity_timeout=30)) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
@@ -418,7 +418,7 @@ def test_options_of_the_transfer_are_those_of_the_far_leg(virtually: Any) -> Non
     async def story() -> None:
         target = a_target(has_telephone_events=False)
         option = CallOption(ambiance=AmbianceOption(path="office.wav"))
-        async with a_call(PLAYBOOK, house=House([target]), option=option) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=option) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", denoise=True, agc=AgcOption())))
             await call.until(lambda: "connected" in states(call))
@@ -438,11 +438,11 @@ def test_target_is_called_as_the_own_number_over_the_own_trunk(virtually: Any) -
     async def story() -> None:
         leg = FakeLeg(caller="sip:+15551111@trunk.pstn.example.com", callee="sip:+15559999@203.0.113.9")
         own = CallOption(refer=ReferOption(mode="bridge", timeout=25, sip=SipOption(headers={"X-From": "agent"})))
-        async with a_call(PLAYBOOK, leg=leg, house=House([a_target(), a_target()]), option=own) as call:
+        async with a_call(PLAYBOOK, leg=leg, network=Network([a_target(), a_target()]), option=own) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee="tel:+1-555-0177"))
             await call.until(lambda: "connected" in states(call))
-            (wanted,) = call.house.wanted
+            (wanted,) = call.network.wanted
             assert (wanted.callee, wanted.caller) == ("sip:+15550177@trunk.pstn.example.com", "+15559999")
             assert wanted.sip is not None
             assert wanted.sip.headers == {"X-From": "agent"}
@@ -470,14 +470,14 @@ def test_target_of_a_call_that_we_placed_uses_its_credentials_at_the_same_host(v
         option = CallOption(
             callee=leg.callee, caller=leg.caller, sip=SipOption(username="u", password="p", enable_srtp=True, headers={"X-Own": "1"})
         )
-        house = House([a_target(answers=False), a_target(answers=False)])
-        async with a_call(PLAYBOOK, leg=leg, direction="outbound", option=option, house=house) as call:
+        network = Network([a_target(answers=False), a_target(answers=False)])
+        async with a_call(PLAYBOOK, leg=leg, direction="outbound", option=option, network=network) as call:
             await greeted(call)
             for target in ("+15550177", "sip:x@elsewhere.example.com"):
                 n_ends = states(call).count("failed")
                 call.session.post(commands.Refer(callee=target, options=ReferOption(mode="bridge")))
                 await call.until(lambda n_ends=n_ends: states(call).count("failed") > n_ends)
-            near, elsewhere = call.house.wanted
+            near, elsewhere = call.network.wanted
             assert (near.callee, near.caller) == ("sip:+15550177@trunk.example.com:5062;transport=tcp", "+15559999")
             assert near.sip == SipOption(username="u", password="p", enable_srtp=True)
             assert elsewhere.sip is None
@@ -490,9 +490,9 @@ def test_target_of_a_call_that_we_placed_uses_its_credentials_at_the_same_host(v
 
 def test_attended_transfer_asks_the_caller_to_take_our_place(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
+        network = Network()
         desk = FakeLeg(call_id="desk-call", contact="sip:desk@10.0.0.1")
-        async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
+        async with a_call(PLAYBOOK, network=network) as call, a_call(PLAYBOOK, network=network, leg=desk, session_id="s.desk") as other:
             await greeted(call)
             await greeted(other)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(call_id="s.desk")))
@@ -507,9 +507,9 @@ def test_attended_transfer_asks_the_caller_to_take_our_place(virtually: Any) -> 
 
 def test_attended_transfer_that_the_peer_refuses_bridges_the_two_calls(virtually: Any) -> None:
     async def story() -> None:
-        house = House()
+        network = Network()
         desk = FakeLeg(contact="sip:desk@10.0.0.1")
-        async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
+        async with a_call(PLAYBOOK, network=network) as call, a_call(PLAYBOOK, network=network, leg=desk, session_id="s.desk") as other:
             await greeted(call)
             await greeted(other)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(call_id="s.desk")))
@@ -534,7 +534,7 @@ def test_attended_transfer_that_the_peer_refuses_bridges_the_two_calls(virtually
 def test_report_of_a_stream_that_died_ends_the_far_leg_only(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target])) as call:
+        async with a_call(PLAYBOOK, network=Network([target])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
@@ -569,7 +569,7 @@ def test_transfer_that_the_peer_asks_for_is_declined_by_default(virtually: Any) 
 def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=3.0)
-        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegHeld(True))  # as a transferor does
             call.leg.sink(LegTransferRequested(DESK, None))
@@ -603,7 +603,7 @@ def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(
 def test_peer_that_transfers_us_and_stays_is_hung_up_so_that_the_target_hears_the_agent(virtually: Any) -> None:
     async def story() -> None:
         target = a_target()
-        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegTransferRequested(DESK, None))
             await call.until(lambda: "completed" in states(call))
@@ -619,13 +619,13 @@ def test_peer_that_transfers_us_and_stays_is_hung_up_so_that_the_target_hears_th
 def test_attended_transfer_of_the_peer_carries_its_replaces_to_the_target(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=3.0)
-        house = House([target])
-        async with a_call(PLAYBOOK, house=house, option=WELCOMING) as call:
+        network = Network([target])
+        async with a_call(PLAYBOOK, network=network, option=WELCOMING) as call:
             await greeted(call)
             replaces = (("Replaces", "id;to-tag=1;from-tag=2"),)
             call.leg.ask_for_transfer(DESK, headers=replaces)
             await call.until(lambda: "connected" in states(call))
-            assert [request.headers for request in house.wanted_by] == [replaces]
+            assert [request.headers for request in network.wanted_by] == [replaces]
             call.leg.end("caller", "remote_bye")
             await call.until(lambda: "completed" in states(call))
             target.end("callee", "remote_bye")
@@ -638,7 +638,7 @@ def test_attended_transfer_of_the_peer_carries_its_replaces_to_the_target(virtua
 def test_peer_that_leaves_before_the_target_has_answered(virtually: Any, answers: bool) -> None:
     async def story() -> None:
         target = a_target(answers=answers, answers_after_s=3.0)
-        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegTransferRequested(DESK, None))
             await call.until(lambda: "progress" in states(call))
@@ -659,7 +659,7 @@ def test_peer_that_leaves_before_the_target_has_answered(virtually: Any, answers
 def test_call_that_waits_alone_for_the_target_can_be_ended(virtually: Any) -> None:
     async def story() -> None:
         target = a_target(answers_after_s=15.0)
-        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([target]), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegTransferRequested(DESK, None))
             await call.until(lambda: "progress" in states(call))
@@ -678,7 +678,7 @@ def test_call_that_waits_alone_for_the_target_can_be_ended(virtually: Any) -> No
 
 def test_target_that_refuses_a_transfer_of_the_peer_leaves_us_with_the_peer(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(PLAYBOOK, house=House([a_target(answers=False)]), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([a_target(answers=False)]), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegTransferRequested(DESK, None))
             await call.until(lambda: "failed" in states(call))
@@ -764,7 +764,7 @@ def test_leg_that_replaces_ours_and_is_gone_leaves_everything_as_it_was(virtuall
 
 def test_leg_that_replaces_one_that_is_busy_is_refused(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(PLAYBOOK, house=House([a_target()])) as call:
+        async with a_call(PLAYBOOK, network=Network([a_target()])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
             await call.until(lambda: "connected" in states(call))
@@ -828,14 +828,14 @@ You connect callers to desk@example.com, and to nobody else.
 @pytest.mark.parametrize("mode", ["bridge", "refer", "auto"])
 def test_target_that_a_model_makes_up_is_not_called(virtually: Any, mode: str) -> None:
     async def story() -> None:
-        async with a_call(NAMING, house=House([a_target()])) as call:
+        async with a_call(NAMING, network=Network([a_target()])) as call:
             call.engines.model.will_say += [f'One moment. <refer to="{COSTLY}" mode="{mode}"/>', "I cannot do that."]
             await greeted(call)
             await call.says("connect me to my friend")
             await call.until(lambda: "failed" in states(call))
             assert (last_word(call).code, last_word(call).returned) == (403, True)
             assert fault_in(call.of(events.Error)[-1])[0] == "refer"
-            assert (call.leg.referred_to, call.house.wanted) == ([], [])
+            assert (call.leg.referred_to, call.network.wanted) == ([], [])
             await call.until(lambda: call.spoken[-1] == "I cannot do that.")
 
     virtually(story())
@@ -843,7 +843,7 @@ def test_target_that_a_model_makes_up_is_not_called(virtually: Any, mode: str) -
 
 def test_transfer_of_a_model_is_held_to_the_bounds_of_the_contract(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(NAMING, house=House([a_target()])) as call:
+        async with a_call(NAMING, network=Network([a_target()])) as call:
             call.engines.model.will_say += [f'One moment. <refer to="{DESK}" timeout="99999999"/>', "I cannot do that."]
             await greeted(call)
             await call.says("the desk please")
@@ -857,12 +857,12 @@ def test_transfer_of_a_model_is_held_to_the_bounds_of_the_contract(virtually: An
 
 def test_target_that_the_playbook_spells_out_is_called(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(NAMING, house=House([a_target()])) as call:
+        async with a_call(NAMING, network=Network([a_target()])) as call:
             call.engines.model.will_say += [f'One moment. <refer to="{DESK}"/>']
             await greeted(call)
             await call.says("the desk please")
             await call.until(lambda: "connected" in states(call))
-            ((_, request),) = call.house.asked
+            ((_, request),) = call.network.asked
             assert (request.by, request.is_listed) == ("agent", True)
 
     virtually(story())
@@ -871,7 +871,7 @@ def test_target_that_the_playbook_spells_out_is_called(virtually: Any) -> None:
 @pytest.mark.parametrize("suffix", [";method=BYE", "?X-Evil=1", ";maddr=10.0.0.1", "?Replaces=a"])
 def test_target_with_more_than_the_playbook_says_is_not_called(virtually: Any, suffix: str) -> None:
     async def story() -> None:
-        async with a_call(NAMING, house=House([a_target()])) as call:
+        async with a_call(NAMING, network=Network([a_target()])) as call:
             call.engines.model.will_say += [f'One moment. <refer to="{DESK}{suffix}" mode="refer"/>', "Sorry."]
             await greeted(call)
             await call.says("the desk please")
@@ -883,7 +883,7 @@ def test_target_with_more_than_the_playbook_says_is_not_called(virtually: Any, s
 
 def test_client_of_the_api_may_have_anybody_called(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(NAMING, house=House([a_target()])) as call:
+        async with a_call(NAMING, network=Network([a_target()])) as call:
             await greeted(call)
             call.session.post(commands.Refer(callee="sip:anybody@elsewhere.example"))
             await call.until(lambda: "connected" in states(call))
@@ -893,10 +893,10 @@ def test_client_of_the_api_may_have_anybody_called(virtually: Any) -> None:
 
 def test_peers_wish_for_a_forbidden_target_is_declined(virtually: Any) -> None:
     async def story() -> None:
-        async with a_call(PLAYBOOK, house=House([a_target()], forbidden={COSTLY}), option=WELCOMING) as call:
+        async with a_call(PLAYBOOK, network=Network([a_target()], forbidden={COSTLY}), option=WELCOMING) as call:
             await greeted(call)
             call.leg.sink(LegTransferRequested(COSTLY, None))
             await call.until(lambda: bool(call.leg.transfers_answered))
-            assert (call.leg.transfers_answered, call.house.wanted, states(call)) == ([False], [], [])
+            assert (call.leg.transfers_answered, call.network.wanted, states(call)) == ([False], [], [])
 
     virtually(story())

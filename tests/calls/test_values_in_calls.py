@@ -63,7 +63,7 @@ def test_tags_of_a_stranger_are_not_carried_out(virtually: Any, attack: str, pla
             await call.quiet()
             assert not call.task.done()
             assert not call.of(events.Hangup) and not call.of(events.Transfer)
-            assert not call.house.wanted
+            assert not call.network.wanted
             assert not any("49" in text or "elsewhere" in text for text in call.spoken)
             assert "Anything else?" in call.spoken
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call
+from calls_kit import Call, Network, a_call
 
 from active_call.contract import commands, events
 from active_call.contract.options import BriefingOption, ReferOption
@@ -60,7 +60,7 @@ async def briefed(call: Call, desk: FakeLeg, *, to_its_end: bool = True) -> None
 def test_colleague_is_told_who_waits_presses_one_and_gets_the_caller(virtually: Any) -> None:
     async def story() -> None:
         desk = a_desk()
-        async with a_call(PLAYBOOK, house=House([desk])) as call:
+        async with a_call(PLAYBOOK, network=Network([desk])) as call:
             await briefed(call, desk)
             desk.press("1")
             await call.until(lambda: "connected" in states(call))
@@ -77,7 +77,7 @@ def test_colleague_is_told_who_waits_presses_one_and_gets_the_caller(virtually: 
 def test_key_in_the_middle_of_the_briefing_ends_it(virtually: Any) -> None:
     async def story() -> None:
         desk = a_desk()
-        async with a_call(PLAYBOOK, house=House([desk])) as call:
+        async with a_call(PLAYBOOK, network=Network([desk])) as call:
             await briefed(call, desk, to_its_end=False)
             await asyncio.sleep(1)
             desk.press("1")
@@ -93,7 +93,7 @@ def test_key_in_the_middle_of_the_briefing_ends_it(virtually: Any) -> None:
 def test_colleague_who_does_not_take_the_call_gives_the_caller_back_with_an_apology(virtually: Any, does: str, code: int) -> None:
     async def story() -> None:
         desk = a_desk(answers_after_s=300) if does == "does not answer" else a_desk()
-        async with a_call(PLAYBOOK, house=House([desk])) as call:
+        async with a_call(PLAYBOOK, network=Network([desk])) as call:
             if does == "does not answer":
                 await call.until(lambda: bool(call.of(events.TrackEnd)))
                 await call.says("my order is late")
@@ -121,7 +121,7 @@ def test_colleague_who_does_not_take_the_call_gives_the_caller_back_with_an_apol
 def test_caller_who_hangs_up_during_the_briefing_ends_the_colleagues_call(virtually: Any) -> None:
     async def story() -> None:
         desk = a_desk()
-        async with a_call(PLAYBOOK, house=House([desk])) as call:
+        async with a_call(PLAYBOOK, network=Network([desk])) as call:
             await briefed(call, desk, to_its_end=False)
             call.leg.sink(LegEnded(by="caller", cause="bye"))
             record = await call.over()
@@ -136,7 +136,7 @@ def test_spoken_answer_counts_where_it_is_asked_for(virtually: Any, said: str, s
     async def story() -> None:
         desk = a_desk()
         option = ReferOption(mode="warm", briefing=BriefingOption(text="Will you take a call?", speech=True))
-        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", house=House([desk])) as call:
+        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", network=Network([desk])) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.session.post(commands.Refer(callee=DESK, options=option))
             await call.until(lambda: any(event.refer for event in call.of(events.TrackEnd)))
@@ -151,7 +151,7 @@ def test_briefing_without_a_key_joins_the_two_when_it_was_heard(virtually: Any) 
     async def story() -> None:
         desk = a_desk()
         option = ReferOption(mode="warm", briefing=BriefingOption(accept=""))
-        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", house=House([desk])) as call:
+        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", network=Network([desk])) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.session.post(commands.Refer(callee=DESK, options=option))
             await call.until(lambda: "connected" in states(call))
@@ -180,7 +180,7 @@ def test_keys_are_named_where_the_text_does_not_name_them(virtually: Any, text: 
     async def story() -> None:
         desk = a_desk()
         option = ReferOption(briefing=BriefingOption(text=text))
-        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", house=House([desk])) as call:
+        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", network=Network([desk])) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             call.session.post(commands.Refer(callee=DESK, options=option))
             await call.until(lambda: "briefing" in states(call) and call.spoken[-1] != "Welcome.")

@@ -29,7 +29,7 @@ class BareFarEnd:
             is_answered=leg.answered,
             refused_with=refusal or 0,
             is_over=leg.ended is not None,
-            farewell=leg.hangup_headers,
+            bye_headers=leg.hangup_headers,
         )
 
     @property

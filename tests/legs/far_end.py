@@ -57,7 +57,7 @@ class Seen:
     """One of the two has answered, and the other one knows."""
     refused_with: int = 0
     is_over: bool = False
-    farewell: dict[str, str] = field(default_factory=dict)
+    bye_headers: dict[str, str] = field(default_factory=dict)
     """The headers of what ended the call, where we did."""
     texts: list[str] = field(default_factory=list)
     digits: str = ""

@@ -292,7 +292,7 @@ class SipFarEnd:
     def _over(self, message: Message | None = None) -> None:
         self.seen.is_over = True
         if message is not None:
-            self.seen.farewell = dict(message.headers)
+            self.seen.bye_headers = dict(message.headers)
 
     def _responded(self, response: Message, method: str) -> None:
         if method == "INVITE" and response.get("CSeq").split(" ")[0] == str(self._own_invite[1]):

@@ -548,7 +548,7 @@ def test_headers_of_a_hangup_reach_the_far_end(kit: Kit, state: str) -> None:
         await asyncio.sleep(0.5)
         party.hang_up(headers={"X-Outcome": "sold"})
         await buried(party)
-        assert party.seen.farewell["X-Outcome"] == "sold"
+        assert party.seen.bye_headers["X-Outcome"] == "sold"
 
     play(kit, story)
 
@@ -561,7 +561,7 @@ def test_header_of_a_hangup_that_cannot_be_sent_does_not_keep_the_call_from_endi
             party.hang_up(headers={**headers, "X-Good": "1"})
             await buried(party)
             assert words(party) == OUR_WORDS
-            assert party.seen.farewell["X-Good"] == "1"
-            assert "X-Evil" not in party.seen.farewell
+            assert party.seen.bye_headers["X-Good"] == "1"
+            assert "X-Evil" not in party.seen.bye_headers
 
     play(kit, story)

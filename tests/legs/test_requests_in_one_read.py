@@ -50,8 +50,8 @@ class Stage(SipStage):
         self.is_held = False
         self.held: list[bytes] = []
         trunk = TrunkPolicy("carrier", srtp=srtp, networks=(ip_network("192.0.2.0/24"),))
-        door = RequestAdmission(AdmissionPolicy((TrunkAccess("carrier", networks=(ip_network("192.0.2.0/24"),)),)))
-        self._endpoint._core.admission = door
+        admission = RequestAdmission(AdmissionPolicy((TrunkAccess("carrier", networks=(ip_network("192.0.2.0/24"),)),)))
+        self._endpoint._core.admission = admission
         self._endpoint._core.config = EndpointConfig(listeners=(Listener("udp", US, US), Listener("tcp", US, US)), user_agent="active-call")
         self._endpoint.set_listeners(self._endpoint._core.config.listeners)
         force_setattr(self._gateway.settings, "dial_plan", DialPlan(Trunks((trunk,))))

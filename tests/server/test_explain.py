@@ -132,12 +132,12 @@ def test_tls_that_nobody_listens_on_is_told(home: Path) -> None:
 
 def test_address_that_the_running_server_has_silenced_is_told(home: Path) -> None:
     config = load(home)
-    door = RequestAdmission(admission_policy(config))
+    admission = RequestAdmission(admission_policy(config))
     for _ in range(config.admission.silence_after):
-        door.judge_unreadable(Flow("udp", US, Address("203.0.113.9", 5060)), 100.0)
-    assert explain(config, Question("203.0.113.9"), door, 101.0).rule == "silenced"
-    assert explain(config, Question("203.0.113.9"), door, 101.0 + 3600).rule == "unlisted"
-    assert explain(config, Question("203.0.113.10"), door, 101.0, ["203.0.113.10"]).rule == "registrar"
+        admission.judge_unreadable(Flow("udp", US, Address("203.0.113.9", 5060)), 100.0)
+    assert explain(config, Question("203.0.113.9"), admission, 101.0).rule == "silenced"
+    assert explain(config, Question("203.0.113.9"), admission, 101.0 + 3600).rule == "unlisted"
+    assert explain(config, Question("203.0.113.10"), admission, 101.0, ["203.0.113.10"]).rule == "registrar"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Body(httpx.AsyncByteStream):
             yield piece
 
 
-class House:
+class LibraryBench:
     """A library over a folder, and the requests that reached the server."""
 
     def __init__(self, folder: Path, answer: Callable[[httpx.Request], httpx.Response]) -> None:
@@ -81,17 +81,19 @@ class House:
         return sorted((self.folder / "cache").glob("*.pcm"))
 
 
-def in_house(
-    folder: Path, work: Callable[[House], Awaitable[Any]], answer: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(500)
+def with_library(
+    folder: Path,
+    work: Callable[[LibraryBench], Awaitable[Any]],
+    answer: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(500),
 ) -> Any:
     async def body() -> Any:
-        house = House(folder, answer)
+        bench = LibraryBench(folder, answer)
         try:
             async with asyncio.timeout(20):
-                return await work(house)
+                return await work(bench)
         finally:
-            await house.library.close()
-            await house.client.aclose()
+            await bench.library.close()
+            await bench.client.aclose()
             assert not list(folder.rglob("*.part"))
 
     return asyncio.run(body())
@@ -101,27 +103,27 @@ def test_file_is_heard_whole_and_the_second_time_from_the_cache(tmp_path: Path) 
     pcm = samples(1.3)
     (tmp_path / "a.wav").write_bytes(wav(pcm))
 
-    async def work(house: House) -> None:
-        assert np.array_equal(await house.hear("a.wav"), pcm)
-        (kept,) = house.kept()
+    async def work(bench: LibraryBench) -> None:
+        assert np.array_equal(await bench.hear("a.wav"), pcm)
+        (kept,) = bench.kept()
         before = kept.stat().st_ino
-        assert np.array_equal(await house.hear("file://" + str(tmp_path / "a.wav")), pcm)
-        assert house.kept()[0].stat().st_ino == before
+        assert np.array_equal(await bench.hear("file://" + str(tmp_path / "a.wav")), pcm)
+        assert bench.kept()[0].stat().st_ino == before
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_file_that_was_changed_is_heard_as_it_is_now(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         path.write_bytes(wav(samples(1)))
-        await house.hear("a.wav")
+        await bench.hear("a.wav")
         path.write_bytes(wav(samples(1, first=77)))
         os.utime(path, (1, 1))
-        assert np.array_equal(await house.hear("a.wav"), samples(1, first=77))
+        assert np.array_equal(await bench.hear("a.wav"), samples(1, first=77))
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_long_file_over_a_slow_server_begins_before_it_has_come(tmp_path: Path) -> None:
@@ -132,26 +134,26 @@ def test_long_file_over_a_slow_server_begins_before_it_has_come(tmp_path: Path) 
         await may_go_on.wait()
         yield data[200_000:]
 
-    async def work(house: House) -> None:
-        async with aclosing(house.library.pieces(URL, 8000)) as pieces:
+    async def work(bench: LibraryBench) -> None:
+        async with aclosing(bench.library.pieces(URL, 8000)) as pieces:
             first = [await anext(pieces) for _ in range(2)]
             assert np.array_equal(np.frombuffer(b"".join(first), "<i2"), samples(600)[: len(b"".join(first)) // 2])
-            assert not house.kept()
+            assert not bench.kept()
             may_go_on.set()
             rest = b"".join([pcm async for pcm in pieces])
             assert max(map(len, first)) <= 8000
         assert (sum(map(len, first)) + len(rest)) // 2 == 600 * 8000
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, headers={"Content-Length": str(len(data))}, stream=Body(slow())))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, headers={"Content-Length": str(len(data))}, stream=Body(slow())))
 
 
 def test_calls_that_ask_at_the_same_time_share_one_request(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
-        heard = await asyncio.gather(*[house.hear() for _ in range(20)])
+    async def work(bench: LibraryBench) -> None:
+        heard = await asyncio.gather(*[bench.hear() for _ in range(20)])
         assert all(np.array_equal(pcm, samples(2)) for pcm in heard)
-        assert len(house.requests) == 1
+        assert len(bench.requests) == 1
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(2))))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(2))))
 
 
 def test_kept_sound_is_asked_for_with_its_validators_and_played_when_not_modified(tmp_path: Path) -> None:
@@ -160,12 +162,12 @@ def test_kept_sound_is_asked_for_with_its_validators_and_played_when_not_modifie
             return httpx.Response(304)
         return httpx.Response(200, content=wav(samples(1)), headers={"ETag": '"v1"', "Last-Modified": "Mon, 02 Mar 2026 10:00:00 GMT"})
 
-    async def work(house: House) -> None:
-        assert np.array_equal(await house.hear(), samples(1))
-        assert np.array_equal(await house.hear(), samples(1))
-        assert [bool(request.headers.get("if-none-match")) for request in house.requests] == [False, True]
+    async def work(bench: LibraryBench) -> None:
+        assert np.array_equal(await bench.hear(), samples(1))
+        assert np.array_equal(await bench.hear(), samples(1))
+        assert [bool(request.headers.get("if-none-match")) for request in bench.requests] == [False, True]
 
-    in_house(tmp_path, work, answer)
+    with_library(tmp_path, work, answer)
 
 
 def test_sound_that_was_changed_on_the_server_is_heard_anew(tmp_path: Path) -> None:
@@ -175,39 +177,39 @@ def test_sound_that_was_changed_on_the_server_is_heard_anew(tmp_path: Path) -> N
         version = next(versions)
         return httpx.Response(200, content=wav(samples(1, first=version)), headers={"ETag": f'"{version}"'})
 
-    async def work(house: House) -> None:
-        assert np.array_equal(await house.hear(), samples(1, first=1))
-        assert np.array_equal(await house.hear(), samples(1, first=2))
-        assert len(house.kept()) == 1
+    async def work(bench: LibraryBench) -> None:
+        assert np.array_equal(await bench.hear(), samples(1, first=1))
+        assert np.array_equal(await bench.hear(), samples(1, first=2))
+        assert len(bench.kept()) == 1
 
-    in_house(tmp_path, work, answer)
+    with_library(tmp_path, work, answer)
 
 
 def test_fresh_sound_is_played_without_asking(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
-        await house.hear()
-        assert np.array_equal(await house.hear(), samples(1))
-        assert len(house.requests) == 1
+    async def work(bench: LibraryBench) -> None:
+        await bench.hear()
+        assert np.array_equal(await bench.hear(), samples(1))
+        assert len(bench.requests) == 1
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(1)), headers={"Cache-Control": "public, max-age=600"}))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(1)), headers={"Cache-Control": "public, max-age=600"}))
 
 
 def test_sound_that_must_not_be_stored_is_not_kept(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
-        assert np.array_equal(await house.hear(), samples(1))
-        assert not house.kept()
+    async def work(bench: LibraryBench) -> None:
+        assert np.array_equal(await bench.hear(), samples(1))
+        assert not bench.kept()
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(1)), headers={"Cache-Control": "no-store, max-age=600"}))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, content=wav(samples(1)), headers={"Cache-Control": "no-store, max-age=600"}))
 
 
 def test_kept_sound_is_played_when_the_server_is_down(tmp_path: Path) -> None:
     answers = iter([httpx.Response(200, content=wav(samples(1)), headers={"ETag": '"1"'}), httpx.Response(503)])
 
-    async def work(house: House) -> None:
-        await house.hear()
-        assert np.array_equal(await house.hear(), samples(1))
+    async def work(bench: LibraryBench) -> None:
+        await bench.hear()
+        assert np.array_equal(await bench.hear(), samples(1))
 
-    in_house(tmp_path, work, lambda _: next(answers))
+    with_library(tmp_path, work, lambda _: next(answers))
 
 
 def failing(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
@@ -230,30 +232,30 @@ def failing(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
     ],
 )
 def test_url_that_gives_no_sound_is_told_with_its_reason(tmp_path: Path, answer: Any, reason: str) -> None:
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         with pytest.raises(MediaError) as told:
-            await house.hear()
+            await bench.hear()
         assert URL in str(told.value)
         assert reason in str(told.value)
-        assert not house.kept()
+        assert not bench.kept()
 
-    in_house(tmp_path, work, answer)
+    with_library(tmp_path, work, answer)
 
 
 def test_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         with pytest.raises(MediaError, match=r"none\.wav: No such file"):
-            await house.hear("none.wav")
+            await bench.hear("none.wav")
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_url_of_another_scheme_is_no_file(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         with pytest.raises(MediaError, match=r"^ftp://x/a\.wav: expected a file, or an http or https URL$"):
-            await house.hear("ftp://x/a.wav")
+            await bench.hear("ftp://x/a.wav")
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_download_that_breaks_off_is_played_as_far_as_it_came_and_not_kept(tmp_path: Path) -> None:
@@ -261,15 +263,15 @@ def test_download_that_breaks_off_is_played_as_far_as_it_came_and_not_kept(tmp_p
         yield wav(samples(60))[:200_000]
         raise httpx.ReadError("connection reset by peer")
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         heard: list[bytes] = []
         with pytest.raises(MediaError, match="connection reset"):
-            await house.hear_into(heard)
+            await bench.hear_into(heard)
         assert len(b"".join(heard)) > 150_000
         assert np.array_equal(np.frombuffer(b"".join(heard), "<i2"), samples(60)[: len(b"".join(heard)) // 2])
-        assert not house.kept()
+        assert not bench.kept()
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, stream=Body(broken()), headers={"Content-Length": "960044"}))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, stream=Body(broken()), headers={"Content-Length": "960044"}))
 
 
 def test_broadcast_without_end_stops_when_nobody_listens_and_begins_anew_for_the_next(tmp_path: Path) -> None:
@@ -285,88 +287,88 @@ def test_broadcast_without_end_stops_when_nobody_listens_and_begins_anew_for_the
         finally:
             ended.append(True)
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         for n_times in (1, 2):
-            async with aclosing(house.library.pieces(URL, 8000)) as pieces:
+            async with aclosing(bench.library.pieces(URL, 8000)) as pieces:
                 assert np.array_equal(np.frombuffer(await anext(pieces), "<i2")[:100], samples(1)[:100])
             while len(ended) < n_times:
                 await asyncio.sleep(0.001)
-        assert not house.kept()
+        assert not bench.kept()
 
-    in_house(tmp_path, work, lambda _: httpx.Response(200, stream=Body(endless())))
+    with_library(tmp_path, work, lambda _: httpx.Response(200, stream=Body(endless())))
 
 
 def test_sound_repeated_joins_without_a_gap(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav(samples(0.7)))
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         heard = b""
-        async with aclosing(house.library.pieces("a.wav", 8000, repeat=True)) as pieces:
+        async with aclosing(bench.library.pieces("a.wav", 8000, repeat=True)) as pieces:
             while len(heard) < 4 * 11_200:
                 heard += await anext(pieces)
         assert np.array_equal(np.frombuffer(heard, "<i2")[:22_400], np.tile(samples(0.7), 4))
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_each_rate_has_a_sound_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav(samples(1)))
 
-    async def work(house: House) -> None:
-        assert len(await house.hear("a.wav", 16_000)) == pytest.approx(16_000, abs=40)
-        assert len(await house.hear("a.wav", 8000)) == 8000
-        assert len(house.kept()) == 2
+    async def work(bench: LibraryBench) -> None:
+        assert len(await bench.hear("a.wav", 16_000)) == pytest.approx(16_000, abs=40)
+        assert len(await bench.hear("a.wav", 8000)) == 8000
+        assert len(bench.kept()) == 2
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_folder_that_cannot_be_written_to_does_not_keep_the_sound_from_being_heard(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     (tmp_path / "a.wav").write_bytes(wav(samples(1)))
 
-    async def work(house: House) -> None:
-        assert np.array_equal(await house.hear("a.wav"), samples(1))
+    async def work(bench: LibraryBench) -> None:
+        assert np.array_equal(await bench.hear("a.wav"), samples(1))
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_many_sounds_at_once_leave_no_file_open_and_no_thread_busy(tmp_path: Path) -> None:
     for n in range(40):
         (tmp_path / f"{n}.wav").write_bytes(wav(samples(0.5, first=n)))
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
-        heard = await asyncio.gather(*[house.hear(f"{n}.wav") for n in range(40)])
+        heard = await asyncio.gather(*[bench.hear(f"{n}.wav") for n in range(40)])
         assert all(np.array_equal(pcm, samples(0.5, first=n)) for n, pcm in enumerate(heard))
         assert len(list(Path("/proc/self/fd").iterdir())) == before
         assert len([thread for thread in threading.enumerate() if thread.name.startswith("sound-file")]) <= 16
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_tone_is_a_sound_like_any_other(tmp_path: Path) -> None:
-    async def work(house: House) -> None:
-        heard = await house.hear("dtmf:5/100")
+    async def work(bench: LibraryBench) -> None:
+        heard = await bench.hear("dtmf:5/100")
         spectrum = np.abs(np.fft.rfft(heard[:800], 8000))
         assert 768 <= 500 + spectrum[500:1000].argmax() <= 772
         assert 1334 <= 1000 + spectrum[1000:2000].argmax() <= 1338
         with pytest.raises(MediaError, match="unknown country"):
-            await house.hear("tone:xx/busy")
+            await bench.hear("tone:xx/busy")
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 def test_whole_sound_lies_in_the_cache_as_samples(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav(samples(1.3)))
 
-    async def work(house: House) -> None:
+    async def work(bench: LibraryBench) -> None:
         for _ in range(2):
-            path = await house.library.whole("a.wav", 8000)
+            path = await bench.library.whole("a.wav", 8000)
             assert np.array_equal(np.frombuffer(path.read_bytes()[DATA_OFFSET:], "<i2"), samples(1.3))
         with pytest.raises(MediaError, match=r"none\.wav"):
-            await house.library.whole("none.wav", 8000)
+            await bench.library.whole("none.wav", 8000)
 
-    in_house(tmp_path, work)
+    with_library(tmp_path, work)
 
 
 # -- what only some calls may have

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from active_call import App, Call
+from active_call import App, Call, Heard, PlaybackFailed
 from active_call.testing.virtual_call import Caller, Incoming, virtual_call, virtual_run
 
 MENU = """---
@@ -91,6 +91,49 @@ def test_what_a_script_or_the_work_raises_comes_out() -> None:
         virtual_run(app, work())
     with pytest.raises(AssertionError, match="never said"):
         virtual_run(app, app.call("sip:b@example.com", lambda call: call.say("Hi, here is somebody.")), others={"sip:b@example.com": other})
+
+
+def test_failure_of_the_program_comes_out_also_if_the_script_fails_with_it() -> None:
+    async def take(call: Call) -> None:
+        if call.direction == "inbound":
+            await call.answer()
+        raise ValueError("no database")
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Hello")
+
+    async def place() -> None:
+        async with app:
+            await (await app.call("sip:b@example.com", take)).wait_ended()
+
+    app = App()
+    with pytest.raises(ValueError, match="no database"):
+        virtual_call(take, caller)
+    with pytest.raises(ValueError, match="no database"):
+        virtual_run(app, place(), others={"sip:b@example.com": Caller.is_over})
+    assert virtual_run(app, place(), others={"sip:b@example.com": Caller.is_over}, may_fail=True).calls[0].ended_by == "agent"
+
+
+def test_files_urls_and_tones_are_played_and_a_file_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "sounds").mkdir(parents=True)
+    (tmp_path / "config" / "sounds" / "welcome.wav").write_bytes(b"any")
+    welcome = "config/sounds/welcome.wav"
+    sources = [welcome, "https://example.com/a.mp3", "tone:beep"]
+    heard: list[Heard] = []
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        heard.extend([await call.play(source) for source in sources])
+        await call.hold(music=welcome)
+        await call.unhold()
+        with pytest.raises(PlaybackFailed, match=r"missing\.wav"):
+            await call.play("missing.wav")
+
+    result = virtual_call(take, Caller.is_over)
+    assert result.played == (*sources, welcome)
+    assert [one.duration_ms for one in heard] == [1000, 1000, 300]
+    assert all(one.is_complete for one in heard)
 
 
 def test_work_is_stopped_after_its_time_and_calls_end() -> None:

@@ -205,9 +205,10 @@ class App:
         """Passes calls to this application's functions, and calls that no function takes to `configured`."""
         return _AppRouter(self, configured)
 
-    def begin(self, server: CallServer) -> None:
-        """The server is about to accept calls."""
+    def begin(self, server: CallServer, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
+        """The server is about to accept calls. `on_failure` is called with what a function raises."""
         self._server = server
+        self._programs.on_failure = on_failure
 
     def describe_routes(self) -> list[str]:
         """Which function takes which calls, in the order in which they are tried."""

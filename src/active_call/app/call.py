@@ -167,7 +167,7 @@ class Call:
         return await self._play(self._tts(text, voice, speed), text, caller_input if interruptible else None)
 
     async def play(self, source: str, *, interruptible: bool = False) -> Heard:
-        """Play a file or a URL; returns when it was heard. Otherwise as `say`."""
+        """Play a file, a URL or a tone (`tone:beep`); returns when it was heard. Otherwise as `say`."""
         return await self._play(commands.Play(url=source), "", caller_input if interruptible else None)
 
     async def stop_speaking(self, *, fade_ms: int | None = None) -> None:
@@ -265,9 +265,12 @@ class Call:
 
         `digits`: exactly that many, else from `min_digits` to `max_digits`, ended by the `finish` key or by `digit_timeout` between two
         keys. `timeout`: from the end of the prompt to the first key. `check` says whether the input is accepted. If it is too short, wrong
-        or missing, the call asks again `retries` times (with `reprompt` if given), then raises NoInput. Keys pressed earlier count.
+        or missing, the call asks again `retries` times (with `reprompt` if given), then raises NoInput. Keys pressed earlier count. Raises
+        ValueError if no digits can be collected.
         """
         least, most = (digits, digits) if digits is not None else (min_digits, max_digits)
+        if most < 1 or least > most:
+            raise ValueError(f"collect: expected at least one digit, found {least} to {most}")
         pressed = ""
         for attempt in range(retries + 1):
             said = prompt if attempt == 0 or reprompt is None else reprompt
@@ -298,6 +301,8 @@ class Call:
 
         Raises CallEnded if the call ends meanwhile, also by the agent's own hang-up or transfer. Cancelling ends the agent's part.
         """
+        if isinstance(agent, type):
+            raise TypeError(f"converse: expected an agent, such as {agent.__name__}(), found the class {agent.__name__}")
         begin, finished = agent.begin(self, interruptible=interruptible)
         conversation = await self._exchange.begin_agent(begin)
         try:

@@ -30,6 +30,8 @@ class Programs:
     """The running handlers. `close` waits for them, at most `GRACE_S`."""
 
     def __init__(self) -> None:
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
+        """Called with what a handler raises."""
         self._tasks: dict[asyncio.Task[None], Call] = {}
 
     @property
@@ -39,7 +41,7 @@ class Programs:
 
     def start(self, handler: Handler, call: Call) -> asyncio.Task[None]:
         """Run `handler` for `call`; the task never raises."""
-        task = asyncio.get_running_loop().create_task(_drive(handler, call), name=f"handler of {call.id}")
+        task = asyncio.get_running_loop().create_task(self._drive(handler, call), name=f"handler of {call.id}")
         self._tasks[task] = call
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
@@ -54,40 +56,41 @@ class Programs:
         if late:
             await asyncio.wait(late, timeout=CANCELLED_S)
 
+    async def _drive(self, handler: Handler, call: Call) -> None:
+        running = asyncio.ensure_future(self._run(handler, call))
+        ended = asyncio.ensure_future(call.wait_ended())
+        try:
+            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=GRACE_S)
+            if not running.done():
+                told = {"session_id": call.id, "waited_s": GRACE_S}
+                log.warning("handler still runs after its call is over; it is cancelled", extra=told)
+        finally:
+            running.cancel()
+            ended.cancel()
+            await asyncio.wait({running, ended}, timeout=CANCELLED_S)
+            if running.done() and not running.cancelled():
+                running.exception()
+            if not running.done():
+                log.error("handler ignores that it is cancelled", extra={"session_id": call.id})
 
-async def _drive(handler: Handler, call: Call) -> None:
-    running = asyncio.ensure_future(_run(handler, call))
-    ended = asyncio.ensure_future(call.wait_ended())
-    try:
-        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            await asyncio.wait({running}, timeout=GRACE_S)
-        if not running.done():
-            log.warning("handler still runs after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
-    finally:
-        running.cancel()
-        ended.cancel()
-        await asyncio.wait({running, ended}, timeout=CANCELLED_S)
-        if running.done() and not running.cancelled():
-            running.exception()
-        if not running.done():
-            log.error("handler ignores that it is cancelled", extra={"session_id": call.id})
-
-
-async def _run(handler: Handler, call: Call) -> None:
-    code, reason = 480, "Temporarily Unavailable"
-    try:
-        await handler(call)
-    except CallEnded:
+    async def _run(self, handler: Handler, call: Call) -> None:
+        code, reason = 480, "Temporarily Unavailable"
+        try:
+            await handler(call)
+        except CallEnded as ended:
+            if not call.is_over:
+                log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
+                self.on_failure(ended)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # a user's handler may raise anything; `sys.exit` ends its call, and not the server with all others
+            log.exception("handler failed", extra={"session_id": call.id})
+            self.on_failure(error)
+            code, reason = 500, "Server Internal Error"
         if not call.is_over:
-            log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
-    except (asyncio.CancelledError, GeneratorExit):
-        raise
-    except BaseException:  # a user's handler may raise anything; `sys.exit` ends its call, and not the server with all others
-        log.exception("handler failed", extra={"session_id": call.id})
-        code, reason = 500, "Server Internal Error"
-    if not call.is_over:
-        await _end(call, code, reason)
+            await _end(call, code, reason)
 
 
 async def _end(call: Call, code: int, reason: str) -> None:

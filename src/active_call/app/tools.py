@@ -10,15 +10,18 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from active_call.agent.tools.registry import AT_SILENCE, RESULT_TIMES, TOOL_TIMEOUT_S, Tool
+from active_call.agent.tools.registry import RESULT_TIMES, TOOL_TIMEOUT_S, Tool
 from active_call.app.call import Call
 from active_call.call.conversation.tool_execution import ToolFunction
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+ResultTime = Literal["silence", "now", "next"]
+"""The values of `registry.RESULT_TIMES`."""
 
 _MARK = "__active_call_tool__"
 
@@ -31,14 +34,14 @@ class ToolOptions:
     say_meanwhile: str = ""
     cancellable: bool = True
     timeout: float = TOOL_TIMEOUT_S
-    result_at: str = AT_SILENCE
+    result_at: ResultTime = "silence"
 
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
 def tool(
-    *, name: str = "", say_meanwhile: str = "", cancellable: bool = True, timeout: float = TOOL_TIMEOUT_S, result_at: str = AT_SILENCE
+    *, name: str = "", say_meanwhile: str = "", cancellable: bool = True, timeout: float = TOOL_TIMEOUT_S, result_at: ResultTime = "silence"
 ) -> Callable[[F], F]: ...
 def tool(
     function: F | None = None,
@@ -48,7 +51,7 @@ def tool(
     say_meanwhile: str = "",
     cancellable: bool = True,
     timeout: float = TOOL_TIMEOUT_S,
-    result_at: str = AT_SILENCE,
+    result_at: ResultTime = "silence",
 ) -> F | Callable[[F], F]:
     """Mark a function, or a method of an Agent, as a tool of the language model. Its docstring says what it is for.
 

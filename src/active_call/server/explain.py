@@ -77,16 +77,16 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(
-    config: Config, question: Question, door: RequestAdmission | None = None, now: float = 0.0, registrars: Collection[str] = ()
+    config: Config, question: Question, admission: RequestAdmission | None = None, now: float = 0.0, registrars: Collection[str] = ()
 ) -> Explanation:
     """How such an INVITE would be handled. Raises ValueError for an invalid address or transport."""
     if parse_address(question.ip) is None:
         raise ValueError(f"expected an IP address, found {question.ip!r}")
     if question.transport not in TRANSPORTS:
         raise ValueError(f"expected one of the transports {', '.join(TRANSPORTS)}, found {question.transport!r}")
-    guests = door.access_list if door is not None else AccessList(admission_policy(config))
-    verdict = _verdict(config, question, guests, registrars)
-    if door is not None and verdict.rule not in ("trunk", "registrar") and door.is_silenced(question.ip, now):
+    access_list = admission.access_list if admission is not None else AccessList(admission_policy(config))
+    verdict = _verdict(config, question, access_list, registrars)
+    if admission is not None and verdict.rule not in ("trunk", "registrar") and admission.is_silenced(question.ip, now):
         verdict = Verdict("silence", "silenced")
     trunk = next((entry for entry in active_trunks(config) if entry.name == verdict.trunk), None)
     handler, refusal = _handler(config, question)
@@ -105,7 +105,7 @@ def explain(
         media=_media(config, trunk) if verdict.answer == "admit" else "",
         limits=_limits(config, trunk) if verdict.answer == "admit" else "",
         handler=handler if verdict.answer == "admit" else "",
-        notes=tuple(_notes(config, question, verdict, trunk, guests)),
+        notes=tuple(_notes(config, question, verdict, trunk, access_list)),
     )
 
 
@@ -118,11 +118,11 @@ def playbook_router(handler: PlaybookHandler) -> PlaybookRouter:
     return PlaybookRouter(rules, handler.default)
 
 
-def _verdict(config: Config, question: Question, guests: AccessList, registrars: Collection[str]) -> Verdict:
+def _verdict(config: Config, question: Question, access_list: AccessList, registrars: Collection[str]) -> Verdict:
     port_key = {"tls": "tls_port", "ws": "ws_port", "wss": "wss_port"}.get(question.transport)
     if port_key is not None and getattr(config, port_key) is None:
         return Verdict("silence", "not_listening", detail=f"{port_key} is not set")
-    return guests.decide(RequestSource(question.ip, question.user_agent), registrars)
+    return access_list.decide(RequestSource(question.ip, question.user_agent), registrars)
 
 
 def _reply(verdict: Verdict) -> str:
@@ -187,7 +187,7 @@ def _uri(text: str, host: str) -> str:
     return f"sip:{text}" if "@" in text else f"sip:{text}@{host}"
 
 
-def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | None, guests: AccessList) -> list[str]:
+def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | None, access_list: AccessList) -> list[str]:
     notes = []
     if verdict.answer == "admit":
         if verdict.rule == "open":
@@ -198,7 +198,7 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
             notes += trunk.published.notes
         return notes
     if verdict.rule in ("unlisted", "scanner"):
-        notes.append(f"listed: {_listed(guests)}")
+        notes.append(f"listed: {_listed(access_list)}")
         notes += _whose(question.ip)
         chosen = config.admission
         if chosen.strangers == "auto":
@@ -208,12 +208,12 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
     return notes
 
 
-def _listed(guests: AccessList) -> str:
-    def shown(door: TrunkAccess) -> str:
-        networks = [str(network) for network in door.networks]
-        return f"{door.name} {', '.join(networks[:8])}{' …' if len(networks) > 8 else ''}"
+def _listed(access_list: AccessList) -> str:
+    def shown(trunk: TrunkAccess) -> str:
+        networks = [str(network) for network in trunk.networks]
+        return f"{trunk.name} {', '.join(networks[:8])}{' …' if len(networks) > 8 else ''}"
 
-    return "; ".join(shown(door) for door in guests.policy.trunks if door.networks) or "nobody"
+    return "; ".join(shown(trunk) for trunk in access_list.policy.trunks if trunk.networks) or "nobody"
 
 
 def _whose(ip: str) -> list[str]:

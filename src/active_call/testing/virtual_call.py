@@ -83,16 +83,18 @@ def virtual_call(
     realtime: Iterable[str] | None = None,
     others: Mapping[str, Script | int] | None = None,
     allows_refer: bool = True,
+    may_fail: bool = False,
 ) -> CallResult:
     """Call `program` and play `script`; returns when the call is over and its handler has ended.
 
     `model`: the replies of the language model; `realtime`: those of a speech-to-speech model, of which `call NAME ARGUMENTS` calls a tool;
     None: no such model is installed. `others`: scripts of those whom the program calls or transfers to, by address; a number refuses with
-    that SIP status, an address that is not named does not exist (404). `allows_refer`: whether the caller's carrier takes a REFER. Raises
-    what the script raises.
+    that SIP status, an address that is not named does not exist (404). `allows_refer`: whether the caller's carrier takes a REFER.
+
+    Raises what a function of the program raises, unless it `may_fail`: then the call ends as on a server. Raises what a script raises.
     """
     incoming = Incoming(script, 0.0, caller, callee, dict(headers or {}), trunk, allows_refer)
-    result = virtual_run(program, callers=[incoming], model=model, realtime=realtime, others=others)
+    result = virtual_run(program, callers=[incoming], model=model, realtime=realtime, others=others, may_fail=may_fail)
     return next(call for call in result.calls if call.record.direction == "inbound")
 
 
@@ -105,13 +107,15 @@ def virtual_run(
     realtime: Iterable[str] | None = None,
     others: Mapping[str, Script | int] | None = None,
     for_s: float | None = None,
+    may_fail: bool = False,
 ) -> RunResult:
     """Run `program`, with `callers` who call it, and `work` of its own beside them: `virtual_run(app, main())`.
 
-    Returns when `work` and all calls of `callers` are over. `for_s`: stop `work` after so many seconds, as a stop signal does. `others` and
-    `model` as in `virtual_call`. Raises what a script or `work` raises. In `work`, `async with app:` finds the application running.
+    Returns when `work` and all calls of `callers` are over. `for_s`: stop `work` after so many seconds, as a stop signal does. `others`,
+    `model` and `may_fail` as in `virtual_call`. Raises what `work`, a function of the program or a script raises. In `work`,
+    `async with app:` finds the application running.
     """
-    return run_virtually(_run(program, work, callers, model, others, for_s, realtime))
+    return run_virtually(_run(program, work, callers, model, others, for_s, realtime, may_fail))
 
 
 async def _run(
@@ -122,6 +126,7 @@ async def _run(
     others: Mapping[str, Script | int] | None,
     for_s: float | None,
     realtime: Iterable[str] | None,
+    may_fail: bool,
 ) -> RunResult:
     app = program if isinstance(program, App) else App()
     playbook = program if isinstance(program, Path) else None
@@ -129,7 +134,7 @@ async def _run(
         app.incoming()(program)
     async with (
         httpx.AsyncClient() as http,
-        VirtualServer(app, http, model=model, others=others, playbook=playbook, realtime=realtime) as server,
+        VirtualServer(app, http, model=model, others=others, playbook=playbook, realtime=realtime, may_fail=may_fail) as server,
     ):
         working = asyncio.ensure_future(_limited(work, for_s))
         tasks = [working, *(asyncio.ensure_future(_call_in(server, one)) for one in callers)]

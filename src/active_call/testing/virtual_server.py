@@ -26,10 +26,12 @@ from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.explain import playbook_router
 from active_call.server.playbook_files import find_playbook
+from active_call.server.setup.outside import sound_folders
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fakes.call import FakeLeg, join_fakes
 from active_call.testing.fakes.providers import FakeEngines, FakeRecogniser, FakeResponder, Reply
 from active_call.testing.fakes.realtime import FakeRealtimeModel
+from active_call.testing.fakes.sounds import FakeSounds
 from active_call.testing.virtual_caller import Caller, Script, is_end
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
@@ -51,6 +53,8 @@ class CallResult:
     """The addresses that the program has called, in order."""
     spoken: tuple[str, ...]
     """Every text that was synthesised, heard or not."""
+    played: tuple[str, ...] = ()
+    """Every file, URL and tone that was played, to its end or not."""
     prompts: tuple[Any, ...] = field(default=(), repr=False)
     """The requests to the language model."""
 
@@ -86,7 +90,7 @@ class VirtualServer:
 
     `playbook`: takes the calls that no function of the application takes; without one the configured playbooks do. `recogniser`: hears the
     callers; without one what they say is understood as it was written. `realtime`: the replies of the speech-to-speech model; None: there
-    is none.
+    is none. `may_fail`: the failure of one of the application's functions is only logged.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class VirtualServer:
         playbook: Path | None = None,
         recogniser: SpeechToText | None = None,
         realtime: Iterable[str] | None = None,
+        may_fail: bool = False,
     ) -> None:
         self._app = app
         self._others = dict(others or {})
@@ -110,8 +115,11 @@ class VirtualServer:
         self._engines = FakeEngines(recogniser=recogniser or self._scripted, responder=FakeResponder(model))
         if realtime is not None:
             self._engines.realtime = FakeRealtimeModel(realtime, self._scripted.script)
+        self._sounds = FakeSounds(sound_folders(app.config))
         self._records = _Records()
+        self._may_fail = may_fail
         self._failures: list[BaseException] = []
+        """Of the application's functions and of the scripts of `others`."""
         self._began: list[tuple[str, Caller]] = []
         """Every call with its id, in the order of their beginnings."""
 
@@ -127,6 +135,7 @@ class VirtualServer:
             records=self._records,
             playbooks=Playbooks(find, os.environ),
             defaults=default_option(app.config),
+            sounds=self._sounds,
             join=join_fakes,  # type: ignore[arg-type]
         )
         router = app.router(_configured_router(app, playbook))
@@ -134,7 +143,7 @@ class VirtualServer:
         self.registry.on_new_call = self._begin
 
     async def __aenter__(self) -> VirtualServer:
-        self._app.begin(self)
+        self._app.begin(self, on_failure=self._fail)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -143,7 +152,9 @@ class VirtualServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> None:
-        """End the remaining calls, and wait for the application's functions. Raises what a script of `others` has raised."""
+        """End the remaining calls, and wait for the application's functions. Raises what one of them has raised, or a
+        script of `others`.
+        """
         draining = asyncio.ensure_future(self.registry.drain(0.0))
         await self._app.close()
         await draining
@@ -211,6 +222,7 @@ class VirtualServer:
             sip_code=record.sip_code,
             placed=self.placed,
             spoken=tuple(one.text for one in getattr(self._engines.synthesiser, "spoken", [])),
+            played=tuple(self._sounds.played),
             prompts=tuple(getattr(self._engines.responder, "requests", ())),
         )
 
@@ -226,6 +238,11 @@ class VirtualServer:
                     party.take(item.event)
 
             events_of_call.notify(read)
+
+    def _fail(self, error: BaseException) -> None:
+        """A function of the application has failed."""
+        if not self._may_fail:
+            self._failures.append(error)
 
     async def _follow(self, work: Awaitable[object]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The door between SIP's bytes and everybody else's text: whatever stands in a header, what leaves can be written as JSON."""
+"""Texts of SIP messages outside the SIP core: any header, whatever it contains, can be written as JSON."""
 
 from __future__ import annotations
 

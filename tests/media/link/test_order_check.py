@@ -1,4 +1,4 @@
-"""The media process's own door: orders with numbers that nobody can carry out are refused, and nothing is changed by them."""
+"""Orders with numbers that cannot be carried out are refused by the media process, and change nothing."""
 
 from __future__ import annotations
 

@@ -244,14 +244,14 @@ def test_two_calls_hear_each_other_and_part_again(media: Any, n_workers: int) ->
     async def story() -> None:
         async with media.pool(n_workers=n_workers) as pool, media.call(pool=pool) as one, media.call(pool=pool) as two:
             assert (one.stream.pid == two.stream.pid) == (n_workers == 1)
-            joint = await pool.join(one.stream, two.stream)
-            assert joint.is_relayed == (n_workers == 2)
+            relay = await pool.join(one.stream, two.stream)
+            assert relay.is_relayed == (n_workers == 2)
             assert sum(worker.n_streams for worker in pool.workers) == (2 if n_workers == 1 else 4)
             voices = {one: b"\x90" * FRAME, two: b"\xa5" * FRAME}
             await until_heard(one, {voices[two]}, voices)
             await until_heard(two, {voices[one]}, voices)
-            joint.close()
-            joint.close()
+            relay.close()
+            relay.close()
             for call in (one, two):
                 assert (await heard_levels(call, voices))[-20:] == [MULAW_SILENCE] * 20
             await asyncio.sleep(0.1)
@@ -264,14 +264,14 @@ def test_two_calls_hear_each_other_and_part_again(media: Any, n_workers: int) ->
 def test_joint_that_is_one_way_is_opened_both_ways_later(media: Any, n_workers: int) -> None:
     async def story() -> None:
         async with media.pool(n_workers=n_workers) as pool, media.call(pool=pool) as caller, media.call(pool=pool) as far:
-            joint = await pool.join(caller.stream, far.stream, one_way=True)
+            relay = await pool.join(caller.stream, far.stream, one_way=True)
             voices = {caller: b"\x90" * FRAME, far: b"\xa5" * FRAME}
             await until_heard(caller, {voices[far]}, voices)
             assert set(await heard_levels(far, voices)) == {MULAW_SILENCE}
-            joint.open_both_ways()
+            relay.open_both_ways()
             await until_heard(far, {voices[caller]}, voices)
             await until_heard(caller, {voices[far]}, voices)
-            joint.close()
+            relay.close()
 
     run(story())
 
@@ -303,7 +303,7 @@ def test_wideband_calls_hear_each_other_unchanged(media: Any, n_workers: int) ->
     async def story() -> None:
         wide = {"codec": "l16_16000", "send_payload_type": 96, "receive_payload_type": 96}
         async with media.pool(n_workers=n_workers) as pool, media.call(pool=pool, **wide) as one, media.call(pool=pool, **wide) as two:
-            joint = await pool.join(one.stream, two.stream)
+            relay = await pool.join(one.stream, two.stream)
             ramp = np.arange(-160, 160).astype(">i2").tobytes()  # as it stands on the wire (RFC 3551 section 4.5.11)
             seen = set()
             for _ in range(150):
@@ -312,7 +312,7 @@ def test_wideband_calls_hear_each_other_unchanged(media: Any, n_workers: int) ->
                 one.peer.timestamp += 320
                 seen.add((await two.peer.receive()).payload)
             assert ramp in seen
-            joint.close()
+            relay.close()
 
     run(story())
 
@@ -380,10 +380,10 @@ def test_stream_is_opened_near_its_partner_as_long_as_there_is_room(media: Any) 
 def test_media_process_of_the_partner_dies_and_the_other_call_goes_on(media: Any) -> None:
     async def story() -> None:
         async with media.pool(n_workers=2) as pool, media.call(pool=pool) as one, media.call(pool=pool) as two:
-            joint = await pool.join(one.stream, two.stream)
+            relay = await pool.join(one.stream, two.stream)
             os.kill(two.stream.pid, signal.SIGKILL)
             await two.wait_for(StreamLost)
-            joint.close()
+            relay.close()
             one.peer.drain()
             assert (await heard_levels(one, {}, 20))[-1] == MULAW_SILENCE
             assert not one.told(StreamLost)

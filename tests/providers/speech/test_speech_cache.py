@@ -100,7 +100,7 @@ def test_oldest_sentences_go_first_when_memory_is_full() -> None:
     run_virtually(run())
 
 
-class Shelf:
+class PreparedSpeech:
     """Holds what a test puts there, and writes down what it was asked for."""
 
     def __init__(self, **sounds: list[bytes]) -> None:
@@ -113,25 +113,25 @@ class Shelf:
             yield pcm
 
 
-def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -> None:
+def test_prepared_sentence_is_taken_from_prepared_speech_once_and_then_from_memory() -> None:
     async def run() -> None:
-        inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedTextToSpeech(inner, prepared=shelf)
+        inner, prepared = FakeSynthesiser(), PreparedSpeech()
+        cache = CachedTextToSpeech(inner, prepared=prepared)
         key = cache.voice.key_of("Welcome!", "nova")
-        shelf.sounds[key] = [b"ab", b"cd"]
+        prepared.sounds[key] = [b"ab", b"cd"]
         assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
         assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
-        assert (inner.spoken, shelf.asked) == ([], [key])
+        assert (inner.spoken, prepared.asked) == ([], [key])
 
     run_virtually(run())
 
 
 def test_sentence_that_was_not_prepared_is_made() -> None:
     async def run() -> None:
-        inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedTextToSpeech(inner, prepared=shelf)
+        inner, prepared = FakeSynthesiser(), PreparedSpeech()
+        cache = CachedTextToSpeech(inner, prepared=prepared)
         assert len(await sound_of(cache, "Hi")) == 2 * 16 * 100
-        assert (len(inner.spoken), len(shelf.asked)) == (1, 1)
+        assert (len(inner.spoken), len(prepared.asked)) == (1, 1)
 
     run_virtually(run())
 

@@ -124,14 +124,14 @@ def test_entry_without_ranges_has_the_address_that_is_its_server(tmp_path: Path)
 
 
 def test_profiles_ranges_count_as_an_allow_list(tmp_path: Path) -> None:
-    guests = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"')))
-    assert guests.decide(RequestSource("54.172.60.1")).trunk == "carrier"
-    assert guests.decide(RequestSource("203.0.113.9")).answer == "reject"
+    access_list = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"')))
+    assert access_list.decide(RequestSource("54.172.60.1")).trunk == "carrier"
+    assert access_list.decide(RequestSource("203.0.113.9")).answer == "reject"
 
 
 def test_disabled_entry_lets_nobody_in_and_keeps_nobody_out(tmp_path: Path) -> None:
-    guests = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"\ndisabled = true')))
-    assert guests.is_open
+    access_list = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"\ndisabled = true')))
+    assert access_list.is_open
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ from active_call.sip.access.access_list import (
 )
 
 
-def door(name: str, *ranges: str, hosts: tuple[str, ...] = ()) -> TrunkAccess:
+def trunk(name: str, *ranges: str, hosts: tuple[str, ...] = ()) -> TrunkAccess:
     return TrunkAccess(name, tuple(ip_network(entry) for entry in ranges), hosts)
 
 
-TWILIO = door("twilio", "54.172.60.0/30", "54.244.51.0/30")
-TELNYX = door("telnyx", "192.76.120.10/32", "2001:db8:7::/48")
-GUESTS = AccessList(AdmissionPolicy((TWILIO, TELNYX)))
+TWILIO = trunk("twilio", "54.172.60.0/30", "54.244.51.0/30")
+TELNYX = trunk("telnyx", "192.76.120.10/32", "2001:db8:7::/48")
+ACCESS_LIST = AccessList(AdmissionPolicy((TWILIO, TELNYX)))
 
 
 @pytest.mark.parametrize(
@@ -43,35 +43,35 @@ GUESTS = AccessList(AdmissionPolicy((TWILIO, TELNYX)))
     ],
 )
 def test_address_of_a_trunk_is_let_in_by_its_range(host: str, trunk: str, network: str) -> None:
-    assert GUESTS.decide(RequestSource(host)) == Verdict("admit", "trunk", trunk, network)
+    assert ACCESS_LIST.decide(RequestSource(host)) == Verdict("admit", "trunk", trunk, network)
 
 
 @pytest.mark.parametrize("host", ["54.172.60.4", "127.0.0.1", "2001:db8:8::5", "::ffff:192.76.120.11", "", "no address"])
 def test_address_of_no_trunk_is_rejected_when_any_trunk_has_ranges(host: str) -> None:
-    verdict = GUESTS.decide(RequestSource(host))
+    verdict = ACCESS_LIST.decide(RequestSource(host))
     assert (verdict.answer, verdict.rule, verdict.code, verdict.trunk) == ("reject", "unlisted", 403, "")
 
 
 def test_without_any_range_everybody_may_call() -> None:
-    guests = AccessList(AdmissionPolicy((door("pbx"),)))
-    assert guests.is_open
-    assert guests.decide(RequestSource("203.0.113.9")) == Verdict("admit", "open")
+    access_list = AccessList(AdmissionPolicy((trunk("pbx"),)))
+    assert access_list.is_open
+    assert access_list.decide(RequestSource("203.0.113.9")) == Verdict("admit", "open")
 
 
 def test_most_specific_range_wins_whatever_the_order() -> None:
-    wide, narrow = door("wide", "10.0.0.0/8"), door("narrow", "10.1.2.0/24")
+    wide, narrow = trunk("wide", "10.0.0.0/8"), trunk("narrow", "10.1.2.0/24")
     for trunks in ((wide, narrow), (narrow, wide)):
-        guests = AccessList(AdmissionPolicy(trunks))
-        assert guests.decide(RequestSource("10.1.2.3")).trunk == "narrow"
-        assert guests.decide(RequestSource("10.1.3.3")).trunk == "wide"
+        access_list = AccessList(AdmissionPolicy(trunks))
+        assert access_list.decide(RequestSource("10.1.2.3")).trunk == "narrow"
+        assert access_list.decide(RequestSource("10.1.3.3")).trunk == "wide"
 
 
 def test_of_trunks_with_the_same_range_the_host_in_from_decides_else_the_first() -> None:
-    one = door("one", "54.172.60.0/30", hosts=("one.pstn.twilio.com",))
-    two = door("two", "54.172.60.0/30", hosts=("two.pstn.twilio.com",))
-    guests = AccessList(AdmissionPolicy((one, two)))
-    assert guests.decide(RequestSource("54.172.60.1", from_host="Two.pstn.twilio.com")).trunk == "two"
-    assert guests.decide(RequestSource("54.172.60.1", from_host="example.com")).trunk == "one"
+    one = trunk("one", "54.172.60.0/30", hosts=("one.pstn.twilio.com",))
+    two = trunk("two", "54.172.60.0/30", hosts=("two.pstn.twilio.com",))
+    access_list = AccessList(AdmissionPolicy((one, two)))
+    assert access_list.decide(RequestSource("54.172.60.1", from_host="Two.pstn.twilio.com")).trunk == "two"
+    assert access_list.decide(RequestSource("54.172.60.1", from_host="example.com")).trunk == "one"
     assert [(a.name, b.name) for a, b, _ in overlapping((one, two))] == [("one", "two")]
 
 
@@ -87,14 +87,14 @@ def test_of_trunks_with_the_same_range_the_host_in_from_decides_else_the_first()
     ],
 )
 def test_stranger_is_met_as_configured(strangers: str, user_agent: str, answer: str, rule: str) -> None:
-    guests = AccessList(AdmissionPolicy((TWILIO,), strangers))  # type: ignore[arg-type]
-    verdict = guests.decide(RequestSource("203.0.113.9", user_agent))
+    access_list = AccessList(AdmissionPolicy((TWILIO,), strangers))  # type: ignore[arg-type]
+    verdict = access_list.decide(RequestSource("203.0.113.9", user_agent))
     assert (verdict.answer, verdict.rule, verdict.code) == (answer, rule, 403 if answer == "reject" else 0)
 
 
 def test_scanner_is_met_with_silence_without_ranges_too_but_not_on_a_trunk() -> None:
     assert AccessList(AdmissionPolicy()).decide(RequestSource("203.0.113.9", "sipcli/v1.8")).answer == "silence"
-    assert GUESTS.decide(RequestSource("54.172.60.0", "friendly-scanner")).rule == "trunk"
+    assert ACCESS_LIST.decide(RequestSource("54.172.60.0", "friendly-scanner")).rule == "trunk"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_user_agents_of_phones_and_of_operators_tools_are_not_scanners(agent: st
 
 
 def test_registrar_of_ours_is_let_in() -> None:
-    assert GUESTS.decide(RequestSource("198.51.100.5"), ["198.51.100.5"]) == Verdict("admit", "registrar")
-    assert GUESTS.decide(RequestSource("198.51.100.6"), ["198.51.100.5"]).answer == "reject"
+    assert ACCESS_LIST.decide(RequestSource("198.51.100.5"), ["198.51.100.5"]) == Verdict("admit", "registrar")
+    assert ACCESS_LIST.decide(RequestSource("198.51.100.6"), ["198.51.100.5"]).answer == "reject"
 
 
 def test_address_is_counted_by_itself_and_by_its_household() -> None:

@@ -1,4 +1,4 @@
-"""The door in an endpoint: nothing is woken by those who are not let in, and what it remembers is bounded."""
+"""Admission in an endpoint: a refused request costs nothing further, and what is remembered is bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.sip.access import request_admission as doors
+from active_call.sip.access import request_admission
 from active_call.sip.access.access_list import AdmissionPolicy, TrunkAccess
 from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint
@@ -20,7 +20,7 @@ LISTED = TrunkAccess("carrier", (ip_network("192.0.2.0/24"),))
 
 
 def guarded(wire, **policy):
-    """A bench whose endpoint has a door; the bench's own peer, 192.0.2.9, is listed."""
+    """A bench whose endpoint has an access list; the bench's own peer, 192.0.2.9, is listed."""
     bench = wire.Bench()
     policy.setdefault("trunks", (LISTED,))
     bench.endpoint = Endpoint(bench.config, bench.randomness, RequestAdmission(AdmissionPolicy(**policy)))
@@ -202,16 +202,16 @@ def test_contact_names_the_trunks_own_host_in_and_outside_of_calls(wire):
     assert answered.get("Contact") == "<sip:+15550001@sbc.example.com:5061>"
 
 
-def test_door_remembers_a_bounded_number_of_addresses(wire):
-    door = RequestAdmission(AdmissionPolicy((LISTED,), silence_after=3))
+def test_admission_remembers_a_bounded_number_of_addresses(wire):
+    admission = RequestAdmission(AdmissionPolicy((LISTED,), silence_after=3))
     request = Request("OPTIONS", "sip:x")
     loud = Flow("udp", wire.US, Address("203.0.113.9", 5060))
-    for n in range(3 * doors.MAX_ADDRESSES):
+    for n in range(3 * request_admission.MAX_ADDRESSES):
         host = f"198.18.{n // 250 % 250}.{n % 250}" if n % 2 else f"2001:db8:{n:x}::1"
-        door.judge(request, Flow("udp", wire.US, Address(host, 5060)), float(n) / 1000)
-        door.judge(request, loud, float(n) / 1000)
-    assert door.n_addresses <= doors.MAX_ADDRESSES
-    assert door.is_silenced("203.0.113.9", 10.0)
+        admission.judge(request, Flow("udp", wire.US, Address(host, 5060)), float(n) / 1000)
+        admission.judge(request, loud, float(n) / 1000)
+    assert admission.n_addresses <= request_admission.MAX_ADDRESSES
+    assert admission.is_silenced("203.0.113.9", 10.0)
 
 
 flows = st.sampled_from(["192.0.2.9", "203.0.113.9", "203.0.113.10", "127.0.0.1", "2001:db8::1", "2001:db8::2"])
@@ -223,8 +223,8 @@ agents = st.sampled_from(["", "friendly-scanner", "Asterisk"])
     st.booleans(),
     st.lists(st.tuples(st.sampled_from(["judge", "unreadable"]), flows, agents, st.floats(0, 30)), max_size=120),
 )
-def test_door_never_silences_those_it_must_hear_and_never_answers_a_silenced_one(strangers, is_open, inputs):
-    door = RequestAdmission(AdmissionPolicy(() if is_open else (LISTED,), strangers, silence_after=4, silence_s=50.0))
+def test_admission_never_silences_those_it_must_hear_and_never_answers_a_silenced_one(strangers, is_open, inputs):
+    admission = RequestAdmission(AdmissionPolicy(() if is_open else (LISTED,), strangers, silence_after=4, silence_s=50.0))
     now = 0.0
     for kind, host, agent, step in inputs:
         now += step
@@ -232,8 +232,8 @@ def test_door_never_silences_those_it_must_hear_and_never_answers_a_silenced_one
         request = Request("OPTIONS", "sip:x")
         if agent:
             request.headers.add("User-Agent", agent)
-        was_silenced = door.is_silenced(host, now)
-        verdict = door.judge(request, flow, now) if kind == "judge" else door.judge_unreadable(flow, now)
+        was_silenced = admission.is_silenced(host, now)
+        verdict = admission.judge(request, flow, now) if kind == "judge" else admission.judge_unreadable(flow, now)
         if host == "192.0.2.9" and not is_open:
             assert verdict.rule == "trunk"
         if host == "127.0.0.1" or strangers == "reject":

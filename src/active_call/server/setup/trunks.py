@@ -70,7 +70,7 @@ def trunk_policy(trunk: Trunk) -> TrunkPolicy:
 def admission_policy(config: Config) -> AdmissionPolicy:
     """The settings of the access list."""
     chosen = config.admission
-    doors = tuple(
+    trunks = tuple(
         TrunkAccess(
             name=trunk.name,
             networks=tuple(ipaddress.ip_network(network) for network in trunk.allow),
@@ -83,7 +83,7 @@ def admission_policy(config: Config) -> AdmissionPolicy:
         for trunk in active_trunks(config)
     )
     return AdmissionPolicy(
-        doors, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for, chosen.max_share_per_address
+        trunks, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for, chosen.max_share_per_address
     )
 
 

@@ -58,6 +58,7 @@ class FakeStream:
         """How the call listens to its caller now; None before the first order."""
         self.hears_tones = (False, False)
         self.improvement: tuple[bool, object] = (False, None)
+        self.ambience = ""
         self.n_ambience_stops = 0
         self.recording_is_paused = False
         self.music = b""
@@ -82,6 +83,9 @@ class FakeStream:
 
     def improve(self, *, denoise: bool, gain: object = None) -> None:
         self.improvement = denoise, gain
+
+    def start_ambience(self, path: str, offset: int, **levels: float) -> None:
+        self.ambience = path
 
     def stop_ambience(self) -> None:
         self.n_ambience_stops += 1

@@ -169,7 +169,7 @@ class Trunk:
     ) -> bytes:
         """Answer a request; the octets are kept for its repetitions."""
         copied = [(name, value) for name, value in request.headers if name in ("via", "from", "to", "call-id", "cseq")]
-        tag = to_tag or (tag_of(leg.local) if leg is not None else "door")
+        tag = to_tag or (tag_of(leg.local) if leg is not None else "trunk")
         if code > 100:
             copied = [(name, f"{value};tag={tag}" if name == "to" and not tag_of(value) else value) for name, value in copied]
         response = Message(f"SIP/2.0 {code} {reason}", copied, body)
