@@ -86,7 +86,7 @@ class Format(Struct, frozen=True):
 
 
 def offered_maps(section: MediaDescription) -> list[RtpMap]:
-    """The codecs of the payload types in the `m=` line, in order. Unknown types, and telephone events with an impossible clock, are left out."""
+    """The codecs of the payload types in the `m=` line, in order, without unknown types and telephone events with an impossible clock."""
     maps = section.rtpmaps()
     types = dict.fromkeys(section.payload_types)
     found = (_STATIC[13] if number == COMFORT_NOISE else maps.get(number) or _STATIC.get(number) for number in types)
