@@ -132,14 +132,15 @@ def _found(group: str) -> dict[str, EntryPoint]:
 
 @lru_cache(maxsize=32)
 def _look_up(installed: Installed, group: str) -> dict[str, EntryPoint]:
-    """Cached: every call asks. Callers must not modify it. Another package cannot take the name of an adapter of ours: it would get its keys."""
+    """Cached: every call asks. Callers must not modify it.
+
+    Another package cannot take the name of an adapter of ours: it would get that vendor's keys.
+    """
     points = sorted(_read(installed).select(group=group), key=_is_ours)
     found = {point.name: point for point in points}
     for point in points:
         if found[point.name] != point:
-            log.warning(
-                "an entry point is left out, because another one has its name", extra={"name_of_both": point.name, "left_out": point.value}
-            )
+            log.warning("entry point left out: another one has its name", extra={"entry_point": point.name, "left_out": point.value})
     return found
 
 
