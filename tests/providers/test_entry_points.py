@@ -78,7 +78,7 @@ def test_tools_that_are_not_there_are_a_config_error_with_those_that_are(install
         load_tools("wether")
     with pytest.raises(ConfigError, match="pip install acme_sdk"):
         load_tools("broken")
-    with pytest.raises(ConfigError, match="cannot be loaded: no look_up"):
+    with pytest.raises(ConfigError, match="cannot be loaded: AttributeError: no look_up"):
         load_tools("older")
 
 
