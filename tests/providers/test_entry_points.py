@@ -78,7 +78,7 @@ def test_tools_that_are_not_there_are_a_config_error_with_those_that_are(install
         load_tools("wether")
     with pytest.raises(ConfigError, match="pip install acme_sdk"):
         load_tools("broken")
-    with pytest.raises(ConfigError, match="cannot be loaded: no look_up"):
+    with pytest.raises(ConfigError, match="cannot be loaded: AttributeError: no look_up"):
         load_tools("older")
 
 
@@ -146,3 +146,26 @@ def test_what_is_installed_is_looked_up_once_however_many_calls_ask(monkeypatch:
     for _ in range(3):
         assert (known_providers("asr"), known_providers("tts")) == ([], [])
     assert asked == [1]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no GPU"), SyntaxError("invalid syntax"), SystemExit(3), KeyError("HOME")])
+def test_package_that_fails_at_its_import_is_a_config_error(failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point(EntryPoint):
+        def load(self) -> Any:
+            raise failure
+
+    monkeypatch.setattr(entry_points, "entry_points", lambda: EntryPoints([Point("desk", "acme:desk", "active_call.tools")]))
+    with pytest.raises(ConfigError, match=f"acme:desk.*{type(failure).__name__}"):
+        load_tools("desk")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_package_cannot_take_the_name_of_an_adapter_of_ours(
+    is_first: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = EntryPoint("openai", "active_call.providers.llm.openai:create", "active_call.llm")
+    theirs = EntryPoint("openai", "active_call_plugin.llm:create", "active_call.llm")
+    points = (theirs, ours) if is_first else (ours, theirs)
+    monkeypatch.setattr(entry_points, "entry_points", lambda: EntryPoints(points))
+    assert entry_points.found_adapters("llm") == {"openai": ours.module}
+    assert [record.__dict__["left_out"] for record in caplog.records] == [theirs.value]

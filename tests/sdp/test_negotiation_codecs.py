@@ -8,6 +8,8 @@ from itertools import permutations
 import pytest
 from msgspec.structs import replace
 
+from active_call.legs.agreed_media import agreed_rtp
+from active_call.media.link.order_check import check_order
 from active_call.sdp.crypto import DEFAULT_OFFER, KEY_BYTES, SUITES
 from active_call.sdp.description import parse_description
 from active_call.sdp.negotiation import (
@@ -282,3 +284,14 @@ def test_key_without_padding_is_read_and_a_key_of_another_suites_length_is_not()
     wrong = crypto_line(1, "AES_CM_128_HMAC_SHA1_80").replace("AES_CM_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80")
     with pytest.raises(NegotiationError, match="no common SRTP suite"):
         answer(sdp("m=audio 4 RTP/SAVP 0", wrong))
+
+
+@pytest.mark.parametrize("clock", ["0", "1", "8", "999", "192001", "4294967296", "9" * 30])
+def test_telephone_event_with_an_impossible_clock_is_left_out(clock: str) -> None:
+    offer = sdp("m=audio 4000 RTP/AVP 0 101 102", f"a=rtpmap:101 telephone-event/{clock}", "a=rtpmap:102 telephone-event/16000")
+    lines, agreement = answer(offer)
+    assert (agreement.send_event_type, agreement.event_clock_hz) == (102, 16_000)
+    assert not any("rtpmap:101" in line for line in lines)
+    check_order(agreed_rtp(1, agreement))
+    _, alone = answer(sdp("m=audio 4000 RTP/AVP 0 101", f"a=rtpmap:101 telephone-event/{clock}"))
+    assert (alone.send_event_type, alone.event_clock_hz) == (None, 8000)

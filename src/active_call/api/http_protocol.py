@@ -41,7 +41,10 @@ _SECONDS: Final = {h11.IDLE: "header_s", h11.SEND_BODY: "body_s"}
 
 
 class _Reader(h11.Connection):
-    """h11's state of one connection; refuses a body in very many tiny chunks."""
+    """h11's state of one connection. Refuses a body in very many tiny chunks, and a request that tells the length of its body twice.
+
+    A proxy before us may use the other length, and then what follows would be another client's request (RFC 9112 §6.1, §11.2).
+    """
 
     _n_pieces = 0
     _n_bytes = 0
@@ -50,6 +53,8 @@ class _Reader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._n_pieces = self._n_bytes = 0
+            if len(_OF_BODIES & {name for name, _ in event.headers}) > 1:
+                raise h11.RemoteProtocolError("Content-Length and Transfer-Encoding in one request")
         elif isinstance(event, h11.Data):
             self._n_pieces += 1
             self._n_bytes += len(event.data)

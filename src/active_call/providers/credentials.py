@@ -27,16 +27,20 @@ class KeySource(Struct, frozen=True):
     domains: tuple[str, ...]
     name: str = "apiKey"
     """The name of the key in the option."""
+    servers: tuple[str, ...] = ()
+    """Hosts that the environment names, also without TLS."""
 
     def with_server(self, url: str) -> KeySource:
         """A copy that also accepts the host of `url`, which the environment sets together with the key, as the vendor's."""
         host = urlsplit(url).hostname
-        return replace(self, domains=(*self.domains, host.lower())) if host else self
+        return replace(self, servers=(*self.servers, host.lower())) if host else self
 
     def is_own(self, url: str) -> bool:
-        """Whether `url` belongs to the vendor."""
-        host = (urlsplit(url).hostname or "").lower()
-        return any(host == domain or host.endswith(f".{domain}") for domain in self.domains)
+        """Whether `url` belongs to the vendor, and a key sent to it is protected: over http or ws everybody on the way could read it."""
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        is_vendor = any(host == domain or host.endswith(f".{domain}") for domain in self.domains)
+        return host in self.servers or (is_vendor and parts.scheme in ("https", "wss"))
 
 
 def find_key(section: str, given: str | None, url: str, source: KeySource, environment: Mapping[str, str]) -> str:

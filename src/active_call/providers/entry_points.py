@@ -6,6 +6,7 @@ tools. Nothing is imported before it is chosen.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +18,8 @@ from msgspec import Struct
 from active_call.base.errors import ConfigError
 from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.services import Services
+
+log = logging.getLogger("active_call.providers")
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
 PIP_COMMANDS = {
@@ -129,8 +132,20 @@ def _found(group: str) -> dict[str, EntryPoint]:
 
 @lru_cache(maxsize=32)
 def _look_up(installed: Installed, group: str) -> dict[str, EntryPoint]:
-    """Cached: every call asks. Callers must not modify it."""
-    return {point.name: point for point in _read(installed).select(group=group)}
+    """Cached: every call asks. Callers must not modify it.
+
+    Another package cannot take the name of an adapter of ours: it would get that vendor's keys.
+    """
+    points = sorted(_read(installed).select(group=group), key=_is_ours)
+    found = {point.name: point for point in points}
+    for point in points:
+        if found[point.name] != point:
+            log.warning("entry point left out: another one has its name", extra={"entry_point": point.name, "left_out": point.value})
+    return found
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.value.partition(":")[0].partition(".")[0] == __name__.partition(".")[0]
 
 
 @lru_cache(maxsize=1)
@@ -144,5 +159,5 @@ def _load(point: EntryPoint, key: str, name: str) -> Any:
         return point.load()
     except ModuleNotFoundError as error:
         raise missing_package(key, name, error.name or "") from error
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(key, f"{name!r} cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # a wall: the code of another package
+        raise ConfigError(key, f"{name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error

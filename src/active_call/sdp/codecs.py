@@ -73,6 +73,10 @@ _DYNAMIC: tuple[int, ...] = (*range(96, 128), *range(35, 64))
 """RFC 3551 §3 and §6: dynamic payload types; the second range is for when the first is used up."""
 
 
+EVENT_CLOCKS_HZ = range(1000, 192_001)
+"""Clocks that a telephone-event may have (RFC 4733 §2.5.1): those of audio codecs. The media process accepts no others."""
+
+
 class Format(Struct, frozen=True):
     """One payload type and its content: a codec name, or `TELEPHONE_EVENT`."""
 
@@ -82,11 +86,15 @@ class Format(Struct, frozen=True):
 
 
 def offered_maps(section: MediaDescription) -> list[RtpMap]:
-    """The codecs of the payload types in the `m=` line, in order. Unknown types are left out."""
+    """The codecs of the payload types in the `m=` line, in order, without unknown types and telephone events with an impossible clock."""
     maps = section.rtpmaps()
     types = dict.fromkeys(section.payload_types)
     found = (_STATIC[13] if number == COMFORT_NOISE else maps.get(number) or _STATIC.get(number) for number in types)
-    return [rtpmap for rtpmap in found if rtpmap is not None]
+    return [rtpmap for rtpmap in found if rtpmap is not None and _is_possible(rtpmap)]
+
+
+def _is_possible(rtpmap: RtpMap) -> bool:
+    return rtpmap.name.lower() != TELEPHONE_EVENT or rtpmap.clock_hz in EVENT_CLOCKS_HZ
 
 
 def first_common_codec(maps: Sequence[RtpMap], names: tuple[str, ...]) -> tuple[Codec, int] | None:

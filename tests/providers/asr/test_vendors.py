@@ -72,6 +72,10 @@ def test_the_environments_key_goes_to_the_vendor_alone() -> None:
     assert find_key("asr", "given", "wss://acme.example", source, environment) == "given"
     assert find_key("asr", None, "wss://acme.example.evil.example/v1", source, environment) == ""
     assert find_key("asr", None, "ws://127.0.0.1:9", source, environment) == ""
+    for plain in ("ws://acme.example/v1", "http://eu.acme.example"):
+        assert find_key("asr", None, plain, source, environment) == ""
+        assert find_key("asr", None, plain, source.with_server(plain), environment) == "from-environment"
+        assert find_key("asr", "given", plain, source, environment) == "given"
     for bad in ("a b", "schlüssel", "a\nb"):
         with pytest.raises(ConfigError, match="not a valid key"):
             find_key("asr", bad, "wss://acme.example", source, {})
