@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +150,28 @@ def test_server_that_is_full_answers_503_with_retry_after(tmp_path: Path) -> Non
         assert [answer.split(" ")[1] for answer in answers[:2]] == ["200", "200"]
         assert answers[2].startswith("SIP/2.0 503 ")
         assert "\r\nRetry-After: " in answers[2]
+
+
+def test_call_that_rings_when_the_server_stops_is_a_503_so_that_the_carrier_tries_another_server(tmp_path: Path) -> None:
+    """603 would end the search (RFC 3261 §21.6.2)."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        handler = f'[handler]\ntype = "webhook"\nurl = "http://127.0.0.1:{silent.getsockname()[1]}/"\n'
+        with running_server(tmp_path, PLAYBOOK, handler=handler) as server:
+            server.was_killed = True
+
+            def stop_while_it_rings() -> None:
+                server.wait(lambda: server.health()["calls"] == 1, 20, "the call to ring")
+                server.process.send_signal(signal.SIGTERM)
+
+            caller = Caller(server)
+            caller.sock.settimeout(30)
+            with contextlib.closing(caller.sock):
+                stopping = threading.Thread(target=stop_while_it_rings)
+                stopping.start()
+                answer = caller.invite(SDP)
+                stopping.join()
+            assert answer.startswith("SIP/2.0 503 ")
+            assert "\r\nRetry-After: " in answer
+            server.process.wait(30)
+        (record,) = server.records()
+        assert (record["status"], record["hangupReason"], record["sipCode"]) == ("rejected", "shutdown", 503)

@@ -120,3 +120,23 @@ def test_limit_that_is_lifted_ends_nothing() -> None:
     limit_of_others.allow(0.6, "late", 7)
     assert over.wait(30)
     assert ended == [7]
+
+
+def test_signals_while_the_program_is_loaded_end_it_silently_or_not_at_all() -> None:
+    """A request to reload does not end it; an interrupt ends it at once, without a traceback."""
+    program = """
+import os, signal, sys
+from active_call.server import cli
+
+def preload():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("survived", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("not reached", flush=True)
+
+cli.preload = preload
+sys.argv = ["active-call", "serve"]
+cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"survived\n", b"")

@@ -170,6 +170,26 @@ def test_silence_is_told_once_and_tried_again_until_it_works(wire):
     assert told(bench)[-1] == ("registered", 200, 3600)
 
 
+@pytest.mark.parametrize("code", [None, 500, 503], ids=["silent", "500", "503"])
+def test_registrar_that_was_away_for_an_hour_is_tried_within_four_minutes_of_its_return(wire, code):
+    bench = wire.Bench()
+    _, request = begin(bench, replace(SPEC, registrar_uri="sip:192.0.2.9"))
+    n_tries = 1
+    while bench.now < 3600:
+        if code is not None:
+            bench.feed(wire.response(request, code))
+        before = request.get("CSeq")
+        request = next(m for m in bench.advance(300) if m.get("CSeq") != before)
+        n_tries += 1
+    assert n_tries < 40
+    back_at = bench.now
+    if code is not None:
+        bench.feed(wire.response(request, code))
+    before = request.get("CSeq")
+    again = next(m for m in bench.advance(1800) if m.get("CSeq") != before)
+    assert again.at - back_at <= 240 + 32
+
+
 def test_wrong_password_is_a_refusal(bench, wire):
     _, request = begin(bench)
     for n in range(6):

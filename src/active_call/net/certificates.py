@@ -80,6 +80,8 @@ class ServerCertificate:
         self._files = files
         self._log = logger
         self._state = _state_of(files)
+        self._refused: object = None
+        """The state of files that could not be used: this is logged once."""
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ class ServerCertificate:
     def reload(self) -> bool:
         """Use the current files for new connections. True if they have changed and are valid. Open connections are not affected."""
         state = _state_of(self._files)
-        if self._files is None or self._context is None or state is None or state == self._state:
+        if self._files is None or self._context is None or state is None or state in (self._state, self._refused):
             return False
         fields = {"certificate": self.name}
         try:
@@ -97,7 +99,9 @@ class ServerCertificate:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._files.certificate, self._files.key)
             self._context.load_cert_chain(self._files.certificate, self._files.key)
         except (OSError, ssl.SSLError) as error:
-            self._log.error("TLS certificate could not be reloaded", extra={**fields, "error": describe_failure(error)})
+            more = "the previous one stays in use; the files are read again when they change"
+            self._log.error("TLS certificate could not be reloaded", extra={**fields, "error": describe_failure(error), "more": more})
+            self._refused = state
             return False
         self._state = state
         self._log.info("TLS certificate reloaded", extra=fields)
@@ -112,4 +116,4 @@ def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...
         stats = [path.stat() for path in (files.certificate, files.key)]
     except OSError:
         return None
-    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
+    return tuple((stat.st_ino, stat.st_ctime_ns, stat.st_size) for stat in stats)  # ctime: also when only the permissions change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 from active_call.base.numeric_threads import single_threaded
@@ -13,6 +14,8 @@ def main() -> None:
     """Run the command of the arguments."""
     gc.disable()  # imported objects stay alive: collecting during the imports takes a tenth of the start-up time
     is_server = begins_server(sys.argv[1:])
+    if is_server:
+        settle_signals()
     children = preload() if is_server else None
     load_httpx()
     with single_threaded():
@@ -28,6 +31,16 @@ def main() -> None:
     finally:
         if children is not None:
             children.close()
+
+
+def settle_signals() -> None:
+    """Until the server handles signals itself, an interrupt ends the process at once, and a request to reload does not end it.
+
+    Python's own handler raises KeyboardInterrupt somewhere in the imports: a traceback, or nothing at all if that is in a callback.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def begins_server(arguments: list[str]) -> bool:

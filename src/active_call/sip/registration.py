@@ -9,7 +9,8 @@
 
 Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Responses, timers and lost connections go in. REGISTERs
 come out, and RegistrationChanged whenever the state or its details change; a repeated refusal is reported once. The back-off doubles with
-jitter, so that many endpoints do not return at once (RFC 5626 §4.5). A refusal waits ten times as long as a timeout.
+jitter, so that many endpoints do not return at once (RFC 5626 §4.5). A refusal waits ten times as long as a timeout; after an
+outage of an hour the next try comes within four minutes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _BACK_OFF_S = 30.0
 _REFUSED_BACK_OFF_S = 300.0
 _MAX_BACK_OFF_S = 1800.0
 """RFC 5626 §4.5: base-time if all flows have failed, and max-time."""
+_MAX_OUTAGE_BACK_OFF_S = 240.0
+"""The same for a registrar that is away or overloaded: we get no calls until the next REGISTER after its return."""
 _MAX_RETRY_AFTER_S = 3600
 _MIN_REFRESH_S = 5.0
 """Lower bound of the refresh interval, for a registrar that grants a very short one."""
@@ -229,8 +232,8 @@ class Registration:
         if self._is_closing:
             return
         is_passing = response is None or code in (408, 480, 491) or (500 <= code < 600 and code not in (501, 505))
-        base_s = _BACK_OFF_S if is_passing else _REFUSED_BACK_OFF_S
-        wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._port.randomness.uniform(0.5, 1.0)
+        base_s, max_s = (_BACK_OFF_S, _MAX_OUTAGE_BACK_OFF_S) if is_passing else (_REFUSED_BACK_OFF_S, _MAX_BACK_OFF_S)
+        wait_s = min(max_s, base_s * 2 ** min(self._n_failures, 10)) * self._port.randomness.uniform(0.5, 1.0)
         self._n_failures += 1
         self._set_timer(now + max(wait_s, min(retry_after_s(response), _MAX_RETRY_AFTER_S)))
         self._report("failed", code, reason, None)

@@ -43,7 +43,7 @@ _WORDS = {
     127: "Interworking, unspecified",
 }
 """Q.850 table 1, for peers that send the value alone, as Asterisk does."""
-_FAILURES = frozenset(("error", "overload", "media_lost", "rtp_timeout", "no_media", "failed", "shutdown"))
+FAILURES = frozenset(("error", "overload", "media_lost", "rtp_timeout", "no_media", "failed", "shutdown"))
 """Causes that neither side intended."""
 
 
@@ -52,7 +52,7 @@ def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
     own = tuple(headers.items())
     if any(name.lower() == "reason" for name, _ in own):
         return own
-    return (*own, ("Reason", str(FAILURE if cause in _FAILURES else NORMAL)))
+    return (*own, ("Reason", str(FAILURE if cause in FAILURES else NORMAL)))
 
 
 def peer_reason(message: Request | Response | None) -> tuple[str, int | None]:

@@ -18,7 +18,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
 from active_call.legs.signalling import SignallingMessage
-from active_call.legs.sip.causes import peer_reason, warning_header, with_reason
+from active_call.legs.sip.causes import FAILURES, peer_reason, warning_header, with_reason
 from active_call.legs.sip.identity import allowed_methods, header_map
 from active_call.legs.sip.media import SipMedia
 from active_call.legs.sip.offers import DialogOffers
@@ -312,12 +312,14 @@ class SipLeg:
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
         if self._ended:
             return
+        is_refusal = self._incoming is not None and not self._answered
+        if is_refusal and cause in FAILURES and self._refuse(503, "Service Unavailable", cause=cause, warning=reason):
+            return  # 603 would tell the carrier to try no other server (RFC 3261 §21.6.2)
         self._why_ended = self._why_ended or (by, cause, reason)
         if self.call_handle is None:
             self._end(LegEnded(by=by, cause=cause, reason=reason))
             return
         own = sendable(headers.items())
-        is_refusal = self._incoming is not None and not self._answered
         own = own if is_refusal else with_reason(dict(own), cause)
         if not self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._port.call, now, headers=own)):
             self._end_if_lost(reason)

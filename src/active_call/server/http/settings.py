@@ -22,6 +22,7 @@ class HttpSettings:
         self.access = AccessControl(clock, tokens_of(config), config.http_rate)
         self._files = CertificateFiles(Path(config.tls_cert_file or ""), Path(config.tls_key_file or ""))
         self.tls: ssl.SSLContext | None = None
+        self._failure = ""
         if config.http_tls:
             try:
                 self.tls = server_context(self._files)
@@ -38,9 +39,11 @@ class HttpSettings:
         if self.tls is None:
             return
         try:
-            self.tls = server_context(self._files)
+            self.tls, self._failure = server_context(self._files), ""
         except (OSError, ssl.SSLError) as error:
-            log.error("the HTTPS certificate cannot be read; the previous one stays in use", extra={"error": str(error)})
+            if self._failure != str(error):
+                self._failure = str(error)
+                log.error("the HTTPS certificate cannot be read; the previous one stays in use", extra={"error": self._failure})
 
 
 def tokens_of(config: Config) -> tuple[Token, ...]:
