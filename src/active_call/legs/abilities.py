@@ -86,7 +86,7 @@ class TakesCandidates(Protocol):
     """The peer may send further ICE candidates while the call is being connected (trickle ICE, RFC 8838)."""
 
     async def add_candidate(self, candidate: str) -> None:
-        """Add a candidate in SDP form. An empty one ends the list. An unusable one is ignored."""
+        """Add a candidate in SDP form. An empty or unusable one is ignored."""
         ...
 
 

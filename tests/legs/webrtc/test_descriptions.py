@@ -21,12 +21,12 @@ def offer(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "opus", "event", "n_candidates", "is_complete"),
-    [("chromium", 111, 110, 1, False), ("firefox", 109, 101, 2, True), ("safari", 96, 101, 1, False)],
+    ("name", "opus", "event", "n_candidates"),
+    [("chromium", 111, 110, 1), ("firefox", 109, 101, 2), ("safari", 96, 101, 1)],
 )
-def test_offer_of_a_browser_is_read_and_answered(name: str, opus: int, event: int, n_candidates: int, is_complete: bool) -> None:
+def test_offer_of_a_browser_is_read_and_answered(name: str, opus: int, event: int, n_candidates: int) -> None:
     theirs = read_offer(offer(name))
-    assert (len(theirs.candidates), theirs.is_complete, theirs.we_are_client, theirs.mid) == (n_candidates, is_complete, True, "0")
+    assert (len(theirs.candidates), theirs.we_are_client, theirs.mid) == (n_candidates, True, "0")
     text, agreement = build_answer(theirs, OURS, CODECS, 40_002, session_id=7)
     answer = parse_description(text.encode())
     assert (agreement.codec, agreement.send_payload_type, agreement.rtcp_mux) == ("opus", opus, True)
@@ -44,7 +44,18 @@ def test_offer_of_a_browser_is_read_and_answered(name: str, opus: int, event: in
 def test_picture_and_data_of_chromium_are_refused_by_port_zero() -> None:
     text, _ = build_answer(read_offer(offer("chromium")), OURS, CODECS, 40_002, session_id=7)
     refused = parse_description(text.encode()).media[1:]
-    assert [(one.media, one.port) for one in refused] == [("video", 0), ("application", 0)]
+    assert [(one.media, one.port, one.get("mid")) for one in refused] == [("video", 0, "1"), ("application", 0, "2")]
+
+
+def test_answer_has_no_group_and_no_mid_that_the_offer_does_not_have() -> None:
+    """RFC 8843 §7.3, RFC 5888 §9.1: as clients before BUNDLE offer."""
+    text = offer("firefox")
+    without_group = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("a=group"))
+    bare = "".join(line for line in without_group.splitlines(keepends=True) if not line.startswith("a=mid"))
+    for changed, mid in ((without_group, "0"), (bare, None)):
+        answer = parse_description(build_answer(read_offer(changed), OURS, CODECS, 40_002, session_id=7)[0].encode())
+        assert not any(one.name == "group" for one in answer.attributes)
+        assert answer.media[0].get("mid") == mid
 
 
 def test_every_fingerprint_of_the_offer_is_kept() -> None:
@@ -71,7 +82,7 @@ def test_fragment_puts_other_ice_into_every_section() -> None:
     lines = ("a=ice-ufrag:Nw3t", "a=ice-pwd:abcdefghijklmnopqrstuv", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0")
     text = "\r\n".join((*lines, "a=candidate:1 1 udp 1 192.0.2.9 5 typ host", "a=end-of-candidates", ""))
     fragment = read_fragment(text)
-    assert (fragment.ufrag, len(fragment.candidates), fragment.is_last) == ("Nw3t", 1, True)
+    assert (fragment.ufrag, len(fragment.candidates)) == ("Nw3t", 1)
     for name in ("chromium", "firefox", "safari"):
         theirs = read_offer(with_ice(offer(name), fragment))
         assert (theirs.ufrag, theirs.password, theirs.candidates) == ("Nw3t", "abcdefghijklmnopqrstuv", fragment.candidates)

@@ -35,15 +35,16 @@ class Page:
         self.dtls: Dtls | None = None
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def offer(self) -> BrowserOffer:
-        """Of a new network."""
+    async def offer(self, candidates: list[str] | None = None) -> BrowserOffer:
+        """Of a new network. `candidates`: those in the offer, if not its own."""
         self.ice = aioice.Connection(ice_controlling=True)
         await self.ice.gather_candidates()
         lines = [
             "v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", "a=mid:0", "a=rtcp-mux",
             f"a=ice-ufrag:{self.ice.local_username}", f"a=ice-pwd:{self.ice.local_password}", "a=setup:actpass",
             f"a=fingerprint:sha-256 {own_certificate().fingerprint}",
-            *(f"a=candidate:{one.to_sdp()}" for one in self.ice.local_candidates), "a=end-of-candidates", "",
+            *(candidates if candidates is not None else [f"a=candidate:{one.to_sdp()}" for one in self.ice.local_candidates]),
+            "a=end-of-candidates", "",
         ]  # fmt: skip
         return read_offer("\r\n".join(lines))
 
@@ -101,13 +102,13 @@ class Stage:
         self.keys: list[Any] = []
         self.transport = BrowserTransport(settings, self.keys.append, lambda why, by: self.lost.append((why, by)))
 
-    async def connect(self) -> BrowserOffer:
+    async def connect(self, candidates: list[str] | None = None) -> BrowserOffer:
         loop = asyncio.get_running_loop()
         self.relay = await self.transport.open_relay()
         self.socket, _ = await loop.create_datagram_endpoint(lambda: self.media, local_addr=("127.0.0.1", 0))
         self.transport.set_media_port(self.socket.get_extra_info("sockname")[1])
         path = await self.transport.gather()
-        offer = await self.page.offer()
+        offer = await self.page.offer(candidates)
         await self.transport.begin(offer)
         await self.page.take(path)
         await until(lambda: bool(self.keys))
@@ -222,6 +223,27 @@ def test_media_is_not_parsed_as_stun(monkeypatch: pytest.MonkeyPatch) -> None:
     play(story)
 
 
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        [],
+        ["a=candidate:1 1 tcp 1518280447 192.0.2.1 9 typ host tcptype active"],
+        ["a=candidate:1 1 udp 2113937151 8b4c5d2e-7a1f-4f0e-9c3b-1a2b3c4d5e6f.local 57143 typ host"],
+        ["a=candidate:1 1 udp 2113937151 192.0.2.1 57143 typ host"],
+    ],
+    ids=["none", "TCP", "mDNS", "unreachable"],
+)
+def test_browser_whose_complete_candidates_are_of_no_use_is_found_by_its_own_checks(candidates: list[str]) -> None:
+    """RFC 8863: failing at once would leave it no time for them."""
+
+    async def story(stage: Stage) -> None:
+        await stage.connect(candidates)
+        await stage.sound_goes_both_ways()
+        assert not stage.lost
+
+    play(story)
+
+
 def test_name_that_nobody_knows_holds_up_nothing() -> None:
     async def story() -> None:
         path = IcePath(IceSettings())
@@ -308,8 +330,8 @@ class Owner:
 class PageApart(Page):
     """A page whose tasks and sockets do not have the context of the call."""
 
-    async def offer(self) -> BrowserOffer:
-        return await asyncio.create_task(super().offer(), context=Context())
+    async def offer(self, candidates: list[str] | None = None) -> BrowserOffer:
+        return await asyncio.create_task(super().offer(candidates), context=Context())
 
     async def take(self, path: IcePath) -> None:
         await asyncio.create_task(super().take(path), context=Context())

@@ -38,10 +38,9 @@ class BrowserOffer(Struct, frozen=True):
     setup: str
     candidates: tuple[str, ...]
     """Values of `a=candidate`, without the attribute name."""
-    is_complete: bool
-    """No further candidates follow (`a=end-of-candidates`, or no trickle ICE)."""
     is_lite: bool
     mid: str
+    """The identification of the audio section (RFC 5888); empty if it has none."""
 
     @property
     def we_are_client(self) -> bool:
@@ -79,7 +78,6 @@ def read_offer(offer: str) -> BrowserOffer:
     candidates = tuple(section.get_all("candidate"))
     if len(candidates) > MAX_CANDIDATES:
         raise NegotiationError(f"the offer has {len(candidates)} candidates; expected at most {MAX_CANDIDATES}")
-    options = " ".join((theirs.attribute_of(section, "ice-options") or "").split())
     return BrowserOffer(
         description=theirs,
         audio=index,
@@ -88,9 +86,8 @@ def read_offer(offer: str) -> BrowserOffer:
         fingerprints=fingerprints,
         setup=theirs.attribute_of(section, "setup") or "actpass",
         candidates=candidates,
-        is_complete=section.get("end-of-candidates") is not None or (bool(candidates) and "trickle" not in options),
         is_lite=any(one.name == "ice-lite" for one in theirs.attributes),
-        mid=section.get("mid") or "0",
+        mid=section.get("mid") or "",
     )
 
 
@@ -120,10 +117,11 @@ def build_answer(
     )
     answer = parse_description(data)
     sections = tuple(
-        _as_answered(one, offer, ours) if at == offer.audio else replace(one, protocol=theirs.media[at].protocol)
-        for at, one in enumerate(answer.media)
+        _as_answered(one, offer, ours) if at == offer.audio else _as_refused(one, theirs.media[at]) for at, one in enumerate(answer.media)
     )
-    head = [Attribute("group", f"BUNDLE {offer.mid}"), Attribute("msid-semantic", " WMS active-call")]
+    head = [Attribute("msid-semantic", " WMS active-call")]
+    if offer.mid and any(one.name == "group" and (one.value or "").startswith("BUNDLE") for one in theirs.attributes):  # RFC 8843 §7.3
+        head.insert(0, Attribute("group", f"BUNDLE {offer.mid}"))
     if ours.is_lite:
         head.append(Attribute("ice-lite"))
     return format_description(replace(answer, address=None, attributes=(*answer.attributes, *head), media=sections)).decode(), agreement
@@ -147,7 +145,7 @@ def _as_plain(section: MediaDescription, port: int) -> MediaDescription:
 
 def _as_answered(section: MediaDescription, offer: BrowserOffer, ours: Ours) -> MediaDescription:
     added = [
-        Attribute("mid", offer.mid),
+        *_mid(offer.description.media[offer.audio]),
         Attribute("msid", "active-call audio"),
         Attribute("ice-ufrag", ours.ufrag),
         Attribute("ice-pwd", ours.password),
@@ -158,6 +156,14 @@ def _as_answered(section: MediaDescription, offer: BrowserOffer, ours: Ours) -> 
     ]
     protocol = offer.description.media[offer.audio].protocol
     return replace(section, port=9, protocol=protocol, address="0.0.0.0", attributes=(*section.attributes, *added))
+
+
+def _as_refused(section: MediaDescription, theirs: MediaDescription) -> MediaDescription:
+    return replace(section, protocol=theirs.protocol, attributes=(*section.attributes, *_mid(theirs)))
+
+
+def _mid(theirs: MediaDescription) -> list[Attribute]:
+    return [Attribute("mid", theirs.get("mid"))] if theirs.get("mid") else []
 
 
 def _no_key(suite: str) -> bytes:

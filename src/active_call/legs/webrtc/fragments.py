@@ -21,8 +21,6 @@ class Fragment(Struct, frozen=True):
     ufrag: str
     password: str
     candidates: tuple[str, ...]
-    is_last: bool
-    """No further candidates follow."""
 
 
 def read_fragment(text: str) -> Fragment:
@@ -39,7 +37,7 @@ def read_fragment(text: str) -> Fragment:
     candidates = tuple(line.removeprefix("a=candidate:") for line in lines if line.startswith("a=candidate:"))
     if len(candidates) > MAX_CANDIDATES:
         raise ParseError("SDP fragment", expected=f"at most {MAX_CANDIDATES} candidates", found=str(len(candidates)))
-    return Fragment(ufrag, password, candidates, "a=end-of-candidates" in lines)
+    return Fragment(ufrag, password, candidates)
 
 
 def _first(lines: list[str], start: str) -> str:
@@ -49,7 +47,7 @@ def _first(lines: list[str], start: str) -> str:
 def with_ice(offer: str, fragment: Fragment) -> str:
     """`offer` with its ufrag, password and candidates replaced by those of the fragment, in every section."""
     added = [f"a=ice-ufrag:{fragment.ufrag}", f"a=ice-pwd:{fragment.password}"]
-    added += [f"a=candidate:{one}" for one in fragment.candidates] + ["a=end-of-candidates"] * fragment.is_last
+    added += [f"a=candidate:{one}" for one in fragment.candidates]
     head, *sections = re.split(r"(?m)^(?=m=)", offer)
     return "".join(
         _without_ice(one) + "".join(f"{line}\r\n" for line in lines) for one, lines in [(head, []), *((each, added) for each in sections)]

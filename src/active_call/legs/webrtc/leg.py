@@ -79,7 +79,7 @@ class WebRtcLeg(ClientLeg):
     # -- the browser
 
     async def add_candidate(self, candidate: str) -> None:
-        """A later candidate of the browser (trickle ICE, RFC 8838). An empty one ends the list."""
+        """A later candidate of the browser (trickle ICE, RFC 8838)."""
         if self._has_begun:
             await self._browser.add_candidate(candidate)
         elif len(self._early) < 64:
@@ -120,7 +120,7 @@ class WebRtcLeg(ClientLeg):
         read, held = read_fragment(fragment), self._theirs
         if held is not None and read.ufrag and (read.ufrag, read.password) != (held.ufrag, held.password):
             return fragment_of(await self.renegotiate(with_ice(self.offer, read)))
-        for candidate in (*read.candidates, *([""] if read.is_last else [])):
+        for candidate in read.candidates:
             await self.add_candidate(candidate)
         return ""
 

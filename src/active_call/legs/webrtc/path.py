@@ -95,29 +95,29 @@ class IcePath:
             ice.switch_role(ice_controlling=True)
         for candidate in offer.candidates:
             await self.add_candidate(candidate)
-        if offer.is_complete and not offer.is_lite:
-            await self.add_candidate("")
 
     async def add_candidate(self, text: str) -> None:
-        """Add a further candidate of the browser in SDP form. An unusable one is ignored; an empty one ends the list."""
+        """Add a further candidate of the browser in SDP form. An unusable one is ignored.
+
+        So is an empty one, which ends the list: also without a usable candidate the browser's own checks may arrive (RFC 8863 §4).
+        """
         text = text.strip().removeprefix("a=").removeprefix("candidate:")
         self._n_candidates += 1
-        if self._is_closed or self._n_candidates > MAX_CANDIDATES:
+        if not text or self._is_closed or self._n_candidates > MAX_CANDIDATES:
             return
         try:
-            candidate = aioice.Candidate.from_sdp(text) if text else None
+            candidate = aioice.Candidate.from_sdp(text)
         except (ValueError, IndexError) as error:
             log.debug("candidate ignored", extra={"candidate": text[:200], "reason": str(error)})
             return
-        if candidate is not None and candidate.host.lower().endswith(".local"):
+        if candidate.host.lower().endswith(".local"):
             lookup = asyncio.create_task(self._add(candidate, text), name="candidate's name")
             self._lookups.add(lookup)
             lookup.add_done_callback(self._lookups.discard)
-            await asyncio.sleep(0)  # start its look-up before the end of candidates is reported
         else:
             await self._add(candidate, text)
 
-    async def _add(self, candidate: aioice.Candidate | None, text: str) -> None:
+    async def _add(self, candidate: aioice.Candidate, text: str) -> None:
         try:
             await self._ice.add_remote_candidate(candidate)
         except (ValueError, OSError) as error:
