@@ -9,6 +9,7 @@ import copy
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -127,8 +128,9 @@ def _warn_without_effect(data: Any, cls: type[Any], path: str, line_of: Callable
             _warn_without_effect(value, groups[name], place, line_of, findings)
 
 
+@cache
 def _groups_of(cls: type[Any]) -> Mapping[str, type[Any]]:
-    """The fields that are option groups themselves."""
+    """The fields that are option groups themselves. Kept: msgspec reads the annotations anew each time."""
     if cls is not CallOption:
         return {}
     found = {}
