@@ -1,7 +1,7 @@
 """Replies by Google's Gemini API, streamed.
 
 API: `POST {base}/v1beta/models/{model}:streamGenerateContent?alt=sse` (ai.google.dev/api/generate-content). Settings: `model`
-(gemini-2.5-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
+(gemini-3.6-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
 a number of tokens; without it the model's lowest setting is used. `extra` is sent as further fields. Gemini's OpenAI-compatible
 endpoint works with `provider: openai`.
 """
@@ -30,7 +30,7 @@ from active_call.providers.settings import LlmSettings
 
 NAME: Final = "gemini"
 URL: Final = "https://generativelanguage.googleapis.com"
-DEFAULT_MODEL: Final = "gemini-2.5-flash"
+DEFAULT_MODEL: Final = "gemini-3.6-flash"
 MAX_SIGNATURES: Final = 2_000
 """The most tool calls kept, over all conversations with this model; older ones are no longer needed."""
 
