@@ -128,13 +128,16 @@ def _warn_without_effect(data: Any, cls: type[Any], path: str, line_of: Callable
             _warn_without_effect(value, groups[name], place, line_of, findings)
 
 
-@cache
 def _groups_of(cls: type[Any]) -> Mapping[str, type[Any]]:
-    """The fields that are option groups themselves. Kept: msgspec reads the annotations anew each time."""
-    if cls is not CallOption:
-        return {}
+    """The fields that are option groups themselves."""
+    return _groups_of_call() if cls is CallOption else {}
+
+
+@cache
+def _groups_of_call() -> Mapping[str, type[Any]]:
+    """Those of a call's options. Kept: msgspec reads the annotations anew each time."""
     found = {}
-    for info in msgspec.structs.fields(cls):
+    for info in msgspec.structs.fields(CallOption):
         inner = wire.struct_in(info.type)
         if inner is not None:
             found[info.name] = inner
