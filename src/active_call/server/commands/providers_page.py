@@ -13,7 +13,7 @@ from active_call.providers.speech_to_text import SpeechToTextCapabilities
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.usage.prices import ANY, HERE, shipped_prices
 
-_TITLES: Final = {
+TITLES: Final = {
     "asr": "Speech to text (`asr.provider`)",
     "tts": "Text to speech (`tts.provider`)",
     "llm": "Language models (`llm.provider`)",
@@ -31,7 +31,7 @@ something else. To add a provider, install a package with an entry point in the 
 def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
     """The whole page, in Markdown."""
     parts = [_HEAD]
-    for kind, title in _TITLES.items():
+    for kind, title in TITLES.items():
         of_kind = [one for one in declarations if one.kind == kind]
         parts.append(f"## {title}\n")
         parts.append("| provider | what | features | key |\n|---|---|---|---|")
@@ -68,7 +68,7 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
 
 def _row(one: ProviderDeclaration) -> str:
     names = ", ".join(f"`{name}`" for name in one.names)
-    keys = ", ".join(f"`{key}`" for key in one.keys) or "none"
+    keys = (" and " if one.needs_all_keys else " or ").join(f"`{key}`" for key in one.keys) or "none"
     return f"| {names} | {one.title} | {', '.join(features_of(one)) or '–'} | {keys} |"
 
 
