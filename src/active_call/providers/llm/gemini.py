@@ -23,6 +23,7 @@ from active_call.providers.credentials import find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import open_connection
+from active_call.providers.json_values import merged
 from active_call.providers.llm.gemini_contents import ChunkReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
 from active_call.providers.services import Services
@@ -116,7 +117,7 @@ class GeminiChatModel:
         generation = {**body.pop("generationConfig", {}), **{name: value for name, value in wanted.items() if value is not None}}
         if generation:
             body["generationConfig"] = generation
-        return {**body, **settings.extra, **request.extra}
+        return merged(merged(body, settings.extra), request.extra)
 
     def _thinking(self) -> dict[str, Any] | None:
         """The reasoning setting: a budget up to 2.5 (Pro cannot turn it off), a level from 3 on; None for models that do not reason."""
