@@ -51,7 +51,8 @@ def repaired(value: Any, depth: int = 0) -> Any:
         case _ if depth >= MAX_DEPTH:
             return CUT
         case msgspec.Struct():
-            return {info.encode_name: repaired(getattr(value, info.name), depth + 1) for info in msgspec.structs.fields(value)}
+            names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            return {encoded: repaired(getattr(value, name), depth + 1) for encoded, name in names}
         case Mapping():
             return {text_of(key): repaired(entry, depth + 1) for key, entry in value.items()}
         case list() | tuple() | set() | frozenset():

@@ -50,6 +50,8 @@ class ProviderDeclaration(Struct, frozen=True):
     """The page with the prices; empty for local engines."""
     keys: tuple[str, ...] = ()
     """Environment variables for the credentials, the usual one first."""
+    needs_all_keys: bool = False
+    """All of `keys` are needed; else any one of them."""
     key_page: str = ""
     """The page that issues keys."""
     base_url: str = ""

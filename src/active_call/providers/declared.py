@@ -63,8 +63,11 @@ def _missing(declaration: ProviderDeclaration, environment: Mapping[str, str]) -
     for module in MODULES_OF_PACKAGES.get(declaration.name, ()):
         if find_spec(module) is None:
             return _package(module)
-    if declaration.keys and not any(environment.get(key) for key in declaration.keys):
-        return f"needs {' or '.join(declaration.keys)} (made at {declaration.key_page})"
+    unset = [key for key in declaration.keys if not environment.get(key)]
+    if declaration.needs_all_keys:
+        return f"needs {' and '.join(unset)} (made at {declaration.key_page})" if unset else ""
+    if declaration.keys and len(unset) == len(declaration.keys):
+        return f"needs {' or '.join(unset)} (made at {declaration.key_page})"
     return ""
 
 

@@ -35,13 +35,13 @@ def write_object(value: Mapping[str, Any]) -> str:
 
 
 def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` with those of `more`, which win. Objects that are in both are merged in the same way."""
-    both = {name: merged(fields[name], value) for name, value in more.items() if _is_object(value) and _is_object(fields.get(name))}
+    """`fields` with those of `more`, which win. Objects that are in both are merged in the same way, unless they have different `type`s."""
+    both = {name: merged(fields[name], value) for name, value in more.items() if _are_alike(fields.get(name), value)}
     return {**fields, **more, **both}
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _are_alike(one: Any, other: Any) -> bool:
+    return isinstance(one, Mapping) and isinstance(other, Mapping) and one.get("type") == other.get("type", one.get("type"))
 
 
 def text(value: Any) -> str:

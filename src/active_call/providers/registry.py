@@ -8,6 +8,7 @@ keys come from a key set, is shared only among calls with that trust.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -30,6 +31,7 @@ from active_call.providers.key_sets import KeySet, KeySets
 from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
+from active_call.providers.shutdowns import shutdown_of
 from active_call.providers.sources import EngineLoader, warm
 from active_call.providers.speech.speech_cache import CachedSpeech, CachedTextToSpeech
 from active_call.providers.speech.speech_key import Voice
@@ -37,6 +39,7 @@ from active_call.providers.speech_to_text import SpeechToText
 from active_call.providers.text_to_speech import TextToSpeech
 from active_call.providers.turn.judge import TurnJudge
 from active_call.providers.turn.smart_turn import SmartTurn
+from active_call.providers.usage.units import Billed
 
 __all__ = [
     "Engines",
@@ -47,6 +50,8 @@ __all__ = [
     "create_synthesiser",
     "known_providers",
 ]
+
+logger = logging.getLogger(__name__)
 
 Option = AsrOption | TtsOption | LlmSettings | RealtimeOption
 
@@ -59,20 +64,31 @@ def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
 
 def create_synthesiser(option: TtsOption, services: Services, *, attempts: int | None = None) -> GuardedTextToSpeech:
     """The synthesis engine that `option` selects, or the default, behind the provider wall, without fallbacks. Raises ConfigError."""
-    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
-    return GuardedTextToSpeech(engine, services.world, attempts=attempts, default_model=model)
+    inner, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    engine = GuardedTextToSpeech(inner, services.world, attempts=attempts, default_model=model)
+    _warn_of_end(engine.billed)
+    return engine
 
 
 def create_responder(settings: LlmSettings, services: Services, *, attempts: int | None = None) -> GuardedChatModel:
     """The language model that `settings` select, or the default, behind the provider wall, without fallbacks. Raises ConfigError."""
-    engine, model = _adapter(settings, services.environment)(settings, services), _model_of(settings, services)
-    return GuardedChatModel(engine, services.world, attempts=attempts, default_model=model)
+    inner, model = _adapter(settings, services.environment)(settings, services), _model_of(settings, services)
+    engine = GuardedChatModel(inner, services.world, attempts=attempts, default_model=model)
+    _warn_of_end(engine.billed)
+    return engine
 
 
 def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealtimeModel:
     """The speech-to-speech model that `option` selects, behind the provider wall. Raises ConfigError."""
-    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
-    return GuardedRealtimeModel(engine, services.world, default_model=model)
+    inner, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    engine = GuardedRealtimeModel(inner, services.world, default_model=model)
+    _warn_of_end(engine.billed)
+    return engine
+
+
+def _warn_of_end(used: Billed) -> None:
+    if (end := shutdown_of(used)) is not None:
+        logger.warning("model ends", extra={"kind": used.kind, "provider": used.provider, "model": used.model, "reason": str(end)})
 
 
 class Engines:
@@ -113,6 +129,7 @@ class Engines:
     ) -> SupervisedSpeechToText:
         services = self._services_for(self._trusted(option, trust), self._keys.of(trust.keys))
         engine = GuardedSpeechToText(create_recogniser(option, services), services.world, default_model=_model_of(option, services))
+        _warn_of_end(engine.billed)
         return SupervisedSpeechToText(engine, fallbacks, hedge_after)
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:

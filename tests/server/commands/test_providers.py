@@ -44,6 +44,28 @@ def test_provider_is_ready_where_its_key_is_and_says_what_it_needs_elsewhere(mon
     assert CliRunner().invoke(app, ["providers"]).exit_code == 0
 
 
+def test_vendor_with_a_pair_of_keys_needs_all_of_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TENCENT_SECRET_ID", "TENCENT_APPID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TENCENT_SECRET_KEY", "k")
+    (tencent,) = [one for one in json.loads(CliRunner().invoke(app, ["providers", "asr", "--json"]).stdout) if one["provider"] == "tencent"]
+    assert tencent["missing"].startswith("needs TENCENT_SECRET_ID and TENCENT_APPID")
+    assert not tencent["usable"]
+
+
+def test_table_in_a_narrow_terminal_shows_whole_names_and_ready_ones_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("DEEPGRAM_API_KEY", "k")
+    for name in ("GOOGLE_SPEECH_API_KEY", "GOOGLE_API_KEY", "HUME_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    heard = CliRunner().invoke(app, ["providers", "asr"]).output
+    assert "openai-realtime" in heard and "GOOGLE_SPEECH_API_KEY" in heard and "…" not in heard
+    assert heard.index("deepgram") < heard.index("assemblyai")
+    assert "ends on 2026-11-13" in CliRunner().invoke(app, ["providers", "tts"]).output
+
+
 def test_unknown_kind_is_named() -> None:
     printed = CliRunner().invoke(app, ["providers", "stt"])
     assert printed.exit_code == 2 and "asr" in printed.output

@@ -29,6 +29,7 @@ from active_call.testing.vendors.chat.anthropic import AnthropicServer
 from active_call.testing.vendors.realtime.openai import OpenAiRealtimeServer
 from active_call.testing.vendors.stt.deepgram import DeepgramServer
 from active_call.testing.vendors.tts.cartesia import CartesiaSpeechServer
+from active_call.testing.vendors.tts.hume import HumeServer
 from active_call.testing.vendors.wire.server import VendorServer
 
 QUIET = 'http_addr = "127.0.0.1:0"\nudp_port = 0\naddr = "127.0.0.1"\n'
@@ -75,6 +76,23 @@ CASES = [
         "a conversation was opened",
     ),
 ]
+
+
+def test_provider_that_works_but_ends_soon_says_so() -> None:
+    async def run() -> list[Trial]:
+        local = EngineProcesses()
+        async with HumeServer() as server, httpx.AsyncClient() as http:
+            option = TtsOption(provider="hume", endpoint=server.http_url, secret_key=server.key)
+            try:
+                return await try_providers([Target("tts", "hume", option, "calls")], DECLARED, Services(World(), http, local, {}))
+            finally:
+                await local.close()
+
+    (trial,) = asyncio.run(run())
+    assert trial.ok and trial.text.startswith("said 'Hello.'")
+    assert "; the vendor ends the service on 2026-11-13; choose another provider or model (https://" in trial.text
+
+
 each_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 
 

@@ -9,6 +9,7 @@ import copy
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -129,10 +130,14 @@ def _warn_without_effect(data: Any, cls: type[Any], path: str, line_of: Callable
 
 def _groups_of(cls: type[Any]) -> Mapping[str, type[Any]]:
     """The fields that are option groups themselves."""
-    if cls is not CallOption:
-        return {}
+    return _groups_of_call() if cls is CallOption else {}
+
+
+@cache
+def _groups_of_call() -> Mapping[str, type[Any]]:
+    """Those of a call's options. Kept: msgspec reads the annotations anew each time."""
     found = {}
-    for info in msgspec.structs.fields(cls):
+    for info in msgspec.structs.fields(CallOption):
         inner = wire.struct_in(info.type)
         if inner is not None:
             found[info.name] = inner

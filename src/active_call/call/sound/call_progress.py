@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import fields
-
 from active_call.base.errors import MediaError
 from active_call.call.call_time import CallTime
 from active_call.call.opening.options import given
@@ -130,5 +128,5 @@ class CallProgressWatch:
 
 def gain_of(option: AgcOption) -> GainSettings:
     """The contract's gain control in the media plane's form."""
-    said = {field.name: getattr(option, field.name) for field in fields(GainSettings)}
+    said = {name: getattr(option, name) for name in GainSettings.__struct_fields__}
     return GainSettings(**{name: value for name, value in said.items() if value is not None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from active_call.base.errors import ProviderError
 from active_call.base.repair import valid_unicode
@@ -133,7 +133,7 @@ class ReplyCheck:
 
 def checked_usage(usage: Usage) -> Usage:
     """`usage` with valid numbers."""
-    return Usage(*(_tokens(getattr(usage, field.name)) for field in fields(Usage)))
+    return Usage(*(_tokens(getattr(usage, name)) for name in Usage.__struct_fields__))
 
 
 def _tokens(value: Any) -> int:

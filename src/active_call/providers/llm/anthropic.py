@@ -20,6 +20,7 @@ from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import open_connection
+from active_call.providers.json_values import merged
 from active_call.providers.llm.anthropic_messages import DEFAULT_MAX_TOKENS, EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
 from active_call.providers.services import Services
@@ -130,5 +131,5 @@ class AnthropicChatModel:
             body["temperature"] = min(temperature, 1.0)  # the API's own upper bound
         if settings.reasoning:
             body["output_config"] = {"effort": settings.reasoning}
-        body = {**body, **settings.extra, **request.extra}
+        body = merged(merged(body, settings.extra), request.extra)
         return {name: value for name, value in body.items() if name not in self._refused}

@@ -1,7 +1,7 @@
 """Replies by Google's Gemini API, streamed.
 
 API: `POST {base}/v1beta/models/{model}:streamGenerateContent?alt=sse` (ai.google.dev/api/generate-content). Settings: `model`
-(gemini-2.5-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
+(gemini-3.6-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
 a number of tokens; without it the model's lowest setting is used. `extra` is sent as further fields. Gemini's OpenAI-compatible
 endpoint works with `provider: openai`.
 """
@@ -23,6 +23,7 @@ from active_call.providers.credentials import find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import open_connection
+from active_call.providers.json_values import merged
 from active_call.providers.llm.gemini_contents import ChunkReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
 from active_call.providers.services import Services
@@ -30,7 +31,7 @@ from active_call.providers.settings import LlmSettings
 
 NAME: Final = "gemini"
 URL: Final = "https://generativelanguage.googleapis.com"
-DEFAULT_MODEL: Final = "gemini-2.5-flash"
+DEFAULT_MODEL: Final = "gemini-3.6-flash"
 MAX_SIGNATURES: Final = 2_000
 """The most tool calls kept, over all conversations with this model; older ones are no longer needed."""
 
@@ -116,7 +117,7 @@ class GeminiChatModel:
         generation = {**body.pop("generationConfig", {}), **{name: value for name, value in wanted.items() if value is not None}}
         if generation:
             body["generationConfig"] = generation
-        return {**body, **settings.extra, **request.extra}
+        return merged(merged(body, settings.extra), request.extra)
 
     def _thinking(self) -> dict[str, Any] | None:
         """The reasoning setting: a budget up to 2.5 (Pro cannot turn it off), a level from 3 on; None for models that do not reason."""

@@ -20,6 +20,7 @@ from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRe
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import EXCERPT_CHARS, StatusError, open_connection
+from active_call.providers.json_values import merged
 from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, raise_error_in
@@ -56,6 +57,8 @@ DECLARATION = ProviderDeclaration(
         DeclaredOption("temperature", "0 to 2"),
         DeclaredOption("maxTokens", "the longest reply"),
         DeclaredOption("reasoning", "how much the model should reason", "the lowest that it offers", is_latency_knob=True),
+        DeclaredOption("extra.service_tier", "priority answers sooner and costs more, where the model has it", is_latency_knob=True),
+        DeclaredOption("extra.prompt_cache_key", "requests with the same name share the vendor's cache of prompts", is_latency_knob=True),
         DeclaredOption("extra.*", "any other field of a request"),
     ),
     notes=(
@@ -150,4 +153,4 @@ class OpenAiChatModel:
         if settings.reasoning and profile.effort_field:
             body[profile.effort_field] = settings.reasoning
         body = {name: value for name, value in body.items() if name not in self._refused}
-        return {**body, **settings.extra, **request.extra}
+        return merged(merged(body, settings.extra), request.extra)

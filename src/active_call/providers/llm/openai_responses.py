@@ -18,6 +18,7 @@ from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRe
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import open_connection
+from active_call.providers.json_values import merged
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
@@ -50,7 +51,9 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("temperature", "0 to 2, for models without reasoning"),
         DeclaredOption("maxTokens", "the longest reply, reasoning included"),
         DeclaredOption("reasoning", "the effort", "the lowest that the model offers", is_latency_knob=True),
-        DeclaredOption("extra.*", "any other field of a request, such as service_tier"),
+        DeclaredOption("extra.service_tier", "priority answers sooner and costs more, where the model has it", is_latency_knob=True),
+        DeclaredOption("extra.prompt_cache_key", "requests with the same name share the vendor's cache of prompts", is_latency_knob=True),
+        DeclaredOption("extra.*", "any other field of a request"),
     ),
     notes="The vendor stores nothing (store: false).",
 )
@@ -110,4 +113,4 @@ class OpenAiResponsesModel:
         effort = settings.reasoning or profile.little_reasoning.get("reasoning_effort")
         if effort and profile.effort_field:
             body["reasoning"] = {"effort": effort}
-        return {**body, **settings.extra, **request.extra}
+        return merged(merged(body, settings.extra), request.extra)

@@ -13,6 +13,10 @@ from active_call.server.config.document import read_environment
 from active_call.server.terminal import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
     from active_call.providers.declared import Declared
 
 out = Terminal()
@@ -26,7 +30,7 @@ def providers(
     """List speech engines and vendors, their features, and whether you can use them here."""
     from active_call.providers.declaration import KINDS
     from active_call.providers.declared import declared_providers
-    from active_call.server.commands.providers_page import features_of, providers_page
+    from active_call.server.commands.providers_page import TITLES, providers_page
 
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"expected one of {', '.join(KINDS)}, found {kind!r}")
@@ -37,13 +41,36 @@ def providers(
     elif as_json:
         typer.echo(json.dumps([_as_json(one) for one in found]))
     else:
-        from rich.table import Table
+        for each in KINDS:
+            if of_kind := sorted((one for one in found if one.kind == each), key=lambda one: bool(one.missing)):
+                out.print(_table(TITLES[each], of_kind))
 
-        table = Table("kind", "provider", "what", "features", "here")
-        for one in found:
-            title, can = (one.declaration.title, ", ".join(features_of(one.declaration))) if one.declaration is not None else ("", "")
-            table.add_row(one.kind, one.name, title, can, one.missing.partition(" (")[0] or "ready")
-        out.print(table)
+
+def _table(title: str, found: Sequence[Declared]) -> Table:
+    """A table of those of one kind. Names of providers and of variables are never cut: they are copied from here."""
+    from rich.table import Table
+
+    from active_call.server.commands.providers_page import features_of
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("provider", no_wrap=True)
+    table.add_column("what it is, and can do")
+    table.add_column("here", overflow="fold")
+    for one in found:
+        declaration = one.declaration
+        what = f"{declaration.title}: {', '.join(features_of(declaration)) or '–'}" if declaration is not None else ""
+        table.add_row(", ".join((one.name, *(declaration.aliases if declaration is not None else ()))), what, _here(one))
+    return table
+
+
+def _here(one: Declared) -> str:
+    """`ready`, or what is missing, each variable in a line of its own; and whether the vendor ends the service."""
+    from active_call.providers.shutdowns import shutdown_of
+    from active_call.providers.usage.units import Billed
+
+    missing = one.missing.partition(" (")[0].replace(" or ", "\nor ").replace(" and ", "\nand ")
+    end = shutdown_of(Billed(one.kind, one.name))  # type: ignore[arg-type]
+    return "\n".join((missing or "[green]ready[/green]", *([f"ends on {end.date.isoformat()}"] if end is not None else [])))
 
 
 def _as_json(one: Declared) -> dict[str, object]:

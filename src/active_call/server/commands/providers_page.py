@@ -8,11 +8,12 @@ from typing import Final
 from active_call.providers.chat import ChatModelCapabilities
 from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.realtime_model import RealtimeCapabilities
+from active_call.providers.shutdowns import shipped_shutdowns
 from active_call.providers.speech_to_text import SpeechToTextCapabilities
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.usage.prices import ANY, HERE, shipped_prices
 
-_TITLES: Final = {
+TITLES: Final = {
     "asr": "Speech to text (`asr.provider`)",
     "tts": "Text to speech (`tts.provider`)",
     "llm": "Language models (`llm.provider`)",
@@ -30,7 +31,7 @@ something else. To add a provider, install a package with an entry point in the 
 def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
     """The whole page, in Markdown."""
     parts = [_HEAD]
-    for kind, title in _TITLES.items():
+    for kind, title in TITLES.items():
         of_kind = [one for one in declarations if one.kind == kind]
         parts.append(f"## {title}\n")
         parts.append("| provider | what | features | key |\n|---|---|---|---|")
@@ -67,7 +68,7 @@ def features_of(declaration: ProviderDeclaration) -> list[str]:
 
 def _row(one: ProviderDeclaration) -> str:
     names = ", ".join(f"`{name}`" for name in one.names)
-    keys = ", ".join(f"`{key}`" for key in one.keys) or "none"
+    keys = (" and " if one.needs_all_keys else " or ").join(f"`{key}`" for key in one.keys) or "none"
     return f"| {names} | {one.title} | {', '.join(features_of(one)) or '–'} | {keys} |"
 
 
@@ -88,9 +89,24 @@ def _section(one: ProviderDeclaration) -> str:
         lines.append("| option | meaning | default |\n|---|---|---|")
         lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'by the vendor'} |" for o in one.options]
         lines.append("")
+    if ends := _ends(one):
+        lines.append(f"**The vendor ends**: {ends}.\n")
     if known := _known_prices(one):
         lines.append(f"[Known prices](cost.md#prices), US dollars: {known}.\n")
     return "\n".join(lines)
+
+
+def _ends(one: ProviderDeclaration) -> str:
+    """Its models that the vendor shuts down, by day and page."""
+    rows = [row for row in shipped_shutdowns() if row.kind == one.kind and row.provider in one.names]
+    by_day: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        what = "the whole service" if row.model == ANY else f"`{row.model}`"
+        by_day.setdefault((row.date.isoformat(), row.replacement, row.source), []).append(what)
+    return "; ".join(
+        f"{', '.join(models)} on [{day}]({source}){f', recommended instead: {instead}' if instead else ''}"
+        for (day, instead, source), models in by_day.items()
+    )
 
 
 def _known_prices(one: ProviderDeclaration) -> str:

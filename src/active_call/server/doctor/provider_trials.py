@@ -36,7 +36,10 @@ from active_call.providers.key_sets import KeySets
 from active_call.providers.realtime_model import AgentSound, RealtimeEvent, RealtimeFailed, RealtimeSession, ReplyDone, Transcript
 from active_call.providers.registry import create_realtime, create_recogniser, create_responder, create_synthesiser
 from active_call.providers.settings import LlmSettings
+from active_call.providers.shutdowns import shutdown_of
 from active_call.providers.sources import warm
+from active_call.providers.usage.billing import ANY_SERVER, provider_at
+from active_call.providers.usage.units import Billed
 from active_call.server.doctor.provider_targets import Target
 
 TRIAL_S = 15.0
@@ -122,7 +125,17 @@ async def _try(target: Target, declared: Declared | None, services: Services) ->
         return Trial(target, False, _told(error, target, declared, services.environment))
     except Exception as error:  # noqa: BLE001 - an adapter of another package; the others are still tested
         return Trial(target, False, _told(error, target, declared, services.environment))
-    return Trial(target, True, text, watch.latency_ms)
+    end = shutdown_of(_used(target, declared))
+    return Trial(target, True, f"{text}; {end}" if end is not None else text, watch.latency_ms)
+
+
+def _used(target: Target, declared: Declared | None) -> Billed:
+    """The provider and the model of `target`; another vendor's server with the same protocol is another provider."""
+    option, declaration = target.option, declared.declaration if declared is not None else None
+    model = getattr(option, "model_type", None) or getattr(option, "model", None) or (declaration.default_model if declaration else "")
+    url = getattr(option, "endpoint", None) or getattr(option, "base_url", None)
+    provider = provider_at(url) if url and target.provider in ANY_SERVER else target.provider
+    return Billed(target.kind, provider, model or "")  # type: ignore[arg-type]
 
 
 def _told(error: Exception, target: Target, declared: Declared | None, environment: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from active_call.providers.credentials import KeySource, find_key, find_url, wit
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import as_provider_error
 from active_call.providers.http import post, status_error
-from active_call.providers.json_values import mapping, mappings, number, read_object, text
+from active_call.providers.json_values import mapping, mappings, merged, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
 from active_call.providers.vendor_parameters import OURS, base_language
@@ -117,7 +117,7 @@ class GladiaRecognition(StreamingRecognition):
             settings["language_config"] = {"languages": [language], "code_switching": False}
         if terms := terms_of(option, self._phrases, MAX_TERMS):
             settings["realtime_processing"] = {"custom_vocabulary": True, "custom_vocabulary_config": {"vocabulary": terms}}
-        return settings | {key: value for key, value in option.extra.items() if key not in OURS}
+        return merged(settings, {key: value for key, value in option.extra.items() if key not in OURS})
 
     def closing(self) -> Sequence[Message]:
         return ('{"type":"stop_recording"}',)

@@ -51,6 +51,7 @@ DECLARATION: Final = ProviderDeclaration(
     documentation="https://cloud.tencent.com/document/product/1093/48982",
     prices="https://cloud.tencent.com/document/product/1093/35686",
     keys=(*KEYS, *APP_ID.variables),
+    needs_all_keys=True,
     key_page=KEY_PAGE,
     base_url=URL,
     default_model=DEFAULT_ENGINE,

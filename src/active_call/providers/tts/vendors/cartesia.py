@@ -16,7 +16,7 @@ from active_call.contract.options import TtsOption
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.http import RETRYABLE_STATUS
-from active_call.providers.json_values import mapping, read_object, text, write_object
+from active_call.providers.json_values import mapping, merged, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech, parameters_in
@@ -109,7 +109,7 @@ class CartesiaTextToSpeech(SocketTextToSpeech):
             request["generation_config"] = generation
         if flush:
             request["flush"] = True
-        return write_object({**request, **parameters_in(option.extra, "cartesia_version")})
+        return write_object(merged(request, parameters_in(option.extra, "cartesia_version")))
 
     def abandon(self, spoken: SpokenText) -> Sequence[Message]:
         return (write_object({"context_id": spoken.id, "cancel": True}),)

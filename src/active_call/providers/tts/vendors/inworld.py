@@ -15,7 +15,7 @@ from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.json_values import mapping, number, read_object, text, write_object
+from active_call.providers.json_values import mapping, merged, number, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
@@ -89,9 +89,8 @@ class InworldTextToSpeech(SocketTextToSpeech):
             "audioConfig": sound,
             "timestampType": "WORD",
             "autoMode": False,  # otherwise the vendor also flushes by itself, and reports `flushCompleted` for each
-            **option.extra,
         }
-        return (write_object({"create": settings, "contextId": spoken.id}),)
+        return (write_object({"create": merged(settings, option.extra), "contextId": spoken.id}),)
 
     def say(self, spoken: SpokenText, clause: str) -> Sequence[Message]:
         said = clause.rstrip() + " "

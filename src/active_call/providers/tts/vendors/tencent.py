@@ -63,6 +63,7 @@ DECLARATION: Final = ProviderDeclaration(
     documentation="https://cloud.tencent.com/document/api/1073/108595",
     prices="https://cloud.tencent.com/document/product/1073/34112",
     keys=(*KEYS, *APP_ID.variables),
+    needs_all_keys=True,
     key_page=KEY_PAGE,
     base_url=URL,
     default_model=DEFAULT_VOICE,

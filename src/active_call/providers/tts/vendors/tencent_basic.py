@@ -49,6 +49,7 @@ DECLARATION: Final = ProviderDeclaration(
     documentation="https://cloud.tencent.com/document/product/1073/37995",
     prices="https://cloud.tencent.com/document/product/1073/34112",
     keys=KEYS,
+    needs_all_keys=True,
     key_page=KEY_PAGE,
     base_url=URL,
     default_model=DEFAULT_VOICE,
