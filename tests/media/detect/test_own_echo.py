@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from active_call.media.detect.own_echo import FRAME, MOST_IN_TICK, WINDOW, OwnEcho
+from active_call.media.detect import own_echo
+from active_call.media.detect.own_echo import FRAME, MOST_IN_TICK, WAIT_TICKS, WINDOW, OwnEcho
 from active_call.media.detect.speech import Detection
 from active_call.media.receive.echo_gate import EchoGate
 from active_call.testing.sound.audio import MULAW
@@ -105,6 +106,34 @@ def test_nothing_is_an_echo_while_nothing_is_sent() -> None:
     echo = OwnEcho(1)
     echo.begin(0)
     assert not echo.starts(0, 70, line(voice(1, 110))[8000 : 8000 + WINDOW])
+
+
+@pytest.mark.parametrize("heard_seed", [1, 2])
+def test_first_sound_of_a_call_is_compared_twice_at_most(monkeypatch: pytest.MonkeyPatch, heard_seed: int) -> None:
+    """Every caller who answers the greeting passes here, and a comparison takes as long as the voice detector of ten calls."""
+    compared: list[int] = []
+    correlate = own_echo._shares
+
+    def count(heard: np.ndarray, sent: np.ndarray) -> np.ndarray:
+        compared.append(1)
+        return correlate(heard, sent)
+
+    monkeypatch.setattr(own_echo, "_shares", count)
+    sent = voice(1, 110)
+    heard = line(voice(2, 180)) if heard_seed == 2 else line(delayed(sent, 0.1) * 0.25)
+    echo = OwnEcho(1)
+    echo.begin(0)
+    for tick in range(30):
+        echo.sent(tick, np.array([0]), sent[None, tick * FRAME : (tick + 1) * FRAME].astype(np.int16))
+    at = 29 * FRAME
+    assert echo.starts(0, 29, heard[at + FRAME - WINDOW : at + FRAME]) and echo.starts(0, 29, heard[at + FRAME - WINDOW : at + FRAME])
+    goes_on = []
+    for tick in range(30, 30 + WAIT_TICKS):
+        end = (tick + 1) * FRAME
+        echo.sent(tick, np.array([0]), sent[None, end - FRAME : end].astype(np.int16))
+        goes_on.append(echo.goes_on(0, tick, heard[end - WINDOW : end]))
+    assert goes_on[-1] is (heard_seed == 1)
+    assert len(compared) <= 2 + (heard_seed == 1)
 
 
 def test_starts_of_many_callers_in_one_tick_are_compared_up_to_a_limit() -> None:

@@ -75,6 +75,9 @@ _UNSURE_TICKS: Final = 4
 WAIT_TICKS: Final = 8
 """The first sound of a call that begins soon after ours is compared for so long before it counts as the caller's: a few syllables decide
 better than one. A greeting is protected meanwhile anyway."""
+WAIT_LOOKS: Final = 4
+"""It is compared in every so many of these ticks, not before: every caller who answers a greeting passes here, and each comparison makes a
+tick of all calls longer."""
 EVERY_TICKS: Final = 8
 """While an echo lasts, it is compared again so often."""
 MOST_IN_TICK: Final = 6
@@ -129,14 +132,14 @@ class OwnEcho:
         is_known = self._is_known(slot)
         if is_known and not self._is_louder(slot, sent, heard, AS_LOUD):
             return True
+        if self._n_waited[slot] < WAIT_TICKS and _rms(sent[: 10 * FRAME]) < _SOFT:
+            return True
         if self._is_unlikely(slot):
             self._n_not_found[slot] += 1
             return False
         if not self._may_compare(tick):
             return False
         is_echo = self._correlates(slot, sent, heard) and not (is_known and self._is_louder(slot, sent, heard, LOUDER))
-        if not is_echo and self._n_waited[slot] < WAIT_TICKS and _rms(sent[: 10 * FRAME]) < _SOFT:
-            return True
         self._n_waited[slot] = WAIT_TICKS
         self._n_not_found[slot] = 0 if is_echo else self._n_not_found[slot] + 1
         if self._n_not_found[slot] == _FORGOTTEN_AFTER:
@@ -148,7 +151,7 @@ class OwnEcho:
         sent = self._sound(slot, tick)
         if self._n_waited[slot] < WAIT_TICKS:
             self._n_waited[slot] += 1
-            is_echo = self._n_waited[slot] % 2 == 0 and self._may_compare(tick) and self._correlates(slot, sent, heard)
+            is_echo = self._n_waited[slot] % WAIT_LOOKS == 0 and self._may_compare(tick) and self._correlates(slot, sent, heard)
             self._n_waited[slot] = WAIT_TICKS if is_echo else self._n_waited[slot]
             return is_echo or bool(self._n_waited[slot] < WAIT_TICKS)
         if not self._is_known(slot):
