@@ -74,7 +74,7 @@ def test_what_was_heard_more_surely_as_a_back_channel_before_is_doubtful_also_as
 
 def test_short_text_without_a_rival_is_doubtful_only_with_little_confidence():
     assert is_doubtful(words(2), 0.7, 0.4) and not is_doubtful(words(2), 0.7, 0.4, has_rival=False)
-    assert is_doubtful(words(2), 0.45, 0.4, has_rival=False) and not is_doubtful(words(2), 0.45, 0.7, has_rival=False)
+    assert is_doubtful(words(2), 0.35, 0.4, has_rival=False) and not is_doubtful(words(2), 0.35, 0.7, has_rival=False)
 
 
 def test_partial_words_of_which_the_recogniser_is_not_sure_do_not_count_yet():

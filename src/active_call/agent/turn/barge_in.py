@@ -25,8 +25,7 @@ from active_call.agent.turn.overlap import (
     FIRST_S,
     INSTEAD_SHARE,
     LAST_MS,
-    LISTENING_SHARE,
-    MAX_MISHEARD_WORDS,
+    LISTENING_SHARES,
     STOPPING_SHARE,
     SURE_LISTENING_SHARE,
     AskAgain,
@@ -200,11 +199,13 @@ class BargeIn:
         read, other = self._read(text), self._read(alternatives[0].text)
         if read.kind is Kind.BACKCHANNEL:
             return alternatives[0].text if alternatives[0].share >= STOPPING_SHARE else text
-        if read.n_content > MAX_MISHEARD_WORDS:
+        if read.n_content > len(LISTENING_SHARES):
             return text
         match read.kind, other.kind:
+            case Kind.WORDS, Kind.BACKCHANNEL if self._is_whole(text):
+                least = SURE_LISTENING_SHARE
             case Kind.WORDS, Kind.BACKCHANNEL:
-                least = LISTENING_SHARE
+                least = LISTENING_SHARES[read.n_content - 1]
             case Kind.WORDS, Kind.STOP:
                 least = INSTEAD_SHARE
             case Kind.STOP, Kind.BACKCHANNEL:
@@ -241,10 +242,13 @@ class BargeIn:
 
     def _has_rival(self, text: str, alternatives: Alternatives) -> bool:
         """False for a short text that is a whole turn if no listener's word is nearly as likely by its sound: "no", "what?"."""
+        is_near = alternatives is None or any(self._read(one.text).kind is Kind.BACKCHANNEL for one in alternatives[:1])
+        return is_near or not self._is_whole(text)
+
+    def _is_whole(self, text: str) -> bool:
         words = turn_words(self._language())
         said = " ".join(spoken_words(text))
-        is_whole = said in words.whole or said in words.no
-        return alternatives is None or not is_whole or any(self._read(one.text).kind is Kind.BACKCHANNEL for one in alternatives[:1])
+        return said in words.whole or said in words.no
 
     def _without_beginning(self, text: str, read: OverlapText) -> OverlapText:
         """Who wants the turn goes on after "so" or "but". "So, okay" is what is left of "oh, okay"."""

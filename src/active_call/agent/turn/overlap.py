@@ -40,18 +40,17 @@ DOUBTS = ((0.25, 0.9), (0.5, 0.8))
 """A final text of at most two words from a sound shorter than this (s) needs at least this confidence. Back-channels ("uh-huh", "yeah",
 "right, right") are misrecognised as two arbitrary words with 0.4 to 0.8. A third step, 0.72 below 0.95 s, would halve what is left of them
 and cost as many interruptions."""
-WITHOUT_RIVAL = 0.5
+WITHOUT_RIVAL = 0.4
 """The same for a text that is a whole turn ("no", "what?") if no listener's word is nearly as likely by its sound."""
-LISTENING_SHARE = 0.02
-"""A listener's word that is at least this likely, as a share of the likelihood of the recognised text, is what was said."""
+LISTENING_SHARES = (0.02, 0.02, 0.2)
+"""A listener's word that is at least this likely, as a share of the likelihood of the recognised text, is what was said: by the number of
+words in that text, not counting those of listeners. With more words it is no misheard reply of a listener."""
 INSTEAD_SHARE = 0.1
 """The same for a word that stops the agent instead of other words: "Hanging on." for "Hang on." """
 SURE_LISTENING_SHARE = 0.5
-"""The same for a listener's word instead of one that stops the agent."""
+"""The same for a listener's word instead of one that stops the agent, or of a whole turn ("no", "what?")."""
 STOPPING_SHARE = 100.0
 """The same for a word that stops the agent instead of a listener's: hums resemble many words, and "no" has up to 40."""
-MAX_MISHEARD_WORDS = 3
-"""More words, not counting those of listeners, are no misheard reply of a listener."""
 BACKCHANNEL_S = 1.2
 BACKCHANNEL_CONFIDENCE = 0.7
 """The same for three words, if a partial text of the same sound was a back-channel, of which the recogniser was surer."""
