@@ -23,11 +23,7 @@ from active_call.agent.turn.overlap import (
     ENOUGH_WORDS,
     FALSE_START_S,
     FIRST_S,
-    INSTEAD_SHARE,
     LAST_MS,
-    LISTENING_SHARES,
-    STOPPING_SHARE,
-    SURE_LISTENING_SHARE,
     AskAgain,
     Overlap,
     Resume,
@@ -36,14 +32,10 @@ from active_call.agent.turn.overlap import (
     is_doubtful,
     is_unsure,
 )
+from active_call.agent.turn.overlap_words import Alternatives, OverlapWords
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.agent.turn.turn_words import spoken_words, turn_words
 from active_call.contract import commands
-from active_call.providers.speech_to_text import Alternative
-
-Alternatives = tuple[Alternative, ...] | None
-"""The short replies that are nearly as likely as a final text, the likeliest first; None if the recogniser does not rate them."""
 
 SETTLE_S = 0.3
 """How long the caller's words wait for the report of how much of the reply was heard."""
@@ -190,34 +182,8 @@ class BargeIn:
         return ended_at - self._spoken_since
 
     def likelier_text(self, text: str, alternatives: Alternatives) -> str:
-        """What the caller has said over the agent: the final text, or a short reply that is nearly as likely by its sound.
-
-        Who listens says "okay" far more often than two arbitrary words; who hums is as easily misheard for one who says "wait".
-        """
-        if not alternatives or self._is_asking or self._floor.facts.is_known_phrase or self._is_offered(text):
-            return text
-        read, other = self._read(text), self._read(alternatives[0].text)
-        if read.kind is Kind.BACKCHANNEL:
-            return alternatives[0].text if alternatives[0].share >= STOPPING_SHARE else text
-        if read.n_content > len(LISTENING_SHARES):
-            return text
-        match read.kind, other.kind:
-            case Kind.WORDS, Kind.BACKCHANNEL if self._is_whole(text):
-                least = SURE_LISTENING_SHARE
-            case Kind.WORDS, Kind.BACKCHANNEL:
-                least = LISTENING_SHARES[read.n_content - 1]
-            case Kind.WORDS, Kind.STOP:
-                least = INSTEAD_SHARE
-            case Kind.STOP, Kind.BACKCHANNEL:
-                least = SURE_LISTENING_SHARE
-            case _:
-                return text
-        return alternatives[0].text if alternatives[0].share >= least else text
-
-    def _is_offered(self, text: str) -> bool:
-        """Whether the agent has just said the words itself: "you can have red or white" """
-        said = spoken_words(text)
-        return bool(said) and set(said) <= set(spoken_words(self._own_text))
+        """What the caller has said over the agent: the final text, or a short reply that is nearly as likely by its sound."""
+        return text if self._floor.facts.is_known_phrase else self._words.likelier_text(text, alternatives)
 
     def takes_turn(self, text: str, now: float, confidence: float | None = None, alternatives: Alternatives = None) -> bool:
         """A final text with words arrives while the reply plays or is paused. True if it takes the turn, else the reply continues.
@@ -225,13 +191,12 @@ class BargeIn:
         `confidence`: the recogniser's, if it reports one.
         """
         read = self._read(text)
-        if self._is_doubtful(read, confidence, now, has_rival=self._has_rival(text, alternatives)):
+        if self._is_doubtful(read, confidence, has_rival=self._words.has_rival(text, alternatives)):
             self._outbox.note("speech over the agent not answered", reason="short and doubtful", confidence=confidence)
             if self.is_overlapping and not self._floor.is_caller_speaking:
                 self.go_on(now)
             return False
-        if read.kind is Kind.WORDS and not self._is_asking:
-            read = self._without_beginning(text, read)
+        read = self._words.without_beginning(text, read)
         if read.kind in (Kind.WORDS, Kind.STOP):
             return True
         self._outbox.note("speech over the agent not answered", reason=str(read.kind))
@@ -240,29 +205,11 @@ class BargeIn:
             self.decide(now)
         return False
 
-    def _has_rival(self, text: str, alternatives: Alternatives) -> bool:
-        """False for a short text that is a whole turn if no listener's word is nearly as likely by its sound: "no", "what?"."""
-        is_near = alternatives is None or any(self._read(one.text).kind is Kind.BACKCHANNEL for one in alternatives[:1])
-        return is_near or not self._is_whole(text)
-
-    def _is_whole(self, text: str) -> bool:
-        words = turn_words(self._language())
-        said = " ".join(spoken_words(text))
-        return said in words.whole or said in words.no
-
-    def _without_beginning(self, text: str, read: OverlapText) -> OverlapText:
-        """Who wants the turn goes on after "so" or "but". "So, okay" is what is left of "oh, okay"."""
-        words = turn_words(self._language())
-        if words.is_a_beginning(text):
-            return OverlapText(Kind.NOTHING)
-        rest = self._read(words.without_beginning(text))
-        return rest if rest.kind is Kind.BACKCHANNEL else read
-
-    def _is_doubtful(self, read: OverlapText, confidence: float | None, now: float, *, has_rival: bool) -> bool:
+    def _is_doubtful(self, read: OverlapText, confidence: float | None, *, has_rival: bool) -> bool:
         """Also for a text of speech before the caller spoke again: the rest of it decides."""
         facts = self._floor.facts
         spoke_s = self._spoke_s if facts.is_speaking or facts.voice_ended_at is None else facts.voice_ended_at - facts.since
-        if self._is_asking or spoke_s is None:
+        if self._words.is_question or spoke_s is None:
             return False
         return is_doubtful(read, confidence, spoke_s, backchannel=self._backchannel, has_rival=has_rival)
 
@@ -290,15 +237,14 @@ class BargeIn:
         return playback.text if playback is not None else ""
 
     @property
-    def _is_asking(self) -> bool:
-        """Whether the agent is asking something: words over it may be the answer."""
-        return "?" in self._own_text or "？" in self._own_text
+    def _words(self) -> OverlapWords:
+        return OverlapWords(self._own_text, self._language())
 
     def _may_be_backchannel(self, text: str) -> bool:
-        return not self._is_asking and backchannels(self._language()).may_become_one(text)
+        return not self._words.is_question and backchannels(self._language()).may_become_one(text)
 
     def _read(self, text: str) -> OverlapText:
-        return backchannels(self._language()).read(text, own=self._own_text, is_question=self._is_asking)
+        return self._words.read(text)
 
     # -- the pause
 

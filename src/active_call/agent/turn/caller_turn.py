@@ -17,13 +17,14 @@ from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.scripted import plain_words
 from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.backchannels import Kind, backchannels
-from active_call.agent.turn.barge_in import Alternatives, BargeIn
+from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_silence import CallerSilence
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.end_of_turn import EndOfTurnWatch
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, expected_after
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.overlap import FALSE_START_S
+from active_call.agent.turn.overlap_words import Alternatives
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn

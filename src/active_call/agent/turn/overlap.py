@@ -13,8 +13,8 @@ The reply is paused at once. The first matching rule decides:
 | is silent, spoke for less than 0.5 s, without words            | resume after 0.35 s of silence              |
 | is silent, spoke longer, without words or with too few         | resume after 0.7 s of silence               |
 
-Before all of these: a final text that `is_doubtful` resumes the reply. Words that arrive after a resume interrupt the reply like any
-others.
+Before all of these: a final text that `is_doubtful` resumes the reply, and partial words that are `is_unsure` are no words. Words that
+arrive after a resume interrupt the reply like any others.
 """
 
 from __future__ import annotations
@@ -42,15 +42,6 @@ DOUBTS = ((0.25, 0.9), (0.5, 0.8))
 and cost as many interruptions."""
 WITHOUT_RIVAL = 0.4
 """The same for a text that is a whole turn ("no", "what?") if no listener's word is nearly as likely by its sound."""
-LISTENING_SHARES = (0.02, 0.02, 0.2)
-"""A listener's word that is at least this likely, as a share of the likelihood of the recognised text, is what was said: by the number of
-words in that text, not counting those of listeners. With more words it is no misheard reply of a listener."""
-INSTEAD_SHARE = 0.1
-"""The same for a word that stops the agent instead of other words: "Hanging on." for "Hang on." """
-SURE_LISTENING_SHARE = 0.5
-"""The same for a listener's word instead of one that stops the agent, or of a whole turn ("no", "what?")."""
-STOPPING_SHARE = 100.0
-"""The same for a word that stops the agent instead of a listener's: hums resemble many words, and "no" has up to 40."""
 BACKCHANNEL_S = 1.2
 BACKCHANNEL_CONFIDENCE = 0.7
 """The same for three words, if a partial text of the same sound was a back-channel, of which the recogniser was surer."""
