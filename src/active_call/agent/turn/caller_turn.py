@@ -47,8 +47,7 @@ MAX_FINALS = 10
 
 def whole_of(event: AsrFinal) -> tuple[int, str] | None:
     """The index of the first utterance and the text of several that were recognised together; None if the event has none."""
-    is_whole = isinstance(event, FinalForAgent) and event.whole_from is not None
-    return (event.whole_from, event.whole_text) if is_whole else None
+    return (event.whole_from, event.whole_text) if isinstance(event, FinalForAgent) and event.whole_from is not None else None
 
 
 def alternatives_of(event: AsrFinal) -> Alternatives:

@@ -99,4 +99,4 @@ class MoonshineSpeechToText:
         return Transcript(*await self._local.run(moonshine_engine.draft, pcm, phrases, background=True))
 
     async def _rate(self, pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
-        return await self._local.run(moonshine_engine.rate, pcm, texts, background=True)
+        return tuple(await self._local.run(moonshine_engine.rate, pcm, texts, background=True))

@@ -171,12 +171,18 @@ def _whole(value: Any) -> Whole | None:
     return Whole(value.first_index, valid_unicode(text_of(value.text))[:MAX_TEXT_CHARS])
 
 
-def _alternatives(value: Any) -> tuple[Alternative, ...] | None:
-    if not isinstance(value, tuple):
+def _alternatives(values: Any) -> tuple[Alternative, ...] | None:
+    if not isinstance(values, tuple):
         return None
-    texts = (one for one in value[:MAX_ALTERNATIVES] if isinstance(one, Alternative))
-    known = ((valid_unicode(text_of(one.text))[:MAX_TEXT_CHARS], one.share) for one in texts)
-    return tuple(Alternative(text, share) for text, share in known if isinstance(share, float) and math.isfinite(share))
+    return tuple(_alternative(value) for value in values[:MAX_ALTERNATIVES] if isinstance(value, Alternative) and _is_finite(value.share))
+
+
+def _alternative(value: Alternative) -> Alternative:
+    return Alternative(valid_unicode(text_of(value.text))[:MAX_TEXT_CHARS], float(value.share))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _index_of(event: Any) -> int | None:
