@@ -25,6 +25,7 @@ VOICES = {
     "held-out-2": ("flite:slt", "flite:awb", "piper:joe*1.2"),
     "tune-4": ("piper:joe", "piper:joe*0.88", "flite:rms"),
     "fresh-2": ("flite:slt", "piper:joe*1.2"),
+    "tune-5": ("flite:kal16", "flite:rms", "espeak:en-gb", "espeak:en-us+f2"),
 }
 """The sets used to tune rules and weights, and the sets used to evaluate them. `tune-2` are the sentences of `tune` in other voices."""
 SAID_BY = {"tune-2": "tune"}

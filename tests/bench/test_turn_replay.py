@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from active_call.media.link.messages import PauseHeard, SpeechEnded, SpeechStarted
+from active_call.providers.speech_to_text import Alternative
 from active_call.testing.spoken_calls.overlap_replay import replay_overlap
 from active_call.testing.spoken_calls.turn_replay import replay_turn
 from active_call.testing.spoken_calls.turn_trace import HeardFrom, TurnTrace, from_json, to_json
@@ -45,6 +46,44 @@ def test_listener_does_not_stop_the_agent_and_who_wants_the_turn_does():
     assert interrupts.yielded_at is not None
 
 
+def over_the_news(text: str, confidence: float, seconds: float, *alternatives: Alternative) -> bool:
+    """Whether speech of so many seconds that is heard as `text` stops an agent that reads the news."""
+    trace = speech((0.6, 0.6 + seconds, text))
+    trace.heard[0].partials.clear()
+    trace.heard[0].finals[0] = (text, confidence, 0.2)
+    trace.heard[0].alternatives[0] = alternatives
+    overlap = replay_overlap(trace, "Here is the news of the week. The first tulips have arrived from Holland.")
+    assert overlap.paused_at is not None and (overlap.yielded_at or overlap.resumed_at) is not None
+    return overlap.yielded_at is not None
+
+
+def test_misheard_word_of_a_listener_does_not_stop_the_agent():
+    assert not over_the_news("Oh, how's she?", 0.58, 0.9, Alternative("Oh, I see.", 0.64), Alternative("I see.", 0.33))
+    assert over_the_news("How is she?", 0.58, 0.9), "no word of a listener is as likely"
+
+
+def test_short_refusal_of_low_confidence_stops_the_agent_if_no_word_of_a_listener_is_as_likely():
+    assert over_the_news("No.", 0.66, 0.3)
+    assert not over_the_news("No.", 0.66, 0.3, Alternative("Oh.", 0.8)), "it was a word of a listener"
+    assert not over_the_news("Milky.", 0.66, 0.3), "no turn in itself: who wants the turn goes on"
+
+
+def test_drafts_of_a_short_reply_do_not_stop_the_agent():
+    trace = speech((0.6, 1.7, "Exactly."))
+    trace.heard[0].partials = [(1.16, "It was that.", 0.8), (1.6, "How is it going?", 0.83)]
+    trace.heard[0].finals[0] = ("Exactly.", 0.9, 0.2)
+    overlap = replay_overlap(trace, "Here is the news of the week. The first tulips have arrived from Holland.")
+    assert overlap.yielded_at is None and overlap.resumed_at is not None
+
+
+def test_partial_words_of_long_speech_stop_the_agent_before_it_ends():
+    trace = speech((0.6, 4.0, "No, I do not want any of that, please."))
+    trace.heard[0].partials = [(1.16, "No, I do.", 0.8), (2.1, "No, I do not want", 0.83)]
+    overlap = replay_overlap(trace, "Here is the news of the week. The first tulips have arrived from Holland.")
+    assert overlap.yielded_at is not None and overlap.yielded_at <= 2.1
+
+
 def test_trace_is_kept_as_json():
     trace = speech((0.6, 1.2, "I would like to"), (1.9, 2.8, "book a table."))
+    trace.heard[0].alternatives[0] = (Alternative("I see.", 0.5),)
     assert from_json(to_json(trace)) == trace

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_call_ports import FakeCall, FakeMachine
 
-from active_call.agent.effects import JoinedFinal
+from active_call.agent.effects import FinalForAgent
 from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.call.call_time import CallTime
 from active_call.call.dependencies import RecordingPolicy
@@ -341,7 +341,7 @@ def test_text_of_utterances_together_is_for_the_agent_only(is_secret: bool) -> N
         output = EventOutput(Journal(call.state.facts), a_time(), Records(), call.ports.log, to_agent.append)  # type: ignore[arg-type]
         subscription = output.event_log.subscribe()
         output.is_secret = is_secret
-        output.emit(JoinedFinal(index=2, text="five", start_time=7, end_time=8, whole_from=1, whole_text="four five"))
+        output.emit(FinalForAgent(index=2, text="five", start_time=7, end_time=8, whole_from=1, whole_text="four five"))
         (told,) = [item.event for item in subscription.take()]
         assert type(told) is events.AsrFinal, "utterance 1 may have been secret"
         assert [(event.text, event.whole_from, event.whole_text) for event in to_agent] == [("five", 1, "four five")]

@@ -36,7 +36,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.registry import Engines, LlmSettings
-from active_call.providers.speech_to_text import Whole
+from active_call.providers.speech_to_text import Alternative, Whole
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
 from active_call.testing.virtual_time import VirtualClock, run_virtually
@@ -186,6 +186,11 @@ def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -
         ),
         (Final("x", 2, 0, 9, whole=Whole(1, "a\ud83d x")), Final("x", 2, 0, 9, whole=Whole(1, "a\ufffd x"))),
         (Final("x", 2, 0, 9, whole="a x"), Final("x", 2, 0, 9)),  # type: ignore[arg-type]
+        (
+            Final("x", 2, 0, 9, alternatives=(Alternative("a\ud83d", 0.5), Alternative("b", float("nan")), "c")),  # type: ignore[arg-type]
+            Final("x", 2, 0, 9, alternatives=(Alternative("a\ufffd", 0.5),)),
+        ),
+        (Final("x", 2, 0, 9, alternatives="abc"), Final("x", 2, 0, 9)),  # type: ignore[arg-type]
     ],
 )
 def test_result_of_a_recogniser_is_made_usable(result: Recognised, checked: Recognised) -> None:

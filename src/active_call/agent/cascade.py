@@ -56,7 +56,7 @@ from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
-from active_call.agent.turn.caller_turn import CallerTurn, whole_of
+from active_call.agent.turn.caller_turn import CallerTurn, alternatives_of, whole_of
 from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
@@ -234,7 +234,7 @@ class CascadeConversation(PlaybookConversation):
                 if event.is_lost:
                     self._caller.on_lost(now)
                 else:
-                    self._caller.on_final(event.text.strip(), now, event.index, event.confidence, whole_of(event))
+                    self._caller.on_final(event.text.strip(), now, event.index, event.confidence, whole_of(event), alternatives_of(event))
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._dead_air.sounded()

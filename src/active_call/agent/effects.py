@@ -19,6 +19,7 @@ from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
 from active_call.contract.commands import Command, Tts
 from active_call.contract.events import AsrFinal, Event
+from active_call.providers.speech_to_text import Alternative
 
 ReplyNumber = NewType("ReplyNumber", int)
 
@@ -26,14 +27,16 @@ ReplyNumber = NewType("ReplyNumber", int)
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
 
 
-class JoinedFinal(AsrFinal, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
-    """A final text, with that of the utterances from `whole_from` (an index) to this one, recognised together: it replaces their texts.
+class FinalForAgent(AsrFinal, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
+    """A final text with what only the agent needs: an earlier utterance may have been secret. Everybody else gets the `AsrFinal`.
 
-    For the agent only: an earlier utterance may have been secret. Everybody else gets the `AsrFinal`.
+    `whole_text`: the text of the utterances from `whole_from` (an index) to this one, recognised together: it replaces their texts.
     """
 
-    whole_from: int
-    whole_text: str
+    whole_from: int | None = None
+    whole_text: str = ""
+    alternatives: tuple[Alternative, ...] | None = None
+    """Short replies that are nearly as likely by their sound, the likeliest first; None if the recogniser does not rate them."""
 
 
 class Heard(Struct, frozen=True):

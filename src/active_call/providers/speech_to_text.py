@@ -49,11 +49,20 @@ class Whole(Struct, frozen=True):
     text: str
 
 
+class Alternative(Struct, frozen=True):
+    """Another text of the same sound. `share`: how likely it is by its sound, as a multiple of the recognised text's likelihood."""
+
+    text: str
+    share: float
+
+
 class Final(Recognised, frozen=True):
     """The answer to `end_utterance(index)`. An empty text: the speech was not understood."""
 
     whole: Whole | None = None
     """Set if the utterance continues earlier ones and they were recognised together."""
+    alternatives: tuple[Alternative, ...] | None = None
+    """Short replies that are nearly as likely, the likeliest first; none for a long or sure text. None: the engine rates none."""
 
 
 class TurnChange(Enum):

@@ -10,7 +10,7 @@ from tests.agent.conftest import VirtualCall
 from active_call.agent.effects import (
     AbandonModel,
     EndUtterance,
-    JoinedFinal,
+    FinalForAgent,
     JudgeTurn,
     Paused,
     PrepareSpeech,
@@ -116,7 +116,7 @@ def test_text_of_several_utterances_together_replaces_theirs_if_all_are_in_the_t
     speech.says("book a table")
     call.wait(0.1)
     together = "I would like to book a table"
-    call.hear(JoinedFinal(index=speech.index, text="look at able", whole_from=whole_from, whole_text=together))
+    call.hear(FinalForAgent(index=speech.index, text="look at able", whole_from=whole_from, whole_text=together))
     call.wait(1.0)
     expected = together if whole_from == 1 else "I would like to look at able"  # utterance 2 is not in this turn
     assert user_prompts(call) == [expected]

@@ -21,6 +21,7 @@ from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector
 from active_call.agent.turn.voice_pauses import ONSET_MS, VoicePauses
 from active_call.contract import commands
+from active_call.providers.speech_to_text import Alternative
 
 
 class FakeReplies:
@@ -131,6 +132,62 @@ def test_single_word_after_which_more_must_follow_does_not_take_the_turn(parts, 
     parts.floor.voice_ended(5.4)
     assert parts.barge_in.takes_turn(text, 5.6, 0.95) is takes
     assert parts.barge_in.is_overlapping, "the reply waits for more"
+
+
+def test_what_is_left_of_a_back_channel_lets_the_reply_go_on(parts):
+    parts.voice(5.0)
+    parts.floor.voice_ended(5.9)
+    assert not parts.barge_in.takes_turn("So, okay.", 6.0, 0.84)
+    assert not parts.barge_in.is_overlapping
+
+
+def test_doubtful_text_of_speech_before_the_caller_spoke_again_decides_nothing(parts):
+    parts.voice(5.0)
+    parts.floor.voice_ended(5.2)
+    parts.barge_in.on_silence(5.3)
+    parts.voice(5.4)
+    assert not parts.barge_in.takes_turn("Else,", 5.5, 0.54)
+    assert parts.barge_in.is_overlapping, "the caller still speaks"
+    parts.floor.voice_ended(6.2)
+    parts.barge_in.on_silence(6.3)
+    assert parts.barge_in.takes_turn("Where are you?", 6.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "alternative", "share", "said"),
+    [
+        ("Oh, Bill K.", "Oh, okay.", 0.05, "Oh, okay."),
+        ("Oh, Bill K.", "Oh, okay.", 0.01, "Oh, Bill K."),
+        ("Wait.", "Great.", 0.2, "Wait."),
+        ("Wait.", "Great.", 0.8, "Great."),
+        ("Who are you?", "Thank you.", 0.1, "Who are you?"),
+        ("No.", "Oh.", 0.3, "No."),
+        ("No.", "Oh.", 0.8, "Oh."),
+        ("Hanging on.", "Hang on.", 0.4, "Hang on."),
+        ("You know?", "No.", 0.4, "You know?"),
+        ("Hmm.", "Hang on.", 300.0, "Hang on."),
+        ("Hmm.", "No.", 40.0, "Hmm."),
+        ("I would like some bread.", "Okay.", 0.9, "I would like some bread."),
+    ],
+)
+def test_short_reply_that_is_nearly_as_likely_by_its_sound_is_what_was_said(parts, text, alternative, share, said):
+    parts.voice(5.0)
+    assert parts.barge_in.likelier_text(text, (Alternative(alternative, share),)) == said
+
+
+def test_answer_to_a_question_of_the_agent_stays_as_it_was_heard(parts):
+    parts.replies.playback = Playback("r1", [Sentence("Red or white?")], has_started=True)
+    parts.voice(5.0)
+    assert parts.barge_in.likelier_text("White.", (Alternative("Right.", 0.9),)) == "White."
+
+
+def test_word_that_the_agent_offers_or_the_playbook_expects_stays_as_it_was_heard(parts):
+    parts.replies.playback = Playback("r1", [Sentence("You can have red or white.")], has_started=True)
+    parts.voice(5.0)
+    assert parts.barge_in.likelier_text("White.", (Alternative("Right.", 0.9),)) == "White."
+    assert parts.barge_in.likelier_text("Light.", (Alternative("Right.", 0.9),)) == "Right."
+    parts.floor.known(True)
+    assert parts.barge_in.likelier_text("Light.", (Alternative("Right.", 0.9),)) == "Light."
 
 
 def test_two_sounds_in_vain_in_a_row_make_words_necessary_for_a_while(parts):

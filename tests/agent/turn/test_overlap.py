@@ -72,8 +72,14 @@ def test_what_was_heard_more_surely_as_a_back_channel_before_is_doubtful_also_as
     assert not is_doubtful(words(4), 0.6, 0.7, backchannel=0.66) and not is_doubtful(words(3), 0.6, 1.3, backchannel=0.66)
 
 
+def test_short_text_without_a_rival_is_doubtful_only_with_little_confidence():
+    assert is_doubtful(words(2), 0.7, 0.4) and not is_doubtful(words(2), 0.7, 0.4, has_rival=False)
+    assert is_doubtful(words(2), 0.35, 0.4, has_rival=False) and not is_doubtful(words(2), 0.35, 0.7, has_rival=False)
+
+
 def test_partial_words_of_which_the_recogniser_is_not_sure_do_not_count_yet():
-    assert is_unsure(words(3), 0.55) and not is_unsure(words(3), 0.65) and not is_unsure(words(4), 0.55) and not is_unsure(words(3), None)
+    assert is_unsure(words(3), 0.55, 2.0) and not is_unsure(words(3), 0.65, 2.0) and not is_unsure(words(4), 0.55, 2.0)
+    assert is_unsure(words(4), 0.85, 1.0) and not is_unsure(words(4), 0.92, 1.0) and not is_unsure(words(3), None, 0.5)
 
 
 def test_text_that_sounds_like_a_back_channel_of_several_words_is_one():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from active_call.agent.effects import FinalForAgent
 from active_call.base.errors import ProviderError
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.speech_input import MAX_UTTERANCE_S, SpeechInput, VadSettings, open_recognition
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.providers.base import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities, TurnChange, TurnEvent
+from active_call.providers.speech_to_text import Alternative
 
 
 class Recorder:
@@ -66,6 +68,14 @@ def test_utterance_ends_when_silence_has_lasted_long_enough() -> None:
     hearing.recognised(Final("hello", 1, 16_000, 24_000, 0.8), 2.05)
     assert told[-1] == events.AsrFinal(index=1, text="hello", start_time=1000, end_time=1500, confidence=0.8)
     assert not hearing.is_busy
+
+
+def test_alternatives_of_a_short_text_are_told_to_the_agent() -> None:
+    hearing, _, told = a_hearing()
+    hearing.speech_started(started(1.0, 16_000))
+    alternatives = (Alternative("Okay.", 0.5),)
+    hearing.recognised(Final("Milky.", 1, 16_000, 24_000, 0.5, alternatives=alternatives), 2.05)
+    assert isinstance(told[-1], FinalForAgent) and told[-1].alternatives == alternatives and told[-1].whole_from is None
 
 
 def test_speech_that_resumes_in_time_is_one_utterance() -> None:

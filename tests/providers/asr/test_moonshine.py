@@ -340,3 +340,8 @@ def test_expected_phrase_of_enough_confidence_is_clear(confidence: float, is_cle
     heard = model.transcribe(silence, ("where is your shop",))
     assert heard.text == "Where is your shop?" and (heard.lead >= moonshine_engine.CLEAR_LEAD) is is_clear
     assert model.transcribe(silence).lead < moonshine_engine.CLEAR_LEAD, "no phrase is expected"
+
+
+def test_what_was_said_is_rated_far_above_a_short_reply() -> None:
+    said, other = moonshine_engine.rate(telephone("joe", 2), ("When are you open?", "Okay."))
+    assert -3 < said < 0 and other < said - 10

@@ -13,7 +13,7 @@ from active_call.providers.asr.partial_timing import PartialTiming
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import Transcript
 from active_call.providers.base import Failed, Final, Partial
-from active_call.providers.speech_to_text import Whole
+from active_call.providers.speech_to_text import Alternative, Whole
 from active_call.testing.virtual_time import run_virtually
 
 RATE = 16_000
@@ -382,3 +382,39 @@ def test_clear_text_is_the_final_although_its_confidence_is_low() -> None:
     drafts = Drafts(is_clear=True)
     assert drafts.final(800, 200) == "usual"
     assert drafts.asked == ["draft", "usual"]
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "refuses", "alternatives"),
+    [
+        ("Oh, how's she?", 0.6, False, (Alternative("Oh, I see.", 1.0),)),
+        ("Oh, how's she?", 0.6, True, None),
+        ("I would like to book a table.", 0.6, False, ()),
+        ("Oh, how's she?", 0.97, False, ()),
+    ],
+)
+def test_short_doubtful_final_has_the_short_replies_that_are_nearly_as_likely(
+    text: str, confidence: float, refuses: bool, alternatives: tuple[Alternative, ...] | None
+) -> None:
+    async def run() -> None:
+        results: list[Any] = []
+
+        async def transcribe(pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
+            return Transcript(text, confidence)
+
+        async def rate(pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
+            if refuses:
+                raise ProviderError("test", "busy", retryable=True)
+            return tuple(-4.0 if one in (text, "Oh, I see.") else -20.0 for one in texts)
+
+        recognition = PartialRecognition(transcribe, results.append, rate=rate)
+        recognition.start_utterance(1, 0)
+        for n in range(40):
+            recognition.push_audio(SPEECH, 320 * n)
+        recognition.end_utterance(1, 9_600)
+        await asyncio.sleep(1)
+        await recognition.close()
+        (final,) = (result for result in results if isinstance(result, Final))
+        assert (final.text, final.alternatives) == (text, alternatives)
+
+    run_virtually(run())

@@ -32,9 +32,9 @@ from active_call.agent.turn.overlap import (
     is_doubtful,
     is_unsure,
 )
+from active_call.agent.turn.overlap_words import Alternatives, OverlapWords
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.agent.turn.turn_words import turn_words
 from active_call.contract import commands
 
 SETTLE_S = 0.3
@@ -75,6 +75,8 @@ class BargeIn:
         self._text = OverlapText(Kind.NOTHING)
         """What was said over the paused reply."""
         self._is_final = False
+        self._spoke_s: float | None = None
+        """How long the caller's last stretch of speech was before the present one; None: none has ended since the pause."""
         self._backchannel = 0.0
         """The highest confidence of an earlier text of the same sound that was a back-channel."""
         self._n_resumes = 0
@@ -146,7 +148,9 @@ class BargeIn:
         if self._timers.is_set(Timer.CUT):
             self._timers.clear(Timer.CUT)
             self.is_speech_ignored = True
-        if self.is_overlapping and self._text.kind is Kind.NOTHING and self._floor.facts.text_asked_at is None:
+        facts = self._floor.facts
+        self._spoke_s = None if facts.voice_ended_at is None else facts.voice_ended_at - facts.since
+        if self.is_overlapping and self._text.kind is Kind.NOTHING and facts.text_asked_at is None:
             self._floor.text_asked(now)
             self._outbox.put(EndUtterance())  # the words decide, so ask the recogniser to finalise now
         self.decide(now)
@@ -160,7 +164,8 @@ class BargeIn:
             self._text = self._read(text)
             if self._text.kind is Kind.BACKCHANNEL:
                 self._backchannel = max(self._backchannel, confidence or 0.0)
-            if is_unsure(self._text, confidence) or (self._text.kind is Kind.WORDS and self._may_be_backchannel(text)):
+            is_perhaps_one = self._text.kind is Kind.WORDS and self._may_be_backchannel(text)
+            if is_perhaps_one or is_unsure(self._text, confidence, self._spoke_for_s(now)):
                 self._text = OverlapText(Kind.NOTHING)
             self.decide(now)
         elif self._phase.state is State.SPEAKING and self.may_cut_by_words(now):
@@ -170,19 +175,28 @@ class BargeIn:
             if may_cut and (read.kind is Kind.STOP or (read.kind is Kind.WORDS and read.n_content >= enough)):
                 self.cut(now)
 
-    def takes_turn(self, text: str, now: float, confidence: float | None = None) -> bool:
+    def _spoke_for_s(self, now: float) -> float:
+        """How long the caller's speech over the reply is so far, in seconds."""
+        facts = self._floor.facts
+        ended_at = now if facts.is_speaking or facts.voice_ended_at is None else facts.voice_ended_at
+        return ended_at - self._spoken_since
+
+    def likelier_text(self, text: str, alternatives: Alternatives) -> str:
+        """What the caller has said over the agent: the final text, or a short reply that is nearly as likely by its sound."""
+        return text if self._floor.facts.is_known_phrase else self._words.likelier_text(text, alternatives)
+
+    def takes_turn(self, text: str, now: float, confidence: float | None = None, alternatives: Alternatives = None) -> bool:
         """A final text with words arrives while the reply plays or is paused. True if it takes the turn, else the reply continues.
 
         `confidence`: the recogniser's, if it reports one.
         """
         read = self._read(text)
-        if self._is_doubtful(read, confidence, now):
+        if self._is_doubtful(read, confidence, has_rival=self._words.has_rival(text, alternatives)):
             self._outbox.note("speech over the agent not answered", reason="short and doubtful", confidence=confidence)
-            if self.is_overlapping:
+            if self.is_overlapping and not self._floor.is_caller_speaking:
                 self.go_on(now)
             return False
-        if read.kind is Kind.WORDS and not self._is_asking and turn_words(self._language()).is_a_beginning(text):
-            read = OverlapText(Kind.NOTHING)  # "so", "but": who wants the turn goes on
+        read = self._words.without_beginning(text, read)
         if read.kind in (Kind.WORDS, Kind.STOP):
             return True
         self._outbox.note("speech over the agent not answered", reason=str(read.kind))
@@ -191,11 +205,13 @@ class BargeIn:
             self.decide(now)
         return False
 
-    def _is_doubtful(self, read: OverlapText, confidence: float | None, now: float) -> bool:
+    def _is_doubtful(self, read: OverlapText, confidence: float | None, *, has_rival: bool) -> bool:
+        """Also for a text of speech before the caller spoke again: the rest of it decides."""
         facts = self._floor.facts
-        if self._is_asking or facts.is_speaking or facts.voice_ended_at is None:
+        spoke_s = self._spoke_s if facts.is_speaking or facts.voice_ended_at is None else facts.voice_ended_at - facts.since
+        if self._words.is_question or spoke_s is None:
             return False
-        return is_doubtful(read, confidence, facts.voice_ended_at - facts.since, backchannel=self._backchannel)
+        return is_doubtful(read, confidence, spoke_s, backchannel=self._backchannel, has_rival=has_rival)
 
     def on_cut_due(self, now: float) -> None:
         """The caller has spoken long enough to interrupt."""
@@ -221,15 +237,14 @@ class BargeIn:
         return playback.text if playback is not None else ""
 
     @property
-    def _is_asking(self) -> bool:
-        """Whether the agent is asking something: words over it may be the answer."""
-        return "?" in self._own_text or "？" in self._own_text
+    def _words(self) -> OverlapWords:
+        return OverlapWords(self._own_text, self._language())
 
     def _may_be_backchannel(self, text: str) -> bool:
-        return not self._is_asking and backchannels(self._language()).may_become_one(text)
+        return not self._words.is_question and backchannels(self._language()).may_become_one(text)
 
     def _read(self, text: str) -> OverlapText:
-        return backchannels(self._language()).read(text, own=self._own_text, is_question=self._is_asking)
+        return self._words.read(text)
 
     # -- the pause
 
@@ -237,7 +252,7 @@ class BargeIn:
         """Pause the reply until it is decided whether the caller takes the turn."""
         since = self._replies.sounding_since
         self._paused_at, self._is_early = now, since is None or now - since < FIRST_S
-        self._text, self._is_final, self._backchannel = OverlapText(Kind.NOTHING), False, 0.0
+        self._text, self._is_final, self._backchannel, self._spoke_s = OverlapText(Kind.NOTHING), False, 0.0, None
         self._floor.barge_in(now)
         self._replies.pause(PauseReply(LAST_MS, self.rules.fade_out_ms, resumes_at_word=self.rules.option.resume_at == "word"))
         self.decide(now)

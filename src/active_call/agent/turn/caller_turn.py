@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from active_call.agent.effects import JoinedFinal, TurnDecided
+from active_call.agent.effects import FinalForAgent, TurnDecided
 from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook_context import PlaybookContext
@@ -24,6 +24,7 @@ from active_call.agent.turn.end_of_turn import EndOfTurnWatch
 from active_call.agent.turn.expectation import NOTHING_EXPECTED, expected_after
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.overlap import FALSE_START_S
+from active_call.agent.turn.overlap_words import Alternatives
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
@@ -46,7 +47,12 @@ MAX_FINALS = 10
 
 def whole_of(event: AsrFinal) -> tuple[int, str] | None:
     """The index of the first utterance and the text of several that were recognised together; None if the event has none."""
-    return (event.whole_from, event.whole_text) if isinstance(event, JoinedFinal) else None
+    return (event.whole_from, event.whole_text) if isinstance(event, FinalForAgent) and event.whole_from is not None else None
+
+
+def alternatives_of(event: AsrFinal) -> Alternatives:
+    """The short replies that are nearly as likely as the text; None if it is not known."""
+    return event.alternatives if isinstance(event, FinalForAgent) else None
 
 
 class CallerTurn:
@@ -155,9 +161,15 @@ class CallerTurn:
             self._reconsider(now)
 
     def on_final(
-        self, text: str, now: float, index: int = 0, confidence: float | None = None, whole: tuple[int, str] | None = None
+        self,
+        text: str,
+        now: float,
+        index: int = 0,
+        confidence: float | None = None,
+        whole: tuple[int, str] | None = None,
+        alternatives: Alternatives = None,
     ) -> None:
-        """A final text. `confidence`: 0 to 1, if the recogniser reports one. `whole`: see `whole_of`."""
+        """A final text. `confidence`: 0 to 1, if the recogniser reports one. `whole`, `alternatives`: see `whole_of`, `alternatives_of`."""
         if index == self._taken_index:
             self._taken_index = None
             self._outbox.note("final text not used", reason="the turn has ended with the partial text")
@@ -170,7 +182,7 @@ class CallerTurn:
         elif not self._barge_in.rules.is_answer(text):
             self._on_noise(text, now)
         else:
-            self._on_words(text, now, confidence, index, whole)
+            self._on_words(text, now, confidence, index, whole, alternatives)
 
     def on_lost(self, now: float) -> None:
         """The recogniser lost an utterance that may have contained words: ask the caller to repeat it."""
@@ -187,9 +199,19 @@ class CallerTurn:
             self._floor.yield_after_words(now)
             self._replies.say(self._context.wording.not_heard, now)
 
-    def _on_words(self, text: str, now: float, confidence: float | None, index: int, whole: tuple[int, str] | None) -> None:
-        if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now, confidence):
-            return
+    def _on_words(
+        self,
+        text: str,
+        now: float,
+        confidence: float | None,
+        index: int,
+        whole: tuple[int, str] | None,
+        alternatives: Alternatives,
+    ) -> None:
+        if self._phase.state is State.SPEAKING:
+            text = self._barge_in.likelier_text(text, alternatives)
+            if not self._barge_in.takes_turn(text, now, confidence, alternatives):
+                return
         self.took_part()
         if self._phase.state is State.ENDING:
             self._outbox.add(UserItem(text))

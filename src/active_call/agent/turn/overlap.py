@@ -13,8 +13,8 @@ The reply is paused at once. The first matching rule decides:
 | is silent, spoke for less than 0.5 s, without words            | resume after 0.35 s of silence              |
 | is silent, spoke longer, without words or with too few         | resume after 0.7 s of silence               |
 
-Before all of these: a final text that `is_doubtful` resumes the reply. Words that arrive after a resume interrupt the reply like any
-others.
+Before all of these: a final text that `is_doubtful` resumes the reply, and partial words that are `is_unsure` are no words. Words that
+arrive after a resume interrupt the reply like any others.
 """
 
 from __future__ import annotations
@@ -40,11 +40,16 @@ DOUBTS = ((0.25, 0.9), (0.5, 0.8))
 """A final text of at most two words from a sound shorter than this (s) needs at least this confidence. Back-channels ("uh-huh", "yeah",
 "right, right") are misrecognised as two arbitrary words with 0.4 to 0.8. A third step, 0.72 below 0.95 s, would halve what is left of them
 and cost as many interruptions."""
+WITHOUT_RIVAL = 0.4
+"""The same for a text that is a whole turn ("no", "what?") if no listener's word is nearly as likely by its sound."""
 BACKCHANNEL_S = 1.2
 BACKCHANNEL_CONFIDENCE = 0.7
 """The same for three words, if a partial text of the same sound was a back-channel, of which the recogniser was surer."""
 UNSURE_PARTIAL = 0.6
 """Partial texts of up to three words with less confidence are no words yet: the final text decides."""
+SHORT_PARTIAL_S, SURE_PARTIAL = 1.2, 0.9
+"""Nor are partial texts of shorter speech with less confidence than this: drafts of a short reply are other words half of the time, and the
+agent is silent until the final text decides."""
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35
 AFTER_LONG_S = 0.7
@@ -101,23 +106,29 @@ def decide(overlap: Overlap, now: float) -> OverlapVerdict:
     return Resume() if now >= resume_at else AskAgain(resume_at)
 
 
-def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float, *, backchannel: float = 0.0) -> bool:
+def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float, *, backchannel: float = 0.0, has_rival: bool = True) -> bool:
     """Whether a final text is too doubtful to take the turn: few words, from a short sound (`spoke_s` seconds), with low confidence. A
     listening caller must not stop the agent; a caller who wants the turn continues to speak.
 
     `backchannel`: the recogniser's highest confidence in an earlier text of the same sound that was a back-channel; 0 without one.
+    `has_rival`: the text is no whole turn in itself, or a listener's word may be nearly as likely by its sound.
     """
     if text.kind is not Kind.WORDS or confidence is None:
         return False
+    if not has_rival:
+        return text.n_content <= DOUBTFUL_WORDS and spoke_s < SHORT_SPEECH_S and confidence < WITHOUT_RIVAL
     if text.n_content <= DOUBTFUL_WORDS and any(spoke_s < shorter_s and confidence < sure for shorter_s, sure in DOUBTS):
         return True
     is_likelier = backchannel > confidence and confidence < BACKCHANNEL_CONFIDENCE
     return is_likelier and text.n_content <= DOUBTFUL_WORDS + 1 and spoke_s < BACKCHANNEL_S
 
 
-def is_unsure(text: OverlapText, confidence: float | None) -> bool:
-    """Whether the words of a partial text are too doubtful to count before the final text."""
-    return text.kind is Kind.WORDS and text.n_content <= ENOUGH_WORDS and confidence is not None and confidence < UNSURE_PARTIAL
+def is_unsure(text: OverlapText, confidence: float | None, spoke_s: float) -> bool:
+    """Whether the words of a partial text are too doubtful to count before the final text. `spoke_s`: the speech so far, in seconds."""
+    if text.kind is not Kind.WORDS or confidence is None:
+        return False
+    is_few = text.n_content <= ENOUGH_WORDS and confidence < UNSURE_PARTIAL
+    return is_few or (spoke_s < SHORT_PARTIAL_S and confidence < SURE_PARTIAL)
 
 
 def _patience_s(text: OverlapText, spoke_s: float) -> float:

@@ -84,6 +84,11 @@ class TurnWords(Struct, frozen=True):
         said = spoken_words(text)
         return len(said) == 1 and said[0] in self.unfinished
 
+    def without_beginning(self, text: str) -> str:
+        """The words of `text` without the first, if that is one after which more must follow: "so, okay"."""
+        said = spoken_words(text)
+        return " ".join(said[1:] if said and said[0] in self.unfinished else said)
+
     def announces_a_question(self, said: list[str]) -> bool:
         """Whether a question must follow. A single word after the announcement is a misrecognised filler: "I would like to know none"."""
         places = ((first, last) for last in (len(said), len(said) - 1) for first in range(max(0, last - LONGEST_ENDING), last))

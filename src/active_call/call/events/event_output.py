@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from active_call.agent.effects import JoinedFinal
+from active_call.agent.effects import FinalForAgent
 from active_call.call.call_time import CallTime
 from active_call.call.events.journal import Journal
 from active_call.call.events.subscription import EventLog, is_own_hangup
@@ -116,7 +116,7 @@ def _masked(event: events.Event) -> events.Event:
 
 def _of_one_utterance(event: events.Event) -> events.Event:
     """The event without the text of earlier utterances, which may have been secret."""
-    if not isinstance(event, JoinedFinal):
+    if not isinstance(event, FinalForAgent):
         return event
     return events.AsrFinal(**{name: getattr(event, name) for name in events.AsrFinal.__struct_fields__})
 

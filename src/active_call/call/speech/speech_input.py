@@ -15,7 +15,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from active_call.agent.effects import JoinedFinal
+from active_call.agent.effects import FinalForAgent
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -326,8 +326,7 @@ class SpeechInput:
         """An utterance has its result. `is_lost`: the recogniser failed to answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
-        whole = result.whole
-        make = events.AsrFinal if whole is None else partial(JoinedFinal, whole_from=whole.first_index, whole_text=whole.text)
+        make = events.AsrFinal if result.whole is None and result.alternatives is None else _for_agent(result)
         self._emit(
             make(
                 index=result.index,
@@ -349,3 +348,9 @@ class SpeechInput:
         """The arrival time of a sample of the caller's sound, in ms since 1970."""
         known, at = self._anchor
         return self._to_epoch_ms(at + (sample - known) / LISTEN_RATE_HZ)
+
+
+def _for_agent(result: Final) -> Callable[..., FinalForAgent]:
+    whole = result.whole
+    first, text = (None, "") if whole is None else (whole.first_index, whole.text)
+    return partial(FinalForAgent, whole_from=first, whole_text=text, alternatives=result.alternatives)

@@ -74,8 +74,8 @@ class MoonshineSpeechToText:
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         check_language(language)
         sure = moonshine_engine.SURE_CONFIDENCE
-        again, draft = self._transcribe_again, self._draft
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft)
+        again, draft, rate = self._transcribe_again, self._draft, self._rate
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft, rate=rate)
 
     async def warm(self) -> None:
         """Start the first engine process and load its model."""
@@ -97,3 +97,6 @@ class MoonshineSpeechToText:
 
     async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         return Transcript(*await self._local.run(moonshine_engine.draft, pcm, phrases, background=True))
+
+    async def _rate(self, pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
+        return tuple(await self._local.run(moonshine_engine.rate, pcm, texts, background=True))

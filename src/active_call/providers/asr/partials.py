@@ -19,8 +19,9 @@ from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.expected_phrases import is_phrase
 from active_call.providers.asr.partial_timing import PartialTiming
+from active_call.providers.asr.short_replies import alternatives_of, rivals_of
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.speech_to_text import Partial, RecognitionEvent, Whole
+from active_call.providers.speech_to_text import Alternative, Partial, RecognitionEvent, Whole
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ TranscribeAgain = Callable[[bytes, tuple[str, ...]], Awaitable[Transcript]]
 
 Draft = Callable[[bytes, tuple[str, ...]], Awaitable[Transcript]]
 """Recognises sound in the middle of speech, as a background request, with less effort: the sound and the expected phrases."""
+
+
+Rate = Callable[[bytes, tuple[str, ...]], Awaitable[tuple[float, ...]]]
+"""The natural log of the probability of each text in the sound, as a background request. Raises ActiveCallError."""
 
 
 class _Said(Struct, frozen=True):
@@ -87,7 +92,8 @@ class _Open:
 
 class PartialRecognition(UtteranceRecognition):
     """One caller. A partial text below `sure_confidence` that is not clear either does not become the final: `transcribe_again` recognises
-    the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does.
+    the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does. With `rate` short doubtful finals
+    have alternatives.
     """
 
     def __init__(
@@ -98,11 +104,13 @@ class PartialRecognition(UtteranceRecognition):
         sure_confidence: float = 0.0,
         transcribe_again: TranscribeAgain | None = None,
         draft: Draft | None = None,
+        rate: Rate | None = None,
     ) -> None:
         super().__init__(self._transcribe_utterance, on_event)
         self._sure_confidence = sure_confidence
         self._transcribe_again = transcribe_again or (lambda pcm, phrases: transcribe(pcm, False, phrases))
         self._draft = draft
+        self._rate = rate
         self._said: _Said | None = None
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
@@ -186,7 +194,22 @@ class PartialRecognition(UtteranceRecognition):
         if together is None and not is_final and ready is not None:
             transcript = await self._transcribe_again(utterance.pcm, self._phrases)
         self._said = together or self._joined(before, utterance, transcript)
+        transcript = replace(transcript, alternatives=await self._alternatives(utterance.pcm, transcript))
         return transcript if together is None else replace(transcript, whole=Whole(together.first_index, together.text))
+
+    async def _alternatives(self, pcm: bytes, heard: Transcript) -> tuple[Alternative, ...] | None:
+        """The short replies that are nearly as likely as the text; None if they could not be rated."""
+        if self._rate is None:
+            return None
+        rivals = rivals_of(heard.text, heard.confidence or 0.0, len(pcm) / BYTES_PER_SAMPLE / LISTEN_RATE_HZ)
+        if not rivals:
+            return ()
+        try:
+            own, *rates = await self._rate(pcm, (heard.text, *rivals))
+        except ActiveCallError as error:
+            logger.debug("short replies not rated", extra={"reason": str(error)})
+            return None
+        return alternatives_of(own, tuple(zip(rivals, rates, strict=True)))
 
     def _joined(self, before: _Said | None, utterance: Utterance, own: Transcript) -> _Said:
         """Both texts one after the other."""

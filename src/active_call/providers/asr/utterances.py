@@ -18,7 +18,7 @@ from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.onset import MAX_LEAD_SAMPLES, speech_from
 from active_call.providers.asr.sound_ring import SoundRing
-from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent, Whole, Word
+from active_call.providers.speech_to_text import Alternative, Failed, Final, RecognitionEvent, Whole, Word
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ class Transcript(Struct, frozen=True):
     """The text together with that of earlier utterances."""
     is_clear: bool = False
     """No text with other words is nearly as likely."""
+    alternatives: tuple[Alternative, ...] | None = None
+    """See `Final.alternatives`."""
 
     def words_from(self, first_sample: int) -> tuple[Word, ...]:
         """The words with sample numbers, for sound that began at `first_sample`."""
@@ -176,7 +178,14 @@ class UtteranceRecognition:
 def _final(utterance: Utterance, transcript: Transcript) -> Final:
     words = transcript.words_from(utterance.first_sample)
     return Final(
-        transcript.text, utterance.index, utterance.start_sample, utterance.end_sample, transcript.confidence, words, transcript.whole
+        transcript.text,
+        utterance.index,
+        utterance.start_sample,
+        utterance.end_sample,
+        transcript.confidence,
+        words,
+        transcript.whole,
+        transcript.alternatives,
     )
 
 

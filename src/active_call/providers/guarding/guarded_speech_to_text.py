@@ -19,6 +19,7 @@ from active_call.base.world import World
 from active_call.providers.guarding.guard import Guard, limits_of
 from active_call.providers.sources import warm
 from active_call.providers.speech_to_text import (
+    Alternative,
     Failed,
     Final,
     Partial,
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 20_000
 """The longest text of one utterance: twenty minutes of fast speech."""
+MAX_ALTERNATIVES = 20
 MAX_WORDS = 4_000
 """The most words of one utterance."""
 MAX_SAMPLE = 2**53
@@ -151,7 +153,9 @@ def checked_event(provider: str, event: Any) -> RecognitionEvent:
                 confidence=_share(event.confidence),
                 words=_words(event.words),
             )
-            return replace(checked, whole=_whole(event.whole)) if isinstance(event, Final) and isinstance(checked, Final) else checked
+            if not (isinstance(event, Final) and isinstance(checked, Final)):
+                return checked
+            return replace(checked, whole=_whole(event.whole), alternatives=_alternatives(event.alternatives))
         case TurnEvent() if isinstance(event.change, TurnChange):
             text = valid_unicode(text_of(event.text))[:MAX_TEXT_CHARS]
             return TurnEvent(event.change, _sample(event.sample), text, _share(event.confidence))
@@ -165,6 +169,20 @@ def _whole(value: Any) -> Whole | None:
     if not isinstance(value, Whole) or not isinstance(value.first_index, int):
         return None
     return Whole(value.first_index, valid_unicode(text_of(value.text))[:MAX_TEXT_CHARS])
+
+
+def _alternatives(values: Any) -> tuple[Alternative, ...] | None:
+    if not isinstance(values, tuple):
+        return None
+    return tuple(_alternative(value) for value in values[:MAX_ALTERNATIVES] if isinstance(value, Alternative) and _is_finite(value.share))
+
+
+def _alternative(value: Alternative) -> Alternative:
+    return Alternative(valid_unicode(text_of(value.text))[:MAX_TEXT_CHARS], float(value.share))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _index_of(event: Any) -> int | None:

@@ -49,6 +49,13 @@ class CachedRecogniser:
         text, confidence, *is_clear = self._heard[name]
         return Transcript(str(text), float(str(confidence)), is_clear=is_clear == [True])
 
+    def rate(self, pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
+        """The natural log of the probability of each text in `pcm`."""
+        name = hashlib.blake2b(pcm + "|".join(("rate", *texts)).encode(), digest_size=12).hexdigest()
+        if name not in self._heard:
+            self._heard[name] = list(moonshine_engine.rate(pcm, texts))
+        return tuple(float(str(rate)) for rate in self._heard[name])
+
     def keep(self) -> None:
         """Store the results."""
         if self._file is not None:
@@ -67,8 +74,8 @@ class OfflineRecogniser:
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         """Recognise one caller."""
         sure = moonshine_engine.SURE_CONFIDENCE
-        again, draft = self._transcribe_again, self._draft
-        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft)
+        again, draft, rate = self._transcribe_again, self._draft, self._rate
+        return PartialRecognition(self._transcribe, on_event, sure_confidence=sure, transcribe_again=again, draft=draft, rate=rate)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -85,6 +92,10 @@ class OfflineRecogniser:
     async def _draft(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         await asyncio.sleep(_takes_s(pcm))
         return self._cached.hear(pcm, phrases, effort=Effort.DRAFT)
+
+    async def _rate(self, pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
+        await asyncio.sleep(_takes_s(pcm))
+        return self._cached.rate(pcm, texts)
 
 
 def is_sure(heard: Transcript) -> bool:

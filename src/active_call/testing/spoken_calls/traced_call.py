@@ -149,7 +149,8 @@ class _TracedRecognition:
         heard, now = self._heard(first), self._now()
         whole = heard.whole_at(now)
         text, confidence, latency = (*whole, 0.0) if whole is not None else heard.finals.get(last, ("", 0.0, 0.0))
-        self._do_at(now + latency, lambda: self._emit(Final(text, index, 0, 0, confidence)))
+        final = Final(text, index, 0, 0, confidence, alternatives=heard.alternatives.get(last))
+        self._do_at(now + latency, lambda: self._emit(final))
 
     def cancel_utterance(self, index: int) -> None:
         self._open.pop(index, None)

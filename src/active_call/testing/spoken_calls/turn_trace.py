@@ -19,9 +19,10 @@ from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHear
 from active_call.providers.asr import moonshine_engine
 from active_call.providers.asr.onset import speech_from
 from active_call.providers.asr.partials import PartialRecognition
+from active_call.providers.asr.short_replies import alternatives_of, rivals_of
 from active_call.providers.asr.sound_ring import SoundRing
 from active_call.providers.asr.utterances import LEAD_SAMPLES, MIN_UTTERANCE_SAMPLES, Transcript
-from active_call.providers.speech_to_text import Partial, RecognitionEvent
+from active_call.providers.speech_to_text import Alternative, Partial, RecognitionEvent
 from active_call.testing.sound import audio
 from active_call.testing.sound.audio import RATE_HZ, Pcm
 from active_call.testing.spoken_calls.line import TICK_S, Line
@@ -49,9 +50,11 @@ class HeardFrom:
     partials: list[tuple[float, str, float]] = field(default_factory=list)
     """When, the text so far, its confidence."""
     whole: list[tuple[float, str | None, float]] = field(default_factory=list)
-    """From when on the text of the whole utterance is known before its end, or (None) is not any more."""
+    """From when on the text of the whole utterance is known before its end, and sure, or (None) is not any more."""
     finals: dict[int, tuple[str, float, float]] = field(default_factory=dict)
     """By the stretch of speech with which the utterance ends: text, confidence, and how long the recogniser takes (s)."""
+    alternatives: dict[int, tuple[Alternative, ...]] = field(default_factory=dict)
+    """Likewise, the short replies that are nearly as likely as the text of `finals`."""
 
     def whole_at(self, now: float) -> tuple[str, float] | None:
         """The text that is known at `now`, when it is the whole."""
@@ -95,7 +98,12 @@ def record_turn(said: Pcm, background: Pcm, cached: CachedRecogniser, judge: Jud
     for first in range(n_starts):
         last = _last_within(trace, first)
         heard = run_virtually(_partials(trace.starts()[first], pieces, trace, last, cached))
-        heard.finals = {number: _final(trace, first, number, pcm, cached) for number in range(first, min(last + 1, len(trace.ends())))}
+        for number in range(first, min(last + 1, len(trace.ends()))):
+            sound = _sound_of(trace, first, number, pcm)
+            text, confidence, _ = heard.finals[number] = _final(trace, first, number, sound, cached)
+            rivals = rivals_of(text, confidence, len(sound) / (2 * LISTEN_RATE_HZ))
+            own, *rates = cached.rate(sound, (text, *rivals)) if rivals else (0.0,)
+            heard.alternatives[number] = alternatives_of(own, tuple(zip(rivals, rates, strict=True)))
         trace.heard.append(heard)
     if judge is not None:
         begin = trace.starts()[0].sample - LISTEN_RATE_HZ // 2 if n_starts else 0
@@ -180,17 +188,22 @@ async def _partials(
 
 def _note_whole(heard: HeardFrom, recognition: PartialRecognition, now: float) -> None:
     whole = recognition.whole_text(1)
-    text, confidence = (None, 0.0) if whole is None else (whole.text, whole.confidence or 0.0)
+    text, confidence = (None, 0.0) if whole is None or not is_sure(whole) else (whole.text, whole.confidence or 0.0)
     if text != (heard.whole[-1][1] if heard.whole else None):
         heard.whole.append((round(now, 3), text, confidence))
 
 
-def _final(trace: TurnTrace, first: int, last: int, pcm: bytes, cached: CachedRecogniser) -> tuple[str, float, float]:
+def _sound_of(trace: TurnTrace, first: int, last: int, pcm: bytes) -> bytes:
+    """The sound of an utterance from stretch of speech `first` to `last`."""
     ring = SoundRing(len(pcm))
     ring.push(pcm, 0)
     begin = speech_from(ring, trace.starts()[first].sample, LEAD_SAMPLES, trace.ends()[first - 1].sample if first else 0)
     end = trace.ends()[last].sample + int(CLOSED_AFTER_S * LISTEN_RATE_HZ)
-    sound = pcm[2 * begin : 2 * end]
+    return pcm[2 * begin : 2 * end]
+
+
+def _final(trace: TurnTrace, first: int, last: int, sound: bytes, cached: CachedRecogniser) -> tuple[str, float, float]:
+    end = trace.ends()[last].sample + int(CLOSED_AFTER_S * LISTEN_RATE_HZ)
     is_speech = end - trace.starts()[first].sample >= MIN_UTTERANCE_SAMPLES
     takes_s = BASE_S + SHARE * len(sound) / (2 * LISTEN_RATE_HZ)
     transcript = cached.hear(sound) if is_speech else Transcript("")
@@ -218,6 +231,9 @@ def to_json(trace: TurnTrace) -> dict[str, Any]:
                 "finals": {
                     str(number): [text, round(confidence, 3), latency] for number, (text, confidence, latency) in heard.finals.items()
                 },
+                "alternatives": {
+                    str(number): [[one.text, round(one.share, 4)] for one in found] for number, found in heard.alternatives.items()
+                },
             }
             for heard in trace.heard
         ],
@@ -242,6 +258,10 @@ def from_json(value: dict[str, Any]) -> TurnTrace:
                 [(at, text, confidence) for at, text, confidence in heard["partials"]],
                 [(at, text, confidence) for at, text, confidence in heard["whole"]],
                 {int(number): (text, confidence, latency) for number, (text, confidence, latency) in heard["finals"].items()},
+                {
+                    int(number): tuple(Alternative(text, share) for text, share in found)
+                    for number, found in heard.get("alternatives", {}).items()
+                },
             )
             for heard in value["heard"]
         ],
