@@ -229,10 +229,16 @@ def test_doubtful_text_is_recognised_again_at_other_paces(monkeypatch: pytest.Mo
     assert moonshine_engine.transcribe_again(pcm) == ("we are holding on", 0.7)
     assert asked.pop() is Effort.THOROUGH, "without the first pass"
     asked.clear()
-    for sure in (Heard("hello", -0.1, 2, 0.95), Heard(""), Heard("hello there", -3.0, 3, 0.5, 2.5)):
+    for sure in (
+        Heard("hello", -0.1, 2, 0.95, 0.5),
+        Heard(""),
+        Heard("hello you", -3.0, 3, 0.82, 1.2),
+        Heard("hello there", -3.0, 3, 0.5, 2.5),
+    ):
         heard[Effort.USUAL] = sure
         assert moonshine_engine.transcribe(pcm, (), True) == (sure.text, sure.confidence)
     assert moonshine_engine.forecast(pcm) == ("hello there", 0.5, True)
+    assert moonshine_engine.forecast(pcm[:20000])[2], "a short sound is not recognised again"
     heard[Effort.USUAL] = Heard("don't know", -3.0, 3, 0.5)
     assert moonshine_engine.transcribe(pcm[:20000], (), True) == ("don't know", 0.5)
     assert moonshine_engine.transcribe_again(pcm[:20000]) == ("don't know", 0.5)
@@ -307,6 +313,7 @@ def test_words_decide_between_texts_that_sound_alike() -> None:
 def test_phrase_that_is_near_any_of_the_likely_texts_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     model = moonshine_engine._model()
     likely = [Heard("Very, very soft.", -5.0, 5, 0.5), Heard("Where is your shock?", -6.0, 5, 0.5)]
+    monkeypatch.setattr(moonshine_engine, "second_recogniser", lambda: None)
     monkeypatch.setattr(model, "_texts", lambda views, max_tokens, effort: likely)
     monkeypatch.setattr(model, "_heard", lambda found: found)
     monkeypatch.setattr(model, "_rated", lambda views, text: Heard(text, -50.0 if text == "Mm." else -6.5, 5, 0.5))
@@ -338,8 +345,8 @@ def test_expected_phrase_of_enough_confidence_is_clear(confidence: float, is_cle
     monkeypatch.setattr(moonshine_engine, "english", lambda: None)
     silence = np.zeros(48_000, np.float32)
     heard = model.transcribe(silence, ("where is your shop",))
-    assert heard.text == "Where is your shop?" and (heard.lead >= moonshine_engine.CLEAR_LEAD) is is_clear
-    assert model.transcribe(silence).lead < moonshine_engine.CLEAR_LEAD, "no phrase is expected"
+    assert heard.text == "Where is your shop?" and moonshine_engine._is_doubtful(heard, silence) is not is_clear
+    assert moonshine_engine._is_doubtful(model.transcribe(silence), silence), "no phrase is expected"
 
 
 def test_what_was_said_is_rated_far_above_a_short_reply() -> None:

@@ -167,7 +167,7 @@ class Pieces:
     """Utterances of 0.6 s with pauses of 0.4 s, in a recognition whose engine knows their texts."""
 
     def __init__(
-        self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = (), is_clear: bool = False
+        self, texts: list[tuple[str, float]], together: tuple[str, float], *, phrases: tuple[str, ...] = (), is_clear: bool | None = None
     ) -> None:
         self.line = Line()
         self._is_clear = is_clear
@@ -331,13 +331,14 @@ def test_cancelled_utterance_whose_text_is_being_made_has_no_final() -> None:
 class Drafts:
     """A recognition with drafts; its engine answers at once."""
 
-    def __init__(self, *, is_clear: bool = False) -> None:
+    def __init__(self, *, is_clear: bool | None = False, confidence: float = 0.7) -> None:
         self.asked: list[str] = []
         self._is_clear = is_clear
+        self._confidence = confidence
 
     async def _usual(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         self.asked.append("usual" if background else "final")
-        return Transcript(self.asked[-1], 0.7, is_clear=self._is_clear)
+        return Transcript(self.asked[-1], self._confidence, is_clear=self._is_clear)
 
     async def _again(self, pcm: bytes, phrases: tuple[str, ...]) -> Transcript:
         self.asked.append("again")
@@ -376,6 +377,15 @@ def test_draft_is_never_the_final_text() -> None:
     drafts = Drafts()
     assert drafts.final(500, 60) == "final"
     assert drafts.asked == ["draft", "final"]
+
+
+def test_text_with_a_near_rival_is_recognised_again_although_its_confidence_is_high() -> None:
+    assert Drafts(is_clear=False, confidence=0.9).final(800, 200) == "again"
+
+
+def test_confidence_decides_if_the_engine_does_not_say_what_is_clear() -> None:
+    assert Drafts(is_clear=None, confidence=0.9).final(800, 200) == "usual"
+    assert Drafts(is_clear=None).final(800, 200) == "again"
 
 
 def test_clear_text_is_the_final_although_its_confidence_is_low() -> None:

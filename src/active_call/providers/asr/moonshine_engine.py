@@ -28,6 +28,7 @@ from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
 from active_call.providers.asr.spoken_digits import DIGITS, is_as_digits, may_be_digits
+from active_call.providers.asr.whisper_tiny import WhisperTiny, second_recogniser
 from active_call.providers.asr.word_sequences import english, plain_words
 
 Floats = NDArray[np.float32]
@@ -48,10 +49,12 @@ PADDING = np.zeros(samples_in(300, LISTEN_RATE_HZ), dtype=np.float32)
 (median) with 0.3 s than with 0.1 s, in each of four voices; 0.5 s are no better.
 """
 SURE_CONFIDENCE = 0.85
-"""A text of lower confidence is doubtful, unless it is clear."""
-CLEAR_LEAD = 2.0
-"""In nats: a text that is so much likelier than the next one with other words is clear. In 144 utterances of four voices, a thorough search
-of the other texts left 59 of 968 words wrong, that of every text 66.
+"""A piece of a sentence of lower confidence may be recognised together with the next one."""
+LIKELY = 2.0
+"""In nats: how much less likely than the likeliest text a text of the first search may be that has likelier words."""
+DOUBTS = ((0.8, 2.0), (0.92, 1.0))
+"""A text below the confidence is doubtful if its lead (in nats, over the next text with other words) is below the second number. A thorough
+search changed 37 of 65 such texts, and 3 of 26 others below 0.92 (four voices).
 """
 SURE_OF_PHRASE = 0.8
 """An expected phrase of at least this confidence is clear."""
@@ -65,6 +68,10 @@ WITHIN = 4.0
 """In nats: how much less likely than the likeliest text, by its sound, a text of a thorough search may be that has likelier words."""
 WORDS_WEIGHT = 0.3
 """Of the log-probability of the words in that choice. From 0.2 to 0.5 the result is the same within 0.7 %."""
+MAX_BY_BOTH = 4
+"""So many texts of this model are rated by the second one as well."""
+LONGER = 1.3
+"""The second recogniser's text has at most so many times as many tokens. It does not end by itself, but begins again."""
 _SPACE = "\u2581"
 
 
@@ -72,6 +79,7 @@ def warm() -> None:
     """Load the models, and run the recogniser once, so that the runtime allocates its memory."""
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
     english()
+    second_recogniser()
 
 
 class Effort(Enum):
@@ -80,9 +88,11 @@ class Effort(Enum):
     DRAFT = auto()
     """The greedy search."""
     USUAL = auto()
-    """Beam search; texts at most `CLEAR_LEAD` below the likeliest one are compared by their words."""
+    """Beam search; texts at most `LIKELY` below the likeliest one are compared by their words."""
     THOROUGH = auto()
-    """Beam search at three paces together; texts at most `WITHIN` below the likeliest one are compared. It costs three times as much."""
+    """Beam search at three paces together; texts at most `WITHIN` below the likeliest one, and those of the second recogniser
+    (`whisper_tiny`) if it is installed, are compared by both models and by their words. It costs three to five times as much.
+    """
 
 
 def draft(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
@@ -92,9 +102,12 @@ def draft(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
 
 
 def forecast(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float, bool]:
-    """As `transcribe`, for sound that may be a whole utterance. The third result: whether the text is clear (`CLEAR_LEAD`)."""
-    heard = _hear(_samples(pcm), phrases)
-    return heard.text, heard.confidence, heard.lead >= CLEAR_LEAD
+    """As `transcribe`, for sound that may be a whole utterance. The third result: whether the text is clear, so that `transcribe_again`
+    would find the same.
+    """
+    samples = _samples(pcm)
+    heard = _hear(samples, phrases)
+    return heard.text, heard.confidence, not _is_doubtful(heard, samples)
 
 
 def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False) -> tuple[str, float]:
@@ -105,8 +118,7 @@ def transcribe(pcm: bytes, phrases: tuple[str, ...] = (), thorough: bool = False
     """
     samples = _samples(pcm)
     heard = _hear(samples, phrases)
-    is_sure = heard.confidence >= SURE_CONFIDENCE or heard.lead >= CLEAR_LEAD
-    if thorough and heard.text and not is_sure and _is_long_enough(samples):
+    if thorough and _is_doubtful(heard, samples):
         heard = _hear(samples, phrases, Effort.THOROUGH)
     return heard.text, heard.confidence
 
@@ -116,6 +128,11 @@ def transcribe_again(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, fl
     samples = _samples(pcm)
     heard = _hear(samples, phrases, Effort.THOROUGH if _is_long_enough(samples) else Effort.USUAL)
     return heard.text, heard.confidence
+
+
+def _is_doubtful(heard: Heard, samples: Floats) -> bool:
+    is_near = any(heard.confidence < confidence and heard.lead < lead for confidence, lead in DOUBTS)
+    return bool(heard.text) and is_near and _is_long_enough(samples)
 
 
 def rate(pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
@@ -198,6 +215,7 @@ class Moonshine:
         if len(samples) < MIN_SAMPLES:
             return NOTHING
         is_thorough = effort is Effort.THOROUGH
+        second = second_recogniser() if is_thorough else None
         sounds = (samples, *(_at_pace(samples, pace) for pace in PACES)) if is_thorough else (samples,)
         views = Views.of([self._encode(sound) for sound in sounds])
         max_tokens = int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS
@@ -205,7 +223,7 @@ class Moonshine:
         if is_invented(texts[0].text):
             return NOTHING
         texts = [one for one in texts if not is_invented(one.text)]
-        found = _likeliest_words(texts)
+        found = _likeliest_words(texts) if second is None else self._by_both(second, samples, views, texts)
         if may_be_digits(found.text):
             digits = self._heard(self._decoder.likeliest(views, max_tokens, WIDTH, allowed=self._digits))
             if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
@@ -227,13 +245,29 @@ class Moonshine:
         views = Views.of([self._encode(samples)])
         return tuple(self._rated(views, text).log_probability for text in texts)
 
+    def _by_both(self, second: WhisperTiny, samples: Floats, views: Views, texts: Sequence[Heard]) -> Heard:
+        """The text of `texts`, or one that the second recogniser finds, that is likeliest by both models and its words. Its confidence is
+        that of the surer model. If both find the same words first, these count.
+        """
+        first = texts[0]
+        sound = second.listen(samples)
+        found = [text for text in second.texts(sound, int(first.n_tokens * LONGER) + SPARE_TOKENS) if not is_invented(text)]
+        if found and plain_words(found[0]) == plain_words(first.text):
+            rated = [first]
+        else:
+            known = {one.text for one in texts}
+            rated = [*texts[:MAX_BY_BOTH], *(self._rated(views, text) for text in found if text not in known)]
+        others = second.rate(sound, [one.text for one in rated])
+        surer = [replace(one, confidence=max(one.confidence, other.confidence)) for one, other in zip(rated, others, strict=True)]
+        return _likeliest_words(surer, [other.log_probability for other in others])
+
     def _rated(self, views: Views, text: str) -> Heard:
         return replace(self._heard(self._decoder.rate(views, self._numbers_of(text))), text=text)
 
     def _texts(self, views: Views, max_tokens: int, effort: Effort) -> Sequence[Candidate]:
         if effort is Effort.DRAFT:
             return [self._decoder.likeliest(views, max_tokens)]
-        return self._decoder.texts(views, max_tokens, WIDTH, WITHIN if effort is Effort.THOROUGH else CLEAR_LEAD)
+        return self._decoder.texts(views, max_tokens, WIDTH, WITHIN if effort is Effort.THOROUGH else LIKELY)
 
     def _heard(self, found: Candidate) -> Heard:
         octets = b"".join(self._tokens[token] for token in found.tokens)
@@ -269,14 +303,15 @@ def _expected(phrase: Heard) -> Heard:
     return replace(phrase, lead=math.inf) if phrase.confidence >= SURE_OF_PHRASE else phrase
 
 
-def _likeliest_words(texts: Sequence[Heard]) -> Heard:
-    """The text of `texts` that is likeliest by its sound and its words."""
+def _likeliest_words(texts: Sequence[Heard], others: Sequence[float] = ()) -> Heard:
+    """The text of `texts` that is likeliest by its sound and its words. `others`: their log-probabilities by another model of the sound."""
     words = english() if len(texts) > 1 else None
-    rated = [(one.log_probability + (WORDS_WEIGHT * words.rate(one.text) if words else 0.0), one) for one in texts]
+    by_sound = [one.log_probability + other for one, other in zip(texts, others or [0.0] * len(texts), strict=True)]
+    rated = [(sound + (WORDS_WEIGHT * words.rate(one.text) if words else 0.0), one) for sound, one in zip(by_sound, texts, strict=True)]
     best, found = max(rated, key=lambda one: one[0])
     said = plain_words(found.text)
-    others = (rate for rate, one in rated if plain_words(one.text) != said)
-    return replace(found, lead=best - max(others, default=-math.inf))
+    rivals = (rate for rate, one in rated if plain_words(one.text) != said)
+    return replace(found, lead=best - max(rivals, default=-math.inf))
 
 
 def read_tokens(data: bytes) -> list[bytes]:

@@ -91,9 +91,9 @@ class _Open:
 
 
 class PartialRecognition(UtteranceRecognition):
-    """One caller. A partial text below `sure_confidence` that is not clear either does not become the final: `transcribe_again` recognises
-    the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does. With `rate` short doubtful finals
-    have alternatives.
+    """One caller. A partial text that is not clear, or below `sure_confidence` if the engine does not say, does not become the final:
+    `transcribe_again` recognises the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does. With
+    `rate` short doubtful finals have alternatives.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class PartialRecognition(UtteranceRecognition):
 
     async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
         ready = await self._take_ready(utterance.index)
-        is_final = ready is not None and (ready.is_clear or self._is_sure(ready))
+        is_final = ready is not None and (self._is_sure(ready) if ready.is_clear is None else ready.is_clear)
         transcript = ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
         before = self._continued_by(utterance)
         together = await self._together(before, utterance, transcript) if before is not None else None

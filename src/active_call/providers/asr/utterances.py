@@ -61,8 +61,8 @@ class Transcript(Struct, frozen=True):
     words: tuple[TimedWord, ...] = ()
     whole: Whole | None = None
     """The text together with that of earlier utterances."""
-    is_clear: bool = False
-    """No text with other words is nearly as likely."""
+    is_clear: bool | None = None
+    """Whether a more thorough search would find the same words; None if the engine does not say."""
     alternatives: tuple[Alternative, ...] | None = None
     """See `Final.alternatives`."""
 

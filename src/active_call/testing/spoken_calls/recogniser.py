@@ -100,7 +100,7 @@ class OfflineRecogniser:
 
 def is_sure(heard: Transcript) -> bool:
     """Whether `heard` is not recognised again."""
-    return not heard.text or heard.is_clear or (heard.confidence or 0.0) >= moonshine_engine.SURE_CONFIDENCE
+    return not heard.text or heard.is_clear is True
 
 
 def _takes_s(pcm: bytes) -> float:
