@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from active_call.base.world import Clock
+from active_call.server.config.config import Config
 from active_call.store.troubles import Troubles
 
 log = logging.getLogger("active_call.server")
@@ -21,6 +22,12 @@ SOON: Final = timedelta(days=14)
 """certbot renews a month before the end."""
 SAY_EVERY: Final = timedelta(days=1)
 CHECK_S: Final = 60.0
+
+
+def served_certificate(config: Config) -> Path | None:
+    """The certificate that peers of this server see; None if it serves no TLS."""
+    is_served = config.http_tls or config.tls_port or config.wss_port
+    return Path(config.tls_cert_file) if config.tls_cert_file and is_served else None
 
 
 class CertificateWatch:

@@ -58,7 +58,7 @@ from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
-from active_call.server.certificate_watch import CertificateWatch
+from active_call.server.certificate_watch import CertificateWatch, served_certificate
 from active_call.server.closing import PartsClosing, background
 from active_call.server.config.config import Config, default_option, key_variables
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -169,10 +169,7 @@ async def running(
         delivery, webhooks = make_webhooks(config, shared.http, records, world)
         registry.on_new_call = webhooks.follow
         stack.push_async_callback(closing.close, "webhooks", webhooks.close)
-        certificate = (
-            Path(config.tls_cert_file) if config.tls_cert_file and (config.http_tls or config.tls_port or config.wss_port) else None
-        )
-        expiry = CertificateWatch(certificate, shared.troubles, world.clock).run()
+        expiry = CertificateWatch(served_certificate(config), shared.troubles, world.clock).run()
         watching = (_watch_certificate(driver, settings.http), expiry, admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))

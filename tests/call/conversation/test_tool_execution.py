@@ -21,6 +21,7 @@ from active_call.call.log import CallLog
 QUIET = logging.getLogger("test.quiet")
 """pytest's report cannot carry every text that a tool may raise (half a surrogate pair)."""
 QUIET.propagate = False
+QUIET.addHandler(logging.NullHandler())
 
 
 def run(function: Callable[..., Any], arguments: dict[str, Any] | None = None, *, timeout_s: float = 5.0) -> ToolFinished:
