@@ -131,11 +131,10 @@ async def running(
 
     `wrap_router` gets the configured router and returns the one to use. `children` starts media and engine processes.
     """
-    world = world or World()
+    world, children = world or World(), children or Programs()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
-    children = children or Programs()
     urgent = UrgentInput(world.clock)
     bulk = BulkInput(world.clock, before_item=urgent.read)
     pool = _media_pool(config, world, children, urgent, bulk)
