@@ -141,14 +141,12 @@ async def running(
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         load, closing = CallLoad(bulk), PartsClosing()
         records, engines, shared = await _shared_services(stack, closing, config, world, environment, pool, playbooks, children, load)
-        shared = replace(shared, before_step=urgent.read)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
         urgent.reader = driver.read_datagrams
         make_router = _router_maker(shared, wrap_router)
-        services_of = partial(services_by, shared=shared, engines=engines)
-        has_room = partial(_has_room, load, pool, engines)
-        registry = _registry(config, services_of(config), make_router(config), gateway, has_room)
+        services_of = partial(services_by, shared=replace(shared, before_step=urgent.read), engines=engines)
+        registry = _registry(config, services_of(config), make_router(config), gateway, partial(_has_room, load, pool, engines))
         admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
         gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
@@ -170,8 +168,8 @@ async def running(
         registry.on_new_call = webhooks.follow
         stack.push_async_callback(closing.close, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
-        warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
+        preparing = (_warm_mcp(config, playbooks, shared.mcp), delivery.run())
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), *preparing))
 
         health = partial(_health, registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections, load)
         services = _api_services(settings, registry, records, endpoint, world, health, pool, delivery)
@@ -230,9 +228,7 @@ async def _shared_services(
     children: StartsChildren,
     load: CallLoad,
 ) -> tuple[DatabaseRecords, Engines, CallDependencies]:
-    """Start media processes, engines and records. Returns records, engines, and the services shared by calls, without the call settings of
-    the configuration.
-    """
+    """Start media processes, engines and records. The services of calls do not have the call settings of the configuration yet."""
     preparing = asyncio.gather(asyncio.to_thread(httpx.create_ssl_context), asyncio.to_thread(read_shipped_facts))
     await pool.start()
     stack.push_async_callback(closing.close, "media", pool.close)
@@ -257,33 +253,35 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(closing.close, "sounds", sounds.close)
-    knowledge = KnowledgeLibrary(world.clock)
-    stack.push_async_callback(closing.close, "knowledge", knowledge.close)
     posthooks = Posthooks(http, guarded, partial(_model_of, engines))
     stack.push_async_callback(closing.close, "posthooks", posthooks.close)
+    knowledge, mcp = _tool_services(stack, closing, config, world)
+    services = CallDependencies(
+        world=world,
+        engines=engines,
+        http=http,
+        guarded=guarded,
+        records=records,
+        playbooks=playbooks,
+        sounds=sounds,
+        speech=speech,
+        join=pool.join,
+        troubles=troubles,
+        spending=spending,
+        mcp=mcp,
+        knowledge=knowledge,
+        posthooks=posthooks,
+        open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
+    )
+    return records, engines, services
+
+
+def _tool_services(stack: AsyncExitStack, closing: PartsClosing, config: Config, world: World) -> tuple[KnowledgeLibrary, McpPool]:
+    knowledge = KnowledgeLibrary(world.clock)
+    stack.push_async_callback(closing.close, "knowledge", knowledge.close)
     mcp = McpPool(mcp_settings(config), world.clock)
     stack.push_async_callback(closing.close, "mcp", mcp.close)
-    return (
-        records,
-        engines,
-        CallDependencies(
-            world=world,
-            engines=engines,
-            http=http,
-            guarded=guarded,
-            records=records,
-            playbooks=playbooks,
-            sounds=sounds,
-            speech=speech,
-            join=pool.join,
-            troubles=troubles,
-            spending=spending,
-            mcp=mcp,
-            knowledge=knowledge,
-            posthooks=posthooks,
-            open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
-        ),
-    )
+    return knowledge, mcp
 
 
 def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
