@@ -67,7 +67,7 @@ OPTION = CallOption(caller="1")
 @pytest.mark.parametrize(
     ("command", "asked"),
     [
-        (commands.Accept(option=OPTION), ("machine.accept_as_asked", OPTION)),
+        (commands.Accept(option=OPTION), ("machine.accept_by_client", OPTION)),
         (commands.Reject(code=486, reason="Busy"), ("machine.feed", Reject(486, "Busy"))),
         (commands.Hold(mode="inactive", moh="m.wav"), ("machine.feed", Hold("inactive", "m.wav"))),
         (commands.Unhold(), ("machine.feed", Input.UNHOLD)),

@@ -44,7 +44,7 @@ def virtually(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def a_time() -> CallTime:
-    return CallTime(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return CallTime(VirtualClock(asyncio.get_running_loop()))
 
 
 # -- media watchdog
@@ -273,7 +273,7 @@ def test_call_goes_on_with_the_leg_that_it_adopts() -> None:
         await call.settle()
         assert call.state.leg is successor
         assert machine.fed == [Input.LEG_REPLACED, PeerHeld(True)]
-        assert asked.asked == ["leave_stream", "go_on_with", "leg_changed", "go_on", "listen"]
+        assert asked.asked == ["leave_stream", "continue_with", "leg_changed", "go_on", "listen"]
         assert before.released
         assert call.state.facts.call_id == "fake-call-id"
 

@@ -289,7 +289,7 @@ async def a_call(
     async with httpx.AsyncClient() as http:
         services = CallDependencies(
             recordings=Path("/tmp"),
-            world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
+            world=World(VirtualClock(loop), CountingRandomness()),
             engines=engines,  # type: ignore[arg-type]
             http=http,
             records=records,

@@ -59,7 +59,7 @@ class Metered(Engines):
 
     def __init__(self) -> None:
         super().__init__(voice=Voice())
-        world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        world = World(VirtualClock(asyncio.get_running_loop()))
         self.guarded_recogniser = GuardedSpeechToText(self.recogniser, world)
         self.voice_wall = CachedTextToSpeech(GuardedTextToSpeech(self.voice, world))
         self.model_wall = GuardedChatModel(self.model, world)
@@ -180,7 +180,7 @@ def test_empty_sentence_ends_the_call_without_a_word(virtually: Any) -> None:
 
 def test_day_that_is_spent_ends_the_calls_of_all(virtually: Any) -> None:
     async def story() -> None:
-        day = DayBudget(per_day=0.02, clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        day = DayBudget(per_day=0.02, clock=VirtualClock(asyncio.get_running_loop()))
         spending = Spending(prices(tts=0.001), day)
         async with a_call(book(), engines=Metered(), spending=spending) as call:
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)
@@ -197,7 +197,7 @@ def test_legs_of_transfers_are_billed_and_a_caller_who_is_with_somebody_else_is_
     async def story() -> None:
         target = FakeLeg(call_id="far", caller="", callee="sip:desk@example.com")
         target.kind, target.trunk = "sip", "acme"
-        day = DayBudget(per_day=1.0, clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        day = DayBudget(per_day=1.0, clock=VirtualClock(asyncio.get_running_loop()))
         spending = Spending(prices(tts=0.001, telephony=0.06), day)
         async with a_call(book(), engines=Metered(), spending=spending, network=Network([target])) as call:
             await call.until(lambda: len(call.of(events.TrackEnd)) >= 1)

@@ -98,13 +98,13 @@ class RealEngines(Engines):
 
 
 def supervised(inner: Any) -> SupervisedSpeechToText:
-    world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())  # type: ignore[arg-type]
+    world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())
     return SupervisedSpeechToText(GuardedSpeechToText(inner, world))
 
 
 @asynccontextmanager
 async def local_recogniser(max_waiting: int = 128) -> AsyncIterator[SupervisedSpeechToText]:
-    world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())  # type: ignore[arg-type]
+    world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())
     processes = EngineProcesses(world.clock, max_waiting=max_waiting)
     services = Services(world=world, http=None, local=processes, environment={})  # type: ignore[arg-type]
     yield supervised(PocketsphinxSpeechToText((), services))

@@ -367,7 +367,7 @@ class Odd(Model):
 
 
 def guarded(call: Call, model: Odd) -> None:
-    world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    world = World(VirtualClock(asyncio.get_running_loop()))
     call.engines.get_responder = lambda *_: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
 
 

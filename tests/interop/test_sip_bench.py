@@ -42,7 +42,10 @@ def test_bench_sip_with_a_playbook_whose_engine_is_unknown_ends_with_its_name(tm
     assert "nobody" in printed
 
 
-def test_bench_of_another_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_bench_of_another_name_is_refused_and_the_help_has_the_known_ones(tmp_path: Path) -> None:
     code, printed = bench(tmp_path, "fax")
     assert code == 2
-    assert "known: media, server, sip" in printed
+    assert "'fax'" in printed and "bench --help" in printed
+    code, printed = bench(tmp_path, "--help")
+    assert code == 0
+    assert all(name in printed for name in ("media", "server", "sip"))

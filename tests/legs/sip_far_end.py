@@ -52,7 +52,7 @@ class SipStage:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._clock = VirtualClock(self._loop)  # type: ignore[arg-type]
+        self._clock = VirtualClock(self._loop)
         world = World(self._clock, CountingRandomness())
         self._endpoint = Endpoint(EndpointConfig(listeners=(Listener("udp", US, US),), user_agent="active-call"), world.randomness)
         self._pool = Pool()

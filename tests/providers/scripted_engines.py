@@ -113,7 +113,7 @@ class Caller:
 
     def __init__(self, *engines: ScriptedEngine) -> None:
         self._loop = asyncio.get_running_loop()
-        world = World(clock=VirtualClock(self._loop))  # type: ignore[arg-type]
+        world = World(clock=VirtualClock(self._loop))
         first, *others = [SupervisedSpeechToText(GuardedSpeechToText(engine, world)) for engine in engines]
         self.owner = SupervisedSpeechToText(first.inner, others)
         self.events: list[Any] = []

@@ -100,7 +100,7 @@ def test_sound_comes_out_in_whole_samples_and_nothing_of_it_is_lost(pieces: list
 
 
 def a_world() -> World:
-    return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return World(clock=VirtualClock(asyncio.get_running_loop()))
 
 
 class Adapter(WholeTextToSpeech, TextOnlyChatModel):

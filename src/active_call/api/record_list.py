@@ -29,16 +29,10 @@ def parse_time(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        at = datetime.fromisoformat(_with_plus(text.strip()))
+        at = datetime.fromisoformat(text.strip().replace(" ", "+"))  # a client that has not encoded the plus of an offset
     except ValueError:
         raise ValueError(f"expected a time such as 2026-03-04T23:59:30Z or 2026-03-04, found {text!r}") from None
     try:
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("the time is out of range") from None
-
-
-def _with_plus(text: str) -> str:
-    """`text` with the `+` of its offset, which is a space where a client has not encoded it."""
-    time, space, offset = text.rpartition(" ")
-    return f"{time}+{offset}" if space and ":" in time else text

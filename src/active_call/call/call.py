@@ -238,9 +238,9 @@ class Call:
             self._log.exception("call failed", exc_info=failures)
         finally:
             await self._closing.close()
-            self._dissolve()
+            self._cut_cycles()
 
-    def _dissolve(self) -> None:
+    def _cut_cycles(self) -> None:
         """Cut the reference cycles of the ended call: its objects are freed at once, and not by a pass of the garbage collector."""
         self.state.agent = None
         self.state.leg.attach(_drop)
@@ -405,10 +405,10 @@ class Call:
 
 
 def _drop(*_: object) -> None:
-    """What a part still wants of a call that has ended and was freed."""
+    """Ignore what a part posts after its call has ended and was freed."""
 
 
 def _refuse(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """No task begins after the end of its call."""
+    """Refuse to begin a task after the end of its call. Raises LocalProtocolError."""
     work.close()
     raise LocalProtocolError(f"the call is over: {name}")

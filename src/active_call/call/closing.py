@@ -43,7 +43,7 @@ class CallClosing:
             if self._parts.own_leg.ended is None:
                 self._parts.own_leg.hang_up(by="system", cause="error")
             context.state.facts.reach(Phase.ENDED, context.time.utc_now())
-            self._write_down_last_words()
+            self._write_cut_turn()
             await close_each(self._closers(), log)
         except Exception:
             log.exception("call could not be closed in order")
@@ -79,7 +79,7 @@ class CallClosing:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)
 
-    def _write_down_last_words(self) -> None:
+    def _write_cut_turn(self) -> None:
         """Write the turn that the end of the call has cut short to the transcript."""
         agent, context = self._context.state.agent, self._context
         if agent is None:

@@ -57,7 +57,7 @@ def carry_out(call: Commanded, command: commands.Command, *, asked_by: Asker = "
 
 
 def _accept(call: Commanded, command: commands.Accept) -> None:
-    call.machine.accept_as_asked(command.option)
+    call.machine.accept_by_client(command.option)
 
 
 def _ringing(call: Commanded, command: commands.Ringing) -> None:

@@ -81,14 +81,14 @@ class Subscribe(Protocol):
     def __call__(self, *, from_seq: int | None = None) -> Subscription: ...
 
 
-def _hear_nothing(listener: Listener) -> Callable[[], None]:
-    """For a call without available sound."""
+def _no_sound(listener: Listener) -> Callable[[], None]:
+    """Stands for listening to a call without sound: `listener` is never called."""
     del listener
     return lambda: None
 
 
-def _see_nothing(watcher: CommandWatcher) -> Callable[[], None]:
-    """For a call whose commands cannot be watched."""
+def _no_commands(watcher: CommandWatcher) -> Callable[[], None]:
+    """Stands for watching a call whose commands are not available: `watcher` is never called."""
     del watcher
     return lambda: None
 
@@ -102,8 +102,8 @@ class CallHandle:
     _request: Callable[[Request], asyncio.Future[None]] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
-    _listen: Callable[[Listener], Callable[[], None]] = field(default=_hear_nothing, repr=False)
-    _watch_commands: Callable[[CommandWatcher], Callable[[], None]] = field(default=_see_nothing, repr=False)
+    _listen: Callable[[Listener], Callable[[], None]] = field(default=_no_sound, repr=False)
+    _watch_commands: Callable[[CommandWatcher], Callable[[], None]] = field(default=_no_commands, repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
         """Put a command, or another call's message, into the call's mailbox. A failure becomes an `error` event there."""

@@ -229,9 +229,7 @@ async def _shared_services(
     children: StartsChildren,
     load: CallLoad,
 ) -> tuple[DatabaseRecords, Engines, CallDependencies]:
-    """Start media processes, engines and records. Returns records, engines, and the services shared by calls, without the call settings of
-    the configuration.
-    """
+    """Start media processes, engines and records. The services of calls do not have the call settings of the configuration yet."""
     preparing = asyncio.gather(asyncio.to_thread(httpx.create_ssl_context), asyncio.to_thread(read_shipped_facts))
     await pool.start()
     stack.push_async_callback(closing.close, "media", pool.close)
@@ -256,37 +254,31 @@ async def _shared_services(
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(closing.close, "sounds", sounds.close)
     posthooks = Posthooks(http, guarded, partial(_model_of, engines))
-    knowledge, mcp = _agent_sources(stack, closing, config, world, posthooks)
-    return (
-        records,
-        engines,
-        CallDependencies(
-            world=world,
-            engines=engines,
-            http=http,
-            guarded=guarded,
-            records=records,
-            playbooks=playbooks,
-            sounds=sounds,
-            speech=speech,
-            join=pool.join,
-            troubles=troubles,
-            spending=spending,
-            mcp=mcp,
-            knowledge=knowledge,
-            posthooks=posthooks,
-            open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
-        ),
+    stack.push_async_callback(closing.close, "posthooks", posthooks.close)
+    knowledge, mcp = _tool_services(stack, closing, config, world)
+    services = CallDependencies(
+        world=world,
+        engines=engines,
+        http=http,
+        guarded=guarded,
+        records=records,
+        playbooks=playbooks,
+        sounds=sounds,
+        speech=speech,
+        join=pool.join,
+        troubles=troubles,
+        spending=spending,
+        mcp=mcp,
+        knowledge=knowledge,
+        posthooks=posthooks,
+        open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
     )
+    return records, engines, services
 
 
-def _agent_sources(
-    stack: AsyncExitStack, closing: PartsClosing, config: Config, world: World, posthooks: Posthooks
-) -> tuple[KnowledgeLibrary, McpPool]:
-    """What agents ask beside their engines. Everything is closed in the reverse order."""
+def _tool_services(stack: AsyncExitStack, closing: PartsClosing, config: Config, world: World) -> tuple[KnowledgeLibrary, McpPool]:
     knowledge = KnowledgeLibrary(world.clock)
     stack.push_async_callback(closing.close, "knowledge", knowledge.close)
-    stack.push_async_callback(closing.close, "posthooks", posthooks.close)
     mcp = McpPool(mcp_settings(config), world.clock)
     stack.push_async_callback(closing.close, "mcp", mcp.close)
     return knowledge, mcp

@@ -129,7 +129,7 @@ class VirtualServer:
         loop = asyncio.get_running_loop()
         services = CallDependencies(
             recordings=Path("/nonexistent"),
-            world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
+            world=World(VirtualClock(loop), CountingRandomness()),
             engines=self._engines,
             http=http,
             records=self._records,

@@ -50,9 +50,9 @@ def _do_nothing() -> None:
 
 
 class VirtualClock:
-    """The clock of a virtual loop."""
+    """The clock of a loop whose time is virtual."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     def now(self) -> float:

@@ -42,7 +42,7 @@ def test_services_are_told_what_they_want_of_a_call() -> None:
         async def read_record(_: str) -> Mapping[str, Any] | None:
             return records.pop(0)
 
-        world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())  # type: ignore[arg-type]
+        world = World(VirtualClock(asyncio.get_running_loop()), CountingRandomness())
         wanted = [Wanted("all"), Wanted("turns", ("turn", "call.ended"))]
         webhooks, call = CallWebhooks(wanted, deliver, read_record, world), Call()
         webhooks.follow(call)  # type: ignore[arg-type]

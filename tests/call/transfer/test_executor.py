@@ -90,7 +90,7 @@ class Bench:
             TransferPorts(
                 state=self.call.state,
                 call=self.call.ports,
-                time=CallTime(VirtualClock(asyncio.get_running_loop())),  # type: ignore[arg-type]
+                time=CallTime(VirtualClock(asyncio.get_running_loop())),
                 tell=self.call.emitted.append,
                 hang_up=self.call.hang_up,
                 network=self,

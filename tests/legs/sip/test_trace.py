@@ -91,7 +91,7 @@ def test_released_call_is_forgotten_and_refused_ones_do_not_pile_up() -> None:
 
 
 def bare_trace() -> SipTrace:
-    return SipTrace(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return SipTrace(VirtualClock(asyncio.get_running_loop()))
 
 
 def invite(call_id: str, length: int = 0) -> bytes:

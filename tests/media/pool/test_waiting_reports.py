@@ -98,7 +98,7 @@ def test_process_whose_reports_wait_does_not_count_as_hung() -> None:
         assert not waiting.done()
         assert not process.is_quiet
         link.is_behind = False
-        clock = VirtualClock(asyncio.get_running_loop())  # type: ignore[arg-type]
+        clock = VirtualClock(asyncio.get_running_loop())
         began = clock.now()
         assert await waiting
         assert clock.now() - began <= CHECK_S * (HUNG_CHECKS + 1)

@@ -28,7 +28,7 @@ REQUEST = ReplyRequest(())
 
 
 def a_world() -> World:
-    return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return World(clock=VirtualClock(asyncio.get_running_loop()))
 
 
 class Voice(FakeSynthesiser):

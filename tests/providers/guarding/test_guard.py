@@ -16,7 +16,7 @@ LIMITS = Limits(first_result_s=10, next_result_s=5, attempts=2, retry_delay_s=0.
 
 
 def guard(limits: Limits = LIMITS) -> Guard:
-    return Guard("vendor", World(clock=VirtualClock(asyncio.get_running_loop())), limits)  # type: ignore[arg-type]
+    return Guard("vendor", World(clock=VirtualClock(asyncio.get_running_loop())), limits)
 
 
 async def collect(stream: AsyncIterator[str]) -> list[str]:

@@ -48,7 +48,7 @@ class Broken:
 
 
 def a_stream(inner: Broken) -> tuple[Any, list[Any]]:
-    world = World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    world = World(clock=VirtualClock(asyncio.get_running_loop()))
     events: list[Any] = []
     return GuardedRealtimeModel(inner, world).open(RealtimeSession(), events.append), events  # type: ignore[arg-type]
 

@@ -30,7 +30,7 @@ AFTER_S = 0.4
 
 
 def a_world() -> World:
-    return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return World(clock=VirtualClock(asyncio.get_running_loop()))
 
 
 def now() -> float:

@@ -32,7 +32,7 @@ REQUEST = ReplyRequest((ChatMessage("system", "x" * 400), ChatMessage("user", "y
 
 
 def a_world() -> World:
-    return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    return World(clock=VirtualClock(asyncio.get_running_loop()))
 
 
 class Model:

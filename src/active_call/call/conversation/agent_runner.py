@@ -88,7 +88,7 @@ class RealtimeSession(Protocol):
 
 
 class AgentRunner:
-    """One call's conversation at work.
+    """Runs the conversation of one call.
 
     `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `find_tools` asks MCP servers
     for more. `context_of` returns passages for the caller's words. `realtime`: the model's session, for a realtime conversation.
@@ -132,8 +132,8 @@ class AgentRunner:
         self._plays_of_others: Counter[str] = Counter()
         """For each play id of others: how many ends of such plays are still to come."""
 
-    def pass_over(self, plays: Iterable[str]) -> None:
-        """These plays are in progress and were begun by others: the conversation must not get their events."""
+    def ignore_plays(self, plays: Iterable[str]) -> None:
+        """Do not pass the events of these plays to the conversation: they are in progress, and others have begun them."""
         self._plays_of_others.update(plays)
 
     def _is_of_another(self, event: events.Event) -> bool:

@@ -51,7 +51,7 @@ class LastSentence:
         """The budget is almost spent."""
         voice = self._voice()
         if self._say and voice is not None and self._state.facts.phase is Phase.ANSWERED:
-            self._ports.spawn(_speak_to_nobody(voice, self._say), "last sentence")
+            self._ports.spawn(_synthesise_ahead(voice, self._say), "last sentence")
 
     def begin(self, why: str) -> None:
         """The budget is spent. A second call does nothing."""
@@ -92,7 +92,7 @@ class LastSentence:
             self._hang_up(by="system", cause=CAUSE, reason=self._why)
 
 
-async def _speak_to_nobody(voice: TextToSpeech, text: str) -> None:
+async def _synthesise_ahead(voice: TextToSpeech, text: str) -> None:
     """Synthesise the sentence into the voice's cache. A failure is reported when the sentence is needed."""
     with contextlib.suppress(ActiveCallError):
         async with aclosing(speech_of(voice, as_pronounced(text) or text)) as chunks:

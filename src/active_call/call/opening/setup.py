@@ -121,7 +121,7 @@ class CallSetup:
         """Send ringing to the caller."""
         self._ports.spawn(self._ring(command), "ring")
 
-    def go_on_with(self, leg: Leg) -> None:
+    def continue_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a new recogniser stream."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
@@ -157,7 +157,7 @@ class CallSetup:
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
-        state.agent.pass_over(parts.speech_output.live_plays())
+        state.agent.ignore_plays(parts.speech_output.live_plays())
         if states.is_on_hold:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))

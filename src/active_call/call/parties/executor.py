@@ -69,7 +69,7 @@ class CallExecutor:
             self._state.own_option = before
             raise
 
-    def accept_as_asked(self, option: CallOption) -> None:
+    def accept_by_client(self, option: CallOption) -> None:
         """As `accept`, by a client, which may correct its options: while an engine is not available, the call goes on ringing.
 
         Raises ConfigError or ProviderError for such an engine, and LocalProtocolError.

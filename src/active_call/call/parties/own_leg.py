@@ -122,7 +122,7 @@ class OwnLeg:
         self._ports.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
         self.listen_to(leg)
         parts.speech_output.leave_stream()
-        parts.setup.go_on_with(leg)
+        parts.setup.continue_with(leg)
         parts.machine.feed(Input.LEG_REPLACED)
         if is_held:
             parts.machine.feed(PeerHeld(True))

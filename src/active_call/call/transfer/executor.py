@@ -365,7 +365,7 @@ class TransferExecutor:
                 self._far = None
                 if isinstance(far, TargetLeg):
                     self._caller_is_silent = False
-                    ports.adopt(far.give_away(), is_held=far.is_held)
+                    ports.adopt(far.hand_over(), is_held=far.is_held)
                 ports.machine.feed(CallInput.CALLER_RETURNED)
             case Do.END:
                 self._far = None

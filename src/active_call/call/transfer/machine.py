@@ -263,7 +263,7 @@ class Transfer:
             return
         self._deadline = None
         if self.state is State.REFERRING:
-            self._come_to_nothing(408, "", now, may_call=True)
+            self._refer_failed(408, "", now, may_call=True)
         elif self.state in (State.CALLING, State.BRIEFING):
             self._fail(408)
         elif self.state is State.CONNECTED:
@@ -281,7 +281,7 @@ class Transfer:
         match item:
             case ReferRefused(code, reason):
                 if self.state is State.REFERRING:
-                    self._come_to_nothing(code, reason, now, may_call=True)
+                    self._refer_failed(code, reason, now, may_call=True)
             case ReferProgress():
                 self._on_refer_progress(item, now)
             case FarRinging(code):
@@ -323,12 +323,12 @@ class Transfer:
         elif self.state is not State.REFERRING:
             return
         elif told.final:
-            self._come_to_nothing(told.code, told.reason, now, may_call=told.code not in _TARGET_HAS_REFUSED)
+            self._refer_failed(told.code, told.reason, now, may_call=told.code not in _TARGET_HAS_REFUSED)
         else:
             self._deadline = now + self._timeout_s
             self._actions.append(EmitEvent("progress", told.code))
 
-    def _come_to_nothing(self, code: int, reason: str, now: float, *, may_call: bool) -> None:
+    def _refer_failed(self, code: int, reason: str, now: float, *, may_call: bool) -> None:
         """The REFER has failed."""
         if self.mode is Mode.AUTO and may_call:
             self._call(now, code, reason)

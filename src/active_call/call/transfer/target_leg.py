@@ -321,7 +321,7 @@ class TargetLeg:
         )
         return True
 
-    def give_away(self) -> Leg:
+    def hand_over(self) -> Leg:
         """The leg becomes the call's own; from here on its events are not reported as those of a far leg."""
         self._is_told = self._is_released = self._is_adopted = True
         if self._relay is not None:

@@ -95,8 +95,8 @@ def _diversion(headers: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _wants_privacy(headers: Mapping[str, str]) -> bool:
-    wishes = {wish.strip().lower() for wish in _get(headers, "privacy").replace(",", ";").split(";")}
-    return bool(wishes & {"id", "user", "header"})
+    values = {value.strip().lower() for value in _get(headers, "privacy").replace(",", ";").split(";")}
+    return bool(values & {"id", "user", "header"})
 
 
 def _verstat(address: NameAddr | None) -> str:

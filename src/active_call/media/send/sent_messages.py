@@ -1,7 +1,7 @@
 """What streams without RTP send, as messages of their formats, for clients that are connected by a WebSocket.
 
-The frames of a tick go in after the sending half; one `MessageSent` per stream and tick comes out. Of the empty messages of a silence
-that is left out, only those come out that tell something: the first one, and the next one after a report on a play.
+The frames of a tick go in after the sending half; one `MessageSent` per stream and tick comes out. While silence is not
+encoded, messages are empty, and only the first one and the next one after a report about a play come out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SentMessages:
         self._streams[stream.number] = _Sending(stream, codec, silent_frames)
 
     def note_play(self, number: int) -> None:
-        """A play of the stream is reported on: whoever gets the report waits for the message that follows it."""
+        """A report about a play of the stream was made: its receiver waits for the next message, also if that is empty."""
         sending = self._streams.get(number)
         if sending is not None:
             sending.is_awaited = True

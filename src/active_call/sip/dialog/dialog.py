@@ -30,7 +30,9 @@ DialogKey = tuple[str, str, str]
 NO_CONTACT = frozenset(("BYE", "MESSAGE", "INFO", "ACK", "CANCEL", "PRACK"))
 """Methods whose requests carry no Contact: it is not allowed or has no meaning (RFC 3261 table 2, RFC 3428 §4)."""
 MAX_REQUESTS_PER_S: Final = 50
-"""Requests of the peer inside one dialog. A digit a request, dialled by a machine, is a fifth of that. Each costs all calls 1 ms."""
+"""Requests of the peer inside one dialog. A machine that sends each digit by INFO needs a fifth of that. Each request takes 1 ms of the
+control process, which all calls share.
+"""
 
 
 class Dialog:

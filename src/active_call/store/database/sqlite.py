@@ -40,7 +40,7 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
 
     @contextmanager
-    def lent(self) -> Iterator[sqlite3.Connection]:
+    def borrowed(self) -> Iterator[sqlite3.Connection]:
         """A connection; at the end uncommitted work is rolled back."""
         connection, idle = self.take()
         try:
@@ -188,7 +188,7 @@ class Sqlite:
 
     def _execute_all(self, statements: Sequence[Statement]) -> None:
         self._check_file()
-        with self.connections.lent() as connection, translated():
+        with self.connections.borrowed() as connection, translated():
             for sql, rows in statements:
                 connection.executemany(sql, map(_stored, rows))
             connection.commit()
