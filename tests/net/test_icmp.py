@@ -69,6 +69,55 @@ def test_datagrams_to_a_closed_port_are_told_and_all_others_still_arrive(host: s
     on_both_loops(work)
 
 
+def test_datagrams_arrive_after_an_error_that_was_met_while_reading_between_steps() -> None:
+    async def work() -> None:
+        told: list[Undelivered] = []
+        received: list[bytes] = []
+        udp = UdpSocket(
+            bind_socket(socket.SOCK_DGRAM, "127.0.0.1", 0),
+            lambda data, _: received.append(data),
+            lambda _, report: told.append(report),
+            logging.getLogger("test"),
+        )
+        nobody = closed_port("127.0.0.1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            for number in range(20):
+                udp.send(INVITE, nobody)  # the kernel has its ICMP error at once
+                peer.sendto(b"first %d" % number, ("127.0.0.1", udp.bound.port))
+                udp.read_arrived()
+                await asyncio.sleep(0.01)
+                peer.sendto(b"second %d" % number, ("127.0.0.1", udp.bound.port))
+                await asyncio.sleep(0.01)
+        udp.close()
+        assert received == [text % number for number in range(20) for text in (b"first %d", b"second %d")]
+        assert len(told) == 20
+
+    on_both_loops(work)
+
+
+def test_datagrams_arrive_after_an_error_beside_a_datagram_that_raises() -> None:
+    async def work() -> None:
+        received: list[bytes] = []
+
+        def take(data: bytes, _: object) -> None:
+            received.append(data)
+            if data == b"bad":
+                udp.send(INVITE, nobody)
+                raise ValueError(data)
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, "127.0.0.1", 0), take, lambda *_: None, logging.getLogger("test"))
+        nobody = closed_port("127.0.0.1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            for data in (b"bad", b"good", b"bad", b"good"):
+                peer.sendto(data, ("127.0.0.1", udp.bound.port))
+                await asyncio.sleep(0.02)
+        udp.close()
+        assert received == [b"bad", b"good", b"bad", b"good"]
+
+    on_both_loops(work)
+
+
 def test_report_is_known_by_the_branch_that_it_quotes() -> None:
     sent = SentRequests()
     sent.note(1, REMOTE, INVITE)

@@ -50,17 +50,19 @@ def ask_for_reports(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
-def take_reports(sock: socket.socket) -> list[Undelivered]:
-    """The queued errors, oldest first. Temporary ones (packet too big, hop limit) are left out."""
-    return list(_reports(sock)) if IS_KNOWN else []
+def take_reports(sock: socket.socket) -> list[Undelivered] | None:
+    """The queued errors, oldest first; None if the queue is empty. Temporary ones (packet too big, hop limit) are left out."""
+    taken = list(_reports(sock)) if IS_KNOWN else []
+    return [report for report in taken if report is not None] if taken else None
 
 
-def _reports(sock: socket.socket) -> Iterator[Undelivered]:
+def _reports(sock: socket.socket) -> Iterator[Undelivered | None]:
     while True:
         try:
             quoted, ancillary, _, remote = sock.recvmsg(_MAX_QUOTED_BYTES, 512, _MSG_ERRQUEUE)
         except OSError:
             return
+        yield None
         for level, kind, data in ancillary:
             is_ours = (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
             if is_ours and len(data) >= _EXTENDED_ERROR.size:

@@ -118,7 +118,7 @@ class UdpSocket:
                 raise
             except OSError:
                 reports = icmp.take_reports(self._sock)
-                self._loop.call_soon(self._report, reports)  # also without reports: reading may have to be restarted
+                self._loop.call_soon(self._report, reports or [])  # also without reports: reading may have to be restarted
                 if not reports:
                     break
             else:
@@ -131,34 +131,42 @@ class UdpSocket:
         self._sock.close()
 
     def read_arrived(self) -> None:
-        """Read at most `DATAGRAMS_AT_ONCE` datagrams now. Errors are left to the next wake-up."""
+        """Read at most `DATAGRAMS_AT_ONCE` datagrams now. An error is handled in the next step of the loop."""
         for _ in range(DATAGRAMS_AT_ONCE):
             try:
                 data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
             except OSError:
+                self._loop.call_soon(self._restart)  # the kernel tells it once, and the loop has ended its poll
                 return
             self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
 
     def _read(self) -> None:
+        """Read what has arrived. Then empty the error queue: what is in it has ended the poll, even if a datagram was there to read."""
         n_read = 0
-        for _ in range(DATAGRAMS_PER_WAKE):
-            try:
-                data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if not self._take_reports():
-                    self._log.warning("datagram could not be received", extra={"error": str(error)})
-                return
-            n_read += 1
-            self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
-        if not n_read:
-            self._take_reports()
+        try:
+            for _ in range(DATAGRAMS_PER_WAKE):
+                try:
+                    data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if not self._restart():
+                        self._log.warning("datagram could not be received", extra={"error": str(error)})
+                    return
+                n_read += 1
+                self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
+        finally:
+            reports = None if self._is_closed else icmp.take_reports(self._sock)
+            if reports is not None or not n_read:
+                self._report(reports or [])
 
-    def _take_reports(self) -> bool:
-        reports = icmp.take_reports(self._sock)
-        self._report(reports)
-        return bool(reports)
+    def _restart(self) -> bool:
+        """Report what the network has turned back, and read on. Whether there was anything."""
+        reports = None if self._is_closed else icmp.take_reports(self._sock)
+        self._report(reports or [])
+        return reports is not None
 
     def _report(self, reports: list[icmp.Undelivered]) -> None:
         if self._is_closed:

@@ -141,13 +141,13 @@ def guard_mdns(protocol: aioice.mdns.MDnsProtocol) -> None:
         return
     take = protocol.datagram_received
 
-    def take_datagram(data: bytes | str, address: Address) -> None:
-        if address[1] != aioice.mdns.MDNS_PORT or reach_of(str(address[0])) is Reach.WORLD:
+    def take_datagram(data: bytes | str, addr: Address) -> None:
+        if addr[1] != aioice.mdns.MDNS_PORT or reach_of(str(addr[0])) is Reach.WORLD:
             return
         try:
-            take(data, address)
+            take(data, addr)
         except Exception as error:  # noqa: BLE001 (a wall: a DNS message of a stranger)
-            log.debug("mDNS message ignored", extra={"peer": address[0], "reason": str(error)[:200]})
+            log.debug("mDNS message ignored", extra={"peer": addr[0], "reason": str(error)[:200]})
 
     protocol.datagram_received = take_datagram  # type: ignore[method-assign, assignment]
 
