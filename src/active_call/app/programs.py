@@ -56,7 +56,7 @@ class Programs:
 
 
 async def _drive(handler: Handler, call: Call) -> None:
-    running = asyncio.ensure_future(_run(handler, call))
+    running = asyncio.get_running_loop().create_task(_run(handler, call), name=f"handler of {call.id}")
     ended = asyncio.ensure_future(call.wait_ended())
     try:
         await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
