@@ -62,6 +62,30 @@ def test_keys_in_urls_and_headers_of_libraries_are_not_logged_at_debug_level(tmp
     assert "our own lines are there" in log and "s3cret" not in log
 
 
+FLOOD = """
+import logging, os, subprocess, sys, time
+from active_call.server.logs import LogOutput, LogSettings
+output = LogOutput(LogSettings(file={file!r}))
+for _ in range(100):
+    os.write(2, b"something odd\\n" * 1000)
+child = "from active_call.base.child_log import log_as_child; import logging; log_as_child();"
+child += "logging.getLogger('active_call.media').error('order refused')"
+subprocess.run([sys.executable, "-c", child], check=True)
+output.close()
+"""
+
+
+def test_flood_on_standard_error_is_limited_and_hides_no_record_of_a_child(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", FLOOD.format(file=str(file))], timeout=60, check=True)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    n_stray = sum("something odd" in line for line in lines)
+    n_left_out = sum(int(line.rpartition("n_lines=")[2]) for line in lines if "lines on standard error were left out" in line)
+    assert n_stray < 10_000
+    assert n_stray + n_left_out == 100_000
+    assert any("media: order refused" in line for line in lines)
+
+
 def test_everything_on_standard_error_becomes_records(tmp_path: Path) -> None:
     log, stderr = run(tmp_path)
     assert stderr == "standard error is back\n"

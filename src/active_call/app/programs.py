@@ -57,7 +57,7 @@ class Programs:
             await asyncio.wait(late, timeout=CANCELLED_S)
 
     async def _drive(self, handler: Handler, call: Call) -> None:
-        running = asyncio.ensure_future(self._run(handler, call))
+        running = asyncio.get_running_loop().create_task(self._run(handler, call), name=f"handler of {call.id}")
         ended = asyncio.ensure_future(call.wait_ended())
         try:
             await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,14 +7,16 @@ for each. `forked_children.ForkServer` forks a process that has loaded the code 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from active_call.base.fork_server import DESCRIPTOR
 
-__all__ = ["DESCRIPTOR", "ChildProcess", "Programs", "StartsChildren"]
+__all__ = ["DESCRIPTOR", "ChildProcess", "Programs", "StartsChildren", "how_ended"]
 
 
 class ChildProcess(Protocol):
@@ -61,3 +63,15 @@ class Programs:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *words, pass_fds=(fd,), stdin=asyncio.subprocess.DEVNULL, env=os.environ | environment
         )
+
+
+def how_ended(code: int | None) -> str:
+    """How a process with the exit code `code` (None: not known) has ended, in words for an operator."""
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = f"signal {-code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+    return f"was ended by {name}" + (" (if nobody did so, memory ran out: see dmesg)" if code == -signal.SIGKILL else "")

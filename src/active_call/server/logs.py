@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,16 @@ from msgspec import Struct
 
 from active_call.base.child_log import HANDS_OVER_RECORDS
 from active_call.base.errors import ConfigError
-from active_call.base.log_lines import PlainFormatter, message_of, read_record, shown_fields, text_of, traceback_of, without_numbers
+from active_call.base.log_lines import (
+    RECORD_MARK,
+    PlainFormatter,
+    message_of,
+    read_record,
+    shown_fields,
+    text_of,
+    traceback_of,
+    without_numbers,
+)
 from active_call.base.log_writer import DescriptorSink, FileSink, LogWriter, QueuedHandler, Sink
 
 if TYPE_CHECKING:
@@ -28,12 +38,17 @@ if TYPE_CHECKING:
 
 LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING}
 MAX_STRAY_LINE_BYTES = 4096
+MAX_STRAY_LINES = 500
+"""Lines a second on standard error that are no records, such as those of a library in a loop. Further ones are counted: 100,000 of them a
+second would fill a disk in an hour. A traceback has some fifty.
+"""
 _NOISY = (
     "httpx", "httpcore", "httpx2", "httpcore2", "websockets", "mcp", "aioice", "openai", "livekit", "opentelemetry", "sse_starlette",
     "asyncio", "asyncpg", "uvicorn.error",
 )  # fmt: skip
 """Libraries that write URLs at INFO, and headers and messages at DEBUG: tokens, keys, what callers say. Only their warnings are logged."""
 _STDERR = 2
+_RECORD_MARK = RECORD_MARK.encode()
 
 stray_log = logging.getLogger("active_call.stderr")
 
@@ -151,27 +166,51 @@ class _StderrPump:
         self._thread.join(0.2)
 
     def _run(self) -> None:
-        rest = b""
+        rest, stray = b"", _StrayLines()
         while data := os.read(self._reading, 65536):
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                _log_line(line)
+                stray.take(line)
             if len(rest) > MAX_STRAY_LINE_BYTES:
-                _log_line(rest)
+                stray.take(rest)
                 rest = b""
         if rest:
-            _log_line(rest)
+            stray.take(rest)
+        stray.tell()
 
 
-def _log_line(line: bytes) -> None:
-    text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-    record = read_record(text)
-    if record is not None:
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
-    elif text.strip():
-        stray_log.warning("written to standard error", extra={"line": text})
+class _StrayLines:
+    """Turns lines into records: those of children into their own, any other one into ours, at most `MAX_STRAY_LINES` a second."""
+
+    def __init__(self) -> None:
+        self._second = time.monotonic()
+        self._n_lines = 0
+        self._n_left_out = 0
+
+    def take(self, line: bytes) -> None:
+        """Log one line."""
+        if not line.startswith(_RECORD_MARK):
+            if time.monotonic() - self._second >= 1.0:
+                self.tell()
+                self._second, self._n_lines = time.monotonic(), 0
+            self._n_lines += 1
+            if self._n_lines > MAX_STRAY_LINES:
+                self._n_left_out += 1
+                return
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        record = read_record(text)
+        if record is not None:
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+        elif text.strip():
+            stray_log.warning("written to standard error", extra={"line": text})
+
+    def tell(self) -> None:
+        """Log how many lines were left out."""
+        if self._n_left_out:
+            stray_log.warning("lines on standard error were left out", extra={"n_lines": self._n_left_out})
+        self._n_left_out = 0
 
 
 def _install(settings: LogSettings, writer: LogWriter) -> QueuedHandler:

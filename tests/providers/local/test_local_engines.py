@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,23 @@ def test_killed_process_is_replaced() -> None:
         assert await engines.run(os.getpid) != pid
 
     run(closing(engines, work()))
+
+
+@pytest.mark.parametrize(
+    ("die", "words"),
+    [((os._exit, 3), "its process ended with exit code 3"), ((signal.raise_signal, signal.SIGKILL), "its process was ended by SIGKILL (")],
+)
+def test_log_says_how_a_process_has_ended(die: tuple[Any, ...], words: str, caplog: pytest.LogCaptureFixture) -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        with pytest.raises(ProviderError, match="process died"):
+            await engines.run(*die)
+        await engines.run(os.getpid)
+
+    run(closing(engines, work()))
+    (lost,) = [record for record in caplog.records if record.message == "engine process lost"]
+    assert lost.reason.startswith(words)  # type: ignore[attr-defined]
 
 
 def test_hung_request_is_killed_at_its_limit() -> None:

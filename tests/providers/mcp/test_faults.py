@@ -67,7 +67,7 @@ def programs() -> list[psutil.Process]:
     [
         ("garbage", "after garbage"),
         ("killed", "the connection is lost: the program was ended by SIGKILL"),
-        ("leave", "the connection is lost: the program has ended with exit code 3"),
+        ("leave", "the connection is lost: the program ended with exit code 3"),
         ("close_output", "the connection is lost: the program has closed its output"),
         ("huge", "the connection is lost: a message is longer than 4194304 bytes"),
         ("flood", "flooded"),
@@ -94,7 +94,7 @@ def test_program_that_is_killed_while_nobody_asks_is_started_again_for_the_next_
     with caplog.at_level(logging.INFO):
         with_connection(PROGRAM, run)
     (lost,) = [record for record in caplog.records if record.message == "MCP connection lost"]
-    assert (lost.server, lost.error) == ("faulty", "the program was ended by SIGKILL")  # type: ignore[attr-defined]
+    assert lost.server == "faulty" and lost.error.startswith("the program was ended by SIGKILL")  # type: ignore[attr-defined]
 
 
 def test_what_a_program_says_is_logged_within_limits_and_without_keys(

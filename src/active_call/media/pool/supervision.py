@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from active_call.base.bulk_input import BulkInput
-from active_call.base.child_processes import StartsChildren
+from active_call.base.child_processes import StartsChildren, how_ended
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
 from active_call.media.link import messages as link
@@ -158,7 +158,7 @@ class SupervisedWorker:
             await process.end(graceful=graceful)
             self._process = None
             if self._callbacks:
-                self._lose_streams(process, f"media process {process.pid} ended with code {process.return_code}", expected=graceful)
+                self._lose_streams(process, f"media process {process.pid} {how_ended(process.return_code)}", expected=graceful)
             self.status.pid, self.status.last_load = 0, None
             self._admission = Admission()
 

@@ -10,12 +10,14 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from active_call.base.child_processes import DESCRIPTOR, ChildProcess, StartsChildren
+from active_call.base.child_processes import DESCRIPTOR, ChildProcess, StartsChildren, how_ended
 from active_call.providers.local import engine_process
 
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 2.0
+END_S = 0.5
+"""The time to learn how a process whose socket has closed ends."""
 
 
 class EngineLink:
@@ -51,6 +53,13 @@ class EngineLink:
         body = await self._reader.readexactly(engine_process.LENGTH.unpack(head)[0])
         answer: tuple[bool, Any, float] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
         return answer
+
+    async def how_ended(self) -> str:
+        """How the process, whose socket has closed, has ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                return how_ended(await self._process.wait())
+        return "closed its connection"
 
     def kill(self) -> None:
         """Kill the process at once."""

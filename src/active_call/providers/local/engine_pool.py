@@ -221,11 +221,15 @@ class _Carrier:
             if not (is_loading or request.is_background):
                 self._pool.on_spent(cpu_s)
         except (OSError, EOFError, TimeoutError) as error:
-            reason = f"its process died ({str(error) or type(error).__name__})"
+            reason = "its process died"
             if isinstance(error, TimeoutError):
                 reason = "it was abandoned and killed" if request.answer.cancelled() else "it hung and was killed"
-            logger.error("engine process lost", extra={"engine": name, "reason": reason})
             fail(request, ProviderError(name, reason, retryable=True))
+            if self._link is None:
+                reason = f"its process cannot be started: {error}"
+            elif not isinstance(error, TimeoutError):
+                reason = f"its process {await self._link.how_ended()}"
+            logger.error("engine process lost", extra={"engine": name, "reason": reason})
             await self._discard()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             fail(request, ProviderError(name, f"the request cannot be sent to the process: {error}"))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from active_call.base.child_processes import how_ended
 from active_call.providers.credentials import without_secrets
 from active_call.providers.mcp.settings import McpSettings
 
@@ -127,10 +128,7 @@ async def _end_in_words(process: Process) -> str:
         async with asyncio.timeout(EXIT_S):
             while process.returncode is None:
                 await asyncio.sleep(0.01)
-    code = process.returncode
-    if code is None:
-        return "the program has closed its output"
-    return f"the program was ended by {signal.Signals(-code).name}" if code < 0 else f"the program has ended with exit code {code}"
+    return "the program has closed its output" if process.returncode is None else f"the program {how_ended(process.returncode)}"
 
 
 async def _write(process: Process, to_send: Any) -> None:
