@@ -121,6 +121,23 @@ def test_explain_hands_the_question_on_and_its_mistakes_back(tmp_path: Path, que
     run(go())
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/api/playbooks/main.md", "GET, POST"), ("/list", "GET"), ("/call", "POST"), ("/api/playbooks", "GET")],
+)
+def test_refused_method_names_all_methods_of_its_path(tmp_path: Path, path: str, allowed: str) -> None:
+    """RFC 9110 §10.2.1, also where each method is a route of its own."""
+
+    async def go() -> None:
+        async with an_api(tmp_path) as api:
+            for method in ("OPTIONS", "PUT"):
+                response = await api.http.request(method, path)
+                assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+                assert response.json()["code"] == "method_not_allowed"
+
+    run(go())
+
+
 def test_explain_is_for_those_who_may_control_calls(tmp_path: Path) -> None:
     async def go() -> None:
         async with an_api(tmp_path, client="203.0.113.9", explain=dict) as api:

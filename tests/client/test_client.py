@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from active_call import CallOption, Client
 from active_call.client import call as client_call
@@ -61,7 +62,11 @@ async def a_server(*lines: Serve) -> AsyncIterator[Client]:
             failures.append(error)
             raise
 
-    async with serve(handle, "127.0.0.1", 0) as server:
+    def refuse(socket: ServerConnection, request: Request) -> Response | None:
+        del request
+        return None if waiting else socket.respond(404, "no call")
+
+    async with serve(handle, "127.0.0.1", 0, process_request=refuse) as server:
         port = server.sockets[0].getsockname()[1]
         async with Client(f"http://127.0.0.1:{port}", token="t0ken") as client, asyncio.timeout(20):
             yield client
@@ -122,6 +127,24 @@ def test_broken_socket_is_opened_again_from_the_last_number_and_nothing_is_misse
                     break
             await call.say("Still here.", wait=False)
         assert call.lost is None and call.ended is not None
+
+    asyncio.run(story())
+
+
+def test_call_that_has_ended_while_the_socket_was_broken_is_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_call, "RECONNECT_S", (0.01, 1.0))
+
+    async def line(line: Line) -> None:
+        await line.gets("invite")
+        await line.tells("answer", sdp="v=0")
+        line.socket.transport.abort()
+
+    async def story() -> None:
+        async with a_server(line) as client, client.call("sip:bob@example.com", session_id="c.1") as call:
+            with pytest.raises(CallOver, match="ended meanwhile"):
+                async for _ in call.events():
+                    pass
+        assert isinstance(call.lost, CallOver) and call.lost.status == 404
 
     asyncio.run(story())
 
