@@ -91,7 +91,7 @@ def test_carriers_message_reaches_the_media_process_in_few_steps() -> None:
     async def story(protocol: SocketProtocol, transport: Transport) -> None:
         scene = Scene(protocol)
         CarrierSocket.pass_directly(protocol, scene.leg)
-        assert steps(protocol.data_received, [media(number) for number in range(N)]) < 46
+        assert steps(protocol.data_received, [media(number) for number in range(N)]) < 42
         await asyncio.sleep(0.02)
         orders = OrderReader().feed(bytes(scene.link.written))
         assert orders == [FeedAudio(1, bytes([number]) * 160) for number in range(N)]

@@ -33,12 +33,17 @@ class SoundFormat:
     rate_hz: int
     """The rate of the stream: 8000, 16000 or 48000."""
 
+    @property
+    def bytes_per_s(self) -> int:
+        """Of messages; 0 for a codec whose packets say how long they are."""
+        if self.codec == "pcm":
+            return BYTES_PER_SAMPLE * self.message_rate_hz
+        return 0 if self.codec == "opus" else _BYTES_PER_S
+
     def length_s(self, data: bytes) -> float:
         """The duration of a message of the client. Raises FormatError if it is visibly not in the format."""
-        if self.codec == "pcm":
-            return len(data) / (BYTES_PER_SAMPLE * self.message_rate_hz)
         if self.codec != "opus":
-            return len(data) / _BYTES_PER_S
+            return len(data) / self.bytes_per_s
         try:
             return payload_ticks(data) / RTP_CLOCK_HZ
         except ParseError as error:

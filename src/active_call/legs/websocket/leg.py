@@ -39,6 +39,7 @@ class WebSocketLeg(ClientLeg):
         super().__init__(pool, caller=caller, callee=callee, call_id=call_id, peer=peer)
         self._loop = asyncio.get_running_loop()
         self._sound = sound
+        self._bytes_per_s = sound.bytes_per_s
         self._send_sound = send_sound
         self.n_dropped = 0
         """Bytes of sound from the client that were dropped because they were too far ahead."""
@@ -75,7 +76,7 @@ class WebSocketLeg(ClientLeg):
         """Take a binary message of the client. Raises FormatError if it is not sound. Sound before the media is open is lost."""
         if self.stream is None or self._ended is not None:
             return
-        length_s = self._sound.length_s(data)
+        length_s = len(data) / self._bytes_per_s if self._bytes_per_s else self._sound.length_s(data)
         now = self._loop.time()
         until = max(self._fed_until, now) + length_s
         if until <= now + MAX_AHEAD_S:

@@ -48,7 +48,9 @@ DECLARATION: Final = ProviderDeclaration(
     default_model=DEFAULT_MODEL,
     options=(
         DeclaredOption("speaker", "the id of a voice", DEFAULT_VOICE),
-        DeclaredOption("model", "sonic-3, sonic-turbo (the fastest)", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption(
+            "model", "sonic-3, sonic-3.5 (natural, takes no speed and emotion), sonic-turbo", DEFAULT_MODEL, is_latency_knob=True
+        ),
         DeclaredOption("speed", "0.6 to 1.5", "1.0"),
         DeclaredOption("emotion", "a name from the vendor's list, for sonic-3"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
