@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.bench.speech import speech
-from active_call.media.detect.noise_gate import CALM_CHUNKS, MARGIN, SOFTEST, NoiseGate
+from active_call.media.detect.noise_gate import CALM_CHUNKS, EVEN_CHUNKS, MARGIN, SOFTEST, NoiseGate
 from active_call.media.detect.speech import SpeechDetector
 
 ONE = np.zeros(1, np.intp)
@@ -38,7 +38,7 @@ def test_new_line_is_looked_at_until_it_has_been_calm() -> None:
     while sees(gate, -90.0):
         gate.learn(energy(-90.0), ONE, np.zeros(1, np.float32))
         seen += 1
-    assert seen == CALM_CHUNKS
+    assert seen == EVEN_CHUNKS > CALM_CHUNKS
 
 
 def test_noise_is_left_out_and_what_is_louder_is_looked_at() -> None:
@@ -53,11 +53,29 @@ def test_speech_does_not_raise_the_floor_and_is_followed_by_a_calm_time() -> Non
     for _ in range(100):
         assert sees(gate, -30.0)
         gate.learn(energy(-30.0), ONE, np.full(1, 0.9, np.float32))
-    assert sees(gate, -50.0)
-    for _ in range(CALM_CHUNKS):
+    for _ in range(EVEN_CHUNKS):
+        assert sees(gate, -50.0)
         gate.learn(energy(-50.0), ONE, np.full(1, 0.02, np.float32))
     assert not sees(gate, -50.0)
     assert sees(gate, -46.0)
+
+
+def test_noise_that_changes_like_music_or_talk_is_looked_at_in_its_soft_parts_too() -> None:
+    gate = calmed(-50.0)
+    for number in range(400):
+        db = -35.0 if number % 16 < 8 else -50.0  # two notes a second
+        if number >= 16:
+            assert sees(gate, db)
+        else:
+            gate.must_see(energy(db), ONE, QUIET)
+        gate.learn(energy(db), ONE, np.full(1, 0.3 if db > -40 else 0.02, np.float32))
+
+
+def test_chunk_of_the_noise_after_one_louder_sound_is_looked_at() -> None:
+    gate = calmed(-50.0)
+    assert sees(gate, -40.0)
+    gate.learn(energy(-40.0), ONE, np.full(1, 0.02, np.float32))
+    assert sees(gate, -50.0)
 
 
 def test_louder_noise_is_looked_at_until_the_floor_has_followed() -> None:

@@ -6,8 +6,9 @@ out. All state is in arrays by slot.
 Theory. On a quiet line the network returns the same result for every chunk between two phrases, which is nine tenths of the detector's
 cost. The floor of a line is the energy of its softest recent chunk. It falls at once, and rises only by chunks that the network has
 classified as clear non-speech. So speech cannot raise it, and while noise grows the network evaluates every chunk until the floor has
-followed. A chunk is skipped if its slot has been calm for `CALM_CHUNKS` evaluated chunks and the chunk is at most `MARGIN` above the floor.
-Speech at the level of the noise is above that margin. Lines with changing noise (talk, music) are evaluated in every chunk.
+followed. A chunk is skipped if its slot has been calm for `CALM_CHUNKS` evaluated chunks, and this chunk and the `EVEN_CHUNKS` before it
+are at most `MARGIN` above the floor. Speech at the level of the noise is above that margin. Lines with changing noise (talk, music) are
+evaluated in every chunk: without its softer parts the network would find speech in them later.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MARGIN: Final = np.float32(10 ** (2.5 / 10))
 The softest chunk of some seconds is 1 dB below their mean.
 """
 CALM_CHUNKS: Final = 6
+EVEN_CHUNKS: Final = 12
+"""0.4 s. Notes and syllables are shorter; the pauses of several talkers together, too."""
 CLEAR: Final = 0.1
 """Below this probability a chunk is clear non-speech."""
 RISE: Final = np.float32(10 ** (0.3 / 10))
@@ -42,16 +45,19 @@ class NoiseGate:
     def __init__(self, n_slots: int) -> None:
         self._floor = np.full(n_slots, SOFTEST, np.float32)
         self._calm = np.zeros(n_slots, np.int64)
+        self._even = np.zeros(n_slots, np.int64)
+        """Chunks in a row that were no louder than the noise."""
 
     def reset(self, slot: int) -> None:
         """Start a stream in `slot` with an unknown noise floor."""
         self._floor[slot] = SOFTEST
-        self._calm[slot] = 0
+        self._calm[slot] = self._even[slot] = 0
 
     def must_see(self, energies: Energies, slots: Slots, is_quiet: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which chunks must be evaluated. `energies` (k,): mean squares; `is_quiet` (k,): the slot's state is quiet."""
         floor = np.maximum(np.minimum(self._floor[slots], energies), SOFTEST)
-        seen = ~is_quiet | (self._calm[slots] < CALM_CHUNKS) | (energies > floor * MARGIN)
+        even = self._even[slots] = (self._even[slots] + 1) * (energies <= floor * MARGIN)
+        seen = ~is_quiet | (self._calm[slots] < CALM_CHUNKS) | (even <= EVEN_CHUNKS)
         self._floor[slots] = np.where(seen, floor, np.maximum(np.minimum(energies, floor * DRIFT), floor))
         return np.asarray(seen)
 
