@@ -101,7 +101,8 @@ def record_turn(said: Pcm, background: Pcm, cached: CachedRecogniser, judge: Jud
         for number in range(first, min(last + 1, len(trace.ends()))):
             sound = _sound_of(trace, first, number, pcm)
             text, confidence, _ = heard.finals[number] = _final(trace, first, number, sound, cached)
-            heard.alternatives |= {said: _alternatives(said, sure, sound, cached) for said, sure in _may_be_final(heard, text, confidence)}
+            for said, sure in ((text, confidence), *_whole_texts(heard, trace, number)):
+                heard.alternatives[said] = _alternatives(said, sure, sound, cached)
         trace.heard.append(heard)
     if judge is not None:
         begin = trace.starts()[0].sample - LISTEN_RATE_HZ // 2 if n_starts else 0
@@ -153,8 +154,11 @@ def _last_within(trace: TurnTrace, first: int) -> int:
     return last
 
 
-def _may_be_final(heard: HeardFrom, text: str, confidence: float) -> list[tuple[str, float]]:
-    return [(text, confidence), *((whole, sure) for _, whole, sure in heard.whole if whole)]
+def _whole_texts(heard: HeardFrom, trace: TurnTrace, last: int) -> list[tuple[str, float]]:
+    """The texts of `heard.whole` that were known between the end of stretch `last` and the next one's."""
+    ends = [end.at for end in trace.ends()]
+    until = ends[last + 1] if last + 1 < len(ends) else float("inf")
+    return [(text, confidence) for at, text, confidence in heard.whole if text and ends[last] < at <= until]
 
 
 def _alternatives(text: str, confidence: float, sound: bytes, cached: CachedRecogniser) -> tuple[Alternative, ...]:
