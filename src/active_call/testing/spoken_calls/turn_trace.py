@@ -101,8 +101,8 @@ def record_turn(said: Pcm, background: Pcm, cached: CachedRecogniser, judge: Jud
         for number in range(first, min(last + 1, len(trace.ends()))):
             sound = _sound_of(trace, first, number, pcm)
             text, confidence, _ = heard.finals[number] = _final(trace, first, number, sound, cached)
-            for said, sure in ((text, confidence), *_whole_texts(heard, trace, number)):
-                heard.alternatives[said] = _alternatives(said, sure, sound, cached)
+            for known, sure in ((text, confidence), *_whole_texts(heard, trace, number)):
+                heard.alternatives[known] = _alternatives(known, sure, sound, cached)
         trace.heard.append(heard)
     if judge is not None:
         begin = trace.starts()[0].sample - LISTEN_RATE_HZ // 2 if n_starts else 0
