@@ -51,7 +51,7 @@ def over_the_news(text: str, confidence: float, seconds: float, *alternatives: A
     trace = speech((0.6, 0.6 + seconds, text))
     trace.heard[0].partials.clear()
     trace.heard[0].finals[0] = (text, confidence, 0.2)
-    trace.heard[0].alternatives[0] = alternatives
+    trace.heard[0].alternatives[text] = alternatives
     overlap = replay_overlap(trace, "Here is the news of the week. The first tulips have arrived from Holland.")
     assert overlap.paused_at is not None and (overlap.yielded_at or overlap.resumed_at) is not None
     return overlap.yielded_at is not None
@@ -70,7 +70,7 @@ def test_short_refusal_of_low_confidence_stops_the_agent_if_no_word_of_a_listene
 
 def test_drafts_of_a_short_reply_do_not_stop_the_agent():
     trace = speech((0.6, 1.7, "Exactly."))
-    trace.heard[0].partials = [(1.16, "It was that.", 0.8), (1.6, "How is it going?", 0.83)]
+    trace.heard[0].partials = [(1.16, "It was that.", 0.79), (1.6, "How is it going?", 0.75)]
     trace.heard[0].finals[0] = ("Exactly.", 0.9, 0.2)
     overlap = replay_overlap(trace, "Here is the news of the week. The first tulips have arrived from Holland.")
     assert overlap.yielded_at is None and overlap.resumed_at is not None
@@ -85,5 +85,5 @@ def test_partial_words_of_long_speech_stop_the_agent_before_it_ends():
 
 def test_trace_is_kept_as_json():
     trace = speech((0.6, 1.2, "I would like to"), (1.9, 2.8, "book a table."))
-    trace.heard[0].alternatives[0] = (Alternative("I see.", 0.5),)
+    trace.heard[0].alternatives["I would like to"] = (Alternative("I see.", 0.5),)
     assert from_json(to_json(trace)) == trace

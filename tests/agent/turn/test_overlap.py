@@ -79,7 +79,7 @@ def test_short_text_without_a_rival_is_doubtful_only_with_little_confidence():
 
 def test_partial_words_of_which_the_recogniser_is_not_sure_do_not_count_yet():
     assert is_unsure(words(3), 0.55, 2.0) and not is_unsure(words(3), 0.65, 2.0) and not is_unsure(words(4), 0.55, 2.0)
-    assert is_unsure(words(4), 0.85, 1.0) and not is_unsure(words(4), 0.92, 1.0) and not is_unsure(words(3), None, 0.5)
+    assert is_unsure(words(4), 0.75, 1.0) and not is_unsure(words(4), 0.85, 1.0) and not is_unsure(words(3), None, 0.5)
 
 
 def test_text_that_sounds_like_a_back_channel_of_several_words_is_one():

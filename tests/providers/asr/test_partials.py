@@ -395,16 +395,18 @@ def test_clear_text_is_the_final_although_its_confidence_is_low() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "confidence", "refuses", "alternatives"),
+    ("text", "confidence", "takes_s", "alternatives"),
     [
-        ("Oh, how's she?", 0.6, False, (Alternative("Oh, I see.", 1.0),)),
-        ("Oh, how's she?", 0.6, True, None),
-        ("I would like to book a table.", 0.6, False, ()),
-        ("Oh, how's she?", 0.97, False, ()),
+        ("Oh, how's she?", 0.6, 0.1, (Alternative("Oh, I see.", 1.0),)),
+        ("Oh, how's she?", 0.6, None, None),
+        ("Oh, how's she?", 0.6, 0.5, None),
+        ("I would like to book a table.", 0.6, 0.1, ()),
+        ("Oh, how's she?", 0.97, 0.1, ()),
     ],
+    ids=["rated", "refused", "too late", "long", "sure"],
 )
 def test_short_doubtful_final_has_the_short_replies_that_are_nearly_as_likely(
-    text: str, confidence: float, refuses: bool, alternatives: tuple[Alternative, ...] | None
+    text: str, confidence: float, takes_s: float | None, alternatives: tuple[Alternative, ...] | None
 ) -> None:
     async def run() -> None:
         results: list[Any] = []
@@ -413,8 +415,9 @@ def test_short_doubtful_final_has_the_short_replies_that_are_nearly_as_likely(
             return Transcript(text, confidence)
 
         async def rate(pcm: bytes, texts: tuple[str, ...]) -> tuple[float, ...]:
-            if refuses:
+            if takes_s is None:
                 raise ProviderError("test", "busy", retryable=True)
+            await asyncio.sleep(takes_s)
             return tuple(-4.0 if one in (text, "Oh, I see.") else -20.0 for one in texts)
 
         recognition = PartialRecognition(transcribe, results.append, rate=rate)

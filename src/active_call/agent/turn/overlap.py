@@ -47,7 +47,7 @@ BACKCHANNEL_CONFIDENCE = 0.7
 """The same for three words, if a partial text of the same sound was a back-channel, of which the recogniser was surer."""
 UNSURE_PARTIAL = 0.6
 """Partial texts of up to three words with less confidence are no words yet: the final text decides."""
-SHORT_PARTIAL_S, SURE_PARTIAL = 1.2, 0.9
+SHORT_PARTIAL_S, SURE_PARTIAL = 1.2, 0.8
 """Nor are partial texts of shorter speech with less confidence than this: drafts of a short reply are other words half of the time, and the
 agent is silent until the final text decides."""
 AFTER_BACKCHANNEL_S = 0.3

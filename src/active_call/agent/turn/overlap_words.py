@@ -18,7 +18,7 @@ Alternatives = tuple[Alternative, ...] | None
 LISTENING_SHARES = (0.02, 0.02, 0.2)
 """A listener's word that is at least this likely, as a share of the likelihood of the recognised text, is what was said: by the number of
 words in that text, not counting those of listeners. With more words it is no misheard reply of a listener."""
-INSTEAD_SHARE = 0.1
+INSTEAD_SHARE = 0.3
 """The same for a word that stops the agent instead of other words: "Hanging on." for "Hang on." """
 SURE_LISTENING_SHARE = 0.5
 """The same for a listener's word instead of one that stops the agent, or of a whole turn ("no", "what?")."""

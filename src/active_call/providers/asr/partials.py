@@ -31,6 +31,9 @@ MAX_BEFORE_SAMPLES = samples_in(6_000, LISTEN_RATE_HZ)
 """The longest sound that is recognised together with an utterance."""
 
 
+RATE_WAIT_S = 0.3
+"""A final text waits no longer for its alternatives: on a busy machine it has none."""
+
 TranscribeSound = Callable[[bytes, bool, tuple[str, ...]], Awaitable[Transcript]]
 """Arguments: the sound (s16le, 16 kHz), whether it is a background request, the expected phrases. Raises ActiveCallError, also if it
 refuses.
@@ -205,8 +208,9 @@ class PartialRecognition(UtteranceRecognition):
         if not rivals:
             return ()
         try:
-            own, *rates = await self._rate(pcm, (heard.text, *rivals))
-        except ActiveCallError as error:
+            async with asyncio.timeout(RATE_WAIT_S):
+                own, *rates = await self._rate(pcm, (heard.text, *rivals))
+        except (ActiveCallError, TimeoutError) as error:
             logger.debug("short replies not rated", extra={"reason": str(error)})
             return None
         return alternatives_of(own, tuple(zip(rivals, rates, strict=True)))

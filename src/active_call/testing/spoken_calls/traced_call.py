@@ -149,7 +149,7 @@ class _TracedRecognition:
         heard, now = self._heard(first), self._now()
         whole = heard.whole_at(now)
         text, confidence, latency = (*whole, 0.0) if whole is not None else heard.finals.get(last, ("", 0.0, 0.0))
-        final = Final(text, index, 0, 0, confidence, alternatives=heard.alternatives.get(last))
+        final = Final(text, index, 0, 0, confidence, alternatives=heard.alternatives.get(text))
         self._do_at(now + latency, lambda: self._emit(final))
 
     def cancel_utterance(self, index: int) -> None:

@@ -53,8 +53,8 @@ class HeardFrom:
     """From when on the text of the whole utterance is known before its end, and sure, or (None) is not any more."""
     finals: dict[int, tuple[str, float, float]] = field(default_factory=dict)
     """By the stretch of speech with which the utterance ends: text, confidence, and how long the recogniser takes (s)."""
-    alternatives: dict[int, tuple[Alternative, ...]] = field(default_factory=dict)
-    """Likewise, the short replies that are nearly as likely as the text of `finals`."""
+    alternatives: dict[str, tuple[Alternative, ...]] = field(default_factory=dict)
+    """The short replies that are nearly as likely as a text of `whole` or `finals`."""
 
     def whole_at(self, now: float) -> tuple[str, float] | None:
         """The text that is known at `now`, when it is the whole."""
@@ -101,9 +101,8 @@ def record_turn(said: Pcm, background: Pcm, cached: CachedRecogniser, judge: Jud
         for number in range(first, min(last + 1, len(trace.ends()))):
             sound = _sound_of(trace, first, number, pcm)
             text, confidence, _ = heard.finals[number] = _final(trace, first, number, sound, cached)
-            rivals = rivals_of(text, confidence, len(sound) / (2 * LISTEN_RATE_HZ))
-            own, *rates = cached.rate(sound, (text, *rivals)) if rivals else (0.0,)
-            heard.alternatives[number] = alternatives_of(own, tuple(zip(rivals, rates, strict=True)))
+            for known, sure in ((text, confidence), *_whole_texts(heard, trace, number)):
+                heard.alternatives[known] = _alternatives(known, sure, sound, cached)
         trace.heard.append(heard)
     if judge is not None:
         begin = trace.starts()[0].sample - LISTEN_RATE_HZ // 2 if n_starts else 0
@@ -153,6 +152,19 @@ def _last_within(trace: TurnTrace, first: int) -> int:
     while last + 1 < len(starts) and starts[last + 1].at - ends[last].at <= LONGEST_GAP_S:
         last += 1
     return last
+
+
+def _whole_texts(heard: HeardFrom, trace: TurnTrace, last: int) -> list[tuple[str, float]]:
+    """The texts of `heard.whole` that were known between the end of stretch `last` and the next one's."""
+    ends = [end.at for end in trace.ends()]
+    until = ends[last + 1] if last + 1 < len(ends) else float("inf")
+    return [(text, confidence) for at, text, confidence in heard.whole if text and ends[last] < at <= until]
+
+
+def _alternatives(text: str, confidence: float, sound: bytes, cached: CachedRecogniser) -> tuple[Alternative, ...]:
+    rivals = rivals_of(text, confidence, len(sound) / (2 * LISTEN_RATE_HZ))
+    own, *rates = cached.rate(sound, (text, *rivals)) if rivals else (0.0,)
+    return alternatives_of(own, tuple(zip(rivals, rates, strict=True)))
 
 
 async def _partials(
@@ -231,9 +243,7 @@ def to_json(trace: TurnTrace) -> dict[str, Any]:
                 "finals": {
                     str(number): [text, round(confidence, 3), latency] for number, (text, confidence, latency) in heard.finals.items()
                 },
-                "alternatives": {
-                    str(number): [[one.text, round(one.share, 4)] for one in found] for number, found in heard.alternatives.items()
-                },
+                "alternatives": {text: [[one.text, round(one.share, 4)] for one in found] for text, found in heard.alternatives.items()},
             }
             for heard in trace.heard
         ],
@@ -258,10 +268,7 @@ def from_json(value: dict[str, Any]) -> TurnTrace:
                 [(at, text, confidence) for at, text, confidence in heard["partials"]],
                 [(at, text, confidence) for at, text, confidence in heard["whole"]],
                 {int(number): (text, confidence, latency) for number, (text, confidence, latency) in heard["finals"].items()},
-                {
-                    int(number): tuple(Alternative(text, share) for text, share in found)
-                    for number, found in heard.get("alternatives", {}).items()
-                },
+                {text: tuple(Alternative(other, share) for other, share in found) for text, found in heard.get("alternatives", {}).items()},
             )
             for heard in value["heard"]
         ],
