@@ -313,7 +313,6 @@ def test_words_decide_between_texts_that_sound_alike() -> None:
 def test_phrase_that_is_near_any_of_the_likely_texts_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     model = moonshine_engine._model()
     likely = [Heard("Very, very soft.", -5.0, 5, 0.5), Heard("Where is your shock?", -6.0, 5, 0.5)]
-    monkeypatch.setattr(moonshine_engine, "second_recogniser", lambda: None)
     monkeypatch.setattr(model, "_texts", lambda views, max_tokens, effort: likely)
     monkeypatch.setattr(model, "_heard", lambda found: found)
     monkeypatch.setattr(model, "_rated", lambda views, text: Heard(text, -50.0 if text == "Mm." else -6.5, 5, 0.5))

@@ -28,7 +28,6 @@ from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
 from active_call.providers.asr.spoken_digits import DIGITS, is_as_digits, may_be_digits
-from active_call.providers.asr.whisper_tiny import WhisperTiny, second_recogniser
 from active_call.providers.asr.word_sequences import english, plain_words
 
 Floats = NDArray[np.float32]
@@ -68,10 +67,6 @@ WITHIN = 4.0
 """In nats: how much less likely than the likeliest text, by its sound, a text of a thorough search may be that has likelier words."""
 WORDS_WEIGHT = 0.3
 """Of the log-probability of the words in that choice. From 0.2 to 0.5 the result is the same within 0.7 %."""
-MAX_BY_BOTH = 4
-"""So many texts of this model are rated by the second one as well."""
-LONGER = 1.3
-"""The second recogniser's text has at most so many times as many tokens. It does not end by itself, but begins again."""
 _SPACE = "\u2581"
 
 
@@ -79,7 +74,6 @@ def warm() -> None:
     """Load the models, and run the recogniser once, so that the runtime allocates its memory."""
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
     english()
-    second_recogniser()
 
 
 class Effort(Enum):
@@ -90,9 +84,7 @@ class Effort(Enum):
     USUAL = auto()
     """Beam search; texts at most `LIKELY` below the likeliest one are compared by their words."""
     THOROUGH = auto()
-    """Beam search at three paces together; texts at most `WITHIN` below the likeliest one, and those of the second recogniser
-    (`whisper_tiny`) if it is installed, are compared by both models and by their words. It costs three to five times as much.
-    """
+    """Beam search at three paces together; texts at most `WITHIN` below the likeliest one are compared. It costs three times as much."""
 
 
 def draft(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
@@ -215,7 +207,6 @@ class Moonshine:
         if len(samples) < MIN_SAMPLES:
             return NOTHING
         is_thorough = effort is Effort.THOROUGH
-        second = second_recogniser() if is_thorough else None
         sounds = (samples, *(_at_pace(samples, pace) for pace in PACES)) if is_thorough else (samples,)
         views = Views.of([self._encode(sound) for sound in sounds])
         max_tokens = int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS
@@ -223,7 +214,7 @@ class Moonshine:
         if is_invented(texts[0].text):
             return NOTHING
         texts = [one for one in texts if not is_invented(one.text)]
-        found = _likeliest_words(texts) if second is None else self._by_both(second, samples, views, texts)
+        found = _likeliest_words(texts)
         if may_be_digits(found.text):
             digits = self._heard(self._decoder.likeliest(views, max_tokens, WIDTH, allowed=self._digits))
             if is_as_digits(found.text, digits.text, digits.log_probability - found.log_probability):
@@ -244,22 +235,6 @@ class Moonshine:
         """The natural log of the probability of each of `texts`, from short `samples`."""
         views = Views.of([self._encode(samples)])
         return tuple(self._rated(views, text).log_probability for text in texts)
-
-    def _by_both(self, second: WhisperTiny, samples: Floats, views: Views, texts: Sequence[Heard]) -> Heard:
-        """The text of `texts`, or one that the second recogniser finds, that is likeliest by both models and its words. Its confidence is
-        that of the surer model. If both find the same words first, these count.
-        """
-        first = texts[0]
-        sound = second.listen(samples)
-        found = [text for text in second.texts(sound, int(first.n_tokens * LONGER) + SPARE_TOKENS) if not is_invented(text)]
-        if found and plain_words(found[0]) == plain_words(first.text):
-            rated = [first]
-        else:
-            known = {one.text for one in texts}
-            rated = [*texts[:MAX_BY_BOTH], *(self._rated(views, text) for text in found if text not in known)]
-        others = second.rate(sound, [one.text for one in rated])
-        surer = [replace(one, confidence=max(one.confidence, other.confidence)) for one, other in zip(rated, others, strict=True)]
-        return _likeliest_words(surer, [other.log_probability for other in others])
 
     def _rated(self, views: Views, text: str) -> Heard:
         return replace(self._heard(self._decoder.rate(views, self._numbers_of(text))), text=text)
@@ -303,15 +278,14 @@ def _expected(phrase: Heard) -> Heard:
     return replace(phrase, lead=math.inf) if phrase.confidence >= SURE_OF_PHRASE else phrase
 
 
-def _likeliest_words(texts: Sequence[Heard], others: Sequence[float] = ()) -> Heard:
-    """The text of `texts` that is likeliest by its sound and its words. `others`: their log-probabilities by another model of the sound."""
+def _likeliest_words(texts: Sequence[Heard]) -> Heard:
+    """The text of `texts` that is likeliest by its sound and its words."""
     words = english() if len(texts) > 1 else None
-    by_sound = [one.log_probability + other for one, other in zip(texts, others or [0.0] * len(texts), strict=True)]
-    rated = [(sound + (WORDS_WEIGHT * words.rate(one.text) if words else 0.0), one) for sound, one in zip(by_sound, texts, strict=True)]
+    rated = [(one.log_probability + (WORDS_WEIGHT * words.rate(one.text) if words else 0.0), one) for one in texts]
     best, found = max(rated, key=lambda one: one[0])
     said = plain_words(found.text)
-    rivals = (rate for rate, one in rated if plain_words(one.text) != said)
-    return replace(found, lead=best - max(rivals, default=-math.inf))
+    others = (rate for rate, one in rated if plain_words(one.text) != said)
+    return replace(found, lead=best - max(others, default=-math.inf))
 
 
 def read_tokens(data: bytes) -> list[bytes]:

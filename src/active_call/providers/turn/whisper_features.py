@@ -32,7 +32,7 @@ def features_of(sounds: Sequence[bytes]) -> NDArray[np.float32]:
     """The features of each sound (s16le mono, 16 kHz): its last 8 s, or all of it after zeros."""
     found = np.empty((len(sounds), N_MELS, N_FRAMES), np.float32)
     for row, pcm in enumerate(sounds):
-        found[row] = log_mel(_last_seconds(pcm))
+        found[row] = _log_mel(_last_seconds(pcm))
     return found
 
 
@@ -45,10 +45,9 @@ def _last_seconds(pcm: bytes) -> NDArray[np.float32]:
     return normal
 
 
-def log_mel(sound: NDArray[np.float32]) -> Floats:
-    """The log-mel spectrogram of `sound` (16 kHz, -1 to 1), scaled as Whisper does: (80, frames of 10 ms)."""
+def _log_mel(sound: NDArray[np.float32]) -> Floats:
     padded = np.pad(sound.astype(np.float64), _N_FFT // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP][: len(sound) // _HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP][:N_FRAMES]
     power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)) ** 2
     log_mel: Floats = np.log10(np.maximum(_FLOOR, _FILTERS @ power.T))
     scaled: Floats = (np.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
