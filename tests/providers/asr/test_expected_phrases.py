@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.providers.asr.expected_phrases import HUMS, alternatives_to, hums_for, is_phrase
+from active_call.providers.asr.expected_phrases import HUMS, alternatives_to, as_sentence, hums_for, is_phrase
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,17 @@ def test_doubtful_text_of_a_word_or_two_may_have_been_any_phrase_of_one_word() -
 def test_phrase_is_known_behind_what_callers_say_before_it():
     assert is_phrase("And where is your shop?", PHRASES) and is_phrase("Good-bye.", PHRASES)
     assert not is_phrase("Where is your sister?", PHRASES) and not is_phrase("", PHRASES)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("next tuesday", "Next tuesday."),
+        ("do you deliver", "Do you deliver?"),
+        ("you deliver?", "You deliver?"),
+        ("Yes.", "Yes."),
+        ("", ""),
+    ],
+)
+def test_text_is_written_as_a_sentence(text: str, written: str) -> None:
+    assert as_sentence(text) == written

@@ -51,6 +51,8 @@ def test_tokens_are_those_of_gpt_2() -> None:
     [
         ("Are you open? Are you open?", "Are you open?"),
         ("How old is it? How old is it? How", "How old is it?"),
+        ("How old is it? How", "How old is it?"),
+        ("How old is it, how", "How old is it, how"),
         ("No no no", "No no no"),
         ("Five five five two", "Five five five two"),
         ("It is what it is.", "It is what it is."),
@@ -121,6 +123,11 @@ def test_invented_text_of_the_second_recogniser_is_not_compared(monkeypatch: pyt
     second = Second({one.text: -9.0 for one in LIKELY}, ["Thank you."])
     monkeypatch.setattr(moonshine_engine, "is_invented", lambda text: text == "Thank you.")
     assert heard_with(second, LIKELY, monkeypatch).text == LIKELY[0].text and "Thank you." not in second.rated
+
+
+def test_text_of_the_second_recogniser_is_written_as_the_first_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Second({"The invoice went away.": -1.0} | {one.text: -9.0 for one in LIKELY}, ["the invoice went away"])
+    assert heard_with(second, LIKELY, monkeypatch).text == "The invoice went away."
 
 
 def test_words_that_both_models_find_first_are_not_compared_with_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,13 @@ def _written(phrase: str, *, follows: str) -> str:
     return f"{begins}{bare[1:]}{'?' if _QUESTION.match(bare) else '.'}"
 
 
+def as_sentence(text: str) -> str:
+    """`text` with a capital and a mark at its end, as recognised text is written. Without them its score is 3 to 5 nats lower."""
+    if not text or text[-1] in ".?!":
+        return text[:1].upper() + text[1:]
+    return _written(text, follows="")
+
+
 def is_phrase(text: str, phrases: tuple[str, ...]) -> bool:
     """Whether `text` is one of `phrases`, ignoring introductory words (`_HEADS`)."""
     found = _HEADS.match(text)

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
-from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, alternatives_to, hums_for, is_phrase
+from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, alternatives_to, as_sentence, hums_for, is_phrase
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 from active_call.providers.asr.moonshine_decoder import END, Candidate, Decoder, Views
@@ -241,7 +241,8 @@ class Moonshine:
         """
         first = texts[0]
         sound = second.listen(samples)
-        found = [text for text in second.texts(sound, int(first.n_tokens * LONGER) + SPARE_TOKENS) if not is_invented(text)]
+        texts_of_second = second.texts(sound, int(first.n_tokens * LONGER) + SPARE_TOKENS)
+        found = list(dict.fromkeys(as_sentence(text) for text in texts_of_second if not is_invented(text)))
         if found and plain_words(found[0]) == plain_words(first.text):
             rated = [first]
         else:

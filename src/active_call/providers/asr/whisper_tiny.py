@@ -118,7 +118,7 @@ def once(text: str) -> str:
     words = text.split()
     for n in range(2, len(words)):
         again = words[n : 2 * n]
-        if again == words[: len(again)] and (len(again) == n or len(again) >= 2):
+        if again == words[: len(again)] and (len(again) > 1 or words[n - 1][-1] in ".?!"):
             return " ".join(words[:n])
     return text
 
