@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +34,17 @@ def telephone(name: str) -> np.ndarray:
 
 def test_speech_in_the_telephone_band_has_its_text_once() -> None:
     assert model().texts(model().listen(telephone("joe_02.ulaw")), 24)[0] == "When are you open?"
+
+
+def test_engine_process_recognises_with_both_models(services_in_processes: Callable[..., Any]) -> None:
+    pcm = (telephone("joe_02.ulaw") * 32_767).astype("<i2").tobytes()
+
+    async def run() -> tuple[str, float]:
+        async with services_in_processes() as services:
+            found: tuple[str, float] = await services.local.run(moonshine_engine.transcribe_again, pcm, (), max_wait_s=120.0)
+            return found
+
+    assert asyncio.run(run()) == moonshine_engine.transcribe_again(pcm)
 
 
 def test_the_right_text_is_rated_likelier_than_others() -> None:
