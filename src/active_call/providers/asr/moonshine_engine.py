@@ -68,7 +68,7 @@ WITHIN = 4.0
 """In nats: how much less likely than the likeliest text, by its sound, a text of a thorough search may be that has likelier words."""
 WORDS_WEIGHT = 0.3
 """Of the log-probability of the words in that choice. From 0.2 to 0.5 the result is the same within 0.7 %."""
-MAX_BY_BOTH = 4
+MAX_BY_BOTH = 2
 """So many texts of this model are rated by the second one as well."""
 LONGER = 1.3
 """The second recogniser's text has at most so many times as many tokens. It does not end by itself, but begins again."""
