@@ -149,7 +149,7 @@ def guard_mdns(protocol: aioice.mdns.MDnsProtocol) -> None:
         except Exception as error:  # noqa: BLE001 (a wall: a DNS message of a stranger)
             log.debug("mDNS message ignored", extra={"peer": addr[0], "reason": str(error)[:200]})
 
-    protocol.datagram_received = take_datagram  # type: ignore[method-assign, assignment]
+    protocol.datagram_received = take_datagram  # type: ignore[method-assign]
 
 
 def candidate_refusal(candidate: aioice.Candidate, host: str, peer: str) -> str:
