@@ -3,8 +3,8 @@
 The recognised text enters; rivals leave, which the engine rates on the same sound; from the ratings, `alternatives` leave. The text itself
 stays: whether a listener's word is likely depends on the conversation, which the agent knows. English. Pure.
 
-Of 130 short utterances by nine voices in noise of 20 to 44 dB, misheard words of listeners ("Oh, how's she?" for "Oh, I see", "Brave" for
-"Great") lay 0 to 3.5 nats above the nearest listener's word, three of four of them; commands and answers 4 nats and more, nine of ten.
+Of 166 short utterances by nine voices in noise of 20 to 44 dB, 11 of 19 misheard words of listeners ("Oh, how's she?" for "Oh, I see",
+"Brave" for "Great") lay at most 3.9 nats above the nearest listener's word, and 13 of 81 commands and answers.
 """
 
 from __future__ import annotations
