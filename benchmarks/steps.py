@@ -31,7 +31,7 @@ from active_call.media.enhance.noise_suppression import NoiseSuppressor
 from active_call.media.send.ambience import Ambience
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.jitter_table import JitterTable
-from active_call.rtp.packet import pack_header, parse_header
+from active_call.rtp.packet import pack_header
 from active_call.rtp.reception_table import ReceptionTable
 from active_call.rtp.srtp import PacketMemory, SrtpSession, protect_all, unprotect_all
 from active_call.rtp.srtp_suites import SUITES, new_key
@@ -94,7 +94,6 @@ def packet_steps() -> Iterator[Step]:
         for n in range(N_PACKETS):
             stream.receive(n & 0xFFFF, n * 160, n * 0.02)
 
-    yield "parse_header", "packet", per_item(N_PACKETS, lambda: lambda: [parse_header(packet) for packet in plain])
     yield "pack_header", "packet", per_item(N_PACKETS, lambda: send)
     yield "ReceiveStream.receive", "packet", per_item(N_PACKETS, lambda: receive)
     yield "SRTP protect, copied", "packet", per_item(N_PACKETS, protect)

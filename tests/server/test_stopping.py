@@ -126,6 +126,7 @@ def test_signals_while_the_program_is_loaded_end_it_silently_or_not_at_all() -> 
     """A request to reload does not end it; an interrupt ends it at once, without a traceback."""
     program = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs without
 from active_call.server import cli
 
 def preload():

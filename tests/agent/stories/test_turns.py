@@ -452,3 +452,40 @@ def test_words_before_the_answer_is_heard_are_answered_together_with_those_befor
     call.wait(2)
     assert "I am sorry, I did not understand that." not in call.spoken
     assert call.spoken[-2:] == ["Of course.", "What else would you like to know?"]
+
+
+READ_OUT = """---
+llm: {provider: script}
+---
+## news
+Here is the news of the week, which is long and has many words in it, and goes on for quite a while.
+## that's enough
+Of course.
+## *
+Pardon?
+"""
+
+
+@pytest.mark.parametrize("final_after_s", [0.02, 0.3])
+def test_rest_of_an_interruption_counts_although_the_final_text_of_its_beginning_comes_late(start, final_after_s):
+    """ "Sorry," (a pause) "that's enough." The final text of the first word arrives when the caller already speaks again."""
+    call = start(READ_OUT, turns=ADAPTIVE)
+    call.say("News.")
+    call.wait(5)
+    assert call.track is not None
+    call.hear(events.Speaking())
+    call.wait(0.4)
+    call.hear(events.Silence(duration=400))
+    call.wait(0.25)
+    call.hear(events.Speaking())
+    call.wait(final_after_s)
+    call.hear(events.AsrFinal(index=1, text="Sorry.", confidence=0.9))
+    call.wait(0.5)
+    call.hear(events.AsrDelta(index=2, text="That's enough.", confidence=0.95))
+    call.wait(0.05)
+    call.hear(events.Silence(duration=500))
+    call.wait(1.0)
+    call.hear(events.AsrFinal(index=2, text="That's enough.", confidence=0.9))
+    call.wait(3)
+    assert [text for who, text in call.transcript if who == "user"] == ["News.", "Sorry. That's enough."]
+    assert call.spoken[-1] == "Of course."

@@ -140,18 +140,19 @@ class Floor:
         If the turn is not over, it continues: its texts are kept, and the pause is learnt.
         """
         before = self._facts
+        has_paused = not before.is_speaking and before.voice_ended_at is not None
+        is_text_due = has_paused and before.final_at is None and before.text_asked_at is not None
+        self._is_earlier_text_due = is_text_due and self._claim in (Claim.CALLER, Claim.UNDECIDED)
         pauses = self.slot_pauses if (before.expected if expected is None else expected).is_slot else self.pauses
         facts = TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=pauses.usual_s)
-        if self._claim is Claim.CALLER and not before.is_speaking and before.voice_ended_at is not None:
+        if self._claim is Claim.CALLER and has_paused and before.voice_ended_at is not None:
             is_telling = isinstance(self.verdict, WaitUntil) and self.verdict.probability >= TELLING
             if is_telling or pauses is self.slot_pauses:
                 pauses.went_on(now - before.voice_ended_at)
             said = " ".join(part for part in (before.said, before.final) if part)
-            self._is_earlier_text_due = before.final_at is None and before.text_asked_at is not None
             partial = before.partial if before.final_at is None else ""
             facts = replace(facts, said=said, partial=partial, interrupts=before.interrupts, usual_pause_s=pauses.usual_s)
         else:
-            self._is_earlier_text_due = False
             # the media process pauses the reply before it reports the voice
             facts = replace(facts, interrupts=self._claim is Claim.UNDECIDED and before.interrupts)
         self._facts = replace(facts, expected=before.expected if expected is None else expected)
@@ -164,7 +165,10 @@ class Floor:
 
     def partial(self, text: str, now: float, confidence: float | None = None) -> None:
         """A partial text with words. During silence it moves the deadline of a claim."""
-        self._facts = replace(self._facts, partial=text, partial_at=now, confidence=confidence)
+        facts = self._facts
+        if facts.is_speaking and facts.final_at is not None:  # that was the final text of earlier words
+            facts = replace(facts, said=f"{facts.said} {facts.final}".strip(), final="", final_at=None)
+        self._facts = replace(facts, partial=text, partial_at=now, confidence=confidence)
         if self.is_claimed and not self.is_caller_speaking:
             self._ask(now)
 

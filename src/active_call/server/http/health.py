@@ -54,8 +54,8 @@ def media_and_calls(
             "calls": endpoint.n_calls,
             "transactions": endpoint.n_transactions,
             "dialogs": endpoint.n_dialogs,
-            "unknown_addresses": endpoint.admission.describe(),
         },
+        "unknown_addresses": endpoint.admission.describe(),
         "registrations": registrations.states,
         "trunks": {
             trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}

@@ -23,7 +23,6 @@ _USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
 _NOT_IN_URI = re.compile(r'[\x00-\x20\x7f<>"]')
 _TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
 _PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
-"""Parameters that make two URIs different if only one of them has it (RFC 3261 §19.1.4)."""
 
 SUPPORTED_SCHEMES = ("sip", "sips", "tel")
 
