@@ -304,6 +304,7 @@ class _Wiring:
             post=lambda item: context.ports.post(ForAgent(item, number)),
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
+            note_overlap=speech_input.note_overlap,
             pause_reply=self._overlap.pause,
             resume_reply=self._overlap.end,
             pause_on_voice=self._overlap.arm,

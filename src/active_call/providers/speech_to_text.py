@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -125,6 +125,17 @@ class RecognitionStream(Protocol):
 
     async def close(self) -> None:
         """Free everything. No event comes after this returns."""
+        ...
+
+
+@runtime_checkable
+class TakesOverlaps(Protocol):
+    """An optional ability of a stream: it does more for speech over the agent's voice."""
+
+    def note_overlap(self, is_over_agent: bool) -> None:
+        """Whether the caller speaks over the agent's reply, which is paused until the final text decides. Short doubtful texts then have
+        `Final.alternatives`, which take time.
+        """
         ...
 
 

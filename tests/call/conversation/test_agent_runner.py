@@ -41,6 +41,7 @@ class Call:
         self.faults: list[Exception] = []
         self.utterances_ended: list[float] = []
         self.questions: list[int] = []
+        self.overlaps: list[bool] = []
         self.now = 0.0
         self.posted = asyncio.Event()
         ports = AgentPorts(
@@ -51,6 +52,7 @@ class Call:
             expect_phrases=self.phrases.append,
             end_utterance=self.utterances_ended.append,
             judge_turn=self.questions.append,
+            note_overlap=self.overlaps.append,
             pause_reply=lambda order: True,
             resume_reply=lambda: None,
             pause_on_voice=lambda _: None,

@@ -18,13 +18,14 @@ from active_call.call.conversation import tool_threads
 from active_call.call.conversation.tool_execution import BUSY, CANCELLED, MAX_AT_ONCE, MAX_RESULT_CHARS, ToolExecution
 from active_call.call.log import CallLog
 
-QUIET = logging.getLogger("test.quiet")
+QUIET = logging.Logger("test.quiet")
 """pytest's report cannot carry every text that a tool may raise (half a surrogate pair)."""
-QUIET.propagate = False
 QUIET.addHandler(logging.NullHandler())
 
 
-def run(function: Callable[..., Any], arguments: dict[str, Any] | None = None, *, timeout_s: float = 5.0) -> ToolFinished:
+def run(
+    function: Callable[..., Any], arguments: dict[str, Any] | None = None, *, timeout_s: float = 5.0, logger: logging.Logger = QUIET
+) -> ToolFinished:
     """The result of one call of `function`."""
 
     async def go() -> ToolFinished:
@@ -34,7 +35,7 @@ def run(function: Callable[..., Any], arguments: dict[str, Any] | None = None, *
                 {"tool": function},
                 lambda work, name: tasks.create_task(work, name=name),
                 finished.put_nowait,
-                CallLog(QUIET, {}),
+                CallLog(logger, {}),
             )
             execution.run(RunTool("c1", "tool", arguments or {}, timeout_s))
             found = await finished.get()
@@ -235,7 +236,7 @@ def test_late_plain_function_is_logged_with_its_place(caplog: pytest.LogCaptureF
         held.wait()
 
     try:
-        assert run(stuck_in_the_kitchen, timeout_s=0.1).error == "no answer within 0.1 s"
+        assert run(stuck_in_the_kitchen, timeout_s=0.1, logger=logging.getLogger("test")).error == "no answer within 0.1 s"
     finally:
         held.set()
     (record,) = [one for one in caplog.records if one.message == "tool failed"]

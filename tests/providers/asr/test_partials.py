@@ -395,18 +395,19 @@ def test_clear_text_is_the_final_although_its_confidence_is_low() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "confidence", "takes_s", "alternatives"),
+    ("text", "confidence", "takes_s", "is_over_agent", "alternatives"),
     [
-        ("Oh, how's she?", 0.6, 0.1, (Alternative("Oh, I see.", 1.0),)),
-        ("Oh, how's she?", 0.6, None, None),
-        ("Oh, how's she?", 0.6, 0.5, None),
-        ("I would like to book a table.", 0.6, 0.1, ()),
-        ("Oh, how's she?", 0.97, 0.1, ()),
+        ("Oh, how's she?", 0.6, 0.1, True, (Alternative("Oh, I see.", 1.0),)),
+        ("Oh, how's she?", 0.6, 0.1, False, None),
+        ("Oh, how's she?", 0.6, None, True, None),
+        ("Oh, how's she?", 0.6, 0.5, True, None),
+        ("I would like to book a table.", 0.6, 0.1, True, ()),
+        ("Oh, how's she?", 0.97, 0.1, True, ()),
     ],
-    ids=["rated", "refused", "too late", "long", "sure"],
+    ids=["rated", "agent is silent", "refused", "too late", "long", "sure"],
 )
 def test_short_doubtful_final_has_the_short_replies_that_are_nearly_as_likely(
-    text: str, confidence: float, takes_s: float | None, alternatives: tuple[Alternative, ...] | None
+    text: str, confidence: float, takes_s: float | None, is_over_agent: bool, alternatives: tuple[Alternative, ...] | None
 ) -> None:
     async def run() -> None:
         results: list[Any] = []
@@ -421,6 +422,7 @@ def test_short_doubtful_final_has_the_short_replies_that_are_nearly_as_likely(
             return tuple(-4.0 if one in (text, "Oh, I see.") else -20.0 for one in texts)
 
         recognition = PartialRecognition(transcribe, results.append, rate=rate)
+        recognition.note_overlap(is_over_agent)
         recognition.start_utterance(1, 0)
         for n in range(40):
             recognition.push_audio(SPEECH, 320 * n)

@@ -47,6 +47,8 @@ class AgentPorts(Struct, frozen=True):
     """Post an input for the runner into the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
     end_utterance: Callable[[float], None]
+    note_overlap: Callable[[bool], None]
+    """Whether the caller speaks over a paused reply."""
     """Make the recogniser finish the caller's speech so far."""
     judge_turn: Callable[[int], None]
     """Ask the turn model; its answer comes as TurnJudged. Does nothing if there is none."""
@@ -238,6 +240,8 @@ class AgentRunner:
         match effect:
             case effects.Perform(command):
                 self._note_speech(command)
+                if isinstance(command, commands.Interrupt):
+                    self._ports.note_overlap(False)
                 self._ports.perform(command)
             case effects.AskModel():
                 self._ask(effect)
@@ -246,13 +250,16 @@ class AgentRunner:
             case effects.AbandonModel(reply):
                 self._abandon(reply)
             case effects.PauseReply():
-                if not self._ports.pause_reply(effect):
+                is_paused = self._ports.pause_reply(effect)
+                self._ports.note_overlap(is_paused)
+                if not is_paused:
                     self.hear(effects.PauseRefused())
             case effects.PauseOnVoice():
                 self._ports.pause_on_voice(effect)
             case effects.PrepareSpeech(speech):
                 self._ports.prepare_speech(speech)
             case effects.ResumeReply():
+                self._ports.note_overlap(False)
                 self._ports.resume_reply()
             case effects.RunTool():
                 self._tools.run(effect)

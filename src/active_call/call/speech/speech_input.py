@@ -23,6 +23,7 @@ from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.base import Failed, Final, Recognised, RecognitionEvent, RecognitionStream, SpeechToText, TurnEvent
+from active_call.providers.speech_to_text import TakesOverlaps
 
 TAIL_S = 0.25
 """The recogniser gets this much sound after the last voiced packet: a detector misses faint last syllables more often than a decoder."""
@@ -210,6 +211,12 @@ class SpeechInput:
         self._phrases = phrases
         if self._recognition is not None:
             self._recognition.expect_phrases(phrases)
+
+    def note_overlap(self, is_over_agent: bool) -> None:
+        """Whether the caller speaks over the agent's paused reply."""
+        recognition: object = self._recognition
+        if isinstance(recognition, TakesOverlaps):
+            recognition.note_overlap(is_over_agent)
 
     async def close(self) -> None:
         """Close the recogniser's stream."""

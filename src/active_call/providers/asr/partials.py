@@ -96,7 +96,7 @@ class _Open:
 class PartialRecognition(UtteranceRecognition):
     """One caller. A partial text that is not clear, or below `sure_confidence` if the engine does not say, does not become the final:
     `transcribe_again` recognises the utterance. `draft` makes the partial texts while the caller speaks; without it `transcribe` does. With
-    `rate` short doubtful finals have alternatives.
+    `rate` short doubtful finals of speech over the agent have alternatives.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class PartialRecognition(UtteranceRecognition):
         self._transcribe_again = transcribe_again or (lambda pcm, phrases: transcribe(pcm, False, phrases))
         self._draft = draft
         self._rate = rate
+        self._is_over_agent = False
         self._said: _Said | None = None
         self._transcribe_sound = transcribe
         self._utterances: dict[int, _Open] = {}
@@ -126,6 +127,10 @@ class PartialRecognition(UtteranceRecognition):
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         """Pass the phrases to the engine from now on."""
         self._phrases = tuple(phrases)
+
+    def note_overlap(self, is_over_agent: bool) -> None:
+        """See `speech_to_text.TakesOverlaps`."""
+        self._is_over_agent = is_over_agent
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
         super().push_audio(pcm, sample)
@@ -202,7 +207,7 @@ class PartialRecognition(UtteranceRecognition):
 
     async def _alternatives(self, pcm: bytes, heard: Transcript) -> tuple[Alternative, ...] | None:
         """The short replies that are nearly as likely as the text; None if they could not be rated."""
-        if self._rate is None:
+        if self._rate is None or not self._is_over_agent:
             return None
         rivals = rivals_of(heard.text, heard.confidence or 0.0, len(pcm) / BYTES_PER_SAMPLE / LISTEN_RATE_HZ)
         if not rivals:

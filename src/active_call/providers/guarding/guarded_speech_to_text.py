@@ -26,6 +26,7 @@ from active_call.providers.speech_to_text import (
     RecognitionEvent,
     RecognitionStream,
     SpeechToText,
+    TakesOverlaps,
     TurnChange,
     TurnEvent,
     Whole,
@@ -114,6 +115,11 @@ class GuardedRecognition:
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         self._do(lambda: self._inner.expect_phrases(tuple(valid_unicode(phrase) for phrase in phrases)))
+
+    def note_overlap(self, is_over_agent: bool) -> None:
+        inner = self._inner
+        if isinstance(inner, TakesOverlaps):
+            self._do(lambda: inner.note_overlap(is_over_agent))
 
     async def close(self) -> None:
         try:

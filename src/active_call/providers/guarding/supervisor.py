@@ -135,6 +135,10 @@ class SupervisedRecognition:
         for stream in self._streams:
             stream.cancel_utterance(index)
 
+    def note_overlap(self, is_over_agent: bool) -> None:
+        for stream in self._streams:
+            stream.note_overlap(is_over_agent)
+
     def expect_phrases(self, phrases: Sequence[str]) -> None:
         self._phrases = tuple(phrases)
         for stream in self._streams:
