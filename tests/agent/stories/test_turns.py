@@ -22,7 +22,7 @@ from active_call.agent.effects import (
 )
 from active_call.agent.tools.registry import Tool
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
-from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
+from active_call.agent.turn.turn_detector import PauseSound, RecogniserTurnDetector, TurnTaking, VendorTurn
 from active_call.contract import commands, events
 
 MODEL = "---\ngreeting: {greeting}\n---\nYou take bookings.\n"
@@ -489,3 +489,20 @@ def test_rest_of_an_interruption_counts_although_the_final_text_of_its_beginning
     call.wait(3)
     assert [text for who, text in call.transcript if who == "user"] == ["News.", "Sorry. That's enough."]
     assert call.spoken[-1] == "Of course."
+
+
+@pytest.mark.parametrize(("gap_s", "turns"), [(0.4, ["Sorry. That's enough."]), (0.8, ["Sorry.", "That's enough."])])
+def test_fixed_silence_counts_over_the_agents_voice_too(start, gap_s, turns):
+    """The final text of an overlap is asked for at once, since it decides about the reply. It does not end the turn earlier."""
+    call = start(READ_OUT, turns=TurnTaking(RecogniserTurnDetector(0.55), speculates=False))
+    call.say("News.")
+    call.wait(5)
+    call.hear(events.Speaking())
+    call.wait(0.4)
+    call.hear(events.Silence(duration=400))
+    call.wait(0.2)
+    call.hear(events.AsrFinal(index=1, text="Sorry.", confidence=0.9))
+    call.wait(gap_s - 0.2)
+    call.say("That's enough.")
+    call.wait(3)
+    assert [text for who, text in call.transcript if who == "user"][1:] == turns

@@ -18,7 +18,7 @@ from active_call.call.conversation import tool_threads
 from active_call.call.conversation.tool_execution import BUSY, CANCELLED, MAX_AT_ONCE, MAX_RESULT_CHARS, ToolExecution
 from active_call.call.log import CallLog
 
-QUIET = logging.Logger("test.quiet")
+QUIET = logging.Logger("test.quiet")  # noqa: LOG001 (outside of the hierarchy)
 """pytest's report cannot carry every text that a tool may raise (half a surrogate pair)."""
 QUIET.addHandler(logging.NullHandler())
 

@@ -148,8 +148,13 @@ class RecogniserTurnDetector:
     | speaks | no final since the caller got the turn | undecided, at most 15 s |
     | speaks | final | undecided for 1 s more |
     | is silent | no final | wait 3 s from the end of speech or the last partial |
-    | is silent | final | end of turn |
+    | is silent | final | end of turn; over the agent's voice not before `silence_s` after the end of speech |
+
+    The last row: over the agent's voice the final text is asked for as soon as the caller is silent, because it decides about the reply.
     """
+
+    def __init__(self, silence_s: float = 0.0) -> None:
+        self._silence_s = silence_s
 
     def decide(self, facts: TurnFacts, now: float) -> TurnVerdict:
         """The verdict by the table above."""
@@ -158,6 +163,7 @@ class RecogniserTurnDetector:
             at = (facts.final_at or 0.0) + STILL_SPEAKING_S if is_answered else facts.since + SPEECH_MAX_S
             return Undecided(at) if now < at else EndOfTurn()
         if facts.final_at is not None:
-            return EndOfTurn()
+            at = (facts.voice_ended_at or 0.0) + (self._silence_s if facts.interrupts else 0.0)
+            return WaitUntil(at) if now < at else EndOfTurn()
         at = max(facts.since, facts.voice_ended_at or 0.0, facts.partial_at or 0.0) + RECOGNITION_PATIENCE_S
         return WaitUntil(at) if now < at else EndOfTurn()

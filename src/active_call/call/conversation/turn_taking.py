@@ -38,7 +38,7 @@ def turn_taking(option: CallOption, playbook: Playbook, *, hears_freely: bool, h
     choice = choose_speech(option, playbook)
     language = playbook.llm.language or choice.asr.language
     if choice.turn.kind == "fixed":
-        return TurnTaking(RecogniserTurnDetector(), speculates=False, language=language)
+        return TurnTaking(RecogniserTurnDetector(choice.end_of_turn_ms / 1000), speculates=False, language=language)
     longest_s = choice.turn.max_silence_ms / 1000
     settings = TurnSettings(
         first_s=min(0.2, longest_s),
